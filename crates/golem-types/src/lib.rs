@@ -1,0 +1,17 @@
+//! The words every other crate speaks: names, ids, resources, states, keys and the JSON that
+//! existing clients know.
+//!
+//! Owns validation: a value of one of these types is valid by construction.
+//! Never opens a socket or a file, never reads the clock and never draws randomness; callers
+//! pass those in, which is what makes everything here testable by properties.
+
+pub mod names;
+pub mod resources;
+pub mod ssh_key;
+pub mod state;
+pub mod wire;
+
+pub use names::{ImageName, JobId, VmId, VmName};
+pub use resources::{Resources, Size};
+pub use ssh_key::AuthorizedKey;
+pub use state::{IllegalMove, VmState};
