@@ -1,0 +1,133 @@
+//! Whether a create may be granted.
+//!
+//! Owns the decision, as one pure function over plain values. Never reads the ledger or the
+//! host, and never reserves: the ledger calls it inside the transaction that does.
+
+use golem_types::Resources;
+
+use crate::config::Limits;
+use crate::host::HostUse;
+use crate::vm::{Refusal, Short};
+
+/// What the ledger and the host say at the moment of the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// What the host has to rent out.
+    pub total: Resources,
+    /// What live rentals hold.
+    pub held: Resources,
+    /// How many live rentals there are.
+    pub vms: u32,
+    /// How busy the host is.
+    pub host: HostUse,
+    /// Whether the operator lets the node run empty.
+    pub draining: bool,
+}
+
+const CPU_UNIT: &str = "CPU cores";
+const MEMORY_UNIT: &str = "GB of memory";
+const STORAGE_UNIT: &str = "GB of storage";
+
+/// Grants `wanted`, or says why not.
+///
+/// # Errors
+/// The first [`Refusal`] that applies: draining, count, minimum, room, thresholds.
+pub fn admit(wanted: Resources, limits: &Limits, facts: &Facts) -> Result<(), Refusal> {
+    if facts.draining {
+        return Err(Refusal::Draining);
+    }
+    if facts.vms >= limits.max_vms {
+        return Err(Refusal::TooManyVms { maximum: limits.max_vms });
+    }
+    let free = facts.total.minus(facts.held);
+    let minimum = limits.minimum;
+    for (what, wanted, minimum, free, unit) in [
+        (Short::Cpu, wanted.cpu, minimum.cpu, free.cpu, CPU_UNIT),
+        (Short::Memory, wanted.memory, minimum.memory, free.memory, MEMORY_UNIT),
+        (Short::Storage, wanted.storage, minimum.storage, free.storage, STORAGE_UNIT),
+    ] {
+        if wanted < minimum {
+            return Err(Refusal::BelowMinimum { what, minimum, unit });
+        }
+        if wanted > free {
+            return Err(Refusal::Insufficient { what, wanted, free, unit });
+        }
+    }
+    let host = facts.host;
+    for (what, used, threshold, unit) in [
+        (Short::Cpu, host.cpu_percent, limits.cpu_threshold, "CPU"),
+        (Short::Memory, host.memory_percent, limits.memory_threshold, "memory"),
+        (Short::Storage, host.storage_percent, limits.storage_threshold, "storage"),
+    ] {
+        if used > threshold {
+            return Err(Refusal::OverThreshold { what, used, threshold, unit });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn facts() -> Facts {
+        Facts {
+            total: Resources::new(8, 16, 200),
+            held: Resources::new(2, 4, 50),
+            vms: 2,
+            host: HostUse { cpu_percent: 10, memory_percent: 10, storage_percent: 10 },
+            draining: false,
+        }
+    }
+
+    const WANTED: Resources = Resources::new(2, 4, 20);
+
+    #[test]
+    fn s_105_the_vm_limit_is_enforced() {
+        let full = Facts { vms: 10, ..facts() };
+        assert_eq!(admit(WANTED, &Limits::default(), &full), Err(Refusal::TooManyVms { maximum: 10 }));
+    }
+
+    #[test]
+    fn s_077_s_106_s_107_s_108_below_a_minimum_is_refused() {
+        let limits = Limits { minimum: Resources::new(2, 2, 20), ..Limits::default() };
+        for (wanted, what) in [
+            (Resources::new(1, 4, 20), Short::Cpu),
+            (Resources::new(2, 1, 20), Short::Memory),
+            (Resources::new(2, 4, 10), Short::Storage),
+        ] {
+            let refusal = admit(wanted, &limits, &facts()).unwrap_err();
+            assert!(matches!(refusal, Refusal::BelowMinimum { what: w, .. } if w == what), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn s_078_s_082_s_083_s_084_a_busy_host_grants_nothing_more() {
+        let busy = |cpu, memory, storage| Facts {
+            host: HostUse { cpu_percent: cpu, memory_percent: memory, storage_percent: storage },
+            ..facts()
+        };
+        let limits = Limits::default();
+        assert_eq!(admit(WANTED, &limits, &busy(90, 85, 90)), Ok(()));
+        for (facts, word) in [(busy(91, 0, 0), "CPU"), (busy(0, 86, 0), "memory"), (busy(0, 0, 91), "storage")] {
+            let text = admit(WANTED, &limits, &facts).unwrap_err().to_string();
+            assert!(text.contains(word) && text.contains("capacity"), "{text}");
+        }
+    }
+
+    proptest! {
+        /// S-080, I6: whatever is granted fits into what the ledger leaves.
+        #[test]
+        fn s_080_nothing_is_granted_that_does_not_fit(
+            cpu in 0u32..20, memory in 0u32..70, storage in 0u32..400,
+            held_cpu in 0u32..10, held_memory in 0u32..20, held_storage in 0u32..250, vms in 0u32..12,
+        ) {
+            let wanted = Resources::new(cpu, memory, storage);
+            let facts = Facts { held: Resources::new(held_cpu, held_memory, held_storage), vms, ..facts() };
+            let granted = admit(wanted, &Limits::default(), &facts).is_ok();
+            let fits = wanted.plus(facts.held).fits(facts.total) && Limits::default().minimum.fits(wanted) && vms < 10;
+            prop_assert_eq!(granted, fits);
+        }
+    }
+}

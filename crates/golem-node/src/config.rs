@@ -1,0 +1,68 @@
+//! What an operator decides about a node, as plain values.
+//!
+//! Owns the numbers that the node's decisions take. Never reads the environment: settings are
+//! resolved by the binary.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use golem_types::{ImageName, Resources};
+
+use crate::proxy::ProxyLimits;
+
+/// Limits on what is rented out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most live VMs (`GOLEM_PROVIDER_MAX_VMS`).
+    pub max_vms: u32,
+    /// Least that one VM may ask for (`GOLEM_PROVIDER_MIN_*`).
+    pub minimum: Resources,
+    /// Percent of CPU in use above which no create is granted.
+    pub cpu_threshold: u8,
+    /// Percent of memory in use above which no create is granted.
+    pub memory_threshold: u8,
+    /// Percent of the VM volume in use above which no create is granted.
+    pub storage_threshold: u8,
+}
+
+impl Default for Limits {
+    /// The original's documented defaults: 10 VMs, 1 CPU / 1 GiB / 10 GiB, 90 / 85 / 90 %.
+    fn default() -> Self {
+        Self {
+            max_vms: 10,
+            minimum: Resources::new(1, 1, 10),
+            cpu_threshold: 90,
+            memory_threshold: 85,
+            storage_threshold: 90,
+        }
+    }
+}
+
+/// Everything a node needs to know to run.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Folder of the ledger and of everything else the node writes.
+    pub data_dir: PathBuf,
+    /// SSH ports that may be handed out, end exclusive.
+    pub ports: Range<u16>,
+    /// Address on which the SSH ports listen.
+    pub ssh_bind: IpAddr,
+    /// Limits on what is rented out.
+    pub limits: Limits,
+    /// Image of a create that names none.
+    pub default_image: ImageName,
+    /// How long a guest may take from its launch to its SSH banner.
+    pub boot_deadline: Duration,
+    /// How long a guest may take to shut down before it is killed.
+    pub stop_grace: Duration,
+    /// How often the backend is asked what runs.
+    pub watch_interval: Duration,
+    /// How long the node waits before it restarts a guest that died, doubled at each failure.
+    pub restart_delay: Duration,
+    /// Connection caps and deadlines of the SSH proxy.
+    pub proxy: ProxyLimits,
+    /// What the host has to rent out; none means measured, less the host's reserve.
+    pub totals: Option<Resources>,
+}

@@ -1,0 +1,171 @@
+//! A rental as the outside sees it, what may be asked of it, and why the node says no.
+//!
+//! Owns the words between the node and its edges (HTTP, CLI). Never does anything.
+
+use std::net::IpAddr;
+
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmName, VmState};
+use jiff::Timestamp;
+
+/// One rental, as the ledger holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vm {
+    /// Unguessable id.
+    pub id: VmId,
+    /// What the renter calls it.
+    pub name: VmName,
+    /// Who it belongs to: `key:<fingerprint>` while payments are off.
+    pub owner: String,
+    /// Where it stands.
+    pub state: VmState,
+    /// Why it stands there, where that needs saying.
+    pub error: Option<String>,
+    /// What it was sold.
+    pub resources: Resources,
+    /// Catalogue name of its image.
+    pub image: ImageName,
+    /// Keys that may log in.
+    pub keys: Vec<AuthorizedKey>,
+    /// The guest's private address, known once it has run.
+    pub ip_address: Option<IpAddr>,
+    /// The public port that leads to its SSH server; taken with the reservation.
+    pub ssh_port: u16,
+    /// When it was reserved.
+    pub created_at: Timestamp,
+    /// When its row last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Where an asynchronous create stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Still being made.
+    Creating,
+    /// The VM ran.
+    Ready,
+    /// The VM was not made; the job says why.
+    Failed,
+}
+
+/// An asynchronous create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// The VM it makes.
+    pub vm_id: VmId,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A renter's request, parsed and valid in itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateVm {
+    /// What the renter calls it.
+    pub name: VmName,
+    /// What it is to have.
+    pub resources: Resources,
+    /// Catalogue name; none means the operator's default.
+    pub image: Option<ImageName>,
+    /// The key that may log in.
+    pub ssh_key: AuthorizedKey,
+}
+
+/// Which resource was short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Short {
+    /// Virtual CPUs.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Storage.
+    Storage,
+}
+
+/// Why a create was refused. The text is shown to the renter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The operator takes no new rentals.
+    #[error("provider is draining and takes no new rentals")]
+    Draining,
+    /// `GOLEM_PROVIDER_MAX_VMS` rentals exist.
+    #[error("provider is at capacity: {maximum} of {maximum} VMs are rented")]
+    TooManyVms {
+        /// The limit.
+        maximum: u32,
+    },
+    /// Less was asked for than the operator rents out.
+    #[error("at least {minimum} {unit} must be requested")]
+    BelowMinimum {
+        /// Which resource.
+        what: Short,
+        /// The operator's minimum.
+        minimum: u32,
+        /// "CPU cores", "GB of memory" or "GB of storage".
+        unit: &'static str,
+    },
+    /// The ledger has no room.
+    #[error("Insufficient resources available on provider: capacity left is {free} {unit}, {wanted} requested")]
+    Insufficient {
+        /// Which resource.
+        what: Short,
+        /// What was asked for.
+        wanted: u32,
+        /// What is free.
+        free: u32,
+        /// "CPU cores", "GB of memory" or "GB of storage".
+        unit: &'static str,
+    },
+    /// The host is busier than the operator allows.
+    #[error("provider is over its {unit} threshold: {used} % in use, {threshold} % allowed; capacity is protected")]
+    OverThreshold {
+        /// Which resource.
+        what: Short,
+        /// Percent in use.
+        used: u8,
+        /// Percent allowed.
+        threshold: u8,
+        /// "CPU", "memory" or "storage".
+        unit: &'static str,
+    },
+    /// Every port of the range is taken.
+    #[error("no SSH port is free: capacity of the port range is exhausted")]
+    NoPort,
+    /// The caller has a live VM of this name.
+    #[error("a VM named {0} already exists")]
+    NameTaken(VmName),
+    /// Not in the catalogue, or not on this host yet.
+    #[error("image {0} is not available on this provider")]
+    NoSuchImage(ImageName),
+}
+
+/// Why the node could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A create was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No live VM is known by that id (or name, where names may be used).
+    #[error("VM {0} not found")]
+    NotFound(String),
+    /// The VM is in a state in which this cannot be done.
+    #[error("VM is {state}: cannot {action} it now")]
+    WrongState {
+        /// Where it stands.
+        state: VmState,
+        /// "start", "stop", …
+        action: &'static str,
+    },
+    /// The backend failed or does not answer.
+    #[error("the VM backend failed")]
+    Backend(#[from] golem_vm::BackendError),
+    /// The node is stopping.
+    #[error("the provider is shutting down")]
+    ShuttingDown,
+}

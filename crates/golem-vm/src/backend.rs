@@ -1,0 +1,84 @@
+//! The closed set of backends, and the words that all of them speak.
+//!
+//! Owns the contract that every backend keeps:
+//! - every call is idempotent, because a node killed in mid-call repeats it after its restart;
+//! - [`BackendError::Unavailable`] means "cannot see", which is never "gone";
+//! - a machine outlives the node: nothing here kills a guest when it is dropped.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
+
+/// What a machine is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// Its id; also the name of its folder.
+    pub id: VmId,
+    /// What the renter calls it; becomes the guest's host name.
+    pub name: VmName,
+    /// Virtual CPUs, memory and disk, enforced.
+    pub resources: Resources,
+    /// The catalogue name of the image that its disk starts from.
+    pub image: ImageName,
+    /// Keys that may log in, at least one.
+    pub keys: Vec<AuthorizedKey>,
+}
+
+/// Where a running guest is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guest {
+    /// The address on this host at which the guest's SSH server answers.
+    pub ssh: SocketAddr,
+    /// The guest's own private address, shown to the renter as `ip_address`.
+    pub ip: IpAddr,
+}
+
+/// What a backend sees of one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Disk there, no process.
+    Stopped,
+    /// A process runs and its CPUs run; the guest may still be booting.
+    Running(Guest),
+    /// The machine exists but does not run as it should (paused, I/O error, crashed).
+    Broken {
+        /// Why, for the operator and the renter.
+        reason: String,
+    },
+}
+
+/// Why a backend could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The backend cannot be asked now. Says nothing about any machine.
+    #[error("the {backend} backend does not answer: {message}")]
+    Unavailable {
+        /// Which backend.
+        backend: &'static str,
+        /// What it said, or why it could not be asked.
+        message: String,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// There is no such machine on the backend.
+    #[error("no machine {0}")]
+    NoSuchMachine(VmId),
+    /// A step failed, and trying again at once would fail again.
+    #[error("{step}: {message}")]
+    Failed {
+        /// The step, e.g. "creating the overlay disk".
+        step: &'static str,
+        /// What went wrong, without secrets; may be shown to the renter.
+        message: String,
+        /// The cause, where there is one.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// The image is not in the catalogue, or not on this host.
+    #[error("image {0} is not available on this provider")]
+    NoSuchImage(ImageName),
+}

@@ -1,0 +1,9 @@
+//! Machines: what makes, boots, watches and removes them.
+//!
+//! Owns the backends behind one closed enum, the cloud-init seed, guest images and isolation.
+//! Never knows what money, a stream or an HTTP request is, and never decides whether a machine
+//! may exist: the ledger of `golem-node` does.
+
+pub mod backend;
+
+pub use backend::{BackendError, Guest, MachineSpec, Observed};
