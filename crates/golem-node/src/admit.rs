@@ -110,7 +110,9 @@ mod tests {
         };
         let limits = Limits::default();
         assert_eq!(admit(WANTED, &limits, &busy(90, 85, 90)), Ok(()));
-        for (facts, word) in [(busy(91, 0, 0), "CPU"), (busy(0, 86, 0), "memory"), (busy(0, 0, 91), "storage")] {
+        for (facts, word) in
+            [(busy(91, 0, 0), "CPU"), (busy(0, 86, 0), "memory"), (busy(0, 0, 91), "storage")]
+        {
             let text = admit(WANTED, &limits, &facts).unwrap_err().to_string();
             assert!(text.contains(word) && text.contains("capacity"), "{text}");
         }

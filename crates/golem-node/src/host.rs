@@ -56,11 +56,7 @@ impl Host {
         let kinds = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing().with_cpu_usage())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
-        Self {
-            system: System::new_with_specifics(kinds),
-            data_dir: data_dir.to_owned(),
-            cpu_average: None,
-        }
+        Self { system: System::new_with_specifics(kinds), data_dir: data_dir.to_owned(), cpu_average: None }
     }
 
     /// Total and available bytes of the volume that holds the data folder.
@@ -101,7 +97,11 @@ impl Host {
         };
         self.cpu_average = Some(average);
         let percent = |part: u64, whole: u64| {
-            part.saturating_mul(100).checked_div(whole).and_then(|p| u8::try_from(p).ok()).unwrap_or(100).min(100)
+            part.saturating_mul(100)
+                .checked_div(whole)
+                .and_then(|p| u8::try_from(p).ok())
+                .unwrap_or(100)
+                .min(100)
         };
         let memory = self.system.total_memory();
         let (volume, available) = self.volume();

@@ -6,7 +6,11 @@
 pub mod admit;
 pub mod config;
 pub mod host;
+pub mod ledger;
 pub mod ports;
 pub mod proxy;
 pub mod service;
 pub mod vm;
+
+pub use config::{Limits, NodeConfig};
+pub use vm::{CreateVm, Job, JobState, NodeError, Refusal, Vm};

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Picks a port of `range` that is neither in `taken` nor in `blocked`.
 ///
 /// Prefers ports never used, lowest first; then the one whose last rental ended longest ago
-/// (`last_used`, milliseconds since the epoch): a renter's late reconnect or stored host key
+/// (`last_used`, microseconds since the epoch): a renter's late reconnect or stored host key
 /// should not meet the next renter's machine.
 #[must_use]
 pub fn pick(

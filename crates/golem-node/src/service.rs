@@ -82,6 +82,7 @@ macro_rules! crash_point {
         fail::fail_point!($name, |_| std::process::abort())
     };
 }
+#[expect(unused_imports)]
 pub(crate) use crash_point;
 
 #[cfg(test)]

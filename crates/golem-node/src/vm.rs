@@ -3,6 +3,7 @@
 //! Owns the words between the node and its edges (HTTP, CLI). Never does anything.
 
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -45,6 +46,36 @@ pub enum JobState {
     Ready,
     /// The VM was not made; the job says why.
     Failed,
+}
+
+impl JobState {
+    const ALL: [Self; 3] = [Self::Creating, Self::Ready, Self::Failed];
+
+    /// The state as clients read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A text that names no job state.
+#[derive(Debug, thiserror::Error)]
+#[error("no job state is called {0:?}")]
+pub struct UnknownJobState(String);
+
+impl FromStr for JobState {
+    type Err = UnknownJobState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownJobState> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownJobState(text.to_owned()))
+    }
 }
 
 /// An asynchronous create.
@@ -111,7 +142,9 @@ pub enum Refusal {
         unit: &'static str,
     },
     /// The ledger has no room.
-    #[error("Insufficient resources available on provider: capacity left is {free} {unit}, {wanted} requested")]
+    #[error(
+        "Insufficient resources available on provider: capacity left is {free} {unit}, {wanted} requested"
+    )]
     Insufficient {
         /// Which resource.
         what: Short,
@@ -123,7 +156,9 @@ pub enum Refusal {
         unit: &'static str,
     },
     /// The host is busier than the operator allows.
-    #[error("provider is over its {unit} threshold: {used} % in use, {threshold} % allowed; capacity is protected")]
+    #[error(
+        "provider is over its {unit} threshold: {used} % in use, {threshold} % allowed; capacity is protected"
+    )]
     OverThreshold {
         /// Which resource.
         what: Short,
@@ -165,6 +200,9 @@ pub enum NodeError {
     /// The backend failed or does not answer.
     #[error("the VM backend failed")]
     Backend(#[from] golem_vm::BackendError),
+    /// The ledger failed.
+    #[error("the ledger failed")]
+    Ledger(#[from] crate::ledger::LedgerError),
     /// The node is stopping.
     #[error("the provider is shutting down")]
     ShuttingDown,

@@ -1,0 +1,555 @@
+//! The ledger: the one record of who rents what.
+//!
+//! Owns the database and its only writer, a thread; every change is one transaction that is on
+//! disk before anyone hears of it, and every side effect follows its row (I1). Capacity and port
+//! are taken in one transaction, judged by [`crate::admit`] against the rows themselves (I6).
+//! Never touches a backend, a socket (but for asking whether a port is free) or the clock of
+//! anything it records.
+
+mod rows;
+mod schema;
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, Resources, VmId, VmName, VmState};
+use jiff::Timestamp;
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use snapshot::Snapshot;
+
+use crate::admit::{Facts, admit};
+use crate::config::Limits;
+use crate::host::HostUse;
+use crate::ports;
+use crate::vm::{Job, JobState, Refusal, Vm};
+
+/// Why the ledger could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database cannot be read or written.
+    #[error("the database failed")]
+    Sql(#[from] rusqlite::Error),
+    /// The database is of a newer version, or damaged.
+    #[error("the database could not be brought to this version's schema")]
+    Migrate(#[source] rusqlite_migration::Error),
+    /// The thread of the ledger could not be started.
+    #[error("the ledger's thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// A change that the states' drawing does not have.
+    #[error("an illegal change was refused")]
+    Illegal(#[from] IllegalMove),
+    /// No live rental has that id.
+    #[error("no live rental {0}")]
+    NoRental(VmId),
+    /// No randomness could be had.
+    #[error("the operating system gave no randomness")]
+    Random,
+    /// The ledger was closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// What a rental should be; only its renter, the operator or the end of money changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Running, for as long as it is rented.
+    Running,
+    /// Stopped, disk kept.
+    Stopped,
+    /// Gone.
+    Deleted,
+}
+
+impl Goal {
+    const ALL: [Self; 3] = [Self::Running, Self::Stopped, Self::Deleted];
+
+    /// The goal as the ledger writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no goal.
+#[derive(Debug, thiserror::Error)]
+#[error("no goal is called {0:?}")]
+pub struct UnknownGoal(String);
+
+impl FromStr for Goal {
+    type Err = UnknownGoal;
+
+    fn from_str(text: &str) -> Result<Self, UnknownGoal> {
+        Self::ALL.into_iter().find(|goal| goal.as_str() == text).ok_or_else(|| UnknownGoal(text.to_owned()))
+    }
+}
+
+/// A row: the rental as the outside sees it, and what the node wants with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rental {
+    /// The rental as the outside sees it.
+    pub vm: Arc<Vm>,
+    /// What it should be.
+    pub goal: Goal,
+    /// Whether it ran once: from then on its disk is the renter's, and is never made anew.
+    pub made: bool,
+}
+
+/// What a machine's task reports of its rental.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The new state; none keeps it.
+    pub state: Option<VmState>,
+    /// The new error text; the outer none keeps it.
+    pub error: Option<Option<String>>,
+    /// The guest's address, once known.
+    pub ip_address: Option<IpAddr>,
+    /// Set with the first time that it runs: ends the job as ready.
+    pub made: bool,
+}
+
+impl Change {
+    /// A move to `state`, without error.
+    #[must_use]
+    pub fn to(state: VmState) -> Self {
+        Self { state: Some(state), error: Some(None), ..Self::default() }
+    }
+
+    /// A move to `error`, and why.
+    #[must_use]
+    pub fn error(reason: impl Into<String>) -> Self {
+        Self { state: Some(VmState::Error), error: Some(Some(reason.into())), ..Self::default() }
+    }
+}
+
+/// What a create takes.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Who rents.
+    pub owner: String,
+    /// What the renter calls it.
+    pub name: VmName,
+    /// What it is to have.
+    pub resources: Resources,
+    /// Catalogue name of its image.
+    pub image: ImageName,
+    /// The key that may log in.
+    pub ssh_key: AuthorizedKey,
+}
+
+/// What a reservation is judged by, besides the ledger's own rows.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Limits on what is rented out.
+    pub limits: Limits,
+    /// What the host has to rent out.
+    pub total: Resources,
+    /// How busy the host is.
+    pub host: HostUse,
+    /// SSH ports that may be handed out, end exclusive.
+    pub ports: Range<u16>,
+    /// Address on which the SSH ports listen.
+    pub ssh_bind: IpAddr,
+}
+
+/// What the ledger knows of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// A live rental.
+    Live,
+    /// A rental that ended: whatever is left of it is to be removed.
+    Ended,
+    /// Nothing. A machine with such an id is not ours to touch: the ledger may have been lost.
+    Unknown,
+}
+
+type Task = Box<dyn FnOnce(&mut Book) + Send>;
+
+/// A handle on the ledger; clones share it. The thread ends with the last handle.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    tasks: mpsc::Sender<Task>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// What the ledger's thread holds.
+struct Book {
+    connection: Connection,
+    now: Snapshot,
+    ports_last_used: BTreeMap<u16, i64>,
+    published: watch::Sender<Arc<Snapshot>>,
+}
+
+/// Callers that wait for the thread before the next one is made to wait to ask.
+const QUEUE: usize = 256;
+
+impl Ledger {
+    /// Opens the ledger in the file `path`, which is made or brought to this version's schema.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`], [`LedgerError::Migrate`] when it is newer or damaged.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // A rental that was confirmed must survive a power cut, not only a crash of the process.
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        schema::migrations().to_latest(&mut connection).map_err(LedgerError::Migrate)?;
+        let mut now = Snapshot::default();
+        now.draining = rows::draining(&connection)?;
+        for rental in rows::live(&connection)? {
+            now.mirror(rental);
+        }
+        let ports_last_used = rows::ports_last_used(&connection)?;
+        let (published, snapshot) = watch::channel(Arc::new(now.clone()));
+        let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
+        let mut book = Book { connection, now, ports_last_used, published };
+        std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                while let Some(task) = queue.blocking_recv() {
+                    task(&mut book);
+                }
+            })
+            .map_err(LedgerError::Thread)?;
+        Ok(Self { tasks, snapshot })
+    }
+
+    /// What the ledger says now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Tells of every change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Book) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        let task: Task = Box::new(move |book| {
+            // A caller that went away does not undo what it asked for.
+            let _ = answer.send(task(book));
+        });
+        self.tasks.send(task).await.map_err(|_| LedgerError::Closed)?;
+        answered.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Takes capacity, name and port for what is `wanted`, or says why not: one transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the ledger itself fails; a refusal is the inner result.
+    pub async fn reserve(
+        &self,
+        wanted: Wanted,
+        terms: Terms,
+        now: Timestamp,
+    ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
+        self.ask(move |book| book.reserve(wanted, &terms, now)).await
+    }
+
+    /// Sets what the live rental `id` should be, and moves it to `state` where given and legal.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
+    pub async fn aim(
+        &self,
+        id: &VmId,
+        goal: Goal,
+        state: Option<VmState>,
+        now: Timestamp,
+    ) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| {
+            book.edit(&id, now, |rental, vm| {
+                // Nothing leaves the way to deletion.
+                if rental.goal != Goal::Deleted {
+                    rental.goal = goal;
+                    if let Some(state) = state.filter(|state| vm.state.may_become(*state)) {
+                        vm.state = state;
+                        vm.error = None;
+                    }
+                }
+                Ok(None)
+            })
+        })
+        .await
+    }
+
+    /// Records what the machine's task saw or did.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`], [`LedgerError::Illegal`], [`LedgerError::Sql`].
+    pub async fn advance(&self, id: &VmId, change: Change, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| {
+            book.edit(&id, now, move |rental, vm| {
+                if let Some(state) = change.state.filter(|state| *state != vm.state) {
+                    if !vm.state.may_become(state) {
+                        return Err(IllegalMove { from: vm.state, to: state }.into());
+                    }
+                    vm.state = state;
+                }
+                if let Some(error) = change.error {
+                    vm.error = error;
+                }
+                vm.ip_address = change.ip_address.or(vm.ip_address);
+                let first = change.made && !rental.made;
+                rental.made |= change.made;
+                Ok(first.then_some(JobEnd::Ready))
+            })
+        })
+        .await
+    }
+
+    /// Gives the create of rental `id` up: its job failed for `reason`, and what was made of it
+    /// is to be removed.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
+    pub async fn give_up(&self, id: &VmId, reason: String, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| {
+            book.edit(&id, now, |rental, vm| {
+                rental.goal = Goal::Deleted;
+                vm.state = VmState::Error;
+                vm.error = Some(reason.clone());
+                Ok(Some(JobEnd::Failed(reason)))
+            })
+        })
+        .await
+    }
+
+    /// Ends the rental `id`, whose machine is gone: capacity, name and port are free.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
+    pub async fn end(&self, id: &VmId, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| {
+            let vm = book.edit(&id, now, |rental, vm| {
+                rental.goal = Goal::Deleted;
+                vm.state = VmState::Deleted;
+                Ok(Some(JobEnd::Failed("deleted before it ran".to_owned())))
+            })?;
+            book.ports_last_used.insert(vm.ssh_port, now.as_microsecond());
+            Ok(vm)
+        })
+        .await
+    }
+
+    /// Adds `key` to the live rental `id`, once.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
+    pub async fn add_key(
+        &self,
+        id: &VmId,
+        key: AuthorizedKey,
+        now: Timestamp,
+    ) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| {
+            book.edit(&id, now, |_, vm| {
+                if !vm.keys.contains(&key) {
+                    vm.keys.push(key);
+                }
+                Ok(None)
+            })
+        })
+        .await
+    }
+
+    /// The rental `id`, live or ended.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn rental(&self, id: &VmId) -> Result<Option<Rental>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| rows::get(&book.connection, &id)).await
+    }
+
+    /// The job `id`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn job(&self, id: &JobId) -> Result<Option<Job>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| rows::job(&book.connection, &id)).await
+    }
+
+    /// What is known of `id`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn known(&self, id: &VmId) -> Result<Known, LedgerError> {
+        Ok(match self.rental(id).await? {
+            Some(rental) if rows::is_live(&rental) => Known::Live,
+            Some(_) => Known::Ended,
+            None => Known::Unknown,
+        })
+    }
+
+    /// Records whether the node should run empty.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn set_draining(&self, draining: bool) -> Result<(), LedgerError> {
+        self.ask(move |book| {
+            rows::set_draining(&book.connection, draining)?;
+            book.now.draining = draining;
+            book.publish();
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// How an edit ends the create's job, if it has not ended.
+enum JobEnd {
+    Ready,
+    Failed(String),
+}
+
+/// The time as the database keeps it, so that a row reads back as it was published.
+fn kept(now: Timestamp) -> Timestamp {
+    now.round(jiff::Unit::Microsecond).unwrap_or(now)
+}
+
+/// Ten bytes nobody can guess.
+fn random() -> Result<[u8; 10], LedgerError> {
+    let mut bytes = [0; 10];
+    getrandom::fill(&mut bytes).map_err(|_| LedgerError::Random)?;
+    Ok(bytes)
+}
+
+impl Book {
+    fn publish(&self) {
+        self.published.send_replace(Arc::new(self.now.clone()));
+    }
+
+    fn reserve(
+        &mut self,
+        wanted: Wanted,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
+        let now = kept(now);
+        let Wanted { owner, name, resources, image, ssh_key } = wanted;
+        if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
+            return Ok(Err(Refusal::NameTaken(name)));
+        }
+        let facts = Facts {
+            total: terms.total,
+            held: self.now.held(),
+            vms: u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX),
+            host: terms.host,
+            draining: self.now.draining,
+        };
+        if let Err(refusal) = admit(resources, &terms.limits, &facts) {
+            return Ok(Err(refusal));
+        }
+        let Some(ssh_port) = self.free_port(terms) else {
+            return Ok(Err(Refusal::NoPort));
+        };
+        let vm = Arc::new(Vm {
+            id: VmId::new(&name, now, random()?),
+            name,
+            owner,
+            state: VmState::Creating,
+            error: None,
+            resources,
+            image,
+            keys: vec![ssh_key],
+            ip_address: None,
+            ssh_port,
+            created_at: now,
+            updated_at: now,
+        });
+        let job = Job {
+            id: JobId::new(random()?),
+            vm_id: vm.id.clone(),
+            state: JobState::Creating,
+            error: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let rental = Rental { vm: Arc::clone(&vm), goal: Goal::Running, made: false };
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        rows::put(&transaction, &rental)?;
+        rows::insert_job(&transaction, &job)?;
+        transaction.commit()?;
+        self.now.mirror(rental);
+        self.publish();
+        Ok(Ok((vm, job)))
+    }
+
+    /// A port of the range that no rental holds and on which nothing else listens.
+    fn free_port(&self, terms: &Terms) -> Option<u16> {
+        let taken = self.now.ports();
+        let mut busy = BTreeSet::new();
+        loop {
+            let port = ports::pick(terms.ports.clone(), &taken, &busy, &self.ports_last_used)?;
+            if ports::is_free(terms.ssh_bind, port) {
+                return Some(port);
+            }
+            busy.insert(port);
+        }
+    }
+
+    /// Changes the live rental `id` in one transaction.
+    fn edit(
+        &mut self,
+        id: &VmId,
+        now: Timestamp,
+        change: impl FnOnce(&mut Rental, &mut Vm) -> Result<Option<JobEnd>, LedgerError>,
+    ) -> Result<Arc<Vm>, LedgerError> {
+        let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
+        let before = rental.clone();
+        let mut vm = (*rental.vm).clone();
+        let job_end = change(&mut rental, &mut vm)?;
+        if vm == *before.vm && rental == before && job_end.is_none() {
+            return Ok(before.vm);
+        }
+        vm.updated_at = kept(now);
+        rental.vm = Arc::new(vm);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        rows::put(&transaction, &rental)?;
+        match &job_end {
+            Some(JobEnd::Ready) => rows::end_job(&transaction, id, None, now)?,
+            Some(JobEnd::Failed(error)) => rows::end_job(&transaction, id, Some(error), now)?,
+            None => {}
+        }
+        transaction.commit()?;
+        let vm = Arc::clone(&rental.vm);
+        self.now.mirror(rental);
+        self.publish();
+        Ok(vm)
+    }
+}
+
+#[cfg(test)]
+mod tests;

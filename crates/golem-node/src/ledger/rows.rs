@@ -1,0 +1,182 @@
+//! Rows of the ledger and the values they stand for.
+//!
+//! Owns every SQL statement on rentals and jobs. Never opens a transaction and never decides.
+
+use golem_types::{AuthorizedKey, JobId, Resources, VmId, VmState};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{LedgerError, Rental};
+use crate::vm::{Job, JobState, Vm};
+
+/// The text of column `index`, parsed; a text that does not parse is a damaged ledger.
+fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(index)?;
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+    Timestamp::from_microsecond(row.get(index)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Integer, Box::new(error))
+    })
+}
+
+fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
+    let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error)
+    };
+    let texts: Vec<String> =
+        serde_json::from_str(&row.get::<_, String>(index)?).map_err(|error| damaged(Box::new(error)))?;
+    texts.iter().map(|text| text.parse().map_err(|error| damaged(Box::new(error)))).collect()
+}
+
+const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
+                              ip_address, ssh_port, created_at, updated_at";
+
+fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
+    let ip_address = match row.get::<_, Option<String>>(12)? {
+        Some(_) => Some(parsed(row, 12)?),
+        None => None,
+    };
+    Ok(Rental {
+        goal: parsed(row, 4)?,
+        made: row.get(5)?,
+        vm: std::sync::Arc::new(Vm {
+            id: parsed(row, 0)?,
+            name: parsed(row, 1)?,
+            owner: row.get(2)?,
+            state: parsed(row, 3)?,
+            error: row.get(6)?,
+            resources: Resources::new(row.get(7)?, row.get(8)?, row.get(9)?),
+            image: parsed(row, 10)?,
+            keys: keys(row, 11)?,
+            ip_address,
+            ssh_port: row.get(13)?,
+            created_at: time(row, 14)?,
+            updated_at: time(row, 15)?,
+        }),
+    })
+}
+
+/// Every live rental, oldest first.
+pub(super) fn live(connection: &Connection) -> Result<Vec<Rental>, LedgerError> {
+    let sql = format!("SELECT {RENTAL_COLUMNS} FROM vms WHERE state <> 'deleted' ORDER BY created_at, id");
+    let mut statement = connection.prepare(&sql)?;
+    let rentals = statement.query_map([], rental)?.collect::<Result<_, _>>()?;
+    Ok(rentals)
+}
+
+/// The rental `id`, live or not.
+pub(super) fn get(connection: &Connection, id: &VmId) -> Result<Option<Rental>, LedgerError> {
+    let sql = format!("SELECT {RENTAL_COLUMNS} FROM vms WHERE id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.as_str()], rental).optional()?)
+}
+
+fn keys_text(keys: &[AuthorizedKey]) -> String {
+    serde_json::Value::from(keys.iter().map(AuthorizedKey::as_str).collect::<Vec<_>>()).to_string()
+}
+
+/// Writes `rental`, new or known.
+pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), LedgerError> {
+    let vm = &rental.vm;
+    let sql = format!(
+        "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16) \
+         ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
+         ip_address = ?13, updated_at = ?16"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
+        vm.id.as_str(),
+        vm.name.as_str(),
+        vm.owner,
+        vm.state.as_str(),
+        rental.goal.as_str(),
+        rental.made,
+        vm.error,
+        vm.resources.cpu,
+        vm.resources.memory,
+        vm.resources.storage,
+        vm.image.as_str(),
+        keys_text(&vm.keys),
+        vm.ip_address.map(|ip| ip.to_string()),
+        vm.ssh_port,
+        vm.created_at.as_microsecond(),
+        vm.updated_at.as_microsecond(),
+    ])?;
+    Ok(())
+}
+
+/// When each port was last given back, in microseconds since the epoch.
+pub(super) fn ports_last_used(
+    connection: &Connection,
+) -> Result<std::collections::BTreeMap<u16, i64>, LedgerError> {
+    let mut statement = connection
+        .prepare("SELECT ssh_port, max(updated_at) FROM vms WHERE state = 'deleted' GROUP BY ssh_port")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    Ok(rows)
+}
+
+/// Writes a new job.
+pub(super) fn insert_job(connection: &Connection, job: &Job) -> Result<(), LedgerError> {
+    connection.prepare_cached("INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        job.id.as_str(),
+        job.vm_id.as_str(),
+        job.state.as_str(),
+        job.error,
+        job.created_at.as_microsecond(),
+        job.updated_at.as_microsecond(),
+    ])?;
+    Ok(())
+}
+
+/// Ends the job of `vm`, if it has not ended: ready without `error`, failed with one.
+pub(super) fn end_job(
+    connection: &Connection,
+    vm: &VmId,
+    error: Option<&str>,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let state = if error.is_some() { JobState::Failed } else { JobState::Ready };
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET state = ?2, error = ?3, updated_at = ?4 WHERE vm_id = ?1 AND state = 'creating'",
+        )?
+        .execute(params![vm.as_str(), state.as_str(), error, now.as_microsecond()])?;
+    Ok(())
+}
+
+/// The job `id`.
+pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, LedgerError> {
+    let sql = "SELECT id, vm_id, state, error, created_at, updated_at FROM jobs WHERE id = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(Job {
+            id: parsed(row, 0)?,
+            vm_id: parsed(row, 1)?,
+            state: parsed(row, 2)?,
+            error: row.get(3)?,
+            created_at: time(row, 4)?,
+            updated_at: time(row, 5)?,
+        })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([id.as_str()], read).optional()?)
+}
+
+/// Whether the operator lets the node run empty.
+pub(super) fn draining(connection: &Connection) -> Result<bool, LedgerError> {
+    Ok(connection.query_row("SELECT draining FROM node", [], |row| row.get(0))?)
+}
+
+/// Records whether the operator lets the node run empty.
+pub(super) fn set_draining(connection: &Connection, draining: bool) -> Result<(), LedgerError> {
+    connection.execute("UPDATE node SET draining = ?1", [draining])?;
+    Ok(())
+}
+
+/// Whether a state is one of a rental that exists no more.
+pub(super) fn is_live(rental: &Rental) -> bool {
+    rental.vm.state != VmState::Deleted
+}

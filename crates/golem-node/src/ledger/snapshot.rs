@@ -1,0 +1,54 @@
+//! What the ledger says now, in memory.
+//!
+//! Owns the copy from which every read is served. Never written but by the ledger's thread, and
+//! only after the transaction that it mirrors is on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use golem_types::{Resources, VmId, VmState};
+
+use super::Rental;
+
+/// The live rentals and what they hold, as of one commit.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    rentals: BTreeMap<Arc<str>, Rental>,
+    /// Whether the operator lets the node run empty.
+    pub draining: bool,
+}
+
+impl Snapshot {
+    /// The live rental `id`.
+    #[must_use]
+    pub fn get(&self, id: &VmId) -> Option<&Rental> {
+        self.rentals.get(id.as_str())
+    }
+
+    /// Every live rental, by id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rental> {
+        self.rentals.values()
+    }
+
+    /// What live rentals hold.
+    #[must_use]
+    pub fn held(&self) -> Resources {
+        self.iter().fold(Resources::default(), |sum, rental| sum.plus(rental.vm.resources))
+    }
+
+    /// Ports that live rentals hold.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<u16> {
+        self.iter().map(|rental| rental.vm.ssh_port).collect()
+    }
+
+    /// Mirrors a row that was written.
+    pub(super) fn mirror(&mut self, rental: Rental) {
+        let key: Arc<str> = rental.vm.id.as_str().into();
+        if rental.vm.state == VmState::Deleted {
+            self.rentals.remove(&key);
+        } else {
+            self.rentals.insert(key, rental);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the ledger promises, against a real database.
+
+use std::net::Ipv4Addr;
+
+use golem_types::{Resources, VmState};
+use jiff::Timestamp;
+
+use super::*;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+fn wanted(name: &str) -> Wanted {
+    Wanted {
+        owner: "key:a".to_owned(),
+        name: name.parse().unwrap(),
+        resources: Resources::new(1, 1, 10),
+        image: "24.04".parse().unwrap(),
+        ssh_key: KEY.parse().unwrap(),
+    }
+}
+
+/// Terms with room for `vms` machines, on ports that nothing on this host uses: the port is
+/// chosen by binding it, so the tests take theirs from the kernel.
+fn terms(vms: u32, ports: Range<u16>) -> Terms {
+    Terms {
+        limits: Limits { max_vms: 1000, ..Limits::default() },
+        total: Resources::new(vms, vms, vms * 10),
+        host: HostUse::default(),
+        ports,
+        ssh_bind: Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+/// A range of `count` ports, free now, below the range that the kernel hands out by itself.
+fn free_ports(count: u16) -> Range<u16> {
+    let free = |port| ports::is_free(Ipv4Addr::LOCALHOST.into(), port);
+    let mut start = 20_000 + (std::process::id() % 5_000) as u16;
+    while !(start..start + count).all(free) {
+        start += count;
+    }
+    start..start + count
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+struct Open {
+    ledger: Ledger,
+    folder: tempfile::TempDir,
+}
+
+impl Open {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { ledger: Ledger::open(&folder.path().join("ledger.db")).unwrap(), folder }
+    }
+
+    /// The ledger as the next process would find it.
+    fn again(&self) -> Ledger {
+        Ledger::open(&self.folder.path().join("ledger.db")).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn s_079_i6_capacity_is_what_the_rows_leave_and_comes_back_exactly() {
+    let open = Open::new();
+    let terms = terms(2, free_ports(5));
+    let (first, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
+    open.ledger.reserve(wanted("two"), terms.clone(), now()).await.unwrap().unwrap();
+    let refusal = open.ledger.reserve(wanted("three"), terms.clone(), now()).await.unwrap().unwrap_err();
+    assert!(matches!(refusal, Refusal::Insufficient { wanted: 1, free: 0, .. }), "{refusal:?}");
+    open.ledger.end(&first.id, now()).await.unwrap();
+    assert_eq!(open.ledger.now().held(), Resources::new(1, 1, 10));
+    assert_eq!(open.again().now().held(), Resources::new(1, 1, 10));
+    open.ledger.reserve(wanted("three"), terms, now()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn s_080_concurrent_creates_never_oversell_and_never_share_a_port_or_name() {
+    let open = Open::new();
+    let terms = terms(7, free_ports(30));
+    let creates =
+        (0..40).map(|n| open.ledger.reserve(wanted(&format!("vm-{}", n / 2)), terms.clone(), now()));
+    let granted: Vec<_> = futures_util::future::join_all(creates)
+        .await
+        .into_iter()
+        .filter_map(|outcome| outcome.unwrap().ok())
+        .map(|(vm, _)| vm)
+        .collect();
+    assert_eq!(granted.len(), 7);
+    let ports: BTreeSet<u16> = granted.iter().map(|vm| vm.ssh_port).collect();
+    let names: BTreeSet<_> = granted.iter().map(|vm| vm.name.clone()).collect();
+    assert_eq!((ports.len(), names.len()), (7, 7));
+}
+
+#[tokio::test]
+async fn s_063_250_rentals_pass_through_100_ports() {
+    let open = Open::new();
+    let range = free_ports(100);
+    let terms = terms(1, range.clone());
+    let mut seen = BTreeSet::new();
+    for n in 0..250 {
+        let (vm, _) =
+            open.ledger.reserve(wanted(&format!("vm-{n}")), terms.clone(), now()).await.unwrap().unwrap();
+        assert!(range.contains(&vm.ssh_port));
+        seen.insert(vm.ssh_port);
+        open.ledger.end(&vm.id, now()).await.unwrap();
+    }
+    assert_eq!(seen.len(), 100, "ports are used in turn");
+}
+
+#[tokio::test]
+async fn s_094_a_port_that_another_program_holds_is_not_handed_out() {
+    let open = Open::new();
+    let range = free_ports(2);
+    let _other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, range.start)).unwrap();
+    let terms = terms(5, range.clone());
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
+    assert_eq!(vm.ssh_port, range.start + 1);
+    let refusal = open.ledger.reserve(wanted("two"), terms, now()).await.unwrap().unwrap_err();
+    assert_eq!(refusal, Refusal::NoPort);
+}
+
+#[tokio::test]
+async fn names_are_unique_per_owner_among_live_rentals() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
+    let refusal = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap_err();
+    assert_eq!(refusal, Refusal::NameTaken(vm.name.clone()));
+    let other = Wanted { owner: "key:b".to_owned(), ..wanted("one") };
+    open.ledger.reserve(other, terms.clone(), now()).await.unwrap().unwrap();
+    open.ledger.end(&vm.id, now()).await.unwrap();
+    open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_rental_and_its_job_survive_a_restart_as_they_were() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, job) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let ip = "10.0.2.15".parse().unwrap();
+    let change = Change { ip_address: Some(ip), made: true, ..Change::to(VmState::Running) };
+    open.ledger.advance(&vm.id, change, now()).await.unwrap();
+    open.ledger.set_draining(true).await.unwrap();
+    let again = open.again();
+    let row = again.now().get(&vm.id).unwrap().clone();
+    assert_eq!(row, *open.ledger.now().get(&vm.id).unwrap());
+    assert_eq!((row.vm.state, row.made, row.vm.ip_address), (VmState::Running, true, Some(ip)));
+    assert!(again.now().draining);
+    assert_eq!(again.job(&job.id).await.unwrap().unwrap().state, JobState::Ready);
+}
+
+#[tokio::test]
+async fn a_failed_create_keeps_its_reason_and_frees_everything() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, job) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    open.ledger.give_up(&vm.id, "no disk".to_owned(), now()).await.unwrap();
+    assert_eq!(open.ledger.now().held(), vm.resources, "held until the machine is gone");
+    open.ledger.end(&vm.id, now()).await.unwrap();
+    assert_eq!(open.ledger.now().held(), Resources::default());
+    let row = open.ledger.rental(&vm.id).await.unwrap().unwrap();
+    assert_eq!((row.vm.state, row.vm.error.as_deref()), (VmState::Deleted, Some("no disk")));
+    let job = open.ledger.job(&job.id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.error.as_deref()), (JobState::Failed, Some("no disk")));
+}
+
+#[tokio::test]
+async fn nothing_comes_back_from_deletion() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    open.ledger.aim(&vm.id, Goal::Deleted, Some(VmState::Stopping), now()).await.unwrap();
+    open.ledger.aim(&vm.id, Goal::Running, Some(VmState::Creating), now()).await.unwrap();
+    assert_eq!(open.ledger.now().get(&vm.id).unwrap().goal, Goal::Deleted);
+    open.ledger.end(&vm.id, now()).await.unwrap();
+    let gone = open.ledger.aim(&vm.id, Goal::Running, None, now()).await;
+    assert!(matches!(gone, Err(LedgerError::NoRental(_))));
+    assert_eq!(open.ledger.known(&vm.id).await.unwrap(), Known::Ended);
+    let stranger = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa".parse().unwrap();
+    assert_eq!(open.ledger.known(&stranger).await.unwrap(), Known::Unknown);
+}
+
+#[tokio::test]
+async fn an_illegal_move_is_refused_and_changes_nothing() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    open.ledger.advance(&vm.id, Change::to(VmState::Stopped), now()).await.unwrap();
+    let error = open.ledger.advance(&vm.id, Change::to(VmState::Stopping), now()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Illegal(_)));
+    assert_eq!(open.again().now().get(&vm.id).unwrap().vm.state, VmState::Stopped);
+}
+
+#[test]
+fn a_damaged_or_newer_ledger_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    std::fs::write(&path, b"not a database, but long enough to be read as one: ".repeat(40)).unwrap();
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Sql(_))));
+    let newer = folder.path().join("newer.db");
+    Connection::open(&newer).unwrap().pragma_update(None, "user_version", 999).unwrap();
+    assert!(matches!(Ledger::open(&newer), Err(LedgerError::Migrate(_))));
+}

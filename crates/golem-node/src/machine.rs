@@ -1,0 +1,356 @@
+//! One task per rental: it alone drives its machine.
+//!
+//! ```text
+//!            ┌────────────────────────────── wait ◄──────────────┐
+//!            ▼                                                    │
+//!   row + what is seen ──► plan ──► Rest ─────────────────────────┤
+//!                             └───► step ──► backend ──► row ─────┘
+//! ```
+//!
+//! Owns every backend call on a machine that has a live rental, and the order of its effects:
+//! the row that announces an effect is on disk before it, the row that reports it after it.
+//! `running` is written only once the port leads to a guest that answers. Never decides what a
+//! rental should be (its goal), and never spawns.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use golem_types::{VmId, VmState};
+use golem_vm::{Backend, BackendError, Guest, MachineSpec};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::NodeConfig;
+use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
+use crate::proxy::{Proxy, ProxyError};
+use crate::reconcile::plan::{Situation, Step, plan};
+use crate::reconcile::watch::Sample;
+use crate::service::crash_point;
+
+/// Longest that one backend call may take, beside waiting for a guest to boot or to shut down:
+/// a copy of seed and overlay takes well below a second, a loaded host needs some room.
+const CALL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Longest pause between two attempts at something that keeps failing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What others ask of a machine's task.
+#[derive(Debug, Default)]
+pub struct Orders {
+    restart: AtomicBool,
+    poke: Notify,
+}
+
+impl Orders {
+    /// Tells the task to look at its row again.
+    pub fn poke(&self) {
+        self.poke.notify_one();
+    }
+
+    /// Asks for one restart of the guest.
+    pub fn restart(&self) {
+        self.restart.store(true, Ordering::Release);
+        self.poke();
+    }
+}
+
+/// Why a step ended before its end.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error("the guest did not answer on its SSH port within {} s", .0.as_secs())]
+    NotReady(Duration),
+    #[error("the SSH port could not be opened")]
+    Port(#[from] ProxyError),
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+    #[error("something else is wanted now")]
+    Overtaken,
+}
+
+impl StepError {
+    /// What the renter may read.
+    fn public(&self) -> String {
+        match self {
+            Self::Backend(BackendError::Failed { step, message, .. }) => format!("{step}: {message}"),
+            Self::Backend(BackendError::Unavailable { .. }) => "the VM backend does not answer".to_owned(),
+            Self::Backend(BackendError::NoSuchMachine(_)) => {
+                "the machine's disk is missing on this host".to_owned()
+            }
+            Self::Backend(error @ BackendError::NoSuchImage(_)) => error.to_string(),
+            Self::NotReady(_) | Self::Port(_) | Self::Overtaken => self.to_string(),
+            Self::Ledger(_) => "the provider failed".to_owned(),
+        }
+    }
+
+    /// Whether trying again may help a create.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::Backend(BackendError::Unavailable { .. }) | Self::Ledger(_))
+    }
+}
+
+/// The task of one rental.
+pub struct Machine {
+    /// Whose.
+    pub id: VmId,
+    /// What was decided for the node.
+    pub config: Arc<NodeConfig>,
+    /// Who has the machine.
+    pub backend: Arc<Backend>,
+    /// Where the rental stands.
+    pub ledger: Ledger,
+    /// Who serves its port.
+    pub proxy: Proxy,
+    /// What the backend shows.
+    pub eyes: watch::Receiver<Arc<Sample>>,
+    /// Asks for a look at the backend.
+    pub look: Arc<Notify>,
+    /// What others ask of this task.
+    pub orders: Arc<Orders>,
+}
+
+/// What the task remembers between steps; a restart of the node forgets it harmlessly.
+struct Memory {
+    acted: Instant,
+    began: Instant,
+    serving: Option<SocketAddr>,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+impl Machine {
+    /// Drives the machine until its rental ended or `stop`. A step that `stop` cuts short is
+    /// planned again at the next start.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let now = Instant::now();
+        // What was seen before this task began is still true: nobody else touches the machine.
+        let first_sample = self.eyes.borrow().asked;
+        let mut memory =
+            Memory { acted: first_sample, began: now, serving: None, failures: 0, retry_at: None };
+        loop {
+            let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
+            let step = plan(&self.situation(&rental, &memory));
+            if step == Step::Rest {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.orders.poke.notified() => {}
+                    _ = self.eyes.changed() => {}
+                    () = pause(memory.retry_at) => memory.retry_at = None,
+                }
+                continue;
+            }
+            let result = tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.perform(&step, &rental, &mut memory) => result,
+            };
+            memory.acted = Instant::now();
+            match result {
+                Ok(()) => {
+                    memory.failures = 0;
+                    memory.retry_at = None;
+                }
+                Err(StepError::Overtaken) => {}
+                Err(error) => self.failed(&rental, &error, &mut memory).await,
+            }
+            self.look.notify_one();
+        }
+    }
+
+    fn situation(&self, rental: &Rental, memory: &Memory) -> Situation {
+        Situation {
+            goal: rental.goal,
+            state: rental.vm.state,
+            made: rental.made,
+            restart: self.orders.restart.load(Ordering::Acquire),
+            seen: self.eyes.borrow().seen(&self.id, memory.acted),
+            serving: memory.serving,
+            may_try: memory.retry_at.is_none_or(|at| at <= Instant::now()),
+        }
+    }
+
+    async fn perform(&self, step: &Step, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        match step {
+            Step::Rest => Ok(()),
+            Step::Make => self.make(rental, memory).await,
+            Step::Boot => self.boot(rental, memory).await,
+            Step::Serve(guest) => self.serve(rental, *guest, memory).await,
+            Step::Stop => self.stop(rental, memory).await,
+            Step::Restart => {
+                // Taken off first: a crash from here on leaves the goal `running`, which boots.
+                self.orders.restart.store(false, Ordering::Release);
+                self.shut_down(rental, memory).await?;
+                self.boot(rental, memory).await
+            }
+            Step::Fault(reason) => {
+                tracing::warn!(vm = self.id.redacted(), %reason, "VM cannot run");
+                self.record(Change::error(reason)).await
+            }
+            Step::Remove => self.remove(rental, memory).await,
+        }
+    }
+
+    async fn make(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        let vm = &rental.vm;
+        tracing::info!(vm = self.id.redacted(), image = %vm.image, "making the machine");
+        crash_point!("before-create");
+        bounded(self.backend.create(&spec(rental))).await?;
+        crash_point!("created");
+        self.boot(rental, memory).await
+    }
+
+    async fn boot(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        if rental.vm.state == VmState::Running {
+            tracing::warn!(vm = self.id.redacted(), "the guest stopped by itself and is booted again");
+        }
+        self.record(Change::to(VmState::Creating)).await?;
+        self.close(rental, memory).await;
+        bounded(self.backend.start(&spec(rental))).await?;
+        crash_point!("started");
+        let guest = self.ready(rental.goal).await?;
+        self.serve(rental, guest, memory).await?;
+        crash_point!("port-open");
+        let change = Change { ip_address: Some(guest.ip), made: true, ..Change::to(VmState::Running) };
+        self.record(change).await?;
+        crash_point!("running");
+        Ok(())
+    }
+
+    /// Waits until the guest answers, it dies, its time is over, or something else is wanted.
+    async fn ready(&self, goal: Goal) -> Result<Guest, StepError> {
+        let deadline = self.config.boot_deadline;
+        let overtaken = async {
+            loop {
+                self.orders.poke.notified().await;
+                let now = self.ledger.now();
+                if now.get(&self.id).is_none_or(|rental| rental.goal != goal) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            answer = timeout(deadline, self.backend.wait_ready(&self.id)) => match answer {
+                Ok(guest) => Ok(guest?),
+                Err(_) => Err(StepError::NotReady(deadline)),
+            },
+            () = overtaken => Err(StepError::Overtaken),
+        }
+    }
+
+    async fn serve(&self, rental: &Rental, guest: Guest, memory: &mut Memory) -> Result<(), StepError> {
+        let listen = SocketAddr::new(self.config.ssh_bind, rental.vm.ssh_port);
+        self.proxy.open(listen, guest.ssh).await?;
+        memory.serving = Some(guest.ssh);
+        Ok(())
+    }
+
+    async fn close(&self, rental: &Rental, memory: &mut Memory) {
+        self.proxy.close(rental.vm.ssh_port).await;
+        memory.serving = None;
+    }
+
+    async fn stop(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        // A stop overrides a restart that was asked for before it.
+        self.orders.restart.store(false, Ordering::Release);
+        self.shut_down(rental, memory).await?;
+        crash_point!("stopped");
+        self.record(Change::to(VmState::Stopped)).await
+    }
+
+    async fn shut_down(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        if rental.vm.state.may_become(VmState::Stopping) {
+            self.record(Change::to(VmState::Stopping)).await?;
+        }
+        self.close(rental, memory).await;
+        let grace = self.config.stop_grace;
+        timeout(grace + CALL_DEADLINE, self.backend.stop(&self.id, grace))
+            .await
+            .map_err(|_| silent(self.backend.name()))?
+            .map_err(StepError::Backend)
+    }
+
+    async fn remove(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
+        self.close(rental, memory).await;
+        crash_point!("before-delete");
+        bounded(self.backend.delete(&self.id)).await?;
+        crash_point!("backend-deleted");
+        self.ledger.end(&self.id, Timestamp::now()).await?;
+        crash_point!("ended");
+        let vm = &rental.vm;
+        tracing::info!(
+            vm = self.id.redacted(), port = vm.ssh_port, cpu = vm.resources.cpu,
+            memory_gb = vm.resources.memory, storage_gb = vm.resources.storage,
+            "VM deleted, resources freed"
+        );
+        Ok(())
+    }
+
+    async fn record(&self, change: Change) -> Result<(), StepError> {
+        let before = self.ledger.now().get(&self.id).map(|rental| rental.vm.state);
+        let vm = self.ledger.advance(&self.id, change, Timestamp::now()).await?;
+        if let Some(before) = before.filter(|before| *before != vm.state) {
+            tracing::info!(vm = self.id.redacted(), from = %before, to = %vm.state, "VM state changed");
+        }
+        Ok(())
+    }
+
+    /// Gives a create up, or shows the error and plans another attempt after a pause.
+    async fn failed(&self, rental: &Rental, error: &StepError, memory: &mut Memory) {
+        let creating = rental.goal == Goal::Running && !rental.made;
+        let late = memory.began.elapsed() >= self.config.boot_deadline;
+        let source = std::error::Error::source(error).map(ToString::to_string);
+        tracing::error!(vm = self.id.redacted(), %error, source, "a step of the VM failed");
+        memory.failures = memory.failures.saturating_add(1);
+        let doublings = memory.failures.saturating_sub(1).min(16);
+        let pause = self.config.restart_delay.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        memory.retry_at = Some(Instant::now() + pause);
+        let recorded = if creating && (late || !error.may_pass()) {
+            memory.retry_at = None;
+            self.ledger.give_up(&self.id, error.public(), Timestamp::now()).await.map(drop)
+        } else if rental.goal == Goal::Running && rental.made {
+            self.ledger.advance(&self.id, Change::error(error.public()), Timestamp::now()).await.map(drop)
+        } else {
+            Ok(())
+        };
+        if let Err(error) = recorded {
+            tracing::error!(vm = self.id.redacted(), %error, "the failure could not be recorded");
+        }
+    }
+}
+
+/// What the backend needs to know of a rental.
+fn spec(rental: &Rental) -> MachineSpec {
+    let vm = &rental.vm;
+    MachineSpec {
+        id: vm.id.clone(),
+        name: vm.name.clone(),
+        resources: vm.resources,
+        image: vm.image.clone(),
+        keys: vm.keys.clone(),
+    }
+}
+
+fn silent(backend: &'static str) -> StepError {
+    StepError::Backend(BackendError::Unavailable {
+        backend,
+        message: format!("no answer within {} s", CALL_DEADLINE.as_secs()),
+        source: None,
+    })
+}
+
+async fn bounded<T>(call: impl Future<Output = Result<T, BackendError>>) -> Result<T, StepError> {
+    timeout(CALL_DEADLINE, call).await.map_err(|_| silent("VM"))?.map_err(StepError::Backend)
+}
+
+/// Ready at `at`; never, if there is none.
+async fn pause(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

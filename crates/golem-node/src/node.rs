@@ -1,0 +1,571 @@
+//! The node: what may be asked of it, and how it is put together.
+//!
+//! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
+//! it writes what a rental should be into the ledger and pokes the rental's task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmState};
+use golem_vm::{Backend, Observed};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::config::NodeConfig;
+use crate::host::{Host, HostUse, held_bytes};
+use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
+use crate::machine::{Machine, Orders};
+use crate::proxy::{Counts, Proxy, ProxyError};
+use crate::reconcile::watch::{Eyes, Sample, look};
+use crate::service::{Tasks, crash_point};
+use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
+
+/// Name of the ledger's file in the data directory, as the original's tools expect it.
+const LEDGER_FILE: &str = "provider.db";
+
+/// How often the host is measured.
+const HOST_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often the space that VMs hold is counted, in host measurements: it walks their folders.
+const STORAGE_EVERY: u32 = 15;
+
+/// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
+const DELETE_WAIT: Duration = Duration::from_secs(60);
+
+/// Why the node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be made.
+    #[error("the data directory cannot be made")]
+    DataDir(#[source] std::io::Error),
+    /// The ledger cannot be opened.
+    #[error("the ledger cannot be opened")]
+    Ledger(#[from] LedgerError),
+    /// The proxy cannot be started.
+    #[error("the SSH proxy cannot be started")]
+    Proxy(#[from] ProxyError),
+}
+
+/// What is rented out, and what is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// What the host has to rent out.
+    pub total: Resources,
+    /// What is left of it.
+    pub free: Resources,
+    /// Live rentals.
+    pub vms: u32,
+    /// Most live rentals.
+    pub max_vms: u32,
+}
+
+/// What the host is and how busy it is.
+#[derive(Debug, Clone, Copy)]
+struct HostView {
+    total: Resources,
+    used: HostUse,
+}
+
+struct Inner {
+    config: Arc<NodeConfig>,
+    backend: Arc<Backend>,
+    ledger: Ledger,
+    proxy: Proxy,
+    tasks: Tasks,
+    orders: Mutex<BTreeMap<VmId, Arc<Orders>>>,
+    eyes: watch::Receiver<Arc<Sample>>,
+    look: Arc<Notify>,
+    host: watch::Receiver<HostView>,
+    unmanaged: watch::Receiver<BTreeSet<VmId>>,
+}
+
+/// A handle on the running node; clones share it.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+impl Node {
+    /// Opens the ledger, sees what runs, serves the ports of what does, and drives the rest to
+    /// where it should be.
+    ///
+    /// # Errors
+    /// [`StartError`]; a backend that does not answer is not one.
+    pub async fn start(config: NodeConfig, backend: Backend) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&config.data_dir).map_err(StartError::DataDir)?;
+        let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
+        let proxy = Proxy::start(config.proxy)?;
+        let config = Arc::new(config);
+        let backend = Arc::new(backend);
+        let tasks = Tasks::new();
+
+        let first = look(&backend).await;
+        adopt(&config, &ledger, &proxy, &first).await?;
+        let (samples, eyes) = watch::channel(Arc::new(first));
+        let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
+        let host = measure(&config, &tasks);
+        let look = Arc::new(Notify::new());
+        let node = Self(Arc::new(Inner {
+            config,
+            backend,
+            ledger,
+            proxy,
+            tasks,
+            orders: Mutex::default(),
+            eyes,
+            look,
+            host,
+            unmanaged,
+        }));
+        node.supervise();
+        let eyes = Eyes {
+            backend: Arc::clone(&node.0.backend),
+            ledger: node.0.ledger.clone(),
+            interval: node.0.config.watch_interval,
+            wanted: Arc::clone(&node.0.look),
+            samples,
+            unmanaged: unmanaged_sender,
+        };
+        let stop = node.0.tasks.stopping().clone();
+        let supervised = node.clone();
+        node.0.tasks.spawn("watch", eyes.run(stop, move || supervised.supervise()));
+        node.0.look.notify_one();
+        Ok(node)
+    }
+
+    /// Reserves what is asked for, or refuses at once; the machine is made by its own task.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`], [`NodeError::Ledger`], [`NodeError::ShuttingDown`].
+    pub async fn create(&self, request: CreateVm) -> Result<(Arc<Vm>, Job), NodeError> {
+        let inner = &self.0;
+        if inner.tasks.stopping().is_cancelled() {
+            return Err(NodeError::ShuttingDown);
+        }
+        let image = request.image.unwrap_or_else(|| inner.config.default_image.clone());
+        if !inner.backend.has_image(&image) {
+            return Err(Refusal::NoSuchImage(image).into());
+        }
+        let wanted = Wanted {
+            owner: format!("key:{}", request.ssh_key),
+            name: request.name,
+            resources: request.resources,
+            image,
+            ssh_key: request.ssh_key,
+        };
+        let host = *inner.host.borrow();
+        let terms = Terms {
+            limits: inner.config.limits,
+            total: host.total,
+            host: host.used,
+            ports: inner.config.ports.clone(),
+            ssh_bind: inner.config.ssh_bind,
+        };
+        crash_point!("before-reserve");
+        let reserved = inner.ledger.reserve(wanted, terms, Timestamp::now()).await?;
+        crash_point!("reserved");
+        match reserved {
+            Ok((vm, job)) => {
+                tracing::info!(
+                    vm = vm.id.redacted(), port = vm.ssh_port, cpu = vm.resources.cpu,
+                    memory_gb = vm.resources.memory, storage_gb = vm.resources.storage,
+                    "VM reserved, resources allocated"
+                );
+                self.supervise();
+                Ok((vm, job))
+            }
+            Err(refusal) => {
+                tracing::info!(%refusal, "create refused");
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// Waits until the VM `id` is neither being made, booted nor shut down.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`] when it never was or ended well; [`NodeError::Ledger`].
+    pub async fn settled(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let mut changes = self.0.ledger.changes();
+        let stopping = self.0.tasks.stopping();
+        loop {
+            let settled = match changes.borrow_and_update().get(id) {
+                Some(rental) => !matches!(rental.vm.state, VmState::Creating | VmState::Stopping),
+                None => true,
+            };
+            if settled {
+                return self.vm(id).await;
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| NodeError::ShuttingDown)?,
+                () = stopping.cancelled() => return Err(NodeError::ShuttingDown),
+            }
+        }
+    }
+
+    /// The VM `id`: live, or one whose create failed (in state `error`, so that its renter can
+    /// read why).
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        if let Some(rental) = self.0.ledger.now().get(id) {
+            return Ok(Arc::clone(&rental.vm));
+        }
+        match self.0.ledger.rental(id).await? {
+            Some(rental) if !rental.made && rental.vm.error.is_some() => {
+                Ok(Arc::new(Vm { state: VmState::Error, ..(*rental.vm).clone() }))
+            }
+            _ => Err(not_found(id)),
+        }
+    }
+
+    /// Every live VM, oldest first.
+    #[must_use]
+    pub fn vms(&self) -> Vec<Arc<Vm>> {
+        let mut vms: Vec<_> = self.0.ledger.now().iter().map(|rental| Arc::clone(&rental.vm)).collect();
+        vms.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        vms
+    }
+
+    /// The job `id`.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn job(&self, id: &JobId) -> Result<Option<Job>, NodeError> {
+        Ok(self.0.ledger.job(id).await?)
+    }
+
+    /// Asks that the VM run. Running already is fine.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
+        self.aim(id, Goal::Running, next).await
+    }
+
+    /// Asks that the VM be shut down, disk and port kept. Stopped already is fine.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn stop_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        let next = (state != VmState::Stopped).then_some(VmState::Stopping);
+        self.aim(id, Goal::Stopped, next).await
+    }
+
+    /// Asks that the VM be shut down and booted again.
+    ///
+    /// # Errors
+    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::NotFound`],
+    /// [`NodeError::Ledger`].
+    pub async fn restart_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        if matches!(state, VmState::Creating | VmState::Stopping) {
+            return Err(NodeError::WrongState { state, action: "restart" });
+        }
+        if let Some(orders) = self.orders(id) {
+            orders.restart();
+        }
+        let next = if state == VmState::Stopped { VmState::Creating } else { VmState::Stopping };
+        self.aim(id, Goal::Running, Some(next)).await
+    }
+
+    /// Ends the rental: at once for the renter's access, and in a moment for disk, port and
+    /// capacity. Returns when everything is gone, or after a minute when the backend does not
+    /// answer; the deletion then goes on by itself.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn delete_vm(&self, id: &VmId) -> Result<(), NodeError> {
+        if self.0.ledger.now().get(id).is_none() {
+            return Err(not_found(id));
+        }
+        crash_point!("before-goal-deleted");
+        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await?;
+        crash_point!("goal-deleted");
+        let mut changes = self.0.ledger.changes();
+        let gone = changes.wait_for(|now| now.get(id).is_none());
+        if timeout(DELETE_WAIT, gone).await.is_err() {
+            tracing::warn!(vm = id.redacted(), "the backend has not yet removed a deleted VM");
+        }
+        Ok(())
+    }
+
+    /// Lets `key` log in to the running VM `id`, now and after every boot.
+    ///
+    /// # Errors
+    /// [`NodeError::WrongState`] unless it runs; [`NodeError::Backend`] when the guest did not take
+    /// it; [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn add_key(&self, id: &VmId, key: AuthorizedKey) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        if state != VmState::Running {
+            return Err(NodeError::WrongState { state, action: "add an SSH key" });
+        }
+        self.0.backend.add_key(id, &key).await?;
+        tracing::info!(vm = id.redacted(), "SSH key added");
+        Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
+    }
+
+    /// What is rented out, and what is left.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        let now = self.0.ledger.now();
+        let total = self.0.host.borrow().total;
+        Capacity {
+            total,
+            free: total.minus(now.held()),
+            vms: u32::try_from(now.iter().len()).unwrap_or(u32::MAX),
+            max_vms: self.0.config.limits.max_vms,
+        }
+    }
+
+    /// How busy the host is.
+    #[must_use]
+    pub fn host(&self) -> HostUse {
+        self.0.host.borrow().used
+    }
+
+    /// What was decided for this node.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.0.config
+    }
+
+    /// The backend that the machines run on.
+    #[must_use]
+    pub fn backend(&self) -> &Backend {
+        &self.0.backend
+    }
+
+    /// Whether the backend answered when it was last asked.
+    #[must_use]
+    pub fn backend_answers(&self) -> bool {
+        self.0.eyes.borrow().machines.is_some()
+    }
+
+    /// Images that live rentals were made from.
+    #[must_use]
+    pub fn images_in_use(&self) -> BTreeSet<ImageName> {
+        self.0.ledger.now().iter().map(|rental| rental.vm.image.clone()).collect()
+    }
+
+    /// Ports that live rentals hold.
+    #[must_use]
+    pub fn ports_in_use(&self) -> BTreeSet<u16> {
+        self.0.ledger.now().ports()
+    }
+
+    /// What went through `port`, while it is served.
+    #[must_use]
+    pub fn traffic(&self, port: u16) -> Option<Counts> {
+        self.0.proxy.counts(port)
+    }
+
+    /// Machines on the backend that the ledger never knew; never touched.
+    #[must_use]
+    pub fn unmanaged(&self) -> BTreeSet<VmId> {
+        self.0.unmanaged.borrow().clone()
+    }
+
+    /// Whether no new rentals are taken.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.0.ledger.now().draining
+    }
+
+    /// Takes no new rentals, or takes them again; survives a restart.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn set_draining(&self, draining: bool) -> Result<(), NodeError> {
+        self.0.ledger.set_draining(draining).await?;
+        tracing::info!(draining, "draining changed");
+        Ok(())
+    }
+
+    /// Tells of every change of a rental.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.0.ledger.changes()
+    }
+
+    /// Ready when a task of the node has panicked.
+    pub async fn failed(&self) {
+        self.0.tasks.failed().await;
+    }
+
+    /// Ends every task and drains the proxy. Guests go on running, unless `stop_vms`: then they
+    /// are shut down, and booted again at the next start.
+    pub async fn shutdown(&self, stop_vms: bool) {
+        let inner = &self.0;
+        inner.tasks.stop().await;
+        if stop_vms {
+            let now = inner.ledger.now();
+            let stops = now
+                .iter()
+                .filter(|rental| rental.goal == Goal::Running && rental.vm.state != VmState::Stopped)
+                .map(|rental| self.stop_for_exit(rental));
+            futures_util::future::join_all(stops).await;
+        }
+        inner.proxy.shutdown().await;
+    }
+
+    async fn stop_for_exit(&self, rental: &Rental) {
+        let id = &rental.vm.id;
+        match self.0.backend.stop(id, self.0.config.stop_grace).await {
+            Ok(()) => {
+                let change = Change::to(VmState::Stopped);
+                if let Err(error) = self.0.ledger.advance(id, change, Timestamp::now()).await {
+                    tracing::error!(vm = id.redacted(), %error, "a stop could not be recorded");
+                }
+            }
+            Err(error) => tracing::error!(vm = id.redacted(), %error, "VM not stopped"),
+        }
+    }
+
+    /// The live rental `id`, unless it is on its way to deletion.
+    fn live(&self, id: &VmId) -> Result<Rental, NodeError> {
+        let now = self.0.ledger.now();
+        now.get(id).filter(|rental| rental.goal != Goal::Deleted).cloned().ok_or_else(|| not_found(id))
+    }
+
+    fn orders(&self, id: &VmId) -> Option<Arc<Orders>> {
+        self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    async fn aim(&self, id: &VmId, goal: Goal, state: Option<VmState>) -> Result<Arc<Vm>, NodeError> {
+        let vm = self.0.ledger.aim(id, goal, state, Timestamp::now()).await.map_err(|error| match error {
+            LedgerError::NoRental(id) => not_found(&id),
+            error => NodeError::Ledger(error),
+        })?;
+        if let Some(orders) = self.orders(id) {
+            orders.poke();
+        }
+        Ok(vm)
+    }
+
+    /// Sees to it that every live rental has a task: also one whose request went away between
+    /// its reservation and here, or whose task ended in a panic.
+    fn supervise(&self) {
+        let inner = &self.0;
+        if inner.tasks.stopping().is_cancelled() {
+            return;
+        }
+        let mut all = inner.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        for rental in inner.ledger.now().iter() {
+            let id = &rental.vm.id;
+            if all.contains_key(id) {
+                continue;
+            }
+            let orders = Arc::new(Orders::default());
+            all.insert(id.clone(), Arc::clone(&orders));
+            let machine = Machine {
+                id: id.clone(),
+                config: Arc::clone(&inner.config),
+                backend: Arc::clone(&inner.backend),
+                ledger: inner.ledger.clone(),
+                proxy: inner.proxy.clone(),
+                eyes: inner.eyes.clone(),
+                look: Arc::clone(&inner.look),
+                orders,
+            };
+            let ended = Ended { node: self.clone(), id: id.clone() };
+            let stop = inner.tasks.stopping().clone();
+            inner.tasks.spawn(format!("vm {}", id.redacted()), async move {
+                let _ended = ended;
+                machine.run(stop).await;
+            });
+        }
+    }
+}
+
+/// Forgets a rental's task when it ends, however it ends.
+struct Ended {
+    node: Node,
+    id: VmId,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.node.0.orders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+fn not_found(id: &VmId) -> NodeError {
+    NodeError::NotFound(id.to_string())
+}
+
+/// Serves the ports of the machines that run, before anyone is told that they do; what should
+/// run and does not is no longer called running.
+async fn adopt(
+    config: &NodeConfig,
+    ledger: &Ledger,
+    proxy: &Proxy,
+    sample: &Sample,
+) -> Result<(), StartError> {
+    let Some(machines) = &sample.machines else { return Ok(()) };
+    for rental in ledger.now().iter().filter(|rental| rental.vm.state == VmState::Running) {
+        let vm = &rental.vm;
+        match machines.get(&vm.id) {
+            Some(Observed::Running(guest)) => {
+                let listen = SocketAddr::new(config.ssh_bind, vm.ssh_port);
+                match proxy.open(listen, guest.ssh).await {
+                    Ok(()) => tracing::info!(vm = vm.id.redacted(), port = vm.ssh_port, "VM adopted"),
+                    // The rental's task shows the error and tries again.
+                    Err(error) => tracing::error!(vm = vm.id.redacted(), %error, "SSH port not opened"),
+                }
+            }
+            Some(Observed::Stopped) => {
+                ledger.advance(&vm.id, Change::to(VmState::Creating), Timestamp::now()).await?;
+            }
+            Some(Observed::Broken { .. }) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Starts measuring the host; the first measurement is there at once.
+fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receiver<HostView> {
+    let folder = config.data_dir.join("vms");
+    let mut host = Host::new(&config.data_dir);
+    let wanted = config.totals;
+    let total = wanted.unwrap_or_else(|| host.totals(held_bytes(&folder)));
+    let (sender, receiver) = watch::channel(HostView { total, used: host.sample(HOST_INTERVAL) });
+    let stop = tasks.stopping().clone();
+    tasks.spawn("host", async move {
+        let mut round = 0u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(HOST_INTERVAL) => {}
+            }
+            round = round.wrapping_add(1);
+            let folder = folder.clone();
+            let before = sender.borrow().total;
+            let sampled = tokio::task::spawn_blocking(move || {
+                let used = host.sample(HOST_INTERVAL);
+                let total = match wanted {
+                    Some(total) => total,
+                    None if round.is_multiple_of(STORAGE_EVERY) => host.totals(held_bytes(&folder)),
+                    None => before,
+                };
+                (host, HostView { total, used })
+            });
+            match sampled.await {
+                Ok((back, view)) => {
+                    host = back;
+                    sender.send_replace(view);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the host is no longer measured");
+                    return;
+                }
+            }
+        }
+    });
+    receiver
+}
