@@ -1,0 +1,1 @@
+//! The HTTP edges: the public API for renters, the operator API for the owner of the machine.

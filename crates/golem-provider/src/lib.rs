@@ -1,0 +1,6 @@
+//! The edges of a provider node: settings, command line, HTTP, daemon.
+//!
+//! Owns everything that meets an operator, a shell or a socket of the API. Never decides about a
+//! rental: `golem_node` does.
+
+pub mod http;

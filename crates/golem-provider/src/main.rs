@@ -1,0 +1,3 @@
+//! The `golem-provider` command.
+
+fn main() {}
