@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
+
+use crate::sim::Sim;
 
 /// What a machine is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,4 +82,120 @@ pub enum BackendError {
     /// The image is not in the catalogue, or not on this host.
     #[error("image {0} is not available on this provider")]
     NoSuchImage(ImageName),
+}
+
+/// A backend; the set is closed.
+#[derive(Debug)]
+pub enum Backend {
+    /// Machines on paper.
+    Sim(Sim),
+}
+
+impl Backend {
+    /// Its name in settings and messages.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sim(sim) => sim.name(),
+        }
+    }
+
+    /// Whether the backend can be used now.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`], whose message names the fix.
+    pub async fn check(&self) -> Result<(), BackendError> {
+        match self {
+            Self::Sim(_) => Ok(()),
+        }
+    }
+
+    /// Whether machines can be made from `image` now. Cheap.
+    #[must_use]
+    pub fn has_image(&self, image: &ImageName) -> bool {
+        match self {
+            Self::Sim(sim) => sim.has_image(image),
+        }
+    }
+
+    /// Makes disk and seed of the machine; made already is fine.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        match self {
+            Self::Sim(sim) => sim.create(spec).await,
+        }
+    }
+
+    /// Launches the machine; running already is fine.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`] when it was never made or its disk is lost.
+    pub async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        match self {
+            Self::Sim(sim) => sim.start(spec).await,
+        }
+    }
+
+    /// Waits until the guest's SSH server has greeted. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// [`BackendError::Failed`] when the guest ends meanwhile.
+    pub async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
+        match self {
+            Self::Sim(sim) => sim.wait_ready(id).await,
+        }
+    }
+
+    /// Shuts the guest down, and ends it after `grace`; stopped or absent is fine.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
+        let _ = grace;
+        match self {
+            Self::Sim(sim) => sim.stop(id).await,
+        }
+    }
+
+    /// Removes every trace of the machine; absent is fine.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
+        match self {
+            Self::Sim(sim) => sim.delete(id).await,
+        }
+    }
+
+    /// Everything on this host that is ours, in one cheap call.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`], which says nothing about any machine.
+    pub async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
+        match self {
+            Self::Sim(sim) => sim.list().await,
+        }
+    }
+
+    /// Lets `key` log in to the running guest, now and after every boot.
+    ///
+    /// # Errors
+    /// [`BackendError`].
+    pub async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {
+        match self {
+            Self::Sim(sim) => sim.add_key(id, key).await,
+        }
+    }
+
+    /// The last lines that the guest wrote to its serial console.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`].
+    pub async fn console(&self, id: &VmId) -> Result<String, BackendError> {
+        match self {
+            Self::Sim(sim) => sim.console(id),
+        }
+    }
 }

@@ -5,5 +5,6 @@
 //! may exist: the ledger of `golem-node` does.
 
 pub mod backend;
+pub mod sim;
 
-pub use backend::{BackendError, Guest, MachineSpec, Observed};
+pub use backend::{Backend, BackendError, Guest, MachineSpec, Observed};

@@ -1,0 +1,412 @@
+//! The `sim` backend: machines that exist on paper, under the same rules as real ones.
+//!
+//! Owns a record per machine in `<data directory>/sim/<id>.json`, so that machines outlive the
+//! node as QEMU's do, and one listener that greets like an SSH server and then echoes. Serves
+//! operators who try the API and tests that need many machines or faults at a chosen moment.
+//! Never stands in for a real guest in a test about guests.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use golem_types::{AuthorizedKey, ImageName, VmId};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+
+use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+
+/// What every simulated guest says first.
+pub const BANNER: &[u8] = b"SSH-2.0-sim\r\n";
+
+/// Most connections to simulated guests at one time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+
+/// How often a waiting call looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How a simulation is set up.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// The node's data directory.
+    pub data_dir: PathBuf,
+    /// Images that creates may name.
+    pub images: BTreeSet<ImageName>,
+    /// How long a guest takes from its start to its SSH banner.
+    pub boot: Duration,
+}
+
+/// What a test may do to a simulation from outside, at any time.
+#[derive(Debug, Clone)]
+pub struct SimControl(Arc<Shared>);
+
+/// A call that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `create`.
+    Create,
+    /// `start`.
+    Start,
+    /// `wait_ready`.
+    WaitReady,
+    /// `stop`.
+    Stop,
+    /// `delete`.
+    Delete,
+    /// `list`.
+    List,
+    /// `add_key`.
+    AddKey,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The backend does not answer.
+    Unavailable,
+    /// The step fails.
+    Failed,
+    /// The call does not return.
+    Hang,
+}
+
+/// The record of one machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    keys: Vec<String>,
+    running: bool,
+    broken: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    folder: PathBuf,
+    config: SimConfig,
+    ssh: SocketAddr,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    machines: BTreeMap<VmId, Record>,
+    faults: HashMap<Call, (Fault, u32)>,
+    delays: HashMap<Call, Duration>,
+}
+
+/// The simulated backend.
+#[derive(Debug)]
+pub struct Sim(Arc<Shared>);
+
+/// Name of this backend in settings and messages.
+const NAME: &str = "sim";
+
+fn failed(step: &'static str, source: io::Error) -> BackendError {
+    BackendError::Failed {
+        step,
+        message: "the simulation's record cannot be written".to_owned(),
+        source: Some(source),
+    }
+}
+
+impl Sim {
+    /// Opens the simulation in `config.data_dir` with the machines that it held before.
+    ///
+    /// # Errors
+    /// Any error of reading the records, or of listening on a loopback port.
+    pub fn open(config: SimConfig) -> io::Result<Self> {
+        let folder = config.data_dir.join("sim");
+        std::fs::create_dir_all(&folder)?;
+        let mut machines = BTreeMap::new();
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            if let (Some(id), Some("json")) = (id, path.extension().and_then(|e| e.to_str())) {
+                let record = serde_json::from_slice(&std::fs::read(&path)?).map_err(io::Error::other)?;
+                machines.insert(id, record);
+            }
+        }
+        let ssh = greet()?;
+        let inner = Mutex::new(Inner { machines, ..Inner::default() });
+        Ok(Self(Arc::new(Shared { folder, config, ssh, inner })))
+    }
+
+    /// The handle with which a test makes things go wrong.
+    #[must_use]
+    pub fn control(&self) -> SimControl {
+        SimControl(Arc::clone(&self.0))
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        NAME
+    }
+
+    pub(crate) fn has_image(&self, image: &ImageName) -> bool {
+        self.0.config.images.contains(image)
+    }
+
+    pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.0.enter(Call::Create).await?;
+        if !self.has_image(&spec.image) {
+            return Err(BackendError::NoSuchImage(spec.image.clone()));
+        }
+        let mut inner = self.0.lock();
+        if inner.machines.contains_key(&spec.id) {
+            return Ok(());
+        }
+        let keys = spec.keys.iter().map(|key| key.as_str().to_owned()).collect();
+        let record = Record { keys, running: false, broken: None };
+        self.0.write(&spec.id, &record).map_err(|error| failed("creating the machine", error))?;
+        inner.machines.insert(spec.id.clone(), record);
+        Ok(())
+    }
+
+    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.0.enter(Call::Start).await?;
+        self.0.change(&spec.id, "starting the machine", |record| {
+            record.running = true;
+            record.broken = None;
+        })
+    }
+
+    pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
+        self.0.enter(Call::WaitReady).await?;
+        let ready = tokio::time::Instant::now() + self.0.config.boot;
+        loop {
+            match self.0.lock().machines.get(id) {
+                None => return Err(BackendError::NoSuchMachine(id.clone())),
+                Some(record) if !record.running => {
+                    return Err(BackendError::Failed {
+                        step: "booting the guest",
+                        message: "the guest stopped before it was ready".to_owned(),
+                        source: None,
+                    });
+                }
+                Some(record) if record.broken.is_none() && tokio::time::Instant::now() >= ready => {
+                    return Ok(self.0.guest());
+                }
+                Some(_) => {}
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    pub(crate) async fn stop(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.enter(Call::Stop).await?;
+        match self.0.change(id, "stopping the machine", Record::power_off) {
+            Err(BackendError::NoSuchMachine(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    pub(crate) async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.enter(Call::Delete).await?;
+        let mut inner = self.0.lock();
+        match std::fs::remove_file(self.0.path(id)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("deleting the machine", error)),
+        }
+        inner.machines.remove(id);
+        Ok(())
+    }
+
+    pub(crate) async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
+        self.0.enter(Call::List).await?;
+        let guest = self.0.guest();
+        let observed = |record: &Record| match (&record.broken, record.running) {
+            (Some(reason), _) => Observed::Broken { reason: reason.clone() },
+            (None, true) => Observed::Running(guest),
+            (None, false) => Observed::Stopped,
+        };
+        Ok(self.0.lock().machines.iter().map(|(id, record)| (id.clone(), observed(record))).collect())
+    }
+
+    pub(crate) fn console(&self, id: &VmId) -> Result<String, BackendError> {
+        match self.0.lock().machines.get(id) {
+            Some(record) if record.running => Ok("simulated guest: running\n".to_owned()),
+            Some(_) => Ok("simulated guest: stopped\n".to_owned()),
+            None => Err(BackendError::NoSuchMachine(id.clone())),
+        }
+    }
+
+    pub(crate) async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {
+        self.0.enter(Call::AddKey).await?;
+        self.0.change(id, "adding the key", |record| {
+            if !record.keys.iter().any(|known| known == key.as_str()) {
+                record.keys.push(key.as_str().to_owned());
+            }
+        })
+    }
+}
+
+impl Record {
+    fn power_off(&mut self) {
+        self.running = false;
+        self.broken = None;
+    }
+}
+
+impl SimControl {
+    /// Makes the next `times` of `call` fail as `fault`.
+    pub fn fail(&self, call: Call, fault: Fault, times: u32) {
+        self.0.lock().faults.insert(call, (fault, times));
+    }
+
+    /// Lets every `call` take `delay` longer.
+    pub fn delay(&self, call: Call, delay: Duration) {
+        self.0.lock().delays.insert(call, delay);
+    }
+
+    /// Forgets every fault and delay.
+    pub fn heal(&self) {
+        let mut inner = self.0.lock();
+        inner.faults.clear();
+        inner.delays.clear();
+    }
+
+    /// Ends the guest's process, as a crash or a power-off from inside does.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`].
+    pub fn power_off(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.change(id, "powering off", Record::power_off)
+    }
+
+    /// Lets the guest hang for `reason`.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`].
+    pub fn hang(&self, id: &VmId, reason: &str) -> Result<(), BackendError> {
+        self.0.change(id, "hanging", |record| record.broken = Some(reason.to_owned()))
+    }
+
+    /// Lets a guest that hangs go on.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`].
+    pub fn go_on(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.change(id, "going on", |record| record.broken = None)
+    }
+
+    /// Loses the machine with its disk.
+    pub fn lose(&self, id: &VmId) {
+        let _ = std::fs::remove_file(self.0.path(id));
+        self.0.lock().machines.remove(id);
+    }
+
+    /// Ids of every machine there is.
+    #[must_use]
+    pub fn machines(&self) -> BTreeSet<VmId> {
+        self.0.lock().machines.keys().cloned().collect()
+    }
+
+    /// Keys that may log in to `id`, in the order in which they came.
+    #[must_use]
+    pub fn keys(&self, id: &VmId) -> Vec<String> {
+        self.0.lock().machines.get(id).map(|record| record.keys.clone()).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, id: &VmId) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
+    }
+
+    /// The guest's address is the one that QEMU's user network gives.
+    fn guest(&self) -> Guest {
+        Guest { ssh: self.ssh, ip: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)) }
+    }
+
+    fn write(&self, id: &VmId, record: &Record) -> io::Result<()> {
+        replace(&self.path(id), &serde_json::to_vec(record).map_err(io::Error::other)?)
+    }
+
+    fn change(
+        &self,
+        id: &VmId,
+        step: &'static str,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), BackendError> {
+        let mut inner = self.lock();
+        let record = inner.machines.get_mut(id).ok_or_else(|| BackendError::NoSuchMachine(id.clone()))?;
+        change(record);
+        self.write(id, record).map_err(|error| failed(step, error))
+    }
+
+    /// Takes the time and suffers the fault that were set for `call`.
+    async fn enter(&self, call: Call) -> Result<(), BackendError> {
+        let (delay, fault) = {
+            let mut inner = self.lock();
+            let fault = match inner.faults.get_mut(&call) {
+                Some((fault, times)) if *times > 0 => {
+                    *times -= 1;
+                    Some(*fault)
+                }
+                _ => None,
+            };
+            (inner.delays.get(&call).copied(), fault)
+        };
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        match fault {
+            None => Ok(()),
+            Some(Fault::Unavailable) => Err(BackendError::Unavailable {
+                backend: NAME,
+                message: "a fault was asked for".to_owned(),
+                source: None,
+            }),
+            Some(Fault::Failed) => Err(BackendError::Failed {
+                step: "simulating",
+                message: "a fault was asked for".to_owned(),
+                source: None,
+            }),
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+}
+
+/// Replaces the file at `path` as a whole, so that a reader or a crash never sees half of it.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, bytes)?;
+    std::fs::rename(&fresh, path)
+}
+
+/// Starts the one listener that stands for every guest's SSH server, on a thread of its own that
+/// lives as long as the process.
+fn greet() -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    std::thread::Builder::new().name("sim-guests".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+            let mut guests = JoinSet::new();
+            loop {
+                if guests.len() >= CONNECTIONS {
+                    guests.join_next().await;
+                }
+                while guests.try_join_next().is_some() {}
+                if let Ok((mut stream, _)) = listener.accept().await {
+                    guests.spawn(async move {
+                        let (mut read, mut write) = stream.split();
+                        write.write_all(BANNER).await?;
+                        tokio::io::copy(&mut read, &mut write).await
+                    });
+                } else {
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+    })?;
+    Ok(address)
+}
