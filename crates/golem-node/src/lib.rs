@@ -7,10 +7,14 @@ pub mod admit;
 pub mod config;
 pub mod host;
 pub mod ledger;
+pub mod machine;
+pub mod node;
 pub mod ports;
 pub mod proxy;
+pub mod reconcile;
 pub mod service;
 pub mod vm;
 
 pub use config::{Limits, NodeConfig};
+pub use node::{Capacity, Node, StartError};
 pub use vm::{CreateVm, Job, JobState, NodeError, Refusal, Vm};

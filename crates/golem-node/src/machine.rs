@@ -283,8 +283,11 @@ impl Machine {
         crash_point!("ended");
         let vm = &rental.vm;
         tracing::info!(
-            vm = self.id.redacted(), port = vm.ssh_port, cpu = vm.resources.cpu,
-            memory_gb = vm.resources.memory, storage_gb = vm.resources.storage,
+            vm = self.id.redacted(),
+            port = vm.ssh_port,
+            cpu = vm.resources.cpu,
+            memory_gb = vm.resources.memory,
+            storage_gb = vm.resources.storage,
             "VM deleted, resources freed"
         );
         Ok(())

@@ -168,8 +168,11 @@ impl Node {
         match reserved {
             Ok((vm, job)) => {
                 tracing::info!(
-                    vm = vm.id.redacted(), port = vm.ssh_port, cpu = vm.resources.cpu,
-                    memory_gb = vm.resources.memory, storage_gb = vm.resources.storage,
+                    vm = vm.id.redacted(),
+                    port = vm.ssh_port,
+                    cpu = vm.resources.cpu,
+                    memory_gb = vm.resources.memory,
+                    storage_gb = vm.resources.storage,
                     "VM reserved, resources allocated"
                 );
                 self.supervise();

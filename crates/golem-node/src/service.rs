@@ -82,7 +82,6 @@ macro_rules! crash_point {
         fail::fail_point!($name, |_| std::process::abort())
     };
 }
-#[expect(unused_imports)]
 pub(crate) use crash_point;
 
 #[cfg(test)]

@@ -118,7 +118,10 @@ impl Eyes {
         if sample.machines.is_some() {
             self.unmanaged.send_if_modified(|before| {
                 for id in unmanaged.difference(before) {
-                    tracing::warn!(vm = id.redacted(), "a machine that the ledger does not know is left alone");
+                    tracing::warn!(
+                        vm = id.redacted(),
+                        "a machine that the ledger does not know is left alone"
+                    );
                 }
                 let changed = *before != unmanaged;
                 *before = unmanaged;
