@@ -1,13 +1,13 @@
 //! The states of a rental, as existing clients know them, and the moves between them.
 //!
 //! ```text
-//!              ┌──────────► error ◄───────────────┐
-//!              │              │ │start            │
-//!  creating ───┼──► running ◄─┘ │     ┌──────► stopped
-//!              │     │   ▲      │     │           │
-//!              │     ▼   └──────┼─ start ─────────┤
-//!              │   stopping ────┼─────┘           │
-//!              └──────┴─────────┴──► deleted ◄────┘
+//!    ┌───────────────────── start ──────────────────────┐
+//!    ▼                                                  │
+//!  creating ──► running ──► stopping ──► stopped ───────┤
+//!    ▲             │           │                        │
+//!    └── reboot ───┴── restart ┘                      error ◄── any of them, when it cannot run
+//!
+//!  deleted ◄── any of them
 //! ```
 //!
 //! Owns which move is legal. Never makes one: the node's machine task does, in the ledger.
@@ -60,7 +60,7 @@ impl VmState {
         match self {
             Creating => matches!(next, Running | Stopping | Stopped | Error | Deleted),
             Running => matches!(next, Creating | Stopping | Stopped | Error | Deleted),
-            Stopping => matches!(next, Running | Stopped | Error | Deleted),
+            Stopping => matches!(next, Creating | Running | Stopped | Error | Deleted),
             Stopped => matches!(next, Creating | Running | Error | Deleted),
             Error => matches!(next, Creating | Running | Stopping | Stopped | Deleted),
             Deleted => false,

@@ -1,0 +1,318 @@
+//! A rental's life, on the sim backend with a real ledger, real ports and the real proxy.
+
+mod support;
+
+use std::time::Duration;
+
+use golem_node::{JobState, NodeError, Refusal};
+use golem_types::{Resources, VmState};
+use golem_vm::sim::{Call, Fault};
+use support::{KEY, World, greeting, reaches, until, wanted};
+
+const GREETING: Option<&str> = Some("SSH-2.0-sim\r\n");
+
+#[tokio::test]
+async fn s_054_s_055_s_094_a_rental_from_create_to_delete() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, job) = node.create(wanted("one")).await.unwrap();
+    assert_eq!(vm.state, VmState::Creating);
+    let vm = node.settled(&vm.id).await.unwrap();
+    assert_eq!(vm.state, VmState::Running);
+    assert!(world.ports.contains(&vm.ssh_port) && vm.ip_address.is_some());
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+    assert_eq!(node.job(&job.id).await.unwrap().unwrap().state, JobState::Ready);
+
+    node.stop_vm(&vm.id).await.unwrap();
+    assert_eq!(node.settled(&vm.id).await.unwrap().state, VmState::Stopped);
+    assert_eq!(greeting(vm.ssh_port).await, None);
+    assert_eq!(node.capacity().vms, 1, "a stopped VM keeps its room");
+
+    node.start_vm(&vm.id).await.unwrap();
+    assert_eq!(node.settled(&vm.id).await.unwrap().state, VmState::Running);
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+
+    node.restart_vm(&vm.id).await.unwrap();
+    assert_eq!(node.settled(&vm.id).await.unwrap().state, VmState::Running);
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+
+    node.delete_vm(&vm.id).await.unwrap();
+    assert!(matches!(node.vm(&vm.id).await, Err(NodeError::NotFound(_))));
+    assert!(sim.machines().is_empty() && node.vms().is_empty());
+    assert_eq!(greeting(vm.ssh_port).await, None);
+    assert_eq!(node.capacity().free, node.capacity().total);
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_095_s_210_s_217_s_219_s_220_i4_machines_and_ports_are_there_again_after_a_restart() {
+    let world = World::new(3);
+    let (node, _) = world.node().await;
+    let mut ids = Vec::new();
+    for name in ["one", "two"] {
+        let (vm, _) = node.create(wanted(name)).await.unwrap();
+        ids.push(node.settled(&vm.id).await.unwrap());
+    }
+    node.shutdown(false).await;
+    drop(node);
+    assert_eq!(greeting(ids[0].ssh_port).await, None, "the proxy ended with the node");
+
+    let (node, sim) = world.node().await;
+    assert_eq!(sim.machines().len(), 2);
+    for before in &ids {
+        let vm = node.vm(&before.id).await.unwrap();
+        assert_eq!((vm.state, vm.ssh_port), (VmState::Running, before.ssh_port));
+        assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING, "served before start returned");
+    }
+    assert_eq!(node.capacity().free, Resources::new(98, 98, 980));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_091_a_guest_that_dies_is_seen_and_booted_again() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.fail(Call::Start, Fault::Unavailable, 1);
+    sim.power_off(&vm.id).unwrap();
+    let seen = reaches(&node, &vm.id, VmState::Error).await;
+    assert_eq!(seen.error.as_deref(), Some("the VM backend does not answer"));
+    reaches(&node, &vm.id, VmState::Running).await;
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_091_a_guest_that_hangs_is_shown_and_comes_back_by_itself_or_by_restart() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.hang(&vm.id, "the guest is paused").unwrap();
+    let hung = reaches(&node, &vm.id, VmState::Error).await;
+    assert_eq!(hung.error.as_deref(), Some("the guest is paused"));
+    sim.go_on(&vm.id).unwrap();
+    let well = reaches(&node, &vm.id, VmState::Running).await;
+    assert_eq!(well.error, None);
+    sim.hang(&vm.id, "the guest panicked").unwrap();
+    reaches(&node, &vm.id, VmState::Error).await;
+    node.restart_vm(&vm.id).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn i3_a_backend_that_does_not_answer_changes_no_rental() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    let before = reaches(&node, &vm.id, VmState::Running).await;
+    until("the backend is seen to answer", || node.backend_answers()).await;
+    sim.fail(Call::List, Fault::Unavailable, u32::MAX);
+    until("the backend is seen not to answer", || !node.backend_answers()).await;
+    assert_eq!(*node.vm(&vm.id).await.unwrap(), *before);
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+    node.shutdown(false).await;
+    drop(node);
+    // Nor does a restart in the middle of it.
+    let (backend, sim) = world.sim();
+    sim.fail(Call::List, Fault::Unavailable, u32::MAX);
+    let node = golem_node::Node::start(world.config(), backend).await.unwrap();
+    assert_eq!(node.vm(&vm.id).await.unwrap().state, VmState::Running);
+    sim.heal();
+    until("the backend is seen to answer", || node.backend_answers()).await;
+    until("the port is served", || node.traffic(vm.ssh_port).is_some()).await;
+    assert_eq!(sim.machines().len(), 1);
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn a_lost_disk_is_said_and_never_replaced_by_an_empty_one() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.lose(&vm.id);
+    let lost = reaches(&node, &vm.id, VmState::Error).await;
+    assert_eq!(lost.error.as_deref(), Some("the machine's disk is missing on this host"));
+    assert!(sim.machines().is_empty());
+    node.delete_vm(&vm.id).await.unwrap();
+    assert!(node.vms().is_empty());
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_079_s_092_a_create_that_fails_at_any_step_leaves_nothing() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    for (n, call) in [Call::Create, Call::Start, Call::WaitReady].into_iter().enumerate() {
+        sim.fail(call, Fault::Failed, 1);
+        let (vm, job) = node.create(wanted(&format!("vm-{n}"))).await.unwrap();
+        let mut changes = node.changes();
+        tokio::time::timeout(support::DEADLINE, changes.wait_for(|now| now.get(&vm.id).is_none()))
+            .await
+            .expect("cleaned up in time")
+            .unwrap();
+        assert!(sim.machines().is_empty(), "{call:?}");
+        assert_eq!(node.capacity().free, node.capacity().total, "{call:?}");
+        assert!(node.ports_in_use().is_empty(), "{call:?}");
+        let job = node.job(&job.id).await.unwrap().unwrap();
+        assert_eq!(job.state, JobState::Failed);
+        assert_eq!(job.error.as_deref(), Some("simulating: a fault was asked for"));
+        // Its renter can still read why.
+        let failed = node.vm(&vm.id).await.unwrap();
+        assert_eq!((failed.state, failed.error.as_deref()), (VmState::Error, job.error.as_deref()));
+    }
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_away_for_a_moment_fails_no_create() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    sim.fail(Call::Create, Fault::Unavailable, 2);
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    assert_eq!(node.settled(&vm.id).await.unwrap().state, VmState::Running);
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_never_answers_fails_its_create_at_the_deadline() {
+    let world = World::new(3);
+    let (backend, sim) = world.sim();
+    let config = golem_node::NodeConfig { boot_deadline: Duration::from_millis(50), ..world.config() };
+    let node = golem_node::Node::start(config, backend).await.unwrap();
+    sim.fail(Call::WaitReady, Fault::Hang, 1);
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    let failed = node.settled(&vm.id).await.unwrap();
+    assert_eq!(failed.error.as_deref(), Some("the guest did not answer on its SSH port within 0 s"));
+    until("the machine is gone", || sim.machines().is_empty()).await;
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_092_a_delete_while_it_boots_leaves_nothing() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    sim.fail(Call::WaitReady, Fault::Hang, 1);
+    let (vm, job) = node.create(wanted("one")).await.unwrap();
+    until("the machine is made", || !sim.machines().is_empty()).await;
+    node.delete_vm(&vm.id).await.unwrap();
+    assert!(sim.machines().is_empty() && node.vms().is_empty());
+    assert_eq!(node.job(&job.id).await.unwrap().unwrap().error.as_deref(), Some("deleted before it ran"));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_092_a_delete_that_the_backend_refuses_is_tried_until_it_works() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.fail(Call::Delete, Fault::Failed, 3);
+    node.delete_vm(&vm.id).await.unwrap();
+    assert!(sim.machines().is_empty() && node.ports_in_use().is_empty());
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn i1_leftovers_of_ended_rentals_go_and_machines_nobody_knows_stay() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.delete_vm(&vm.id).await.unwrap();
+    node.shutdown(false).await;
+    drop((node, sim));
+    let records = world.folder.path().join("sim");
+    let record = r#"{"keys":[],"running":true,"broken":null}"#;
+    std::fs::write(records.join(format!("{}.json", vm.id)), record).unwrap();
+    let stranger = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa";
+    std::fs::write(records.join(format!("{stranger}.json")), record).unwrap();
+    let (node, sim) = world.node().await;
+    until("the leftover is gone", || !sim.machines().contains(&vm.id)).await;
+    until("the stranger is shown", || node.unmanaged().contains(&stranger.parse().unwrap())).await;
+    assert!(sim.machines().contains(&stranger.parse().unwrap()));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn stop_vms_on_exit_shuts_them_down_and_the_next_start_boots_them() {
+    let world = World::new(3);
+    let (node, _) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    let (off, _) = node.create(wanted("two")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    reaches(&node, &off.id, VmState::Running).await;
+    node.stop_vm(&off.id).await.unwrap();
+    reaches(&node, &off.id, VmState::Stopped).await;
+    node.shutdown(true).await;
+    assert_eq!(node.vm(&vm.id).await.unwrap().state, VmState::Stopped);
+    drop(node);
+    let (node, _) = world.node().await;
+    reaches(&node, &vm.id, VmState::Running).await;
+    assert_eq!(node.vm(&off.id).await.unwrap().state, VmState::Stopped, "its renter stopped it");
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn draining_refuses_creates_and_survives_a_restart() {
+    let world = World::new(3);
+    let (node, _) = world.node().await;
+    node.set_draining(true).await.unwrap();
+    node.shutdown(false).await;
+    drop(node);
+    let (node, _) = world.node().await;
+    assert!(node.draining());
+    let refused = node.create(wanted("one")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Refused(Refusal::Draining)));
+    node.set_draining(false).await.unwrap();
+    node.create(wanted("one")).await.unwrap();
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_here_is_refused_at_once() {
+    let world = World::new(3);
+    let (node, _) = world.node().await;
+    let request = golem_node::CreateVm { image: Some("debian-13".parse().unwrap()), ..wanted("one") };
+    let refused = node.create(request).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Refused(Refusal::NoSuchImage(_))));
+    assert!(node.vms().is_empty());
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn a_key_is_added_to_a_running_guest_only_and_is_remembered() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    let key: golem_types::AuthorizedKey = KEY.replace("eZJ", "eZK").parse().unwrap();
+    let vm = node.add_key(&vm.id, key.clone()).await.unwrap();
+    assert_eq!(vm.keys.len(), 2);
+    assert_eq!(sim.keys(&vm.id)[1], key.as_str());
+    node.stop_vm(&vm.id).await.unwrap();
+    reaches(&node, &vm.id, VmState::Stopped).await;
+    assert!(matches!(node.add_key(&vm.id, key).await, Err(NodeError::WrongState { .. })));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_097_a_port_taken_by_another_program_is_said_and_served_when_it_is_free_again() {
+    let world = World::new(1);
+    let (node, _) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.stop_vm(&vm.id).await.unwrap();
+    reaches(&node, &vm.id, VmState::Stopped).await;
+    let thief = std::net::TcpListener::bind(("127.0.0.1", vm.ssh_port)).unwrap();
+    node.start_vm(&vm.id).await.unwrap();
+    let error = reaches(&node, &vm.id, VmState::Error).await.error.clone();
+    assert_eq!(error.as_deref(), Some("the SSH port could not be opened"));
+    drop(thief);
+    reaches(&node, &vm.id, VmState::Running).await;
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+    node.shutdown(false).await;
+}

@@ -1,0 +1,129 @@
+//! A node with the sim backend in a folder of its own, and the questions tests ask of it.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use golem_node::proxy::ProxyLimits;
+use golem_node::{CreateVm, Limits, Node, NodeConfig, Vm};
+use golem_types::{Resources, VmId, VmState};
+use golem_vm::Backend;
+use golem_vm::sim::{Sim, SimConfig, SimControl};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+/// Longest that a test waits for a level.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Ports for one test: each process and each call gets its own, free now.
+pub fn ports(count: u16) -> Range<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    loop {
+        let step = NEXT.fetch_add(count, Ordering::Relaxed);
+        let start = 10_000 + (std::process::id() as u16 % 100) * 200 + step;
+        if (start..start + count).all(free) {
+            return start..start + count;
+        }
+    }
+}
+
+pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
+    NodeConfig {
+        data_dir: data_dir.to_owned(),
+        ports,
+        ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        limits: Limits {
+            max_vms: 50,
+            cpu_threshold: 100,
+            memory_threshold: 100,
+            storage_threshold: 100,
+            ..Limits::default()
+        },
+        default_image: "24.04".parse().unwrap(),
+        boot_deadline: Duration::from_secs(10),
+        stop_grace: Duration::from_secs(5),
+        watch_interval: Duration::from_millis(50),
+        restart_delay: Duration::from_millis(20),
+        proxy: ProxyLimits {
+            per_port: 20,
+            total: 1000,
+            idle: Duration::from_secs(3600),
+            drain: Duration::from_millis(200),
+            connect: Duration::from_secs(5),
+        },
+        totals: Some(Resources::new(100, 100, 1000)),
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub ports: Range<u16>,
+}
+
+impl World {
+    pub fn new(count: u16) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), ports: ports(count) }
+    }
+
+    pub fn config(&self) -> NodeConfig {
+        config(self.folder.path(), self.ports.clone())
+    }
+
+    pub fn sim(&self) -> (Backend, SimControl) {
+        let images = BTreeSet::from(["24.04".parse().unwrap()]);
+        let config = SimConfig { data_dir: self.folder.path().to_owned(), images, boot: Duration::ZERO };
+        let sim = Sim::open(config).unwrap();
+        let control = sim.control();
+        (Backend::Sim(sim), control)
+    }
+
+    pub async fn node(&self) -> (Node, SimControl) {
+        let (backend, control) = self.sim();
+        (Node::start(self.config(), backend).await.unwrap(), control)
+    }
+}
+
+pub fn wanted(name: &str) -> CreateVm {
+    CreateVm {
+        name: name.parse().unwrap(),
+        resources: Resources::new(1, 1, 10),
+        image: None,
+        ssh_key: KEY.parse().unwrap(),
+    }
+}
+
+/// Waits until `id` is in `state`.
+pub async fn reaches(node: &Node, id: &VmId, state: VmState) -> std::sync::Arc<Vm> {
+    let mut changes = node.changes();
+    let found = changes.wait_for(|now| now.get(id).is_some_and(|rental| rental.vm.state == state));
+    tokio::time::timeout(DEADLINE, found)
+        .await
+        .unwrap_or_else(|_| panic!("not {state} in time: {:?}", node.vms()))
+        .unwrap();
+    node.vm(id).await.unwrap()
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// What the guest behind `port` says first; none when nobody answers.
+pub async fn greeting(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+    let mut bytes = [0; 13];
+    tokio::time::timeout(DEADLINE, stream.read_exact(&mut bytes)).await.ok()?.ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
