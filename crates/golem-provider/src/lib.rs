@@ -3,4 +3,9 @@
 //! Owns everything that meets an operator, a shell or a socket of the API. Never decides about a
 //! rental: `golem_node` does.
 
+pub mod daemon;
 pub mod http;
+pub mod identity;
+pub mod logs;
+pub mod pid_file;
+pub mod settings;

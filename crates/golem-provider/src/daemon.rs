@@ -1,0 +1,177 @@
+//! The node in the background, and the signals that end it.
+//!
+//! ```text
+//!   parent: spawn self with --detached ─► wait for a line ─► "ready": exit 0
+//!      ▲                                                 └► "error" or end of file: exit 1
+//!      └──── pipe (the child's standard output) ◄── child: own session ─► start ─► report
+//! ```
+//! Owns detaching, the report to the parent, the notification of systemd and the stop signals.
+//! Never starts or stops a part of the node: `start` does.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The hidden flag of `start` that makes it report to a parent.
+pub const DETACHED_FLAG: &str = "--detached";
+
+/// What the child tells its parent, as one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Report {
+    /// The node serves at this address.
+    Ready(String),
+    /// The node could not start.
+    Error(String),
+}
+
+/// A node that was started in the background.
+#[derive(Debug)]
+pub struct Started {
+    /// Its process id.
+    pub pid: u32,
+    /// Address of its public API.
+    pub address: String,
+}
+
+/// Starts this program again with `arguments` in the background, and waits until it is ready.
+///
+/// # Errors
+/// What the child said, or that it ended without a word.
+pub fn spawn(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Started> {
+    let program = std::env::current_exe().context("this program's file cannot be found")?;
+    let (reader, writer) = io::pipe().context("a pipe cannot be made")?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .arg(DETACHED_FLAG)
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .context("the background process cannot be started")?;
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line).context("the background process cannot be heard")?;
+    match serde_json::from_str(&line) {
+        Ok(Report::Ready(address)) => Ok(Started { pid: child.id(), address }),
+        Ok(Report::Error(message)) => {
+            let _ = child.wait();
+            bail!(message)
+        }
+        Err(_) => {
+            let status = child.wait().context("the background process cannot be waited for")?;
+            bail!("the background process ended before it was ready ({status})")
+        }
+    }
+}
+
+/// Leaves the terminal's session, so that its end does not end this process.
+///
+/// # Errors
+/// Any error of `setsid`.
+pub fn leave_session() -> anyhow::Result<()> {
+    rustix::process::setsid().context("a session of its own cannot be made")?;
+    Ok(())
+}
+
+/// Tells the parent that the node serves at `address`, and lets go of it.
+///
+/// # Errors
+/// When the parent's pipe cannot be let go of.
+pub fn report_ready(address: &str) -> anyhow::Result<()> {
+    report(&Report::Ready(address.to_owned()));
+    // Until then the parent could be kept waiting by whoever inherits the pipe.
+    let nothing =
+        std::fs::OpenOptions::new().write(true).open("/dev/null").context("/dev/null cannot be opened")?;
+    rustix::stdio::dup2_stdout(nothing).context("the parent's pipe cannot be closed")
+}
+
+/// Tells the parent that the node could not start.
+pub fn report_error(message: &str) {
+    report(&Report::Error(message.to_owned()));
+}
+
+/// A parent that went away needs no report.
+fn report(report: &Report) {
+    if let Ok(line) = serde_json::to_string(report) {
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+}
+
+/// Tells the service manager `state` (`READY=1`, `STOPPING=1`), where one asked for it.
+pub fn notify_service_manager(state: &str) {
+    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    if let Err(error) = notify(&place, state) {
+        tracing::warn!(%error, "the service manager cannot be told {state}");
+    }
+}
+
+fn notify(place: &std::ffi::OsStr, state: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        if let Some(name) = place.as_bytes().strip_prefix(b"@") {
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            return socket.send_to_addr(state.as_bytes(), &address).map(drop);
+        }
+    }
+    socket.send_to(state.as_bytes(), place).map(drop)
+}
+
+/// The signals that stop a node.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen for them; from then on they no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// When the system does not let us listen.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one, and gives its name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_manager_hears_by_path_and_by_abstract_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let mut heard = [0; 32];
+        let by_path = UnixDatagram::bind(&path).unwrap();
+        notify(path.as_os_str(), "READY=1").unwrap();
+        let size = by_path.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..size], b"READY=1");
+        #[cfg(target_os = "linux")]
+        {
+            use std::os::linux::net::SocketAddrExt;
+            let name = format!("golem-provider-test-{}", std::process::id());
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+            let by_name = UnixDatagram::bind_addr(&address).unwrap();
+            notify(format!("@{name}").as_ref(), "STOPPING=1").unwrap();
+            let size = by_name.recv(&mut heard).unwrap();
+            assert_eq!(&heard[..size], b"STOPPING=1");
+        }
+        assert!(notify(folder.path().join("nobody").as_os_str(), "READY=1").is_err());
+    }
+}

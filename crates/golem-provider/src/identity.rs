@@ -1,0 +1,297 @@
+//! Who the node is: its Ethereum key and the address that follows from it.
+//!
+//! Owns `keys/provider_key.json` in the data directory, in the original's format, so that an
+//! identity carries over. Never logs the key and never writes it where others can read it.
+
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use k256::SecretKey;
+use k256::elliptic_curve::sec1::ToEncodedPoint;
+use serde::{Deserialize, Serialize};
+use sha3::{Digest, Keccak256};
+
+use crate::settings::Secret;
+
+/// Largest key file that is read, in bytes; a real one has about 150.
+const FILE_MAXIMUM: u64 = 4096;
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The folder of the key cannot be made or closed to others.
+    #[error("the key's folder {} cannot be made private", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The key file is there and cannot be read.
+    #[error("the key file {} cannot be read", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The key file does not hold a key.
+    #[error("the key file {} does not hold a key: {problem}; fix: restore it from a backup, or move it away for a new identity", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without any of its text.
+        problem: &'static str,
+    },
+    /// The key given in the settings is none.
+    #[error(
+        "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY is not a private key of secp256k1; fix: remove it, or set it to one"
+    )]
+    Given,
+    /// A new key cannot be drawn.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
+    /// A new key cannot be written.
+    #[error("the key file {} cannot be written", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The key of the node.
+#[derive(Clone)]
+pub struct Identity {
+    key: SecretKey,
+    address: String,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The original's file.
+#[derive(Serialize, Deserialize)]
+struct KeyFile {
+    address: String,
+    private_key: String,
+}
+
+impl Identity {
+    /// The identity of the node in `data_dir`: the key that was `given`, else the one in the key
+    /// file, else a new one, which is written there.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; a key file that is there is never overwritten.
+    pub fn load(data_dir: &Path, given: Option<&Secret>) -> Result<Self, IdentityError> {
+        if let Some(given) = given {
+            return Self::from_hex(given.reveal()).ok_or(IdentityError::Given);
+        }
+        let folder = data_dir.join("keys");
+        let private = |source| IdentityError::Folder { path: folder.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(private)?;
+        close(&folder, 0o700).map_err(private)?;
+        let path = folder.join("provider_key.json");
+        match OpenOptions::new().read(true).open(&path) {
+            Ok(file) => {
+                close(&path, 0o600).map_err(|source| IdentityError::Read { path: path.clone(), source })?;
+                let mut text = String::new();
+                file.take(FILE_MAXIMUM)
+                    .read_to_string(&mut text)
+                    .map_err(|source| IdentityError::Read { path: path.clone(), source })?;
+                Self::from_file(&text).map_err(|problem| IdentityError::Content { path, problem })
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let identity = Self::draw()?;
+                identity.write(&path).map_err(|source| IdentityError::Write { path, source })?;
+                tracing::info!(provider_id = identity.address(), "made a new provider key");
+                Ok(identity)
+            }
+            Err(source) => Err(IdentityError::Read { path, source }),
+        }
+    }
+
+    /// The address of the node, with the checksum of EIP-55.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn new(key: SecretKey) -> Self {
+        let point = key.public_key().to_encoded_point(false);
+        // The first byte of an uncompressed point tells that it is one.
+        let hash = Keccak256::digest(&point.as_bytes()[1..]);
+        let address = checksummed(&hash[12..]);
+        Self { key, address }
+    }
+
+    fn from_hex(text: &str) -> Option<Self> {
+        let text = text.strip_prefix("0x").unwrap_or(text);
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
+        }
+        SecretKey::from_slice(&bytes).ok().map(Self::new)
+    }
+
+    fn from_file(text: &str) -> Result<Self, &'static str> {
+        let file: KeyFile =
+            serde_json::from_str(text).map_err(|_| "it is not JSON with address and private_key")?;
+        let identity = Self::from_hex(&file.private_key)
+            .ok_or("private_key is not 64 hexadecimal digits of a secp256k1 key")?;
+        if !file.address.eq_ignore_ascii_case(&identity.address) {
+            return Err("address is not the one of private_key");
+        }
+        Ok(identity)
+    }
+
+    fn draw() -> Result<Self, IdentityError> {
+        let mut bytes = [0; 32];
+        loop {
+            getrandom::fill(&mut bytes).map_err(IdentityError::Randomness)?;
+            // All but 2^-128 of the 256-bit numbers are keys.
+            if let Ok(key) = SecretKey::from_slice(&bytes) {
+                return Ok(Self::new(key));
+            }
+        }
+    }
+
+    /// Writes the key to `path`, which is either whole afterwards or not there.
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let private_key = hex(&self.key.to_bytes());
+        let text = serde_json::to_string(&KeyFile { address: self.address.clone(), private_key })?;
+        let unfinished = path.with_extension("json.new");
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)?;
+        path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+    }
+}
+
+/// Takes the rights on `path` away that go beyond `mode`, with a warning.
+fn close(path: &Path, mode: u32) -> io::Result<()> {
+    let before = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    if before & !mode != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(before & mode))?;
+        tracing::warn!(
+            path = %path.display(),
+            "other users could read this ({before:03o}); now only its owner can. If others use this machine, move to a new key"
+        );
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes the 20 bytes of an address with the checksum of EIP-55: a letter is a capital where the
+/// same digit of the hash of the lower-case text is 8 or more.
+fn checksummed(address: &[u8]) -> String {
+    let lower = hex(address);
+    let hash = hex(&Keccak256::digest(lower.as_bytes()));
+    let digits = lower.chars().zip(hash.chars()).map(|(digit, hash)| {
+        if hash.to_digit(16).is_some_and(|value| value >= 8) { digit.to_ascii_uppercase() } else { digit }
+    });
+    "0x".chars().chain(digits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first account of the well-known development mnemonic "test test … junk".
+    const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    const ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_address_is_that_of_ethereum_with_its_checksum() {
+        assert_eq!(Identity::from_hex(KEY).unwrap().address(), ADDRESS);
+        // The examples of EIP-55.
+        for address in [
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+            "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+            "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+        ] {
+            let bytes: Vec<u8> =
+                (2..42).step_by(2).map(|at| u8::from_str_radix(&address[at..at + 2], 16).unwrap()).collect();
+            assert_eq!(checksummed(&bytes), address);
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_private_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Identity::load(folder.path(), None).unwrap();
+        let file = folder.path().join("keys/provider_key.json");
+        assert_eq!((mode(&file), mode(&folder.path().join("keys"))), (0o600, 0o700));
+        let read = Identity::load(folder.path(), None).unwrap();
+        assert_eq!(made.address(), read.address());
+        let text: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(text["address"], made.address());
+        assert_eq!(text["private_key"].as_str().unwrap().len(), 64);
+        assert!(!format!("{made:?}").contains(text["private_key"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn the_originals_file_is_taken_over_and_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        let file = keys.join("provider_key.json");
+        for private_key in [KEY.to_owned(), format!("0x{KEY}")] {
+            std::fs::write(&file, format!(r#"{{"address": "{ADDRESS}", "private_key": "{private_key}"}}"#))
+                .unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+            std::fs::set_permissions(&keys, Permissions::from_mode(0o755)).unwrap();
+            assert_eq!(Identity::load(folder.path(), None).unwrap().address(), ADDRESS);
+            assert_eq!((mode(&file), mode(&keys)), (0o600, 0o700));
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_neither_used_nor_replaced_nor_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("keys")).unwrap();
+        let file = folder.path().join("keys/provider_key.json");
+        let zero = "0".repeat(64);
+        let other = "0x0000000000000000000000000000000000000001";
+        for text in [
+            String::new(),
+            "{".to_owned(),
+            format!(r#"{{"private_key": "{KEY}"}}"#),
+            format!(r#"{{"address": "{ADDRESS}", "private_key": "{}"}}"#, &KEY[1..]),
+            format!(r#"{{"address": "{ADDRESS}", "private_key": "{zero}"}}"#),
+            format!(r#"{{"address": "{other}", "private_key": "{KEY}"}}"#),
+        ] {
+            std::fs::write(&file, &text).unwrap();
+            let error = Identity::load(folder.path(), None).unwrap_err();
+            assert!(matches!(error, IdentityError::Content { .. }), "{text}");
+            assert!(!format!("{error} {error:?}").contains(&KEY[1..]));
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+}

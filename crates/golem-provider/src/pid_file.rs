@@ -1,0 +1,202 @@
+//! The PID file: who runs, and that nobody else does.
+//!
+//! Owns the file and the lock on it. The lock tells the truth (the kernel lets go of it when its
+//! holder ends, however that happens); the number in the file only tells whom to signal. Never
+//! signals anybody.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a lock that is held is tried again: `status` and `stop` hold it for an instant when
+/// they look.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Why the PID file could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PidFileError {
+    /// A node runs already.
+    #[error("a provider runs already{}; fix: `golem-provider stop` first, or use another GOLEM_PROVIDER_DATA_DIR", .0.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
+    Running(Option<u32>),
+    /// The file cannot be made, read or written.
+    #[error("the PID file {} cannot be used", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where the PID file of the node with `data_dir` is: at the original's place for the default
+/// directory, else inside the directory, so that two nodes do not meet.
+#[must_use]
+pub fn place(environment: &BTreeMap<String, String>, data_dir: &Path) -> PathBuf {
+    let set = |name: &str| environment.get(name).filter(|text| !text.is_empty()).map(PathBuf::from);
+    let inside = || data_dir.join("provider.pid");
+    let Some(home) = set("HOME") else { return inside() };
+    if data_dir != home.join(".golem/provider") {
+        return inside();
+    }
+    let folder = if cfg!(target_os = "macos") {
+        home.join("Library/Application Support/Golem Provider")
+    } else {
+        set("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state")).join("golem-provider")
+    };
+    folder.join("provider.pid")
+}
+
+/// The PID file of this process, locked; dropping it removes the file.
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    /// Holds the lock.
+    _file: File,
+}
+
+impl PidFile {
+    /// Takes the PID file at `path` for this process.
+    ///
+    /// # Errors
+    /// [`PidFileError::Running`] when another process holds it.
+    pub async fn take(path: &Path) -> Result<Self, PidFileError> {
+        let failed = |source| PidFileError::Io { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(path)
+                .map_err(failed)?;
+            match file.try_lock() {
+                // The last holder may have removed the file between our opening and locking it.
+                Ok(()) if !is_at(&file, path) => {}
+                Ok(()) => {
+                    file.set_len(0).map_err(failed)?;
+                    write!(file, "{}", std::process::id()).map_err(failed)?;
+                    file.flush().map_err(failed)?;
+                    return Ok(Self { path: path.to_owned(), _file: file });
+                }
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(PidFileError::Running(read(&mut file)));
+                }
+                Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(10)).await,
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Still locked, so nobody else has taken it. If it stays, its missing lock says enough.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(ours), Ok(theirs)) => inode(ours) == inode(theirs),
+        _ => false,
+    }
+}
+
+fn read(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody holds the lock.
+    Nobody,
+    /// A node runs, with this process id unless it is just being written.
+    Running(Option<u32>),
+}
+
+/// Who holds the PID file at `path`.
+///
+/// # Errors
+/// [`PidFileError::Io`] when that cannot be seen.
+pub fn holder(path: &Path) -> Result<Holder, PidFileError> {
+    let failed = |source| PidFileError::Io { path: path.to_owned(), source };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Holder::Nobody);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(Holder::Running(read(&mut file))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn s_187_one_process_holds_the_file_and_a_second_is_told_which() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state/provider.pid");
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        let held = PidFile::take(&path).await.unwrap();
+        let own = std::process::id();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), own.to_string());
+        assert_eq!(holder(&path).unwrap(), Holder::Running(Some(own)));
+        let refused = PidFile::take(&path).await.unwrap_err();
+        assert!(refused.to_string().contains(&format!("(pid {own})")), "{refused}");
+        drop(held);
+        assert!(!path.exists());
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+    }
+
+    #[tokio::test]
+    async fn a_file_left_behind_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("provider.pid");
+        // Longer than any pid: nothing of it may remain.
+        std::fs::write(&path, "1".repeat(30)).unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        let _held = PidFile::take(&path).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn s_187_the_default_node_uses_the_originals_place() {
+        let environment = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let home = environment(&[("HOME", "/home/op")]);
+        let default = Path::new("/home/op/.golem/provider");
+        if cfg!(target_os = "linux") {
+            assert_eq!(place(&home, default), Path::new("/home/op/.local/state/golem-provider/provider.pid"));
+            let state = environment(&[("HOME", "/home/op"), ("XDG_STATE_HOME", "/state")]);
+            assert_eq!(place(&state, default), Path::new("/state/golem-provider/provider.pid"));
+        }
+        assert_eq!(place(&home, Path::new("/srv/node")), Path::new("/srv/node/provider.pid"));
+        assert_eq!(place(&environment(&[]), Path::new("/srv/node")), Path::new("/srv/node/provider.pid"));
+    }
+}

@@ -1,0 +1,80 @@
+//! Settings that are good alone and wrong together.
+//!
+//! Owns the rules between settings, as a pure function. Never reads a text: `value` does.
+
+use std::collections::BTreeMap;
+
+use golem_types::Resources;
+
+use super::source::{Found, Origin};
+use super::value::{ApiAuth, Network};
+use super::{Mistake, Settings};
+
+/// Everything that is wrong between the settings.
+pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut wrong = |variable: &'static str, problem: String, fix: String| {
+        let (text, origin) = found
+            .get(variable)
+            .map_or((String::new(), Origin::Unset), |found| (found.text.clone(), found.origin.clone()));
+        mistakes.push(Mistake { variable: variable.to_owned(), value: Some(text), origin, problem, fix });
+    };
+
+    let (start, end) = (settings.port_range_start, settings.port_range_end);
+    if start >= end {
+        wrong(
+            "GOLEM_PROVIDER_PORT_RANGE_END",
+            format!(
+                "is not above GOLEM_PROVIDER_PORT_RANGE_START, which is {start}: no port is between them"
+            ),
+            format!(
+                "set it to at least {}, e.g. {} for 100 ports",
+                u32::from(start.get()) + 1,
+                u32::from(start.get()) + 100
+            ),
+        );
+    }
+    for (variable, port) in
+        [("GOLEM_PROVIDER_PORT", settings.port), ("GOLEM_PROVIDER_OPERATOR_PORT", settings.operator_port)]
+    {
+        if start <= port && port < end {
+            wrong(
+                variable,
+                format!(
+                    "is inside the range of SSH ports (GOLEM_PROVIDER_PORT_RANGE_START={start} until \
+                     GOLEM_PROVIDER_PORT_RANGE_END={end})"
+                ),
+                "set it to a port outside the range, or move the range".to_owned(),
+            );
+        }
+    }
+    if settings.port == settings.operator_port {
+        wrong(
+            "GOLEM_PROVIDER_OPERATOR_PORT",
+            "is the port of the public API, GOLEM_PROVIDER_PORT".to_owned(),
+            "set the two to different ports".to_owned(),
+        );
+    }
+    if settings.api_auth == ApiAuth::Open && settings.network == Network::Mainnet {
+        wrong(
+            "GOLEM_PROVIDER_API_AUTH",
+            "would let strangers use and delete VMs that were paid for: it is refused on mainnet".to_owned(),
+            "set it to capability, or GOLEM_PROVIDER_NETWORK to testnet or development".to_owned(),
+        );
+    }
+    let largest = |menu: &[u32]| menu.iter().copied().max().unwrap_or(0);
+    for (variable, minimum, maximum) in [
+        ("GOLEM_PROVIDER_MIN_CPU_CORES", settings.min_cpu_cores.0, largest(&Resources::CPU_MENU)),
+        ("GOLEM_PROVIDER_MIN_MEMORY_GB", settings.min_memory_gb.0, largest(&Resources::MEMORY_MENU)),
+        ("GOLEM_PROVIDER_MIN_STORAGE_GB", settings.min_storage_gb.0, Resources::STORAGE_MAXIMUM),
+    ] {
+        if minimum > maximum {
+            wrong(
+                variable,
+                format!("is more than any VM can have, {maximum}: nothing could be rented"),
+                format!("set it to at most {maximum}"),
+            );
+        }
+    }
+    mistakes
+}

@@ -1,0 +1,176 @@
+//! Settings: flags over environment over `.env` over defaults.
+//!
+//! Owns every name that starts with `GOLEM_PROVIDER_`. All mistakes are found in one run, each
+//! with its fix. Never shows a secret, never changes the environment of the process.
+
+mod check;
+mod dotenv;
+mod render;
+mod source;
+mod table;
+mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use render::{env_example, help, markdown};
+pub use source::{Found, Layers, Origin};
+pub use table::{Settings, TABLE, Variable, variable};
+pub use value::{
+    Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
+    Secret, VmAccel, VmBackend,
+};
+
+use source::Reader;
+
+/// Shown in the place of a secret.
+const MASK: &str = "(secret)";
+
+/// Put before the node's name in development.
+const DEVELOPMENT_PREFIX: &str = "DEVMODE-";
+
+/// Something wrong with one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The variable, or the file and line that could not be read.
+    pub variable: String,
+    /// Its value, masked if it is secret; none where there is no value.
+    pub value: Option<String>,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// What is wrong, as a sentence that begins with the variable.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.variable)?;
+        if let Some(value) = &self.value {
+            write!(f, "={value} ({})", self.origin)?;
+        }
+        write!(f, " {}; fix: {}", self.problem, self.fix)
+    }
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [one] => write!(f, "{one}"),
+            many => {
+                write!(f, "{} settings are wrong", many.len())?;
+                many.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Settings that are good, and what there is to say about them.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What the node runs with.
+    pub settings: Settings,
+    /// What was found for each variable, by its name.
+    pub found: BTreeMap<&'static str, Found>,
+    /// Variables that have no effect.
+    pub warnings: Vec<String>,
+}
+
+impl Resolved {
+    /// The effective value of `row` as text, masked if it is secret, and where it came from.
+    #[must_use]
+    pub fn shown(&self, row: &Variable) -> (String, Origin) {
+        self.found
+            .get(row.name)
+            .map_or((String::new(), Origin::Unset), |found| (source::shown(row, found), found.origin.clone()))
+    }
+}
+
+/// Reads the settings from `flags`, the environment and the `.env` files in `directory` and under
+/// the home directory that the environment names.
+///
+/// # Errors
+/// Every mistake of every layer.
+pub fn load(
+    flags: BTreeMap<&'static str, String>,
+    environment: BTreeMap<String, String>,
+    directory: &Path,
+) -> Result<Resolved, Mistakes> {
+    let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let mut layers = Layers::new(flags, environment);
+    layers.add_file(&directory.join(".env"));
+    if let Some(home) = &home {
+        layers.add_file(&home.join(".golem/provider/.env"));
+    }
+    resolve(&layers, home.as_deref(), directory)
+}
+
+/// Reads the settings from `layers`.
+fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Resolved, Mistakes> {
+    let mut reader = Reader::new(layers);
+    // Read ahead of the rest, because it decides about defaults; its mistake is counted below.
+    let before = reader.mistakes.len();
+    reader.development = reader.read("GOLEM_ENVIRONMENT") == Some(Environment::Development);
+    reader.mistakes.truncate(before);
+    let settings = Settings::read(&mut reader);
+    let mut mistakes = reader.mistakes;
+    let mut found = reader.found;
+
+    let settings = settings.and_then(|mut settings| {
+        // Development opens the API by default, but not where VMs are paid for.
+        if settings.network == Network::Mainnet
+            && let Some(auth) = found.get_mut("GOLEM_PROVIDER_API_AUTH")
+            && auth.origin == Origin::Development
+        {
+            settings.api_auth = ApiAuth::Capability;
+            *auth = Found { text: settings.api_auth.as_str().to_owned(), origin: Origin::Default };
+        }
+        mistakes.extend(check::check(&settings, &found));
+        match place(&settings.data_dir, home, directory) {
+            Ok(data_dir) => settings.data_dir = data_dir,
+            Err(mistake) => mistakes.push(mistake),
+        }
+        if let Some(shown) = found.get_mut("GOLEM_PROVIDER_DATA_DIR") {
+            shown.text = settings.data_dir.display().to_string();
+        }
+        mistakes.is_empty().then_some(settings)
+    });
+    match settings {
+        Some(settings) => Ok(Resolved { settings, found, warnings: layers.unknown() }),
+        None => Err(Mistakes(mistakes)),
+    }
+}
+
+/// `path` made absolute: `~` is `home`, and relative paths start in `directory`.
+fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Result<PathBuf, Mistake> {
+    let Ok(rest) = path.strip_prefix("~") else { return Ok(directory.join(path)) };
+    home.map(|home| home.join(rest)).ok_or_else(|| Mistake {
+        variable: "HOME".to_owned(),
+        value: None,
+        origin: Origin::Unset,
+        problem: "is not set, so the data directory cannot be found".to_owned(),
+        fix: "set HOME, or GOLEM_PROVIDER_DATA_DIR to an absolute path".to_owned(),
+    })
+}
+
+impl Settings {
+    /// The name under which the node offers itself.
+    #[must_use]
+    pub fn advertised_name(&self) -> String {
+        match self.environment {
+            Environment::Production => self.name.clone(),
+            Environment::Development => format!("{DEVELOPMENT_PREFIX}{}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

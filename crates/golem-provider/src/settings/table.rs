@@ -1,0 +1,178 @@
+//! The table of settings: each variable's name, other names, type, default and documentation,
+//! once. The struct, `--help`, `.env.example` and `docs/configuration.md` all come from it.
+//!
+//! Owns no logic: `value` reads the types, `source` finds the texts, `check` compares settings.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use golem_types::ImageName;
+
+use super::source::Reader;
+use super::value::{
+    Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
+    Secret, Value, VmAccel, VmBackend,
+};
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// Heading under which it is documented.
+    pub section: &'static str,
+    /// Name in the environment and in `.env`.
+    pub name: &'static str,
+    /// Other names that mean the same, e.g. the original's.
+    pub aliases: &'static [&'static str],
+    /// Value when nobody sets it; none means that it stays unset.
+    pub default: Option<&'static str>,
+    /// Value when nobody sets it under `GOLEM_ENVIRONMENT=development`, where that differs.
+    pub development: Option<&'static str>,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    /// What it does.
+    pub doc: &'static str,
+    /// What a good value looks like.
+    pub expects: fn() -> String,
+}
+
+macro_rules! table {
+    (@optional) => { None };
+    (@optional $text:literal) => { Some($text) };
+    (@flag) => { false };
+    (@flag $secret:literal) => { $secret };
+    ($($section:literal { $(
+        $(#[doc = $doc:literal])+
+        $field:ident: $type:ty = $name:literal
+            $(also $alias:literal)* $(default $default:literal)? $(development $development:literal)? $(secret $secret:literal)?;
+    )+ })+) => {
+        /// Every setting, resolved: what the node runs with.
+        #[derive(Debug, Clone)]
+        pub struct Settings { $($( $(#[doc = $doc])+ pub $field: $type, )+)+ }
+
+        /// Every variable, in the order of the documentation.
+        pub const TABLE: &[Variable] = &[ $($( Variable {
+            section: $section,
+            name: $name,
+            aliases: &[$($alias),*],
+            default: table!(@optional $($default)?),
+            development: table!(@optional $($development)?),
+            secret: table!(@flag $($secret)?),
+            doc: concat!($($doc),+),
+            expects: <$type as Value>::expects,
+        }, )+)+ ];
+
+        impl Settings {
+            /// Reads every variable, so that every mistake is seen; none if there was one.
+            pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+                $($( let $field = reader.read::<$type>($name); )+)+
+                Some(Self { $($( $field: $field?, )+)+ })
+            }
+        }
+    };
+}
+
+table! {
+    "Node" {
+        /// How the node is used. `development` logs more, opens the API to everyone, offers the node
+        /// on the `development` network and puts `DEVMODE-` before its name.
+        environment: Environment = "GOLEM_ENVIRONMENT" also "GOLEM_PROVIDER_ENVIRONMENT" default "production";
+        /// The market in which the node offers itself.
+        network: Network = "GOLEM_PROVIDER_NETWORK" default "testnet" development "development";
+        /// Name shown to renters.
+        name: String = "GOLEM_PROVIDER_NAME" also "GOLEM_PROVIDER_PROVIDER_NAME" default "golem-provider";
+        /// The node's Ethereum address. Only compared: the key in the data directory decides, and
+        /// another address here is a warning.
+        id: Option<Address> = "GOLEM_PROVIDER_ID" also "GOLEM_PROVIDER_PROVIDER_ID";
+        /// Private key of the node, in place of the one in the data directory. A file is the safer
+        /// place: other programs of the same user can read the environment.
+        private_key: Option<Secret> = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY" secret true;
+        /// Country in which the machine stands.
+        country: Country = "GOLEM_PROVIDER_COUNTRY" also "GOLEM_PROVIDER_PROVIDER_COUNTRY" default "SE";
+        /// Where the node keeps its key, its ledger, images and VMs.
+        data_dir: PathBuf = "GOLEM_PROVIDER_DATA_DIR" default "~/.golem/provider";
+    }
+    "Public API" {
+        /// Address on which the public API and the SSH ports listen.
+        host: IpAddr = "GOLEM_PROVIDER_HOST" default "0.0.0.0";
+        /// Port of the public API. Existing clients expect the default.
+        port: NonZeroU16 = "GOLEM_PROVIDER_PORT" default "7466";
+        /// Address that renters are told. `auto` takes the one with which this machine reaches the
+        /// internet; behind a router, set the router's.
+        public_ip: PublicIp = "GOLEM_PROVIDER_PUBLIC_IP" default "auto";
+        /// Who may use a VM over the public API: with `capability` whoever knows its unguessable id;
+        /// with `open` everyone, which is refused on mainnet.
+        api_auth: ApiAuth = "GOLEM_PROVIDER_API_AUTH" default "capability" development "open";
+        /// Requests that one address may make in a minute; 0 turns the limit off.
+        rate_limit_per_minute: u32 = "GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE" default "100";
+    }
+    "SSH ports" {
+        /// First port that a VM may get.
+        port_range_start: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_START" default "50800";
+        /// End of the range of ports that VMs get; itself not in it.
+        port_range_end: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_END" default "50900";
+    }
+    "Operator API" {
+        /// Port of the operator API, which listens on 127.0.0.1 only.
+        operator_port: NonZeroU16 = "GOLEM_PROVIDER_OPERATOR_PORT" default "7467";
+    }
+    "VMs" {
+        /// What makes the VMs. `sim` only pretends, for trying the API; `auto` takes QEMU.
+        vm_backend: VmBackend = "GOLEM_PROVIDER_VM_BACKEND" default "auto";
+        /// What runs the guests' processors; `auto` takes KVM where it works, else TCG, which is slow.
+        vm_accel: VmAccel = "GOLEM_PROVIDER_VM_ACCEL" default "auto";
+        /// Image of a VM whose renter names none.
+        default_vm_image: ImageName = "GOLEM_PROVIDER_DEFAULT_VM_IMAGE" default "24.04";
+        /// Most VMs at a time.
+        max_vms: AtLeastOne = "GOLEM_PROVIDER_MAX_VMS" default "10";
+        /// Least CPU cores that a renter may ask for.
+        min_cpu_cores: AtLeastOne = "GOLEM_PROVIDER_MIN_CPU_CORES" default "1";
+        /// Least memory that a renter may ask for, in GiB.
+        min_memory_gb: AtLeastOne = "GOLEM_PROVIDER_MIN_MEMORY_GB" default "1";
+        /// Least storage that a renter may ask for, in GiB.
+        min_storage_gb: AtLeastOne = "GOLEM_PROVIDER_MIN_STORAGE_GB" default "10";
+        /// Percent of the CPU in use above which no new VM is granted.
+        cpu_threshold: Percent = "GOLEM_PROVIDER_CPU_THRESHOLD" default "90";
+        /// Percent of memory in use above which no new VM is granted.
+        memory_threshold: Percent = "GOLEM_PROVIDER_MEMORY_THRESHOLD" default "85";
+        /// Percent of the disk in use above which no new VM is granted.
+        storage_threshold: Percent = "GOLEM_PROVIDER_STORAGE_THRESHOLD" default "90";
+        /// How long a guest may take until its SSH server answers, in seconds. Without KVM a cloud
+        /// image needs minutes.
+        boot_timeout: Duration = "GOLEM_PROVIDER_BOOT_TIMEOUT_SECONDS" also "GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS" default "600";
+        /// How long a guest may take to shut down before its power is cut, in seconds.
+        stop_grace: Duration = "GOLEM_PROVIDER_STOP_GRACE_SECONDS" default "60";
+        /// Whether VMs are shut down when the node stops; otherwise they run on and are taken back
+        /// at the next start.
+        stop_vms_on_exit: bool = "GOLEM_PROVIDER_STOP_VMS_ON_EXIT" default "false";
+    }
+    "Logs" {
+        /// How log lines look.
+        log_format: LogFormat = "GOLEM_PROVIDER_LOG_FORMAT" default "text";
+        /// The least important log lines that are written.
+        log_level: LogLevel = "GOLEM_PROVIDER_LOG_LEVEL" default "info" development "debug";
+    }
+}
+
+/// The row of the variable `name`, which may be an alias.
+#[must_use]
+pub fn variable(name: &str) -> Option<&'static Variable> {
+    TABLE.iter().find(|variable| variable.name == name || variable.aliases.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_is_defined_once() {
+        let names: Vec<_> = TABLE
+            .iter()
+            .flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()))
+            .collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.starts_with("GOLEM_")));
+    }
+}

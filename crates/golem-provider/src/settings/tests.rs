@@ -1,0 +1,246 @@
+//! Precedence, mistakes and warnings of the settings.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+/// Settings of this environment alone.
+fn with(pairs: &[(&str, &str)]) -> Result<Resolved, Mistakes> {
+    resolve(&Layers::new(BTreeMap::new(), map(pairs)), Some(Path::new("/home/op")), Path::new("/here"))
+}
+
+fn variables(result: Result<Resolved, Mistakes>) -> Vec<String> {
+    result.unwrap_err().0.into_iter().map(|mistake| mistake.variable).collect()
+}
+
+#[test]
+fn s_007_s_105_s_106_s_107_s_108_s_109_s_111_s_112_defaults_are_the_documented_ones() {
+    let settings = with(&[]).unwrap().settings;
+    assert_eq!(settings.port.get(), 7466);
+    assert_eq!(settings.operator_port.get(), 7467);
+    assert_eq!((settings.port_range_start.get(), settings.port_range_end.get()), (50800, 50900));
+    assert_eq!(settings.max_vms.0, 10);
+    assert_eq!((settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0), (1, 1, 10));
+    assert_eq!(
+        (settings.cpu_threshold.0, settings.memory_threshold.0, settings.storage_threshold.0),
+        (90, 85, 90)
+    );
+    assert_eq!(settings.network, Network::Testnet);
+    assert_eq!(settings.api_auth, ApiAuth::Capability);
+    assert_eq!(settings.rate_limit_per_minute, 100);
+    assert_eq!(settings.data_dir, Path::new("/home/op/.golem/provider"));
+    assert_eq!(settings.advertised_name(), "golem-provider");
+    assert!(!settings.stop_vms_on_exit);
+}
+
+#[test]
+fn s_185_s_193_s_205_development_changes_defaults_and_only_those() {
+    let resolved = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap();
+    assert_eq!(resolved.settings.network, Network::Development);
+    assert_eq!(resolved.settings.api_auth, ApiAuth::Open);
+    assert_eq!(resolved.settings.log_level, LogLevel::Debug);
+    assert_eq!(resolved.settings.advertised_name(), "DEVMODE-golem-provider");
+    let chosen = with(&[
+        ("GOLEM_ENVIRONMENT", "development"),
+        ("GOLEM_PROVIDER_NETWORK", "testnet"),
+        ("GOLEM_PROVIDER_API_AUTH", "capability"),
+    ])
+    .unwrap();
+    assert_eq!(chosen.settings.network, Network::Testnet);
+    assert_eq!(chosen.settings.api_auth, ApiAuth::Capability);
+}
+
+#[test]
+fn s_194_development_on_mainnet_is_honoured_with_a_closed_api() {
+    let on_mainnet = [("GOLEM_ENVIRONMENT", "development"), ("GOLEM_PROVIDER_NETWORK", "mainnet")];
+    let resolved = with(&on_mainnet).unwrap();
+    assert_eq!(resolved.settings.network, Network::Mainnet);
+    assert_eq!(resolved.settings.api_auth, ApiAuth::Capability);
+    let (shown, origin) = resolved.shown(variable("GOLEM_PROVIDER_API_AUTH").unwrap());
+    assert_eq!((shown.as_str(), origin), ("capability", Origin::Default));
+    let opened = [on_mainnet[0], on_mainnet[1], ("GOLEM_PROVIDER_API_AUTH", "open")];
+    assert_eq!(variables(with(&opened)), ["GOLEM_PROVIDER_API_AUTH"]);
+}
+
+#[test]
+fn s_196_s_206_s_207_flags_win_over_environment_over_files_over_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("here");
+    let home = folder.path().join("home/.golem/provider");
+    std::fs::create_dir_all(&here).unwrap();
+    std::fs::create_dir_all(&home).unwrap();
+    let all = ["GOLEM_PROVIDER_NETWORK=testnet", "GOLEM_PROVIDER_MAX_VMS=1", "GOLEM_PROVIDER_NAME=home"];
+    std::fs::write(home.join(".env"), all.join("\n") + "\nGOLEM_PROVIDER_COUNTRY=de").unwrap();
+    std::fs::write(
+        here.join(".env"),
+        "GOLEM_PROVIDER_MAX_VMS=2\nGOLEM_PROVIDER_NAME=here\nGOLEM_PROVIDER_NETWORK=testnet",
+    )
+    .unwrap();
+    let environment = map(&[
+        ("HOME", &folder.path().join("home").display().to_string()),
+        ("GOLEM_PROVIDER_NAME", "environment"),
+        ("GOLEM_PROVIDER_NETWORK", "testnet"),
+    ]);
+    let flags = BTreeMap::from([("GOLEM_PROVIDER_NETWORK", "mainnet".to_owned())]);
+    let resolved = load(flags, environment, &here).unwrap();
+    let settings = &resolved.settings;
+    assert_eq!(settings.network, Network::Mainnet);
+    assert_eq!(settings.name, "environment");
+    assert_eq!(settings.max_vms.0, 2);
+    assert_eq!(settings.country.0, "DE");
+    let origin = |name| resolved.found[name].origin.clone();
+    assert_eq!(origin("GOLEM_PROVIDER_NETWORK"), Origin::Flag);
+    assert_eq!(origin("GOLEM_PROVIDER_NAME"), Origin::Environment("GOLEM_PROVIDER_NAME".to_owned()));
+    assert_eq!(origin("GOLEM_PROVIDER_MAX_VMS"), Origin::File { path: here.join(".env"), line: 1 });
+    assert_eq!(origin("GOLEM_PROVIDER_COUNTRY"), Origin::File { path: home.join(".env"), line: 4 });
+    assert_eq!(origin("GOLEM_PROVIDER_PORT"), Origin::Default);
+}
+
+#[test]
+fn s_102_s_103_s_104_the_names_of_the_documentation_and_of_the_original_mean_the_same() {
+    let id = "0x00000000000000000000000000000000000000aB";
+    for prefix in ["GOLEM_PROVIDER_", "GOLEM_PROVIDER_PROVIDER_"] {
+        let settings = with(&[
+            (&format!("{prefix}NAME"), "mine"),
+            (&format!("{prefix}COUNTRY"), "pl"),
+            (&format!("{prefix}ID"), id),
+        ])
+        .unwrap()
+        .settings;
+        assert_eq!((settings.name.as_str(), settings.country.0.as_str()), ("mine", "PL"));
+        assert_eq!(settings.id, Some(Address(id.to_owned())));
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_in_one_run_with_its_fix() {
+    let mistakes = with(&[
+        ("GOLEM_PROVIDER_PORT", "0"),
+        ("GOLEM_PROVIDER_MAX_VMS", "many"),
+        ("GOLEM_PROVIDER_NETWORK", "goerli"),
+        ("GOLEM_PROVIDER_CPU_THRESHOLD", "101"),
+        ("GOLEM_PROVIDER_ID", "0x12"),
+        ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "../etc"),
+    ])
+    .unwrap_err();
+    assert_eq!(mistakes.0.len(), 6);
+    let text = mistakes.to_string();
+    assert!(text.starts_with("6 settings are wrong\n"), "{text}");
+    assert!(text.contains(
+        "GOLEM_PROVIDER_PORT=0 (environment (GOLEM_PROVIDER_PORT)) is not a port from 1 to 65535; fix: "
+    ));
+    assert!(mistakes.0.iter().all(|mistake| !mistake.fix.is_empty()));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_mistakes() {
+    let range = |start: &'static str, end: &'static str| {
+        [("GOLEM_PROVIDER_PORT_RANGE_START", start), ("GOLEM_PROVIDER_PORT_RANGE_END", end)]
+    };
+    assert_eq!(variables(with(&range("50900", "50800"))), ["GOLEM_PROVIDER_PORT_RANGE_END"]);
+    assert_eq!(variables(with(&range("50800", "50800"))), ["GOLEM_PROVIDER_PORT_RANGE_END"]);
+    assert!(with(&range("50800", "50801")).is_ok());
+    assert_eq!(
+        variables(with(&range("7000", "8000"))),
+        ["GOLEM_PROVIDER_PORT", "GOLEM_PROVIDER_OPERATOR_PORT"]
+    );
+    // The end is not in the range.
+    assert!(with(&range("7400", "7466")).is_ok());
+    assert_eq!(
+        variables(with(&[("GOLEM_PROVIDER_OPERATOR_PORT", "7466")])),
+        ["GOLEM_PROVIDER_OPERATOR_PORT"]
+    );
+    assert_eq!(variables(with(&[("GOLEM_PROVIDER_MIN_CPU_CORES", "17")])), ["GOLEM_PROVIDER_MIN_CPU_CORES"]);
+}
+
+#[test]
+fn a_secret_is_neither_shown_nor_in_a_mistake() {
+    let key = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318";
+    let resolved = with(&[("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", key)]).unwrap();
+    assert_eq!(resolved.settings.private_key.as_ref().unwrap().reveal(), key);
+    assert_eq!(resolved.shown(variable("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY").unwrap()).0, "(secret)");
+    assert!(!format!("{:?}", resolved.settings).contains(key));
+    let short = &key[..60];
+    let mistakes = with(&[("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", short)]).unwrap_err();
+    assert!(!mistakes.to_string().contains(short), "{mistakes}");
+}
+
+#[test]
+fn a_variable_that_nobody_reads_is_a_warning_with_a_guess() {
+    let resolved =
+        with(&[("GOLEM_PROVIDER_MAX_VM", "3"), ("GOLEM_PROVIDER_ZEBRA_COLOUR", "x"), ("OTHER", "y")])
+            .unwrap();
+    assert_eq!(resolved.warnings.len(), 2);
+    assert!(
+        resolved.warnings[0].ends_with("; did you mean GOLEM_PROVIDER_MAX_VMS?"),
+        "{:?}",
+        resolved.warnings
+    );
+    assert!(resolved.warnings[1].ends_with("has no effect"), "{:?}", resolved.warnings);
+}
+
+#[test]
+fn without_a_home_the_data_directory_must_be_given() {
+    let layers = |pairs: &[(&str, &str)]| Layers::new(BTreeMap::new(), map(pairs));
+    let here = Path::new("/here");
+    assert_eq!(variables(resolve(&layers(&[]), None, here)), ["HOME"]);
+    let placed =
+        |text| resolve(&layers(&[("GOLEM_PROVIDER_DATA_DIR", text)]), None, here).unwrap().settings.data_dir;
+    assert_eq!(placed("/srv/golem"), Path::new("/srv/golem"));
+    assert_eq!(placed("data"), Path::new("/here/data"));
+}
+
+#[test]
+fn an_unreadable_env_file_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(".env"), "GOLEM_PROVIDER_PORT 7466\nGOLEM_PROVIDER_MAX_VMS=no")
+        .unwrap();
+    let mistakes = load(BTreeMap::new(), map(&[("HOME", "/nowhere")]), folder.path()).unwrap_err();
+    let text = mistakes.to_string();
+    assert!(text.contains(".env:1 the line has no `=`; fix: "), "{text}");
+    assert!(text.contains("GOLEM_PROVIDER_MAX_VMS=no"), "{text}");
+    std::fs::remove_file(folder.path().join(".env")).unwrap();
+    std::fs::create_dir(folder.path().join(".env")).unwrap();
+    let mistakes = load(BTreeMap::new(), map(&[("HOME", "/nowhere")]), folder.path()).unwrap_err();
+    assert!(mistakes.to_string().contains("is not a file"), "{mistakes}");
+}
+
+#[test]
+fn s_100_the_example_file_is_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let uncommented: String = env_example()
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#').filter(|rest| rest.starts_with("GOLEM_")).unwrap_or(line).to_owned() + "\n"
+        })
+        .collect();
+    std::fs::write(folder.path().join(".env"), uncommented).unwrap();
+    let resolved = load(BTreeMap::new(), map(&[("HOME", "/home/op")]), folder.path()).unwrap();
+    assert_eq!(format!("{:?}", resolved.settings), format!("{:?}", with(&[]).unwrap().settings));
+    assert_eq!(resolved.warnings, Vec::<String>::new());
+    assert_eq!(resolved.settings.boot_timeout, Duration::from_secs(600));
+}
+
+proptest! {
+    #[test]
+    fn any_text_for_any_variable_is_read_or_is_a_mistake_that_names_it(
+        row in proptest::sample::select(TABLE.to_vec()), text in "\\PC{0,30}|[0-9]{1,20}",
+    ) {
+        match with(&[(row.name, &text)]) {
+            Ok(resolved) => prop_assert!(resolved.found.contains_key(row.name)),
+            Err(mistakes) => {
+                prop_assert!(!text.trim().is_empty());
+                prop_assert!(mistakes.0.iter().all(|mistake| !mistake.fix.is_empty()));
+                prop_assert!(mistakes.to_string().contains(row.name), "{}", mistakes);
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The types that a setting can have, and how each is read from text.
+//!
+//! Owns parsing of single values. Never looks at two settings at once: `check` does.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use golem_types::ImageName;
+
+/// A type that a setting can have.
+pub(super) trait Value: Sized {
+    /// What a good value looks like, for documentation and for the fix of a bad one.
+    fn expects() -> String;
+    /// Reads `text`, which has no white space around it and is not empty.
+    fn read(text: &str) -> Option<Self>;
+    /// What it means that nobody sets it; none means that this cannot be.
+    fn unset() -> Option<Self> {
+        None
+    }
+}
+
+impl Value for String {
+    fn expects() -> String {
+        "a text".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.chars().all(|c| !c.is_control()).then(|| text.to_owned())
+    }
+}
+
+impl Value for bool {
+    fn expects() -> String {
+        "`true` or `false`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(true),
+            "false" | "no" | "off" | "0" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Value for u32 {
+    fn expects() -> String {
+        "a whole number".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for NonZeroU16 {
+    fn expects() -> String {
+        "a port from 1 to 65535".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for IpAddr {
+    fn expects() -> String {
+        "an IP address".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Value for PathBuf {
+    fn expects() -> String {
+        "a path; a leading `~` is the home directory".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        Some(Self::from(text))
+    }
+}
+
+impl Value for Duration {
+    fn expects() -> String {
+        "a whole number of seconds, at least 1".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        // A day bounds every deadline that an operator can mean.
+        let seconds: u64 = text.parse().ok()?;
+        (1..=86_400).contains(&seconds).then(|| Self::from_secs(seconds))
+    }
+}
+
+impl Value for ImageName {
+    fn expects() -> String {
+        "a name of the image catalogue (`golem-provider images list`)".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// A share from 1 to 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
+impl Value for Percent {
+    fn expects() -> String {
+        "a percentage from 1 to 100".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let number: u8 = text.strip_suffix('%').unwrap_or(text).trim_end().parse().ok()?;
+        (1..=100).contains(&number).then_some(Self(number))
+    }
+}
+
+/// A count of at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtLeastOne(pub u32);
+
+impl Value for AtLeastOne {
+    fn expects() -> String {
+        "a whole number, at least 1".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|number| *number >= 1).map(Self)
+    }
+}
+
+/// A country as two letters, in capitals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Country(pub String);
+
+impl Value for Country {
+    fn expects() -> String {
+        "a country as two letters (ISO 3166), e.g. `SE`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let two_letters = text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic());
+        two_letters.then(|| Self(text.to_ascii_uppercase()))
+    }
+}
+
+/// An Ethereum address as the operator wrote it: `0x` and 40 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(pub String);
+
+impl Value for Address {
+    fn expects() -> String {
+        "an Ethereum address: `0x` and 40 hexadecimal digits".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x")?;
+        let shaped = digits.len() == 40 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        shaped.then(|| Self(text.to_owned()))
+    }
+}
+
+/// The address that renters are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicIp {
+    /// Found by the node.
+    Auto,
+    /// Given by the operator.
+    Fixed(IpAddr),
+}
+
+impl Value for PublicIp {
+    fn expects() -> String {
+        "`auto` or an IP address".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("auto") {
+            return Some(Self::Auto);
+        }
+        let address: IpAddr = text.parse().ok()?;
+        (!address.is_unspecified() && !address.is_multicast()).then_some(Self::Fixed(address))
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn expects() -> String {
+        T::expects()
+    }
+    fn read(text: &str) -> Option<Self> {
+        T::read(text).map(Some)
+    }
+    fn unset() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// Defines an enum whose values are words.
+macro_rules! choice {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[doc = $variant_doc])+ $variant,)+ }
+
+        impl $name {
+            /// The word as operators write it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl Value for $name {
+            fn expects() -> String {
+                let words: &[&str] = &[$($word),+];
+                format!("one of `{}`", words.join("`, `"))
+            }
+            fn read(text: &str) -> Option<Self> {
+                match text.to_ascii_lowercase().as_str() { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+choice! {
+    /// How the node is being used.
+    Environment {
+        /// For renters.
+        Production = "production",
+        /// For trying and building things on one's own machine.
+        Development = "development",
+    }
+}
+choice! {
+    /// The market in which the node offers itself.
+    Network {
+        /// Real money.
+        Mainnet = "mainnet",
+        /// Worthless test coins.
+        Testnet = "testnet",
+        /// One's own machine.
+        Development = "development",
+    }
+}
+choice! {
+    /// Who may use a VM over the public API.
+    ApiAuth {
+        /// Whoever knows its id.
+        Capability = "capability",
+        /// Everyone, and everyone sees every VM; for development.
+        Open = "open",
+    }
+}
+choice! {
+    /// What makes the VMs.
+    VmBackend {
+        /// QEMU, where it is installed.
+        Auto = "auto",
+        /// QEMU.
+        Qemu = "qemu",
+        /// Nothing: machines that only pretend, for trying the API.
+        Sim = "sim",
+    }
+}
+choice! {
+    /// What runs the guests' processors.
+    VmAccel {
+        /// KVM where it works, else TCG.
+        Auto = "auto",
+        /// The processor's own virtualisation.
+        Kvm = "kvm",
+        /// Emulation: works everywhere, slowly.
+        Tcg = "tcg",
+    }
+}
+choice! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+choice! {
+    /// The least important log lines that are written.
+    LogLevel {
+        /// What failed and needs the operator.
+        Error = "error",
+        /// What may need the operator.
+        Warn = "warn",
+        /// What the node does.
+        Info = "info",
+        /// How it does it.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value, for the one place that needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(super::MASK)
+    }
+}
+
+impl Value for Secret {
+    fn expects() -> String {
+        "a private key: 64 hexadecimal digits".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let shaped = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        shaped.then(|| Self(digits.to_owned()))
+    }
+}
