@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
 
+use crate::qemu::Qemu;
 use crate::sim::Sim;
 
 /// What a machine is to be.
@@ -87,6 +88,8 @@ pub enum BackendError {
 /// A backend; the set is closed.
 #[derive(Debug)]
 pub enum Backend {
+    /// Real guests, driven by this node.
+    Qemu(Qemu),
     /// Machines on paper.
     Sim(Sim),
 }
@@ -96,6 +99,7 @@ impl Backend {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Qemu(qemu) => qemu.name(),
             Self::Sim(sim) => sim.name(),
         }
     }
@@ -106,6 +110,7 @@ impl Backend {
     /// [`BackendError::Unavailable`], whose message names the fix.
     pub async fn check(&self) -> Result<(), BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.check().await,
             Self::Sim(_) => Ok(()),
         }
     }
@@ -114,6 +119,7 @@ impl Backend {
     #[must_use]
     pub fn has_image(&self, image: &ImageName) -> bool {
         match self {
+            Self::Qemu(qemu) => qemu.has_image(image),
             Self::Sim(sim) => sim.has_image(image),
         }
     }
@@ -124,6 +130,7 @@ impl Backend {
     /// [`BackendError`]; the call may be repeated.
     pub async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.create(spec).await,
             Self::Sim(sim) => sim.create(spec).await,
         }
     }
@@ -134,6 +141,7 @@ impl Backend {
     /// [`BackendError::NoSuchMachine`] when it was never made or its disk is lost.
     pub async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.start(spec).await,
             Self::Sim(sim) => sim.start(spec).await,
         }
     }
@@ -144,6 +152,7 @@ impl Backend {
     /// [`BackendError::Failed`] when the guest ends meanwhile.
     pub async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.wait_ready(id).await,
             Self::Sim(sim) => sim.wait_ready(id).await,
         }
     }
@@ -153,8 +162,8 @@ impl Backend {
     /// # Errors
     /// [`BackendError`]; the call may be repeated.
     pub async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
-        let _ = grace;
         match self {
+            Self::Qemu(qemu) => qemu.stop(id, grace).await,
             Self::Sim(sim) => sim.stop(id).await,
         }
     }
@@ -165,6 +174,7 @@ impl Backend {
     /// [`BackendError`]; the call may be repeated.
     pub async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.delete(id).await,
             Self::Sim(sim) => sim.delete(id).await,
         }
     }
@@ -175,6 +185,7 @@ impl Backend {
     /// [`BackendError::Unavailable`], which says nothing about any machine.
     pub async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.list().await,
             Self::Sim(sim) => sim.list().await,
         }
     }
@@ -185,6 +196,7 @@ impl Backend {
     /// [`BackendError`].
     pub async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.add_key(id, key).await,
             Self::Sim(sim) => sim.add_key(id, key).await,
         }
     }
@@ -195,6 +207,7 @@ impl Backend {
     /// [`BackendError::NoSuchMachine`].
     pub async fn console(&self, id: &VmId) -> Result<String, BackendError> {
         match self {
+            Self::Qemu(qemu) => qemu.console(id).await,
             Self::Sim(sim) => sim.console(id),
         }
     }

@@ -5,6 +5,9 @@
 //! may exist: the ledger of `golem-node` does.
 
 pub mod backend;
+pub mod images;
+pub mod qemu;
+pub mod seed;
 pub mod sim;
 
 pub use backend::{Backend, BackendError, Guest, MachineSpec, Observed};

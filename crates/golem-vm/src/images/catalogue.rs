@@ -1,0 +1,98 @@
+//! The images that a node offers without being told.
+//!
+//! Owns their names and where their publishers keep them. A checksum is not written here: the
+//! publishers replace these files under the same name every few weeks. It is taken from the
+//! publisher's own list beside the file, over TLS, at the download that it then has to match.
+
+/// One image of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Other names for it, the original's among them.
+    pub aliases: &'static [&'static str],
+    /// Where the publisher keeps its files.
+    pub folder: &'static str,
+    /// The file for 64-bit x86.
+    pub x86_64: &'static str,
+    /// The file for 64-bit ARM.
+    pub aarch64: &'static str,
+    /// The publisher's list of checksums, in the same folder.
+    pub checksums: &'static str,
+}
+
+/// Every image of the catalogue, the default first.
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "24.04",
+        aliases: &["ubuntu:24.04", "ubuntu-24.04", "noble", "lts"],
+        folder: "https://cloud-images.ubuntu.com/releases/noble/release",
+        x86_64: "ubuntu-24.04-server-cloudimg-amd64.img",
+        aarch64: "ubuntu-24.04-server-cloudimg-arm64.img",
+        checksums: "SHA256SUMS",
+    },
+    Entry {
+        name: "22.04",
+        aliases: &["ubuntu:22.04", "ubuntu-22.04", "jammy"],
+        folder: "https://cloud-images.ubuntu.com/releases/jammy/release",
+        x86_64: "ubuntu-22.04-server-cloudimg-amd64.img",
+        aarch64: "ubuntu-22.04-server-cloudimg-arm64.img",
+        checksums: "SHA256SUMS",
+    },
+    Entry {
+        name: "debian-13",
+        aliases: &["debian:13", "trixie"],
+        folder: "https://cloud.debian.org/images/cloud/trixie/latest",
+        x86_64: "debian-13-genericcloud-amd64.qcow2",
+        aarch64: "debian-13-genericcloud-arm64.qcow2",
+        checksums: "SHA512SUMS",
+    },
+    Entry {
+        name: "debian-12",
+        aliases: &["debian:12", "bookworm"],
+        folder: "https://cloud.debian.org/images/cloud/bookworm/latest",
+        x86_64: "debian-12-genericcloud-amd64.qcow2",
+        aarch64: "debian-12-genericcloud-arm64.qcow2",
+        checksums: "SHA512SUMS",
+    },
+];
+
+impl Entry {
+    /// The file for this machine's processors.
+    #[must_use]
+    pub fn file(&self) -> Option<&'static str> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(self.x86_64),
+            "aarch64" => Some(self.aarch64),
+            _ => None,
+        }
+    }
+
+    /// Where the file for this machine's processors is.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        self.file().map(|file| format!("{}/{file}", self.folder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use golem_types::ImageName;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_valid_and_means_one_image() {
+        let mut seen = BTreeSet::new();
+        for entry in ENTRIES {
+            for name in std::iter::once(&entry.name).chain(entry.aliases) {
+                assert!(name.parse::<ImageName>().is_ok(), "{name}");
+                assert!(seen.insert(name), "{name} twice");
+            }
+            assert!(entry.folder.starts_with("https://"));
+        }
+        assert_eq!(ENTRIES[0].name, "24.04");
+    }
+}

@@ -1,0 +1,275 @@
+//! Guest images: which there are, and which are here.
+//!
+//! Owns the folder `<data directory>/images` and the catalogue of names that renters may choose
+//! from. A renter chooses by name only, never by path or URL. Never makes a machine's disk.
+
+mod catalogue;
+mod header;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use golem_types::ImageName;
+
+pub use catalogue::{ENTRIES, Entry};
+pub use header::{Format, Header, HeaderError};
+
+/// Why something could not be done with an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file or folder cannot be read or written.
+    #[error("{step}")]
+    File {
+        /// What was being done, with the path.
+        step: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no disk image that guests can be made from.
+    #[error("{path} cannot be used as an image", path = .path.display())]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: HeaderError,
+    },
+    /// There is no such image here.
+    #[error("there is no image {0} here")]
+    NotHere(ImageName),
+    /// The image is here already.
+    #[error("image {0} is here already; remove it first")]
+    Here(ImageName),
+    /// Rentals were made from the image and it is still wanted.
+    #[error("image {0} is in use by rented VMs")]
+    InUse(ImageName),
+}
+
+/// An image, as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// Its name.
+    pub name: ImageName,
+    /// Other names for it.
+    pub aliases: Vec<ImageName>,
+    /// Bytes that its file takes, when it is here.
+    pub bytes: Option<u64>,
+    /// Where it comes from; none for one that the operator added.
+    pub url: Option<String>,
+}
+
+/// The images of one data directory.
+#[derive(Debug)]
+pub struct Images {
+    folder: PathBuf,
+    here: Mutex<BTreeMap<ImageName, Header>>,
+}
+
+const SUFFIX: &str = "img";
+
+fn file_error(step: impl Into<String>) -> impl FnOnce(io::Error) -> ImageError {
+    let step = step.into();
+    move |source| ImageError::File { step, source }
+}
+
+/// The name that `name` is an alias of, or itself.
+#[must_use]
+pub fn canonical(name: &ImageName) -> ImageName {
+    let known = ENTRIES.iter().find(|entry| entry.aliases.contains(&name.as_str()));
+    known.and_then(|entry| entry.name.parse().ok()).unwrap_or_else(|| name.clone())
+}
+
+impl Images {
+    /// Opens the images in `data_dir`; a file that is no image is left out, with a warning.
+    ///
+    /// # Errors
+    /// [`ImageError::File`].
+    pub fn open(data_dir: &Path) -> Result<Self, ImageError> {
+        let folder = data_dir.join("images");
+        std::fs::create_dir_all(&folder)
+            .map_err(file_error(format!("the folder {} cannot be made", folder.display())))?;
+        let images = Self { folder, here: Mutex::default() };
+        images.refresh()?;
+        Ok(images)
+    }
+
+    /// Looks again at which images are here.
+    ///
+    /// # Errors
+    /// [`ImageError::File`].
+    pub fn refresh(&self) -> Result<(), ImageError> {
+        let mut here = BTreeMap::new();
+        let read = || format!("the folder {} cannot be read", self.folder.display());
+        for entry in std::fs::read_dir(&self.folder).map_err(file_error(read()))? {
+            let path = entry.map_err(file_error(read()))?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let (Some(name), Some(SUFFIX)) = (stem, path.extension().and_then(|suffix| suffix.to_str()))
+            else {
+                continue;
+            };
+            match Header::read(&path) {
+                Ok(header) => {
+                    here.insert(name, header);
+                }
+                Err(error) => tracing::warn!(%name, %error, "the image is damaged and not offered"),
+            }
+        }
+        *self.here.lock().unwrap_or_else(PoisonError::into_inner) = here;
+        Ok(())
+    }
+
+    /// File and header of `name` (or what it is an alias of), when it is here. Reads no file.
+    #[must_use]
+    pub fn find(&self, name: &ImageName) -> Option<(PathBuf, Header)> {
+        let name = canonical(name);
+        let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        here.get(&name).map(|header| (self.path(&name), *header))
+    }
+
+    fn path(&self, name: &ImageName) -> PathBuf {
+        self.folder.join(format!("{name}.{SUFFIX}"))
+    }
+
+    /// Every image of the catalogue and every one that is here.
+    #[must_use]
+    pub fn list(&self) -> Vec<ImageInfo> {
+        let mut names: BTreeSet<ImageName> =
+            self.here.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        names.extend(ENTRIES.iter().filter_map(|entry| entry.name.parse().ok()));
+        let info = |name: ImageName| {
+            let entry = ENTRIES.iter().find(|entry| entry.name == name.as_str());
+            ImageInfo {
+                aliases: entry
+                    .map(|entry| entry.aliases.iter().filter_map(|alias| alias.parse().ok()).collect())
+                    .unwrap_or_default(),
+                bytes: self
+                    .find(&name)
+                    .and_then(|(path, _)| std::fs::metadata(path).ok())
+                    .map(|file| file.len()),
+                url: entry.and_then(Entry::url),
+                name,
+            }
+        };
+        names.into_iter().map(info).collect()
+    }
+
+    /// Takes a copy of `file` as the image `name`.
+    ///
+    /// # Errors
+    /// [`ImageError::Here`], [`ImageError::Unusable`], [`ImageError::File`].
+    pub fn add(&self, name: &ImageName, file: &Path) -> Result<ImageInfo, ImageError> {
+        let name = canonical(name);
+        if self.find(&name).is_some() {
+            return Err(ImageError::Here(name));
+        }
+        let fresh = self.folder.join(format!("{name}.new"));
+        std::fs::copy(file, &fresh).map_err(file_error(format!("{} cannot be copied", file.display())))?;
+        let settled = self.settle(&name, &fresh);
+        if settled.is_err() {
+            let _ = std::fs::remove_file(&fresh);
+        }
+        settled?;
+        self.info(&name)
+    }
+
+    /// Makes the complete file `fresh` of the images' folder the image `name`.
+    fn settle(&self, name: &ImageName, fresh: &Path) -> Result<(), ImageError> {
+        Header::read(fresh).map_err(|source| ImageError::Unusable { path: fresh.to_owned(), source })?;
+        let step = || format!("{} cannot be put in place", fresh.display());
+        let file = std::fs::File::open(fresh).map_err(file_error(step()))?;
+        file.sync_all().map_err(file_error(step()))?;
+        // Guests read it as other users; nobody writes it.
+        let mut permissions = file.metadata().map_err(file_error(step()))?.permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o444);
+        file.set_permissions(permissions).map_err(file_error(step()))?;
+        std::fs::rename(fresh, self.path(name)).map_err(file_error(step()))?;
+        self.refresh()
+    }
+
+    fn info(&self, name: &ImageName) -> Result<ImageInfo, ImageError> {
+        self.list()
+            .into_iter()
+            .find(|info| info.name == *name && info.bytes.is_some())
+            .ok_or_else(|| ImageError::NotHere(name.clone()))
+    }
+
+    /// Removes the image `name`. Machines that were made from it keep it; creates no longer get it.
+    ///
+    /// # Errors
+    /// [`ImageError::InUse`], [`ImageError::NotHere`], [`ImageError::File`].
+    pub fn remove(&self, name: &ImageName, in_use: &BTreeSet<ImageName>) -> Result<(), ImageError> {
+        let name = canonical(name);
+        if in_use.iter().any(|used| canonical(used) == name) {
+            return Err(ImageError::InUse(name));
+        }
+        if self.find(&name).is_none() {
+            return Err(ImageError::NotHere(name));
+        }
+        std::fs::remove_file(self.path(&name))
+            .map_err(file_error(format!("{} cannot be removed", self.path(&name).display())))?;
+        self.refresh()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A qcow2 header of version 3 for a disk of `gib` GiB without a backing file.
+    fn qcow2(gib: u64) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        bytes[..4].copy_from_slice(b"QFI\xfb");
+        bytes[4..8].copy_from_slice(&3u32.to_be_bytes());
+        bytes[24..32].copy_from_slice(&(gib << 30).to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn an_image_is_added_found_by_alias_listed_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::open(folder.path()).unwrap();
+        let name: ImageName = "ubuntu:24.04".parse().unwrap();
+        assert!(images.find(&name).is_none());
+        let file = folder.path().join("disk.qcow2");
+        std::fs::write(&file, qcow2(2)).unwrap();
+        let info = images.add(&name, &file).unwrap();
+        assert_eq!((info.name.as_str(), info.bytes), ("24.04", Some(4096)));
+        assert!(matches!(images.add(&name, &file), Err(ImageError::Here(_))));
+        let (path, header) = images.find(&name).unwrap();
+        assert_eq!((header.format, header.bytes), (Format::Qcow2, 2 << 30));
+        assert!(std::fs::metadata(&path).unwrap().permissions().readonly());
+        assert!(Images::open(folder.path()).unwrap().find(&name).is_some(), "still here after a restart");
+        let used = BTreeSet::from(["24.04".parse().unwrap()]);
+        assert!(matches!(images.remove(&name, &used), Err(ImageError::InUse(_))));
+        images.remove(&name, &BTreeSet::new()).unwrap();
+        assert!(images.find(&name).is_none() && !path.exists());
+        assert!(matches!(images.remove(&name, &BTreeSet::new()), Err(ImageError::NotHere(_))));
+    }
+
+    #[test]
+    fn a_corrupt_image_is_neither_taken_nor_offered() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::open(folder.path()).unwrap();
+        let file = folder.path().join("disk.qcow2");
+        std::fs::write(&file, b"QFI\xfb and nothing else").unwrap();
+        let name: ImageName = "24.04".parse().unwrap();
+        assert!(matches!(images.add(&name, &file), Err(ImageError::Unusable { .. })));
+        assert_eq!(std::fs::read_dir(folder.path().join("images")).unwrap().count(), 0);
+        std::fs::write(folder.path().join("images/24.04.img"), b"short").unwrap();
+        images.refresh().unwrap();
+        assert!(images.find(&name).is_none());
+    }
+
+    #[test]
+    fn the_originals_names_for_images_are_known() {
+        for (alias, name) in
+            [("24.04", "24.04"), ("ubuntu:24.04", "24.04"), ("noble", "24.04"), ("debian:12", "debian-12")]
+        {
+            assert_eq!(canonical(&alias.parse().unwrap()).as_str(), name);
+        }
+        assert_eq!(canonical(&"my-own".parse().unwrap()).as_str(), "my-own");
+    }
+}

@@ -1,0 +1,198 @@
+//! Command lines, and nothing else.
+//!
+//! Owns every argument that QEMU and its wrappers get, built from validated types only. Never
+//! runs anything. Paths are relative to the machine's folder, which is the working directory: QEMU
+//! runs as a user who may enter that folder and none above it, and socket paths stay short.
+//!
+//! | argument | why |
+//! |---|---|
+//! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id where QEMU cannot forge it |
+//! | `setpriv --reuid … --bounding-set=-all --no-new-privs` | a guest that breaks out is nobody, for good |
+//! | `prlimit --core=0` | no core file with a renter's memory |
+//! | `-sandbox on,…` | system calls that QEMU does not need are refused by the kernel |
+//! | `-nodefaults -no-user-config` | no device that is not listed here |
+//! | `setsid --fork` | a session of its own that outlives the node; QEMU's `-daemonize` forks, which its sandbox refuses |
+//! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
+//! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
+//! | `restrict=on` | only where the host's packet filter cannot do better: no network at all but SSH in |
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use golem_types::{Resources, VmId};
+
+/// How guests' CPUs are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// Hardware virtualisation.
+    Kvm,
+    /// Translation; slow, and no security boundary by QEMU's own policy.
+    Tcg,
+}
+
+/// Bytes of console that are kept in QEMU's memory; a power of two.
+pub(super) const CONSOLE_BYTES: usize = 65_536;
+
+/// What one launch takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Launch<'a> {
+    pub(super) id: &'a VmId,
+    pub(super) resources: Resources,
+    pub(super) accelerator: Accelerator,
+    /// User to become; none when the node is not root.
+    pub(super) uid: Option<u32>,
+    /// Loopback port of the host that leads to the guest's SSH server.
+    pub(super) ssh_port: u16,
+    /// Whether the guest gets no network but SSH in.
+    pub(super) restricted: bool,
+}
+
+/// The program and arguments that launch a guest.
+pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsString>) {
+    let mut words: Vec<OsString> =
+        ["setsid", "--fork", "sh", "-c", RECORD_PID, "sh"].map(OsString::from).to_vec();
+    if let Some(uid) = launch.uid {
+        let uid = uid.to_string();
+        words.extend(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"].map(OsString::from));
+        words.extend(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"].map(OsString::from));
+    }
+    words.extend(["prlimit", "--core=0", "--nofile=4096"].map(OsString::from));
+    words.push(qemu.into());
+    words.extend(guest(launch).into_iter().map(OsString::from));
+    let program = words.remove(0);
+    (program, words)
+}
+
+fn guest(launch: &Launch<'_>) -> Vec<String> {
+    let Launch { id, resources, accelerator, ssh_port, restricted, .. } = *launch;
+    let (accel, cpu) = match accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg,thread=multi,tb-size=128", "qemu64"),
+    };
+    let restrict = if restricted { ",restrict=on" } else { "" };
+    let network = format!("user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{restrict}");
+    let name = format!("guest={id},debug-threads=on");
+    let smp = format!("cpus={}", resources.cpu);
+    let memory = format!("size={}G", resources.memory);
+    let console = format!("ringbuf,id=console,size={CONSOLE_BYTES}");
+    [
+        "-name",
+        &name,
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        "-nodefaults",
+        "-no-user-config",
+        "-machine",
+        "q35",
+        "-accel",
+        accel,
+        "-cpu",
+        cpu,
+        "-smp",
+        &smp,
+        "-m",
+        &memory,
+        "-display",
+        "none",
+        "-vga",
+        "none",
+        "-rtc",
+        "base=utc,clock=host",
+        "-drive",
+        "file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap",
+        "-device",
+        "virtio-blk-pci,drive=disk,bootindex=1",
+        "-drive",
+        "file=seed.img,if=none,id=seed,format=raw,readonly=on",
+        "-device",
+        "virtio-blk-pci,drive=seed",
+        "-netdev",
+        &network,
+        "-device",
+        "virtio-net-pci,netdev=net0",
+        "-object",
+        "rng-random,id=rng0,filename=/dev/urandom",
+        "-device",
+        "virtio-rng-pci,rng=rng0",
+        "-chardev",
+        &console,
+        "-serial",
+        "chardev:console",
+        "-chardev",
+        "socket,id=agent,path=agent.sock,server=on,wait=off",
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-qmp",
+        "unix:qmp.sock,server=on,wait=off",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .collect()
+}
+
+/// Where the process id of QEMU is kept, in the machine's folder.
+pub(super) const PID_FILE: &str = "qemu.pid";
+
+/// Writes the process id that QEMU will have, as the node's user, so that QEMU cannot change it;
+/// then becomes the rest of the words.
+const RECORD_PID: &str = "echo $$ > qemu.pid && exec \"$@\"";
+
+/// Arguments of `qemu-img` that make the overlay `disk.new` of `gib` GiB on the image `base.img`.
+pub(super) fn overlay(base_format: &str, gib: u32) -> Vec<String> {
+    let size = format!("{gib}G");
+    ["create", "-q", "-f", "qcow2", "-F", base_format, "-b", BASE_FILE, "disk.new", &size]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Name of the link to the base image in the machine's folder.
+pub(super) const BASE_FILE: &str = "base.img";
+
+#[cfg(test)]
+mod tests {
+    use golem_types::VmName;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(name: &str, resources: Resources, uid: Option<u32>, restricted: bool) -> Vec<String> {
+        let name: VmName = name.parse().unwrap();
+        let id = VmId::new(&name, "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
+        let accelerator = Accelerator::Tcg;
+        let launch_ = Launch { id: &id, resources, accelerator, uid, ssh_port: 40001, restricted };
+        let (program, arguments) = launch(Path::new("qemu-system-x86_64"), &launch_);
+        std::iter::once(program).chain(arguments).map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn s_245_what_was_sold_is_what_the_guest_gets() {
+        let words = words("abc", Resources::new(4, 8, 40), None, false).join(" ");
+        assert!(words.contains("-smp cpus=4") && words.contains("-m size=8G"), "{words}");
+        assert_eq!(overlay("qcow2", 40).last().unwrap(), "40G");
+    }
+
+    #[test]
+    fn i5_guests_run_as_nobody_in_a_sandbox_and_only_ssh_comes_in() {
+        let root = words("abc", Resources::new(1, 1, 10), Some(1_900_000_001), false).join(" ");
+        for part in ["setpriv --reuid 1900000001", "--no-new-privs", "--bounding-set=-all", "-sandbox on"] {
+            assert!(root.contains(part), "{root}");
+        }
+        assert!(root.contains("hostfwd=tcp:127.0.0.1:40001-:22 "), "{root}");
+        let plain = words("abc", Resources::new(1, 1, 10), None, true).join(" ");
+        assert!(!plain.contains("setpriv") && plain.contains(",restrict=on "), "{plain}");
+    }
+
+    proptest! {
+        /// A renter's name is seen by QEMU only inside the id, which is one argument and holds
+        /// nothing that QEMU's option syntax knows.
+        #[test]
+        fn a_renters_name_is_never_an_option(name in "[a-z0-9]([a-z0-9]|-[a-z0-9]){2,20}") {
+            let words = words(&name, Resources::new(1, 1, 10), None, true);
+            let holding: Vec<_> = words.iter().filter(|word| word.contains(&format!("golem-{name}-"))).collect();
+            prop_assert_eq!(holding.len(), 1);
+            prop_assert!(holding[0].starts_with("guest=golem-") && holding[0].matches(',').count() == 1);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a guest may reach: the internet, and nothing nearer.
+//!
+//! Owns one nftables table, `inet golem_provider`. QEMU's user network makes a guest's connections
+//! in QEMU's name, and QEMU runs as one of [`UIDS`]; so the host's own packet filter decides what
+//! those users may reach: not the host, its loopback, its LAN, link-local or metadata addresses,
+//! nor another guest's port, but the internet, and DNS at the host's resolvers. Never touches
+//! another table.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// Users as which guests run, one each. systemd's list of user ids leaves 1879048192 to
+/// 2147483647 unused by anyone.
+pub(super) const UIDS: Range<u32> = 1_900_000_000..1_900_065_536;
+
+const TABLE: &str = "inet golem_provider";
+
+/// Special-purpose networks that are not the internet (IANA's registries for IPv4 and IPv6).
+const NEAR_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, \
+                       192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4";
+const NEAR_V6: &str = "::/128, ::1/128, ::ffff:0:0/96, 64:ff9b:1::/48, fc00::/7, fe80::/10, ff00::/8";
+
+/// The table as text, which replaces the one that is there in one step.
+fn rules(resolvers: &BTreeSet<IpAddr>) -> String {
+    let mut allow = String::new();
+    for resolver in resolvers {
+        let family = if resolver.is_ipv4() { "ip" } else { "ip6" };
+        for protocol in ["udp", "tcp"] {
+            allow.push_str(&format!("    {family} daddr {resolver} {protocol} dport 53 accept\n"));
+        }
+    }
+    format!(
+        "table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n  chain guests_out {{\n    \
+         type filter hook output priority filter; policy accept;\n    \
+         meta skuid != {}-{} accept\n    \
+         ct state established,related accept\n{allow}    \
+         fib daddr type != unicast reject\n    \
+         ip daddr {{ {NEAR_V4} }} reject\n    \
+         ip6 daddr {{ {NEAR_V6} }} reject\n  }}\n}}\n",
+        UIDS.start,
+        UIDS.end - 1,
+    )
+}
+
+/// The resolvers that the host asks, from the text of its `resolv.conf`.
+fn resolvers(text: &str) -> BTreeSet<IpAddr> {
+    let address = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
+    text.lines().filter_map(address).collect()
+}
+
+async fn nft(arguments: &[&str], input: &str) -> io::Result<()> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let output = child.wait_with_output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("nft: {}", said.lines().next().unwrap_or("failed"))))
+}
+
+/// Puts the rules in place, or renews them: the host's resolvers may have changed.
+///
+/// # Errors
+/// `NotFound` without nftables; `Other` with its words when it refuses.
+pub(super) async fn enforce() -> io::Result<()> {
+    let text = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
+    nft(&["-f", "-"], &rules(&resolvers(&text))).await
+}
+
+/// Takes the rules away; for a host on which no guest is left.
+///
+/// # Errors
+/// As [`enforce`].
+pub(super) async fn lift() -> io::Result<()> {
+    nft(&["-f", "-"], &format!("table {TABLE}\ndelete table {TABLE}\n")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_247_i5_the_rules_name_every_network_that_is_not_the_internet() {
+        let text = rules(&resolvers("# a comment\nnameserver 127.0.0.53\nnameserver fd00::1\nsearch lan\n"));
+        for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7"]
+        {
+            assert!(text.contains(near), "{near}");
+        }
+        assert!(text.contains("meta skuid != 1900000000-1900065535 accept"));
+        assert!(text.contains("ip daddr 127.0.0.53 udp dport 53 accept"));
+        assert!(text.contains("ip6 daddr fd00::1 tcp dport 53 accept"));
+        let dns = text.find("dport 53").unwrap();
+        assert!(dns < text.find("reject").unwrap(), "DNS is allowed before the rest is refused");
+    }
+}

@@ -1,0 +1,578 @@
+//! The QEMU backend: real guests, each its own process that outlives the node.
+//!
+//! ```text
+//!   <data directory>/vms/<id>/
+//!     machine.json   what the machine is; written first, read by the next node
+//!     base.img       hard link to the image: it stays while the machine does
+//!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
+//!     seed.img       cloud-init's data
+//!     launch.json    loopback port of the running process
+//!     qemu.pid, qmp.sock, agent.sock    the running process
+//! ```
+//!
+//! Owns that folder, the process and the guests' packet filter. Every call may be repeated after
+//! a kill at any point: files appear whole under their final name or not at all. Never decides
+//! whether a machine may exist, and never kills a guest but when told to.
+
+mod command;
+mod isolation;
+mod process;
+mod talk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+pub use command::Accelerator;
+use process::Life;
+use talk::Talk;
+
+use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+use crate::images::Images;
+use crate::seed;
+
+/// How the backend is set up.
+#[derive(Debug, Clone)]
+pub struct QemuConfig {
+    /// The node's data directory.
+    pub data_dir: PathBuf,
+    /// How guests' CPUs are run; none means the best that works here.
+    pub accelerator: Option<Accelerator>,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub struct Qemu {
+    folder: PathBuf,
+    binary: PathBuf,
+    accelerator: Accelerator,
+    /// Whether guests get users of their own and the host's packet filter.
+    root: bool,
+    images: Arc<Images>,
+    /// Held while a machine's user is chosen.
+    choosing: Mutex<()>,
+}
+
+/// Name of this backend in settings and messages.
+const NAME: &str = "qemu";
+
+/// The address that QEMU's user network gives to every guest.
+const GUEST_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
+
+/// Least space that a new machine must find: its overlay, and room for its first boot.
+const LEAST_FREE_BYTES: u64 = 1 << 30;
+
+/// Attempts at a loopback port that another program took between its choice and its use.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// How long one attempt at a guest's banner may take: a guest without network answers nothing.
+const BANNER_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// Pause between two attempts at a guest's banner.
+const BANNER_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a guest that should shut down is told again: one that still boots hears nothing.
+const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long QEMU may take to end when told to.
+const QUIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Pause between two attempts at a QEMU that was just launched.
+const LAUNCH_PAUSE: Duration = Duration::from_millis(20);
+
+/// Most bytes of QEMU's complaints that are kept.
+const COMPLAINT_BYTES: u64 = 16_384;
+
+/// What the machine is; `machine.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    resources: Resources,
+    image: ImageName,
+    uid: Option<u32>,
+}
+
+/// How it was launched; `launch.json`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Launched {
+    ssh_port: u16,
+}
+
+const RECORD_FILE: &str = "machine.json";
+const LAUNCH_FILE: &str = "launch.json";
+const DISK_FILE: &str = "disk.qcow2";
+const SEED_FILE: &str = "seed.img";
+
+fn failed(step: &'static str) -> impl FnOnce(io::Error) -> BackendError {
+    move |source| BackendError::Failed {
+        step,
+        message: match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "the provider's disk is full".to_owned()
+            }
+            _ => "the provider failed".to_owned(),
+        },
+        source: Some(source),
+    }
+}
+
+fn said(step: &'static str, message: impl Into<String>) -> BackendError {
+    BackendError::Failed { step, message: message.into(), source: None }
+}
+
+/// Whether hardware virtualisation really works: the device opens, and the CPU has it. A machine
+/// that shows the device without the CPU's support hangs in it.
+fn kvm_works() -> bool {
+    let opens = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let has =
+        |flag| flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|f| f == flag));
+    opens && (cfg!(target_arch = "aarch64") || has("vmx") || has("svm"))
+}
+
+/// The program `name` on the search path.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Replaces the file at `path` as a whole and on disk.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use io::Write;
+    let fresh = path.with_extension("new");
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
+    serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::other)
+}
+
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+impl Qemu {
+    /// Opens the backend in `config.data_dir`, with the machines that are there.
+    ///
+    /// # Errors
+    /// Any error of making its folder.
+    pub fn open(config: &QemuConfig, images: Arc<Images>) -> io::Result<Self> {
+        let folder = config.data_dir.join("vms");
+        // Others may pass through to their own machine's folder, and see nothing else.
+        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder)?;
+        let accelerator =
+            config.accelerator.unwrap_or(if kvm_works() { Accelerator::Kvm } else { Accelerator::Tcg });
+        if accelerator == Accelerator::Tcg {
+            tracing::warn!(
+                "guests run without hardware virtualisation: slow, and not a security boundary; \
+                 enable VT-x or AMD-V in the firmware and load the kvm module"
+            );
+        }
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            tracing::warn!("not started as root: guests get no network but SSH in, and no user of their own");
+        }
+        let name = format!("qemu-system-{}", std::env::consts::ARCH);
+        let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
+        Ok(Self { folder, binary, accelerator, root, images, choosing: Mutex::default() })
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        NAME
+    }
+
+    pub(crate) fn has_image(&self, image: &ImageName) -> bool {
+        self.images.find(image).is_some()
+    }
+
+    pub(crate) async fn check(&self) -> Result<(), BackendError> {
+        let qemu = self.binary.to_string_lossy();
+        let mut needed = vec![qemu.as_ref(), "qemu-img", "prlimit", "setsid"];
+        if self.root {
+            needed.extend(["setpriv", "nft"]);
+        }
+        let missing: Vec<_> =
+            needed.into_iter().filter(|name| !Path::new(name).is_file() && program(name).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} not found; install with: apt-get install qemu-system-x86 qemu-utils util-linux nftables",
+            missing.join(", ")
+        );
+        Err(BackendError::Unavailable { backend: NAME, message, source: None })
+    }
+
+    fn of(&self, id: &VmId) -> PathBuf {
+        self.folder.join(id.as_str())
+    }
+
+    pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.check().await?;
+        let folder = self.of(&spec.id);
+        let Some((base, header)) = self.images.find(&spec.image) else {
+            if folder.join(DISK_FILE).exists() {
+                return Ok(());
+            }
+            return Err(BackendError::NoSuchImage(spec.image.clone()));
+        };
+        if header.bytes > u64::from(spec.resources.storage) << 30 {
+            let least = header.bytes.div_ceil(1 << 30);
+            return Err(said(
+                "creating the disk",
+                format!("image {} needs {least} GB of storage", spec.image),
+            ));
+        }
+        self.room()?;
+        let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
+        if !folder.join(DISK_FILE).exists() {
+            self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
+        }
+        let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
+        replace(&folder.join(SEED_FILE), &image).map_err(failed("writing the cloud-init seed"))?;
+        self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
+    }
+
+    /// Whether the volume has room for another machine at all.
+    fn room(&self) -> Result<(), BackendError> {
+        let step = "looking for disk space";
+        let volume = rustix::fs::statvfs(&self.folder).map_err(|error| failed(step)(error.into()))?;
+        if volume.f_bavail.saturating_mul(volume.f_frsize) < LEAST_FREE_BYTES {
+            return Err(said(step, "the provider's disk is full"));
+        }
+        Ok(())
+    }
+
+    /// Makes the folder and chooses the user that the machine runs as.
+    fn prepare(&self, spec: &MachineSpec) -> io::Result<Record> {
+        let folder = self.of(&spec.id);
+        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(record) = read_json::<Record>(&folder.join(RECORD_FILE)) {
+            return Ok(record);
+        }
+        let uid = if self.root { Some(self.free_uid()?) } else { None };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let record = Record { resources: spec.resources, image: spec.image.clone(), uid };
+        replace(&folder.join(RECORD_FILE), &serde_json::to_vec(&record).map_err(io::Error::other)?)?;
+        Ok(record)
+    }
+
+    /// The lowest user id that no machine has.
+    fn free_uid(&self) -> io::Result<u32> {
+        let mut taken = BTreeSet::new();
+        for id in self.ids()? {
+            if let Ok(record) = read_json::<Record>(&self.of(&id).join(RECORD_FILE)) {
+                taken.extend(record.uid);
+            }
+        }
+        isolation::UIDS
+            .into_iter()
+            .find(|uid| !taken.contains(uid))
+            .ok_or_else(|| io::Error::other("every user id for guests is taken"))
+    }
+
+    /// Ids of every folder that is a machine's.
+    fn ids(&self) -> io::Result<Vec<VmId>> {
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
+        Ok(ids)
+    }
+
+    async fn overlay(&self, folder: &Path, base: &Path, format: &str, gib: u32) -> Result<(), BackendError> {
+        let step = "creating the disk";
+        let link = folder.join(command::BASE_FILE);
+        match std::fs::hard_link(base, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(step)(error)),
+            _ => {}
+        }
+        let output = Command::new("qemu-img")
+            .args(command::overlay(format, gib))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(failed(step))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(failed(step)(io::Error::other(stderr)));
+        }
+        let fresh = folder.join("disk.new");
+        std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed(step))?;
+        std::fs::rename(&fresh, folder.join(DISK_FILE)).map_err(failed(step))
+    }
+
+    /// Gives the machine's files to its user: the disk to write, the seed to read.
+    fn hand_over(&self, folder: &Path, uid: Option<u32>) -> io::Result<()> {
+        std::fs::set_permissions(folder.join(DISK_FILE), std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(folder.join(SEED_FILE), std::fs::Permissions::from_mode(0o400))?;
+        for path in [folder.join(DISK_FILE), folder.join(SEED_FILE), folder.to_owned()] {
+            std::os::unix::fs::chown(path, uid, uid)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.check().await?;
+        let folder = self.of(&spec.id);
+        if !folder.join(DISK_FILE).exists() {
+            return Err(BackendError::NoSuchMachine(spec.id.clone()));
+        }
+        match process::of(&folder, &spec.id) {
+            Some(_) if matches!(self.observe(&spec.id).await, Observed::Running(_)) => return Ok(()),
+            // It can only be started once it is out of the way.
+            Some(_) => process::kill(&folder, &spec.id).await.map_err(failed("ending the old process"))?,
+            None => {}
+        }
+        let record: Record =
+            read_json(&folder.join(RECORD_FILE)).map_err(failed("reading the machine's record"))?;
+        let restricted = match record.uid {
+            None => true,
+            // Before the guest has a network, never after.
+            Some(_) => match isolation::enforce().await {
+                Ok(()) => false,
+                Err(error) => {
+                    tracing::error!(%error, "no packet filter: the guest gets no network but SSH in");
+                    true
+                }
+            },
+        };
+        for _ in 0..PORT_ATTEMPTS {
+            if self.launch(spec, &folder, &record, restricted).await? {
+                return Ok(());
+            }
+        }
+        Err(said("launching the guest", "no loopback port could be had"))
+    }
+
+    /// Launches the process; false when its loopback port was taken by another program.
+    async fn launch(
+        &self,
+        spec: &MachineSpec,
+        folder: &Path,
+        record: &Record,
+        restricted: bool,
+    ) -> Result<bool, BackendError> {
+        let step = "launching the guest";
+        for file in [command::PID_FILE, "qmp.sock", "agent.sock"] {
+            absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(step))?;
+        }
+        let ssh_port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(failed(step))?
+            .port();
+        let launched =
+            serde_json::to_vec(&Launched { ssh_port }).map_err(|error| failed(step)(error.into()))?;
+        replace(&folder.join(LAUNCH_FILE), &launched).map_err(failed(step))?;
+        let (program, arguments) = command::launch(
+            &self.binary,
+            &command::Launch {
+                id: &spec.id,
+                resources: record.resources,
+                accelerator: self.accelerator,
+                uid: record.uid,
+                ssh_port,
+                restricted,
+            },
+        );
+        // Not killed on drop: once it runs it is the renter's, whatever becomes of this call.
+        let mut child = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed(step))?;
+        let mut complaints = Vec::new();
+        let ended = async {
+            if let Some(stderr) = child.stderr.take() {
+                // Ends when every process of the launch has ended, QEMU among them.
+                let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut complaints).await;
+            }
+        };
+        tokio::select! {
+            () = answers(folder) => {
+                tracing::debug!(vm = spec.id.redacted(), ssh_port, "QEMU launched");
+                return Ok(true);
+            }
+            () = ended => {}
+        }
+        let complaints = String::from_utf8_lossy(&complaints).into_owned();
+        if complaints.contains("host forwarding") {
+            return Ok(false);
+        }
+        Err(failed(step)(io::Error::other(complaints)))
+    }
+
+    pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
+        let folder = self.of(id);
+        loop {
+            let Some(guest) = self.guest(&folder) else {
+                return Err(BackendError::NoSuchMachine(id.clone()));
+            };
+            if process::of(&folder, id).is_none() {
+                return Err(said("booting the guest", "the guest ended before it was ready"));
+            }
+            if let Ok(Ok(true)) = timeout(BANNER_DEADLINE, greets(guest.ssh)).await {
+                return Ok(guest);
+            }
+            tokio::time::sleep(BANNER_PAUSE).await;
+        }
+    }
+
+    fn guest(&self, folder: &Path) -> Option<Guest> {
+        let launched: Launched = read_json(&folder.join(LAUNCH_FILE)).ok()?;
+        let ssh = SocketAddr::from((Ipv4Addr::LOCALHOST, launched.ssh_port));
+        Some(Guest { ssh, ip: GUEST_IP })
+    }
+
+    pub(crate) async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
+        let folder = self.of(id);
+        let press = async {
+            while process::of(&folder, id).is_some() {
+                if let Ok(mut talk) = Talk::qmp(&folder).await {
+                    let _ = talk.call("system_powerdown", Value::Null).await;
+                }
+                let _ = timeout(POWER_BUTTON_AGAIN, process::ended(&folder, id)).await;
+            }
+        };
+        if timeout(grace, press).await.is_ok() {
+            return Ok(());
+        }
+        tracing::warn!(
+            vm = id.redacted(),
+            "the guest did not shut down in {} s and is ended",
+            grace.as_secs()
+        );
+        if let Ok(mut talk) = Talk::qmp(&folder).await {
+            let _ = talk.call("quit", Value::Null).await;
+            let _ = timeout(QUIT_DEADLINE, process::ended(&folder, id)).await;
+        }
+        process::kill(&folder, id).await.map_err(failed("ending the guest"))
+    }
+
+    pub(crate) async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
+        let folder = self.of(id);
+        process::kill(&folder, id).await.map_err(failed("ending the guest"))?;
+        absent_is_fine(tokio::fs::remove_dir_all(&folder).await)
+            .map_err(failed("removing the machine's files"))?;
+        if self.root && self.ids().is_ok_and(|ids| ids.is_empty()) {
+            // The last guest is gone; nobody is left to keep in.
+            if let Err(error) = isolation::lift().await {
+                tracing::warn!(%error, "the guests' packet filter was not removed");
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
+        let ids = self.ids().map_err(|source| BackendError::Unavailable {
+            backend: NAME,
+            message: "the machines' folder cannot be read".to_owned(),
+            source: Some(source),
+        })?;
+        let observe = async |id: VmId| {
+            let observed = self.observe(&id).await;
+            (id, observed)
+        };
+        Ok(futures_util::future::join_all(ids.into_iter().map(observe)).await.into_iter().collect())
+    }
+
+    async fn observe(&self, id: &VmId) -> Observed {
+        let folder = self.of(id);
+        let broken = |reason: &str| Observed::Broken { reason: reason.to_owned() };
+        match (process::of(&folder, id), self.guest(&folder)) {
+            (None, _) | (_, None) => Observed::Stopped,
+            (Some((_, Life::Frozen)), _) => broken("the guest's process is frozen by the host"),
+            (Some((_, Life::Alive)), Some(guest)) => match status(&folder).await.as_deref() {
+                Some("paused") => broken("the guest is paused"),
+                Some("suspended") => broken("the guest is suspended"),
+                Some("io-error") => broken("the guest is paused: the provider's disk is full or failing"),
+                Some("internal-error") => broken("the guest's virtual CPU failed"),
+                Some("guest-panicked") => broken("the guest's kernel panicked"),
+                // Everything else runs, or is about to; and a QEMU that does not answer now is
+                // busy, not gone: its process lives.
+                _ => Observed::Running(guest),
+            },
+        }
+    }
+
+    pub(crate) async fn console(&self, id: &VmId) -> Result<String, BackendError> {
+        let step = "reading the console";
+        let folder = self.of(id);
+        if !folder.exists() {
+            return Err(BackendError::NoSuchMachine(id.clone()));
+        }
+        let mut talk = Talk::qmp(&folder).await.map_err(|_| said(step, "the guest does not run"))?;
+        let arguments = json!({ "device": "console", "size": command::CONSOLE_BYTES, "format": "utf8" });
+        let answer = talk.call("ringbuf-read", arguments).await.map_err(failed(step))?;
+        Ok(answer.as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(crate) async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {
+        let step = "adding the key";
+        let folder = self.of(id);
+        if !folder.exists() {
+            return Err(BackendError::NoSuchMachine(id.clone()));
+        }
+        let mut agent = Talk::agent(&folder).await.map_err(|_| {
+            said(step, "no QEMU guest agent answers in the VM; install qemu-guest-agent in it")
+        })?;
+        for user in [seed::USER, "root"] {
+            let arguments = json!({ "username": user, "keys": [key.as_str()] });
+            agent.call("guest-ssh-add-authorized-keys", arguments).await.map_err(|source| {
+                BackendError::Failed {
+                    step,
+                    message: format!("the VM's guest agent refused it for {user}"),
+                    source: Some(source),
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// QEMU's word for how the guest stands; none when it does not answer.
+async fn status(folder: &Path) -> Option<String> {
+    let mut talk = Talk::qmp(folder).await.ok()?;
+    let answer = talk.call("query-status", Value::Null).await.ok()?;
+    Some(answer.get("status")?.as_str()?.to_owned())
+}
+
+/// Ready when the QEMU that was just launched in `folder` answers. From then on it needs nobody:
+/// its standard error leads nowhere, which it does not mind.
+async fn answers(folder: &Path) {
+    while Talk::qmp(folder).await.is_err() {
+        tokio::time::sleep(LAUNCH_PAUSE).await;
+    }
+}
+
+/// Whether an SSH server greets at `address`.
+async fn greets(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    let mut start = [0; 4];
+    stream.read_exact(&mut start).await?;
+    Ok(&start == b"SSH-")
+}

@@ -1,0 +1,122 @@
+//! The process of a guest: which one it is, whether it lives, and its end.
+//!
+//! Owns identity: a process id alone proves nothing (ids are reused), so a process counts as
+//! the machine's only if its command line names the machine. Signals go through a descriptor taken before that check.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use golem_types::VmId;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::command::PID_FILE;
+
+/// How often a process that should end is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How a process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It runs, or could.
+    Alive,
+    /// It is stopped by a signal or a debugger.
+    Frozen,
+}
+
+/// The process of the machine `id` in `folder`, if it lives.
+pub(super) fn of(folder: &Path, id: &VmId) -> Option<(Pid, Life)> {
+    let text = std::fs::read_to_string(folder.join(PID_FILE)).ok()?;
+    let number: i32 = text.trim().parse().ok().filter(|number| *number > 0)?;
+    let pid = Pid::from_raw(number)?;
+    let process = format!("/proc/{}", pid.as_raw_nonzero());
+    let words = std::fs::read(format!("{process}/cmdline")).ok()?;
+    let name = format!("guest={id},");
+    if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
+        return None;
+    }
+    let stat = std::fs::read_to_string(format!("{process}/stat")).ok()?;
+    // The state follows the command's name, which is in brackets and may hold anything.
+    match stat.rsplit_once(") ")?.1.chars().next()? {
+        'Z' | 'X' => None,
+        'T' | 't' => Some((pid, Life::Frozen)),
+        _ => Some((pid, Life::Alive)),
+    }
+}
+
+/// Waits until the machine has no process. The caller sets the deadline.
+pub(super) async fn ended(folder: &Path, id: &VmId) {
+    while of(folder, id).is_some() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Ends the machine's process at once, and waits until it is gone. None is fine.
+///
+/// # Errors
+/// Any error of sending the signal.
+pub(super) async fn kill(folder: &Path, id: &VmId) -> io::Result<()> {
+    if let Some((pid, _)) = of(folder, id) {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => {
+                // Looked at again: the descriptor was taken after the first look.
+                if of(folder, id).is_some_and(|(again, _)| again == pid) {
+                    match pidfd_send_signal(&process, Signal::KILL) {
+                        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+        ended(folder, id).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa";
+
+    #[tokio::test]
+    async fn only_a_process_that_names_the_machine_is_the_machines() {
+        let folder = tempfile::tempdir().unwrap();
+        let id: VmId = ID.parse().unwrap();
+        assert_eq!(of(folder.path(), &id), None);
+        // A process id that was reused: this test's own.
+        std::fs::write(folder.path().join(PID_FILE), std::process::id().to_string()).unwrap();
+        assert_eq!(of(folder.path(), &id), None);
+        kill(folder.path(), &id).await.unwrap();
+        for nonsense in ["", "0", "-1", "99999999999", "abc"] {
+            std::fs::write(folder.path().join(PID_FILE), nonsense).unwrap();
+            assert_eq!(of(folder.path(), &id), None, "{nonsense:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_machines_process_is_found_frozen_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let id: VmId = ID.parse().unwrap();
+        // `sh` ignores its further words; they stand on its command line as QEMU's would.
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read forever", "sh", &format!("guest={ID},debug-threads=on")])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::fs::write(folder.path().join(PID_FILE), format!("{}\n", child.id())).unwrap();
+        let pid = Pid::from_child(&child);
+        let wait_for = async |life| {
+            while of(folder.path(), &id) != life {
+                tokio::task::yield_now().await;
+            }
+        };
+        wait_for(Some((pid, Life::Alive))).await;
+        rustix::process::kill_process(pid, Signal::STOP).unwrap();
+        wait_for(Some((pid, Life::Frozen))).await;
+        kill(folder.path(), &id).await.unwrap();
+        assert!(!child.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,165 @@
+//! Talking to QEMU (QMP) and to the agent in a guest, both JSON lines over a local socket.
+//!
+//! Owns framing and deadlines. What a guest's agent says is a renter's word: it is bounded in
+//! size and time, and believed only about its own guest.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Longest that one exchange may take.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Longest line that is read: the console's ring, every byte escaped as six.
+const LINE_BYTES: u64 = 6 * super::command::CONSOLE_BYTES as u64 + 4096;
+
+/// Most lines that are skipped as events before an answer must have come.
+const EVENTS: usize = 1000;
+
+/// A conversation.
+pub(super) struct Talk(BufReader<UnixStream>);
+
+/// Connects to `folder/socket`, however long the folder's path is: a socket's path is limited to
+/// 108 bytes, a path through an open directory is short.
+async fn connect(folder: &Path, socket: &str) -> io::Result<UnixStream> {
+    let open = std::fs::File::open(folder)?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{socket}", open.as_raw_fd())).await
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+impl Talk {
+    /// Greets the QEMU of the machine in `folder`.
+    ///
+    /// # Errors
+    /// Any error of the socket; `TimedOut` when QEMU does not answer.
+    pub(super) async fn qmp(folder: &Path) -> io::Result<Self> {
+        let greet = async {
+            let mut talk = Self(BufReader::new(connect(folder, "qmp.sock").await?));
+            let greeting = talk.line().await?;
+            if greeting.get("QMP").is_none() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "no QMP greeting"));
+            }
+            talk.exchange("qmp_capabilities", Value::Null).await?;
+            Ok(talk)
+        };
+        timeout(DEADLINE, greet).await.map_err(|_| late())?
+    }
+
+    /// Greets the agent in the guest of the machine in `folder`.
+    ///
+    /// # Errors
+    /// Any error of the socket; `TimedOut` when no agent runs.
+    pub(super) async fn agent(folder: &Path) -> io::Result<Self> {
+        let greet = async {
+            let mut talk = Self(BufReader::new(connect(folder, "agent.sock").await?));
+            // An answer meant for someone who went away may come first; the agent puts 0xff
+            // before the one to `guest-sync-delimited`, and anything up to it is dropped.
+            talk.0
+                .write_all(b"\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":1}}\n")
+                .await?;
+            let mut dropped = Vec::new();
+            (&mut talk.0).take(LINE_BYTES).read_until(0xff, &mut dropped).await?;
+            talk.line().await?;
+            Ok(talk)
+        };
+        timeout(DEADLINE, greet).await.map_err(|_| late())?
+    }
+
+    /// Says `command` and returns what it returned.
+    ///
+    /// # Errors
+    /// Any error of the socket; `TimedOut`; `Other` with the peer's own words when it refused.
+    pub(super) async fn call(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+        timeout(DEADLINE, self.exchange(command, arguments)).await.map_err(|_| late())?
+    }
+
+    async fn exchange(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
+        let mut request = json!({ "execute": command });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        self.0.write_all(format!("{request}\n").as_bytes()).await?;
+        for _ in 0..EVENTS {
+            let mut answer = self.line().await?;
+            if let Some(error) = answer.get("error") {
+                let text = error.get("desc").and_then(Value::as_str).unwrap_or("refused");
+                return Err(io::Error::other(text.chars().take(200).collect::<String>()));
+            }
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "no answer among too many events"))
+    }
+
+    async fn line(&mut self) -> io::Result<Value> {
+        let mut line = Vec::new();
+        (&mut self.0).take(LINE_BYTES).read_until(b'\n', &mut line).await?;
+        if line.last() != Some(&b'\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// A peer that says `script`, one entry after each line that it reads, the first at once.
+    fn peer(folder: &Path, socket: &str, script: &'static [&'static str]) -> tokio::task::JoinSet<()> {
+        let listener = UnixListener::bind(folder.join(socket)).unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = BufReader::new(stream);
+            for part in script {
+                stream.write_all(part.as_bytes()).await.unwrap();
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap_or_default();
+            }
+        });
+        tasks
+    }
+
+    const GREETING: &str = "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\n";
+
+    #[tokio::test]
+    async fn events_are_skipped_and_refusals_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = &[
+            GREETING,
+            "{\"return\":{}}\n",
+            "{\"event\":\"RESET\",\"data\":{}}\n{\"return\":{\"status\":\"running\"}}\n",
+            "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no such thing\"}}\n",
+        ];
+        let _peer = peer(folder.path(), "qmp.sock", script);
+        let mut talk = Talk::qmp(folder.path()).await.unwrap();
+        assert_eq!(talk.call("query-status", Value::Null).await.unwrap()["status"], "running");
+        let refused = talk.call("nonsense", Value::Null).await.unwrap_err();
+        assert_eq!(refused.to_string(), "no such thing");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_talks_nonsense_is_an_error() {
+        for script in [&["garbage\n"] as &'static [_], &["{}\n"], &[""], &[GREETING, "{\"return\":"]] {
+            let folder = tempfile::tempdir().unwrap();
+            let tasks = peer(folder.path(), "qmp.sock", script);
+            if script == [""] {
+                drop(tasks);
+            }
+            assert!(Talk::qmp(folder.path()).await.is_err(), "{script:?}");
+        }
+    }
+}

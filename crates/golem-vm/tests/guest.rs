@@ -1,0 +1,216 @@
+//! A real guest: made, booted, logged into with a real ssh client, watched, stopped, removed.
+//!
+//! One guest serves all of it, because a boot takes half a minute without hardware
+//! virtualisation. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use golem_types::{Resources, VmId, VmName};
+use golem_vm::images::Images;
+use golem_vm::qemu::{Qemu, QemuConfig};
+use golem_vm::{Backend, Guest, MachineSpec, Observed};
+
+/// Longest that a boot may take here; about 25 s on an idle machine of two cores.
+const BOOT: Duration = Duration::from_secs(300);
+
+struct World {
+    folder: tempfile::TempDir,
+    key: PathBuf,
+    spec: MachineSpec,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = keypair(folder.path(), "renter");
+        let name: VmName = "guest-test".parse().unwrap();
+        let random = std::array::from_fn(|n| folder.path().as_os_str().as_encoded_bytes()[n]);
+        let id = VmId::new(&name, jiff::Timestamp::now(), random);
+        let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+        let spec = MachineSpec {
+            id,
+            name,
+            resources: Resources::new(2, 1, 10),
+            image: "debian-12".parse().unwrap(),
+            keys: vec![public.parse().unwrap()],
+        };
+        Self { folder, key, spec }
+    }
+
+    fn images(&self) -> Arc<Images> {
+        Arc::new(Images::open(self.folder.path()).unwrap())
+    }
+
+    fn backend(&self) -> Backend {
+        let config = QemuConfig { data_dir: self.folder.path().to_owned(), accelerator: None };
+        Backend::Qemu(Qemu::open(&config, self.images()).unwrap())
+    }
+
+    fn machine(&self) -> PathBuf {
+        self.folder.path().join("vms").join(self.spec.id.as_str())
+    }
+
+    fn pid(&self) -> i32 {
+        std::fs::read_to_string(self.machine().join("qemu.pid")).unwrap().trim().parse().unwrap()
+    }
+}
+
+/// Makes an ed25519 key without passphrase and returns the private half's path.
+fn keypair(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+    assert!(made.unwrap().success());
+    path
+}
+
+/// Runs `script` in the guest as `user` with the key at `key`, as existing clients do.
+fn ssh(guest: Guest, user: &str, key: &Path, script: &str) -> Output {
+    Command::new("ssh")
+        .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
+        .args(["-o", "LogLevel=ERROR", "-i"])
+        .arg(key)
+        .args(["-p", &guest.ssh.port().to_string(), &format!("{user}@{}", guest.ssh.ip()), script])
+        .output()
+        .unwrap()
+}
+
+/// What `script` prints in the guest.
+fn says(guest: Guest, key: &Path, script: &str) -> String {
+    let output = ssh(guest, "ubuntu", key, script);
+    assert!(output.status.success(), "{script}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn boot(backend: &Backend, spec: &MachineSpec) -> Guest {
+    backend.start(spec).await.unwrap();
+    match tokio::time::timeout(BOOT, backend.wait_ready(&spec.id)).await {
+        Ok(guest) => guest.unwrap(),
+        Err(_) => panic!("no boot in time: {:?}", backend.console(&spec.id).await),
+    }
+}
+
+async fn until(backend: &Backend, id: &VmId, wanted: impl Fn(Option<&Observed>) -> bool) {
+    let poll = async {
+        while !wanted(backend.list().await.unwrap().get(id)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), poll).await.expect("seen in time");
+}
+
+fn table_exists() -> bool {
+    Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap().status.success()
+}
+
+/// A listener that a guest must not reach, and whether anything ever came in.
+fn trap(address: Ipv4Addr) -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// S-085, S-087, S-089, S-090, S-091, S-092, S-093, S-245, S-246, S-247, I1, I4, I5.
+#[tokio::test]
+async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold() {
+    let world = World::new();
+    let (spec, key) = (&world.spec, world.key.as_path());
+    let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
+    world.images().add(&spec.image, Path::new(&image)).unwrap();
+    let backend = world.backend();
+    backend.check().await.unwrap();
+
+    // Made and booted; made twice is fine.
+    backend.create(spec).await.unwrap();
+    backend.create(spec).await.unwrap();
+    assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Stopped));
+    let guest = boot(&backend, spec).await;
+    assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Running(guest)));
+
+    // It is what was sold, under the name that it was given.
+    assert_eq!(says(guest, key, "hostname"), "guest-test");
+    assert_eq!(says(guest, key, "nproc"), "2");
+    let memory: u64 = says(guest, key, "awk '/MemTotal/ {print $2}' /proc/meminfo").parse().unwrap();
+    assert!((900_000..=1 << 20).contains(&memory), "{memory} kB");
+    assert_eq!(says(guest, key, "lsblk -bdno SIZE /dev/vda"), (10u64 << 30).to_string());
+    assert_eq!(says(guest, key, "sudo id -u"), "0");
+
+    // Its key works for both users; nothing else does.
+    assert!(ssh(guest, "root", key, "true").status.success());
+    let stranger = keypair(world.folder.path(), "stranger");
+    assert!(!ssh(guest, "ubuntu", &stranger, "true").status.success());
+    let offered = says(guest, key, "sudo sshd -T 2>/dev/null | grep -i ^passwordauthentication");
+    assert_eq!(offered, "passwordauthentication no");
+
+    // A key that is added works at once.
+    let public = std::fs::read_to_string(stranger.with_extension("pub")).unwrap();
+    backend.add_key(&spec.id, &public.parse().unwrap()).await.unwrap();
+    assert!(ssh(guest, "ubuntu", &stranger, "true").status.success());
+
+    // It reaches neither the host's loopback nor the host itself, by whatever name.
+    assert!(table_exists());
+    let host: Ipv4Addr = host_address();
+    let (loopback, port) = trap(Ipv4Addr::LOCALHOST);
+    let (lan, lan_port) = trap(host);
+    for (address, port) in
+        [("10.0.2.2".to_owned(), port), (host.to_string(), lan_port), ("127.0.0.1".to_owned(), port)]
+    {
+        let attempt = format!("timeout 8 bash -c 'exec 3<>/dev/tcp/{address}/{port}'");
+        assert!(!ssh(guest, "ubuntu", key, &attempt).status.success(), "{address} was reached");
+    }
+    assert!(loopback.accept().is_err() && lan.accept().is_err(), "something came in");
+
+    // The process is nobody: no capability, no way to one, a sandbox around it.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!(field("CapEff:"), "0000000000000000");
+    assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
+    assert!(field("Uid:").starts_with("1900000000"));
+
+    // The next node finds it as it is: the process is not ours to lose.
+    assert!(says(guest, key, "echo kept | tee mine && sync").contains("kept"));
+    drop(backend);
+    let backend = world.backend();
+    backend.start(spec).await.unwrap();
+    assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Running(guest)));
+
+    // Frozen, paused and killed are seen as such.
+    let pid = rustix::process::Pid::from_raw(world.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    until(&backend, &spec.id, |seen| matches!(seen, Some(Observed::Broken { .. }))).await;
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    until(&backend, &spec.id, |seen| seen == Some(&Observed::Running(guest))).await;
+    assert!(backend.console(&spec.id).await.is_ok());
+
+    // Shut down by its power button, well within the grace; its disk is kept.
+    let began = tokio::time::Instant::now();
+    let grace = Duration::from_secs(200);
+    backend.stop(&spec.id, grace).await.unwrap();
+    assert!(began.elapsed() < grace, "it was killed, not shut down");
+    assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Stopped));
+    let guest = boot(&backend, spec).await;
+    assert_eq!(says(guest, key, "cat mine"), "kept");
+
+    // Killed from outside: seen, and what is left goes without a trace.
+    let pid = rustix::process::Pid::from_raw(world.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    until(&backend, &spec.id, |seen| seen == Some(&Observed::Stopped)).await;
+    backend.delete(&spec.id).await.unwrap();
+    backend.delete(&spec.id).await.unwrap();
+    assert!(!world.machine().exists() && backend.list().await.unwrap().is_empty());
+    assert!(!table_exists(), "no guest, no rules");
+}
+
+/// An address of this host on a network other than loopback.
+fn host_address() -> Ipv4Addr {
+    let output = Command::new("ip").args(["-4", "-o", "addr", "show", "scope", "global"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let word = text.split_whitespace().skip_while(|word| *word != "inet").nth(1);
+    word.and_then(|word| word.split('/').next()).expect("an address").parse().unwrap()
+}
