@@ -79,8 +79,7 @@ impl std::iter::Sum for Resources {
 }
 
 /// The original's named sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
     /// 1 CPU, 1 GiB, 10 GiB.
     Small,
@@ -101,6 +100,25 @@ impl Size {
             Self::Medium => Resources::new(2, 4, 20),
             Self::Large => Resources::new(4, 8, 40),
             Self::Xlarge => Resources::new(8, 16, 80),
+        }
+    }
+}
+
+/// A text that names no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be small, medium, large or xlarge")]
+pub struct UnknownSize;
+
+impl std::str::FromStr for Size {
+    type Err = UnknownSize;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSize> {
+        match text {
+            "small" => Ok(Self::Small),
+            "medium" => Ok(Self::Medium),
+            "large" => Ok(Self::Large),
+            "xlarge" => Ok(Self::Xlarge),
+            _ => Err(UnknownSize),
         }
     }
 }

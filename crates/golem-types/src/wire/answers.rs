@@ -1,0 +1,105 @@
+//! What clients are told.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::{JobId, Resources, VmId, VmName, VmState};
+
+/// A time as the original writes it: UTC, microseconds, no zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WireTime(pub Timestamp);
+
+impl Serialize for WireTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
+    }
+}
+
+/// A VM, as every route that answers with one shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct VmInfo<'a> {
+    /// Its unguessable id.
+    pub id: &'a VmId,
+    /// What its renter calls it.
+    pub name: &'a VmName,
+    /// Where it stands.
+    pub status: VmState,
+    /// What it was sold.
+    pub resources: Resources,
+    /// The guest's private address, once known.
+    pub ip_address: Option<IpAddr>,
+    /// Its public SSH port; null until it has run, because clients take a port for readiness.
+    pub ssh_port: Option<u16>,
+    /// When it was reserved.
+    pub created_at: WireTime,
+    /// When it last changed.
+    pub updated_at: WireTime,
+    /// Why it cannot run.
+    pub error_message: Option<&'a str>,
+}
+
+/// An asynchronous create.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobInfo<'a> {
+    /// Its id.
+    pub job_id: &'a JobId,
+    /// The VM that it makes.
+    pub vm_id: &'a VmId,
+    /// `creating`, `ready` or `failed`.
+    pub status: &'a str,
+    /// Why it failed.
+    pub error: Option<&'a str>,
+    /// When it was asked for.
+    pub created_at: WireTime,
+    /// When it last changed.
+    pub updated_at: WireTime,
+}
+
+/// How to log in to a VM.
+#[derive(Debug, Clone, Serialize)]
+pub struct Access<'a> {
+    /// Address of the provider; absent while the VM is being made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_host: Option<IpAddr>,
+    /// Port of the VM on it; null while the VM is being made.
+    pub ssh_port: Option<u16>,
+    /// The VM's id.
+    pub vm_id: &'a VmId,
+    /// The original's internal name; ours is the id.
+    pub multipass_name: &'a VmId,
+    /// `creating` while the VM is being made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<VmState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_150_to_s_155_a_vm_looks_as_clients_expect() {
+        let id: VmId = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa".parse().unwrap();
+        let name: VmName = "abc".parse().unwrap();
+        let time = WireTime("2025-02-19T13:04:24.5Z".parse().unwrap());
+        let info = VmInfo {
+            id: &id,
+            name: &name,
+            status: VmState::Running,
+            resources: Resources::new(2, 4, 20),
+            ip_address: Some("10.0.2.15".parse().unwrap()),
+            ssh_port: Some(50800),
+            created_at: time,
+            updated_at: time,
+            error_message: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&info).unwrap(),
+            "{\"id\":\"golem-abc-20250219-130424-aaaaaaaaaaaaaaaa\",\"name\":\"abc\",\"status\":\"running\",\
+             \"resources\":{\"cpu\":2,\"memory\":4,\"storage\":20},\"ip_address\":\"10.0.2.15\",\
+             \"ssh_port\":50800,\"created_at\":\"2025-02-19T13:04:24.500000\",\
+             \"updated_at\":\"2025-02-19T13:04:24.500000\",\"error_message\":null}"
+        );
+    }
+}
