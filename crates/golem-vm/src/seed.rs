@@ -19,6 +19,11 @@ const LABEL: [u8; 11] = *b"CIDATA     ";
 /// The user that existing clients log in as, whatever the image.
 pub const USER: &str = "ubuntu";
 
+/// Keys only. Written before the SSH server starts: cloud-init's own switch for this writes its
+/// file later and restarts the server, which cuts off a renter's first login.
+const SSHD: &str =
+    "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n";
+
 /// The guest's user-data. The renter's keys work for [`USER`], who may become root without a
 /// password, and for root; passwords are off. Packages are neither listed nor upgraded at first
 /// boot: that is the known cause of slow and failed starts.
@@ -28,7 +33,6 @@ pub fn user_data(spec: &MachineSpec) -> String {
     let data = json!({
         "hostname": spec.name.hostname(),
         "preserve_hostname": false,
-        "ssh_pwauth": false,
         "disable_root": false,
         "package_update": false,
         "package_upgrade": false,
@@ -42,6 +46,7 @@ pub fn user_data(spec: &MachineSpec) -> String {
             },
             { "name": "root", "lock_passwd": true, "ssh_authorized_keys": keys },
         ],
+        "write_files": [{ "path": "/etc/ssh/sshd_config.d/10-keys-only.conf", "content": SSHD }],
     });
     format!("#cloud-config\n{data:#}\n")
 }
@@ -107,7 +112,7 @@ mod tests {
         let user = read("user-data");
         let data: Value = serde_json::from_str(user.strip_prefix("#cloud-config\n").unwrap()).unwrap();
         assert_eq!(data["hostname"], "my-webserver");
-        assert_eq!(data["ssh_pwauth"], false);
+        assert!(data["write_files"][0]["content"].as_str().unwrap().contains("PasswordAuthentication no"));
         assert_eq!(data["package_upgrade"], false);
         for user in 0..2 {
             assert_eq!(data["users"][user]["ssh_authorized_keys"], json!([KEY]));
