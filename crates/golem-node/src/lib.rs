@@ -16,5 +16,5 @@ pub mod service;
 pub mod vm;
 
 pub use config::{Limits, NodeConfig};
-pub use node::{Capacity, Node, StartError};
+pub use node::{Capacity, LEDGER_FILE, Node, StartError};
 pub use vm::{CreateVm, Job, JobState, NodeError, Refusal, Vm};

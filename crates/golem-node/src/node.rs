@@ -24,7 +24,7 @@ use crate::service::{Tasks, crash_point};
 use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
-const LEDGER_FILE: &str = "provider.db";
+pub const LEDGER_FILE: &str = "provider.db";
 
 /// How often the host is measured.
 const HOST_INTERVAL: Duration = Duration::from_secs(2);

@@ -1,1 +1,114 @@
 //! The HTTP edges: the public API for renters, the operator API for the owner of the machine.
+//!
+//! ```text
+//!   socket ─► serve (deadlines, caps) ─► limit ─► public   ─┐
+//!   loopback ─► serve ─► token, Host ──────────► operator ─┴─► node
+//! ```
+//! Owns everything about HTTP. Never decides about a rental.
+
+mod limit;
+pub mod operator;
+mod public;
+mod reply;
+mod serve;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use golem_node::Node;
+use golem_node::service::Tasks;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::ApiAuth;
+
+/// What the HTTP edges need to know.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// The node's data directory, for the operator's token.
+    pub data_dir: PathBuf,
+    /// Who may use a VM over the public API.
+    pub auth: ApiAuth,
+    /// Requests that one address may make in a minute; 0 means no limit.
+    pub rate_limit_per_minute: u32,
+    /// The node's Ethereum address, in EIP-55 form.
+    pub provider_id: String,
+    /// The address that renters are told.
+    pub public_ip: IpAddr,
+    /// Country in which the machine stands.
+    pub country: String,
+    /// `production` or `development`.
+    pub environment: &'static str,
+    /// The market in which the node offers itself.
+    pub network: &'static str,
+}
+
+/// The zero address: payments are off, and the token is the chain's own.
+const NO_ADDRESS: &str = "0x0000000000000000000000000000000000000000";
+
+/// What a client needs to rent; the answer of `provider/info`.
+#[derive(Debug, Serialize)]
+struct ProviderInfo<'a> {
+    provider_id: &'a str,
+    stream_payment_address: &'static str,
+    glm_token_address: &'static str,
+    ip_address: IpAddr,
+    country: &'a str,
+    platform: &'static str,
+}
+
+impl<'a> ProviderInfo<'a> {
+    fn of(config: &'a HttpConfig) -> Self {
+        Self {
+            provider_id: &config.provider_id,
+            stream_payment_address: NO_ADDRESS,
+            glm_token_address: NO_ADDRESS,
+            ip_address: config.public_ip,
+            country: &config.country,
+            platform: match std::env::consts::ARCH {
+                "aarch64" => "arm64",
+                arch => arch,
+            },
+        }
+    }
+}
+
+/// The running edges.
+pub struct Http {
+    tasks: Tasks,
+    stop_asked: CancellationToken,
+}
+
+/// Serves the public API on `public` and the operator API on `operator`.
+///
+/// # Errors
+/// Any error of reading or making the operator's token.
+pub fn start(config: HttpConfig, node: Node, public: TcpListener, operator: TcpListener) -> io::Result<Http> {
+    let token = operator::Token::ensure(&config.data_dir)?;
+    let stop_asked = CancellationToken::new();
+    let tasks = Tasks::new();
+    let routes = public::router(&config, node.clone(), stop_asked.clone());
+    tasks.spawn("public API", serve::serve("public API connection", public, routes, tasks.clone()));
+    let routes = operator::router(config, node, token, stop_asked.clone());
+    tasks.spawn("operator API", serve::serve("operator API connection", operator, routes, tasks.clone()));
+    Ok(Http { tasks, stop_asked })
+}
+
+impl Http {
+    /// Ready when somebody who may has asked that the node stop.
+    pub async fn stop_asked(&self) {
+        self.stop_asked.cancelled().await;
+    }
+
+    /// Ready when a task of the edges has panicked.
+    pub async fn failed(&self) {
+        self.tasks.failed().await;
+    }
+
+    /// Takes no new connection, and waits a moment for the requests under way.
+    pub async fn stop(&self) {
+        self.tasks.stop().await;
+    }
+}

@@ -1,0 +1,167 @@
+//! The operator's own programs' end of the operator API.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::token::Token;
+use super::views::{ConsoleView, DrainView, Summary, VmView};
+
+/// Longest that an answer may take; a stop waits for its guest.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// How long connecting may take, on this host.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Why the operator API could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No node has run in this data directory.
+    #[error("the provider has never run here")]
+    NeverRan,
+    /// The token cannot be read.
+    #[error("the operator token cannot be read; fix: run as the user who runs the provider")]
+    Token(#[source] io::Error),
+    /// Nobody answers.
+    #[error("the provider does not answer on its operator port")]
+    NoAnswer(#[source] reqwest::Error),
+    /// What came back is not what the node says.
+    #[error("the answer on the operator port is not the provider's")]
+    Nonsense(#[source] reqwest::Error),
+    /// The node says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A client.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Token,
+}
+
+impl Client {
+    /// A client of the node that runs in `data_dir` with its operator API on `port`.
+    ///
+    /// # Errors
+    /// [`ClientError::NeverRan`], [`ClientError::Token`].
+    pub fn open(data_dir: &Path, port: u16) -> Result<Self, ClientError> {
+        let token = Token::read(data_dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ClientError::NeverRan,
+            _ => ClientError::Token(error),
+        })?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(DEADLINE)
+            .build()
+            .map_err(ClientError::NoAnswer)?;
+        Ok(Self { http, base: format!("http://127.0.0.1:{port}/v1"), token })
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<T, ClientError> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("authorization", self.token.bearer());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.map_err(ClientError::NoAnswer)?;
+        if answer.status().is_success() {
+            return answer.json().await.map_err(ClientError::Nonsense);
+        }
+        #[derive(Deserialize)]
+        struct Refusal {
+            detail: String,
+        }
+        let refusal: Refusal = answer.json().await.map_err(ClientError::Nonsense)?;
+        Err(ClientError::Refused(refusal.detail))
+    }
+
+    /// The node as a whole.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn summary(&self) -> Result<Summary, ClientError> {
+        self.call(Method::GET, "/summary", None).await
+    }
+
+    /// Every live VM, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn vms(&self) -> Result<Vec<VmView>, ClientError> {
+        self.call(Method::GET, "/vms", None).await
+    }
+
+    /// The VM that `which` names: its id, the start of its id, or its name, where only one fits.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn vm(&self, which: &str) -> Result<VmView, ClientError> {
+        self.call(Method::GET, &format!("/vms/{}", segment(which)), None).await
+    }
+
+    /// Starts, stops or restarts (`action`) the VM that `which` names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn act(&self, which: &str, action: &str) -> Result<VmView, ClientError> {
+        self.call(Method::POST, &format!("/vms/{}/{action}", segment(which)), None).await
+    }
+
+    /// Ends the rental that `which` names.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, which: &str) -> Result<(), ClientError> {
+        self.call(Method::DELETE, &format!("/vms/{}", segment(which)), None).await
+    }
+
+    /// The last lines that the guest wrote to its serial console.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn console(&self, which: &str) -> Result<String, ClientError> {
+        let view: ConsoleView =
+            self.call(Method::GET, &format!("/vms/{}/console", segment(which)), None).await?;
+        Ok(view.text)
+    }
+
+    /// Takes no new rentals, or takes them again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn drain(&self, draining: bool) -> Result<DrainView, ClientError> {
+        self.call(Method::PUT, "/drain", Some(json!({ "draining": draining }))).await
+    }
+
+    /// Asks the node to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn shutdown(&self) -> Result<(), ClientError> {
+        self.call(Method::POST, "/shutdown", None).await
+    }
+}
+
+/// `text` as one segment of a path: what is no letter, digit, `-`, `.` or `_` is escaped.
+fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}

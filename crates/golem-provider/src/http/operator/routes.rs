@@ -1,0 +1,185 @@
+//! The operator API's own end.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use golem_node::{Node, NodeError, Vm};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::token::Token;
+use super::views::{BackendView, ConsoleView, DrainView, HostView, PortsView, Summary, TrafficView, VmView};
+use crate::http::HttpConfig;
+use crate::http::reply::{Failure, ok, panicked};
+use crate::http::serve::body;
+
+struct Operator {
+    config: HttpConfig,
+    node: Node,
+    token: Token,
+    stop: CancellationToken,
+}
+
+type Shared = State<Arc<Operator>>;
+type Answer = Result<Response, Failure>;
+
+/// The routes; `stop` is cancelled when the operator stops the node.
+pub(in crate::http) fn router(
+    config: HttpConfig,
+    node: Node,
+    token: Token,
+    stop: CancellationToken,
+) -> Router {
+    let operator = Arc::new(Operator { config, node, token, stop });
+    Router::new()
+        .route("/v1/summary", get(summary))
+        .route("/v1/vms", get(list))
+        .route("/v1/vms/{id}", get(show).delete(delete))
+        .route("/v1/vms/{id}/console", get(console))
+        .route("/v1/vms/{id}/{action}", post(act))
+        .route("/v1/drain", put(drain))
+        .route("/v1/shutdown", post(shutdown))
+        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || {
+            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&operator), guarded))
+        .with_state(operator)
+}
+
+/// Lets in who carries the token and means this host. A web page that made its own name point at
+/// 127.0.0.1 sends that name as `Host`.
+async fn guarded(State(operator): Shared, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !matches!(name, "127.0.0.1" | "localhost") {
+        return Failure::said(StatusCode::FORBIDDEN, "this API answers to 127.0.0.1 only").into_response();
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    if !authorization.is_some_and(|value| operator.token.is_in(value.as_bytes())) {
+        let text = "the operator token is needed: Authorization: Bearer, then the content of operator.token";
+        return Failure::said(StatusCode::UNAUTHORIZED, text).into_response();
+    }
+    next.run(request).await
+}
+
+impl Operator {
+    /// The live VM that `which` names: its id, the start of its id, or its name, where one fits.
+    fn find(&self, which: &str) -> Result<Arc<Vm>, Failure> {
+        let vms = self.node.vms();
+        let exact = vms.iter().find(|vm| vm.id.as_str() == which);
+        let mut fitting =
+            vms.iter().filter(|vm| vm.name.as_str() == which || vm.id.as_str().starts_with(which));
+        match (exact, fitting.next(), fitting.next()) {
+            (Some(vm), ..) | (None, Some(vm), None) => Ok(Arc::clone(vm)),
+            (None, Some(_), Some(_)) => {
+                let text = format!("{which} fits several VMs; use more of the id");
+                Err(Failure::said(StatusCode::CONFLICT, text))
+            }
+            (None, None, _) => Err(Failure::no_vm(which)),
+        }
+    }
+
+    fn view(&self, vm: &Vm) -> VmView {
+        VmView {
+            id: vm.id.clone(),
+            name: vm.name.clone(),
+            status: vm.state,
+            error: vm.error.clone(),
+            resources: vm.resources,
+            image: vm.image.clone(),
+            ip_address: vm.ip_address,
+            ssh_port: vm.ssh_port,
+            created_at: vm.created_at,
+            updated_at: vm.updated_at,
+            traffic: self.node.traffic(vm.ssh_port).map(|counts| TrafficView {
+                connections_open: counts.connections_open,
+                connections_total: counts.connections_total,
+                bytes_in: counts.bytes_in,
+                bytes_out: counts.bytes_out,
+            }),
+        }
+    }
+}
+
+async fn summary(State(operator): Shared) -> Response {
+    let Operator { config, node, .. } = &*operator;
+    let (capacity, host) = (node.capacity(), node.host());
+    let range = &node.config().ports;
+    ok(&Summary {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        provider_id: config.provider_id.clone(),
+        environment: config.environment.to_owned(),
+        network: config.network.to_owned(),
+        backend: BackendView { name: node.backend().name().to_owned(), answers: node.backend_answers() },
+        draining: node.draining(),
+        total: capacity.total,
+        free: capacity.free,
+        host: HostView {
+            cpu_percent: host.cpu_percent,
+            memory_percent: host.memory_percent,
+            storage_percent: host.storage_percent,
+        },
+        vms: capacity.vms,
+        max_vms: capacity.max_vms,
+        ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
+        unmanaged: node.unmanaged(),
+    })
+}
+
+async fn list(State(operator): Shared) -> Response {
+    ok(&operator.node.vms().iter().map(|vm| operator.view(vm)).collect::<Vec<_>>())
+}
+
+async fn show(State(operator): Shared, Path(which): Path<String>) -> Answer {
+    Ok(ok(&operator.view(&*operator.find(&which)?)))
+}
+
+async fn act(State(operator): Shared, Path((which, action)): Path<(String, String)>) -> Answer {
+    let id = operator.find(&which)?.id.clone();
+    let node = &operator.node;
+    match action.as_str() {
+        "start" => node.start_vm(&id).await?,
+        "stop" => node.stop_vm(&id).await?,
+        "restart" => node.restart_vm(&id).await?,
+        _ => return Err(Failure::said(StatusCode::NOT_FOUND, "Not Found")),
+    };
+    tracing::info!(vm = id.redacted(), action, "asked for by the operator");
+    Ok(ok(&operator.view(&*node.settled(&id).await?)))
+}
+
+async fn delete(State(operator): Shared, Path(which): Path<String>) -> Answer {
+    let id = operator.find(&which)?.id.clone();
+    tracing::info!(vm = id.redacted(), "deletion asked for by the operator");
+    match operator.node.delete_vm(&id).await {
+        Ok(()) | Err(NodeError::NotFound(_)) => Ok(ok(&json!(null))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn console(State(operator): Shared, Path(which): Path<String>) -> Answer {
+    let id = operator.find(&which)?.id.clone();
+    let text = operator.node.backend().console(&id).await.map_err(NodeError::from)?;
+    Ok(ok(&ConsoleView { text }))
+}
+
+async fn drain(State(operator): Shared, request: Request) -> Answer {
+    let wanted: DrainView = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        Failure::said(StatusCode::BAD_REQUEST, "the body should be {\"draining\": true or false}")
+    })?;
+    operator.node.set_draining(wanted.draining).await?;
+    Ok(ok(&wanted))
+}
+
+async fn shutdown(State(operator): Shared) -> Response {
+    tracing::info!("shutdown asked for by the operator");
+    operator.stop.cancel();
+    ok(&json!({ "ok": true }))
+}

@@ -1,0 +1,316 @@
+//! The public API: what renters' clients call.
+//!
+//! Owns routes, status codes and who may see which VM. Never decides about a rental: the node does.
+//!
+//! Under `capability`, knowing a VM's unguessable id is the right to use it; a wrong id, a name
+//! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use golem_node::{CreateVm, Job, Node, NodeError, Vm};
+use golem_types::wire::{Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key};
+use golem_types::{VmId, VmState};
+use serde_json::json;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+use super::limit::RateLimit;
+use super::reply::{Failure, json_answer, ok, panicked};
+use super::serve::{Peer, body};
+use super::{HttpConfig, ProviderInfo};
+use crate::settings::ApiAuth;
+
+/// How long a stop is waited for: existing clients give up after 300 s.
+const STOP_WAIT: Duration = Duration::from_secs(240);
+
+/// What every route knows.
+struct Public {
+    node: Node,
+    auth: ApiAuth,
+    /// The answer of `provider/info`, which never changes while the node runs.
+    info: Bytes,
+    public_ip: IpAddr,
+    environment: &'static str,
+    network: &'static str,
+    limit: RateLimit,
+    stop: CancellationToken,
+}
+
+type Shared = State<Arc<Public>>;
+type Answer = Result<Response, Failure>;
+
+/// The routes of the public API; `stop` is cancelled when a client may and does stop the node.
+pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -> Router {
+    let info = ProviderInfo::of(config);
+    let public = Arc::new(Public {
+        node,
+        auth: config.auth,
+        info: serde_json::to_vec(&info).unwrap_or_default().into(),
+        public_ip: config.public_ip,
+        environment: config.environment,
+        network: config.network,
+        limit: RateLimit::new(config.rate_limit_per_minute),
+        stop,
+    });
+    let mut routes = Router::new()
+        .route("/health", get(health))
+        .route("/api/v1/health", get(health))
+        .route("/api/v1/provider/info", get(provider_info))
+        .route("/api/v1/vms", get(list).post(create))
+        .route("/api/v1/vms/jobs/{id}", get(job))
+        .route("/api/v1/vms/{id}", get(show).delete(delete))
+        .route("/api/v1/vms/{id}/access", get(access))
+        .route("/api/v1/vms/{id}/start", post(start))
+        .route("/api/v1/vms/{id}/stop", post(stop_vm))
+        .route("/api/v1/vms/{id}/restart", post(restart))
+        .route("/api/v1/vms/{id}/ssh-keys", post(add_key))
+        .route("/api/v1/vms/{id}/stream", get(no_streams))
+        .route("/api/v1/payments/streams", get(no_streams));
+    if config.auth == ApiAuth::Open {
+        routes =
+            routes.route("/api/v1/summary", get(summary)).route("/api/v1/admin/shutdown", post(shutdown));
+    }
+    // The original allows every origin with credentials; there are none, so nothing is given away.
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true);
+    routes
+        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || {
+            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
+        .layer(cors)
+        .with_state(public)
+}
+
+/// Refuses a peer that asks too often.
+async fn limited(State(public): Shared, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let Some(Err(wait)) = peer.map(|Peer(address)| public.limit.take(address, Instant::now())) else {
+        return next.run(request).await;
+    };
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let mut response =
+        Failure::said(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later").into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+impl Public {
+    /// The VM that `which` names to this caller.
+    async fn find(&self, which: &str) -> Result<Arc<Vm>, Failure> {
+        if let Ok(id) = which.parse::<VmId>() {
+            return match self.node.vm(&id).await {
+                Err(NodeError::NotFound(_)) => Err(Failure::no_vm(which)),
+                found => Ok(found?),
+            };
+        }
+        if self.auth != ApiAuth::Open {
+            return Err(Failure::no_vm(which));
+        }
+        let mut named = self.node.vms().into_iter().filter(|vm| vm.name.as_str() == which);
+        match (named.next(), named.next()) {
+            (Some(vm), None) => Ok(vm),
+            (Some(_), Some(_)) => {
+                Err(Failure::said(StatusCode::CONFLICT, "several VMs have this name; use the id"))
+            }
+            (None, _) => Err(Failure::no_vm(which)),
+        }
+    }
+}
+
+fn info(vm: &Vm) -> VmInfo<'_> {
+    VmInfo {
+        id: &vm.id,
+        name: &vm.name,
+        status: vm.state,
+        resources: vm.resources,
+        ip_address: vm.ip_address,
+        ssh_port: vm.ip_address.map(|_| vm.ssh_port),
+        created_at: WireTime(vm.created_at),
+        updated_at: WireTime(vm.updated_at),
+        error_message: vm.error.as_deref(),
+    }
+}
+
+fn job_info(job: &Job) -> JobInfo<'_> {
+    JobInfo {
+        job_id: &job.id,
+        vm_id: &job.vm_id,
+        status: job.state.as_str(),
+        error: job.error.as_deref(),
+        created_at: WireTime(job.created_at),
+        updated_at: WireTime(job.updated_at),
+    }
+}
+
+async fn health() -> Response {
+    ok(&json!({ "status": "healthy" }))
+}
+
+async fn provider_info(State(public): Shared) -> Response {
+    let mut response = Response::new(Body::from(public.info.clone()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn list(State(public): Shared) -> Response {
+    if public.auth != ApiAuth::Open {
+        return ok(&json!([]));
+    }
+    let vms = public.node.vms();
+    ok(&vms.iter().map(|vm| info(vm)).collect::<Vec<_>>())
+}
+
+/// Whether the query asks for an answer before the VM runs, in any of pydantic's spellings.
+fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
+    let value = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("async="))
+        .unwrap_or("false");
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" | "on" | "t" => Ok(true),
+        "false" | "0" | "no" | "n" | "off" | "f" => Ok(false),
+        _ => {
+            let text = "Input should be a valid boolean, unable to interpret input";
+            let problem =
+                Problem { loc: vec!["query", "async"], ..Problem::new("bool_parsing", &[], text, None) };
+            Err(Problems { detail: vec![problem] })
+        }
+    }
+}
+
+async fn create(State(public): Shared, request: Request) -> Answer {
+    let early = wants_async(request.uri().query())?;
+    let wanted = parse_create(&body(request).await?)?;
+    let request = CreateVm {
+        name: wanted.name,
+        resources: wanted.resources,
+        image: wanted.image,
+        ssh_key: wanted.ssh_key,
+    };
+    let (vm, job) = public.node.create(request).await?;
+    if early {
+        let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
+        return Ok(json_answer(StatusCode::ACCEPTED, &accepted));
+    }
+    let vm = public.node.settled(&vm.id).await?;
+    match vm.state {
+        VmState::Error => {
+            let why = vm.error.as_deref().unwrap_or("the VM could not be made");
+            Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, why))
+        }
+        _ => Ok(ok(&info(&vm))),
+    }
+}
+
+async fn job(State(public): Shared, Path(id): Path<String>) -> Answer {
+    let not_found = || Failure::said(StatusCode::NOT_FOUND, "job not found");
+    let id = id.parse().map_err(|_| not_found())?;
+    let job = public.node.job(&id).await?.ok_or_else(not_found)?;
+    Ok(ok(&job_info(&job)))
+}
+
+async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
+    Ok(ok(&info(&*public.find(&which).await?)))
+}
+
+async fn access(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let vm = public.find(&which).await?;
+    let access = Access {
+        ssh_host: Some(public.public_ip),
+        ssh_port: Some(vm.ssh_port),
+        vm_id: &vm.id,
+        multipass_name: &vm.id,
+        status: None,
+    };
+    if vm.ip_address.is_some() {
+        return Ok(ok(&access));
+    }
+    if vm.state == VmState::Creating {
+        let waiting = Access { ssh_host: None, ssh_port: None, status: Some(vm.state), ..access };
+        return Ok(json_answer(StatusCode::ACCEPTED, &waiting));
+    }
+    let why = vm.error.as_deref().unwrap_or("it never ran");
+    Err(Failure::said(StatusCode::CONFLICT, format!("VM cannot be reached: {why}")))
+}
+
+async fn start(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let vm = public.find(&which).await?;
+    Ok(ok(&info(&*public.node.start_vm(&vm.id).await?)))
+}
+
+async fn stop_vm(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let vm = public.find(&which).await?;
+    let asked = public.node.stop_vm(&vm.id).await?;
+    // One that takes longer is shown as it stands: stopping.
+    let vm = match timeout(STOP_WAIT, public.node.settled(&vm.id)).await {
+        Ok(settled) => settled?,
+        Err(_) => asked,
+    };
+    Ok(ok(&info(&vm)))
+}
+
+async fn restart(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let vm = public.find(&which).await?;
+    Ok(ok(&info(&*public.node.restart_vm(&vm.id).await?)))
+}
+
+/// Deleting what is not there succeeds, as in the original: a client that repeats itself after a
+/// lost answer is right, and a stranger learns nothing.
+async fn delete(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let gone = || Ok(ok(&json!(null)));
+    let vm = match public.find(&which).await {
+        Err(Failure::Said(StatusCode::NOT_FOUND, _)) => return gone(),
+        found => found?,
+    };
+    match public.node.delete_vm(&vm.id).await {
+        Ok(()) | Err(NodeError::NotFound(_)) => gone(),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn add_key(State(public): Shared, Path(which): Path<String>, request: Request) -> Answer {
+    let vm = public.find(&which).await?;
+    let key = parse_key(&body(request).await?)?;
+    Ok(ok(&info(&*public.node.add_key(&vm.id, key).await?)))
+}
+
+async fn no_streams() -> Failure {
+    Failure::said(StatusCode::BAD_REQUEST, "streaming payments not enabled on this provider")
+}
+
+async fn summary(State(public): Shared) -> Response {
+    let capacity = public.node.capacity();
+    let vms = public.node.vms();
+    let vms: Vec<_> =
+        vms.iter().map(|vm| json!({ "id": vm.id, "status": vm.state, "resources": vm.resources })).collect();
+    ok(&json!({
+        "status": "running",
+        "env": { "environment": public.environment, "network": public.network },
+        "resources": { "total": capacity.total, "available": capacity.free },
+        "vms": vms,
+    }))
+}
+
+async fn shutdown(State(public): Shared, method: Method) -> Response {
+    tracing::info!(%method, "shutdown asked for over the public API");
+    public.stop.cancel();
+    ok(&json!({ "ok": true }))
+}

@@ -1,0 +1,117 @@
+//! Answers and refusals, in the one shape that clients know: `{"detail": …}`.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use golem_node::{NodeError, Refusal};
+use golem_types::wire::Problems;
+use serde::Serialize;
+use serde_json::json;
+
+/// The text of every failure that is ours; what happened is in the log only.
+const UNEXPECTED: &str = "An unexpected error occurred";
+
+/// An answer of `status` with `body` as JSON.
+pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => {
+            let mut response = Response::new(Body::from(bytes));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// An answer of 200.
+pub(super) fn ok(body: &impl Serialize) -> Response {
+    json_answer(StatusCode::OK, body)
+}
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A status, and what the client reads.
+    Said(StatusCode, String),
+    /// A body that is wrong in itself.
+    Body(Problems),
+    /// The node said no, or failed.
+    Node(NodeError),
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Body(problems)
+    }
+}
+
+impl Failure {
+    pub(super) fn said(status: StatusCode, text: impl Into<String>) -> Self {
+        Self::Said(status, text.into())
+    }
+
+    /// No VM is known under `which` to this caller.
+    pub(super) fn no_vm(which: &str) -> Self {
+        let shown: String = which.chars().take(120).collect();
+        Self::said(StatusCode::NOT_FOUND, format!("VM {shown} not found"))
+    }
+}
+
+/// The refusal of a create: no room is 503, for another time or node; the rest is the caller's.
+fn refusal(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::NameTaken(_) => StatusCode::CONFLICT,
+        Refusal::NoSuchImage(_) | Refusal::BelowMinimum { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Draining
+        | Refusal::TooManyVms { .. }
+        | Refusal::Insufficient { .. }
+        | Refusal::OverThreshold { .. }
+        | Refusal::NoPort => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn status_and_text(error: &NodeError) -> (StatusCode, String) {
+    match error {
+        NodeError::Refused(why) => (refusal(why), why.to_string()),
+        NodeError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
+        NodeError::WrongState { .. } => (StatusCode::CONFLICT, error.to_string()),
+        NodeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
+            tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
+            (StatusCode::BAD_GATEWAY, format!("{step}: {message}"))
+        }
+        NodeError::Backend(_) | NodeError::Ledger(_) => {
+            tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
+            (StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED.to_owned())
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Said(status, text) => json_answer(status, &json!({ "detail": text })),
+            Self::Body(problems) => json_answer(StatusCode::UNPROCESSABLE_ENTITY, &problems),
+            Self::Node(error) => {
+                let (status, text) = status_and_text(&error);
+                json_answer(status, &json!({ "detail": text }))
+            }
+        }
+    }
+}
+
+/// The answer when a handler panicked.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request's handler panicked");
+    Failure::said(StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED).into_response()
+}
