@@ -94,6 +94,8 @@ struct Inner {
     machines: BTreeMap<VmId, Record>,
     faults: HashMap<Call, (Fault, u32)>,
     delays: HashMap<Call, Duration>,
+    /// Guests that are booting stay so.
+    boots_held: bool,
 }
 
 /// The simulated backend.
@@ -175,19 +177,8 @@ impl Sim {
         self.0.enter(Call::WaitReady).await?;
         let ready = tokio::time::Instant::now() + self.0.config.boot;
         loop {
-            match self.0.lock().machines.get(id) {
-                None => return Err(BackendError::NoSuchMachine(id.clone())),
-                Some(record) if !record.running => {
-                    return Err(BackendError::Failed {
-                        step: "booting the guest",
-                        message: "the guest stopped before it was ready".to_owned(),
-                        source: None,
-                    });
-                }
-                Some(record) if record.broken.is_none() && tokio::time::Instant::now() >= ready => {
-                    return Ok(self.0.guest());
-                }
-                Some(_) => {}
+            if let Some(guest) = self.0.ready(id, tokio::time::Instant::now() >= ready)? {
+                return Ok(guest);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -260,6 +251,16 @@ impl SimControl {
         self.0.lock().delays.insert(call, delay);
     }
 
+    /// Lets no guest become ready.
+    pub fn hold_boots(&self) {
+        self.0.lock().boots_held = true;
+    }
+
+    /// Lets guests become ready again.
+    pub fn release_boots(&self) {
+        self.0.lock().boots_held = false;
+    }
+
     /// Forgets every fault and delay.
     pub fn heal(&self) {
         let mut inner = self.0.lock();
@@ -322,6 +323,21 @@ impl Shared {
     /// The guest's address is the one that QEMU's user network gives.
     fn guest(&self) -> Guest {
         Guest { ssh: self.ssh, ip: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)) }
+    }
+
+    /// The guest of `id`, if it is ready; an error if it will not be.
+    fn ready(&self, id: &VmId, booted: bool) -> Result<Option<Guest>, BackendError> {
+        let inner = self.lock();
+        let record = inner.machines.get(id).ok_or_else(|| BackendError::NoSuchMachine(id.clone()))?;
+        if !record.running {
+            return Err(BackendError::Failed {
+                step: "booting the guest",
+                message: "the guest ended before it was ready".to_owned(),
+                source: None,
+            });
+        }
+        let ready = booted && !inner.boots_held && record.broken.is_none();
+        Ok(ready.then(|| self.guest()))
     }
 
     fn write(&self, id: &VmId, record: &Record) -> io::Result<()> {

@@ -1,0 +1,346 @@
+//! The public and the operator API over real sockets, on a node with the sim backend.
+
+mod http_support;
+
+use http_support::{Api, KEY, World};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+fn create_body(name: &str) -> Value {
+    json!({ "name": name, "ssh_key": KEY, "resources": { "cpu": 1, "memory": 1, "storage": 10 } })
+}
+
+#[tokio::test]
+async fn s_143_s_150_s_151_s_152_s_153_s_154_s_155_a_create_answers_with_a_running_vm() {
+    let world = World::start(Api::Capability).await;
+    let (status, vm) = world.post("/vms", &create_body("my-webserver")).await;
+    assert_eq!(status, StatusCode::OK, "{vm}");
+    let id = vm["id"].as_str().unwrap();
+    assert!(
+        id.starts_with("golem-my-webserver-20") && id.len() == "golem-my-webserver--".len() + 15 + 16,
+        "{id}"
+    );
+    assert_eq!((&vm["name"], &vm["status"]), (&json!("my-webserver"), &json!("running")));
+    assert_eq!(vm["resources"], json!({ "cpu": 1, "memory": 1, "storage": 10 }));
+    assert_eq!(vm["ip_address"], "10.0.2.15");
+    assert!(world.ports().contains(&(vm["ssh_port"].as_u64().unwrap() as u16)));
+    assert_eq!(vm["error_message"], Value::Null);
+    let created = vm["created_at"].as_str().unwrap();
+    assert!(
+        created.len() == 26 && created.as_bytes()[10] == b'T' && created.as_bytes()[19] == b'.',
+        "{created}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_145_s_146_s_147_the_documented_flat_body_works() {
+    let world = World::start(Api::Capability).await;
+    let body = json!({ "name": "abc", "cpu_cores": 2, "memory_gb": 4, "storage_gb": 20, "ssh_key": KEY });
+    let (status, vm) = world.post("/vms", &body).await;
+    assert_eq!(
+        (status, &vm["resources"]),
+        (StatusCode::OK, &json!({ "cpu": 2, "memory": 4, "storage": 20 }))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_157_s_158_s_159_s_160_s_161_the_id_works_on_every_route() {
+    let world = World::start(Api::Capability).await;
+    let (_, vm) = world.post("/vms", &create_body("abc")).await;
+    let (id, port) = (vm["id"].as_str().unwrap(), &vm["ssh_port"]);
+    let at = |rest: &str| format!("/vms/{id}{rest}");
+
+    let (status, shown) = world.get(&at("")).await;
+    assert_eq!((status, &shown["status"]), (StatusCode::OK, &json!("running")));
+    let (status, access) = world.get(&at("/access")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        access,
+        json!({ "ssh_host": "203.0.113.7", "ssh_port": port, "vm_id": id, "multipass_name": id })
+    );
+    let (status, added) = world.post(&at("/ssh-keys"), &json!({ "key": KEY, "name": "default" })).await;
+    assert_eq!((status, &added["id"]), (StatusCode::OK, &json!(id)));
+    let (status, stopped) = world.post(&at("/stop"), &Value::Null).await;
+    assert_eq!((status, &stopped["status"]), (StatusCode::OK, &json!("stopped")));
+    let (status, refused) = world.post(&at("/ssh-keys"), &json!({ "key": KEY })).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{refused}");
+    let (status, _) = world.post(&at("/start"), &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    world.reaches(id, "running").await;
+    let (status, _) = world.post(&at("/restart"), &Value::Null).await;
+    assert_eq!(status, StatusCode::OK);
+    world.reaches(id, "running").await;
+    let (status, gone) = world.call(Method::DELETE, &at(""), None).await;
+    assert_eq!((status, gone), (StatusCode::OK, Value::Null));
+    let (status, missing) = world.get(&at("")).await;
+    assert_eq!((status, missing), (StatusCode::NOT_FOUND, json!({ "detail": format!("VM {id} not found") })));
+    // A client whose first answer was lost asks again.
+    assert_eq!(world.call(Method::DELETE, &at(""), None).await.0, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_asynchronous_create_is_followed_by_its_job_and_by_access() {
+    let world = World::start_slow(Api::Capability).await;
+    let (status, accepted) = world.post("/vms?async=true", &create_body("abc")).await;
+    assert_eq!((status, &accepted["status"]), (StatusCode::ACCEPTED, &json!("creating")));
+    let (id, job) = (accepted["vm_id"].as_str().unwrap(), accepted["job_id"].as_str().unwrap());
+    let (status, access) = world.get(&format!("/vms/{id}/access")).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(access, json!({ "ssh_port": null, "vm_id": id, "multipass_name": id, "status": "creating" }));
+    let (_, shown) = world.get(&format!("/vms/{id}")).await;
+    assert_eq!((&shown["status"], &shown["ssh_port"]), (&json!("creating"), &Value::Null));
+    assert_eq!(world.get(&format!("/vms/jobs/{job}")).await.1["status"], "creating");
+    world.let_boot();
+    world.reaches(id, "running").await;
+    let (status, done) = world.get(&format!("/vms/jobs/{job}")).await;
+    assert_eq!((status, &done["status"], &done["error"]), (StatusCode::OK, &json!("ready"), &Value::Null));
+    let (status, missing) = world.get("/vms/jobs/aaaaaaaaaaaaaaaa").await;
+    assert_eq!((status, missing), (StatusCode::NOT_FOUND, json!({ "detail": "job not found" })));
+    assert_eq!(world.post("/vms?async=maybe", &create_body("b")).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn i5_a_stranger_sees_and_touches_nothing() {
+    let world = World::start(Api::Capability).await;
+    let (_, vm) = world.post("/vms", &create_body("abc")).await;
+    assert_eq!(world.get("/vms").await, (StatusCode::OK, json!([])));
+    let id = vm["id"].as_str().unwrap();
+    let near = format!("{}{}", &id[..id.len() - 1], if id.ends_with('a') { 'b' } else { 'a' });
+    for which in ["abc", near.as_str(), "golem-abc", "..%2F..%2Fetc", "%00"] {
+        for (method, rest) in [
+            (Method::GET, ""),
+            (Method::GET, "/access"),
+            (Method::POST, "/stop"),
+            (Method::POST, "/start"),
+            (Method::POST, "/restart"),
+            (Method::POST, "/ssh-keys"),
+        ] {
+            let (status, _) = world.call(method.clone(), &format!("/vms/{which}{rest}"), None).await;
+            assert_eq!(status, StatusCode::NOT_FOUND, "{method} {which}{rest}");
+        }
+        world.call(Method::DELETE, &format!("/vms/{which}"), None).await;
+    }
+    for (method, path) in [(Method::GET, "/summary"), (Method::POST, "/admin/shutdown")] {
+        assert_eq!(world.call(method, path, None).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(world.get(&format!("/vms/{id}")).await.1["status"], "running");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_156_under_open_names_work_and_everyone_sees_all() {
+    let world = World::start(Api::Open).await;
+    world.post("/vms", &create_body("abc")).await;
+    let (status, list) = world.get("/vms").await;
+    assert_eq!((status, list.as_array().unwrap().len()), (StatusCode::OK, 1));
+    assert_eq!(world.get("/vms/abc").await.1["id"], list[0]["id"]);
+    let (_, summary) = world.get("/summary").await;
+    assert_eq!(summary["status"], "running");
+    assert_eq!(summary["env"], json!({ "environment": "production", "network": "testnet" }));
+    assert_eq!(summary["resources"]["available"], json!({ "cpu": 99, "memory": 99, "storage": 990 }));
+    assert_eq!(summary["vms"][0]["status"], "running");
+    assert_eq!(world.call(Method::POST, "/admin/shutdown", None).await.1, json!({ "ok": true }));
+    world.http().stop_asked().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_131_s_162_s_163_s_164_s_182_info_is_complete_and_streams_are_off() {
+    let world = World::start(Api::Capability).await;
+    let (status, info) = world.get("/provider/info").await;
+    let zero = "0x0000000000000000000000000000000000000000";
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(info["provider_id"], http_support::PROVIDER_ID);
+    assert_eq!((&info["stream_payment_address"], &info["glm_token_address"]), (&json!(zero), &json!(zero)));
+    assert_eq!((&info["ip_address"], &info["country"]), (&json!("203.0.113.7"), &json!("SE")));
+    for path in ["/payments/streams", "/vms/abc/stream"] {
+        assert_eq!(world.get(path).await.0, StatusCode::BAD_REQUEST, "{path}");
+    }
+    let response = world.raw(Method::GET, "/health").send().await.unwrap();
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({ "status": "healthy" }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_105_s_080_refusals_name_their_reason() {
+    let world = World::start(Api::Capability).await;
+    let sized = |name: &str, cpu: u32| json!({ "name": name, "ssh_key": KEY, "resources": { "cpu": cpu, "memory": 1, "storage": 10 } });
+    for n in 0..6 {
+        assert_eq!(world.post("/vms", &sized(&format!("vm-{n}"), 16)).await.0, StatusCode::OK);
+    }
+    let (status, refused) = world.post("/vms?async=true", &sized("big", 16)).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("Insufficient resources available on provider") && detail.contains("capacity"));
+    let (status, refused) = world.post("/vms", &sized("vm-0", 1)).await;
+    assert_eq!(
+        (status, refused),
+        (StatusCode::CONFLICT, json!({ "detail": "a VM named vm-0 already exists" }))
+    );
+    let image = json!({ "name": "abc", "ssh_key": KEY, "image": "windows" });
+    let (status, refused) = world.post("/vms", &image).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused, json!({ "detail": "image windows is not available on this provider" }));
+    world.node().set_draining(true).await.unwrap();
+    let (status, refused) = world.post("/vms", &sized("abc", 1)).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused, json!({ "detail": "provider is draining and takes no new rentals" }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_144_s_149_bad_bodies_are_refused_in_fastapis_shape() {
+    let world = World::start(Api::Capability).await;
+    let key_with = |text: &str| json!({ "name": "abc", "ssh_key": text });
+    let named = |name: &str| json!({ "name": name, "ssh_key": KEY });
+    let sized = |cpu: Value| json!({ "name": "abc", "ssh_key": KEY, "cpu_cores": cpu });
+    for body in [
+        named("Abc"),
+        named("a--b"),
+        named("naïve"),
+        named("a"),
+        named(&"a".repeat(65)),
+        key_with(&format!("{KEY}\n{KEY}")),
+        key_with(&format!("command=\"sh\" {KEY}")),
+        key_with("ecdsa-sha2-nistp256 AAAA"),
+        key_with(&"a".repeat(20_000)),
+        sized(json!(0)),
+        sized(json!(-1)),
+        sized(json!(1e300)),
+        sized(json!(1.5)),
+        json!({ "name": "abc" }),
+        json!([]),
+    ] {
+        let (status, refused) = world.post("/vms", &body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        let problem = &refused["detail"][0];
+        assert_eq!(problem["loc"][0], "body", "{refused}");
+        assert!(problem["msg"].is_string() && problem["type"].is_string(), "{refused}");
+    }
+    let malformed = world.raw(Method::POST, "/api/v1/vms").body("{\"name\":").send().await.unwrap();
+    assert_eq!(malformed.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let large = world.raw(Method::POST, "/api/v1/vms").body(vec![b' '; 10_000_000]).send().await;
+    // The refusal comes before the body is sent; some of it may meet a closed connection.
+    assert!(large.is_err() || large.unwrap().status() == StatusCode::PAYLOAD_TOO_LARGE);
+    let barely = world.raw(Method::POST, "/api/v1/vms").body(vec![b' '; 64 * 1024 + 1]).send().await.unwrap();
+    assert_eq!(barely.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let (status, unknown) = world.get("/nothing").await;
+    assert_eq!((status, unknown), (StatusCode::NOT_FOUND, json!({ "detail": "Not Found" })));
+    let (status, wrong) = world.call(Method::PUT, "/vms", None).await;
+    assert_eq!((status, wrong), (StatusCode::METHOD_NOT_ALLOWED, json!({ "detail": "Method Not Allowed" })));
+    assert!(world.node().vms().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_create_that_fails_says_why() {
+    let world = World::start(Api::Capability).await;
+    world.fail_next_create();
+    let (status, failed) = world.post("/vms", &create_body("abc")).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(failed, json!({ "detail": "simulating: a fault was asked for" }));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_248_more_than_a_hundred_requests_a_minute_are_refused_with_a_time_to_wait() {
+    let world = World::start_limited(Api::Capability, 100).await;
+    for _ in 0..100 {
+        assert_eq!(world.get("/provider/info").await.0, StatusCode::OK);
+    }
+    let refused = world.raw(Method::GET, "/api/v1/provider/info").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait));
+    assert!(refused.json::<Value>().await.unwrap()["detail"].is_string());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn s_249_a_slow_create_delays_nobody() {
+    let world = World::start_slow(Api::Capability).await;
+    let body = create_body("abc");
+    let mut creating = Box::pin(world.post("/vms", &body));
+    for _ in 0..50 {
+        tokio::select! {
+            biased;
+            answer = world.get("/provider/info") => assert_eq!(answer.0, StatusCode::OK),
+            created = creating.as_mut() => panic!("it should still boot: {created:?}"),
+        }
+    }
+    world.let_boot();
+    assert_eq!(creating.await.0, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn every_origin_may_ask_as_with_the_original() {
+    let world = World::start(Api::Capability).await;
+    let answer = world
+        .raw(Method::OPTIONS, "/api/v1/vms")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("access-control-allow-origin"), "https://example.com");
+    assert_eq!(header("access-control-allow-methods"), "POST");
+    assert_eq!(header("access-control-allow-headers"), "content-type");
+    assert_eq!(header("access-control-allow-credentials"), "true");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_hundred_connections_are_all_answered() {
+    let world = World::start(Api::Capability).await;
+    let asked = (0..200).map(|_| world.raw(Method::GET, "/api/v1/provider/info").send());
+    for answer in futures_util::future::join_all(asked).await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_operator_api_opens_only_with_its_token_and_its_name() {
+    let world = World::start(Api::Capability).await;
+    let base = world.operator_base();
+    let plain = reqwest::Client::builder().no_proxy().build().unwrap();
+    let bare = plain.get(format!("{base}/v1/summary")).send().await.unwrap();
+    assert_eq!(bare.status(), StatusCode::UNAUTHORIZED);
+    let wrong =
+        plain.get(format!("{base}/v1/summary")).header("authorization", "Bearer 00").send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    let rebound = plain
+        .post(format!("{base}/v1/shutdown"))
+        .header("authorization", world.bearer())
+        .header("host", "evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(rebound.status(), StatusCode::FORBIDDEN);
+
+    let operator = world.operator();
+    let summary = operator.summary().await.unwrap();
+    assert_eq!((summary.vms, summary.max_vms, summary.backend.name.as_str()), (0, 50, "sim"));
+    world.post("/vms", &create_body("abc")).await;
+    let vm = operator.vm("abc").await.unwrap();
+    assert_eq!(operator.vm(vm.id.as_str()).await.unwrap().id, vm.id);
+    assert_eq!(operator.act("abc", "stop").await.unwrap().status.as_str(), "stopped");
+    assert_eq!(operator.act("abc", "start").await.unwrap().status.as_str(), "running");
+    assert!(operator.act("abc", "explode").await.is_err());
+    assert_eq!(operator.console("abc").await.unwrap(), "simulated guest: running\n");
+    assert!(operator.drain(true).await.unwrap().draining && world.node().draining());
+    operator.delete("abc").await.unwrap();
+    assert!(operator.vms().await.unwrap().is_empty());
+    assert!(operator.vm("abc").await.unwrap_err().to_string().contains("not found"));
+    operator.shutdown().await.unwrap();
+    world.http().stop_asked().await;
+    world.stop().await;
+}

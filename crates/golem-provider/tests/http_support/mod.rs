@@ -1,0 +1,180 @@
+//! A node with the sim backend behind both APIs, in one process, on ports of its own.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use golem_node::proxy::ProxyLimits;
+use golem_node::{Limits, Node, NodeConfig};
+use golem_provider::http::operator::{Client, Token};
+use golem_provider::http::{self, Http, HttpConfig};
+use golem_provider::settings::ApiAuth;
+use golem_types::Resources;
+use golem_vm::Backend;
+use golem_vm::sim::{Call, Fault, Sim, SimConfig, SimControl};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+pub(crate) use golem_provider::settings::ApiAuth as Api;
+
+pub(crate) const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+pub(crate) const PROVIDER_ID: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+
+/// Longest that a test waits for a level.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// `count` ports of this process, free now.
+fn ports(count: u16) -> Range<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    loop {
+        let step = NEXT.fetch_add(count, Ordering::Relaxed) % 2000;
+        let start = 13_000 + (std::process::id() as u16 % 5) * 2000 + step;
+        if (start..start + count).all(free) {
+            return start..start + count;
+        }
+    }
+}
+
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+    node: Node,
+    sim: SimControl,
+    http: Http,
+    client: reqwest::Client,
+    base: String,
+    operator_port: u16,
+}
+
+impl World {
+    pub(crate) async fn start(auth: ApiAuth) -> Self {
+        Self::start_limited(auth, 0).await
+    }
+
+    /// A world whose guests boot only when told.
+    pub(crate) async fn start_slow(auth: ApiAuth) -> Self {
+        let world = Self::start(auth).await;
+        world.sim.hold_boots();
+        world
+    }
+
+    pub(crate) async fn start_limited(auth: ApiAuth, rate_limit_per_minute: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let images = BTreeSet::from(["24.04".parse().unwrap()]);
+        let data_dir = folder.path().to_owned();
+        let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO }).unwrap();
+        let control = sim.control();
+        let config = NodeConfig {
+            data_dir: data_dir.clone(),
+            ports: ports(20),
+            ssh_bind: Ipv4Addr::LOCALHOST.into(),
+            limits: Limits {
+                max_vms: 50,
+                cpu_threshold: 100,
+                memory_threshold: 100,
+                storage_threshold: 100,
+                ..Limits::default()
+            },
+            default_image: "24.04".parse().unwrap(),
+            boot_deadline: DEADLINE,
+            stop_grace: Duration::from_secs(5),
+            watch_interval: Duration::from_millis(50),
+            restart_delay: Duration::from_millis(20),
+            proxy: ProxyLimits {
+                per_port: 20,
+                total: 1000,
+                idle: Duration::from_secs(3600),
+                drain: Duration::from_millis(200),
+                connect: Duration::from_secs(5),
+            },
+            totals: Some(Resources::new(100, 100, 1000)),
+        };
+        let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
+        let http_config = HttpConfig {
+            data_dir,
+            auth,
+            rate_limit_per_minute,
+            provider_id: PROVIDER_ID.to_owned(),
+            public_ip: "203.0.113.7".parse().unwrap(),
+            country: "SE".to_owned(),
+            environment: "production",
+            network: "testnet",
+        };
+        let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let base = format!("http://{}", public.local_addr().unwrap());
+        let operator_port = operator.local_addr().unwrap().port();
+        let http = http::start(http_config, node.clone(), public, operator).unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
+        Self { folder, node, sim: control, http, client, base, operator_port }
+    }
+
+    pub(crate) fn raw(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let mut request = self.raw(method, &format!("/api/v1{path}"));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json", "{path}");
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Waits until the VM `id` is in `state`, as a client would.
+    pub(crate) async fn reaches(&self, id: &str, state: &str) {
+        let poll = async { while self.get(&format!("/vms/{id}")).await.1["status"] != state {} };
+        tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not {state} in time"));
+    }
+
+    pub(crate) fn let_boot(&self) {
+        self.sim.release_boots();
+    }
+
+    pub(crate) fn fail_next_create(&self) {
+        self.sim.fail(Call::Create, Fault::Failed, 1);
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn ports(&self) -> Range<u16> {
+        self.node.config().ports.clone()
+    }
+
+    pub(crate) fn operator_base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.operator_port)
+    }
+
+    pub(crate) fn bearer(&self) -> String {
+        Token::read(self.folder.path()).unwrap().bearer()
+    }
+
+    pub(crate) fn operator(&self) -> Client {
+        Client::open(self.folder.path(), self.operator_port).unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.http.stop().await;
+        self.node.shutdown(false).await;
+    }
+}
