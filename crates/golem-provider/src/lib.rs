@@ -3,9 +3,14 @@
 //! Owns everything that meets an operator, a shell or a socket of the API. Never decides about a
 //! rental: `golem_node` does.
 
+mod backend;
+pub mod cli;
 pub mod daemon;
 pub mod http;
 pub mod identity;
+mod image;
 pub mod logs;
 pub mod pid_file;
+mod public_ip;
 pub mod settings;
+pub mod start;

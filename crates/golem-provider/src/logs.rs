@@ -58,6 +58,15 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
     Ok(())
 }
 
+/// Begins logging for a command that ends soon: what may be wrong, on standard error, without
+/// the time; once in a process.
+pub fn begin_for_command() {
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour);
+    let targets = Targets::new().with_default(LevelFilter::WARN);
+    tracing_subscriber::registry().with(targets).with(lines.without_time().with_target(false)).init();
+}
+
 fn install<W>(format: LogFormat, level: LogLevel, colour: bool, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

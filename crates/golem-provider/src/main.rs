@@ -1,3 +1,7 @@
-//! The `golem-provider` command.
+//! The `golem-provider` command. Everything it does is in the library, where tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    golem_provider::cli::run()
+}

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::mem::ManuallyDrop;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,12 +53,13 @@ pub fn place(environment: &BTreeMap<String, String>, data_dir: &Path) -> PathBuf
     folder.join("provider.pid")
 }
 
-/// The PID file of this process, locked; dropping it removes the file.
+/// The PID file of this process, locked; dropping it removes the file. The lock stays until the
+/// process ends, so that whoever waits for its end ([`Held`]) does not wait too short.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
     /// Holds the lock.
-    _file: File,
+    _file: ManuallyDrop<File>,
 }
 
 impl PidFile {
@@ -87,7 +89,7 @@ impl PidFile {
                     file.set_len(0).map_err(failed)?;
                     write!(file, "{}", std::process::id()).map_err(failed)?;
                     file.flush().map_err(failed)?;
-                    return Ok(Self { path: path.to_owned(), _file: file });
+                    return Ok(Self { path: path.to_owned(), _file: ManuallyDrop::new(file) });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                     return Err(PidFileError::Running(read(&mut file)));
@@ -121,33 +123,44 @@ fn read(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Whether a node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holder {
-    /// Nobody holds the lock.
-    Nobody,
-    /// A node runs, with this process id unless it is just being written.
-    Running(Option<u32>),
+/// A PID file that another process holds.
+#[derive(Debug)]
+pub struct Held {
+    file: File,
+    /// The process, unless it is just writing the number.
+    pub pid: Option<u32>,
 }
 
-/// Who holds the PID file at `path`.
+impl Held {
+    /// Whether the process still runs; it may have removed its file.
+    ///
+    /// # Errors
+    /// When the lock cannot be looked at.
+    pub fn still(&self) -> io::Result<bool> {
+        match self.file.try_lock_shared() {
+            Ok(()) => self.file.unlock().map(|()| false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Who holds the PID file at `path`; none means that no node runs.
 ///
 /// # Errors
 /// [`PidFileError::Io`] when that cannot be seen.
-pub fn holder(path: &Path) -> Result<Holder, PidFileError> {
+pub fn holder(path: &Path) -> Result<Option<Held>, PidFileError> {
     let failed = |source| PidFileError::Io { path: path.to_owned(), source };
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(Holder::Nobody);
+            return Ok(None);
         }
         Err(error) => return Err(failed(error)),
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(Holder::Nobody),
-        Err(TryLockError::WouldBlock) => Ok(Holder::Running(read(&mut file))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
+    let pid = read(&mut file);
+    let held = Held { file, pid };
+    Ok(held.still().map_err(failed)?.then_some(held))
 }
 
 #[cfg(test)]
@@ -158,16 +171,18 @@ mod tests {
     async fn s_187_one_process_holds_the_file_and_a_second_is_told_which() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/provider.pid");
-        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        assert!(holder(&path).unwrap().is_none());
         let held = PidFile::take(&path).await.unwrap();
         let own = std::process::id();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), own.to_string());
-        assert_eq!(holder(&path).unwrap(), Holder::Running(Some(own)));
+        let seen = holder(&path).unwrap().unwrap();
+        assert_eq!((seen.pid, seen.still().unwrap()), (Some(own), true));
         let refused = PidFile::take(&path).await.unwrap_err();
         assert!(refused.to_string().contains(&format!("(pid {own})")), "{refused}");
         drop(held);
         assert!(!path.exists());
-        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        assert!(seen.still().unwrap(), "this process still runs");
+        assert!(holder(&path).unwrap().is_none());
     }
 
     #[tokio::test]
@@ -176,7 +191,7 @@ mod tests {
         let path = folder.path().join("provider.pid");
         // Longer than any pid: nothing of it may remain.
         std::fs::write(&path, "1".repeat(30)).unwrap();
-        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        assert!(holder(&path).unwrap().is_none());
         let _held = PidFile::take(&path).await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
     }

@@ -49,7 +49,7 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.variable)?;
         if let Some(value) = &self.value {
-            write!(f, "={value} ({})", self.origin)?;
+            write!(f, "={value} ({})", self.origin.describe(&self.variable))?;
         }
         write!(f, " {}; fix: {}", self.problem, self.fix)
     }
@@ -135,8 +135,14 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
         }
         mistakes.extend(check::check(&settings, &found));
         match place(&settings.data_dir, home, directory) {
-            Ok(data_dir) => settings.data_dir = data_dir,
-            Err(mistake) => mistakes.push(mistake),
+            Some(data_dir) => settings.data_dir = data_dir,
+            None => mistakes.push(Mistake {
+                variable: "HOME".to_owned(),
+                value: None,
+                origin: Origin::Unset,
+                problem: "is not set, so the data directory cannot be found".to_owned(),
+                fix: "set HOME, or GOLEM_PROVIDER_DATA_DIR to an absolute path".to_owned(),
+            }),
         }
         if let Some(shown) = found.get_mut("GOLEM_PROVIDER_DATA_DIR") {
             shown.text = settings.data_dir.display().to_string();
@@ -150,15 +156,11 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
 }
 
 /// `path` made absolute: `~` is `home`, and relative paths start in `directory`.
-fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Result<PathBuf, Mistake> {
-    let Ok(rest) = path.strip_prefix("~") else { return Ok(directory.join(path)) };
-    home.map(|home| home.join(rest)).ok_or_else(|| Mistake {
-        variable: "HOME".to_owned(),
-        value: None,
-        origin: Origin::Unset,
-        problem: "is not set, so the data directory cannot be found".to_owned(),
-        fix: "set HOME, or GOLEM_PROVIDER_DATA_DIR to an absolute path".to_owned(),
-    })
+fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Option<PathBuf> {
+    match path.strip_prefix("~") {
+        Ok(rest) => home.map(|home| home.join(rest)),
+        Err(_) => Some(directory.join(path)),
+    }
 }
 
 impl Settings {

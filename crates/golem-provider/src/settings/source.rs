@@ -7,7 +7,6 @@
 //! that nobody reads. Never changes the environment of the process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -44,15 +43,18 @@ pub enum Origin {
     Unset,
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Origin {
+    /// The place in words, for the variable `name`.
+    #[must_use]
+    pub fn describe(&self, name: &str) -> String {
         match self {
-            Self::Flag => f.write_str("command line"),
-            Self::Environment(name) => write!(f, "environment ({name})"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Default => f.write_str("default"),
-            Self::Development => f.write_str("default in development"),
-            Self::Unset => f.write_str("not set"),
+            Self::Flag => "command line".to_owned(),
+            Self::Environment(used) if used == name => "environment".to_owned(),
+            Self::Environment(used) => format!("environment ({used})"),
+            Self::File { path, line } => format!("{}:{line}", path.display()),
+            Self::Default => "default".to_owned(),
+            Self::Development => "default in development".to_owned(),
+            Self::Unset => "not set".to_owned(),
         }
     }
 }

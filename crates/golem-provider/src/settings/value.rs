@@ -23,7 +23,7 @@ pub(super) trait Value: Sized {
 
 impl Value for String {
     fn expects() -> String {
-        "a text".to_owned()
+        "one line of text".to_owned()
     }
     fn read(text: &str) -> Option<Self> {
         text.chars().all(|c| !c.is_control()).then(|| text.to_owned())
@@ -312,7 +312,7 @@ impl std::fmt::Debug for Secret {
 
 impl Value for Secret {
     fn expects() -> String {
-        "a private key: 64 hexadecimal digits".to_owned()
+        "a private key of 64 hexadecimal digits".to_owned()
     }
     fn read(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("0x").unwrap_or(text);

@@ -1,0 +1,250 @@
+//! What can be typed.
+//!
+//! Owns the words of the command line. Never holds a default of a setting: the settings table
+//! does.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings;
+
+/// Exit codes, for the end of the help.
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong use: unknown arguments, or settings that are wrong
+  3  the provider is not running, and the command needs it";
+
+fn after_help() -> String {
+    format!("{}\n{EXIT_CODES}", settings::help())
+}
+
+/// Rents out this machine as virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "golem-provider", version, after_help = EXIT_CODES, after_long_help = after_help())]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Print one JSON document on standard output, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What the command line can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start the provider.
+    Start(Start),
+    /// Stop the provider; its VMs run on, unless it was told otherwise.
+    Stop {
+        /// Seconds to wait until it has ended by itself.
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
+    },
+    /// Show how the provider is; exits with 3 when it is not running.
+    Status,
+    /// See and manage the VMs that are rented out.
+    Vms {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: Vms,
+    },
+    /// Take no new rentals, or take them again; survives a restart.
+    Drain {
+        /// `on`: no new rentals; `off`: new rentals.
+        state: OnOff,
+    },
+    /// See and manage the images that VMs start from.
+    Images {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: Images,
+    },
+    /// See the settings.
+    Config {
+        /// What to see.
+        #[command(subcommand)]
+        command: Config,
+    },
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Market in which the provider offers itself: mainnet, testnet or development.
+    #[arg(long)]
+    network: Option<String>,
+    /// Run in the background; returns when the provider is ready.
+    #[arg(long)]
+    pub daemon: bool,
+    /// Do not check whether the ports can be used.
+    #[arg(long)]
+    pub no_verify_port: bool,
+    /// Shut the VMs down when the provider stops.
+    #[arg(long, conflicts_with = "keep_vms_on_exit")]
+    stop_vms_on_exit: bool,
+    /// Leave the VMs running when the provider stops.
+    #[arg(long)]
+    keep_vms_on_exit: bool,
+    /// This process was started by `--daemon`, which waits for its report.
+    #[arg(long, hide = true, conflicts_with = "daemon")]
+    pub detached: bool,
+}
+
+impl Start {
+    /// The settings that were given as flags.
+    pub(super) fn flags(&self) -> BTreeMap<&'static str, String> {
+        let stop_vms = match (self.stop_vms_on_exit, self.keep_vms_on_exit) {
+            (true, _) => Some("true".to_owned()),
+            (_, true) => Some("false".to_owned()),
+            _ => None,
+        };
+        [("GOLEM_PROVIDER_NETWORK", self.network.clone()), ("GOLEM_PROVIDER_STOP_VMS_ON_EXIT", stop_vms)]
+            .into_iter()
+            .filter_map(|(name, text)| text.map(|text| (name, text)))
+            .collect()
+    }
+
+    /// The arguments with which the background process does the same.
+    pub(super) fn for_background(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["start".into()];
+        if let Some(network) = &self.network {
+            arguments.push(format!("--network={network}").into());
+        }
+        for (given, flag) in [
+            (self.no_verify_port, "--no-verify-port"),
+            (self.stop_vms_on_exit, "--stop-vms-on-exit"),
+            (self.keep_vms_on_exit, "--keep-vms-on-exit"),
+        ] {
+            if given {
+                arguments.push(flag.into());
+            }
+        }
+        arguments
+    }
+}
+
+/// `vms …`. A VM is meant by its id, or by its name where only one has it.
+#[derive(Debug, Subcommand)]
+pub(super) enum Vms {
+    /// List the VMs, oldest first.
+    List,
+    /// Show one VM.
+    Show {
+        /// Name or id.
+        vm: String,
+    },
+    /// Shut a VM down; its disk and its port are kept.
+    Stop {
+        /// Name or id.
+        vm: String,
+    },
+    /// Boot a VM that is stopped.
+    Start {
+        /// Name or id.
+        vm: String,
+    },
+    /// Shut a VM down and boot it again.
+    Restart {
+        /// Name or id.
+        vm: String,
+    },
+    /// Delete a VM and its disk. Its renter may have paid for it.
+    Delete {
+        /// Name or id.
+        vm: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Print what a VM wrote to its serial console.
+    Logs {
+        /// Name or id.
+        vm: String,
+    },
+    /// Log in to a VM through its port, with ssh.
+    Ssh {
+        /// Name or id.
+        vm: String,
+        /// User to log in as.
+        #[arg(long, short, default_value = "ubuntu")]
+        user: String,
+        /// File of the private key to log in with.
+        #[arg(long, short)]
+        identity: Option<PathBuf>,
+        /// Command to run there.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+/// `drain …`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum OnOff {
+    /// No new rentals.
+    On,
+    /// New rentals.
+    Off,
+}
+
+/// `images …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Images {
+    /// List the images that renters can name.
+    List,
+    /// Add an image of your own: a bootable qcow2 file with cloud-init.
+    Add {
+        /// Name by which renters ask for it.
+        name: String,
+        /// The file; it is copied.
+        file: PathBuf,
+    },
+    /// Remove an image from this machine.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `config …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Show every setting, its value and where it came from, without secrets.
+    Show,
+    /// Print a file of the repository that is made from the settings table.
+    #[command(hide = true)]
+    Render {
+        /// Which file.
+        form: Form,
+    },
+}
+
+/// What can be made from the settings table.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Form {
+    /// `.env.example`.
+    EnvExample,
+    /// `docs/configuration.md`.
+    Markdown,
+}
+
+impl Command {
+    /// Settings that were given as flags.
+    pub(super) fn flags(&self) -> BTreeMap<&'static str, String> {
+        match self {
+            Self::Start(start) => start.flags(),
+            _ => BTreeMap::new(),
+        }
+    }
+}
+
+/// `seconds` as a duration.
+pub(super) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

@@ -1,0 +1,144 @@
+//! The command line.
+//!
+//! Owns what is typed and what is printed: each command turns arguments and settings into calls
+//! and its answer into text or JSON. Never decides about a rental.
+
+mod arguments;
+mod config;
+mod images;
+mod printer;
+mod ssh;
+mod start;
+mod status;
+mod stop;
+mod vms;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::http::operator::Client;
+use crate::settings::{self, Mistakes, Resolved};
+use crate::{daemon, logs, pid_file};
+use arguments::{Arguments, Command, Config};
+use printer::Printer;
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It did what was asked.
+    Done,
+    /// It did not, and said why.
+    Failed,
+    /// The settings are wrong. Clap itself exits so when the arguments are.
+    WrongUse,
+    /// The provider is not running.
+    NotRunning,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::WrongUse => 2,
+            Exit::NotRunning => 3,
+        })
+    }
+}
+
+/// A command needs a running provider, and none runs.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider is not running; fix: `golem-provider start`")]
+pub(crate) struct NotRunning;
+
+/// What every command knows.
+pub(crate) struct Invocation {
+    resolved: Resolved,
+    pid_file: PathBuf,
+    printer: Printer,
+}
+
+impl Invocation {
+    /// A client of the node that runs.
+    ///
+    /// # Errors
+    /// [`NotRunning`], or what keeps the operator API from being asked.
+    fn client(&self) -> anyhow::Result<Client> {
+        if pid_file::holder(&self.pid_file)?.is_none() {
+            return Err(NotRunning.into());
+        }
+        let settings = &self.resolved.settings;
+        Ok(Client::open(&settings.data_dir, settings.operator_port.get())?)
+    }
+}
+
+/// Where a program on this machine reaches what listens on `host`.
+pub(super) const fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    }
+}
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let printer = Printer { json: arguments.json };
+    let detached = matches!(&arguments.command, Command::Start(start) if start.detached);
+    let exit = execute(arguments, printer).unwrap_or_else(|error| {
+        let text = format!("{error:#}");
+        if detached {
+            daemon::report_error(&text);
+        } else {
+            printer.error(&text);
+        }
+        if error.is::<Mistakes>() {
+            Exit::WrongUse
+        } else if error.is::<NotRunning>() {
+            Exit::NotRunning
+        } else {
+            Exit::Failed
+        }
+    });
+    exit.into()
+}
+
+fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
+    if let Command::Config { command: Config::Render { form } } = &arguments.command {
+        return Ok(config::render(*form, printer));
+    }
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+        .collect();
+    let directory = std::env::current_dir().context("the working directory cannot be found")?;
+    let pid_file = |resolved: &Resolved| pid_file::place(&environment, &resolved.settings.data_dir);
+    let resolved = settings::load(arguments.command.flags(), environment.clone(), &directory)?;
+    let context = Invocation { pid_file: pid_file(&resolved), resolved, printer };
+
+    if let Command::Start(start) = &arguments.command {
+        return start::start(&context, start);
+    }
+    logs::begin_for_command();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Stop { timeout } => stop::stop(&context, arguments::seconds(timeout)).await,
+            Command::Status => status::status(&context).await,
+            Command::Vms { command } => vms::vms(&context, command).await,
+            Command::Drain { state } => vms::drain(&context, state).await,
+            Command::Images { command } => images::images(&context, command).await,
+            Command::Config { .. } => Ok(config::show(&context.resolved, printer)),
+            Command::Start(_) => Ok(Exit::Done),
+        }
+    })
+}

@@ -1,0 +1,86 @@
+//! Everything that a command prints.
+//!
+//! Owns standard output (data) and standard error (everything else). With `--json`, standard
+//! output gets exactly one document. A reader that went away (`| head`) is no error.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use serde::Serialize;
+
+/// Bold red, bold yellow and plain again.
+const ERROR: &str = "\x1b[1;31merror\x1b[0m";
+const WARNING: &str = "\x1b[1;33mwarning\x1b[0m";
+
+/// Where a command's words go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printer {
+    /// Whether standard output is for a program.
+    pub json: bool,
+}
+
+impl Printer {
+    /// Prints `document` for programs, or what `text` makes for people.
+    pub(super) fn answer<D: Serialize>(self, document: &D, text: impl FnOnce() -> String) {
+        if self.json {
+            match serde_json::to_string_pretty(document) {
+                Ok(line) => self.out(&line),
+                Err(error) => self.error(&error),
+            }
+        } else {
+            self.out(&text());
+        }
+    }
+
+    /// Prints to standard output as it is.
+    pub(super) fn out(self, text: &str) {
+        let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+    }
+
+    /// Tells people something beside the answer.
+    pub(super) fn note(self, text: &str) {
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// Tells people about something that may be wrong.
+    pub(super) fn warning(self, text: &str) {
+        let _ = writeln!(anstream::stderr(), "{WARNING}: {text}");
+    }
+
+    /// Tells why a command failed; programs read `{"error": …}`.
+    pub(super) fn error(self, error: &dyn Display) {
+        if self.json {
+            let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({ "error": error.to_string() }));
+        }
+        let _ = writeln!(anstream::stderr(), "{ERROR}: {error}");
+    }
+}
+
+/// `rows` under `headings`, in columns two spaces apart.
+pub(super) fn table<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let all: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["web".to_owned(), "50800".to_owned()], ["a-longer-name".to_owned(), "-".to_owned()]];
+        assert_eq!(
+            table(["NAME", "PORT"], rows),
+            "NAME           PORT\nweb            50800\na-longer-name  -"
+        );
+    }
+}

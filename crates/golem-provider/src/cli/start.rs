@@ -1,0 +1,75 @@
+//! `start`: in this terminal, or in the background.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::{Exit, Invocation, arguments};
+use crate::logs::{self, Destination};
+use crate::pid_file::{self, PidFileError};
+use crate::start::{self, Start};
+use crate::{daemon, image};
+
+/// `start`.
+pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    if typed.detached {
+        daemon::leave_session()?;
+    }
+    let folder = settings.data_dir.join("logs");
+    let destination =
+        if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
+    logs::begin(settings.log_format, settings.log_level, destination)
+        .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
+    for warning in &invocation.resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    if typed.daemon {
+        return runtime.block_on(background(invocation, typed, folder));
+    }
+    let done = runtime.block_on(start::run(Start {
+        settings: settings.clone(),
+        pid_file: invocation.pid_file.clone(),
+        verify_ports: !typed.no_verify_port,
+        detached: typed.detached,
+    }));
+    // Whoever stopped twice does not want to wait for what still runs.
+    runtime.shutdown_background();
+    if let (Err(error), true) = (&done, typed.detached) {
+        tracing::error!("{error:#}");
+    }
+    done.map(|()| Exit::Done)
+}
+
+/// Starts the node in the background. What takes long and has something to show, the download of
+/// the image, happens before, here.
+async fn background(
+    invocation: &Invocation,
+    typed: &arguments::Start,
+    logs: PathBuf,
+) -> anyhow::Result<Exit> {
+    if let Some(held) = pid_file::holder(&invocation.pid_file)? {
+        return Err(PidFileError::Running(held.pid).into());
+    }
+    image::ensure(&invocation.resolved.settings)?;
+    let arguments = typed.for_background();
+    let started = tokio::task::spawn_blocking(|| daemon::spawn(arguments))
+        .await
+        .context("the background process was lost")??;
+    let log = logs.join("provider.log");
+    invocation.printer.answer(
+        &json!({ "pid": started.pid, "address": started.address, "log": log.display().to_string() }),
+        || {
+            format!(
+                "The provider runs in the background (pid {}), listening on {}.\nLog: {}\nStop it with: golem-provider stop",
+                started.pid, started.address, log.display()
+            )
+        },
+    );
+    Ok(Exit::Done)
+}

@@ -1,0 +1,85 @@
+//! `stop`: ends the node, and returns when it has ended.
+//!
+//! ```text
+//!   ask the operator API ─► gone? done
+//!        │ no answer             └ not in time ─► SIGTERM twice: the second ends it at once
+//!        └──────────────► SIGTERM ─► gone? …
+//! ```
+//! VMs run on, unless the node was told to stop them.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{Exit, Invocation};
+use crate::http::operator::Client;
+use crate::pid_file::{self, Held};
+
+/// How often it is looked whether the node has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a node may take to end at once.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// `stop`.
+pub(super) async fn stop(invocation: &Invocation, patience: Duration) -> anyhow::Result<Exit> {
+    let Some(held) = pid_file::holder(&invocation.pid_file)? else {
+        invocation.printer.answer(&json!({ "stopped": false, "running": false }), || {
+            "The provider is not running; nothing to stop.".to_owned()
+        });
+        return Ok(Exit::Done);
+    };
+    let pid = held.pid;
+    let settings = &invocation.resolved.settings;
+    let asked = match Client::open(&settings.data_dir, settings.operator_port.get()) {
+        Ok(client) => client.shutdown().await.map_err(anyhow::Error::from),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = asked {
+        tracing::warn!("the operator API does not answer ({error:#}); sending a signal instead");
+        signal(pid)?;
+    }
+    if !gone(&held, patience).await? {
+        invocation.printer.note("The provider takes long to stop; ending it at once. Its VMs run on.");
+        signal(pid)?;
+        signal(pid)?;
+        if !gone(&held, AT_ONCE).await? {
+            let pid = pid.map_or_else(|| "its pid".to_owned(), |pid| pid.to_string());
+            bail!(
+                "the provider does not end; fix: kill -9 {pid}, its VMs run on and are taken back at the next start"
+            );
+        }
+    }
+    invocation.printer.answer(&json!({ "stopped": true, "running": false, "pid": pid }), || {
+        "The provider has stopped.".to_owned()
+    });
+    Ok(Exit::Done)
+}
+
+fn signal(pid: Option<u32>) -> anyhow::Result<()> {
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let pid = pid.context("the PID file holds no process id; fix: find golem-provider with ps and end it")?;
+    match kill_process(pid, Signal::TERM) {
+        // It ended meanwhile, which is what was wanted.
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => {
+            Err(error).with_context(|| format!("process {} cannot be signalled", pid.as_raw_nonzero()))
+        }
+    }
+}
+
+/// Waits until the node has ended, at most for `patience`.
+async fn gone(node: &Held, patience: Duration) -> anyhow::Result<bool> {
+    let deadline = Instant::now() + patience;
+    while node.still().context("the PID file cannot be watched")? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(true)
+}

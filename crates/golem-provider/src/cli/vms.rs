@@ -1,0 +1,152 @@
+//! `vms …` and `drain …`: what the operator asks the running node.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, bail};
+use golem_types::VmState;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::arguments::{OnOff, Vms};
+use super::printer::table;
+use super::ssh::Login;
+use super::{Exit, Invocation};
+use crate::http::operator::VmView;
+
+/// `vms …`.
+pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result<Exit> {
+    let client = invocation.client()?;
+    let printer = invocation.printer;
+    match command {
+        Vms::List => {
+            let vms = client.vms().await?;
+            printer.answer(&vms, || list(&vms));
+        }
+        Vms::Show { vm } => {
+            let vm = client.vm(&vm).await?;
+            printer.answer(&vm, || show(&vm));
+        }
+        Vms::Stop { vm } => tell(invocation, &client.act(&vm, "stop").await?),
+        Vms::Start { vm } => tell(invocation, &client.act(&vm, "start").await?),
+        Vms::Restart { vm } => tell(invocation, &client.act(&vm, "restart").await?),
+        Vms::Delete { vm, yes } => {
+            let vm = client.vm(&vm).await?;
+            if !yes && !confirmed(&vm)? {
+                printer.note("Nothing was deleted.");
+                return Ok(Exit::Failed);
+            }
+            client.delete(vm.id.as_str()).await?;
+            printer.answer(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
+        }
+        Vms::Logs { vm } => {
+            let vm = client.vm(&vm).await?;
+            let console = client.console(vm.id.as_str()).await?;
+            printer.answer(&json!({ "id": vm.id, "console": console }), || console.clone());
+        }
+        Vms::Ssh { vm, user, identity, command } => {
+            let vm = client.vm(&vm).await?;
+            let settings = &invocation.resolved.settings;
+            if vm.status != VmState::Running {
+                bail!("{} is {}; fix: golem-provider vms start {}", vm.name, vm.status, vm.name);
+            }
+            let login = Login {
+                host: settings.host,
+                port: vm.ssh_port,
+                alias: vm.id.redacted().to_owned(),
+                user,
+                identity,
+                known_hosts: settings.data_dir.join("known_hosts"),
+                command,
+            };
+            match login.become_ssh()? {}
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `drain on` and `drain off`.
+pub(super) async fn drain(invocation: &Invocation, state: OnOff) -> anyhow::Result<Exit> {
+    let draining = matches!(state, OnOff::On);
+    let draining = invocation.client()?.drain(draining).await?.draining;
+    invocation.printer.answer(&json!({ "draining": draining }), || {
+        if draining {
+            "The provider takes no new rentals; the VMs it has run on.".to_owned()
+        } else {
+            "The provider takes new rentals.".to_owned()
+        }
+    });
+    Ok(Exit::Done)
+}
+
+fn tell(invocation: &Invocation, vm: &VmView) {
+    invocation.printer.answer(vm, || format!("{} is {}.", vm.name, vm.status));
+}
+
+/// Asks whether `vm` is to be deleted; without a terminal nobody can be asked.
+fn confirmed(vm: &VmView) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("deleting {} needs a yes; fix: add --yes", vm.name);
+    }
+    let _ = write!(
+        anstream::stderr(),
+        "{} is {} and its renter may have paid for it. Delete it and its disk? [y/N] ",
+        vm.name,
+        vm.status
+    );
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// `time` to the second, in UTC.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+fn list(vms: &[VmView]) -> String {
+    if vms.is_empty() {
+        return "No VMs are rented out.".to_owned();
+    }
+    table(
+        ["NAME", "STATE", "SSH PORT", "CPU", "MEMORY", "STORAGE", "CREATED", "ID"],
+        vms.iter().map(|vm| {
+            [
+                vm.name.to_string(),
+                vm.status.to_string(),
+                vm.ssh_port.to_string(),
+                vm.resources.cpu.to_string(),
+                format!("{} GB", vm.resources.memory),
+                format!("{} GB", vm.resources.storage),
+                time(vm.created_at),
+                vm.id.to_string(),
+            ]
+        }),
+    )
+}
+
+fn show(vm: &VmView) -> String {
+    let mut lines = vec![
+        ("Name", vm.name.to_string()),
+        ("Id", vm.id.to_string()),
+        ("State", vm.status.to_string()),
+        ("SSH port", vm.ssh_port.to_string()),
+        ("Address", vm.ip_address.map_or_else(|| "-".to_owned(), |address| address.to_string())),
+        ("CPU", vm.resources.cpu.to_string()),
+        ("Memory", format!("{} GB", vm.resources.memory)),
+        ("Storage", format!("{} GB", vm.resources.storage)),
+        ("Image", vm.image.to_string()),
+        ("Created", time(vm.created_at)),
+        ("Changed", time(vm.updated_at)),
+    ];
+    if let Some(traffic) = vm.traffic {
+        let text = format!(
+            "{} connections open, {} in all; {} bytes in, {} bytes out",
+            traffic.connections_open, traffic.connections_total, traffic.bytes_in, traffic.bytes_out
+        );
+        lines.push(("Traffic", text));
+    }
+    if let Some(error) = &vm.error {
+        lines.push(("Error", error.clone()));
+    }
+    lines.into_iter().map(|(name, text)| format!("{name:<10}{text}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,187 @@
+//! The life of the node's process, from its lock to its last breath.
+//!
+//! ```text
+//!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► HTTP ─► ready ─► signal ─► reverse
+//! ```
+//! Owns the order of start and stop. Never decides what a part does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use golem_node::proxy::ProxyLimits;
+use golem_node::{Limits, Node, NodeConfig, ports};
+use golem_types::Resources;
+use tokio::net::TcpListener;
+
+use crate::daemon::{self, StopSignals};
+use crate::http::{self, HttpConfig};
+use crate::identity::Identity;
+use crate::pid_file::PidFile;
+use crate::settings::Settings;
+use crate::{backend, image, public_ip};
+
+/// How the process is started, beside the settings.
+#[derive(Debug)]
+pub struct Start {
+    /// What the node runs with.
+    pub settings: Settings,
+    /// Where its PID file is.
+    pub pid_file: PathBuf,
+    /// Whether it is checked at the start that the ports can be used.
+    pub verify_ports: bool,
+    /// Whether a parent waits for the report.
+    pub detached: bool,
+}
+
+/// Caps of the SSH proxy. A session may be silent for hours (`less`, an editor); four outlast a
+/// lunch and a meeting. A stop cuts sessions off soon: they never end by themselves.
+const PROXY_LIMITS: ProxyLimits = ProxyLimits {
+    per_port: 256,
+    total: 4096,
+    idle: Duration::from_secs(4 * 3600),
+    drain: Duration::from_secs(2),
+    connect: Duration::from_secs(10),
+};
+
+/// How often the backend is asked what runs: a guest's death is seen within 5 seconds.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Wait before the first restart of a guest that died.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or when one of its tasks dies.
+pub async fn run(start: Start) -> anyhow::Result<()> {
+    let Start { settings, pid_file, verify_ports, detached } = start;
+    let mut signals = StopSignals::listen().context("signals cannot be listened to")?;
+    let _lock = PidFile::take(&pid_file).await?;
+    raise_file_limit();
+    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    warn_of_another_id(&settings, &identity);
+    image::ensure(&settings)?;
+    let backend = backend::open(&settings)?;
+    backend.check().await.context("the VM backend cannot be used")?;
+    tracing::info!(backend = backend.name(), "VM backend is usable");
+    let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
+    let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
+    let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
+    if verify_ports {
+        look_at_ports(&settings);
+    }
+
+    let node = Node::start(node_config(&settings), backend).await?;
+    let http = http::start(http_config(&settings, &identity), node.clone(), public, operator)
+        .context("the operator's token cannot be kept")?;
+
+    let address = format!("http://{}", SocketAddr::new(settings.host, settings.port.get()));
+    tracing::info!(
+        provider_id = identity.address(),
+        name = settings.advertised_name(),
+        network = settings.network.as_str(),
+        "listening on {address}"
+    );
+    daemon::notify_service_manager("READY=1");
+    if detached {
+        daemon::report_ready(&address)?;
+    }
+
+    let why = tokio::select! {
+        signal = signals.next() => Ok(signal),
+        () = http.stop_asked() => Ok("the operator"),
+        () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
+        () = http.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
+    };
+    tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
+    daemon::notify_service_manager("STOPPING=1");
+    let stop = async {
+        http.stop().await;
+        node.shutdown(settings.stop_vms_on_exit).await;
+    };
+    tokio::select! {
+        () = stop => tracing::info!("stopped"),
+        signal = signals.next() => tracing::warn!(signal, "stopped at once, because it was asked for twice"),
+    }
+    why.map(drop)
+}
+
+/// Connections need two descriptors each; the usual soft limit is 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+fn warn_of_another_id(settings: &Settings, identity: &Identity) {
+    if let Some(id) = &settings.id
+        && !id.0.eq_ignore_ascii_case(identity.address())
+    {
+        tracing::warn!(
+            given = id.0,
+            provider_id = identity.address(),
+            "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
+        );
+    }
+}
+
+async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; fix: stop what uses the port, or set {variable} to another")
+    })
+}
+
+/// Says which SSH ports other programs hold: the node leaves those out.
+fn look_at_ports(settings: &Settings) {
+    let range = settings.port_range_start.get()..settings.port_range_end.get();
+    let held: Vec<u16> = range.clone().filter(|port| !ports::is_free(settings.host, *port)).collect();
+    let (first, last) = (range.start, range.end - 1);
+    if held.is_empty() {
+        tracing::info!("SSH ports {first}-{last} are free");
+    } else {
+        tracing::warn!(?held, "some of the SSH ports {first}-{last} are held by other programs and left out");
+    }
+}
+
+fn http_config(settings: &Settings, identity: &Identity) -> HttpConfig {
+    HttpConfig {
+        data_dir: settings.data_dir.clone(),
+        auth: settings.api_auth,
+        rate_limit_per_minute: settings.rate_limit_per_minute,
+        provider_id: identity.address().to_owned(),
+        public_ip: public_ip::resolve(settings.public_ip),
+        country: settings.country.0.clone(),
+        environment: settings.environment.as_str(),
+        network: settings.network.as_str(),
+    }
+}
+
+fn node_config(settings: &Settings) -> NodeConfig {
+    NodeConfig {
+        data_dir: settings.data_dir.clone(),
+        ports: settings.port_range_start.get()..settings.port_range_end.get(),
+        ssh_bind: settings.host,
+        limits: Limits {
+            max_vms: settings.max_vms.0,
+            minimum: Resources::new(
+                settings.min_cpu_cores.0,
+                settings.min_memory_gb.0,
+                settings.min_storage_gb.0,
+            ),
+            cpu_threshold: settings.cpu_threshold.0,
+            memory_threshold: settings.memory_threshold.0,
+            storage_threshold: settings.storage_threshold.0,
+        },
+        default_image: settings.default_vm_image.clone(),
+        boot_deadline: settings.boot_timeout,
+        stop_grace: settings.stop_grace,
+        watch_interval: WATCH_INTERVAL,
+        restart_delay: RESTART_DELAY,
+        proxy: PROXY_LIMITS,
+        totals: None,
+    }
+}

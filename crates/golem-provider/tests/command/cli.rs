@@ -1,0 +1,153 @@
+//! The command line without a node: what it prints and how it exits.
+//!
+//! Snapshots hold exit code, standard output and standard error together.
+
+use crate::home::Home;
+use insta::assert_snapshot;
+
+fn snapshot(home: &Home, arguments: &[&str]) -> String {
+    home.snapshot(&home.run(arguments))
+}
+
+#[test]
+fn s_001_help_names_every_command() {
+    assert_snapshot!(snapshot(&Home::bare(), &["--help"]));
+}
+
+#[test]
+fn s_184_start_help_names_the_documented_flags() {
+    assert_snapshot!(snapshot(&Home::bare(), &["start", "--help"]));
+}
+
+#[test]
+fn s_002_the_version_is_the_built_one() {
+    let output = Home::bare().run(&["--version"]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("golem-provider {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn wrong_arguments_exit_with_2() {
+    assert_snapshot!(snapshot(&Home::bare(), &["vms", "lsit"]));
+}
+
+#[test]
+fn config_show_tells_values_and_where_they_come_from() {
+    let home = Home::bare()
+        .set("GOLEM_PROVIDER_MAX_VMS", "3")
+        .set("GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS", "30")
+        .set("GOLEM_PROVIDER_MAX_VM", "4")
+        .set("GOLEM_PROVIDER_DATA_DIR", "/srv/golem")
+        .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", &"7".repeat(64));
+    std::fs::write(home.folder.path().join(".env"), "# mine\nGOLEM_PROVIDER_NAME='my node'\n").unwrap();
+    assert_snapshot!(snapshot(&home, &["config", "show"]));
+}
+
+#[test]
+fn config_show_json_is_json_and_masks_secrets() {
+    let home = Home::bare().set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", &"7".repeat(64));
+    let document = home.json(&["config", "show", "--json"]);
+    let rows = document["settings"].as_array().unwrap();
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(row("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY")["value"], "(secret)");
+    assert_eq!(row("GOLEM_PROVIDER_PORT")["value"], "7466");
+    assert_eq!(row("GOLEM_PROVIDER_ID")["value"], serde_json::Value::Null);
+    assert!(!document.to_string().contains("7777"));
+}
+
+#[test]
+fn every_wrong_setting_is_reported_in_one_run() {
+    let home = Home::bare()
+        .set("GOLEM_PROVIDER_PORT", "0")
+        .set("GOLEM_PROVIDER_NETWORK", "goerli")
+        .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", "not-to-be-shown");
+    assert_snapshot!(snapshot(&home, &["start"]));
+    assert_snapshot!(snapshot(&home, &["status", "--json"]));
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let home =
+        Home::bare().set("GOLEM_PROVIDER_PORT_RANGE_START", "7000").set("GOLEM_PROVIDER_API_AUTH", "open");
+    assert_snapshot!(snapshot(&home, &["start", "--network", "mainnet"]));
+}
+
+#[test]
+fn s_009_s_011_status_of_a_provider_that_is_not_running() {
+    let home = Home::new();
+    assert_snapshot!(snapshot(&home, &["status"]));
+    assert!(!home.data().exists(), "looking makes nothing");
+}
+
+#[test]
+fn s_002_s_038_s_041_s_042_s_044_status_json_of_a_provider_that_is_not_running() {
+    let home = Home::new();
+    let output = home.run(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["overall"]["status"], "error");
+    assert_eq!(status["overall"]["issues"], serde_json::json!(["The provider is not running"]));
+    assert_eq!(status["version"]["installed"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["ports"]["provider"]["port"], home.api);
+    assert_eq!(status["ports"]["provider"]["host"], "127.0.0.1");
+    assert_eq!(status["ports"]["provider"]["local_detail"], "port is free");
+    assert_eq!(status["ports"]["ssh"]["range"], serde_json::json!([home.ssh, home.ssh + 8]));
+}
+
+#[test]
+fn s_011_a_port_that_another_program_holds_is_told() {
+    let home = Home::new();
+    let _holder = std::net::TcpListener::bind(("127.0.0.1", home.api)).unwrap();
+    let output = home.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["ports"]["provider"]["local_ok"], false);
+    assert_eq!(status["ports"]["provider"]["local_detail"], "port is held by another program");
+}
+
+#[test]
+fn s_005_s_010_status_names_a_backend_that_is_missing_and_its_fix() {
+    let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "qemu").set("PATH", "/nowhere");
+    let output = home.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["vm_backend"]["ok"], false, "{status}");
+    let error = status["vm_backend"]["error"].as_str().unwrap();
+    assert!(error.contains("install"), "{error}");
+}
+
+#[test]
+fn commands_that_need_a_node_say_that_none_runs() {
+    let home = Home::new();
+    for arguments in [&["vms", "list"][..], &["drain", "on"], &["vms", "delete", "x", "--yes"]] {
+        let output = home.run(arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", Home::show(&output));
+    }
+    assert_snapshot!(snapshot(&home, &["vms", "list"]));
+    assert_snapshot!(snapshot(&home, &["vms", "list", "--json"]));
+}
+
+#[test]
+fn s_189_stopping_what_does_not_run_is_no_failure() {
+    assert_snapshot!(snapshot(&Home::new(), &["stop"]));
+}
+
+#[test]
+fn an_image_is_added_listed_and_removed() {
+    let home = Home::new();
+    let file = home.folder.path().join("disk.qcow2");
+    // The header of an empty qcow2 (version 3) of 2 GiB.
+    let mut bytes = vec![0; 4096];
+    bytes[..4].copy_from_slice(b"QFI\xfb");
+    bytes[4..8].copy_from_slice(&3u32.to_be_bytes());
+    bytes[24..32].copy_from_slice(&(2u64 << 30).to_be_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let path = file.display().to_string();
+    assert_eq!(home.json(&["images", "add", "mine", &path, "--json"])["here"], true);
+    assert_snapshot!(snapshot(&home, &["images", "list"]));
+    let again = home.run(&["images", "add", "mine", &path]);
+    assert_eq!(again.status.code(), Some(1), "{}", Home::show(&again));
+    assert_eq!(home.json(&["images", "remove", "mine", "--json"])["removed"], true);
+    assert_snapshot!(snapshot(&home, &["images", "remove", "mine"]));
+    assert_snapshot!(snapshot(&home, &["images", "add", "../mine", &path]));
+}

@@ -1,0 +1,251 @@
+//! A home of its own for each test: the true binary, its own ports, its own directories.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up; far more than it ever needs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Ports of the SSH range of a test.
+const SSH_PORTS: u16 = 8;
+
+/// A home directory with ports.
+pub(crate) struct Home {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) api: u16,
+    pub(crate) operator: u16,
+    pub(crate) ssh: u16,
+    /// Variables of every command, beside HOME and PATH.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// Whether nobody listens on `port`.
+fn free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
+
+/// A port below the range from which the system itself takes ports, so that no client's
+/// connection takes it meanwhile. Each test process begins elsewhere.
+fn ports(count: u16) -> u16 {
+    use std::sync::atomic::{AtomicU16, Ordering};
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = u16::try_from(std::process::id() % 150).unwrap() * 120;
+    loop {
+        let start = 12_000 + offset + NEXT.fetch_add(count, Ordering::Relaxed) % 2_000;
+        if (start..start + count).all(free) {
+            return start;
+        }
+    }
+}
+
+impl Home {
+    /// An empty home; the simulated backend; ports of its own.
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (api, operator, ssh) = (ports(1), ports(1), ports(SSH_PORTS));
+        let environment = [
+            ("GOLEM_PROVIDER_VM_BACKEND", "sim".to_owned()),
+            ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
+            ("GOLEM_PROVIDER_PORT", api.to_string()),
+            ("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string()),
+            ("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string()),
+            ("GOLEM_PROVIDER_PORT_RANGE_END", (ssh + SSH_PORTS).to_string()),
+            ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),
+            ("GOLEM_PROVIDER_MEMORY_THRESHOLD", "100".to_owned()),
+            ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
+        ];
+        let environment = environment.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+        Self { folder, api, operator, ssh, environment }
+    }
+
+    /// A home in which no setting is set.
+    pub(crate) fn bare() -> Self {
+        Self { environment: BTreeMap::new(), ..Self::new() }
+    }
+
+    pub(crate) fn set(mut self, name: &str, text: &str) -> Self {
+        self.environment.insert(name.to_owned(), text.to_owned());
+        self
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_golem-provider"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(&self.environment)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs the binary, which must succeed, and reads the JSON that it prints.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", Self::show(&output));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {}", Self::show(&output)))
+    }
+
+    /// Exit code, standard output and standard error in one text.
+    pub(crate) fn show(output: &Output) -> String {
+        format!(
+            "exit: {:?}\n--- stdout\n{}--- stderr\n{}",
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        )
+    }
+
+    /// What [`Home::show`] says, without what differs from run to run.
+    pub(crate) fn snapshot(&self, output: &Output) -> String {
+        let text = Self::show(output).replace(&self.folder.path().display().to_string(), "[HOME]");
+        let mut names: Vec<(u16, &str)> = vec![(self.api, "[API]"), (self.operator, "[OPERATOR]")];
+        names.extend([
+            (self.ssh, "[SSH]"),
+            (self.ssh + SSH_PORTS, "[SSH END]"),
+            (self.ssh + SSH_PORTS - 1, "[SSH LAST]"),
+        ]);
+        names.iter().fold(text, |text, (port, name)| text.replace(&port.to_string(), name))
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join(".golem/provider")
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.folder.path().join(".local/state/golem-provider/provider.pid")
+    }
+
+    /// Starts the node in the foreground and waits until it says that it listens.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let mut child = self.command(&["start"]).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let pipe = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || pipe.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut running = Running { child, lines, seen: Vec::new() };
+        running.wait_for("listening on");
+        running
+    }
+
+    /// One HTTP request to the public API: status and body.
+    pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.api)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    /// Rents a VM, waits until it runs, and gives its id.
+    pub(crate) fn rent(&self, name: &str) -> String {
+        let body = serde_json::json!({
+            "name": name,
+            "resources": { "cpu": 1, "memory": 1, "storage": 10 },
+            "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
+        });
+        let (status, vm) = self.http("POST", "/api/v1/vms", &body.to_string());
+        assert_eq!(status, 200, "{vm}");
+        assert_eq!(vm["status"], "running", "{vm}");
+        vm["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn reaches(&self, port: u16) -> bool {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpStream::connect_timeout(&address, DEADLINE).is_ok()
+    }
+}
+
+/// Whether the process `pid` is there and no zombie.
+pub(crate) fn alive(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// Waits until `level` holds.
+pub(crate) fn wait_until(what: &str, level: impl Fn() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !level() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Stops a node in the background at the end of a test, whatever its outcome.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a Home);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.command(&["stop"]).output();
+    }
+}
+
+/// A node in the foreground; killed when dropped.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    lines: Receiver<String>,
+    /// What it logged so far.
+    pub(crate) seen: Vec<String>,
+}
+
+impl Running {
+    /// Waits until a log line contains `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line);
+                    if self.seen.last().is_some_and(|line| line.contains(text)) {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in {:#?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {:#?}", self.seen),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end; its exit code.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+            self.seen.push(line);
+        }
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
