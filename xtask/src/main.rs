@@ -2,25 +2,47 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a developer's command line talks to its terminal"
+    clippy::disallowed_methods,
+    reason = "a developer's command line talks to its terminal, and waits on its thread"
 )]
 
-use std::process::{Command, ExitCode};
+mod demo;
+mod gates;
+mod policy;
+mod promises;
+mod run;
+mod setup;
 
-use anyhow::{Context, bail};
+use std::process::ExitCode;
 
-/// Every gate, in the order in which a failure is cheapest to see.
-const GATES: &[&[&str]] = &[
-    &["fmt", "--all", "--check"],
-    &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-    &["test", "--workspace"],
-];
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  test               every gate, with all that they need installed first
+  demo [--once]      a node on this machine, a VM rented from it, a command run in it over ssh;
+                     with --once everything is removed again and the command ends
+  bench NAME         one of the benchmarks: api, boot, proxy
+  promises [--check] writes docs/promises.md from the tests, or checks that it is current
+  generate           rewrites the files that are generated from the settings
+  setup              installs what the tests need and builds the guest image; the others do so by themselves
+";
 
 fn main() -> ExitCode {
-    let command = std::env::args().nth(1);
-    let result = match command.as_deref() {
-        Some("test") => test(),
-        other => Err(anyhow::anyhow!("unknown command {other:?}; there is: cargo xtask test")),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test"] => gates::test(),
+        ["demo"] => demo::demo(false),
+        ["demo", "--once"] => demo::demo(true),
+        ["bench", name] => run::bench(name),
+        ["promises"] => promises::write(),
+        ["promises", "--check"] => promises::check(),
+        ["generate"] => run::generate(),
+        ["setup"] => setup::setup().map(drop),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,17 +51,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Runs every gate and reports all that failed.
-fn test() -> anyhow::Result<()> {
-    let mut failed = Vec::new();
-    for gate in GATES {
-        println!("==> cargo {}", gate.join(" "));
-        let status = Command::new(env!("CARGO")).args(*gate).status().context("cargo did not start")?;
-        if !status.success() {
-            failed.push(gate[0]);
-        }
-    }
-    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
 }

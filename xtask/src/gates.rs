@@ -1,0 +1,63 @@
+//! `cargo xtask test`: everything that must hold before a change is taken.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::bail;
+
+use crate::run::{cargo, root, step};
+use crate::{policy, promises, setup};
+
+/// Runs every gate, the cheapest first, and names all that failed.
+pub(crate) fn test() -> anyhow::Result<()> {
+    let began = Instant::now();
+    let image = setup::setup()?;
+    let mut failed = Vec::new();
+    let mut gate = |name: &str, result: anyhow::Result<()>| {
+        if let Err(error) = result {
+            eprintln!("FAILED {name}: {error:#}");
+            failed.push(name.to_owned());
+        }
+    };
+    gate("format", step("format", cargo(&["fmt", "--all", "--check"])));
+    gate("licences and layers", policy::check());
+    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    gate("clippy", step("clippy", cargo(&clippy)));
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    gate("documentation", step("documentation", docs));
+    gate("tests", step("tests", cargo(&["test", "--workspace"])));
+    let crashes = ["test", "-p", "golem-provider", "--features", "failpoints", "--test", "crash"];
+    gate("crashes", step("crashes", cargo(&crashes)));
+    for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {
+        let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
+        gate(name, step(name, with_guests(cargo(&tests), &image)));
+    }
+    gate("fuzz targets", step("fuzz targets", fuzz()));
+    gate("promises", promises::check());
+    println!("==> {:.0} s in all", began.elapsed().as_secs_f32());
+    if failed.is_empty() {
+        println!("every gate passed");
+        return Ok(());
+    }
+    bail!("these gates failed: {}", failed.join(", "))
+}
+
+/// Real guests need root for users and packet filter of their own.
+fn with_guests(mut command: Command, image: &Path) -> Command {
+    command.env("GOLEM_TEST_IMAGE", image);
+    if !setup::is_root() {
+        let target =
+            format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+        command.env(target, "sudo --preserve-env");
+    }
+    command
+}
+
+fn fuzz() -> Command {
+    let manifest = root().join("fuzz/Cargo.toml");
+    let mut command = cargo(&["check", "--quiet", "--manifest-path"]);
+    command.arg(manifest).env("CARGO_TARGET_DIR", root().join("target/fuzz"));
+    command
+}

@@ -1,0 +1,96 @@
+//! What the tests and the demo need on the machine: Debian packages and a guest image.
+//!
+//! Installs what is missing and nothing else: a newer `qemu-utils` from elsewhere, say, is left
+//! as it is. Uses the machine's own package configuration.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+
+use crate::run::{root, step};
+
+/// A file that must be there (a program's name, or a path), and the package that brings it.
+const NEEDED: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-img", "qemu-utils"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("setpriv", "util-linux"),
+    ("ssh", "openssh-client"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("sfdisk", "fdisk"),
+    ("mke2fs", "e2fsprogs"),
+    ("grub-mkimage", "grub-common"),
+    ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+];
+
+fn is_here(file: &str) -> bool {
+    if file.starts_with('/') {
+        return Path::new(file).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).any(|folder| folder.join(file).is_file())
+}
+
+/// Whether this runs as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// `program` as root: through sudo where this is not root.
+pub(crate) fn as_root(program: &str) -> Command {
+    if is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--preserve-env", "--", program]);
+    command
+}
+
+/// Installs the packages that are missing.
+pub(crate) fn programs() -> anyhow::Result<()> {
+    let packages: Vec<&str> =
+        NEEDED.iter().filter(|(file, _)| !is_here(file)).map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !is_here("apt-get") {
+        bail!("these are needed and this is no Debian or Ubuntu; install what they hold: {names}");
+    }
+    let how = if is_root() { "" } else { " through sudo" };
+    println!("These packages are missing and are installed now{how}: {names}");
+    let mut update = as_root("apt-get");
+    update.args(["-o", "DPkg::Lock::Timeout=300", "-qq", "update"]);
+    step("apt-get update", update)?;
+    let mut install = as_root("apt-get");
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-o", "DPkg::Lock::Timeout=300", "-qq", "install", "--yes", "--no-install-recommends"])
+        .args(&packages);
+    step("apt-get install", install)
+}
+
+/// The guest image of tests and demo, built once for each version of its recipe.
+pub(crate) fn image() -> anyhow::Result<PathBuf> {
+    let script = root().join("images/build-test-image.sh");
+    let recipe = std::fs::read(&script).with_context(|| format!("{} cannot be read", script.display()))?;
+    let hash: String = Sha256::digest(&recipe).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let image = root().join(format!(".cache/images/{hash}.qcow2"));
+    if !image.is_file() {
+        println!("The guest image is built from packages; this takes about a minute, once.");
+        let mut build = as_root("bash");
+        build.arg(&script).arg(&image);
+        step("build the guest image", build)?;
+    }
+    Ok(image)
+}
+
+/// Everything; returns the image.
+pub(crate) fn setup() -> anyhow::Result<PathBuf> {
+    programs()?;
+    image()
+}
