@@ -400,6 +400,9 @@ impl Qemu {
         let mut child = Command::new(program)
             .args(arguments)
             .current_dir(folder)
+            // The node's environment may hold its key, and a guest that breaks out reads QEMU's.
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
