@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Crash tests name in FAILPOINTS where this process kills itself.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     golem_provider::cli::run()
 }

@@ -59,6 +59,16 @@ impl World {
     }
 }
 
+/// A test that fails leaves no guest behind.
+impl Drop for World {
+    fn drop(&mut self) {
+        let pid = std::fs::read_to_string(self.machine().join("qemu.pid")).unwrap_or_default();
+        if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// Makes an ed25519 key without passphrase and returns the private half's path.
 fn keypair(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);

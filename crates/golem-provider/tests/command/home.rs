@@ -22,6 +22,8 @@ pub(crate) struct Home {
     pub(crate) api: u16,
     pub(crate) operator: u16,
     pub(crate) ssh: u16,
+    /// How many SSH ports it has.
+    ssh_count: u16,
     /// Variables of every command, beside HOME and PATH.
     pub(crate) environment: BTreeMap<String, String>,
 }
@@ -48,21 +50,26 @@ fn ports(count: u16) -> u16 {
 impl Home {
     /// An empty home; the simulated backend; ports of its own.
     pub(crate) fn new() -> Self {
+        Self::wide(SSH_PORTS)
+    }
+
+    /// As [`Home::new`], with `count` SSH ports.
+    pub(crate) fn wide(count: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (api, operator, ssh) = (ports(1), ports(1), ports(SSH_PORTS));
+        let (api, operator, ssh) = (ports(1), ports(1), ports(count));
         let environment = [
             ("GOLEM_PROVIDER_VM_BACKEND", "sim".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             ("GOLEM_PROVIDER_PORT", api.to_string()),
             ("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string()),
-            ("GOLEM_PROVIDER_PORT_RANGE_END", (ssh + SSH_PORTS).to_string()),
+            ("GOLEM_PROVIDER_PORT_RANGE_END", (ssh + count).to_string()),
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_MEMORY_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
         ];
         let environment = environment.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Self { folder, api, operator, ssh, environment }
+        Self { folder, api, operator, ssh, ssh_count: count, environment }
     }
 
     /// A home in which no setting is set.
@@ -73,6 +80,10 @@ impl Home {
     pub(crate) fn set(mut self, name: &str, text: &str) -> Self {
         self.environment.insert(name.to_owned(), text.to_owned());
         self
+    }
+
+    pub(crate) fn ssh_ports(&self) -> std::ops::Range<u16> {
+        self.ssh..self.ssh + self.ssh_count
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -117,8 +128,8 @@ impl Home {
         let mut names: Vec<(u16, &str)> = vec![(self.api, "[API]"), (self.operator, "[OPERATOR]")];
         names.extend([
             (self.ssh, "[SSH]"),
-            (self.ssh + SSH_PORTS, "[SSH END]"),
-            (self.ssh + SSH_PORTS - 1, "[SSH LAST]"),
+            (self.ssh + self.ssh_count, "[SSH END]"),
+            (self.ssh + self.ssh_count - 1, "[SSH LAST]"),
         ]);
         names.iter().fold(text, |text, (port, name)| text.replace(&port.to_string(), name))
     }
@@ -133,7 +144,14 @@ impl Home {
 
     /// Starts the node in the foreground and waits until it says that it listens.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(&["start"]).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_with(arguments, &[])
+    }
+
+    /// As [`Home::start`], with more variables.
+    pub(crate) fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Running {
+        let mut command = self.command(&["start"]);
+        command.args(arguments).envs(more.iter().copied()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let pipe = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || pipe.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -226,6 +244,13 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in {:#?}", self.seen),
                 Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {:#?}", self.seen),
             }
+        }
+    }
+
+    /// Waits for one more log line, or its end.
+    pub(crate) fn line(&mut self) {
+        if let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+            self.seen.push(line);
         }
     }
 

@@ -1,0 +1,121 @@
+//! The whole way, for real: the true binary, a real guest, a real ssh client through the node's
+//! port, and a node that is killed while its guest runs.
+//!
+//! Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+
+#[path = "command/home.rs"]
+#[allow(dead_code, reason = "the command tests use the rest")]
+mod home;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use home::Home;
+use serde_json::{Value, json};
+
+/// Longest that a boot may take here; about 25 s on an idle machine of two cores.
+const BOOT: Duration = Duration::from_secs(300);
+
+fn ssh(home: &Home, port: u64, script: &str) -> Output {
+    Command::new("ssh")
+        .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-i"])
+        .arg(home.folder.path().join("key"))
+        .args(["-p", &port.to_string(), "ubuntu@127.0.0.1", script])
+        .output()
+        .unwrap()
+}
+
+fn says(home: &Home, port: u64, script: &str) -> String {
+    let output = ssh(home, port, script);
+    assert!(output.status.success(), "{script}: {output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Polls as existing clients do until the VM `id` is in `state`.
+fn reaches(home: &Home, id: &str, state: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        let (_, vm) = home.http("GET", &format!("/api/v1/vms/{id}"), "");
+        if vm["status"] == state {
+            return vm;
+        }
+        assert!(vm["status"] != "error" && began.elapsed() < BOOT, "not {state}: {vm}");
+        std::thread::yield_now();
+    }
+}
+
+/// Ends a guest that a failed test would leave behind.
+struct NoGuestLeft<'a>(&'a Home);
+
+impl Drop for NoGuestLeft<'_> {
+    fn drop(&mut self) {
+        for machine in std::fs::read_dir(self.0.data().join("vms")).into_iter().flatten().flatten() {
+            let pid = std::fs::read_to_string(machine.path().join("qemu.pid")).unwrap_or_default();
+            if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// S-003, S-055, S-085, S-087, S-089, S-091, S-093, S-095, S-097, S-143, S-160, S-217, S-251, I1, I4.
+#[test]
+fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
+    let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
+        .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
+        .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
+    let _no_guest_left = NoGuestLeft(&home);
+    let key = home.folder.path().join("key");
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    assert_eq!(home.json(&["images", "add", "debian-12", &image, "--json"])["here"], true);
+    let mut node = home.start(&[]);
+
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let wanted = json!({
+        "name": "my-webserver",
+        "resources": { "cpu": 1, "memory": 1, "storage": 10 },
+        "ssh_key": public,
+    });
+    let (status, accepted) = home.http("POST", "/api/v1/vms?async=true", &wanted.to_string());
+    assert_eq!(status, 202, "{accepted}");
+    let id = accepted["vm_id"].as_str().unwrap().to_owned();
+    reaches(&home, &id, "running");
+    let (_, access) = home.http("GET", &format!("/api/v1/vms/{id}/access"), "");
+    let port = access["ssh_port"].as_u64().unwrap();
+    assert_eq!(says(&home, port, "echo mine > kept && sync && hostname && nproc"), "my-webserver\n1");
+    let boot_id = says(&home, port, "cat /proc/sys/kernel/random/boot_id");
+
+    // The node is killed; its guest runs on, and the next node serves it on the same port.
+    node.child.kill().unwrap();
+    node.child.wait().unwrap();
+    assert!(!ssh(&home, port, "true").status.success(), "the proxy went with the node");
+    let mut node = home.start(&[]);
+    assert_eq!(home.http("GET", &format!("/api/v1/vms/{id}"), "").1["status"], "running");
+    assert_eq!(says(&home, port, "cat /proc/sys/kernel/random/boot_id"), boot_id, "the same boot");
+
+    // The guest's process is killed: seen, and booted again with its disk.
+    let pid = std::fs::read_to_string(home.data().join("vms").join(&id).join("qemu.pid")).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    reaches(&home, &id, "creating");
+    reaches(&home, &id, "running");
+    assert_eq!(says(&home, port, "cat kept"), "mine");
+    let console = home.json(&["vms", "logs", &id, "--json"]);
+    assert!(console.to_string().len() > 2, "{console}");
+
+    // Deleted: no process, no file, no port, no rule.
+    assert_eq!(home.http("DELETE", &format!("/api/v1/vms/{id}"), "").0, 200);
+    assert!(std::fs::read_dir(home.data().join("vms")).unwrap().next().is_none());
+    assert!(!home.reaches(u16::try_from(port).unwrap()));
+    let rules = Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap();
+    assert!(!rules.status.success(), "no guest, no rules");
+    assert!(!Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
+    node.signal(rustix::process::Signal::TERM);
+    assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
+}
