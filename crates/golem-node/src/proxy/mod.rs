@@ -2,10 +2,23 @@
 //!
 //! ```text
 //!   renter ──► listener of the rental's port ──► guest's SSH server on this host
+//!   handle (this file) ──commands──► desk ──► port (accepts, caps) ──► relay (bytes) ──► pipe
 //! ```
 //!
 //! Owns every byte between a renter and a guest, on one thread with its own runtime, so that
-//! SSH traffic neither crosses cores nor competes with the API. Never looks at what passes.
+//! SSH traffic neither crosses cores nor competes with the API. Never looks at what passes and
+//! never logs who a renter is.
+//!
+//! Connections to guests are made when a renter comes and are never pooled: an SSH session
+//! belongs to one renter from its first byte. What is pooled is what carries the bytes
+//! ([`pipe`]), which a connection holds only while bytes are on their way.
+
+mod desk;
+#[cfg_attr(target_os = "linux", path = "pipe_splice.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "pipe_buffer.rs")]
+mod pipe;
+mod port;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,11 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+
+use desk::{Command, Desk};
 
 /// Caps and deadlines of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,38 +60,39 @@ pub enum ProxyError {
     Ended,
 }
 
-/// What went through one port.
+/// What went through one port since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Connections open now.
     pub connections_open: u64,
-    /// Connections taken since the port was opened.
+    /// Connections taken.
     pub connections_total: u64,
-    /// Bytes from renters to the guest.
+    /// Connections closed at once because a cap was reached.
+    pub connections_refused: u64,
+    /// Bytes from renters that were handed to the guest.
     pub bytes_in: u64,
-    /// Bytes from the guest to renters.
+    /// Bytes from the guest that were handed to renters.
     pub bytes_out: u64,
 }
 
+/// The counters behind [`Counts`]: written by the proxy's thread, read by any.
 #[derive(Debug, Default)]
 struct Meter {
     open: AtomicU64,
     total: AtomicU64,
+    refused: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
 
-enum Command {
-    Open(SocketAddr, SocketAddr, oneshot::Sender<Result<(), ProxyError>>),
-    Close(u16, oneshot::Sender<()>),
-    Shutdown(oneshot::Sender<()>),
-}
+type Meters = Arc<Mutex<BTreeMap<u16, Arc<Meter>>>>;
 
-/// A handle on the proxy; clones share it.
+/// A handle on the proxy; clones share it. The proxy ends when it is shut down or when the last
+/// handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     commands: mpsc::UnboundedSender<Command>,
-    meters: Arc<Mutex<BTreeMap<u16, Arc<Meter>>>>,
+    meters: Meters,
 }
 
 impl Proxy {
@@ -92,8 +104,8 @@ impl Proxy {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Thread)?;
         let (commands, queue) = mpsc::unbounded_channel();
-        let meters = Arc::<Mutex<BTreeMap<u16, Arc<Meter>>>>::default();
-        let desk = Desk { limits, meters: Arc::clone(&meters), ports: BTreeMap::new() };
+        let meters = Meters::default();
+        let desk = Desk::new(limits, Arc::clone(&meters));
         std::thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || runtime.block_on(desk.run(queue)))
@@ -102,20 +114,21 @@ impl Proxy {
     }
 
     /// Listens on `listen` for connections to `target`. A port that is open already keeps its
-    /// connections; new ones go to `target`.
+    /// listener and its connections; new ones go to `target`.
     ///
     /// # Errors
     /// [`ProxyError::Bind`], [`ProxyError::Ended`].
     pub async fn open(&self, listen: SocketAddr, target: SocketAddr) -> Result<(), ProxyError> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Open(listen, target, answer)).map_err(|_| ProxyError::Ended)?;
+        self.commands.send(Command::Open { listen, target, answer }).map_err(|_| ProxyError::Ended)?;
         answered.await.map_err(|_| ProxyError::Ended)?
     }
 
-    /// Stops listening on `port` and cuts what runs on it.
+    /// Stops listening on `port` and cuts what runs on it. Ready when both are done.
     pub async fn close(&self, port: u16) {
         let (answer, answered) = oneshot::channel();
-        if self.commands.send(Command::Close(port, answer)).is_ok() {
+        if self.commands.send(Command::Close { port, answer }).is_ok() {
+            // No answer: the proxy has ended, and the port with it.
             let _ = answered.await;
         }
     }
@@ -127,125 +140,19 @@ impl Proxy {
         meters.get(&port).map(|meter| Counts {
             connections_open: meter.open.load(Ordering::Relaxed),
             connections_total: meter.total.load(Ordering::Relaxed),
+            connections_refused: meter.refused.load(Ordering::Relaxed),
             bytes_in: meter.bytes_in.load(Ordering::Relaxed),
             bytes_out: meter.bytes_out.load(Ordering::Relaxed),
         })
     }
 
-    /// Stops listening everywhere, lets connections go on until the drain deadline, and ends.
+    /// Stops listening everywhere, lets connections go on until the drain deadline, cuts the
+    /// rest, and ends the thread.
     pub async fn shutdown(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.commands.send(Command::Shutdown(answer)).is_ok() {
+        if self.commands.send(Command::Shutdown { answer }).is_ok() {
+            // No answer: the proxy has ended already.
             let _ = answered.await;
         }
     }
-}
-
-/// One open port.
-struct Port {
-    target: Arc<Mutex<SocketAddr>>,
-    stop: CancellationToken,
-    /// The listener's task, which owns its connections.
-    tasks: JoinSet<()>,
-}
-
-/// What the proxy's thread holds.
-struct Desk {
-    limits: ProxyLimits,
-    meters: Arc<Mutex<BTreeMap<u16, Arc<Meter>>>>,
-    ports: BTreeMap<u16, Port>,
-}
-
-impl Desk {
-    async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Command>) {
-        while let Some(command) = queue.recv().await {
-            match command {
-                Command::Open(listen, target, answer) => {
-                    let _ = answer.send(self.open(listen, target).await);
-                }
-                Command::Close(port, answer) => {
-                    self.close(port).await;
-                    let _ = answer.send(());
-                }
-                Command::Shutdown(answer) => {
-                    for port in self.ports.values() {
-                        port.stop.cancel();
-                    }
-                    let all = async {
-                        for port in self.ports.values_mut() {
-                            while port.tasks.join_next().await.is_some() {}
-                        }
-                    };
-                    let _ = timeout(self.limits.drain, all).await;
-                    let _ = answer.send(());
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn open(&mut self, listen: SocketAddr, target: SocketAddr) -> Result<(), ProxyError> {
-        if let Some(port) = self.ports.get(&listen.port()) {
-            *port.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
-            return Ok(());
-        }
-        let listener = TcpListener::bind(listen).await.map_err(|error| ProxyError::Bind(listen, error))?;
-        let meter = Arc::new(Meter::default());
-        self.meters.lock().unwrap_or_else(PoisonError::into_inner).insert(listen.port(), Arc::clone(&meter));
-        let target = Arc::new(Mutex::new(target));
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&target), meter, self.limits, stop.clone()));
-        self.ports.insert(listen.port(), Port { target, stop, tasks });
-        tracing::info!(port = listen.port(), "SSH port opened");
-        Ok(())
-    }
-
-    async fn close(&mut self, port: u16) {
-        if let Some(mut open) = self.ports.remove(&port) {
-            open.tasks.shutdown().await;
-            self.meters.lock().unwrap_or_else(PoisonError::into_inner).remove(&port);
-            tracing::info!(port, "SSH port closed");
-        }
-    }
-}
-
-/// Takes connections until `stop`, then waits for those that are open.
-async fn accept(
-    listener: TcpListener,
-    target: Arc<Mutex<SocketAddr>>,
-    meter: Arc<Meter>,
-    limits: ProxyLimits,
-    stop: CancellationToken,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        let Ok((renter, _)) = accepted else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        if connections.len() >= limits.per_port {
-            continue;
-        }
-        let target = *target.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.spawn(connection(renter, target, Arc::clone(&meter), limits));
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn connection(mut renter: TcpStream, target: SocketAddr, meter: Arc<Meter>, limits: ProxyLimits) {
-    let Ok(Ok(mut guest)) = timeout(limits.connect, TcpStream::connect(target)).await else { return };
-    meter.open.fetch_add(1, Ordering::Relaxed);
-    meter.total.fetch_add(1, Ordering::Relaxed);
-    if let Ok((bytes_in, bytes_out)) = tokio::io::copy_bidirectional(&mut renter, &mut guest).await {
-        meter.bytes_in.fetch_add(bytes_in, Ordering::Relaxed);
-        meter.bytes_out.fetch_add(bytes_out, Ordering::Relaxed);
-    }
-    meter.open.fetch_sub(1, Ordering::Relaxed);
 }

@@ -1,0 +1,65 @@
+//! Bytes on their way, in a buffer: what stands in for `splice(2)` where the kernel has none.
+//!
+//! Owns buffers, each lent to one flow while it has bytes to carry.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::net::TcpStream;
+
+/// Most bytes on their way in one direction of one connection.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// Empty buffers kept for the next who needs one.
+const MOST_SPARE: usize = 16;
+
+/// A buffer with bytes in it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Pipe {
+    /// Takes what `from` has; 0 is the end of the stream. The buffer must be empty.
+    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        self.start = 0;
+        self.end = 0;
+        self.end = from.try_read(&mut self.bytes)?;
+        Ok(self.end)
+    }
+
+    /// Gives `to` what it accepts, and says how much that was.
+    pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
+        let given = to.try_write(&self.bytes[self.start..self.end])?;
+        self.start += given;
+        Ok(given)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Where buffers come from.
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    spare: Mutex<Vec<Pipe>>,
+}
+
+impl Pipes {
+    /// An empty buffer.
+    pub(super) fn get(&self) -> io::Result<Pipe> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(spare.unwrap_or_else(|| Pipe { bytes: vec![0; MOST_BYTES].into_boxed_slice(), start: 0, end: 0 }))
+    }
+
+    /// Gives a buffer back; one with bytes in it is dropped.
+    pub(super) fn put(&self, pipe: Pipe) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if pipe.is_empty() && spare.len() < MOST_SPARE {
+            spare.push(pipe);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Bytes on their way, in the kernel: `splice(2)` moves them from socket to pipe to socket
+//! without a copy into this process.
+//!
+//! Owns kernel pipes, each lent to one flow while it has bytes to carry. Never grows a pipe: its
+//! sixteen slots are what a user without privileges may have many of.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use tokio::net::TcpStream;
+
+/// Most bytes on their way in one direction of one connection: what a reader that stalls costs
+/// beside the sockets' own buffers.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// Empty pipes kept for the next who needs one. More flows than this rarely carry bytes at one
+/// instant, since one thread serves them all; those whose reader stalls hold their own.
+const MOST_SPARE: usize = 16;
+
+/// A pipe with bytes in it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    held: usize,
+}
+
+impl Pipe {
+    /// Takes what `from` has; 0 is the end of the stream. The pipe must be empty, so that
+    /// "would block" can only mean that there was nothing to take.
+    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        let taken =
+            splice(from, None, &self.write, None, MOST_BYTES, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+        self.held += taken;
+        Ok(taken)
+    }
+
+    /// Gives `to` what it accepts, and says how much that was.
+    pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
+        // No more is asked for than is there: the kernel would hold back the last packet for it.
+        let given = splice(&self.read, None, to, None, self.held, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+        self.held -= given;
+        Ok(given)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+}
+
+/// Where pipes come from.
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    spare: Mutex<Vec<Pipe>>,
+}
+
+impl Pipes {
+    /// An empty pipe.
+    pub(super) fn get(&self) -> io::Result<Pipe> {
+        if let Some(pipe) = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(pipe);
+        }
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Pipe { read, write, held: 0 })
+    }
+
+    /// Gives a pipe back; one with bytes in it is closed.
+    pub(super) fn put(&self, pipe: Pipe) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if pipe.is_empty() && spare.len() < MOST_SPARE {
+            spare.push(pipe);
+        }
+    }
+}
