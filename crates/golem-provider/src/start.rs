@@ -19,7 +19,7 @@ use crate::daemon::{self, StopSignals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
 use crate::pid_file::PidFile;
-use crate::settings::Settings;
+use crate::settings::{Environment, Settings};
 use crate::{backend, image, public_ip};
 
 /// How the process is started, beside the settings.
@@ -84,6 +84,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         network = settings.network.as_str(),
         "listening on {address}"
     );
+    if settings.environment == Environment::Development {
+        tracing::info!("{}", how_to_rent(&settings));
+    }
     daemon::notify_service_manager("READY=1");
     if detached {
         daemon::report_ready(&address)?;
@@ -106,6 +109,16 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         signal = signals.next() => tracing::warn!(signal, "stopped at once, because it was asked for twice"),
     }
     why.map(drop)
+}
+
+/// What a developer types to see the node work.
+fn how_to_rent(settings: &Settings) -> String {
+    format!(
+        "rent a VM: curl -X POST http://127.0.0.1:{}/api/v1/vms -H 'content-type: application/json' \
+         -d '{{\"name\": \"my-vm\", \"ssh_key\": \"'\"$(cat ~/.ssh/id_ed25519.pub)\"'\"}}'; \
+         then log in: golem-provider vms ssh my-vm",
+        settings.port
+    )
 }
 
 /// Connections need two descriptors each; the usual soft limit is 1024.

@@ -3,14 +3,20 @@
 //! Owns standard output (data) and standard error (everything else). With `--json`, standard
 //! output gets exactly one document. A reader that went away (`| head`) is no error.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 /// Bold red, bold yellow and plain again.
 const ERROR: &str = "\x1b[1;31merror\x1b[0m";
 const WARNING: &str = "\x1b[1;33mwarning\x1b[0m";
+
+/// Time between two pictures of a spinner.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +53,28 @@ impl Printer {
         let _ = writeln!(anstream::stderr(), "{WARNING}: {text}");
     }
 
+    /// Shows people that something goes on, until the answer is dropped; nothing without a terminal.
+    pub(super) fn waiting(self, what: impl Into<Cow<'static, str>>) -> Waiting {
+        let spinner = ProgressBar::new_spinner().with_message(what);
+        spinner.enable_steady_tick(TICK);
+        Waiting(spinner)
+    }
+
     /// Tells why a command failed; programs read `{"error": …}`.
     pub(super) fn error(self, error: &dyn Display) {
         if self.json {
             let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({ "error": error.to_string() }));
         }
         let _ = writeln!(anstream::stderr(), "{ERROR}: {error}");
+    }
+}
+
+/// Clears the line when dropped.
+pub(super) struct Waiting(ProgressBar);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

@@ -58,9 +58,12 @@ async fn background(
     }
     image::ensure(&invocation.resolved.settings)?;
     let arguments = typed.for_background();
+    let waiting = invocation.printer.waiting("Starting the provider");
     let started = tokio::task::spawn_blocking(|| daemon::spawn(arguments))
         .await
-        .context("the background process was lost")??;
+        .context("the background process was lost")?;
+    drop(waiting);
+    let started = started?;
     let log = logs.join("provider.log");
     invocation.printer.answer(
         &json!({ "pid": started.pid, "address": started.address, "log": log.display().to_string() }),

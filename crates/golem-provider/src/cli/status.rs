@@ -43,8 +43,8 @@ struct Version {
 
 #[derive(Debug, Serialize)]
 struct EnvironmentPart {
-    environment: &'static str,
-    network: &'static str,
+    environment: String,
+    network: String,
     dev_mode: bool,
 }
 
@@ -99,12 +99,27 @@ enum Local {
     Held,
 }
 
-/// What the node says of itself.
-#[derive(Debug, Clone, Default)]
+/// What the node says of itself; when it does not run, what it would say.
+#[derive(Debug, Clone)]
 struct Node {
+    environment: String,
+    network: String,
     draining: bool,
     vms: u32,
     ports: BTreeSet<u16>,
+}
+
+impl Node {
+    /// What a node that would be started with `settings` says.
+    fn stopped(settings: &Settings) -> Self {
+        Self {
+            environment: settings.environment.as_str().to_owned(),
+            network: settings.network.as_str().to_owned(),
+            draining: false,
+            vms: 0,
+            ports: BTreeSet::new(),
+        }
+    }
 }
 
 /// What was seen.
@@ -114,7 +129,7 @@ struct Seen {
     running: bool,
     /// Its process.
     pid: Option<u32>,
-    /// What the node says, or why it says nothing; the default when it does not run.
+    /// What the node says, or why it says nothing;
     node: Result<Node, String>,
     /// Why the backend cannot be used.
     backend: Result<(), String>,
@@ -170,7 +185,7 @@ fn judge(settings: &Settings, seen: &Seen) -> Overall {
 /// The answer for what was seen.
 fn describe(settings: &Settings, seen: Seen) -> Status {
     let overall = judge(settings, &seen);
-    let node = seen.node.clone().unwrap_or_default();
+    let node = seen.node.clone().unwrap_or_else(|_| Node::stopped(settings));
     let range = settings.port_range_start.get()..settings.port_range_end.get();
     let running = seen.running;
     Status {
@@ -180,9 +195,9 @@ fn describe(settings: &Settings, seen: Seen) -> Status {
         draining: node.draining,
         version: Version { installed: env!("CARGO_PKG_VERSION") },
         environment: EnvironmentPart {
-            environment: settings.environment.as_str(),
-            network: settings.network.as_str(),
-            dev_mode: settings.environment == Environment::Development,
+            dev_mode: node.environment == Environment::Development.as_str(),
+            environment: node.environment,
+            network: node.network,
         },
         vm_backend: BackendPart {
             name: backend::name(settings),
@@ -223,7 +238,7 @@ pub(super) async fn status(invocation: &Invocation) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let holder = pid_file::holder(&invocation.pid_file)?;
     let node = if holder.is_none() {
-        Ok(Node::default())
+        Ok(Node::stopped(settings))
     } else {
         ask(invocation).await.map_err(|error| format!("{error:#}"))
     };
@@ -245,7 +260,13 @@ pub(super) async fn status(invocation: &Invocation) -> anyhow::Result<Exit> {
 
 async fn ask(invocation: &Invocation) -> anyhow::Result<Node> {
     let summary = invocation.client()?.summary().await?;
-    Ok(Node { draining: summary.draining, vms: summary.vms, ports: summary.ports.in_use })
+    Ok(Node {
+        environment: summary.environment,
+        network: summary.network,
+        draining: summary.draining,
+        vms: summary.vms,
+        ports: summary.ports.in_use,
+    })
 }
 
 async fn local(settings: &Settings) -> Local {
@@ -303,7 +324,7 @@ mod tests {
         Seen {
             running: true,
             pid: Some(7),
-            node: Ok(Node { draining: false, vms: 1, ports: BTreeSet::from([50800]) }),
+            node: Ok(Node { vms: 1, ports: BTreeSet::from([50800]), ..Node::stopped(&settings()) }),
             backend: Ok(()),
             local: Local::Listening,
             listening: BTreeSet::from([50800]),
@@ -327,7 +348,7 @@ mod tests {
         assert_eq!(grade(Seen { node: Err("timeout".to_owned()), ..good() }), ("error", 1));
         assert_eq!(grade(Seen { local: Local::Free, ..good() }), ("error", 1));
         let stopped =
-            Seen { running: false, node: Ok(Node::default()), listening: BTreeSet::new(), ..good() };
+            Seen { running: false, node: Ok(Node::stopped(&settings)), listening: BTreeSet::new(), ..good() };
         assert_eq!(grade(Seen { local: Local::Free, ..stopped.clone() }), ("error", 1));
         assert_eq!(grade(stopped), ("error", 2));
     }

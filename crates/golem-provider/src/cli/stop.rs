@@ -43,7 +43,10 @@ pub(super) async fn stop(invocation: &Invocation, patience: Duration) -> anyhow:
         tracing::warn!("the operator API does not answer ({error:#}); sending a signal instead");
         signal(pid)?;
     }
-    if !gone(&held, patience).await? {
+    let waiting = invocation.printer.waiting("Waiting for the provider to stop");
+    let in_time = gone(&held, patience).await?;
+    drop(waiting);
+    if !in_time {
         invocation.printer.note("The provider takes long to stop; ending it at once. Its VMs run on.");
         signal(pid)?;
         signal(pid)?;

@@ -11,7 +11,7 @@ use super::arguments::{OnOff, Vms};
 use super::printer::table;
 use super::ssh::Login;
 use super::{Exit, Invocation};
-use crate::http::operator::VmView;
+use crate::http::operator::{Client, VmView};
 
 /// `vms …`.
 pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result<Exit> {
@@ -26,16 +26,19 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
             let vm = client.vm(&vm).await?;
             printer.answer(&vm, || show(&vm));
         }
-        Vms::Stop { vm } => tell(invocation, &client.act(&vm, "stop").await?),
-        Vms::Start { vm } => tell(invocation, &client.act(&vm, "start").await?),
-        Vms::Restart { vm } => tell(invocation, &client.act(&vm, "restart").await?),
+        Vms::Stop { vm } => act(invocation, &client, &vm, "stop").await?,
+        Vms::Start { vm } => act(invocation, &client, &vm, "start").await?,
+        Vms::Restart { vm } => act(invocation, &client, &vm, "restart").await?,
         Vms::Delete { vm, yes } => {
             let vm = client.vm(&vm).await?;
             if !yes && !confirmed(&vm)? {
                 printer.note("Nothing was deleted.");
                 return Ok(Exit::Failed);
             }
-            client.delete(vm.id.as_str()).await?;
+            {
+                let _waiting = printer.waiting(format!("Deleting {}", vm.name));
+                client.delete(vm.id.as_str()).await?;
+            }
             printer.answer(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
         }
         Vms::Logs { vm } => {
@@ -78,8 +81,12 @@ pub(super) async fn drain(invocation: &Invocation, state: OnOff) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-fn tell(invocation: &Invocation, vm: &VmView) {
-    invocation.printer.answer(vm, || format!("{} is {}.", vm.name, vm.status));
+async fn act(invocation: &Invocation, client: &Client, vm: &str, action: &str) -> anyhow::Result<()> {
+    let waiting = invocation.printer.waiting(format!("{vm}: {action}"));
+    let vm = client.act(vm, action).await?;
+    drop(waiting);
+    invocation.printer.answer(&vm, || format!("{} is {}.", vm.name, vm.status));
+    Ok(())
 }
 
 /// Asks whether `vm` is to be deleted; without a terminal nobody can be asked.

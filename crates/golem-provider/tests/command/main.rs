@@ -2,5 +2,6 @@
 #![cfg(test)]
 
 mod cli;
+#[allow(dead_code, reason = "the crash tests use the rest")]
 mod home;
 mod node;

@@ -245,3 +245,35 @@ fn the_service_manager_is_told_when_the_node_is_ready() {
     let size = socket.recv(&mut heard).unwrap();
     assert_eq!(&heard[..size], b"STOPPING=1");
 }
+
+#[test]
+fn s_185_s_186_s_192_development_opens_the_api_and_says_how_to_rent() {
+    let home = Home::new().set("GOLEM_ENVIRONMENT", "development");
+    let mut node = home.start(&[]);
+    node.wait_for("rent a VM: curl");
+    let address = format!("http://127.0.0.1:{}/api/v1/vms", home.api);
+    assert!(node.seen.last().unwrap().contains(&address), "{:#?}", node.seen);
+    let id = home.rent("web-server");
+    // Everyone sees every VM, which the default of production hides.
+    let (status, all) = home.http("GET", "/api/v1/vms", "");
+    assert_eq!((status, &all[0]["id"]), (200, &id.as_str().into()), "{all}");
+    // Another shell, in which the variable is not set, sees what the node runs with.
+    let outside = home.command(&["status", "--json"]).env_remove("GOLEM_ENVIRONMENT").output().unwrap();
+    let state: serde_json::Value = serde_json::from_slice(&outside.stdout).unwrap();
+    assert_eq!(state["environment"]["dev_mode"], true);
+    assert_eq!(state["environment"]["network"], "development");
+}
+
+#[test]
+fn i4_vms_stop_with_the_node_only_when_asked_to_and_run_again_with_it() {
+    let home = Home::new();
+    let mut node = home.start(&["--stop-vms-on-exit"]);
+    let id = home.rent("web-server");
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+    let record = std::fs::read_to_string(home.data().join("sim").join(format!("{id}.json"))).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["running"], false, "{record}");
+    let _node = home.start(&[]);
+    wait_until("the VM runs again", || home.json(&["vms", "show", &id, "--json"])["status"] == "running");
+}
