@@ -1,0 +1,2 @@
+//! The SSH proxy beside other proxies.
+fn main() {}
