@@ -4,6 +4,7 @@
 //! from. A renter chooses by name only, never by path or URL. Never makes a machine's disk.
 
 mod catalogue;
+mod download;
 mod header;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use golem_types::ImageName;
 
 pub use catalogue::{ENTRIES, Entry};
+pub use download::{Progress, PullError};
 pub use header::{Format, Header, HeaderError};
 
 /// Why something could not be done with an image.
@@ -121,12 +123,22 @@ impl Images {
         Ok(())
     }
 
-    /// File and header of `name` (or what it is an alias of), when it is here. Reads no file.
+    /// File and header of `name` (or what it is an alias of), when it is here. Notices what another
+    /// process added or removed, by a look at the file's name.
     #[must_use]
     pub fn find(&self, name: &ImageName) -> Option<(PathBuf, Header)> {
         let name = canonical(name);
-        let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
-        here.get(&name).map(|header| (self.path(&name), *header))
+        let path = self.path(&name);
+        let known = || {
+            let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+            here.get(&name).copied()
+        };
+        if known().is_some() != path.exists()
+            && let Err(error) = self.refresh()
+        {
+            tracing::warn!(%name, %error, "the images cannot be looked at again");
+        }
+        known().map(|header| (path, header))
     }
 
     fn path(&self, name: &ImageName) -> PathBuf {
@@ -241,11 +253,16 @@ mod tests {
         let (path, header) = images.find(&name).unwrap();
         assert_eq!((header.format, header.bytes), (Format::Qcow2, 2 << 30));
         assert!(std::fs::metadata(&path).unwrap().permissions().readonly());
-        assert!(Images::open(folder.path()).unwrap().find(&name).is_some(), "still here after a restart");
+        let other = Images::open(folder.path()).unwrap();
+        assert!(other.find(&name).is_some(), "still here after a restart");
         let used = BTreeSet::from(["24.04".parse().unwrap()]);
         assert!(matches!(images.remove(&name, &used), Err(ImageError::InUse(_))));
         images.remove(&name, &BTreeSet::new()).unwrap();
         assert!(images.find(&name).is_none() && !path.exists());
+        assert!(other.find(&name).is_none(), "removed by another process");
+        images.add(&name, &file).unwrap();
+        assert!(other.find(&name).is_some(), "added by another process");
+        images.remove(&name, &BTreeSet::new()).unwrap();
         assert!(matches!(images.remove(&name, &BTreeSet::new()), Err(ImageError::NotHere(_))));
     }
 
