@@ -170,9 +170,10 @@ fn s_092_s_095_i1_i6_ten_random_kills_during_twenty_creates_lose_and_leak_nothin
                 let (home, path) = (&home, format!("/api/v1/vms/{id}"));
                 scope.spawn(move || ask(home, "DELETE", &path, ""))
             });
-            // A different moment in each round: after so many lines of the log.
-            for _ in 0..round {
-                node.line();
+            // A different moment in each round: after so many lines of the log, or all answers.
+            let mut lines = 0;
+            while lines < round && !creates.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                lines += u64::from(node.another_line());
             }
             node.child.kill().unwrap();
             for create in creates {

@@ -151,3 +151,26 @@ fn an_image_is_added_listed_and_removed() {
     assert_snapshot!(snapshot(&home, &["images", "remove", "mine"]));
     assert_snapshot!(snapshot(&home, &["images", "add", "../mine", &path]));
 }
+
+#[test]
+fn an_image_outside_the_catalogue_cannot_be_pulled() {
+    assert_snapshot!(snapshot(&Home::new(), &["images", "pull", "my-own"]));
+}
+
+#[test]
+fn s_007_a_first_start_without_its_image_says_what_to_do_and_leaves_nothing_running() {
+    let home =
+        Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "qemu").set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "my-own");
+    for arguments in [&["start"][..], &["start", "--daemon"]] {
+        let output = home.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", Home::show(&output));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains(
+                "the default image my-own cannot be had; fix: `golem-provider images add my-own FILE`"
+            ),
+            "{said}"
+        );
+        assert!(!home.pid_file().exists());
+    }
+}

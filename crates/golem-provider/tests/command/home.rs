@@ -247,11 +247,11 @@ impl Running {
         }
     }
 
-    /// Waits for one more log line, or its end.
-    pub(crate) fn line(&mut self) {
-        if let Ok(line) = self.lines.recv_timeout(DEADLINE) {
-            self.seen.push(line);
-        }
+    /// Whether there is another log line now.
+    pub(crate) fn another_line(&mut self) -> bool {
+        let line = self.lines.try_recv();
+        self.seen.extend(line.iter().cloned());
+        line.is_ok()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
