@@ -1,7 +1,14 @@
 //! The image that VMs start from, on this machine before the first renter asks.
 //!
-//! Owns what its absence means. Never decides what an image is:
+//! Owns when it is fetched and what is shown meanwhile. Never decides what an image is:
 //! `golem_vm::images` does.
+
+use std::path::Path;
+
+use anyhow::Context;
+use golem_types::ImageName;
+use golem_vm::images::{ImageInfo, Images, Progress};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::backend;
 use crate::settings::Settings;
@@ -9,20 +16,59 @@ use crate::settings::Settings;
 /// Sees to it that the default image is here, where the backend needs one.
 ///
 /// # Errors
-/// When it cannot be had and no VM was ever rented out; later that is only a warning, because
-/// the VMs that are rented out need the node more than new renters do.
-pub(crate) fn ensure(settings: &Settings) -> anyhow::Result<()> {
+/// When it cannot be had and the node never ran; later that is only a warning, because the VMs
+/// that are rented out need the node more than new renters do.
+pub(crate) async fn ensure(settings: &Settings) -> anyhow::Result<()> {
     if !backend::image_missing(settings) {
         return Ok(());
     }
     let image = &settings.default_vm_image;
-    let error = anyhow::anyhow!(
-        "the default image {image} is not here; fix: `golem-provider images add {image} FILE`, \
+    tracing::info!(%image, "the default image is not here yet; downloading it");
+    let Err(error) = pull(&settings.data_dir, image).await else { return Ok(()) };
+    let error = error.context(format!(
+        "the default image {image} cannot be had; fix: `golem-provider images add {image} FILE`, \
          or set GOLEM_PROVIDER_DEFAULT_VM_IMAGE to an image that is here"
-    );
+    ));
     if settings.data_dir.join(golem_node::LEDGER_FILE).exists() {
         tracing::warn!("{error:#}; until then, rentals of {image} are refused");
         return Ok(());
     }
     Err(error)
+}
+
+/// Downloads `image`; people at a terminal see how far it is, and the log sees every tenth.
+///
+/// # Errors
+/// When it cannot be had, or is here already.
+pub(crate) async fn pull(data_dir: &Path, image: &ImageName) -> anyhow::Result<ImageInfo> {
+    let images = Images::open(data_dir).context("the images cannot be opened")?;
+    let style =
+        ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
+            .context("the progress bar has no form")?;
+    let bar = ProgressBar::no_length().with_style(style).with_message(image.to_string());
+    let mut logged = 0;
+    let pulled = images
+        .pull(image, |progress| {
+            show(&bar, progress);
+            let tenth = progress.total.and_then(|total| (progress.done * 10).checked_div(total)).unwrap_or(0);
+            if tenth > logged {
+                logged = tenth;
+                tracing::info!(%image, percent = tenth * 10, "downloading");
+            }
+        })
+        .await;
+    bar.finish_and_clear();
+    Ok(pulled?)
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    if let Some(total) = progress.total {
+        bar.set_length(total);
+    }
+    if bar.position() == 0 {
+        // What an earlier try fetched is no speed of this one.
+        bar.set_position(progress.done);
+        bar.reset_eta();
+    }
+    bar.set_position(progress.done);
 }

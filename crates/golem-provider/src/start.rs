@@ -62,7 +62,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     raise_file_limit();
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
     warn_of_another_id(&settings, &identity);
-    image::ensure(&settings)?;
+    image::ensure(&settings).await?;
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");

@@ -198,6 +198,11 @@ pub(super) enum OnOff {
 pub(super) enum Images {
     /// List the images that renters can name.
     List,
+    /// Download an image of the catalogue; goes on where an earlier try stopped.
+    Pull {
+        /// Name in the catalogue.
+        name: String,
+    },
     /// Add an image of your own: a bootable qcow2 file with cloud-init.
     Add {
         /// Name by which renters ask for it.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::Images as Command;
 use super::printer::table;
 use super::{Exit, Invocation};
-use crate::pid_file;
+use crate::{image, pid_file};
 
 /// `images …`.
 pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow::Result<Exit> {
@@ -22,6 +22,13 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
             let all = images.list();
             printer.answer(&all.iter().map(|info| document(info, &default)).collect::<Vec<_>>(), || {
                 list(&all, &default)
+            });
+        }
+        Command::Pull { name } => {
+            let name = parse(&name)?;
+            let info = image::pull(&settings.data_dir, &name).await?;
+            printer.answer(&document(&info, &settings.default_vm_image), || {
+                format!("{name} is here; renters can ask for it now.")
             });
         }
         Command::Add { name, file } => {

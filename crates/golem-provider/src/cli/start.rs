@@ -56,7 +56,7 @@ async fn background(
     if let Some(held) = pid_file::holder(&invocation.pid_file)? {
         return Err(PidFileError::Running(held.pid).into());
     }
-    image::ensure(&invocation.resolved.settings)?;
+    image::ensure(&invocation.resolved.settings).await?;
     let arguments = typed.for_background();
     let waiting = invocation.printer.waiting("Starting the provider");
     let started = tokio::task::spawn_blocking(|| daemon::spawn(arguments))

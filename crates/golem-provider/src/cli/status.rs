@@ -162,8 +162,7 @@ fn judge(settings: &Settings, seen: &Seen) -> Overall {
         (false, _) => errors.push(format!("Another program holds port {port}")),
     }
     if let Some(image) = &seen.image_missing {
-        issues
-            .push(format!("The default image {image} is not here: `golem-provider images add {image} FILE`"));
+        issues.push(format!("The default image {image} is not here: `golem-provider images pull {image}`"));
     }
     if let Ok(node) = &seen.node {
         if node.draining {
