@@ -46,7 +46,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let name = name.into();
-        let span = tracing::debug_span!("task", %name);
+        // A task is no part of the one that began it, nor are its log lines.
+        let span = tracing::debug_span!(parent: None, "task", %name);
         let guard = PanicGuard { name, failed: self.failed.clone() };
         let future = async move {
             let _guard = guard;

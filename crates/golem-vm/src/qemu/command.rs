@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use golem_types::{Resources, VmId};
+use sha2::{Digest, Sha256};
 
 /// How guests' CPUs are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,14 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     (program, words)
 }
 
+/// What names the machine on QEMU's command line, which every user of the host can read: knowing
+/// the whole id is the right to use the machine, so a hash stands for its secret part (I8).
+pub(super) fn name_word(id: &VmId) -> String {
+    let hash = Sha256::digest(id.as_str());
+    let short: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("guest={}-{short}", id.redacted())
+}
+
 fn guest(launch: &Launch<'_>) -> Vec<String> {
     let Launch { id, resources, accelerator, ssh_port, restricted, .. } = *launch;
     let (accel, cpu) = match accelerator {
@@ -71,7 +80,7 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
     };
     let restrict = if restricted { ",restrict=on" } else { "" };
     let network = format!("user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{restrict}");
-    let name = format!("guest={id},debug-threads=on");
+    let name = format!("{},debug-threads=on", name_word(id));
     let smp = format!("cpus={}", resources.cpu);
     let memory = format!("size={}G", resources.memory);
     let console = format!("ringbuf,id=console,size={CONSOLE_BYTES}");
@@ -174,6 +183,17 @@ mod tests {
     }
 
     #[test]
+    fn i8_the_secret_part_of_the_id_is_not_on_the_command_line() {
+        let name: VmName = "abc".parse().unwrap();
+        let [one, two] =
+            [7, 8].map(|byte| VmId::new(&name, "2025-02-19T13:04:24Z".parse().unwrap(), [byte; 10]));
+        let secret = &one.as_str()[one.redacted().len() + 1..];
+        let words = words("abc", Resources::new(1, 1, 10), None, false).join(" ");
+        assert!(words.contains(&format!("{},", name_word(&one))) && !words.contains(secret), "{words}");
+        assert_ne!(name_word(&one), name_word(&two));
+    }
+
+    #[test]
     fn i5_guests_run_as_nobody_in_a_sandbox_and_only_ssh_comes_in() {
         let root = words("abc", Resources::new(1, 1, 10), Some(1_900_000_001), false).join(" ");
         for part in ["setpriv --reuid 1900000001", "--no-new-privs", "--bounding-set=-all", "-sandbox on"] {
@@ -185,7 +205,7 @@ mod tests {
     }
 
     proptest! {
-        /// A renter's name is seen by QEMU only inside the id, which is one argument and holds
+        /// A renter's name is seen by QEMU only inside the machine's name, which is one argument and holds
         /// nothing that QEMU's option syntax knows.
         #[test]
         fn a_renters_name_is_never_an_option(name in "[a-z0-9]([a-z0-9]|-[a-z0-9]){2,20}") {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use golem_types::VmId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::command::PID_FILE;
+use super::command::{PID_FILE, name_word};
 
 /// How often a process that should end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ pub(super) fn of(folder: &Path, id: &VmId) -> Option<(Pid, Life)> {
     let pid = Pid::from_raw(number)?;
     let process = format!("/proc/{}", pid.as_raw_nonzero());
     let words = std::fs::read(format!("{process}/cmdline")).ok()?;
-    let name = format!("guest={id},");
+    let name = format!("{},", name_word(id));
     if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
         return None;
     }
@@ -102,7 +102,7 @@ mod tests {
         let id: VmId = ID.parse().unwrap();
         // `sh` ignores its further words; they stand on its command line as QEMU's would.
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "read forever", "sh", &format!("guest={ID},debug-threads=on")])
+            .args(["-c", "read forever", "sh", &format!("{},debug-threads=on", name_word(&id))])
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
