@@ -2,7 +2,7 @@
 //! from it over HTTP as a renter's client does, a command run in it over ssh through the node's
 //! port. Everything it makes is below `.cache/demo` and goes when it ends.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -209,15 +209,23 @@ impl Demo {
 
     fn wait_until_running(&self, id: &str, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
         let began = Instant::now();
+        let terminal = std::io::stdout().is_terminal();
+        let mut said = 0;
         while began.elapsed() < BOOT_DEADLINE {
             let (_, vm) = self.call("GET", &format!("/api/v1/vms/{id}"), None)?;
             let seconds = began.elapsed().as_secs();
             match vm["status"].as_str() {
                 Some("running") => {
-                    println!("\r    running after {seconds} s          ");
+                    println!("{}    running after {seconds} s", if terminal { "\r" } else { "" });
                     return Ok(());
                 }
-                Some("creating") => print!("\r    booting … {seconds} s"),
+                Some("creating") if terminal => print!("\r    booting … {seconds} s"),
+                // A log gets a line now and then.
+                Some("creating") if seconds >= said => {
+                    println!("    booting … {seconds} s");
+                    said = seconds + 10;
+                }
+                Some("creating") => {}
                 _ => bail!("the VM does not run: {vm}"),
             }
             std::io::stdout().flush()?;
