@@ -1,4 +1,5 @@
 //! A rental's life, on the sim backend with a real ledger, real ports and the real proxy.
+#![cfg(test)]
 
 mod support;
 

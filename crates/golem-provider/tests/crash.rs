@@ -2,6 +2,7 @@
 //! start makes of it (I1, I2, I4, I6).
 //!
 //! The simulated backend keeps its machines in files, so they outlive the node as guests do.
+#![cfg(test)]
 
 #[path = "command/home.rs"]
 #[allow(dead_code, reason = "the command tests use the rest")]

@@ -2,6 +2,7 @@
 //! port, and a node that is killed while its guest runs.
 //!
 //! Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+#![cfg(test)]
 
 #[path = "command/home.rs"]
 #[allow(dead_code, reason = "the command tests use the rest")]

@@ -1,4 +1,5 @@
 //! The public and the operator API over real sockets, on a node with the sim backend.
+#![cfg(test)]
 
 mod http_support;
 

@@ -2,6 +2,7 @@
 //!
 //! One guest serves all of it, because a boot takes half a minute without hardware
 //! virtualisation. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+#![cfg(test)]
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
