@@ -12,5 +12,6 @@ mod image;
 pub mod logs;
 pub mod pid_file;
 mod public_ip;
+mod reserved_ports;
 pub mod settings;
 pub mod start;

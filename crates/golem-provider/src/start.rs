@@ -6,6 +6,7 @@
 //! Owns the order of start and stop. Never decides what a part does.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
 use crate::pid_file::PidFile;
 use crate::settings::{Environment, Settings};
-use crate::{backend, image, public_ip};
+use crate::{backend, image, public_ip, reserved_ports};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -69,6 +70,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
+    reserved_ports::reserve(&ssh_ports(&settings));
     if verify_ports {
         look_at_ports(&settings);
     }
@@ -148,9 +150,14 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
     })
 }
 
+/// The ports that VMs get.
+fn ssh_ports(settings: &Settings) -> Range<u16> {
+    settings.port_range_start.get()..settings.port_range_end.get()
+}
+
 /// Says which SSH ports other programs hold: the node leaves those out.
 fn look_at_ports(settings: &Settings) {
-    let range = settings.port_range_start.get()..settings.port_range_end.get();
+    let range = ssh_ports(settings);
     let held: Vec<u16> = range.clone().filter(|port| !ports::is_free(settings.host, *port)).collect();
     let (first, last) = (range.start, range.end - 1);
     if held.is_empty() {
@@ -176,7 +183,7 @@ fn http_config(settings: &Settings, identity: &Identity) -> HttpConfig {
 fn node_config(settings: &Settings) -> NodeConfig {
     NodeConfig {
         data_dir: settings.data_dir.clone(),
-        ports: settings.port_range_start.get()..settings.port_range_end.get(),
+        ports: ssh_ports(settings),
         ssh_bind: settings.host,
         limits: Limits {
             max_vms: settings.max_vms.0,
