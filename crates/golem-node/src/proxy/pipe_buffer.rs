@@ -30,6 +30,14 @@ impl Pipe {
         Ok(self.end)
     }
 
+    /// Puts `bytes`, a page at most, into the empty buffer.
+    pub(super) fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.start = 0;
+        self.end = bytes.len();
+        self.bytes[..self.end].copy_from_slice(bytes);
+        Ok(())
+    }
+
     /// Gives `to` what it accepts, and says how much that was.
     pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         let given = to.try_write(&self.bytes[self.start..self.end])?;

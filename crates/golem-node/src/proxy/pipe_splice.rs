@@ -1,14 +1,13 @@
 //! Bytes on their way, in the kernel: `splice(2)` moves them from socket to pipe to socket
 //! without a copy into this process.
 //!
-//! Owns kernel pipes, each lent to one flow while it has bytes to carry. Never grows a pipe: its
-//! sixteen slots are what a user without privileges may have many of.
+//! Owns kernel pipes, each lent to one flow while it has bytes to carry.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::net::TcpStream;
 
 /// Most bytes on their way in one direction of one connection: what a reader that stalls costs
@@ -37,6 +36,13 @@ impl Pipe {
         Ok(taken)
     }
 
+    /// Puts `bytes`, a page at most, into the empty pipe.
+    pub(super) fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // A write of no more than a page into an empty pipe is done whole.
+        self.held += rustix::io::write(&self.write, bytes)?;
+        Ok(())
+    }
+
     /// Gives `to` what it accepts, and says how much that was.
     pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         // No more is asked for than is there: the kernel would hold back the last packet for it.
@@ -63,6 +69,8 @@ impl Pipes {
             return Ok(pipe);
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // The kernel refuses a user without privileges who has many; a small pipe does as well.
+        let _ = fcntl_setpipe_size(&write, MOST_BYTES);
         Ok(Pipe { read, write, held: 0 })
     }
 

@@ -238,13 +238,14 @@ impl Drop for Seat {
 
 /// Serves one renter until an end, an error or the idle deadline. A renter whose guest cannot be
 /// reached sees the connection close.
-async fn connection(renter: TcpStream, target: SocketAddr, seat: Seat) {
+async fn connection(mut renter: TcpStream, target: SocketAddr, seat: Seat) {
     let limits = seat.shared.limits;
-    let Ok(Ok(guest)) = timeout(limits.connect, TcpStream::connect(target)).await else { return };
+    let Ok(Ok(mut guest)) = timeout(limits.connect, TcpStream::connect(target)).await else { return };
     // Keystrokes must not wait for more of them. A socket that refuses the option is dead.
     if guest.set_nodelay(true).is_ok() {
         let meter = &*seat.meter;
-        relay(&renter, &guest, &seat.shared.pipes, limits.idle, &meter.bytes_in, &meter.bytes_out).await;
+        relay(&mut renter, &mut guest, &seat.shared.pipes, limits.idle, &meter.bytes_in, &meter.bytes_out)
+            .await;
     }
 }
 

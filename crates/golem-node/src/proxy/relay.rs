@@ -1,8 +1,9 @@
 //! Two sockets, two flows of bytes.
 //!
 //! ```text
-//!   a flow:  waiting ──bytes──► carrying ──all delivered──► waiting
-//!               └──end of stream──► the other socket's sending side is shut; ended
+//!   a flow:  open ⇄ with bytes in a pipe
+//!             ├──end of stream, or nobody to deliver to──► ended: the other socket is told
+//!             └──its source is dead──► failed: the connection ends
 //! ```
 //!
 //! Owns the rules of one connection: a flow takes new bytes only when it has delivered the last
@@ -11,37 +12,47 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
 
 use super::pipe::{Pipe, Pipes};
+
+/// Bytes passed on without a pipe: what the smallest pipe, one page, takes in one write.
+const FEW_BYTES: usize = 4096;
 
 /// Carries bytes both ways until both have ended, a socket has failed, or nothing has moved for
 /// `idle`. The caller closes the sockets. `inward` counts bytes handed to `guest`, `outward` those
 /// handed to `renter`.
 pub(super) async fn relay(
-    renter: &TcpStream,
-    guest: &TcpStream,
+    renter: &mut TcpStream,
+    guest: &mut TcpStream,
     pipes: &Pipes,
     idle: Duration,
     inward: &AtomicU64,
     outward: &AtomicU64,
 ) {
-    let mut to_guest = Flow::new(renter, guest, pipes, inward);
-    let mut to_renter = Flow::new(guest, renter, pipes, outward);
+    let (from_renter, to_renter) = renter.split();
+    let (from_guest, to_guest) = guest.split();
+    let mut inward = Flow::new(from_renter, to_guest, pipes, inward);
+    let mut outward = Flow::new(from_guest, to_renter, pipes, outward);
     let mut last_move = Instant::now();
     let mut timer = pin!(sleep(idle));
     poll_fn(|cx| {
-        let moved_in = to_guest.poll(cx);
-        let moved_out = to_renter.poll(cx);
-        if to_guest.has_failed() || to_renter.has_failed() || to_guest.has_ended() && to_renter.has_ended() {
-            return Poll::Ready(());
+        let moved_in = inward.poll(cx);
+        let moved_out = outward.poll(cx);
+        match (inward.state, outward.state) {
+            (State::Failed, _) | (_, State::Failed) | (State::Ended, State::Ended) => return Poll::Ready(()),
+            (State::Ended, State::Open) => inward.shut(cx),
+            (State::Open, State::Ended) => outward.shut(cx),
+            (State::Open, State::Open) => {}
         }
         if moved_in || moved_out {
             last_move = Instant::now();
@@ -63,7 +74,7 @@ pub(super) async fn relay(
 enum State {
     /// Bytes may come.
     Open,
-    /// Nothing more will come.
+    /// Nothing more will be delivered.
     Ended,
     /// The socket that bytes come from is dead.
     Failed,
@@ -71,111 +82,123 @@ enum State {
 
 /// One direction of a connection.
 struct Flow<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
+    from: ReadHalf<'a>,
+    to: WriteHalf<'a>,
     pipes: &'a Pipes,
     delivered: &'a AtomicU64,
     /// Holds the bytes on their way; none while there are none.
     pipe: Option<Pipe>,
+    /// Whether so much comes at a time that a pipe is worth its system calls.
+    bulk: bool,
     state: State,
+    /// Whether the other socket was told that nothing more comes.
+    shut: bool,
 }
 
 impl<'a> Flow<'a> {
-    fn new(from: &'a TcpStream, to: &'a TcpStream, pipes: &'a Pipes, delivered: &'a AtomicU64) -> Self {
-        Self { from, to, pipes, delivered, pipe: None, state: State::Open }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.state == State::Ended
-    }
-
-    fn has_failed(&self) -> bool {
-        self.state == State::Failed
+    fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, pipes: &'a Pipes, delivered: &'a AtomicU64) -> Self {
+        Self { from, to, pipes, delivered, pipe: None, bulk: false, state: State::Open, shut: false }
     }
 
     /// Moves what can be moved now; whether anything was.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut moved = false;
         while self.state == State::Open {
-            let step = if self.pipe.is_some() { self.poll_deliver(cx) } else { self.poll_take(cx) };
+            let step = if self.pipe.is_some() {
+                self.poll_deliver(cx)
+            } else if self.bulk {
+                self.poll_take(cx)
+            } else {
+                self.poll_pass(cx)
+            };
             match step {
-                Poll::Ready(()) => moved = true,
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(end)) => self.state = end,
                 Poll::Pending => break,
             }
         }
         moved
     }
 
+    /// Passes a few bytes on through this process: for keystrokes and their echo this takes fewer
+    /// system calls than a pipe. What the other socket does not accept at once goes into a pipe.
+    fn poll_pass(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), State>> {
+        let mut bytes = [MaybeUninit::uninit(); FEW_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.from).poll_read(cx, &mut bytes)).map_err(|_| State::Failed)?;
+        let bytes = bytes.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Err(State::Ended));
+        }
+        self.bulk = bytes.len() == FEW_BYTES;
+        let delivered = match Pin::new(&mut self.to).poll_write(cx, bytes) {
+            Poll::Ready(delivered) => delivered.map_err(|_| State::Ended)?,
+            Poll::Pending => 0,
+        };
+        self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
+        if delivered < bytes.len() {
+            let mut pipe = self.pipes.get().map_err(|_| State::Failed)?;
+            pipe.store(&bytes[delivered..]).map_err(|_| State::Failed)?;
+            self.pipe = Some(pipe);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes bytes from one socket into a pipe.
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), State>> {
+        let from = self.from.as_ref();
         loop {
-            if ready!(self.from.poll_read_ready(cx)).is_err() {
-                self.state = State::Failed;
-                return Poll::Ready(());
-            }
-            let taken = self.pipes.get().and_then(|mut pipe| {
-                let taken = self.from.try_io(Interest::READABLE, || pipe.fill(self.from));
-                match taken {
-                    Ok(1..) => self.pipe = Some(pipe),
-                    _ => self.pipes.put(pipe),
-                }
-                taken
-            });
-            match taken {
+            ready!(from.poll_read_ready(cx)).map_err(|_| State::Failed)?;
+            let mut pipe = self.pipes.get().map_err(|_| State::Failed)?;
+            match from.try_io(Interest::READABLE, || pipe.fill(from)) {
                 Ok(0) => {
-                    self.state = State::Ended;
-                    // A dead socket cannot be shut, and its own flow finds out.
-                    let _ = shut_sending(self.to);
-                    return Poll::Ready(());
+                    self.pipes.put(pipe);
+                    return Poll::Ready(Err(State::Ended));
                 }
-                Ok(_) => return Poll::Ready(()),
-                Err(error) if is_transient(&error) => {}
-                Err(_) => {
-                    self.state = State::Failed;
-                    return Poll::Ready(());
+                Ok(taken) => {
+                    self.bulk = taken >= FEW_BYTES;
+                    self.pipe = Some(pipe);
+                    return Poll::Ready(Ok(()));
                 }
+                Err(error) if is_transient(&error) => self.pipes.put(pipe),
+                Err(_) => return Poll::Ready(Err(State::Failed)),
             }
         }
     }
 
-    /// Hands bytes from the pipe to the other socket.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(mut pipe) = self.pipe.take() else { return Poll::Ready(()) };
-        loop {
-            let given = match self.to.poll_write_ready(cx) {
-                Poll::Pending => {
-                    self.pipe = Some(pipe);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Err(error)) => Err(error),
-                Poll::Ready(Ok(())) => self.to.try_io(Interest::WRITABLE, || pipe.drain(self.to)),
-            };
-            match given {
-                Ok(given) => {
-                    self.delivered.fetch_add(given as u64, Ordering::Relaxed);
-                    if pipe.is_empty() {
+    /// Hands bytes from the pipe to the other socket. Whoever should get them may be gone; what
+    /// they sent before may still be on its way, so a failure ends this direction only.
+    fn poll_deliver(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), State>> {
+        let to = self.to.as_ref();
+        while let Some(pipe) = &mut self.pipe {
+            ready!(to.poll_write_ready(cx)).map_err(|_| State::Ended)?;
+            match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
+                Ok(delivered) => {
+                    self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
+                    if pipe.is_empty()
+                        && let Some(pipe) = self.pipe.take()
+                    {
                         self.pipes.put(pipe);
-                    } else {
-                        self.pipe = Some(pipe);
                     }
-                    return Poll::Ready(());
+                    return Poll::Ready(Ok(()));
                 }
                 Err(error) if is_transient(&error) => {}
-                // Whoever should get the bytes is gone, but what they sent before may still be
-                // on its way: only this direction ends. The pipe is not used again.
-                Err(_) => {
-                    self.state = State::Ended;
-                    return Poll::Ready(());
-                }
+                Err(_) => return Poll::Ready(Err(State::Ended)),
             }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the other socket, once, that nothing more comes.
+    fn shut(&mut self, cx: &mut Context<'_>) {
+        if !self.shut {
+            self.shut = true;
+            // Shutting a TCP socket never waits, and a dead one is found out by its own flow.
+            let _ = Pin::new(&mut self.to).poll_shutdown(cx);
         }
     }
 }
 
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn shut_sending(socket: &TcpStream) -> io::Result<()> {
-    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
 }
