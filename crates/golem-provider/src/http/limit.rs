@@ -11,12 +11,22 @@ use std::time::{Duration, Instant};
 /// Most peers that are remembered; 16 bytes of address and 16 of state each, about 1 MB in all.
 const PEERS: usize = 16_384;
 
+/// Least time between two walks over all peers: a flood of new addresses costs no more.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// Buckets of tokens, one a peer.
 #[derive(Debug)]
 pub(super) struct RateLimit {
     /// Tokens of a full bucket, and how many come in a minute.
     per_minute: u32,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    by_peer: HashMap<IpAddr, Bucket>,
+    /// When full buckets were last looked for; that takes a walk over all.
+    swept: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,14 +62,17 @@ impl RateLimit {
         let filled = |bucket: &Bucket| {
             (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * a_second).min(full)
         };
-        if buckets.len() >= PEERS && !buckets.contains_key(&peer(address)) {
-            // Whoever has a full bucket loses nothing by being forgotten.
-            buckets.retain(|_, bucket| filled(bucket) < full);
-            if buckets.len() >= PEERS {
-                return Err(Duration::from_secs(1));
+        if buckets.by_peer.len() >= PEERS && !buckets.by_peer.contains_key(&peer(address)) {
+            if buckets.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP) {
+                // Whoever has a full bucket loses nothing by being forgotten.
+                buckets.by_peer.retain(|_, bucket| filled(bucket) < full);
+                buckets.swept = Some(now);
+            }
+            if buckets.by_peer.len() >= PEERS {
+                return Err(SWEEP);
             }
         }
-        let bucket = buckets.entry(peer(address)).or_insert(Bucket { tokens: full, at: now });
+        let bucket = buckets.by_peer.entry(peer(address)).or_insert(Bucket { tokens: full, at: now });
         let tokens = filled(bucket);
         bucket.at = now;
         bucket.tokens = tokens;
@@ -111,10 +124,10 @@ mod tests {
         for n in 0..100_000_u32 {
             let _ = limit.take(IpAddr::from(n.to_be_bytes()), now);
         }
-        assert_eq!(limit.buckets.lock().unwrap().len(), PEERS);
+        assert_eq!(limit.buckets.lock().unwrap().by_peer.len(), PEERS);
         let later = now + Duration::from_secs(60);
         limit.take("192.0.2.1".parse().unwrap(), later).unwrap();
-        assert_eq!(limit.buckets.lock().unwrap().len(), 1);
+        assert_eq!(limit.buckets.lock().unwrap().by_peer.len(), 1);
     }
 
     #[test]
