@@ -31,7 +31,7 @@ pub(crate) fn step(what: &str, mut command: Command) -> anyhow::Result<()> {
 /// Runs the benchmark `name`.
 pub(crate) fn bench(name: &str) -> anyhow::Result<()> {
     crate::setup::programs()?;
-    step("build the node", cargo(&["build", "--release", "-p", "golem-provider"]))?;
+    step("build for release", cargo(&["build", "--release", "-p", "golem-provider", "-p", "bench"]))?;
     step(&format!("bench {name}"), cargo(&["run", "--release", "-p", "bench", "--bin", name]))
 }
 
