@@ -1,10 +1,13 @@
 //! A home of its own for each test: the true binary, its own ports, its own directories.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -33,14 +36,29 @@ fn free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
-/// A port below the range from which the system itself takes ports, so that no client's
-/// connection takes it meanwhile. Each test process begins elsewhere.
+/// Ports that one test process has to itself, and how many such blocks there are. They lie below
+/// the range from which the system itself takes ports, so that no client's connection meets them.
+const BLOCK: u16 = 900;
+const BLOCKS: u16 = 20;
+const FIRST: u16 = 12_000;
+
+/// The first port of this process's block, and the lock that keeps other test processes off it.
+static OWN: LazyLock<(u16, File)> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join("golem-provider-test-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    (0..BLOCKS)
+        .find_map(|block| {
+            let file = File::create(folder.join(block.to_string())).unwrap();
+            file.try_lock().is_ok().then(|| (FIRST + block * BLOCK, file))
+        })
+        .expect("fewer test processes at a time")
+});
+
+/// The first of `count` ports that nobody uses.
 fn ports(count: u16) -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let offset = u16::try_from(std::process::id() % 150).unwrap() * 120;
     loop {
-        let start = 12_000 + offset + NEXT.fetch_add(count, Ordering::Relaxed) % 2_000;
+        let start = OWN.0 + NEXT.fetch_add(count, Ordering::Relaxed) % (BLOCK - count);
         if (start..start + count).all(free) {
             return start;
         }
