@@ -126,6 +126,41 @@ pub(crate) fn check() -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
+    /// S-057: each part can be used without those above it, because it does not know them.
+    #[test]
+    fn s_057_the_layers_are_those_of_the_design() {
+        let rules: Rules =
+            toml::from_str(&std::fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap();
+        let users = |name: &str| {
+            let ban = rules.bans.deny.iter().find(|ban| ban.name == name).unwrap();
+            ban.wrappers.iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(users("golem-node"), ["bench", "golem-provider"]);
+        assert!(!users("golem-vm").contains(&"golem-chain".to_owned()));
+        assert!(!users("golem-chain").contains(&"golem-vm".to_owned()));
+        check().unwrap();
+    }
+
+    /// S-099, S-257: what the README and CONTRIBUTING tell a newcomer to run is what there is.
+    #[test]
+    fn s_099_s_257_the_documented_commands_exist() {
+        let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+        let (readme, contributing) = (read("README.md"), read("CONTRIBUTING.md"));
+        let documented: BTreeSet<&str> = readme
+            .lines()
+            .chain(contributing.lines())
+            .filter_map(|line| line.trim().strip_prefix("cargo xtask ")?.split_whitespace().next())
+            .collect();
+        assert!(documented.contains("demo") && documented.contains("test"), "{documented:?}");
+        for command in documented {
+            assert!(crate::HELP.contains(&format!("\n  {command} ")), "cargo xtask {command} is documented");
+        }
+        assert!(read(".ci/run").contains("cargo xtask test"));
+        for word in ["Fork", "branch", "cargo xtask test", "pull request"] {
+            assert!(contributing.contains(word), "{word}");
+        }
+    }
+
     #[test]
     fn expressions_are_read_as_spdx_means_them() {
         let allowed: BTreeSet<String> =

@@ -30,9 +30,11 @@ pub(crate) fn step(what: &str, mut command: Command) -> anyhow::Result<()> {
 
 /// Runs the benchmark `name`.
 pub(crate) fn bench(name: &str) -> anyhow::Result<()> {
-    crate::setup::programs()?;
+    let image = crate::setup::setup()?;
     step("build for release", cargo(&["build", "--release", "-p", "golem-provider", "-p", "bench"]))?;
-    step(&format!("bench {name}"), cargo(&["run", "--release", "-p", "bench", "--bin", name]))
+    let mut run = cargo(&["run", "--release", "-p", "bench", "--bin", name]);
+    run.env("GOLEM_TEST_IMAGE", image);
+    step(&format!("bench {name}"), run)
 }
 
 /// Rewrites the files that are generated from the table of settings.

@@ -345,3 +345,29 @@ async fn the_operator_api_opens_only_with_its_token_and_its_name() {
     world.http().stop_asked().await;
     world.stop().await;
 }
+
+/// Whoever sends a request's head, or its body, a byte now and then holds a connection only so long.
+#[tokio::test]
+async fn slow_heads_and_bodies_are_cut_off_while_others_are_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::start(Api::Capability).await;
+    let mut slow = Vec::new();
+    for start in [
+        "GET /api/v1/vms HTTP/1.1\r\nHost: t",
+        "POST /api/v1/vms HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{",
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    assert_eq!(world.get("/provider/info").await.0, StatusCode::OK);
+    for mut stream in slow {
+        let mut answer = Vec::new();
+        // Ends only when the node closes the connection.
+        let ended = tokio::time::timeout(http_support::DEADLINE * 2, stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "still open");
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
+    }
+    world.stop().await;
+}

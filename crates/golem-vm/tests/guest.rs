@@ -218,6 +218,45 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     assert!(!table_exists(), "no guest, no rules");
 }
 
+/// A small file system in memory, unmounted at the end.
+struct SmallVolume(tempfile::TempDir);
+
+impl SmallVolume {
+    fn mount(size: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let option = format!("size={size}");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &option, "none"]).arg(folder.path()).status();
+        assert!(mounted.unwrap().success());
+        Self(folder)
+    }
+}
+
+impl Drop for SmallVolume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+/// S-092: a volume without room refuses a machine in words that its renter may read, and leaves
+/// nothing of it.
+#[tokio::test]
+async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
+    let world = World::new();
+    let volume = SmallVolume::mount("64m");
+    let images = Arc::new(Images::open(volume.0.path()).unwrap());
+    let file = world.folder.path().join("empty.qcow2");
+    let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&file).arg("1G").status();
+    assert!(made.unwrap().success());
+    images.add(&world.spec.image, &file).unwrap();
+    let config = QemuConfig { data_dir: volume.0.path().to_owned(), accelerator: None };
+    let backend = Backend::Qemu(Qemu::open(&config, images).unwrap());
+    let refused = backend.create(&world.spec).await.unwrap_err();
+    assert_eq!(refused.to_string(), "looking for disk space: the provider's disk is full");
+    backend.delete(&world.spec.id).await.unwrap();
+    assert!(backend.list().await.unwrap().is_empty());
+}
+
 /// An address of this host on a network other than loopback.
 fn host_address() -> Ipv4Addr {
     let output = Command::new("ip").args(["-4", "-o", "addr", "show", "scope", "global"]).output().unwrap();

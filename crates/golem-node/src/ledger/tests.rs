@@ -204,3 +204,24 @@ fn a_damaged_or_newer_ledger_is_refused_and_left_as_it_is() {
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 999).unwrap();
     assert!(matches!(Ledger::open(&newer), Err(LedgerError::Migrate(_))));
 }
+
+#[tokio::test]
+async fn s_250_reads_cost_no_query_and_wait_for_no_write() {
+    let open = Open::new();
+    let terms = terms(5, free_ports(5));
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let ledger = open.ledger.clone();
+    let blocked = ledger.ask(move |_| {
+        released.recv().unwrap();
+        Ok(())
+    });
+    let read = async {
+        assert_eq!(open.ledger.now().get(&vm.id).unwrap().vm.name, vm.name);
+        assert_eq!(open.ledger.now().held(), vm.resources);
+        release.send(()).unwrap();
+    };
+    // The thread is busy with the first for as long as the second has not read.
+    let (blocked, ()) = tokio::join!(blocked, read);
+    blocked.unwrap();
+}

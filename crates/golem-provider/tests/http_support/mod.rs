@@ -25,7 +25,7 @@ pub(crate) const KEY: &str =
 pub(crate) const PROVIDER_ID: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
 /// Longest that a test waits for a level.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// `count` ports of this process, free now.
 fn ports(count: u16) -> Range<u16> {
@@ -111,6 +111,10 @@ impl World {
         let http = http::start(http_config, node.clone(), public, operator).unwrap();
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
         Self { folder, node, sim: control, http, client, base, operator_port }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     pub(crate) fn raw(&self, method: Method, path: &str) -> RequestBuilder {

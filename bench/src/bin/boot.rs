@@ -1,0 +1,216 @@
+//! From a create to a shell: a cold QEMU guest rented from the node, stage by stage, beside the
+//! floor: the same image booted by a bare QEMU in the same run.
+//!
+//! `cargo xtask bench boot`. Needs root and the image that `GOLEM_TEST_IMAGE` names.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bench::figures::{Figures, Table};
+use bench::process::Process;
+use bench::{say, wait_for};
+use golem_types::{Resources, VmId, VmName};
+use golem_vm::{MachineSpec, seed};
+
+const ROUNDS: usize = 3;
+
+/// Longest that one boot may take.
+const BOOT: Duration = Duration::from_secs(300);
+
+fn main() -> anyhow::Result<()> {
+    let image = std::env::var_os("GOLEM_TEST_IMAGE").context("GOLEM_TEST_IMAGE has to name an image")?;
+    let image = PathBuf::from(image);
+    let mut ours: [Figures; 4] = std::array::from_fn(|_| Figures::default());
+    let mut floor: [Figures; 3] = std::array::from_fn(|_| Figures::default());
+    for round in 1..=ROUNDS {
+        say(&format!("round {round} of {ROUNDS}: the node …"));
+        for (figures, seconds) in ours.iter_mut().zip(node(&image)?) {
+            figures.push(seconds);
+        }
+        say(&format!("round {round} of {ROUNDS}: a bare QEMU …"));
+        for (figures, seconds) in floor.iter_mut().zip(bare(&image)?) {
+            figures.push(seconds);
+        }
+    }
+    let mut table = Table::new(&["seconds from the request", "node", "bare QEMU", "ratio"]);
+    let [accepted, launched, running, shell] = &ours;
+    let [bare_launched, bare_banner, bare_shell] = &floor;
+    table.row(vec!["create answered (asynchronous)".to_owned(), format!("{accepted:.3}")]);
+    for (stage, ours, floor) in [
+        ("QEMU launched, disk and seed made", launched, bare_launched),
+        ("SSH banner; the node says running", running, bare_banner),
+        ("a command ran over ssh", shell, bare_shell),
+    ] {
+        let ratio = ours.median() / floor.median();
+        table.row(vec![
+            stage.to_owned(),
+            format!("{ours:.2}"),
+            format!("{floor:.2}"),
+            format!("{ratio:.2}×"),
+        ]);
+    }
+    println!("\n{table}");
+    Ok(())
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn keypair(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let path = folder.join("key");
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status()?;
+    ensure!(made.success(), "ssh-keygen failed");
+    let public = std::fs::read_to_string(path.with_extension("pub"))?;
+    Ok((path, public.trim().to_owned()))
+}
+
+/// Runs `true` over ssh.
+fn shell(key: &Path, port: u16) -> anyhow::Result<()> {
+    let ran = Command::new("ssh")
+        .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-i"])
+        .arg(key)
+        .args(["-p", &port.to_string(), "ubuntu@127.0.0.1", "true"])
+        .status()?;
+    ensure!(ran.success(), "ssh failed");
+    Ok(())
+}
+
+/// Whether an SSH server greets on `port`.
+fn greets(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    let mut start = [0; 4];
+    stream.set_read_timeout(Some(Duration::from_millis(1500))).is_ok()
+        && stream.read_exact(&mut start).is_ok()
+        && &start == b"SSH-"
+}
+
+/// One request to the node; the answer as text.
+fn ask(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The text of `field` in a JSON answer.
+fn text<'a>(answer: &'a str, field: &str) -> Option<&'a str> {
+    answer.split(&format!("\"{field}\":\"")).nth(1)?.split('"').next()
+}
+
+/// Seconds until the create was answered, QEMU was launched, the VM ran, a command ran.
+fn node(image: &Path) -> anyhow::Result<[f64; 4]> {
+    let folder = tempfile::tempdir()?;
+    let (key, public) = keypair(folder.path())?;
+    let (port, operator, ssh) = (free_port()?, free_port()?, free_port()?.min(60_000));
+    let provider = |arguments: &[&str]| -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?.with_file_name("golem-provider"));
+        command
+            .args(arguments)
+            .env("HOME", folder.path())
+            .env("GOLEM_PROVIDER_HOST", "127.0.0.1")
+            .env("GOLEM_PROVIDER_VM_BACKEND", "qemu")
+            .env("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
+            .env("GOLEM_PROVIDER_PORT", port.to_string())
+            .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
+            .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
+            .env("GOLEM_PROVIDER_PORT_RANGE_END", (ssh + 100).to_string())
+            .env("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
+            .env("GOLEM_PROVIDER_CPU_THRESHOLD", "100")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Ok(command)
+    };
+    let added = provider(&["images", "add", "debian-12"])?.arg(image).status()?;
+    ensure!(added.success(), "the image was not taken");
+    let _node = Process::start(&mut provider(&["start"])?)?;
+    wait_for("the node answers", BOOT, || Ok(ask(port, "GET", "/health", "").is_ok()))?;
+
+    let began = Instant::now();
+    let body =
+        format!(r#"{{"name":"boot","ssh_key":"{public}","resources":{{"cpu":2,"memory":1,"storage":10}}}}"#);
+    let accepted = ask(port, "POST", "/api/v1/vms?async=true", &body)?;
+    let answered = began.elapsed().as_secs_f64();
+    let id = text(&accepted, "vm_id").with_context(|| accepted.clone())?.to_owned();
+    let machine = folder.path().join(".golem/provider/vms").join(&id);
+    wait_for("QEMU is launched", BOOT, || Ok(machine.join("qmp.sock").exists()))?;
+    let launched = began.elapsed().as_secs_f64();
+    let path = format!("/api/v1/vms/{id}");
+    wait_for("the VM runs", BOOT, || {
+        let answer = ask(port, "GET", &path, "")?;
+        ensure!(text(&answer, "status") != Some("error"), "{answer}");
+        Ok(text(&answer, "status") == Some("running"))
+    })?;
+    let running = began.elapsed().as_secs_f64();
+    shell(&key, ssh)?;
+    let ran = began.elapsed().as_secs_f64();
+    ask(port, "DELETE", &path, "")?;
+    Ok([answered, launched, running, ran])
+}
+
+/// Seconds until a bare QEMU was launched, its guest greeted, a command ran.
+fn bare(image: &Path) -> anyhow::Result<[f64; 3]> {
+    let folder = tempfile::tempdir()?;
+    let (key, public) = keypair(folder.path())?;
+    let port = free_port()?;
+    let name: VmName = "boot".parse()?;
+    let spec = MachineSpec {
+        id: VmId::new(&name, "2026-01-01T00:00:00Z".parse()?, [0; 10]),
+        name,
+        resources: Resources::new(2, 1, 10),
+        image: "debian-12".parse()?,
+        keys: vec![public.parse()?],
+    };
+    let began = Instant::now();
+    std::fs::write(folder.path().join("seed.img"), seed::image(&spec)?)?;
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
+        .arg(image)
+        .args(["disk.qcow2", "10G"])
+        .current_dir(folder.path())
+        .status()?;
+    ensure!(made.success(), "qemu-img failed");
+    let _guest = Process::start(
+        Command::new("qemu-system-x86_64")
+            .args(["-nodefaults", "-no-user-config", "-machine", "q35", "-m", "1G", "-smp", "2"])
+            .args([
+                "-accel",
+                "tcg,thread=multi,tb-size=128",
+                "-cpu",
+                "qemu64",
+                "-display",
+                "none",
+                "-vga",
+                "none",
+            ])
+            .args(["-drive", "file=disk.qcow2,if=virtio,format=qcow2"])
+            .args(["-drive", "file=seed.img,if=virtio,format=raw,readonly=on"])
+            .args(["-netdev", &format!("user,id=n,ipv6=off,hostfwd=tcp:127.0.0.1:{port}-:22")])
+            .args(["-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci"])
+            .args(["-qmp", "unix:qmp.sock,server=on,wait=off"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null()),
+    )?;
+    wait_for("QEMU is launched", BOOT, || Ok(folder.path().join("qmp.sock").exists()))?;
+    let launched = began.elapsed().as_secs_f64();
+    wait_for("the guest greets", BOOT, || Ok(greets(port)))?;
+    let banner = began.elapsed().as_secs_f64();
+    shell(&key, port)?;
+    Ok([launched, banner, began.elapsed().as_secs_f64()])
+}
