@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bench::process::Process;
 use bench::{original, wait_for};
 
@@ -112,8 +113,18 @@ pub(crate) fn start(contender: Contender, ends: &Endpoints, folder: &Path) -> an
     Ok(Running { serve: pairs[0].0, brief: pairs[1].0, hold: pairs[2].0, processes })
 }
 
+/// A free port below those that the kernel gives to outgoing connections, of which a round makes
+/// thousands: each contender gets ports that no other had.
 fn free_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    static NEXT: AtomicU16 = AtomicU16::new(24_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        ensure!(port < 32_000, "no free port is left");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
 }
 
 fn is_listening(address: SocketAddr) -> bool {

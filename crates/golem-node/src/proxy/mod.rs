@@ -17,6 +17,9 @@ mod desk;
 #[cfg_attr(target_os = "linux", path = "pipe_splice.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "pipe_buffer.rs")]
 mod pipe;
+// What other systems use is tested here too.
+#[cfg(all(test, target_os = "linux"))]
+mod pipe_buffer;
 mod port;
 mod relay;
 

@@ -71,3 +71,45 @@ impl Pipes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// A socket of the runtime's and the other end of it.
+    fn pair(listener: &std::net::TcpListener) -> (TcpStream, std::net::TcpStream) {
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        (TcpStream::from_std(near).unwrap(), far)
+    }
+
+    #[tokio::test]
+    async fn s_093_a_buffer_gives_what_it_took_and_is_lent_again() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let ((from, mut source), (to, mut sink)) = (pair(&listener), pair(&listener));
+        let pipes = Pipes::default();
+        for text in ["ssh", "again"] {
+            let mut pipe = pipes.get().unwrap();
+            source.write_all(text.as_bytes()).unwrap();
+            from.readable().await.unwrap();
+            assert_eq!(pipe.fill(&from).unwrap(), text.len());
+            to.writable().await.unwrap();
+            assert_eq!(pipe.drain(&to).unwrap(), text.len());
+            assert!(pipe.is_empty());
+            pipe.store(b"!").unwrap();
+            assert!(!pipe.is_empty());
+            assert_eq!(pipe.drain(&to).unwrap(), 1);
+            pipes.put(pipe);
+            let mut arrived = vec![0; text.len() + 1];
+            sink.read_exact(&mut arrived).unwrap();
+            assert_eq!(arrived, format!("{text}!").as_bytes());
+            // The readiness that is left over from the last bytes must not look like new ones.
+            assert!(from.try_read(&mut [0]).is_err());
+        }
+        assert_eq!(pipes.spare.lock().unwrap().len(), 1);
+    }
+}
