@@ -34,6 +34,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
         gate(name, step(name, with_guests(cargo(&tests), &image)));
     }
+    gate("contracts", contracts());
     gate("fuzz targets", step("fuzz targets", fuzz()));
     gate("promises", promises::check());
     println!("==> {:.0} s in all", began.elapsed().as_secs_f32());
@@ -53,6 +54,17 @@ fn with_guests(mut command: Command, image: &Path) -> Command {
         command.env(target, "sudo --preserve-env");
     }
     command
+}
+
+/// The contracts compile to the artifacts that are checked in, and hold what they promise on anvil.
+fn contracts() -> anyhow::Result<()> {
+    let npm = |arguments: &[&str]| {
+        let mut command = Command::new("npm");
+        command.args(arguments).current_dir(root().join("contracts"));
+        command
+    };
+    step("contracts' packages", npm(&["ci", "--no-progress"]))?;
+    step("contracts", npm(&["--silent", "test"]))
 }
 
 fn fuzz() -> Command {

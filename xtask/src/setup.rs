@@ -19,6 +19,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
     ("mmdebstrap", "mmdebstrap"),
     ("sfdisk", "fdisk"),
     ("mke2fs", "e2fsprogs"),
