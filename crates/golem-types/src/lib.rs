@@ -9,9 +9,11 @@ pub mod names;
 pub mod resources;
 pub mod ssh_key;
 pub mod state;
+pub mod stream;
 pub mod wire;
 
 pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;
 pub use state::{IllegalMove, VmState};
+pub use stream::{Stream, StreamId};

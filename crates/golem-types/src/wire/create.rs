@@ -14,17 +14,7 @@ use ruint::aliases::U256;
 use serde_json::value::RawValue;
 
 use super::problem::{Problem, Problems};
-use crate::{AuthorizedKey, ImageName, Resources, Size, VmName};
-
-/// The number of an on-chain payment stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId(pub U256);
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{AuthorizedKey, ImageName, Resources, Size, StreamId, VmName};
 
 /// A create that is valid in itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

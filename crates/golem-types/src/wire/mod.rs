@@ -8,5 +8,5 @@ pub mod create;
 pub mod problem;
 
 pub use answers::{Access, JobInfo, VmInfo, WireTime};
-pub use create::{CreateBody, StreamId, parse_create, parse_key};
+pub use create::{CreateBody, parse_create, parse_key};
 pub use problem::{Problem, Problems};
