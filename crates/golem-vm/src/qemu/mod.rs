@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use command::Accelerator;
 use process::Life;
@@ -83,6 +83,10 @@ const BANNER_DEADLINE: Duration = Duration::from_millis(1500);
 
 /// Pause between two attempts at a guest's banner.
 const BANNER_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a guest that boots may do nothing with its disks. The longest quiet time of a healthy
+/// boot was a few seconds; a machine ten times as slow is still far from this.
+const STALLED: Duration = Duration::from_secs(90);
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
 const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
@@ -339,8 +343,13 @@ impl Qemu {
         if !folder.join(DISK_FILE).exists() {
             return Err(BackendError::NoSuchMachine(spec.id.clone()));
         }
-        match process::of(&folder, &spec.id) {
-            Some(_) if matches!(self.observe(&spec.id).await, Observed::Running(_)) => return Ok(()),
+        let looking = "looking at the guest's process";
+        match process::of(&folder, &spec.id).map_err(failed(looking))? {
+            Some(_)
+                if matches!(self.observe(&spec.id).await.map_err(failed(looking))?, Observed::Running(_)) =>
+            {
+                return Ok(());
+            }
             // It can only be started once it is out of the way.
             Some(_) => process::kill(&folder, &spec.id).await.map_err(failed("ending the old process"))?,
             None => {}
@@ -429,32 +438,45 @@ impl Qemu {
         Err(failed(step)(io::Error::other(complaints)))
     }
 
+    /// A guest that does nothing with its disks for [`STALLED`] while it should boot hangs: seen in
+    /// about one of a dozen boots of two CPUs without hardware virtualisation, in the kernel's
+    /// first second. It is reset, once: it had written nothing that could be lost.
     pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
         let folder = self.of(id);
+        let step = "booting the guest";
+        let mut activity = Activity::default();
         loop {
-            let Some(guest) = self.guest(&folder) else {
+            let Some(guest) = self.guest(&folder).map_err(failed(step))? else {
                 return Err(BackendError::NoSuchMachine(id.clone()));
             };
-            if process::of(&folder, id).is_none() {
-                return Err(said("booting the guest", "the guest ended before it was ready"));
+            if process::of(&folder, id).map_err(failed(step))?.is_none() {
+                return Err(said(step, "the guest ended before it was ready"));
             }
             if let Ok(Ok(true)) = timeout(BANNER_DEADLINE, greets(guest.ssh)).await {
                 return Ok(guest);
+            }
+            if activity.stalls(disk_operations(&folder).await, Instant::now()) {
+                tracing::warn!(vm = id.redacted(), "the guest hangs in its boot and is reset");
+                if let Ok(mut talk) = Talk::qmp(&folder).await {
+                    let _ = talk.call("system_reset", Value::Null).await;
+                }
             }
             tokio::time::sleep(BANNER_PAUSE).await;
         }
     }
 
-    fn guest(&self, folder: &Path) -> Option<Guest> {
-        let launched: Launched = read_json(&folder.join(LAUNCH_FILE)).ok()?;
-        let ssh = SocketAddr::from((Ipv4Addr::LOCALHOST, launched.ssh_port));
-        Some(Guest { ssh, ip: GUEST_IP })
+    fn guest(&self, folder: &Path) -> io::Result<Option<Guest>> {
+        let launched: Option<Launched> = process::seen(read_json(&folder.join(LAUNCH_FILE)))?;
+        Ok(launched.map(|launched| {
+            let ssh = SocketAddr::from((Ipv4Addr::LOCALHOST, launched.ssh_port));
+            Guest { ssh, ip: GUEST_IP }
+        }))
     }
 
     pub(crate) async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
         let folder = self.of(id);
         let press = async {
-            while process::of(&folder, id).is_some() {
+            while !matches!(process::of(&folder, id), Ok(None)) {
                 if let Ok(mut talk) = Talk::qmp(&folder).await {
                     let _ = talk.call("system_powerdown", Value::Null).await;
                 }
@@ -491,23 +513,26 @@ impl Qemu {
     }
 
     pub(crate) async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
-        let ids = self.ids().map_err(|source| BackendError::Unavailable {
+        let unseen = |source| BackendError::Unavailable {
             backend: NAME,
-            message: "the machines' folder cannot be read".to_owned(),
+            message: "the machines cannot be looked at".to_owned(),
             source: Some(source),
-        })?;
-        let observe = async |id: VmId| {
-            let observed = self.observe(&id).await;
-            (id, observed)
         };
-        Ok(futures_util::future::join_all(ids.into_iter().map(observe)).await.into_iter().collect())
+        let observe = async |id: VmId| {
+            let observed = self.observe(&id).await?;
+            Ok((id, observed))
+        };
+        let ids = self.ids().map_err(unseen)?;
+        let seen = futures_util::future::join_all(ids.into_iter().map(observe)).await;
+        seen.into_iter().collect::<io::Result<_>>().map_err(unseen)
     }
 
-    async fn observe(&self, id: &VmId) -> Observed {
+    async fn observe(&self, id: &VmId) -> io::Result<Observed> {
         let folder = self.of(id);
         let broken = |reason: &str| Observed::Broken { reason: reason.to_owned() };
-        match (process::of(&folder, id), self.guest(&folder)) {
-            (None, _) | (_, None) => Observed::Stopped,
+        Ok(match (process::of(&folder, id)?, self.guest(&folder)?) {
+            (None, _) => Observed::Stopped,
+            (Some(_), None) => broken("the record of the guest's port is lost"),
             (Some((_, Life::Frozen)), _) => broken("the guest's process is frozen by the host"),
             (Some((_, Life::Alive)), Some(guest)) => match status(&folder).await.as_deref() {
                 Some("paused") => broken("the guest is paused"),
@@ -519,7 +544,7 @@ impl Qemu {
                 // busy, not gone: its process lives.
                 _ => Observed::Running(guest),
             },
-        }
+        })
     }
 
     pub(crate) async fn console(&self, id: &VmId) -> Result<String, BackendError> {
@@ -557,6 +582,43 @@ impl Qemu {
     }
 }
 
+/// What a booting guest does with its disks.
+#[derive(Debug, Default)]
+struct Activity {
+    /// Reads and writes so far, and since when there were no more.
+    last: Option<(u64, Instant)>,
+    was_reset: bool,
+}
+
+impl Activity {
+    /// Whether a guest with so many reads and writes at `now` is to be reset; true at most once.
+    fn stalls(&mut self, operations: Option<u64>, now: Instant) -> bool {
+        let Some(operations) = operations else { return false };
+        match self.last {
+            Some((before, since)) if before == operations => {
+                let stalls = !self.was_reset && now.duration_since(since) >= STALLED;
+                self.was_reset |= stalls;
+                stalls
+            }
+            _ => {
+                self.last = Some((operations, now));
+                false
+            }
+        }
+    }
+}
+
+/// Reads and writes of all the guest's disks since its launch; none when QEMU does not answer.
+async fn disk_operations(folder: &Path) -> Option<u64> {
+    let mut talk = Talk::qmp(folder).await.ok()?;
+    let answer = talk.call("query-blockstats", Value::Null).await.ok()?;
+    let count = |disk: &Value| {
+        let of = |name: &str| disk["stats"][name].as_u64().unwrap_or_default();
+        of("rd_operations") + of("wr_operations")
+    };
+    Some(answer.as_array()?.iter().map(count).sum())
+}
+
 /// QEMU's word for how the guest stands; none when it does not answer.
 async fn status(folder: &Path) -> Option<String> {
     let mut talk = Talk::qmp(folder).await.ok()?;
@@ -578,4 +640,22 @@ async fn greets(address: SocketAddr) -> io::Result<bool> {
     let mut start = [0; 4];
     stream.read_exact(&mut start).await?;
     Ok(&start == b"SSH-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_that_does_nothing_is_reset_once_and_a_slow_one_never() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut slow = Activity::default();
+        assert!((0..100).all(|n| !slow.stalls(Some(n / 2), at(n * 45))));
+        let mut unseen = Activity::default();
+        assert!((0..100).all(|n| !unseen.stalls(None, at(n * 45))));
+        let mut hung = Activity::default();
+        let resets: Vec<u64> = (0..600).filter(|n| hung.stalls(Some(7), at(*n))).collect();
+        assert_eq!(resets, [STALLED.as_secs()]);
+    }
 }

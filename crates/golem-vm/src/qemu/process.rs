@@ -25,28 +25,50 @@ pub(super) enum Life {
 }
 
 /// The process of the machine `id` in `folder`, if it lives.
-pub(super) fn of(folder: &Path, id: &VmId) -> Option<(Pid, Life)> {
-    let text = std::fs::read_to_string(folder.join(PID_FILE)).ok()?;
-    let number: i32 = text.trim().parse().ok().filter(|number| *number > 0)?;
-    let pid = Pid::from_raw(number)?;
+///
+/// # Errors
+/// When this process cannot look, being out of descriptors or memory: that says nothing about
+/// the machine (I3). A file that is missing or holds nonsense is no error: it names no process.
+pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
+    let Some(text) = seen(std::fs::read_to_string(folder.join(PID_FILE)))? else { return Ok(None) };
+    let Some(pid) = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
     let process = format!("/proc/{}", pid.as_raw_nonzero());
-    let words = std::fs::read(format!("{process}/cmdline")).ok()?;
+    let Some(words) = seen(std::fs::read(format!("{process}/cmdline")))? else { return Ok(None) };
     let name = format!("{},", name_word(id));
     if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
-        return None;
+        return Ok(None);
     }
-    let stat = std::fs::read_to_string(format!("{process}/stat")).ok()?;
+    let Some(stat) = seen(std::fs::read_to_string(format!("{process}/stat")))? else { return Ok(None) };
     // The state follows the command's name, which is in brackets and may hold anything.
-    match stat.rsplit_once(") ")?.1.chars().next()? {
-        'Z' | 'X' => None,
-        'T' | 't' => Some((pid, Life::Frozen)),
-        _ => Some((pid, Life::Alive)),
+    Ok(match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
+        None | Some('Z' | 'X') => None,
+        Some('T' | 't') => Some((pid, Life::Frozen)),
+        Some(_) => Some((pid, Life::Alive)),
+    })
+}
+
+/// What was read; none where there is nothing to read; an error only where nobody could have read.
+pub(super) fn seen<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    use rustix::io::Errno;
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO)
+            ) =>
+        {
+            Err(error)
+        }
+        Err(_) => Ok(None),
     }
 }
 
 /// Waits until the machine has no process. The caller sets the deadline.
 pub(super) async fn ended(folder: &Path, id: &VmId) {
-    while of(folder, id).is_some() {
+    while !matches!(of(folder, id), Ok(None)) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -54,13 +76,13 @@ pub(super) async fn ended(folder: &Path, id: &VmId) {
 /// Ends the machine's process at once, and waits until it is gone. None is fine.
 ///
 /// # Errors
-/// Any error of sending the signal.
+/// Any error of looking or of sending the signal; the process may live then.
 pub(super) async fn kill(folder: &Path, id: &VmId) -> io::Result<()> {
-    if let Some((pid, _)) = of(folder, id) {
+    if let Some((pid, _)) = of(folder, id)? {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => {
                 // Looked at again: the descriptor was taken after the first look.
-                if of(folder, id).is_some_and(|(again, _)| again == pid) {
+                if of(folder, id)?.is_some_and(|(again, _)| again == pid) {
                     match pidfd_send_signal(&process, Signal::KILL) {
                         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                         Err(error) => return Err(error.into()),
@@ -85,14 +107,25 @@ mod tests {
     async fn only_a_process_that_names_the_machine_is_the_machines() {
         let folder = tempfile::tempdir().unwrap();
         let id: VmId = ID.parse().unwrap();
-        assert_eq!(of(folder.path(), &id), None);
+        assert_eq!(of(folder.path(), &id).unwrap(), None);
         // A process id that was reused: this test's own.
         std::fs::write(folder.path().join(PID_FILE), std::process::id().to_string()).unwrap();
-        assert_eq!(of(folder.path(), &id), None);
+        assert_eq!(of(folder.path(), &id).unwrap(), None);
         kill(folder.path(), &id).await.unwrap();
         for nonsense in ["", "0", "-1", "99999999999", "abc"] {
             std::fs::write(folder.path().join(PID_FILE), nonsense).unwrap();
-            assert_eq!(of(folder.path(), &id), None, "{nonsense:?}");
+            assert_eq!(of(folder.path(), &id).unwrap(), None, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn i3_a_node_that_is_out_of_descriptors_does_not_take_a_guest_for_gone() {
+        use rustix::io::Errno;
+        for blind in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
+            assert!(seen::<()>(Err(blind.into())).is_err(), "{blind:?}");
+        }
+        for nothing in [Errno::NOENT, Errno::SRCH, Errno::ISDIR, Errno::LOOP, Errno::ACCESS] {
+            assert!(seen::<()>(Err(nothing.into())).unwrap().is_none(), "{nothing:?}");
         }
     }
 
@@ -109,7 +142,7 @@ mod tests {
         std::fs::write(folder.path().join(PID_FILE), format!("{}\n", child.id())).unwrap();
         let pid = Pid::from_child(&child);
         let wait_for = async |life| {
-            while of(folder.path(), &id) != life {
+            while of(folder.path(), &id).unwrap() != life {
                 tokio::task::yield_now().await;
             }
         };
