@@ -151,7 +151,7 @@ fn node(image: &Path) -> anyhow::Result<[f64; 4]> {
     let answered = began.elapsed().as_secs_f64();
     let id = text(&accepted, "vm_id").with_context(|| accepted.clone())?.to_owned();
     let machine = folder.path().join(".golem/provider/vms").join(&id);
-    wait_for("QEMU is launched", BOOT, || Ok(machine.join("qmp.sock").exists()))?;
+    wait_for("QEMU is launched", BOOT, || Ok(machine.join("run/qmp.sock").exists()))?;
     let launched = began.elapsed().as_secs_f64();
     let path = format!("/api/v1/vms/{id}");
     wait_for("the VM runs", BOOT, || {

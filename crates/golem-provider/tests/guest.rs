@@ -47,6 +47,17 @@ fn reaches(home: &Home, id: &str, state: &str) -> Value {
     }
 }
 
+/// Whether guests of other nodes run on this host, whose rules stay.
+fn other_guests() -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let status = std::fs::read_to_string(process.path().join("status")).unwrap_or_default();
+        let uid = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+        uid.is_some_and(|uid: u32| (1_900_000_000..1_900_065_536).contains(&uid))
+    })
+}
+
 /// Ends a guest that a failed test would leave behind.
 struct NoGuestLeft<'a>(&'a Home);
 
@@ -115,7 +126,7 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     assert!(std::fs::read_dir(home.data().join("vms")).unwrap().next().is_none());
     assert!(!home.reaches(u16::try_from(port).unwrap()));
     let rules = Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap();
-    assert!(!rules.status.success(), "no guest, no rules");
+    assert!(!rules.status.success() || other_guests(), "no guest, no rules");
     assert!(!Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
     node.signal(rustix::process::Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);

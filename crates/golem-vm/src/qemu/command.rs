@@ -6,7 +6,7 @@
 //!
 //! | argument | why |
 //! |---|---|
-//! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id where QEMU cannot forge it |
+//! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id in a folder that QEMU cannot write |
 //! | `setpriv --reuid … --bounding-set=-all --no-new-privs` | a guest that breaks out is nobody, for good |
 //! | `prlimit --core=0` | no core file with a renter's memory |
 //! | `-sandbox on,…` | system calls that QEMU does not need are refused by the kernel |
@@ -128,13 +128,13 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         "-serial",
         "chardev:console",
         "-chardev",
-        "socket,id=agent,path=agent.sock,server=on,wait=off",
+        "socket,id=agent,path=run/agent.sock,server=on,wait=off",
         "-device",
         "virtio-serial-pci",
         "-device",
         "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
         "-qmp",
-        "unix:qmp.sock,server=on,wait=off",
+        "unix:run/qmp.sock,server=on,wait=off",
     ]
     .into_iter()
     .map(str::to_owned)

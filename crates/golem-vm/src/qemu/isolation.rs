@@ -10,14 +10,29 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::Path;
 use std::process::Stdio;
 
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// Users as which guests run, one each. systemd's list of user ids leaves 1879048192 to
 /// 2147483647 unused by anyone.
 pub(super) const UIDS: Range<u32> = 1_900_000_000..1_900_065_536;
+
+/// How many of them one node has; which ones follows from where its data is, so that two nodes on
+/// one host hardly ever share a user.
+const UIDS_OF_A_NODE: u32 = 1024;
+
+/// The users of the node whose data is in `data_dir`.
+pub(super) fn uids(data_dir: &Path) -> Range<u32> {
+    let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
+    let blocks = (UIDS.end - UIDS.start) / UIDS_OF_A_NODE;
+    let block = u32::from(u16::from_be_bytes([digest[0], digest[1]])) % blocks;
+    let start = UIDS.start + block * UIDS_OF_A_NODE;
+    start..start + UIDS_OF_A_NODE
+}
 
 const TABLE: &str = "inet golem_provider";
 
@@ -82,17 +97,49 @@ pub(super) async fn enforce() -> io::Result<()> {
     nft(&["-f", "-"], &rules(&resolvers(&text))).await
 }
 
-/// Takes the rules away; for a host on which no guest is left.
+/// Whether any process of this host runs as a guest's user, in whatever node's name.
+///
+/// # Errors
+/// Any error of reading the list of processes.
+fn guests_run() -> io::Result<bool> {
+    for process in std::fs::read_dir("/proc")? {
+        // One that has ended meanwhile is nobody's.
+        let status = std::fs::read_to_string(process?.path().join("status")).unwrap_or_default();
+        let uid = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+        if uid.is_some_and(|uid: u32| UIDS.contains(&uid)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes the rules away if no guest is left on this host: another node may have some. The caller
+/// sees to it that its own node launches none meanwhile.
 ///
 /// # Errors
 /// As [`enforce`].
 pub(super) async fn lift() -> io::Result<()> {
+    if guests_run()? {
+        return Ok(());
+    }
     nft(&["-f", "-"], &format!("table {TABLE}\ndelete table {TABLE}\n")).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn i5_each_node_has_users_of_its_own_all_behind_the_rules() {
+        let (one, two) = (uids(Path::new("/srv/one")), uids(Path::new("/srv/two")));
+        assert_ne!(one, two);
+        assert_eq!(one, uids(Path::new("/srv/one")));
+        for range in [one, two] {
+            assert!(UIDS.start <= range.start && range.end <= UIDS.end);
+        }
+    }
 
     #[test]
     fn s_247_i5_the_rules_name_every_network_that_is_not_the_internet() {

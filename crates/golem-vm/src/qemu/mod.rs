@@ -7,8 +7,11 @@
 //!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
 //!     seed.img       cloud-init's data
 //!     launch.json    loopback port of the running process
-//!     qemu.pid, qmp.sock, agent.sock    the running process
+//!     qemu.pid       the running process
+//!     run/           its sockets; the only place where it can make files
 //! ```
+//!
+//! The folder is the node's own, so that a QEMU that was taken over can forge nothing in it.
 //!
 //! Owns that folder, the process and the guests' packet filter. Every call may be repeated after
 //! a kill at any point: files appear whole under their final name or not at all. Never decides
@@ -34,6 +37,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 
 pub use command::Accelerator;
@@ -64,6 +68,8 @@ pub struct Qemu {
     images: Arc<Images>,
     /// Held while a machine's user is chosen.
     choosing: Mutex<()>,
+    /// Read by launches, written by the lifting of the packet filter.
+    launching: RwLock<()>,
 }
 
 /// Name of this backend in settings and messages.
@@ -118,6 +124,7 @@ const RECORD_FILE: &str = "machine.json";
 const LAUNCH_FILE: &str = "launch.json";
 const DISK_FILE: &str = "disk.qcow2";
 const SEED_FILE: &str = "seed.img";
+const RUN_FOLDER: &str = "run";
 
 fn failed(step: &'static str) -> impl FnOnce(io::Error) -> BackendError {
     move |source| BackendError::Failed {
@@ -197,7 +204,15 @@ impl Qemu {
         }
         let name = format!("qemu-system-{}", std::env::consts::ARCH);
         let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
-        Ok(Self { folder, binary, accelerator, root, images, choosing: Mutex::default() })
+        Ok(Self {
+            folder,
+            binary,
+            accelerator,
+            root,
+            images,
+            choosing: Mutex::default(),
+            launching: RwLock::default(),
+        })
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -280,16 +295,16 @@ impl Qemu {
         Ok(record)
     }
 
-    /// The lowest user id that no machine has.
+    /// The lowest of the node's user ids that no machine has.
     fn free_uid(&self) -> io::Result<u32> {
         let mut taken = BTreeSet::new();
         for id in self.ids()? {
-            if let Ok(record) = read_json::<Record>(&self.of(&id).join(RECORD_FILE)) {
-                taken.extend(record.uid);
-            }
+            // A record that cannot be read may hold any id: better no new machine than two users
+            // with one id.
+            let record: Option<Record> = process::seen(read_json(&self.of(&id).join(RECORD_FILE)))?;
+            taken.extend(record.and_then(|record| record.uid));
         }
-        isolation::UIDS
-            .into_iter()
+        isolation::uids(&self.folder)
             .find(|uid| !taken.contains(uid))
             .ok_or_else(|| io::Error::other("every user id for guests is taken"))
     }
@@ -327,14 +342,17 @@ impl Qemu {
         std::fs::rename(&fresh, folder.join(DISK_FILE)).map_err(failed(step))
     }
 
-    /// Gives the machine's files to its user: the disk to write, the seed to read.
+    /// Gives the machine's user what it needs: its disk, its seed to read, a place for sockets, and
+    /// the way there.
     fn hand_over(&self, folder: &Path, uid: Option<u32>) -> io::Result<()> {
-        std::fs::set_permissions(folder.join(DISK_FILE), std::fs::Permissions::from_mode(0o600))?;
-        std::fs::set_permissions(folder.join(SEED_FILE), std::fs::Permissions::from_mode(0o400))?;
-        for path in [folder.join(DISK_FILE), folder.join(SEED_FILE), folder.to_owned()] {
+        let run = folder.join(RUN_FOLDER);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&run)?;
+        for (path, mode) in [(folder.join(DISK_FILE), 0o600), (folder.join(SEED_FILE), 0o400), (run, 0o700)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             std::os::unix::fs::chown(path, uid, uid)?;
         }
-        Ok(())
+        std::os::unix::fs::chown(folder, None, uid)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o710))
     }
 
     pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
@@ -356,6 +374,8 @@ impl Qemu {
         }
         let record: Record =
             read_json(&folder.join(RECORD_FILE)).map_err(failed("reading the machine's record"))?;
+        // Until the process runs, the rules are not lifted.
+        let _launching = self.launching.read().await;
         let restricted = match record.uid {
             None => true,
             // Before the guest has a network, never after.
@@ -384,7 +404,7 @@ impl Qemu {
         restricted: bool,
     ) -> Result<bool, BackendError> {
         let step = "launching the guest";
-        for file in [command::PID_FILE, "qmp.sock", "agent.sock"] {
+        for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
             absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(step))?;
         }
         let ssh_port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -503,7 +523,10 @@ impl Qemu {
         process::kill(&folder, id).await.map_err(failed("ending the guest"))?;
         absent_is_fine(tokio::fs::remove_dir_all(&folder).await)
             .map_err(failed("removing the machine's files"))?;
-        if self.root && self.ids().is_ok_and(|ids| ids.is_empty()) {
+        if self.root
+            && self.ids().is_ok_and(|ids| ids.is_empty())
+            && let Ok(_nobody_launches) = self.launching.try_write()
+        {
             // The last guest is gone; nobody is left to keep in.
             if let Err(error) = isolation::lift().await {
                 tracing::warn!(%error, "the guests' packet filter was not removed");

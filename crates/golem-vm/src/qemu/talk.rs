@@ -43,7 +43,7 @@ impl Talk {
     /// Any error of the socket; `TimedOut` when QEMU does not answer.
     pub(super) async fn qmp(folder: &Path) -> io::Result<Self> {
         let greet = async {
-            let mut talk = Self(BufReader::new(connect(folder, "qmp.sock").await?));
+            let mut talk = Self(BufReader::new(connect(folder, "run/qmp.sock").await?));
             let greeting = talk.line().await?;
             if greeting.get("QMP").is_none() {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "no QMP greeting"));
@@ -60,7 +60,7 @@ impl Talk {
     /// Any error of the socket; `TimedOut` when no agent runs.
     pub(super) async fn agent(folder: &Path) -> io::Result<Self> {
         let greet = async {
-            let mut talk = Self(BufReader::new(connect(folder, "agent.sock").await?));
+            let mut talk = Self(BufReader::new(connect(folder, "run/agent.sock").await?));
             // An answer meant for someone who went away may come first; the agent puts 0xff
             // before the one to `guest-sync-delimited`, and anything up to it is dropped.
             talk.0
@@ -119,6 +119,7 @@ mod tests {
 
     /// A peer that says `script`, one entry after each line that it reads, the first at once.
     fn peer(folder: &Path, socket: &str, script: &'static [&'static str]) -> tokio::task::JoinSet<()> {
+        std::fs::create_dir_all(folder.join("run")).unwrap();
         let listener = UnixListener::bind(folder.join(socket)).unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
@@ -144,7 +145,7 @@ mod tests {
             "{\"event\":\"RESET\",\"data\":{}}\n{\"return\":{\"status\":\"running\"}}\n",
             "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no such thing\"}}\n",
         ];
-        let _peer = peer(folder.path(), "qmp.sock", script);
+        let _peer = peer(folder.path(), "run/qmp.sock", script);
         let mut talk = Talk::qmp(folder.path()).await.unwrap();
         assert_eq!(talk.call("query-status", Value::Null).await.unwrap()["status"], "running");
         let refused = talk.call("nonsense", Value::Null).await.unwrap_err();
@@ -155,7 +156,7 @@ mod tests {
     async fn a_peer_that_talks_nonsense_is_an_error() {
         for script in [&["garbage\n"] as &'static [_], &["{}\n"], &[""], &[GREETING, "{\"return\":"]] {
             let folder = tempfile::tempdir().unwrap();
-            let tasks = peer(folder.path(), "qmp.sock", script);
+            let tasks = peer(folder.path(), "run/qmp.sock", script);
             if script == [""] {
                 drop(tasks);
             }
