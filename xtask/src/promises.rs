@@ -22,7 +22,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails unless the page is what [`write`] would write.
+/// Fails unless the page is what [`write()`] would write.
 pub(crate) fn check() -> anyhow::Result<()> {
     let (page, summary) = page()?;
     println!("==> promises\n{summary}");
