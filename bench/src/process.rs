@@ -93,11 +93,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Children first: without their parent they could no longer be found.
+        use rustix::process::{Pid, Signal, kill_process};
+        // The parent is stopped first, so that it starts no child in the place of one that ends.
+        // A process that has ended already needs nothing.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::STOP);
         for id in self.tree().into_iter().skip(1) {
-            if let Some(id) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
-                // Ended already: nothing to do.
-                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(id, Signal::KILL);
             }
         }
         let _ = self.child.kill();
