@@ -11,7 +11,7 @@
 //!
 //! Connections to guests are made when a renter comes and are never pooled: an SSH session
 //! belongs to one renter from its first byte. What is pooled is what carries the bytes
-//! ([`pipe`]), which a connection holds only while bytes are on their way.
+//! (the module `pipe`), which a connection holds only while bytes are on their way.
 
 mod desk;
 #[cfg_attr(target_os = "linux", path = "pipe_splice.rs")]
