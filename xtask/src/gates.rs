@@ -64,7 +64,9 @@ fn contracts() -> anyhow::Result<()> {
         command
     };
     step("contracts' packages", npm(&["ci", "--no-progress"]))?;
-    step("contracts", npm(&["--silent", "test"]))
+    step("contracts", npm(&["--silent", "test"]))?;
+    let tests = ["test", "-p", "golem-chain", "--features", "chain-tests", "--test", "chain"];
+    step("the contract as the node reads it", cargo(&tests))
 }
 
 fn fuzz() -> Command {

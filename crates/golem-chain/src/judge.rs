@@ -1,0 +1,159 @@
+//! Whether a stream pays for a rental.
+//!
+//! Owns the decision, as one pure function. Never asks a chain, and never decides what follows.
+
+use golem_types::Stream;
+use ruint::aliases::U160;
+
+use crate::rpc::ChainError;
+
+/// What a stream has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Who has to be paid: the provider.
+    pub recipient: U160,
+    /// In what; zero is the chain's own money.
+    pub token: U160,
+    /// Least wei a second; none while no price is known.
+    pub least_rate: Option<u128>,
+    /// Least seconds of payment that have to be left.
+    pub least_runway: u128,
+}
+
+/// Why a stream does not pay for a rental. The texts are those that existing clients know, and
+/// ours where the original did not look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Bad {
+    /// It pays somebody else, was terminated, or never was.
+    #[error("recipient mismatch")]
+    Recipient,
+    /// Nothing was paid in.
+    #[error("no deposit")]
+    Deposit,
+    /// It begins later.
+    #[error("stream not started")]
+    NotStarted,
+    /// It was frozen.
+    #[error("stream halted")]
+    Halted,
+    /// It pays in another token.
+    #[error("wrong token")]
+    Token,
+    /// It pays less than the price.
+    #[error("rate below price")]
+    Rate,
+    /// It ends too soon.
+    #[error("runway below minimum")]
+    Runway,
+}
+
+/// What is known of a stream.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It pays.
+    Good(Stream),
+    /// It does not pay, and why. The only verdict that may end a rental.
+    Bad(Bad),
+    /// The chain did not say.
+    Unknown(ChainError),
+}
+
+/// Judges `stream` at the chain's time `now`, in seconds since the epoch.
+///
+/// # Errors
+/// The first [`Bad`] that applies, in the order in which existing clients meet them.
+pub fn judge(stream: &Stream, terms: &Terms, now: u128) -> Result<(), Bad> {
+    if stream.recipient != terms.recipient || terms.recipient.is_zero() {
+        return Err(Bad::Recipient);
+    }
+    if stream.deposit.is_zero() {
+        return Err(Bad::Deposit);
+    }
+    if stream.start > now {
+        return Err(Bad::NotStarted);
+    }
+    if stream.halted {
+        return Err(Bad::Halted);
+    }
+    if stream.token != terms.token {
+        return Err(Bad::Token);
+    }
+    if terms.least_rate.is_some_and(|least| stream.rate < least) {
+        return Err(Bad::Rate);
+    }
+    // A stream that has run dry pays for nothing, whatever the operator's minimum.
+    if stream.remaining_seconds(now) < terms.least_runway.max(1) {
+        return Err(Bad::Runway);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use ruint::aliases::U256;
+
+    use super::*;
+
+    const NOW: u128 = 1_700_000_000;
+    const TERMS: Terms = Terms {
+        recipient: U160::from_limbs([7, 0, 0]),
+        token: U160::ZERO,
+        least_rate: Some(100),
+        least_runway: 3600,
+    };
+
+    fn good() -> Stream {
+        Stream {
+            token: U160::ZERO,
+            sender: U160::from(1),
+            recipient: TERMS.recipient,
+            start: NOW - 10,
+            stop: NOW + 3600,
+            rate: 100,
+            deposit: U256::from(361_000),
+            withdrawn: U256::ZERO,
+            halted: false,
+        }
+    }
+
+    #[test]
+    fn each_reason_is_found_and_the_first_one_is_told() {
+        assert_eq!(judge(&good(), &TERMS, NOW), Ok(()));
+        let cases = [
+            (Stream { recipient: U160::from(8), ..good() }, Bad::Recipient),
+            (Stream { recipient: U160::ZERO, ..good() }, Bad::Recipient),
+            (Stream { deposit: U256::ZERO, ..good() }, Bad::Deposit),
+            (Stream { start: NOW + 1, ..good() }, Bad::NotStarted),
+            (Stream { halted: true, ..good() }, Bad::Halted),
+            (Stream { token: U160::from(9), ..good() }, Bad::Token),
+            (Stream { rate: 99, ..good() }, Bad::Rate),
+            (Stream { stop: NOW + 3599, ..good() }, Bad::Runway),
+        ];
+        for (stream, bad) in cases {
+            assert_eq!(judge(&stream, &TERMS, NOW), Err(bad), "{bad}");
+        }
+        let none = Stream { recipient: U160::ZERO, deposit: U256::ZERO, ..good() };
+        assert_eq!(judge(&none, &TERMS, NOW).unwrap_err().to_string(), "recipient mismatch");
+        let nobody = Terms { recipient: U160::ZERO, ..TERMS };
+        assert_eq!(judge(&none, &nobody, NOW), Err(Bad::Recipient), "the zero address is nobody");
+    }
+
+    proptest! {
+        /// Whatever is granted pays us, now, in our token, at our price, for long enough.
+        #[test]
+        fn nothing_that_does_not_pay_is_granted(
+            recipient in 6u64..9, token in 0u64..2, start in NOW - 3..NOW + 3, left in 0u128..7200,
+            rate in 98u128..103, deposit in 0u64..3, halted in any::<bool>(), priced in any::<bool>(),
+        ) {
+            let stream = Stream {
+                token: U160::from(token), recipient: U160::from(recipient), start, stop: NOW + left, rate,
+                deposit: U256::from(deposit), halted, ..good()
+            };
+            let terms = Terms { least_rate: priced.then_some(100), ..TERMS };
+            let pays = recipient == 7 && token == 0 && start <= NOW && left >= 3600
+                && (!priced || rate >= 100) && deposit > 0 && !halted;
+            prop_assert_eq!(judge(&stream, &terms, NOW).is_ok(), pays);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! An endpoint that misbehaves in every way that is known, and what is made of it.
+#![cfg(test)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use golem_chain::{ChainError, Reader, Rpc, Terms, Verdict};
+use golem_types::StreamId;
+use ruint::aliases::{U160, U256};
+use serde_json::{Value, json};
+
+/// Serves `answer` to every request; gives the URL and how often it was asked.
+async fn endpoint(
+    answer: impl Fn(Value) -> Response + Clone + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let handler = async move |axum::Json(request): axum::Json<Value>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        answer(request)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, Router::new().route("/", post(handler))).await });
+    // It serves until the test ends.
+    tasks.detach_all();
+    (url, asked)
+}
+
+/// A well-behaved chain: block 7 at time 1000, and one stream for everybody.
+fn chain(request: &Value) -> Value {
+    let word = |number: u128| format!("{number:064x}");
+    let stream = [0, 1, 7, 900, 5000, 10, 41_000, 0, 0].map(word).concat();
+    let answers: Vec<Value> = request
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| {
+            let result = match call["method"].as_str().unwrap() {
+                "eth_chainId" => json!("0x7a69"),
+                "eth_getCode" => json!("0x60"),
+                "eth_getBlockByNumber" => json!({ "number": "0x7", "timestamp": "0x3e8" }),
+                _ => {
+                    assert_eq!(call["params"][1], "0x7", "all at one block");
+                    json!(format!("0x{stream}"))
+                }
+            };
+            json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
+        })
+        .collect();
+    Value::from(answers)
+}
+
+const TERMS: Terms =
+    Terms { recipient: U160::from_limbs([7, 0, 0]), token: U160::ZERO, least_rate: None, least_runway: 0 };
+
+fn id(number: u64) -> StreamId {
+    StreamId(U256::from(number))
+}
+
+async fn reader(
+    answer: impl Fn(Value) -> Response + Clone + Send + Sync + 'static,
+) -> (Reader, Arc<AtomicUsize>) {
+    let (url, asked) = endpoint(answer).await;
+    (Reader::new(Rpc::new(&url).unwrap(), U160::from(1)), asked)
+}
+
+#[tokio::test]
+async fn a_hundred_streams_are_read_in_two_round_trips() {
+    let (reader, asked) = reader(|request| axum::Json(chain(&request)).into_response()).await;
+    reader.check(31_337).await.unwrap();
+    asked.store(0, Ordering::Relaxed);
+    let ids: Vec<StreamId> = (1..=100).map(id).collect();
+    let seen = reader.streams(&ids).await.unwrap();
+    assert_eq!((seen.block, seen.now, seen.streams.len()), (7, 1000, 100));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    assert!(matches!(reader.verdict(id(1), &TERMS).await, Verdict::Good(_)));
+    let wrong = reader.check(1).await.unwrap_err();
+    assert!(matches!(wrong, ChainError::WrongChain { found: 31_337, expected: 1 }));
+}
+
+#[tokio::test]
+async fn answers_in_another_order_belong_to_their_questions() {
+    let (reader, _) = reader(|request| {
+        let mut answers = chain(&request);
+        answers.as_array_mut().unwrap().reverse();
+        axum::Json(answers).into_response()
+    })
+    .await;
+    reader.check(31_337).await.unwrap();
+}
+
+/// I3: whatever an endpoint does wrong, the verdict is Unknown and never Bad.
+#[tokio::test]
+async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
+    type Answer = fn(Value) -> Response;
+    let misbehaviours: [(&str, Answer); 12] = [
+        ("500", |_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+        ("429", |_| StatusCode::TOO_MANY_REQUESTS.into_response()),
+        ("a redirect", |_| (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")]).into_response()),
+        ("nothing", |_| Body::empty().into_response()),
+        ("no JSON", |_| "<html>".into_response()),
+        ("half an answer", |request| {
+            let text = chain(&request).to_string();
+            text[..text.len() / 2].to_owned().into_response()
+        }),
+        ("one error for all", |_| {
+            axum::Json(json!({ "error": { "code": -32000, "message": "busy" } })).into_response()
+        }),
+        ("an error each", |request| {
+            let errors = request.as_array().unwrap().iter().map(
+                |call| json!({ "id": call["id"], "error": { "code": -32005, "message": "limit exceeded" } }),
+            );
+            axum::Json(errors.collect::<Vec<_>>()).into_response()
+        }),
+        ("too few answers", |_| axum::Json(json!([])).into_response()),
+        ("foreign ids", |request| {
+            let mut answers = chain(&request);
+            answers[0]["id"] = json!(99);
+            axum::Json(answers).into_response()
+        }),
+        ("no stream", |request| {
+            let mut answers = chain(&request);
+            if request[0]["method"] == "eth_call" {
+                answers[0]["result"] = json!("0x");
+            }
+            axum::Json(answers).into_response()
+        }),
+        ("more than anyone asked for", |_| vec![b' '; 20 << 20].into_response()),
+    ];
+    for (what, answer) in misbehaviours {
+        let (reader, _) = reader(answer).await;
+        let verdict = reader.verdict(id(1), &TERMS).await;
+        assert!(matches!(verdict, Verdict::Unknown(_)), "{what}: {verdict:?}");
+    }
+    let nobody = Reader::new(Rpc::new("http://127.0.0.1:1/").unwrap(), U160::from(1));
+    assert!(matches!(nobody.verdict(id(1), &TERMS).await, Verdict::Unknown(ChainError::NoAnswer(_))));
+}
