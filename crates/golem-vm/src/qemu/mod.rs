@@ -17,28 +17,29 @@
 //! a kill at any point: files appear whole under their final name or not at all. Never decides
 //! whether a machine may exist, and never kills a guest but when told to.
 
+mod boot;
 mod command;
 mod isolation;
+mod make;
 mod process;
 mod talk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::RwLock;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 pub use command::Accelerator;
 use process::Life;
@@ -78,30 +79,14 @@ const NAME: &str = "qemu";
 /// The address that QEMU's user network gives to every guest.
 const GUEST_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
-/// Least space that a new machine must find: its overlay, and room for its first boot.
-const LEAST_FREE_BYTES: u64 = 1 << 30;
-
 /// Attempts at a loopback port that another program took between its choice and its use.
 const PORT_ATTEMPTS: u32 = 5;
-
-/// How long one attempt at a guest's banner may take: a guest without network answers nothing.
-const BANNER_DEADLINE: Duration = Duration::from_millis(1500);
-
-/// Pause between two attempts at a guest's banner.
-const BANNER_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a guest that boots may do nothing with its disks. The longest quiet time of a healthy
-/// boot was a few seconds; a machine ten times as slow is still far from this.
-const STALLED: Duration = Duration::from_secs(90);
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
 const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long QEMU may take to end when told to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Pause between two attempts at a QEMU that was just launched.
-const LAUNCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// Most bytes of QEMU's complaints that are kept.
 const COMPLAINT_BYTES: u64 = 16_384;
@@ -245,70 +230,6 @@ impl Qemu {
         self.folder.join(id.as_str())
     }
 
-    pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
-        self.check().await?;
-        let folder = self.of(&spec.id);
-        let Some((base, header)) = self.images.find(&spec.image) else {
-            if folder.join(DISK_FILE).exists() {
-                return Ok(());
-            }
-            return Err(BackendError::NoSuchImage(spec.image.clone()));
-        };
-        if header.bytes > u64::from(spec.resources.storage) << 30 {
-            let least = header.bytes.div_ceil(1 << 30);
-            return Err(said(
-                "creating the disk",
-                format!("image {} needs {least} GB of storage", spec.image),
-            ));
-        }
-        self.room()?;
-        let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
-        if !folder.join(DISK_FILE).exists() {
-            self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
-        }
-        let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
-        replace(&folder.join(SEED_FILE), &image).map_err(failed("writing the cloud-init seed"))?;
-        self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
-    }
-
-    /// Whether the volume has room for another machine at all.
-    fn room(&self) -> Result<(), BackendError> {
-        let step = "looking for disk space";
-        let volume = rustix::fs::statvfs(&self.folder).map_err(|error| failed(step)(error.into()))?;
-        if volume.f_bavail.saturating_mul(volume.f_frsize) < LEAST_FREE_BYTES {
-            return Err(said(step, "the provider's disk is full"));
-        }
-        Ok(())
-    }
-
-    /// Makes the folder and chooses the user that the machine runs as.
-    fn prepare(&self, spec: &MachineSpec) -> io::Result<Record> {
-        let folder = self.of(&spec.id);
-        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(record) = read_json::<Record>(&folder.join(RECORD_FILE)) {
-            return Ok(record);
-        }
-        let uid = if self.root { Some(self.free_uid()?) } else { None };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let record = Record { resources: spec.resources, image: spec.image.clone(), uid };
-        replace(&folder.join(RECORD_FILE), &serde_json::to_vec(&record).map_err(io::Error::other)?)?;
-        Ok(record)
-    }
-
-    /// The lowest of the node's user ids that no machine has.
-    fn free_uid(&self) -> io::Result<u32> {
-        let mut taken = BTreeSet::new();
-        for id in self.ids()? {
-            // A record that cannot be read may hold any id: better no new machine than two users
-            // with one id.
-            let record: Option<Record> = process::seen(read_json(&self.of(&id).join(RECORD_FILE)))?;
-            taken.extend(record.and_then(|record| record.uid));
-        }
-        isolation::uids(&self.folder)
-            .find(|uid| !taken.contains(uid))
-            .ok_or_else(|| io::Error::other("every user id for guests is taken"))
-    }
-
     /// Ids of every folder that is a machine's.
     fn ids(&self) -> io::Result<Vec<VmId>> {
         let mut ids = Vec::new();
@@ -316,43 +237,6 @@ impl Qemu {
             ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
         }
         Ok(ids)
-    }
-
-    async fn overlay(&self, folder: &Path, base: &Path, format: &str, gib: u32) -> Result<(), BackendError> {
-        let step = "creating the disk";
-        let link = folder.join(command::BASE_FILE);
-        match std::fs::hard_link(base, &link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(step)(error)),
-            _ => {}
-        }
-        let output = Command::new("qemu-img")
-            .args(command::overlay(format, gib))
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(failed(step))?;
-        if !output.status.success() {
-            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(failed(step)(io::Error::other(stderr)));
-        }
-        let fresh = folder.join("disk.new");
-        std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed(step))?;
-        std::fs::rename(&fresh, folder.join(DISK_FILE)).map_err(failed(step))
-    }
-
-    /// Gives the machine's user what it needs: its disk, its seed to read, a place for sockets, and
-    /// the way there.
-    fn hand_over(&self, folder: &Path, uid: Option<u32>) -> io::Result<()> {
-        let run = folder.join(RUN_FOLDER);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&run)?;
-        for (path, mode) in [(folder.join(DISK_FILE), 0o600), (folder.join(SEED_FILE), 0o400), (run, 0o700)] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-            std::os::unix::fs::chown(path, uid, uid)?;
-        }
-        std::os::unix::fs::chown(folder, None, uid)?;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o710))
     }
 
     pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
@@ -445,7 +329,7 @@ impl Qemu {
             }
         };
         tokio::select! {
-            () = answers(folder) => {
+            () = boot::answers(folder) => {
                 tracing::debug!(vm = spec.id.redacted(), ssh_port, "QEMU launched");
                 return Ok(true);
             }
@@ -456,33 +340,6 @@ impl Qemu {
             return Ok(false);
         }
         Err(failed(step)(io::Error::other(complaints)))
-    }
-
-    /// A guest that does nothing with its disks for [`STALLED`] while it should boot hangs: seen in
-    /// about one of a dozen boots of two CPUs without hardware virtualisation, in the kernel's
-    /// first second. It is reset, once: it had written nothing that could be lost.
-    pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
-        let folder = self.of(id);
-        let step = "booting the guest";
-        let mut activity = Activity::default();
-        loop {
-            let Some(guest) = self.guest(&folder).map_err(failed(step))? else {
-                return Err(BackendError::NoSuchMachine(id.clone()));
-            };
-            if process::of(&folder, id).map_err(failed(step))?.is_none() {
-                return Err(said(step, "the guest ended before it was ready"));
-            }
-            if let Ok(Ok(true)) = timeout(BANNER_DEADLINE, greets(guest.ssh)).await {
-                return Ok(guest);
-            }
-            if activity.stalls(disk_operations(&folder).await, Instant::now()) {
-                tracing::warn!(vm = id.redacted(), "the guest hangs in its boot and is reset");
-                if let Ok(mut talk) = Talk::qmp(&folder).await {
-                    let _ = talk.call("system_reset", Value::Null).await;
-                }
-            }
-            tokio::time::sleep(BANNER_PAUSE).await;
-        }
     }
 
     fn guest(&self, folder: &Path) -> io::Result<Option<Guest>> {
@@ -605,80 +462,9 @@ impl Qemu {
     }
 }
 
-/// What a booting guest does with its disks.
-#[derive(Debug, Default)]
-struct Activity {
-    /// Reads and writes so far, and since when there were no more.
-    last: Option<(u64, Instant)>,
-    was_reset: bool,
-}
-
-impl Activity {
-    /// Whether a guest with so many reads and writes at `now` is to be reset; true at most once.
-    fn stalls(&mut self, operations: Option<u64>, now: Instant) -> bool {
-        let Some(operations) = operations else { return false };
-        match self.last {
-            Some((before, since)) if before == operations => {
-                let stalls = !self.was_reset && now.duration_since(since) >= STALLED;
-                self.was_reset |= stalls;
-                stalls
-            }
-            _ => {
-                self.last = Some((operations, now));
-                false
-            }
-        }
-    }
-}
-
-/// Reads and writes of all the guest's disks since its launch; none when QEMU does not answer.
-async fn disk_operations(folder: &Path) -> Option<u64> {
-    let mut talk = Talk::qmp(folder).await.ok()?;
-    let answer = talk.call("query-blockstats", Value::Null).await.ok()?;
-    let count = |disk: &Value| {
-        let of = |name: &str| disk["stats"][name].as_u64().unwrap_or_default();
-        of("rd_operations") + of("wr_operations")
-    };
-    Some(answer.as_array()?.iter().map(count).sum())
-}
-
 /// QEMU's word for how the guest stands; none when it does not answer.
 async fn status(folder: &Path) -> Option<String> {
     let mut talk = Talk::qmp(folder).await.ok()?;
     let answer = talk.call("query-status", Value::Null).await.ok()?;
     Some(answer.get("status")?.as_str()?.to_owned())
-}
-
-/// Ready when the QEMU that was just launched in `folder` answers. From then on it needs nobody:
-/// its standard error leads nowhere, which it does not mind.
-async fn answers(folder: &Path) {
-    while Talk::qmp(folder).await.is_err() {
-        tokio::time::sleep(LAUNCH_PAUSE).await;
-    }
-}
-
-/// Whether an SSH server greets at `address`.
-async fn greets(address: SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
-    let mut start = [0; 4];
-    stream.read_exact(&mut start).await?;
-    Ok(&start == b"SSH-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_boot_that_does_nothing_is_reset_once_and_a_slow_one_never() {
-        let began = Instant::now();
-        let at = |seconds| began + Duration::from_secs(seconds);
-        let mut slow = Activity::default();
-        assert!((0..100).all(|n| !slow.stalls(Some(n / 2), at(n * 45))));
-        let mut unseen = Activity::default();
-        assert!((0..100).all(|n| !unseen.stalls(None, at(n * 45))));
-        let mut hung = Activity::default();
-        let resets: Vec<u64> = (0..600).filter(|n| hung.stalls(Some(7), at(*n))).collect();
-        assert_eq!(resets, [STALLED.as_secs()]);
-    }
 }

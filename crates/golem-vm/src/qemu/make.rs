@@ -1,0 +1,126 @@
+//! Making a machine: its folder, its user, its disk and its seed.
+//!
+//! Owns the order in which they appear, so that a kill in between leaves something that the next
+//! call finishes. Never runs a guest.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::PoisonError;
+
+use tokio::process::Command;
+
+use super::{
+    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, command, failed, isolation, process,
+    read_json, replace, said,
+};
+use crate::backend::{BackendError, MachineSpec};
+use crate::seed;
+
+/// Least space that a new machine must find: its overlay, and room for its first boot.
+const LEAST_FREE_BYTES: u64 = 1 << 30;
+
+impl Qemu {
+    pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.check().await?;
+        let folder = self.of(&spec.id);
+        let Some((base, header)) = self.images.find(&spec.image) else {
+            if folder.join(DISK_FILE).exists() {
+                return Ok(());
+            }
+            return Err(BackendError::NoSuchImage(spec.image.clone()));
+        };
+        if header.bytes > u64::from(spec.resources.storage) << 30 {
+            let least = header.bytes.div_ceil(1 << 30);
+            return Err(said(
+                "creating the disk",
+                format!("image {} needs {least} GB of storage", spec.image),
+            ));
+        }
+        self.room()?;
+        let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
+        if !folder.join(DISK_FILE).exists() {
+            self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
+        }
+        let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
+        replace(&folder.join(SEED_FILE), &image).map_err(failed("writing the cloud-init seed"))?;
+        self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
+    }
+
+    /// Whether the volume has room for another machine at all.
+    fn room(&self) -> Result<(), BackendError> {
+        let step = "looking for disk space";
+        let volume = rustix::fs::statvfs(&self.folder).map_err(|error| failed(step)(error.into()))?;
+        if volume.f_bavail.saturating_mul(volume.f_frsize) < LEAST_FREE_BYTES {
+            return Err(said(step, "the provider's disk is full"));
+        }
+        Ok(())
+    }
+
+    /// Makes the folder and chooses the user that the machine runs as.
+    fn prepare(&self, spec: &MachineSpec) -> io::Result<Record> {
+        let folder = self.of(&spec.id);
+        let _choosing = self.choosing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(record) = read_json::<Record>(&folder.join(RECORD_FILE)) {
+            return Ok(record);
+        }
+        let uid = if self.root { Some(self.free_uid()?) } else { None };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let record = Record { resources: spec.resources, image: spec.image.clone(), uid };
+        replace(&folder.join(RECORD_FILE), &serde_json::to_vec(&record).map_err(io::Error::other)?)?;
+        Ok(record)
+    }
+
+    /// The lowest of the node's user ids that no machine has.
+    fn free_uid(&self) -> io::Result<u32> {
+        let mut taken = BTreeSet::new();
+        for id in self.ids()? {
+            // A record that cannot be read may hold any id: better no new machine than two users
+            // with one id.
+            let record: Option<Record> = process::seen(read_json(&self.of(&id).join(RECORD_FILE)))?;
+            taken.extend(record.and_then(|record| record.uid));
+        }
+        isolation::uids(&self.folder)
+            .find(|uid| !taken.contains(uid))
+            .ok_or_else(|| io::Error::other("every user id for guests is taken"))
+    }
+
+    async fn overlay(&self, folder: &Path, base: &Path, format: &str, gib: u32) -> Result<(), BackendError> {
+        let step = "creating the disk";
+        let link = folder.join(command::BASE_FILE);
+        match std::fs::hard_link(base, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(step)(error)),
+            _ => {}
+        }
+        let output = Command::new("qemu-img")
+            .args(command::overlay(format, gib))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(failed(step))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(failed(step)(io::Error::other(stderr)));
+        }
+        let fresh = folder.join("disk.new");
+        std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed(step))?;
+        std::fs::rename(&fresh, folder.join(DISK_FILE)).map_err(failed(step))
+    }
+
+    /// Gives the machine's user what it needs: its disk, its seed to read, a place for sockets, and
+    /// the way there.
+    fn hand_over(&self, folder: &Path, uid: Option<u32>) -> io::Result<()> {
+        let run = folder.join(RUN_FOLDER);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&run)?;
+        for (path, mode) in [(folder.join(DISK_FILE), 0o600), (folder.join(SEED_FILE), 0o400), (run, 0o700)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+            std::os::unix::fs::chown(path, uid, uid)?;
+        }
+        std::os::unix::fs::chown(folder, None, uid)?;
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o710))
+    }
+}
