@@ -5,6 +5,7 @@
 use golem_types::Stream;
 use ruint::aliases::U160;
 
+use crate::reader::Block;
 use crate::rpc::ChainError;
 
 /// What a stream has to be.
@@ -51,7 +52,12 @@ pub enum Bad {
 #[derive(Debug)]
 pub enum Verdict {
     /// It pays.
-    Good(Stream),
+    Good {
+        /// The stream.
+        stream: Stream,
+        /// As of this block.
+        block: Block,
+    },
     /// It does not pay, and why. The only verdict that may end a rental.
     Bad(Bad),
     /// The chain did not say.

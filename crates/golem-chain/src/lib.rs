@@ -2,15 +2,24 @@
 //!
 //! ```text
 //!   rpc (bounded, untrusted) ─► reader (typed streams at one block) ─► judge (pure) ─► verdict
+//!   wallet ─► transaction ─► sender ─► rpc
 //! ```
 //! Owns what a chain's answer means. An answer that did not come, or makes no sense, is Unknown
-//! and never Bad: only Bad may end a rental (I3). Never knows what a VM is, and never holds a key.
+//! and never Bad: only Bad may end a rental (I3). Owns the wallet too: what is signed, and how it is
+//! sent. Never knows what a VM is.
 
 pub mod contract;
 pub mod judge;
+pub mod network;
 pub mod reader;
 pub mod rpc;
+pub mod sender;
+pub mod transaction;
+pub mod wallet;
 
 pub use judge::{Bad, Terms, Verdict};
-pub use reader::{Reader, Seen};
+pub use network::Network;
+pub use reader::{Block, Head, Reader, Seen};
 pub use rpc::{ChainError, Rpc};
+pub use sender::{SendError, Sender};
+pub use wallet::Wallet;

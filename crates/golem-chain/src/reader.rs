@@ -1,97 +1,250 @@
-//! Streams as the chain has them at one block.
+//! Streams as the chain has them at one block, and which of them changed since another.
 //!
+//! ```text
+//!   head (chain id, newest block, is the last one still there?) ─► touched (logs) ─► streams at the head
+//! ```
 //! Owns the reading, in a number of round trips that does not grow with the number of streams
-//! below [`crate::rpc::BATCH`] of them. Never decides what a stream is worth.
+//! below [`crate::rpc::BATCH`] of them, and whether an endpoint can be believed at all: a wrong
+//! chain, a block from the past or from the future make every answer Unknown. Never decides what a
+//! stream is worth.
 
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::{Address, B256};
 use golem_types::{Stream, StreamId};
-use ruint::aliases::U160;
+use ruint::aliases::U256;
 use serde_json::{Value, json};
 
 use crate::contract;
 use crate::judge::{Terms, Verdict, judge};
 use crate::rpc::{ChainError, Rpc, data, quantity};
 
+/// How far ahead of this machine's clock a block may be, in seconds. Chains allow 15; the rest is
+/// for this clock.
+const FUTURE_SECONDS: u128 = 900;
+
+/// Most blocks whose logs are asked for at once; many endpoints refuse more.
+pub const LOGS_BLOCKS: u64 = 1000;
+
+/// Most logs that one question may bring.
+const LOGS_MAXIMUM: usize = 20_000;
+
 /// Reads the streams of one contract.
 #[derive(Debug, Clone)]
 pub struct Reader {
     rpc: Rpc,
-    contract: String,
+    contract: Address,
+    chain_id: u64,
+    /// Whether the chain's clock may be anywhere: it is a developer's own.
+    local: bool,
+}
+
+/// A block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Its number.
+    pub number: u64,
+    /// Its hash: another block of this number has another.
+    pub hash: B256,
+    /// Its time, in seconds since the epoch.
+    pub time: u128,
+}
+
+/// The newest block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The block.
+    pub block: Block,
+    /// Whether the block that was known before is still part of the chain.
+    pub continues: bool,
 }
 
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// The block's number.
-    pub block: u64,
-    /// The block's time, in seconds since the epoch.
-    pub now: u128,
+    /// The block.
+    pub block: Block,
     /// The streams that were asked for, in that order. One that never was has no recipient.
     pub streams: Vec<Stream>,
 }
 
 impl Reader {
-    /// A reader of the contract at `contract`.
+    /// A reader of the contract at `contract` on the chain `chain_id`; `local` when that is a
+    /// developer's own, whose clock is moved at will.
     #[must_use]
-    pub fn new(rpc: Rpc, contract: U160) -> Self {
-        let address: [u8; 20] = contract.to_be_bytes();
-        Self { rpc, contract: format!("0x{}", alloy_primitives::hex::encode(address)) }
+    pub const fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
+        Self { rpc, contract, chain_id, local }
     }
 
-    /// Makes sure that the endpoint is one of chain `expected` and that there is a contract.
+    /// The contract that is read.
+    #[must_use]
+    pub const fn contract(&self) -> Address {
+        self.contract
+    }
+
+    /// The chain that is read.
+    #[must_use]
+    pub const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    fn to(&self) -> String {
+        alloy_primitives::hex::encode_prefixed(self.contract)
+    }
+
+    /// Makes sure that the endpoint is of the right chain and that there is a contract.
     ///
     /// # Errors
     /// [`ChainError::WrongChain`]; [`ChainError::Nonsense`] where no contract is; any other.
-    pub async fn check(&self, expected: u64) -> Result<(), ChainError> {
-        let calls = [("eth_chainId", json!([])), ("eth_getCode", json!([self.contract, "latest"]))];
+    pub async fn check(&self) -> Result<(), ChainError> {
+        let calls = [("eth_chainId", json!([])), ("eth_getCode", json!([self.to(), "latest"]))];
         let answers = self.rpc.calls(&calls).await?;
         let [chain, code] = answers.as_slice() else { return Err(ChainError::Nonsense("no two answers")) };
-        let found = quantity(chain).ok_or(ChainError::Nonsense("no chain id"))?;
-        if found != expected {
-            return Err(ChainError::WrongChain { found, expected });
-        }
+        self.same_chain(chain)?;
         match data(code) {
             Some(code) if !code.is_empty() => Ok(()),
             _ => Err(ChainError::Nonsense("no contract at the payment address")),
         }
     }
 
-    /// Reads the streams `ids`, all at the same block.
+    fn same_chain(&self, answer: &Value) -> Result<(), ChainError> {
+        let found = quantity(answer).ok_or(ChainError::Nonsense("no chain id"))?;
+        if found == self.chain_id {
+            Ok(())
+        } else {
+            Err(ChainError::WrongChain { found, expected: self.chain_id })
+        }
+    }
+
+    /// The newest block, and whether the `known` one is still below it: one round trip.
+    ///
+    /// # Errors
+    /// [`ChainError`]; an endpoint that is behind `known`, or ahead of time, makes no sense.
+    pub async fn head(&self, known: Option<&Block>) -> Result<Head, ChainError> {
+        let mut calls = vec![("eth_chainId", json!([])), ("eth_getBlockByNumber", json!(["latest", false]))];
+        if let Some(known) = known {
+            calls.push(("eth_getBlockByNumber", json!([format!("{:#x}", known.number), false])));
+        }
+        let answers = self.rpc.calls(&calls).await?;
+        let [chain, latest, rest @ ..] = answers.as_slice() else {
+            return Err(ChainError::Nonsense("no block"));
+        };
+        self.same_chain(chain)?;
+        let block = read_block(latest)?;
+        let continues = match known {
+            None => false,
+            // The chain's clock and height only grow; an endpoint that lags is asked again later.
+            Some(known) if block.number < known.number => {
+                return Err(ChainError::Nonsense("a block older than one it gave before"));
+            }
+            Some(known) => rest
+                .first()
+                .and_then(|same| read_block(same).ok())
+                .is_some_and(|same| same.number == known.number && same.hash == known.hash),
+        };
+        if !self.local && block.time > seconds_now().saturating_add(FUTURE_SECONDS) {
+            return Err(ChainError::Nonsense("a block from the future"));
+        }
+        Ok(Head { block, continues })
+    }
+
+    /// The streams that events of the blocks `from` to `to`, both included, are about: one round
+    /// trip. Which events does not matter: whatever touched a stream makes it worth a look.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn touched(&self, from: u64, to: u64) -> Result<BTreeSet<StreamId>, ChainError> {
+        let filter = json!([{
+            "address": self.to(),
+            "fromBlock": format!("{from:#x}"),
+            "toBlock": format!("{to:#x}"),
+        }]);
+        let answers = self.rpc.calls(&[("eth_getLogs", filter)]).await?;
+        let logs = answers
+            .first()
+            .and_then(Value::as_array)
+            .filter(|logs| logs.len() <= LOGS_MAXIMUM)
+            .ok_or(ChainError::Nonsense("no list of logs"))?;
+        let mut touched = BTreeSet::new();
+        for log in logs {
+            let id = log["topics"].get(1).and_then(Value::as_str).and_then(|word| word.parse::<B256>().ok());
+            // An event without a stream is not about one.
+            touched.extend(id.map(|id| StreamId(U256::from_be_bytes(id.0))));
+        }
+        Ok(touched)
+    }
+
+    /// The streams `ids` as they are at `block`.
     ///
     /// # Errors
     /// [`ChainError`]; one stream that cannot be read is an error of all, because an endpoint
     /// that answers by halves is not to be believed.
-    pub async fn streams(&self, ids: &[StreamId]) -> Result<Seen, ChainError> {
-        let head = self.rpc.calls(&[("eth_getBlockByNumber", json!(["latest", false]))]).await?;
-        let head = head.first().ok_or(ChainError::Nonsense("no block"))?;
-        let of =
-            |name: &str| quantity(&head[name]).ok_or(ChainError::Nonsense("a block without number or time"));
-        let (block, now) = (of("number")?, u128::from(of("timestamp")?));
-        let at = head["number"].clone();
+    pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Stream>, ChainError> {
         let call = |id: &StreamId| -> (&str, Value) {
-            let ask = format!("0x{}", alloy_primitives::hex::encode(contract::ask(*id)));
-            ("eth_call", json!([{ "to": self.contract, "data": ask }, at]))
+            let ask = alloy_primitives::hex::encode_prefixed(contract::ask(*id));
+            ("eth_call", json!([{ "to": self.to(), "data": ask }, format!("{:#x}", block.number)]))
         };
         let calls: Vec<(&str, Value)> = ids.iter().map(call).collect();
-        let streams = self
-            .rpc
+        self.rpc
             .calls(&calls)
             .await?
             .iter()
-            .map(|answer| data(answer).and_then(|bytes| contract::read(&bytes)))
+            .map(|answer| data(answer).and_then(|bytes| contract::read(&bytes)).filter(possible))
             .collect::<Option<Vec<_>>>()
-            .ok_or(ChainError::Nonsense("an answer that is no stream"))?;
-        Ok(Seen { block, now, streams })
+            .ok_or(ChainError::Nonsense("an answer that is no stream"))
+    }
+
+    /// Reads the streams `ids`, all at the newest block: two round trips.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn streams(&self, ids: &[StreamId]) -> Result<Seen, ChainError> {
+        let block = self.head(None).await?.block;
+        Ok(Seen { block, streams: self.at(&block, ids).await? })
     }
 
     /// Reads and judges the stream `id`.
     pub async fn verdict(&self, id: StreamId, terms: &Terms) -> Verdict {
         match self.streams(&[id]).await {
-            Ok(seen) => match seen.streams.first().map(|stream| (stream, judge(stream, terms, seen.now))) {
-                Some((stream, Ok(()))) => Verdict::Good(*stream),
-                Some((_, Err(bad))) => Verdict::Bad(bad),
-                None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
-            },
+            Ok(seen) => {
+                match seen.streams.first().map(|stream| (stream, judge(stream, terms, seen.block.time))) {
+                    Some((stream, Ok(()))) => Verdict::Good { stream: *stream, block: seen.block },
+                    Some((_, Err(bad))) => Verdict::Bad(bad),
+                    None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
+                }
+            }
             Err(error) => Verdict::Unknown(error),
         }
     }
+}
+
+/// Whether a contract could hold `stream`: it never pays out more than was paid in, and time goes
+/// forwards.
+fn possible(stream: &Stream) -> bool {
+    let never = stream.sender.is_zero() && stream.deposit.is_zero() && stream.rate == 0;
+    never
+        || (!stream.sender.is_zero()
+            && stream.rate > 0
+            && stream.withdrawn <= stream.deposit
+            && stream.start <= stream.stop)
+}
+
+fn read_block(block: &Value) -> Result<Block, ChainError> {
+    let number = |name: &str| {
+        quantity(&block[name]).ok_or(ChainError::Nonsense("a block without number, hash or time"))
+    };
+    Ok(Block {
+        number: number("number")?,
+        hash: block["hash"]
+            .as_str()
+            .and_then(|hash| hash.parse().ok())
+            .ok_or(ChainError::Nonsense("a block without number, hash or time"))?,
+        time: u128::from(number("timestamp")?),
+    })
+}
+
+/// This machine's time, in seconds since the epoch.
+fn seconds_now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u128::from(since.as_secs()))
 }

@@ -8,11 +8,13 @@ use std::process::{Child, Command, Stdio};
 use alloy_primitives::hex;
 use alloy_sol_types::SolCall;
 use golem_chain::contract::{createStreamCall, haltStreamCall, terminateCall, topUpCall};
-use golem_chain::rpc::quantity;
-use golem_chain::{Bad, Reader, Rpc, Terms, Verdict};
+use golem_chain::{Bad, ChainError, Reader, Rpc, Terms, Verdict};
 use golem_types::{Stream, StreamId};
 use ruint::aliases::{U160, U256};
 use serde_json::{Value, json};
+
+/// Anvil's chain id.
+const CHAIN: u64 = 31_337;
 
 /// A chain of its own; ends with the test.
 struct Chain {
@@ -90,7 +92,7 @@ impl Chain {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(self.rpc.clone(), U160::from_str_radix(&self.contract[2..], 16).unwrap())
+        Reader::new(self.rpc.clone(), self.contract.parse().unwrap(), CHAIN, true)
     }
 
     async fn create(&self, recipient: usize, deposit: u64, rate: u128) {
@@ -110,7 +112,7 @@ impl Chain {
 
     async fn seen(&self, id: u64) -> (Stream, u128) {
         let seen = self.reader().streams(&[StreamId(U256::from(id))]).await.unwrap();
-        (seen.streams[0], seen.now)
+        (seen.streams[0], seen.block.time)
     }
 }
 
@@ -120,10 +122,12 @@ impl Chain {
 async fn i7_streams_on_a_real_chain_are_read_judged_and_computed_to_the_wei() {
     let chain = Chain::start().await;
     let reader = chain.reader();
-    let id = quantity(&chain.ask("eth_chainId", json!([])).await).unwrap();
-    reader.check(id).await.unwrap();
-    let nothing = Reader::new(chain.rpc.clone(), U160::from(12_345));
-    assert!(nothing.check(id).await.is_err(), "no contract there");
+    reader.check().await.unwrap();
+    let nothing = Reader::new(chain.rpc.clone(), alloy_primitives::Address::repeat_byte(9), CHAIN, true);
+    assert!(nothing.check().await.is_err(), "no contract there");
+    let elsewhere = Reader::new(chain.rpc.clone(), reader.contract(), CHAIN + 1, true);
+    assert!(matches!(elsewhere.check().await, Err(ChainError::WrongChain { .. })));
+    assert!(matches!(elsewhere.head(None).await, Err(ChainError::WrongChain { .. })));
 
     let terms =
         Terms { recipient: chain.address(2), token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
@@ -131,7 +135,7 @@ async fn i7_streams_on_a_real_chain_are_read_judged_and_computed_to_the_wei() {
         async |number: u64, terms: &Terms| reader.verdict(StreamId(U256::from(number)), terms).await;
     assert!(matches!(verdict(1, &terms).await, Verdict::Bad(Bad::Recipient)), "there is none yet");
     chain.create(2, 100_000, 1000).await;
-    let Verdict::Good(stream) = verdict(1, &terms).await else { panic!("it pays") };
+    let Verdict::Good { stream, .. } = verdict(1, &terms).await else { panic!("it pays") };
     assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
     assert_eq!((stream.sender, stream.recipient), (chain.address(1), chain.address(2)));
     let dearer = Terms { least_rate: Some(1001), ..terms };
@@ -158,7 +162,7 @@ async fn i7_streams_on_a_real_chain_are_read_judged_and_computed_to_the_wei() {
             _ => None,
         };
         match (verdict(1, &terms).await, expected) {
-            (Verdict::Good(_), None) => {}
+            (Verdict::Good { .. }, None) => {}
             (Verdict::Bad(bad), Some(expected)) => assert_eq!(bad, expected, "step {step}"),
             (verdict, expected) => panic!("step {step}: {verdict:?}, not {expected:?}"),
         }

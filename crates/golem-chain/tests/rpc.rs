@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use alloy_primitives::{Address, B256};
 use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use golem_chain::{ChainError, Reader, Rpc, Terms, Verdict};
+use golem_chain::{Block, ChainError, Reader, Rpc, Terms, Verdict};
 use golem_types::StreamId;
 use ruint::aliases::{U160, U256};
 use serde_json::{Value, json};
@@ -45,7 +46,9 @@ fn chain(request: &Value) -> Value {
             let result = match call["method"].as_str().unwrap() {
                 "eth_chainId" => json!("0x7a69"),
                 "eth_getCode" => json!("0x60"),
-                "eth_getBlockByNumber" => json!({ "number": "0x7", "timestamp": "0x3e8" }),
+                "eth_getBlockByNumber" => {
+                    json!({ "number": "0x7", "hash": B256::repeat_byte(7), "timestamp": "0x3e8" })
+                }
                 _ => {
                     assert_eq!(call["params"][1], "0x7", "all at one block");
                     json!(format!("0x{stream}"))
@@ -56,6 +59,8 @@ fn chain(request: &Value) -> Value {
         .collect();
     Value::from(answers)
 }
+
+const CONTRACT: Address = Address::repeat_byte(1);
 
 const TERMS: Terms =
     Terms { recipient: U160::from_limbs([7, 0, 0]), token: U160::ZERO, least_rate: None, least_runway: 0 };
@@ -68,21 +73,19 @@ async fn reader(
     answer: impl Fn(Value) -> Response + Clone + Send + Sync + 'static,
 ) -> (Reader, Arc<AtomicUsize>) {
     let (url, asked) = endpoint(answer).await;
-    (Reader::new(Rpc::new(&url).unwrap(), U160::from(1)), asked)
+    (Reader::new(Rpc::new(&url).unwrap(), CONTRACT, 31_337, false), asked)
 }
 
 #[tokio::test]
 async fn a_hundred_streams_are_read_in_two_round_trips() {
     let (reader, asked) = reader(|request| axum::Json(chain(&request)).into_response()).await;
-    reader.check(31_337).await.unwrap();
+    reader.check().await.unwrap();
     asked.store(0, Ordering::Relaxed);
     let ids: Vec<StreamId> = (1..=100).map(id).collect();
     let seen = reader.streams(&ids).await.unwrap();
-    assert_eq!((seen.block, seen.now, seen.streams.len()), (7, 1000, 100));
+    assert_eq!((seen.block.number, seen.block.time, seen.streams.len()), (7, 1000, 100));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert!(matches!(reader.verdict(id(1), &TERMS).await, Verdict::Good(_)));
-    let wrong = reader.check(1).await.unwrap_err();
-    assert!(matches!(wrong, ChainError::WrongChain { found: 31_337, expected: 1 }));
+    assert!(matches!(reader.verdict(id(1), &TERMS).await, Verdict::Good { .. }));
 }
 
 #[tokio::test]
@@ -93,14 +96,14 @@ async fn answers_in_another_order_belong_to_their_questions() {
         axum::Json(answers).into_response()
     })
     .await;
-    reader.check(31_337).await.unwrap();
+    reader.check().await.unwrap();
 }
 
 /// I3: whatever an endpoint does wrong, the verdict is Unknown and never Bad.
 #[tokio::test]
 async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
     type Answer = fn(Value) -> Response;
-    let misbehaviours: [(&str, Answer); 12] = [
+    let misbehaviours: [(&str, Answer); 15] = [
         ("500", |_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
         ("429", |_| StatusCode::TOO_MANY_REQUESTS.into_response()),
         ("a redirect", |_| (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")]).into_response()),
@@ -132,6 +135,30 @@ async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
             }
             axum::Json(answers).into_response()
         }),
+        ("an impossible stream", |request| {
+            let mut answers = chain(&request);
+            if request[0]["method"] == "eth_call" {
+                // More was paid out than in.
+                let text = answers[0]["result"].as_str().unwrap().to_owned();
+                let most = "f".repeat(64);
+                answers[0]["result"] = json!(format!("{}{most}{}", &text[..2 + 7 * 64], &text[2 + 8 * 64..]));
+            }
+            axum::Json(answers).into_response()
+        }),
+        ("another chain", |request| {
+            let mut answers = chain(&request);
+            if request[0]["method"] == "eth_chainId" {
+                answers[0]["result"] = json!("0x1");
+            }
+            axum::Json(answers).into_response()
+        }),
+        ("a block from the future", |request| {
+            let mut answers = chain(&request);
+            if request[0]["method"] == "eth_chainId" {
+                answers[1]["result"]["timestamp"] = json!("0xffffffffffff");
+            }
+            axum::Json(answers).into_response()
+        }),
         ("more than anyone asked for", |_| vec![b' '; 20 << 20].into_response()),
     ];
     for (what, answer) in misbehaviours {
@@ -139,6 +166,21 @@ async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
         let verdict = reader.verdict(id(1), &TERMS).await;
         assert!(matches!(verdict, Verdict::Unknown(_)), "{what}: {verdict:?}");
     }
-    let nobody = Reader::new(Rpc::new("http://127.0.0.1:1/").unwrap(), U160::from(1));
+    let nobody = Reader::new(Rpc::new("http://127.0.0.1:1/").unwrap(), CONTRACT, 31_337, false);
     assert!(matches!(nobody.verdict(id(1), &TERMS).await, Verdict::Unknown(ChainError::NoAnswer(_))));
+}
+
+/// An endpoint behind a balancer answers from several nodes, some of which lag; and after a
+/// reorganisation a block that was known is no longer part of the chain.
+#[tokio::test]
+async fn a_lagging_endpoint_is_not_believed_and_a_reorganisation_is_seen() {
+    let (reader, asked) = reader(|request| axum::Json(chain(&request)).into_response()).await;
+    let head = reader.head(None).await.unwrap();
+    assert!(!head.continues, "nothing was known before");
+    assert!(reader.head(Some(&head.block)).await.unwrap().continues);
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "one round trip each");
+    let replaced = Block { hash: B256::ZERO, ..head.block };
+    assert!(!reader.head(Some(&replaced)).await.unwrap().continues);
+    let newer = Block { number: 8, ..head.block };
+    assert!(matches!(reader.head(Some(&newer)).await, Err(ChainError::Nonsense(_))));
 }

@@ -9,10 +9,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use k256::SecretKey;
-use k256::elliptic_curve::sec1::ToEncodedPoint;
+use golem_chain::Wallet;
 use serde::{Deserialize, Serialize};
-use sha3::{Digest, Keccak256};
 
 use crate::settings::Secret;
 
@@ -70,7 +68,7 @@ pub enum IdentityError {
 /// The key of the node.
 #[derive(Clone)]
 pub struct Identity {
-    key: SecretKey,
+    wallet: Wallet,
     address: String,
 }
 
@@ -127,24 +125,19 @@ impl Identity {
         &self.address
     }
 
-    fn new(key: SecretKey) -> Self {
-        let point = key.public_key().to_encoded_point(false);
-        // The first byte of an uncompressed point tells that it is one.
-        let hash = Keccak256::digest(&point.as_bytes()[1..]);
-        let address = checksummed(&hash[12..]);
-        Self { key, address }
+    /// The wallet of the key.
+    #[must_use]
+    pub const fn wallet(&self) -> &Wallet {
+        &self.wallet
+    }
+
+    fn new(wallet: Wallet) -> Self {
+        let address = wallet.address().to_string();
+        Self { wallet, address }
     }
 
     fn from_hex(text: &str) -> Option<Self> {
-        let text = text.strip_prefix("0x").unwrap_or(text);
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).ok()?;
-        }
-        SecretKey::from_slice(&bytes).ok().map(Self::new)
+        Wallet::from_hex(text).map(Self::new)
     }
 
     fn from_file(text: &str) -> Result<Self, &'static str> {
@@ -163,15 +156,15 @@ impl Identity {
         loop {
             getrandom::fill(&mut bytes).map_err(IdentityError::Randomness)?;
             // All but 2^-128 of the 256-bit numbers are keys.
-            if let Ok(key) = SecretKey::from_slice(&bytes) {
-                return Ok(Self::new(key));
+            if let Some(wallet) = Wallet::from_bytes(&bytes) {
+                return Ok(Self::new(wallet));
             }
         }
     }
 
     /// Writes the key to `path`, which is either whole afterwards or not there.
     fn write(&self, path: &Path) -> io::Result<()> {
-        let private_key = hex(&self.key.to_bytes());
+        let private_key = self.wallet.to_hex();
         let text = serde_json::to_string(&KeyFile { address: self.address.clone(), private_key })?;
         let unfinished = path.with_extension("json.new");
         match std::fs::remove_file(&unfinished) {
@@ -199,21 +192,6 @@ fn close(path: &Path, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes the 20 bytes of an address with the checksum of EIP-55: a letter is a capital where the
-/// same digit of the hash of the lower-case text is 8 or more.
-fn checksummed(address: &[u8]) -> String {
-    let lower = hex(address);
-    let hash = hex(&Keccak256::digest(lower.as_bytes()));
-    let digits = lower.chars().zip(hash.chars()).map(|(digit, hash)| {
-        if hash.to_digit(16).is_some_and(|value| value >= 8) { digit.to_ascii_uppercase() } else { digit }
-    });
-    "0x".chars().chain(digits).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,17 +207,6 @@ mod tests {
     #[test]
     fn the_address_is_that_of_ethereum_with_its_checksum() {
         assert_eq!(Identity::from_hex(KEY).unwrap().address(), ADDRESS);
-        // The examples of EIP-55.
-        for address in [
-            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
-            "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
-            "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
-        ] {
-            let bytes: Vec<u8> =
-                (2..42).step_by(2).map(|at| u8::from_str_radix(&address[at..at + 2], 16).unwrap()).collect();
-            assert_eq!(checksummed(&bytes), address);
-        }
     }
 
     #[test]

@@ -1,0 +1,342 @@
+//! Payment networks: which chain, which contract, which endpoint.
+//!
+//! Owns the profiles: those that ship, and files `networks/<name>.toml` in the data directory, of
+//! which one with a shipped name takes its place. Never asks a chain.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::Address;
+use serde::{Deserialize, Serialize};
+
+/// Largest profile that is read, in bytes.
+const FILE_MAXIMUM: u64 = 64 << 10;
+
+/// The profile that is taken when the operator names none.
+pub const DEFAULT: &str = "l2.holesky";
+
+/// A payment network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What chain the endpoint must be of.
+    pub chain_id: u64,
+    /// The JSON-RPC endpoint; none means that the operator has to name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc_url: Option<String>,
+    /// The `StreamPayment` contract; none means that the operator has to name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_payment_address: Option<Address>,
+    /// The token of the streams; the zero address is the chain's own money.
+    #[serde(default)]
+    pub token_address: Address,
+    /// What the chain's own money is called.
+    #[serde(default = "eth")]
+    pub symbol: String,
+    /// What the token is called.
+    #[serde(default = "glm")]
+    pub token_symbol: String,
+    /// Whether its money is worth nothing: only then are faucets asked.
+    #[serde(default)]
+    pub testnet: bool,
+    /// Whether it runs on one's own machine, where its clock may be moved.
+    #[serde(default)]
+    pub local: bool,
+    /// Where a transaction can be looked at: `{hash}` is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explorer: Option<String>,
+    /// Where test money for gas can be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faucet: Option<Faucet>,
+    /// What there is to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Where test money can be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faucet {
+    /// The faucet.
+    pub url: String,
+    /// The proof-of-work captcha before it.
+    pub captcha_url: String,
+    /// The captcha's site key.
+    pub captcha_key: String,
+}
+
+fn eth() -> String {
+    "ETH".to_owned()
+}
+
+fn glm() -> String {
+    "GLM".to_owned()
+}
+
+/// Why a profile cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A name that could leave the folder, or that nobody could type.
+    #[error("{0:?} is no name of a network; fix: use letters, digits, dots and dashes, at most 64")]
+    Name(String),
+    /// There is none of this name.
+    #[error(
+        "no payment network is called {name:?}; known are {known}; fix: name one of these, or add it with `golem-provider networks add`"
+    )]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Its file cannot be read or written.
+    #[error("the network profile {} cannot be used", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its file is not a profile.
+    #[error("the network profile {} is wrong: {problem}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The deployment file of the original's test network, as it ships: the one source of its numbers.
+const L2: &str = include_str!("../../../contracts/deployments/l2.json");
+
+/// A deployment file: what `GOLEM_DEPLOYMENTS_DIR` holds.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Deployment {
+    /// The chain.
+    #[serde(rename = "chainId")]
+    pub chain_id: Option<u64>,
+    /// The contract.
+    #[serde(rename = "StreamPayment")]
+    pub contract: DeployedContract,
+}
+
+/// The contract of a deployment file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DeployedContract {
+    /// Where it is.
+    pub address: Address,
+    /// The token of its streams.
+    #[serde(rename = "glmToken", default)]
+    pub token: Address,
+}
+
+impl Deployment {
+    /// The deployment in `folder/l2.json`.
+    ///
+    /// # Errors
+    /// [`NetworkError::File`], [`NetworkError::Content`].
+    pub fn read(folder: &Path) -> Result<Self, NetworkError> {
+        let path = folder.join("l2.json");
+        let text = read(&path)?;
+        Self::parse(&text).map_err(|problem| NetworkError::Content { path, problem })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+fn read(path: &Path) -> Result<String, NetworkError> {
+    use std::io::Read;
+    let wrong = |source| NetworkError::File { path: path.to_owned(), source };
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_MAXIMUM).read_to_string(&mut text))
+        .map_err(wrong)?;
+    Ok(text)
+}
+
+/// The profiles that ship.
+#[must_use]
+pub fn shipped() -> BTreeMap<String, Network> {
+    let mut all = BTreeMap::new();
+    if let Ok(l2) = Deployment::parse(L2) {
+        all.insert(
+            DEFAULT.to_owned(),
+            Network {
+                chain_id: l2.chain_id.unwrap_or_default(),
+                rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
+                stream_payment_address: Some(l2.contract.address),
+                token_address: l2.contract.token,
+                symbol: eth(),
+                token_symbol: glm(),
+                testnet: true,
+                local: false,
+                explorer: None,
+                faucet: Some(Faucet {
+                    url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
+                    captcha_url: "https://cap.gobas.me".to_owned(),
+                    captcha_key: "05381a2cef5e".to_owned(),
+                }),
+                note: Some(
+                    "the original's test network; Holesky was shut down, so it is presumed dead".to_owned(),
+                ),
+            },
+        );
+    }
+    all.insert(
+        "mainnet".to_owned(),
+        Network {
+            chain_id: 1,
+            rpc_url: None,
+            stream_payment_address: None,
+            token_address: Address::ZERO,
+            symbol: eth(),
+            token_symbol: glm(),
+            testnet: false,
+            local: false,
+            explorer: Some("https://etherscan.io/tx/{hash}".to_owned()),
+            faucet: None,
+            note: Some("real money; no contract is deployed there that this version knows".to_owned()),
+        },
+    );
+    all
+}
+
+/// Whether `name` may be one of a network.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// Where the profile `name` is kept below `data_dir`.
+///
+/// # Errors
+/// [`NetworkError::Name`].
+pub fn path(data_dir: &Path, name: &str) -> Result<PathBuf, NetworkError> {
+    if !is_name(name) {
+        return Err(NetworkError::Name(name.to_owned()));
+    }
+    Ok(data_dir.join("networks").join(format!("{name}.toml")))
+}
+
+/// Every profile by its name.
+///
+/// # Errors
+/// [`NetworkError::File`] and [`NetworkError::Content`] of the first file that is wrong.
+pub fn all(data_dir: &Path) -> Result<BTreeMap<String, Network>, NetworkError> {
+    let mut all = shipped();
+    let folder = data_dir.join("networks");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(all),
+        Err(source) => return Err(NetworkError::File { path: folder, source }),
+    };
+    for entry in entries {
+        let path = entry.map_err(|source| NetworkError::File { path: folder.clone(), source })?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).filter(|name| is_name(name));
+        if let Some(name) = name.filter(|_| path.extension().is_some_and(|extension| extension == "toml")) {
+            all.insert(name.to_owned(), parse(&path)?);
+        }
+    }
+    Ok(all)
+}
+
+fn parse(path: &Path) -> Result<Network, NetworkError> {
+    let text = read(path)?;
+    toml::from_str(&text)
+        .map_err(|error| NetworkError::Content { path: path.to_owned(), problem: error.message().to_owned() })
+}
+
+/// The profile `name`.
+///
+/// # Errors
+/// [`NetworkError`].
+pub fn load(data_dir: &Path, name: &str) -> Result<Network, NetworkError> {
+    let file = path(data_dir, name)?;
+    if file.exists() {
+        return parse(&file);
+    }
+    let mut shipped = shipped();
+    if let Some(network) = shipped.remove(name) {
+        return Ok(network);
+    }
+    let known = all(data_dir)?.keys().cloned().collect::<Vec<_>>().join(", ");
+    Err(NetworkError::Unknown { name: name.to_owned(), known })
+}
+
+/// Keeps `network` as the profile `name`, in place of an older one.
+///
+/// # Errors
+/// [`NetworkError::Name`], [`NetworkError::File`], [`NetworkError::Content`].
+pub fn save(data_dir: &Path, name: &str, network: &Network) -> Result<PathBuf, NetworkError> {
+    let path = path(data_dir, name)?;
+    let text = toml::to_string(network)
+        .map_err(|error| NetworkError::Content { path: path.clone(), problem: error.to_string() })?;
+    let wrong = |source| NetworkError::File { path: path.clone(), source };
+    std::fs::create_dir_all(data_dir.join("networks")).map_err(wrong)?;
+    let unfinished = path.with_extension("toml.new");
+    std::fs::write(&unfinished, text).map_err(wrong)?;
+    std::fs::rename(&unfinished, &path).map_err(wrong)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_120_s_201_the_seeds_profiles_ship_with_the_documented_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let l2 = load(folder.path(), "l2.holesky").unwrap();
+        assert_eq!(
+            l2.stream_payment_address.unwrap().to_string(),
+            "0x0281B792b5491E3548c8Fc17C24A2e0Cb99FbeC2"
+        );
+        assert_eq!((l2.chain_id, l2.token_address, l2.testnet), (393_530, Address::ZERO, true));
+        let mainnet = load(folder.path(), "mainnet").unwrap();
+        assert!(!mainnet.testnet && mainnet.faucet.is_none());
+    }
+
+    #[test]
+    fn a_profile_file_adds_a_network_and_mistakes_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = Network { chain_id: 31_337, local: true, ..shipped()["mainnet"].clone() };
+        let path = save(folder.path(), "mine", &mine).unwrap();
+        assert_eq!(load(folder.path(), "mine").unwrap(), mine);
+        assert_eq!(all(folder.path()).unwrap().len(), 3);
+        let unknown = load(folder.path(), "other").unwrap_err().to_string();
+        assert!(unknown.contains("l2.holesky, mainnet, mine"), "{unknown}");
+        for bad in ["", "../mine", ".hidden", "a/b", &"a".repeat(65)] {
+            assert!(matches!(load(folder.path(), bad), Err(NetworkError::Name(_))), "{bad}");
+        }
+        for text in ["chain_id = -1", "chain_id = 1\nunknown = 2", "chain_id = 1\ntoken_address = \"0x12\""] {
+            std::fs::write(&path, text).unwrap();
+            assert!(matches!(load(folder.path(), "mine"), Err(NetworkError::Content { .. })), "{text}");
+        }
+        // A file of a shipped name takes its place.
+        save(folder.path(), "mainnet", &mine).unwrap();
+        assert!(load(folder.path(), "mainnet").unwrap().local);
+    }
+
+    #[test]
+    fn s_124_a_deployment_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Deployment::read(folder.path()), Err(NetworkError::File { .. })));
+        let address = "0x00000000000000000000000000000000000000aa";
+        std::fs::write(
+            folder.path().join("l2.json"),
+            format!(r#"{{"chainId": 5, "StreamPayment": {{"address": "{address}"}}, "more": 1}}"#),
+        )
+        .unwrap();
+        let read = Deployment::read(folder.path()).unwrap();
+        assert_eq!(read.contract.address.to_string().to_lowercase(), address);
+        assert_eq!((read.chain_id, read.contract.token), (Some(5), Address::ZERO));
+        std::fs::write(folder.path().join("l2.json"), "{").unwrap();
+        assert!(matches!(Deployment::read(folder.path()), Err(NetworkError::Content { .. })));
+    }
+}

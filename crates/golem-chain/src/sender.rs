@@ -1,0 +1,328 @@
+//! Sending transactions: what they would cost, their nonce, their receipt.
+//!
+//! ```text
+//!   plan (estimate, fee, nonce) ─► sign ─► [caller records it] ─► send ─► receipt
+//!                                              ▲                    │ none for long
+//!                                              └──── replace ◄──────┘
+//! ```
+//! Owns the questions to the chain. Never decides whether something is worth sending, and never
+//! keeps anything: the caller records a signed transaction before it is sent, so that after a crash
+//! the same bytes are sent again and nothing is paid for twice.
+
+use alloy_primitives::{Address, B256, Bytes, hex};
+use ruint::aliases::U256;
+use serde_json::{Value, json};
+
+use crate::rpc::{ChainError, Rpc, data, quantity};
+use crate::transaction::{Fee, SignedTransaction, Transaction};
+use crate::wallet::Wallet;
+
+/// Gas above the estimate, in percent: what a call needs can grow until it is mined.
+const GAS_MARGIN: u64 = 25;
+
+/// Most gas of one transaction. A withdrawal takes below 100,000, an advert below a million.
+const GAS_MAXIMUM: u64 = 15_000_000;
+
+/// Why a transaction was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The chain did not answer, or not sensibly.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The contract would refuse it.
+    #[error("the contract refuses it: {0}")]
+    Reverts(String),
+    /// The wallet cannot pay for the gas.
+    #[error("the wallet has {balance} wei, and up to {needed} wei are needed for gas")]
+    NoFunds {
+        /// What it has, in wei.
+        balance: U256,
+        /// What it would need, in wei.
+        needed: U256,
+    },
+    /// The node of the chain refused the bytes.
+    #[error("the chain's node refused the transaction: {0}")]
+    Refused(String),
+    /// The key cannot sign it.
+    #[error("the key cannot sign it")]
+    Unsigned,
+}
+
+/// What a transaction would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What it will probably cost, in wei: estimated gas at today's price.
+    pub expected_cost: U256,
+    /// What the wallet has, in wei.
+    pub balance: U256,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Whether it did what it said.
+    pub succeeded: bool,
+    /// The block it is in.
+    pub block: u64,
+    /// Gas that it used.
+    pub gas_used: u64,
+    /// What it cost, in wei.
+    pub cost: U256,
+    /// What it made contracts say.
+    pub logs: Vec<Log>,
+    /// The contract that it made.
+    pub contract: Option<Address>,
+}
+
+/// A line in a receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Who said it.
+    pub address: Address,
+    /// What it is about.
+    pub topics: Vec<B256>,
+    /// The rest.
+    pub data: Bytes,
+}
+
+/// Sends transactions of one wallet on one chain. There must be only one for a wallet and chain.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    rpc: Rpc,
+    wallet: Wallet,
+    chain_id: u64,
+}
+
+fn wei(value: &Value) -> Option<U256> {
+    U256::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+fn word(value: &Value) -> Option<B256> {
+    value.as_str()?.parse().ok()
+}
+
+impl Sender {
+    /// A sender for `wallet` on the chain `chain_id` that `rpc` should be of.
+    #[must_use]
+    pub const fn new(rpc: Rpc, wallet: Wallet, chain_id: u64) -> Self {
+        Self { rpc, wallet, chain_id }
+    }
+
+    /// Whose transactions are sent.
+    #[must_use]
+    pub const fn address(&self) -> Address {
+        self.wallet.address()
+    }
+
+    fn account(&self) -> String {
+        hex::encode_prefixed(self.address())
+    }
+
+    /// What the wallet has, in wei.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn balance(&self) -> Result<U256, ChainError> {
+        let answers = self.rpc.calls(&[("eth_getBalance", json!([self.account(), "latest"]))]).await?;
+        answers.first().and_then(wei).ok_or(ChainError::Nonsense("no balance"))
+    }
+
+    /// How many transactions of the wallet are in blocks: the nonce of the next.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn mined(&self) -> Result<u64, ChainError> {
+        let answers =
+            self.rpc.calls(&[("eth_getTransactionCount", json!([self.account(), "latest"]))]).await?;
+        answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no transaction count"))
+    }
+
+    /// What a transaction to `to` (none makes a contract) with `data` would be.
+    ///
+    /// # Errors
+    /// [`SendError::Reverts`] when the contract would refuse it, [`SendError::Chain`].
+    pub async fn plan(&self, to: Option<Address>, data: Bytes, value: U256) -> Result<Plan, SendError> {
+        let mut call = json!({
+            "from": self.account(),
+            "data": hex::encode_prefixed(&data),
+            "value": format!("{value:#x}"),
+        });
+        if let (Some(to), Some(call)) = (to, call.as_object_mut()) {
+            call.insert("to".to_owned(), hex::encode_prefixed(to).into());
+        }
+        let estimate = match self.rpc.calls(&[("eth_estimateGas", json!([call]))]).await {
+            Ok(answers) => {
+                answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no gas estimate"))?
+            }
+            // Nodes refuse to estimate what would fail.
+            Err(ChainError::Refused { message, .. }) => return Err(SendError::Reverts(message)),
+            Err(error) => return Err(error.into()),
+        };
+        let answers = self
+            .rpc
+            .calls(&[
+                ("eth_chainId", json!([])),
+                ("eth_getBlockByNumber", json!(["latest", false])),
+                ("eth_gasPrice", json!([])),
+                ("eth_getTransactionCount", json!([self.account(), "pending"])),
+                ("eth_getBalance", json!([self.account(), "latest"])),
+            ])
+            .await?;
+        let [chain, head, price, nonce, balance] = answers.as_slice() else {
+            return Err(ChainError::Nonsense("no five answers").into());
+        };
+        let found = quantity(chain).ok_or(ChainError::Nonsense("no chain id"))?;
+        if found != self.chain_id {
+            return Err(ChainError::WrongChain { found, expected: self.chain_id }.into());
+        }
+        let gas = estimate.saturating_add(estimate / 100 * GAS_MARGIN).max(estimate.saturating_add(10_000));
+        if gas > GAS_MAXIMUM {
+            return Err(ChainError::Nonsense("an absurd gas estimate").into());
+        }
+        let price = wei(price)
+            .and_then(|price| u128::try_from(price).ok())
+            .ok_or(ChainError::Nonsense("no gas price"))?;
+        let base = wei(&head["baseFeePerGas"]).and_then(|base| u128::try_from(base).ok());
+        // A node's gas price is its base fee and the usual tip; without a base fee there is no market.
+        let fee = base.map_or(Fee::Legacy { price }, |base| {
+            let priority = price.saturating_sub(base);
+            // The base fee can grow by an eighth in a block: twice it lasts for six full ones.
+            Fee::Market { maximum: base.saturating_mul(2).saturating_add(priority), priority }
+        });
+        let balance = wei(balance).ok_or(ChainError::Nonsense("no balance"))?;
+        let transaction = Transaction {
+            chain_id: self.chain_id,
+            nonce: quantity(nonce).ok_or(ChainError::Nonsense("no transaction count"))?,
+            fee,
+            gas,
+            to,
+            value,
+            data,
+        };
+        let expected_cost = U256::from(estimate).saturating_mul(U256::from(price));
+        Ok(Plan { transaction, expected_cost, balance })
+    }
+
+    /// Signs what was planned.
+    ///
+    /// # Errors
+    /// [`SendError::NoFunds`], [`SendError::Unsigned`].
+    pub fn sign(&self, plan: &Plan) -> Result<SignedTransaction, SendError> {
+        let transaction = &plan.transaction;
+        let needed = U256::from(transaction.gas)
+            .saturating_mul(U256::from(transaction.fee.most()))
+            .saturating_add(transaction.value);
+        if plan.balance < needed {
+            return Err(SendError::NoFunds { balance: plan.balance, needed });
+        }
+        transaction.sign(&self.wallet).ok_or(SendError::Unsigned)
+    }
+
+    /// The same transaction with a fee that lets it replace the first.
+    ///
+    /// # Errors
+    /// [`SendError::Unsigned`].
+    pub fn replacement(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<(Transaction, SignedTransaction), SendError> {
+        let replacement = Transaction { fee: transaction.fee.replacing(), ..transaction.clone() };
+        let signed = replacement.sign(&self.wallet).ok_or(SendError::Unsigned)?;
+        Ok((replacement, signed))
+    }
+
+    /// Sends signed bytes; sending the same again is fine.
+    ///
+    /// # Errors
+    /// [`SendError::Refused`] when the node does not want them, [`SendError::Chain`] when it is
+    /// not known whether it took them.
+    pub async fn send(&self, raw: &[u8]) -> Result<(), SendError> {
+        match self.rpc.calls(&[("eth_sendRawTransaction", json!([hex::encode_prefixed(raw)]))]).await {
+            Ok(_) => Ok(()),
+            Err(ChainError::Refused { message, .. }) => {
+                let known = ["already known", "already imported", "known transaction"];
+                let lower = message.to_lowercase();
+                if known.iter().any(|words| lower.contains(words)) {
+                    Ok(())
+                } else {
+                    Err(SendError::Refused(message))
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The receipt of the transaction `hash`; none while it is in no block.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn receipt(&self, hash: B256) -> Result<Option<Receipt>, ChainError> {
+        let answers = self.rpc.calls(&[("eth_getTransactionReceipt", json!([hash]))]).await?;
+        match answers.first() {
+            None | Some(Value::Null) => Ok(None),
+            Some(receipt) => {
+                read_receipt(receipt, hash).ok_or(ChainError::Nonsense("a receipt that is none")).map(Some)
+            }
+        }
+    }
+}
+
+fn read_receipt(receipt: &Value, hash: B256) -> Option<Receipt> {
+    if word(&receipt["transactionHash"])? != hash {
+        return None;
+    }
+    let gas_used = quantity(&receipt["gasUsed"])?;
+    // Old nodes do not tell the price.
+    let price = wei(&receipt["effectiveGasPrice"]).unwrap_or_default();
+    let logs = receipt["logs"].as_array()?.iter().map(read_log).collect::<Option<_>>()?;
+    Some(Receipt {
+        succeeded: quantity(&receipt["status"])? == 1,
+        block: quantity(&receipt["blockNumber"])?,
+        gas_used,
+        cost: U256::from(gas_used).saturating_mul(price),
+        logs,
+        contract: receipt["contractAddress"].as_str().and_then(|address| address.parse().ok()),
+    })
+}
+
+fn read_log(log: &Value) -> Option<Log> {
+    Some(Log {
+        address: log["address"].as_str()?.parse().ok()?,
+        topics: log["topics"].as_array()?.iter().map(word).collect::<Option<_>>()?,
+        data: data(&log["data"])?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_receipt_of_another_transaction_is_none() {
+        let hash = B256::repeat_byte(7);
+        let mut receipt = json!({
+            "transactionHash": hash, "status": "0x1", "blockNumber": "0x10", "gasUsed": "0x5208",
+            "effectiveGasPrice": "0x3", "logs": [], "contractAddress": null,
+        });
+        let read = read_receipt(&receipt, hash).unwrap();
+        assert_eq!((read.succeeded, read.block, read.cost), (true, 16, U256::from(63_000)));
+        assert!(read_receipt(&receipt, B256::ZERO).is_none());
+        receipt["logs"] = json!([{ "address": "0x12", "topics": [], "data": "0x" }]);
+        assert!(read_receipt(&receipt, hash).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_receipt_makes_a_panic(status in "0x[0-9a-f]{0,80}", gas in "\\PC{0,20}", topics in any::<Option<bool>>()) {
+            let receipt = json!({
+                "transactionHash": B256::ZERO, "status": status, "blockNumber": status, "gasUsed": gas,
+                "effectiveGasPrice": gas, "logs": [{ "topics": topics }],
+            });
+            let _ = read_receipt(&receipt, B256::ZERO);
+        }
+    }
+}
