@@ -9,6 +9,7 @@
 //! sent. Never knows what a VM is.
 
 pub mod contract;
+pub mod golem_base;
 pub mod judge;
 pub mod network;
 pub mod reader;
@@ -21,5 +22,6 @@ pub use judge::{Bad, Terms, Verdict};
 pub use network::Network;
 pub use reader::{Block, Head, Reader, Seen};
 pub use rpc::{ChainError, Rpc};
-pub use sender::{SendError, Sender};
+pub use sender::{Plan, Receipt, SendError, Sender};
+pub use transaction::{Fee, SignedTransaction, Transaction};
 pub use wallet::Wallet;

@@ -206,7 +206,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
 }
 
 /// Whether `name` may be one of a network.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('.')
@@ -246,7 +246,7 @@ pub fn all(data_dir: &Path) -> Result<BTreeMap<String, Network>, NetworkError> {
     Ok(all)
 }
 
-fn parse(path: &Path) -> Result<Network, NetworkError> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, NetworkError> {
     let text = read(path)?;
     toml::from_str(&text)
         .map_err(|error| NetworkError::Content { path: path.to_owned(), problem: error.message().to_owned() })
