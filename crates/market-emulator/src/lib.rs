@@ -1,0 +1,178 @@
+//! For tests: a network that holds adverts, in memory, with its rules and its faults.
+//!
+//! Speaks JSON-RPC as Golem Base (generation 1) or as Arkiv's Tiramisu (generation 4) does. It
+//! reads bytes with code of its own, so that what it takes was not merely written and read by the
+//! same hand; the golden vectors of the original's library hold for it too. It never ships.
+
+#![allow(missing_docs, reason = "what the macro for Solidity makes has none")]
+
+mod chain;
+mod golem_base;
+mod query;
+mod rlp;
+mod rpc;
+mod tiramisu;
+mod transaction;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alloy_primitives::{Address, B256, U256};
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use tokio::task::JoinHandle;
+
+pub use chain::{Mined, Stored};
+pub use query::Protocol;
+
+use chain::Chain;
+
+/// What is wrong with the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every request is answered with HTTP status 500.
+    Down,
+    /// Queries find nothing, whatever there is.
+    Blind,
+    /// It says that it is of another chain.
+    OtherChain,
+    /// It answers as it did so many blocks ago.
+    Behind(u64),
+}
+
+#[derive(Debug)]
+struct Inner {
+    chain: Chain,
+    fault: Fault,
+    requests: u64,
+    /// Entities as they were, by block, for an endpoint that is behind.
+    past: Vec<(u64, chain::Entities)>,
+}
+
+/// A network; it ends when dropped.
+#[derive(Debug)]
+pub struct Emulator {
+    inner: Arc<Mutex<Inner>>,
+    url: String,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Emulator {
+    /// Starts a network of `protocol` with the chain id `id` on a free local port.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(protocol: Protocol, id: u64) -> std::io::Result<Self> {
+        let inner = Arc::new(Mutex::new(Inner {
+            chain: Chain::new(protocol, id),
+            fault: Fault::None,
+            requests: 0,
+            past: Vec::new(),
+        }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let state = Arc::clone(&inner);
+        let handler = async move |axum::Json(request): axum::Json<serde_json::Value>| {
+            let answer = state.lock().unwrap_or_else(PoisonError::into_inner).answer(&request);
+            match answer {
+                Some(answer) => axum::Json(answer).into_response(),
+                None => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        };
+        let router = Router::new().route("/", post(handler));
+        #[expect(clippy::disallowed_methods, reason = "owned by this value, and ended with it")]
+        let server = tokio::spawn(async move {
+            // It ends with the test, and a test without it fails by itself.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { inner, url, server })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes `blocks` blocks, with what waits in the first unless transactions are held.
+    pub fn mine(&self, blocks: u64) {
+        let mut inner = self.lock();
+        for _ in 0..blocks {
+            inner.remember();
+            inner.chain.empty_block();
+        }
+    }
+
+    /// Keeps transactions waiting, or lets them into blocks.
+    pub fn hold(&self, hold: bool) {
+        let mut inner = self.lock();
+        inner.chain.hold = hold;
+        if !hold {
+            inner.remember();
+            inner.chain.mine_waiting();
+        }
+    }
+
+    /// The newest block.
+    #[must_use]
+    pub fn block(&self) -> u64 {
+        self.lock().chain.block
+    }
+
+    /// What there is.
+    #[must_use]
+    pub fn entities(&self) -> Vec<(B256, Stored)> {
+        self.lock().chain.entities.iter().map(|(key, entity)| (*key, entity.clone())).collect()
+    }
+
+    /// Puts `entity` there, as if its owner had sent it.
+    pub fn put(&self, key: B256, entity: Stored) {
+        self.lock().chain.entities.insert(key, entity);
+    }
+
+    /// Takes the entity `key` away, as if its owner had.
+    pub fn remove(&self, key: B256) {
+        self.lock().chain.entities.remove(&key);
+    }
+
+    /// Every transaction in a block.
+    #[must_use]
+    pub fn mined(&self) -> Vec<Mined> {
+        self.lock().chain.mined.clone()
+    }
+
+    /// How many transactions wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().chain.waiting.len()
+    }
+
+    /// How many requests were made.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    /// Gives `account` so many wei.
+    pub fn set_balance(&self, account: Address, wei: u128) {
+        self.lock().chain.balances.insert(account, U256::from(wei));
+    }
+
+    /// Breaks the endpoint, or mends it.
+    pub fn set_fault(&self, fault: Fault) {
+        self.lock().fault = fault;
+    }
+}
