@@ -90,6 +90,7 @@ impl Demo {
             ("GOLEM_PROVIDER_PORT_RANGE_START", first.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_END", (first + 100).to_string()),
             ("GOLEM_PROVIDER_VM_BACKEND", "qemu".to_owned()),
+            ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
             ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", IMAGE.to_owned()),
             // This machine has just compiled, and is busy without being rented out.
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),

@@ -54,7 +54,7 @@ pub enum Verdict {
     /// It pays.
     Good {
         /// The stream.
-        stream: Stream,
+        stream: Box<Stream>,
         /// As of this block.
         block: Block,
     },

@@ -195,21 +195,22 @@ impl Reader {
             .ok_or(ChainError::Nonsense("an answer that is no stream"))
     }
 
-    /// Reads the streams `ids`, all at the newest block: two round trips.
+    /// Reads the streams `ids`, all at the newest block, which is not older than one that is
+    /// `known`: two round trips.
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn streams(&self, ids: &[StreamId]) -> Result<Seen, ChainError> {
-        let block = self.head(None).await?.block;
+    pub async fn streams(&self, known: Option<&Block>, ids: &[StreamId]) -> Result<Seen, ChainError> {
+        let block = self.head(known).await?.block;
         Ok(Seen { block, streams: self.at(&block, ids).await? })
     }
 
-    /// Reads and judges the stream `id`.
-    pub async fn verdict(&self, id: StreamId, terms: &Terms) -> Verdict {
-        match self.streams(&[id]).await {
+    /// Reads and judges the stream `id` at a block not older than one that is `known`.
+    pub async fn verdict(&self, known: Option<&Block>, id: StreamId, terms: &Terms) -> Verdict {
+        match self.streams(known, &[id]).await {
             Ok(seen) => {
                 match seen.streams.first().map(|stream| (stream, judge(stream, terms, seen.block.time))) {
-                    Some((stream, Ok(()))) => Verdict::Good { stream: *stream, block: seen.block },
+                    Some((stream, Ok(()))) => Verdict::Good { stream: Box::new(*stream), block: seen.block },
                     Some((_, Err(bad))) => Verdict::Bad(bad),
                     None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
                 }

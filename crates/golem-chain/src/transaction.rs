@@ -6,11 +6,12 @@
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use alloy_rlp::{Encodable, Header};
 use ruint::aliases::U256;
+use serde::{Deserialize, Serialize};
 
 use crate::wallet::{Signed, Wallet};
 
 /// What a unit of gas may cost, in wei.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fee {
     /// On a chain with a base fee (EIP-1559).
     Market {
@@ -51,7 +52,7 @@ impl Fee {
 }
 
 /// A transaction before it is signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// The chain that it is for; it is worth nothing on another.
     pub chain_id: u64,
@@ -70,7 +71,7 @@ pub struct Transaction {
 }
 
 /// A transaction that can be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedTransaction {
     /// Its bytes.
     pub raw: Bytes,

@@ -111,7 +111,7 @@ impl Chain {
     }
 
     async fn seen(&self, id: u64) -> (Stream, u128) {
-        let seen = self.reader().streams(&[StreamId(U256::from(id))]).await.unwrap();
+        let seen = self.reader().streams(None, &[StreamId(U256::from(id))]).await.unwrap();
         (seen.streams[0], seen.block.time)
     }
 }
@@ -132,7 +132,7 @@ async fn i7_streams_on_a_real_chain_are_read_judged_and_computed_to_the_wei() {
     let terms =
         Terms { recipient: chain.address(2), token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
     let verdict =
-        async |number: u64, terms: &Terms| reader.verdict(StreamId(U256::from(number)), terms).await;
+        async |number: u64, terms: &Terms| reader.verdict(None, StreamId(U256::from(number)), terms).await;
     assert!(matches!(verdict(1, &terms).await, Verdict::Bad(Bad::Recipient)), "there is none yet");
     chain.create(2, 100_000, 1000).await;
     let Verdict::Good { stream, .. } = verdict(1, &terms).await else { panic!("it pays") };

@@ -82,10 +82,10 @@ async fn a_hundred_streams_are_read_in_two_round_trips() {
     reader.check().await.unwrap();
     asked.store(0, Ordering::Relaxed);
     let ids: Vec<StreamId> = (1..=100).map(id).collect();
-    let seen = reader.streams(&ids).await.unwrap();
+    let seen = reader.streams(None, &ids).await.unwrap();
     assert_eq!((seen.block.number, seen.block.time, seen.streams.len()), (7, 1000, 100));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert!(matches!(reader.verdict(id(1), &TERMS).await, Verdict::Good { .. }));
+    assert!(matches!(reader.verdict(None, id(1), &TERMS).await, Verdict::Good { .. }));
 }
 
 #[tokio::test]
@@ -163,11 +163,11 @@ async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
     ];
     for (what, answer) in misbehaviours {
         let (reader, _) = reader(answer).await;
-        let verdict = reader.verdict(id(1), &TERMS).await;
+        let verdict = reader.verdict(None, id(1), &TERMS).await;
         assert!(matches!(verdict, Verdict::Unknown(_)), "{what}: {verdict:?}");
     }
     let nobody = Reader::new(Rpc::new("http://127.0.0.1:1/").unwrap(), CONTRACT, 31_337, false);
-    assert!(matches!(nobody.verdict(id(1), &TERMS).await, Verdict::Unknown(ChainError::NoAnswer(_))));
+    assert!(matches!(nobody.verdict(None, id(1), &TERMS).await, Verdict::Unknown(ChainError::NoAnswer(_))));
 }
 
 /// An endpoint behind a balancer answers from several nodes, some of which lag; and after a

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use golem_types::{ImageName, Resources};
 
+use crate::payment::PaymentConfig;
 use crate::proxy::ProxyLimits;
 
 /// Limits on what is rented out.
@@ -65,4 +66,6 @@ pub struct NodeConfig {
     pub proxy: ProxyLimits,
     /// What the host has to rent out; none means measured, less the host's reserve.
     pub totals: Option<Resources>,
+    /// How rentals are paid for; none means that they are not.
+    pub payments: Option<PaymentConfig>,
 }

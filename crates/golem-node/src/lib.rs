@@ -9,6 +9,7 @@ pub mod host;
 pub mod ledger;
 pub mod machine;
 pub mod node;
+pub mod payment;
 pub mod ports;
 pub mod proxy;
 pub mod reconcile;

@@ -164,7 +164,7 @@ impl Machine {
 
     fn situation(&self, rental: &Rental, memory: &Memory) -> Situation {
         Situation {
-            goal: rental.goal,
+            goal: rental.aim(),
             state: rental.vm.state,
             made: rental.made,
             restart: self.orders.restart.load(Ordering::Acquire),
@@ -212,7 +212,7 @@ impl Machine {
         self.close(rental, memory).await;
         bounded(self.backend.start(&spec(rental))).await?;
         crash_point!("started");
-        let guest = self.ready(rental.goal).await?;
+        let guest = self.ready(rental.aim()).await?;
         self.serve(rental, guest, memory).await?;
         crash_point!("port-open");
         let change = Change { ip_address: Some(guest.ip), made: true, ..Change::to(VmState::Running) };
@@ -228,7 +228,7 @@ impl Machine {
             loop {
                 self.orders.poke.notified().await;
                 let now = self.ledger.now();
-                if now.get(&self.id).is_none_or(|rental| rental.goal != goal) {
+                if now.get(&self.id).is_none_or(|rental| rental.aim() != goal) {
                     return;
                 }
             }
@@ -304,7 +304,7 @@ impl Machine {
 
     /// Gives a create up, or shows the error and plans another attempt after a pause.
     async fn failed(&self, rental: &Rental, error: &StepError, memory: &mut Memory) {
-        let creating = rental.goal == Goal::Running && !rental.made;
+        let creating = rental.aim() == Goal::Running && !rental.made;
         let late = memory.began.elapsed() >= self.config.boot_deadline;
         let source = std::error::Error::source(error).map(ToString::to_string);
         tracing::error!(vm = self.id.redacted(), %error, source, "a step of the VM failed");
@@ -315,7 +315,7 @@ impl Machine {
         let recorded = if creating && (late || !error.may_pass()) {
             memory.retry_at = None;
             self.ledger.give_up(&self.id, error.public(), Timestamp::now()).await.map(drop)
-        } else if rental.goal == Goal::Running && rental.made {
+        } else if rental.aim() == Goal::Running && rental.made {
             self.ledger.advance(&self.id, Change::error(error.public()), Timestamp::now()).await.map(drop)
         } else {
             Ok(())

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmState};
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, VmId, VmState};
 use golem_vm::{Backend, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -16,8 +16,9 @@ use tokio::time::timeout;
 
 use crate::config::NodeConfig;
 use crate::host::{Host, HostUse, held_bytes};
-use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
+use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
+use crate::payment::{self, Paid, PaymentError, Payments, StreamStatus};
 use crate::proxy::{Counts, Proxy, ProxyError};
 use crate::reconcile::watch::{Eyes, Sample, look};
 use crate::service::{Tasks, crash_point};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The proxy cannot be started.
     #[error("the SSH proxy cannot be started")]
     Proxy(#[from] ProxyError),
+    /// Payments cannot be had.
+    #[error("payments cannot be had")]
+    Payments(#[from] PaymentError),
 }
 
 /// What is rented out, and what is left.
@@ -73,6 +77,7 @@ struct Inner {
     config: Arc<NodeConfig>,
     backend: Arc<Backend>,
     ledger: Ledger,
+    payments: Option<Payments>,
     proxy: Proxy,
     tasks: Tasks,
     orders: Mutex<BTreeMap<VmId, Arc<Orders>>>,
@@ -95,6 +100,10 @@ impl Node {
     pub async fn start(config: NodeConfig, backend: Backend) -> Result<Self, StartError> {
         std::fs::create_dir_all(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
+        let payments = match &config.payments {
+            Some(payments) => Some(Payments::open(payments.clone(), ledger.clone()).await?),
+            None => None,
+        };
         let proxy = Proxy::start(config.proxy)?;
         let config = Arc::new(config);
         let backend = Arc::new(backend);
@@ -110,6 +119,7 @@ impl Node {
             config,
             backend,
             ledger,
+            payments,
             proxy,
             tasks,
             orders: Mutex::default(),
@@ -131,7 +141,21 @@ impl Node {
         let supervised = node.clone();
         node.0.tasks.spawn("watch", eyes.run(stop, move || supervised.supervise()));
         node.0.look.notify_one();
+        node.follow_payments();
         Ok(node)
+    }
+
+    /// Starts what follows the streams.
+    fn follow_payments(&self) {
+        let Some(payments) = &self.0.payments else { return };
+        let tasks = &self.0.tasks;
+        let stop = || tasks.stopping().clone();
+        let folder = self.0.config.data_dir.clone();
+        tasks.spawn("streams export", payment::export(self.clone(), folder, stop()));
+        if payments.config().monitor {
+            tasks.spawn("stream monitor", payment::monitor(payments.clone(), self.clone(), stop()));
+        }
+        tasks.spawn("withdrawals", payment::withdrawals(payments.clone(), stop()));
     }
 
     /// Reserves what is asked for, or refuses at once; the machine is made by its own task.
@@ -147,12 +171,14 @@ impl Node {
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());
         }
+        let paid = self.gate(request.stream_id, request.resources).await?;
         let wanted = Wanted {
-            owner: format!("key:{}", request.ssh_key),
+            owner: paid.owner().unwrap_or_else(|| format!("key:{}", request.ssh_key)),
             name: request.name,
             resources: request.resources,
             image,
             ssh_key: request.ssh_key,
+            paid: paid.clone(),
         };
         let host = *inner.host.borrow();
         let terms = Terms {
@@ -175,6 +201,7 @@ impl Node {
                     storage_gb = vm.resources.storage,
                     "VM reserved, resources allocated"
                 );
+                self.remember(&paid, &vm.id);
                 self.supervise();
                 Ok((vm, job))
             }
@@ -183,6 +210,100 @@ impl Node {
                 Err(refusal.into())
             }
         }
+    }
+
+    /// The verdict on the payment of a create.
+    async fn gate(&self, stream: Option<StreamId>, resources: Resources) -> Result<Paid, NodeError> {
+        match (&self.0.payments, stream) {
+            (None, _) => Ok(Paid::free()),
+            (Some(_), None) => Err(Refusal::StreamRequired.into()),
+            (Some(payments), Some(stream)) => payments.judge(stream, resources).await,
+        }
+    }
+
+    fn remember(&self, paid: &Paid, vm: &VmId) {
+        if let (Some(payments), Some(copy)) = (&self.0.payments, paid.copy(vm)) {
+            payments.remember(copy);
+        }
+    }
+
+    /// Lets the stream `stream` pay for the VM `id` from now on. One that was stopped because it
+    /// was not paid for starts again.
+    ///
+    /// # Errors
+    /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::ChainUnknown`],
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn attach_stream(&self, id: &VmId, stream: StreamId) -> Result<Arc<Vm>, NodeError> {
+        let resources = self.live(id)?.vm.resources;
+        if self.0.payments.is_none() {
+            return Err(NodeError::PaymentsOff);
+        }
+        let paid = self.gate(Some(stream), resources).await?;
+        let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
+        let vm = attached.map_err(|error| lost(id, error))??;
+        tracing::info!(vm = id.redacted(), %stream, "another stream pays for the VM");
+        self.remember(&paid, id);
+        self.poke(id);
+        Ok(vm)
+    }
+
+    /// Records whether the VM `id` is paid for; its machine follows.
+    pub(crate) async fn set_unpaid(&self, id: &VmId, reason: Option<String>) -> Result<(), NodeError> {
+        let recorded = self.0.ledger.set_unpaid(id, reason, Timestamp::now()).await;
+        recorded.map_err(|error| lost(id, error))?;
+        self.poke(id);
+        Ok(())
+    }
+
+    /// Records that something happened to the VM `id`.
+    pub(crate) async fn note(&self, id: &VmId, kind: &'static str, detail: String) -> Result<(), NodeError> {
+        Ok(self.0.ledger.note(id, kind, detail, Timestamp::now()).await?)
+    }
+
+    /// Ends the rental `id` without waiting for it.
+    pub(crate) async fn abandon(&self, id: &VmId) -> Result<(), NodeError> {
+        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await.map(drop)
+    }
+
+    /// The ledger.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// How rentals are paid for; none where they are not.
+    #[must_use]
+    pub fn payments(&self) -> Option<&Payments> {
+        self.0.payments.as_ref()
+    }
+
+    /// What the chain says now of the stream that pays for the VM `id`.
+    ///
+    /// # Errors
+    /// [`NodeError::PaymentsOff`], [`NodeError::NoStream`], [`NodeError::ChainUnknown`],
+    /// [`NodeError::NotFound`].
+    pub async fn stream(&self, id: &VmId) -> Result<StreamStatus, NodeError> {
+        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
+        let key = self.live(id)?.vm.stream.clone().ok_or(NodeError::NoStream)?;
+        payments.statuses(&[(id.clone(), key)]).await?.pop().ok_or(NodeError::NoStream)
+    }
+
+    /// What the chain says now of every stream that pays for a VM.
+    ///
+    /// # Errors
+    /// [`NodeError::PaymentsOff`], [`NodeError::ChainUnknown`].
+    pub async fn streams(&self) -> Result<Vec<StreamStatus>, NodeError> {
+        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
+        let paid = |vm: Arc<Vm>| vm.stream.clone().map(|key| (vm.id.clone(), key));
+        let rentals: Vec<_> = self.vms().into_iter().filter_map(paid).collect();
+        payments.statuses(&rentals).await
+    }
+
+    /// The last `limit` events, newest first: those of the VM `id`, or all.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn events(&self, id: Option<VmId>, limit: u32) -> Result<Vec<Event>, NodeError> {
+        Ok(self.0.ledger.events(id, limit).await?)
     }
 
     /// Waits until the VM `id` is neither being made, booted nor shut down.
@@ -243,9 +364,9 @@ impl Node {
     /// Asks that the VM run. Running already is fine.
     ///
     /// # Errors
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    /// [`NodeError::Unpaid`], [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
-        let state = self.live(id)?.vm.state;
+        let state = self.paid_for(id)?;
         let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
         self.aim(id, Goal::Running, next).await
     }
@@ -263,10 +384,10 @@ impl Node {
     /// Asks that the VM be shut down and booted again.
     ///
     /// # Errors
-    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::NotFound`],
-    /// [`NodeError::Ledger`].
+    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::Unpaid`],
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn restart_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
-        let state = self.live(id)?.vm.state;
+        let state = self.paid_for(id)?;
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restart" });
         }
@@ -410,7 +531,7 @@ impl Node {
             let now = inner.ledger.now();
             let stops = now
                 .iter()
-                .filter(|rental| rental.goal == Goal::Running && rental.vm.state != VmState::Stopped)
+                .filter(|rental| rental.aim() == Goal::Running && rental.vm.state != VmState::Stopped)
                 .map(|rental| self.stop_for_exit(rental));
             futures_util::future::join_all(stops).await;
         }
@@ -436,18 +557,29 @@ impl Node {
         now.get(id).filter(|rental| rental.goal != Goal::Deleted).cloned().ok_or_else(|| not_found(id))
     }
 
+    /// The state of the live rental `id`, if it is paid for.
+    fn paid_for(&self, id: &VmId) -> Result<VmState, NodeError> {
+        let rental = self.live(id)?;
+        match &rental.vm.unpaid {
+            Some(unpaid) => Err(NodeError::Unpaid(unpaid.reason.clone())),
+            None => Ok(rental.vm.state),
+        }
+    }
+
+    fn poke(&self, id: &VmId) {
+        if let Some(orders) = self.orders(id) {
+            orders.poke();
+        }
+    }
+
     fn orders(&self, id: &VmId) -> Option<Arc<Orders>> {
         self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     async fn aim(&self, id: &VmId, goal: Goal, state: Option<VmState>) -> Result<Arc<Vm>, NodeError> {
-        let vm = self.0.ledger.aim(id, goal, state, Timestamp::now()).await.map_err(|error| match error {
-            LedgerError::NoRental(id) => not_found(&id),
-            error => NodeError::Ledger(error),
-        })?;
-        if let Some(orders) = self.orders(id) {
-            orders.poke();
-        }
+        let aimed = self.0.ledger.aim(id, goal, state, Timestamp::now()).await;
+        let vm = aimed.map_err(|error| lost(id, error))?;
+        self.poke(id);
         Ok(vm)
     }
 
@@ -495,6 +627,14 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         self.node.0.orders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// What the ledger's error about the rental `id` means to a caller.
+fn lost(id: &VmId, error: LedgerError) -> NodeError {
+    match error {
+        LedgerError::NoRental(_) => not_found(id),
+        error => NodeError::Ledger(error),
     }
 }
 

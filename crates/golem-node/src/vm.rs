@@ -5,7 +5,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmName, VmState};
+use golem_chain::{Bad, ChainError};
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
 /// One rental, as the ledger holds it.
@@ -15,7 +16,8 @@ pub struct Vm {
     pub id: VmId,
     /// What the renter calls it.
     pub name: VmName,
-    /// Who it belongs to: `key:<fingerprint>` while payments are off.
+    /// Who it belongs to: `eth:<address>` of the stream's sender, `key:<fingerprint>` where
+    /// payments are off.
     pub owner: String,
     /// Where it stands.
     pub state: VmState,
@@ -31,10 +33,23 @@ pub struct Vm {
     pub ip_address: Option<IpAddr>,
     /// The public port that leads to its SSH server; taken with the reservation.
     pub ssh_port: u16,
+    /// The stream that pays for it; none where payments are off.
+    pub stream: Option<StreamKey>,
+    /// That it is not paid for, and is therefore kept stopped.
+    pub unpaid: Option<Unpaid>,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// When its row last changed.
     pub updated_at: Timestamp,
+}
+
+/// That a rental is not paid for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpaid {
+    /// Since when; its disk is held for a while from then on.
+    pub since: Timestamp,
+    /// Why, for its renter.
+    pub reason: String,
 }
 
 /// Where an asynchronous create stands.
@@ -106,6 +121,8 @@ pub struct CreateVm {
     pub image: Option<ImageName>,
     /// The key that may log in.
     pub ssh_key: AuthorizedKey,
+    /// The stream that pays for it.
+    pub stream_id: Option<StreamId>,
 }
 
 /// Which resource was short.
@@ -178,6 +195,15 @@ pub enum Refusal {
     /// Not in the catalogue, or not on this host yet.
     #[error("image {0} is not available on this provider")]
     NoSuchImage(ImageName),
+    /// Nothing runs unpaid here.
+    #[error("stream_id required when payments are enabled")]
+    StreamRequired,
+    /// The stream does not pay for it.
+    #[error("invalid stream: {0}")]
+    Stream(Bad),
+    /// The stream pays for another rental.
+    #[error("invalid stream: already used by another VM")]
+    StreamUsed,
 }
 
 /// Why the node could not do what was asked.
@@ -203,6 +229,18 @@ pub enum NodeError {
     /// The ledger failed.
     #[error("the ledger failed")]
     Ledger(#[from] crate::ledger::LedgerError),
+    /// The chain could not be asked about the stream: nothing is known against it.
+    #[error("the payment chain cannot be asked now: {0}; try again later")]
+    ChainUnknown(#[source] ChainError),
+    /// The rental is not paid for.
+    #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]
+    Unpaid(String),
+    /// Payments are off.
+    #[error("streaming payments not enabled on this provider")]
+    PaymentsOff,
+    /// The VM has no stream.
+    #[error("no stream mapped for this VM")]
+    NoStream,
     /// The node is stopping.
     #[error("the provider is shutting down")]
     ShuttingDown,

@@ -4,12 +4,14 @@
 //! rental: `golem_node` does.
 
 mod backend;
+mod books;
 pub mod cli;
 pub mod daemon;
 pub mod http;
 pub mod identity;
 mod image;
 pub mod logs;
+pub mod payments;
 pub mod pid_file;
 mod public_ip;
 mod reserved_ports;

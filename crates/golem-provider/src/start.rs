@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use crate::daemon::{self, StopSignals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
+use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::settings::{Environment, Settings};
 use crate::{backend, image, public_ip, reserved_ports};
@@ -75,8 +76,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         look_at_ports(&settings);
     }
 
-    let node = Node::start(node_config(&settings), backend).await?;
-    let http = http::start(http_config(&settings, &identity), node.clone(), public, operator)
+    let payments = payments::profile(&settings)?;
+    payments::tell(payments.as_ref(), &settings);
+    let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
+    let http = http::start(http_config(&settings, &identity, payments), node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
     let address = format!("http://{}", SocketAddr::new(settings.host, settings.port.get()));
@@ -86,7 +89,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         network = settings.network.as_str(),
         "listening on {address}"
     );
-    if settings.environment == Environment::Development {
+    if settings.environment == Environment::Development && node.payments().is_none() {
         tracing::info!("{}", how_to_rent(&settings));
     }
     daemon::notify_service_manager("READY=1");
@@ -134,10 +137,10 @@ fn raise_file_limit() {
 
 fn warn_of_another_id(settings: &Settings, identity: &Identity) {
     if let Some(id) = &settings.id
-        && !id.0.eq_ignore_ascii_case(identity.address())
+        && id.0 != identity.wallet().address()
     {
         tracing::warn!(
-            given = id.0,
+            given = %id.0,
             provider_id = identity.address(),
             "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
         );
@@ -167,7 +170,7 @@ fn look_at_ports(settings: &Settings) {
     }
 }
 
-fn http_config(settings: &Settings, identity: &Identity) -> HttpConfig {
+fn http_config(settings: &Settings, identity: &Identity, payments: Option<Profile>) -> HttpConfig {
     HttpConfig {
         data_dir: settings.data_dir.clone(),
         auth: settings.api_auth,
@@ -177,10 +180,11 @@ fn http_config(settings: &Settings, identity: &Identity) -> HttpConfig {
         country: settings.country.0.clone(),
         environment: settings.environment.as_str(),
         network: settings.network.as_str(),
+        payments,
     }
 }
 
-fn node_config(settings: &Settings) -> NodeConfig {
+fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profile>) -> NodeConfig {
     NodeConfig {
         data_dir: settings.data_dir.clone(),
         ports: ssh_ports(settings),
@@ -203,5 +207,6 @@ fn node_config(settings: &Settings) -> NodeConfig {
         restart_delay: RESTART_DELAY,
         proxy: PROXY_LIMITS,
         totals: None,
+        payments: payments.map(|profile| profile.config(settings, identity.wallet().clone())),
     }
 }

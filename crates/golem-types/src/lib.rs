@@ -16,4 +16,4 @@ pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;
 pub use state::{IllegalMove, VmState};
-pub use stream::{Stream, StreamId};
+pub use stream::{Stream, StreamId, StreamKey};

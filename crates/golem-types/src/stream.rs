@@ -8,6 +8,8 @@
 //! only, and none can overflow whatever a chain answers. Never asks a chain.
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use ruint::aliases::{U160, U256};
 
@@ -18,6 +20,36 @@ pub struct StreamId(pub U256);
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A text that is no stream's number.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no stream id: a decimal number of at most 256 bits")]
+pub struct NoStreamId(String);
+
+impl FromStr for StreamId {
+    type Err = NoStreamId;
+
+    fn from_str(text: &str) -> Result<Self, NoStreamId> {
+        let digits = (1..=78).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| U256::from_str_radix(text, 10).ok()).flatten();
+        number.map(Self).ok_or_else(|| NoStreamId(text.chars().take(80).collect()))
+    }
+}
+
+/// A stream among those of all contracts: the same number means another stream in another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// Chain and contract: the chain's id, a colon, the contract's address.
+    pub contract: Arc<str>,
+    /// The number in that contract.
+    pub id: StreamId,
+}
+
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.contract, self.id)
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn program() -> anyhow::Result<Contender> {
         .env("HOME", folder.path())
         .env("GOLEM_PROVIDER_HOST", "127.0.0.1")
         .env("GOLEM_PROVIDER_VM_BACKEND", "sim")
+        .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0")
         .env("GOLEM_PROVIDER_PORT", port.to_string())
         .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
         .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
@@ -140,6 +141,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
             connect: Duration::from_secs(10),
         },
         totals: Some(Resources::new(4096, 16_384, 1 << 20)),
+        payments: None,
     };
     let node = Node::start(config, Backend::Sim(sim)).await?;
     let config = HttpConfig {
@@ -151,6 +153,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         country: "SE".to_owned(),
         environment: "development",
         network: "development",
+        payments: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -6,6 +6,7 @@
 //! Never touches a backend, a socket (but for asking whether a port is free) or the clock of
 //! anything it records.
 
+mod money;
 mod rows;
 mod schema;
 mod snapshot;
@@ -23,13 +24,15 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use snapshot::Snapshot;
 
 use crate::admit::{Facts, admit};
 use crate::config::Limits;
 use crate::host::HostUse;
+use crate::payment::Paid;
 use crate::ports;
-use crate::vm::{Job, JobState, Refusal, Vm};
+use crate::vm::{Job, JobState, Refusal, Unpaid, Vm};
 
 /// Why the ledger could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -106,10 +109,21 @@ impl FromStr for Goal {
 pub struct Rental {
     /// The rental as the outside sees it.
     pub vm: Arc<Vm>,
-    /// What it should be.
+    /// What its renter wants it to be.
     pub goal: Goal,
     /// Whether it ran once: from then on its disk is the renter's, and is never made anew.
     pub made: bool,
+}
+
+impl Rental {
+    /// What the machine should be: what its renter wants, as long as that is paid for.
+    #[must_use]
+    pub fn aim(&self) -> Goal {
+        match self.goal {
+            Goal::Running if self.vm.unpaid.is_some() => Goal::Stopped,
+            goal => goal,
+        }
+    }
 }
 
 /// What a machine's task reports of its rental.
@@ -152,6 +166,8 @@ pub struct Wanted {
     pub image: ImageName,
     /// The key that may log in.
     pub ssh_key: AuthorizedKey,
+    /// That it is paid for.
+    pub paid: Paid,
 }
 
 /// What a reservation is judged by, besides the ledger's own rows.
@@ -383,6 +399,49 @@ impl Ledger {
         .await
     }
 
+    /// Lets another stream pay for the live rental `id`, which is paid for from now on.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`], [`LedgerError::Sql`]; a refusal is the inner result.
+    pub async fn attach(
+        &self,
+        id: &VmId,
+        paid: Paid,
+        now: Timestamp,
+    ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| book.attach(&id, &paid, now)).await
+    }
+
+    /// Records that the live rental `id` is not paid for, and why; or that it is again.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRental`], [`LedgerError::Sql`].
+    pub async fn set_unpaid(
+        &self,
+        id: &VmId,
+        reason: Option<String>,
+        now: Timestamp,
+    ) -> Result<Arc<Vm>, LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| book.set_unpaid(&id, reason.as_deref(), now)).await
+    }
+
+    /// Records that something happened to the rental `id`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn note(
+        &self,
+        id: &VmId,
+        kind: &'static str,
+        detail: String,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let id = id.clone();
+        self.ask(move |book| money::put_event(&book.connection, &id, kind, &detail, now)).await
+    }
+
     /// The rental `id`, live or ended.
     ///
     /// # Errors
@@ -458,7 +517,10 @@ impl Book {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = kept(now);
-        let Wanted { owner, name, resources, image, ssh_key } = wanted;
+        let Wanted { owner, name, resources, image, ssh_key, paid } = wanted;
+        if self.stream_in_use(&paid) {
+            return Ok(Err(Refusal::StreamUsed));
+        }
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
             return Ok(Err(Refusal::NameTaken(name)));
         }
@@ -486,6 +548,8 @@ impl Book {
             keys: vec![ssh_key],
             ip_address: None,
             ssh_port,
+            stream: paid.key().cloned(),
+            unpaid: None,
             created_at: now,
             updated_at: now,
         });
@@ -501,10 +565,84 @@ impl Book {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;
+        if let Some(copy) = paid.copy(&vm.id) {
+            money::put_stream(&transaction, &copy)?;
+            money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
+        }
         transaction.commit()?;
         self.now.mirror(rental);
         self.publish();
         Ok(Ok((vm, job)))
+    }
+
+    /// Whether the stream that is to pay pays for a live rental already.
+    fn stream_in_use(&self, paid: &Paid) -> bool {
+        paid.key().is_some_and(|key| self.now.iter().any(|rental| rental.vm.stream.as_ref() == Some(key)))
+    }
+
+    /// Lets another stream pay for the live rental `id`.
+    fn attach(
+        &mut self,
+        id: &VmId,
+        paid: &Paid,
+        now: Timestamp,
+    ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
+        let rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
+        if rental.vm.stream.as_ref() != paid.key() && self.stream_in_use(paid) {
+            return Ok(Err(Refusal::StreamUsed));
+        }
+        let mut rental = rental.clone();
+        let mut vm = (*rental.vm).clone();
+        vm.stream = paid.key().cloned();
+        vm.unpaid = None;
+        vm.updated_at = kept(now);
+        rental.vm = Arc::new(vm);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        rows::put(&transaction, &rental)?;
+        if let Some(copy) = paid.copy(id) {
+            money::put_stream(&transaction, &copy)?;
+            money::put_event(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
+        }
+        transaction.commit()?;
+        let vm = Arc::clone(&rental.vm);
+        self.now.mirror(rental);
+        self.publish();
+        Ok(Ok(vm))
+    }
+
+    /// Records whether the live rental `id` is paid for.
+    fn set_unpaid(
+        &mut self,
+        id: &VmId,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Arc<Vm>, LedgerError> {
+        let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
+        let mut vm = (*rental.vm).clone();
+        let (kind, detail) = match (reason, &vm.unpaid) {
+            // The clock of the hold runs on from when it began.
+            (Some(reason), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
+            (Some(reason), before) => {
+                let since = before.as_ref().map_or(kept(now), |before| before.since);
+                vm.unpaid = Some(Unpaid { since, reason: reason.to_owned() });
+                ("payment.ended", reason)
+            }
+            (None, None) => return Ok(rental.vm),
+            (None, Some(_)) => {
+                vm.unpaid = None;
+                ("payment.resumed", "")
+            }
+        };
+        vm.updated_at = kept(now);
+        rental.vm = Arc::new(vm);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        rows::put(&transaction, &rental)?;
+        money::put_event(&transaction, id, kind, detail, now)?;
+        transaction.commit()?;
+        let vm = Arc::clone(&rental.vm);
+        self.now.mirror(rental);
+        self.publish();
+        Ok(vm)
     }
 
     /// A port of the range that no rental holds and on which nothing else listens.

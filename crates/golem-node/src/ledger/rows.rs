@@ -2,15 +2,15 @@
 //!
 //! Owns every SQL statement on rentals and jobs. Never opens a transaction and never decides.
 
-use golem_types::{AuthorizedKey, JobId, Resources, VmId, VmState};
+use golem_types::{AuthorizedKey, JobId, Resources, StreamKey, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{LedgerError, Rental};
-use crate::vm::{Job, JobState, Vm};
+use crate::vm::{Job, JobState, Unpaid, Vm};
 
 /// The text of column `index`, parsed; a text that does not parse is a damaged ledger.
-fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
+pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
 {
@@ -20,7 +20,7 @@ where
     })
 }
 
-fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     Timestamp::from_microsecond(row.get(index)?).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Integer, Box::new(error))
     })
@@ -36,11 +36,23 @@ fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
 }
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
-                              ip_address, ssh_port, created_at, updated_at";
+                              ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
+                              unpaid_reason";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
         Some(_) => Some(parsed(row, 12)?),
+        None => None,
+    };
+    let stream = match (row.get::<_, Option<String>>(16)?, row.get::<_, Option<String>>(17)?) {
+        (Some(contract), Some(_)) => Some(StreamKey { contract: contract.into(), id: parsed(row, 17)? }),
+        _ => None,
+    };
+    let unpaid = match row.get::<_, Option<i64>>(18)? {
+        Some(_) => Some(Unpaid {
+            since: time(row, 18)?,
+            reason: row.get::<_, Option<String>>(19)?.unwrap_or_default(),
+        }),
         None => None,
     };
     Ok(Rental {
@@ -57,6 +69,8 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             keys: keys(row, 11)?,
             ip_address,
             ssh_port: row.get(13)?,
+            stream,
+            unpaid,
             created_at: time(row, 14)?,
             updated_at: time(row, 15)?,
         }),
@@ -85,9 +99,11 @@ fn keys_text(keys: &[AuthorizedKey]) -> String {
 pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), LedgerError> {
     let vm = &rental.vm;
     let sql = format!(
-        "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16) \
+        "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
-         ip_address = ?13, updated_at = ?16"
+         ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
+         unpaid_reason = ?20"
     );
     connection.prepare_cached(&sql)?.execute(params![
         vm.id.as_str(),
@@ -106,6 +122,10 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.ssh_port,
         vm.created_at.as_microsecond(),
         vm.updated_at.as_microsecond(),
+        vm.stream.as_ref().map(|stream| &*stream.contract),
+        vm.stream.as_ref().map(|stream| stream.id.to_string()),
+        vm.unpaid.as_ref().map(|unpaid| unpaid.since.as_microsecond()),
+        vm.unpaid.as_ref().map(|unpaid| &unpaid.reason),
     ])?;
     Ok(())
 }

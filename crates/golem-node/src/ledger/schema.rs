@@ -44,9 +44,68 @@ CREATE TABLE node (
 INSERT INTO node VALUES (1, 0);
 ";
 
+/// One live rental for a stream, one stream for a rental (I2): in the database, like ports. Numbers of
+/// up to 256 bits are decimal text. A stream outlives its rental: what vested can still be withdrawn.
+const PAYMENTS: &str = "
+ALTER TABLE vms ADD COLUMN contract TEXT;
+ALTER TABLE vms ADD COLUMN stream_id TEXT;
+ALTER TABLE vms ADD COLUMN unpaid_since INTEGER;
+ALTER TABLE vms ADD COLUMN unpaid_reason TEXT;
+CREATE UNIQUE INDEX live_stream ON vms (contract, stream_id) WHERE stream_id IS NOT NULL AND state <> 'deleted';
+
+CREATE TABLE streams (
+    contract    TEXT NOT NULL,
+    id          TEXT NOT NULL,
+    vm_id       TEXT NOT NULL REFERENCES vms (id),
+    token       TEXT NOT NULL,
+    sender      TEXT NOT NULL,
+    recipient   TEXT NOT NULL,
+    start       TEXT NOT NULL,
+    stop        TEXT NOT NULL,
+    rate        TEXT NOT NULL,
+    deposit     TEXT NOT NULL,
+    withdrawn   TEXT NOT NULL,
+    halted      INTEGER NOT NULL CHECK (halted IN (0, 1)),
+    block       INTEGER NOT NULL,
+    block_time  INTEGER NOT NULL,
+    read_at     INTEGER NOT NULL,
+    PRIMARY KEY (contract, id)
+) STRICT;
+
+CREATE TABLE events (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    vm_id       TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    detail      TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_vm ON events (vm_id, id);
+
+CREATE TABLE withdrawals (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    contract    TEXT NOT NULL,
+    stream_id   TEXT NOT NULL,
+    vm_id       TEXT NOT NULL,
+    token       TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('sent', 'paid', 'failed')),
+    expected    TEXT NOT NULL,
+    paid        TEXT,
+    cost        TEXT,
+    nonce       INTEGER NOT NULL,
+    tries       TEXT NOT NULL CHECK (json_valid(tries)),
+    hash        TEXT,
+    block       INTEGER,
+    error       TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX one_under_way ON withdrawals (contract) WHERE state = 'sent';
+CREATE INDEX withdrawals_of_stream ON withdrawals (contract, stream_id, id);
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(RENTALS)])
+    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS)])
 }
 
 #[cfg(test)]

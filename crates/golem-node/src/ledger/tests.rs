@@ -16,6 +16,7 @@ fn wanted(name: &str) -> Wanted {
         resources: Resources::new(1, 1, 10),
         image: "24.04".parse().unwrap(),
         ssh_key: KEY.parse().unwrap(),
+        paid: Paid::free(),
     }
 }
 

@@ -59,6 +59,7 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
             connect: Duration::from_secs(5),
         },
         totals: Some(Resources::new(100, 100, 1000)),
+        payments: None,
     }
 }
 
@@ -96,6 +97,7 @@ pub fn wanted(name: &str) -> CreateVm {
         resources: Resources::new(1, 1, 10),
         image: None,
         ssh_key: KEY.parse().unwrap(),
+        stream_id: None,
     }
 }
 

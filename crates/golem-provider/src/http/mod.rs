@@ -11,17 +11,22 @@ pub mod operator;
 mod public;
 mod reply;
 mod serve;
+mod streams;
 
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use alloy_primitives::Address;
 use golem_node::Node;
 use golem_node::service::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use streams::info as stream_info;
+
+use crate::payments::Profile;
 use crate::settings::ApiAuth;
 
 /// What the HTTP edges need to know.
@@ -43,17 +48,18 @@ pub struct HttpConfig {
     pub environment: &'static str,
     /// The market in which the node offers itself.
     pub network: &'static str,
+    /// How rentals are paid for; none when they are free.
+    pub payments: Option<Profile>,
 }
-
-/// The zero address: payments are off, and the token is the chain's own.
-const NO_ADDRESS: &str = "0x0000000000000000000000000000000000000000";
 
 /// What a client needs to rent; the answer of `provider/info`.
 #[derive(Debug, Serialize)]
 struct ProviderInfo<'a> {
     provider_id: &'a str,
-    stream_payment_address: &'static str,
-    glm_token_address: &'static str,
+    /// Zero when payments are off.
+    stream_payment_address: String,
+    /// Zero when it is the chain's own money.
+    glm_token_address: String,
     ip_address: IpAddr,
     country: &'a str,
     platform: &'static str,
@@ -61,10 +67,12 @@ struct ProviderInfo<'a> {
 
 impl<'a> ProviderInfo<'a> {
     fn of(config: &'a HttpConfig) -> Self {
+        let payments = config.payments.as_ref();
+        let shown = |address: Option<Address>| address.unwrap_or_default().to_string();
         Self {
             provider_id: &config.provider_id,
-            stream_payment_address: NO_ADDRESS,
-            glm_token_address: NO_ADDRESS,
+            stream_payment_address: shown(payments.map(|profile| profile.contract)),
+            glm_token_address: shown(payments.map(|profile| profile.token)),
             ip_address: config.public_ip,
             country: &config.country,
             platform: match std::env::consts::ARCH {

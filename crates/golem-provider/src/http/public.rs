@@ -17,7 +17,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
-use golem_types::wire::{Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key};
+use golem_types::wire::{
+    Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key, parse_stream,
+};
 use golem_types::{VmId, VmState};
 use serde_json::json;
 use tokio::time::timeout;
@@ -28,7 +30,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use super::limit::RateLimit;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::serve::{Peer, body};
-use super::{HttpConfig, ProviderInfo};
+use super::{HttpConfig, ProviderInfo, streams};
 use crate::settings::ApiAuth;
 
 /// How long a stop is waited for: existing clients give up after 300 s.
@@ -75,8 +77,8 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         .route("/api/v1/vms/{id}/stop", post(stop_vm))
         .route("/api/v1/vms/{id}/restart", post(restart))
         .route("/api/v1/vms/{id}/ssh-keys", post(add_key))
-        .route("/api/v1/vms/{id}/stream", get(no_streams))
-        .route("/api/v1/payments/streams", get(no_streams));
+        .route("/api/v1/vms/{id}/stream", get(stream).post(attach_stream))
+        .route("/api/v1/payments/streams", get(all_streams));
     if config.auth == ApiAuth::Open {
         routes =
             routes.route("/api/v1/summary", get(summary)).route("/api/v1/admin/shutdown", post(shutdown));
@@ -144,7 +146,7 @@ fn info(vm: &Vm) -> VmInfo<'_> {
         ssh_port: vm.ip_address.map(|_| vm.ssh_port),
         created_at: WireTime(vm.created_at),
         updated_at: WireTime(vm.updated_at),
-        error_message: vm.error.as_deref(),
+        error_message: vm.error.as_deref().or(vm.unpaid.as_ref().map(|unpaid| unpaid.reason.as_str())),
     }
 }
 
@@ -204,6 +206,7 @@ async fn create(State(public): Shared, request: Request) -> Answer {
         resources: wanted.resources,
         image: wanted.image,
         ssh_key: wanted.ssh_key,
+        stream_id: wanted.stream_id,
     };
     let (vm, job) = public.node.create(request).await?;
     if early {
@@ -292,8 +295,47 @@ async fn add_key(State(public): Shared, Path(which): Path<String>, request: Requ
     Ok(ok(&info(&*public.node.add_key(&vm.id, key).await?)))
 }
 
-async fn no_streams() -> Failure {
-    Failure::said(StatusCode::BAD_REQUEST, "streaming payments not enabled on this provider")
+/// The chain could not be asked about a stream that is there: the gateway's fault, not the caller's.
+fn lookup_failed(error: NodeError) -> Failure {
+    match error {
+        NodeError::ChainUnknown(error) => {
+            tracing::debug!(%error, "a stream could not be shown");
+            Failure::said(StatusCode::BAD_GATEWAY, format!("stream lookup failed: {error}"))
+        }
+        error => error.into(),
+    }
+}
+
+async fn stream(State(public): Shared, Path(which): Path<String>) -> Answer {
+    if public.node.payments().is_none() {
+        return Err(NodeError::PaymentsOff.into());
+    }
+    let vm = public.find(&which).await?;
+    let status = public.node.stream(&vm.id).await.map_err(lookup_failed)?;
+    Ok(ok(&streams::info(&status)))
+}
+
+/// Lets another stream pay for the VM. Whoever owns the stream pays; whoever knows the VM may
+/// have it paid.
+async fn attach_stream(State(public): Shared, Path(which): Path<String>, request: Request) -> Answer {
+    if public.node.payments().is_none() {
+        return Err(NodeError::PaymentsOff.into());
+    }
+    let vm = public.find(&which).await?;
+    let stream = parse_stream(&body(request).await?)?;
+    Ok(ok(&info(&*public.node.attach_stream(&vm.id, stream).await?)))
+}
+
+/// Every stream, where everybody sees every VM; a VM's id is the right to use it.
+async fn all_streams(State(public): Shared) -> Answer {
+    if public.node.payments().is_none() {
+        return Err(NodeError::PaymentsOff.into());
+    }
+    if public.auth != ApiAuth::Open {
+        return Ok(ok(&json!([])));
+    }
+    let statuses = public.node.streams().await.map_err(lookup_failed)?;
+    Ok(ok(&statuses.iter().map(streams::info).collect::<Vec<_>>()))
 }
 
 async fn summary(State(public): Shared) -> Response {

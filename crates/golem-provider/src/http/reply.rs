@@ -71,7 +71,11 @@ impl Failure {
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NameTaken(_) => StatusCode::CONFLICT,
-        Refusal::NoSuchImage(_) | Refusal::BelowMinimum { .. } => StatusCode::BAD_REQUEST,
+        Refusal::NoSuchImage(_)
+        | Refusal::BelowMinimum { .. }
+        | Refusal::StreamRequired
+        | Refusal::Stream(_)
+        | Refusal::StreamUsed => StatusCode::BAD_REQUEST,
         Refusal::Draining
         | Refusal::TooManyVms { .. }
         | Refusal::Insufficient { .. }
@@ -85,7 +89,12 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::Refused(why) => (refusal(why), why.to_string()),
         NodeError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
         NodeError::WrongState { .. } => (StatusCode::CONFLICT, error.to_string()),
-        NodeError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        NodeError::Unpaid(_) => (StatusCode::PAYMENT_REQUIRED, error.to_string()),
+        NodeError::PaymentsOff => (StatusCode::BAD_REQUEST, error.to_string()),
+        NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),
+        NodeError::ShuttingDown | NodeError::ChainUnknown(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        }
         NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
             tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
             (StatusCode::BAD_GATEWAY, format!("{step}: {message}"))

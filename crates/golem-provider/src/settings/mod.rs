@@ -19,7 +19,7 @@ pub use source::{Found, Layers, Origin};
 pub use table::{Settings, TABLE, Variable, variable};
 pub use value::{
     Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
-    Secret, VmAccel, VmBackend,
+    Seconds, Secret, Url, VmAccel, VmBackend, Wei,
 };
 
 use source::Reader;

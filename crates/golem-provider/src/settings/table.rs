@@ -13,7 +13,7 @@ use golem_types::ImageName;
 use super::source::Reader;
 use super::value::{
     Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
-    Secret, Value, VmAccel, VmBackend,
+    Seconds, Secret, Url, Value, VmAccel, VmBackend, Wei,
 };
 
 /// One row of the table.
@@ -146,6 +146,43 @@ table! {
         /// Whether VMs are shut down when the node stops; otherwise they run on and are taken back
         /// at the next start.
         stop_vms_on_exit: bool = "GOLEM_PROVIDER_STOP_VMS_ON_EXIT" default "false";
+    }
+    "Payments" {
+        /// The chain on which rentals are paid for: a profile that ships, or one added with
+        /// `golem-provider networks add`.
+        payments_network: String = "GOLEM_PROVIDER_PAYMENTS_NETWORK" default "l2.holesky";
+        /// JSON-RPC endpoint of that chain, in place of the profile's.
+        payments_rpc_url: Option<Url> = "GOLEM_PROVIDER_L2_RPC_URL" also "GOLEM_PROVIDER_KAOLIN_RPC_URL" also "GOLEM_PROVIDER_POLYGON_RPC_URL";
+        /// The payment contract, in place of the profile's. `0x0` turns payments off: VMs are free.
+        stream_payment_address: Option<Address> = "GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS";
+        /// Token of the streams, in place of the profile's; `0x0` is the chain's own money.
+        glm_token_address: Option<Address> = "GOLEM_PROVIDER_GLM_TOKEN_ADDRESS";
+        /// Folder with a deployment file `l2.json`, whose contract and token replace those of the
+        /// profile `l2.holesky`.
+        deployments_dir: Option<PathBuf> = "GOLEM_DEPLOYMENTS_DIR" also "GOLEM_PROVIDER_DEPLOYMENTS_DIR";
+        /// Whether a stream has to pay the advertised price; while no price is known, any rate will do.
+        stream_enforce_rate: bool = "GOLEM_PROVIDER_STREAM_ENFORCE_RATE" default "true";
+        /// Least payment that has to be left for a VM to be made and to run, in seconds.
+        stream_min_remaining: Seconds = "GOLEM_PROVIDER_STREAM_MIN_REMAINING_SECONDS" default "0";
+        /// How long before a VM would be stopped the log warns of it, in seconds.
+        stream_warning: Seconds = "GOLEM_PROVIDER_STREAM_WARNING_SECONDS" default "600";
+        /// How long the disk of a VM that is not paid for is held until it is deleted, in seconds.
+        stream_hold: Seconds = "GOLEM_PROVIDER_STREAM_HOLD_SECONDS" default "86400";
+        /// How long a VM runs on after its last known stop time while the chain cannot be asked,
+        /// in seconds.
+        stream_grace: Seconds = "GOLEM_PROVIDER_STREAM_GRACE_SECONDS" default "3600";
+        /// Whether streams are followed, and VMs stopped when theirs ends.
+        stream_monitor_enabled: bool = "GOLEM_PROVIDER_STREAM_MONITOR_ENABLED" default "true";
+        /// How often streams are looked at, in seconds.
+        stream_monitor_interval: Duration = "GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS" default "30";
+        /// Whether vested money is withdrawn without being asked.
+        stream_withdraw_enabled: bool = "GOLEM_PROVIDER_STREAM_WITHDRAW_ENABLED" default "false";
+        /// How often money is withdrawn from each stream, in seconds.
+        stream_withdraw_interval: Duration = "GOLEM_PROVIDER_STREAM_WITHDRAW_INTERVAL_SECONDS" default "1800";
+        /// Least amount that is withdrawn, in wei.
+        stream_min_withdraw: Wei = "GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI" default "0";
+        /// Most that gas may cost, in percent of what is withdrawn.
+        stream_withdraw_gas_percent: Percent = "GOLEM_PROVIDER_STREAM_WITHDRAW_GAS_PERCENT" default "10";
     }
     "Logs" {
         /// How log lines look.

@@ -116,7 +116,7 @@ fn s_102_s_103_s_104_the_names_of_the_documentation_and_of_the_original_mean_the
         .unwrap()
         .settings;
         assert_eq!((settings.name.as_str(), settings.country.0.as_str()), ("mine", "PL"));
-        assert_eq!(settings.id, Some(Address(id.to_owned())));
+        assert_eq!(settings.id, Some(Address(id.parse().unwrap())));
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use golem_types::ImageName;
+use ruint::aliases::U256;
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -140,18 +141,68 @@ impl Value for Country {
     }
 }
 
-/// An Ethereum address as the operator wrote it: `0x` and 40 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address(pub String);
+/// An Ethereum address; `0x0` is the zero address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub alloy_primitives::Address);
 
 impl Value for Address {
     fn expects() -> String {
-        "an Ethereum address: `0x` and 40 hexadecimal digits".to_owned()
+        "an Ethereum address: `0x` and 40 hexadecimal digits, or `0x0`".to_owned()
     }
     fn read(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("0x")?;
-        let shaped = digits.len() == 40 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        shaped.then(|| Self(text.to_owned()))
+        if text == "0x0" {
+            return Some(Self(alloy_primitives::Address::ZERO));
+        }
+        text.starts_with("0x").then(|| text.parse().ok()).flatten().map(Self)
+    }
+}
+
+/// A time of at most a year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u32);
+
+impl Value for Seconds {
+    fn expects() -> String {
+        "a whole number of seconds, at most a year".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|seconds| *seconds <= 366 * 86_400).map(Self)
+    }
+}
+
+impl Seconds {
+    /// The time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+}
+
+/// An amount of money in wei.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wei(pub U256);
+
+impl Value for Wei {
+    fn expects() -> String {
+        "a whole number of wei".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| U256::from_str_radix(text, 10).ok()).flatten().map(Self)
+    }
+}
+
+/// Where an HTTP service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url(pub String);
+
+impl Value for Url {
+    fn expects() -> String {
+        "an address that begins with http:// or https://".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let scheme = text.starts_with("http://") || text.starts_with("https://");
+        (scheme && reqwest::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 }
 

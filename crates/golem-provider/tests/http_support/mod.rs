@@ -92,6 +92,7 @@ impl World {
                 connect: Duration::from_secs(5),
             },
             totals: Some(Resources::new(100, 100, 1000)),
+            payments: None,
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
         let http_config = HttpConfig {
@@ -103,6 +104,7 @@ impl World {
             country: "SE".to_owned(),
             environment: "production",
             network: "testnet",
+            payments: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::exact::Exact;
 use crate::{JobId, Resources, VmId, VmName, VmState};
 
 /// A time as the original writes it: UTC, microseconds, no zone.
@@ -38,6 +39,60 @@ pub struct VmInfo<'a> {
     pub updated_at: WireTime,
     /// Why it cannot run.
     pub error_message: Option<&'a str>,
+}
+
+/// How a VM is paid for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamInfo {
+    /// The VM.
+    pub vm_id: VmId,
+    /// Its stream.
+    pub stream_id: Exact,
+    /// Whether the stream pays.
+    pub verified: bool,
+    /// `ok`, or why it does not.
+    pub reason: String,
+    /// What the contract holds.
+    pub chain: ChainStream,
+    /// What follows from it.
+    pub computed: Computed,
+}
+
+/// A stream, in the contract's own names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainStream {
+    /// Token; the zero address is the chain's own money.
+    pub token: String,
+    /// Who pays.
+    pub sender: String,
+    /// Who is paid; zero once terminated.
+    pub recipient: String,
+    /// Seconds since the epoch.
+    pub start_time: Exact,
+    /// Seconds since the epoch.
+    pub stop_time: Exact,
+    /// Wei.
+    pub rate_per_second: Exact,
+    /// Wei.
+    pub deposit: Exact,
+    /// Wei.
+    pub withdrawn: Exact,
+    /// Whether vesting was frozen.
+    pub halted: bool,
+}
+
+/// What follows from a stream at the chain's time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Computed {
+    /// The chain's time, in seconds since the epoch.
+    pub now: Exact,
+    /// Seconds of payment left.
+    pub remaining_seconds: Exact,
+    /// Wei that the provider has earned.
+    pub vested_wei: Exact,
+    /// Wei of it that were not yet paid out.
+    pub withdrawable_wei: Exact,
 }
 
 /// An asynchronous create.

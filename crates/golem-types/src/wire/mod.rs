@@ -5,8 +5,10 @@
 
 pub mod answers;
 pub mod create;
+pub mod exact;
 pub mod problem;
 
-pub use answers::{Access, JobInfo, VmInfo, WireTime};
-pub use create::{CreateBody, parse_create, parse_key};
+pub use answers::{Access, ChainStream, Computed, JobInfo, StreamInfo, VmInfo, WireTime};
+pub use create::{CreateBody, parse_create, parse_key, parse_stream};
+pub use exact::Exact;
 pub use problem::{Problem, Problems};

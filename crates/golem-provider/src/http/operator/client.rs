@@ -4,13 +4,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use golem_node::ledger::Event;
+use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::token::Token;
-use super::views::{ConsoleView, DrainView, Summary, VmView};
+use super::views::{ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView};
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -145,6 +147,38 @@ impl Client {
     /// [`ClientError`].
     pub async fn drain(&self, draining: bool) -> Result<DrainView, ClientError> {
         self.call(Method::PUT, "/drain", Some(json!({ "draining": draining }))).await
+    }
+
+    /// Every stream that may still pay.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn streams(&self) -> Result<StreamsView, ClientError> {
+        self.call(Method::GET, "/streams", None).await
+    }
+
+    /// Every withdrawal since `since`, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<WithdrawalView>, ClientError> {
+        self.call(Method::GET, &format!("/withdrawals?since={}", since.as_second()), None).await
+    }
+
+    /// Withdraws what has vested on the stream of `vm`, or on all.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn withdraw(&self, vm: Option<&str>) -> Result<Vec<WithdrawView>, ClientError> {
+        self.call(Method::POST, "/withdrawals", Some(json!({ "vm": vm }))).await
+    }
+
+    /// What happened to the VM that `which` names, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(&self, which: &str) -> Result<Vec<Event>, ClientError> {
+        self.call(Method::GET, &format!("/vms/{}/events", segment(which)), None).await
     }
 
     /// Asks the node to stop.

@@ -11,4 +11,7 @@ mod views;
 pub use client::{Client, ClientError};
 pub(super) use routes::router;
 pub use token::Token;
-pub use views::{BackendView, ConsoleView, DrainView, HostView, PortsView, Summary, TrafficView, VmView};
+pub use views::{
+    BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, StreamView, StreamsView, Summary,
+    TrafficView, VmView, WithdrawView, WithdrawalView,
+};

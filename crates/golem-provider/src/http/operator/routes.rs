@@ -3,21 +3,29 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
+use golem_types::VmId;
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::token::Token;
-use super::views::{BackendView, ConsoleView, DrainView, HostView, PortsView, Summary, TrafficView, VmView};
+use super::views::{
+    BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView, VmView,
+};
+use crate::books;
 use crate::http::HttpConfig;
 use crate::http::reply::{Failure, ok, panicked};
 use crate::http::serve::body;
+use crate::payments::Profile;
 
 struct Operator {
     config: HttpConfig,
@@ -42,7 +50,10 @@ pub(in crate::http) fn router(
         .route("/v1/vms", get(list))
         .route("/v1/vms/{id}", get(show).delete(delete))
         .route("/v1/vms/{id}/console", get(console))
+        .route("/v1/vms/{id}/events", get(events))
         .route("/v1/vms/{id}/{action}", post(act))
+        .route("/v1/streams", get(streams))
+        .route("/v1/withdrawals", get(withdrawals).post(withdraw))
         .route("/v1/drain", put(drain))
         .route("/v1/shutdown", post(shutdown))
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
@@ -87,12 +98,17 @@ impl Operator {
         }
     }
 
+    fn payments(&self) -> Result<(&Profile, &Payments), Failure> {
+        let payments = self.config.payments.as_ref().zip(self.node.payments());
+        payments.ok_or_else(|| Failure::Node(NodeError::PaymentsOff))
+    }
+
     fn view(&self, vm: &Vm) -> VmView {
         VmView {
             id: vm.id.clone(),
             name: vm.name.clone(),
             status: vm.state,
-            error: vm.error.clone(),
+            error: vm.error.clone().or(vm.unpaid.as_ref().map(|unpaid| unpaid.reason.clone())),
             resources: vm.resources,
             image: vm.image.clone(),
             ip_address: vm.ip_address,
@@ -105,6 +121,8 @@ impl Operator {
                 bytes_in: counts.bytes_in,
                 bytes_out: counts.bytes_out,
             }),
+            stream_id: vm.stream.as_ref().map(|key| key.id.to_string()),
+            unpaid_since: vm.unpaid.as_ref().map(|unpaid| unpaid.since),
         }
     }
 }
@@ -130,8 +148,73 @@ async fn summary(State(operator): Shared) -> Response {
         vms: capacity.vms,
         max_vms: capacity.max_vms,
         ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
+        payments: payments_view(config, node),
         unmanaged: node.unmanaged(),
     })
+}
+
+fn payments_view(config: &HttpConfig, node: &Node) -> Option<PaymentsView> {
+    let (profile, payments) = (config.payments.as_ref()?, node.payments()?);
+    let health = payments.health();
+    Some(PaymentsView {
+        network: profile.name.clone(),
+        symbol: profile.symbol().to_owned(),
+        contract: profile.contract.to_string(),
+        block: health.block.map(|block| block.number),
+        read_at: health.read_at,
+        error: health.error,
+    })
+}
+
+async fn streams(State(operator): Shared) -> Answer {
+    let (profile, payments) = operator.payments()?;
+    Ok(ok(&books::streams(payments, profile).await))
+}
+
+#[derive(Deserialize)]
+struct Since {
+    /// Seconds since the epoch.
+    since: i64,
+}
+
+async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> Answer {
+    let (_, payments) = operator.payments()?;
+    let since = Timestamp::from_second(since)
+        .map_err(|_| Failure::said(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
+    Ok(ok(&books::withdrawals(payments, since).await.map_err(NodeError::from)?))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    vm: Option<String>,
+}
+
+async fn withdraw(State(operator): Shared, request: Request) -> Answer {
+    let Which { vm } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        Failure::said(
+            StatusCode::BAD_REQUEST,
+            "the body should be {\"vm\": an id or a name, or null for all}",
+        )
+    })?;
+    let (_, payments) = operator.payments()?;
+    let vm = match vm {
+        None => None,
+        // A rental that ended is named by its id only.
+        Some(which) => Some(match operator.find(&which) {
+            Ok(vm) => vm.id.clone(),
+            Err(failure) => which.parse().map_err(|_| failure)?,
+        }),
+    };
+    tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
+    Ok(ok(&books::withdraw(payments, vm.as_ref()).await))
+}
+
+/// Most events that are shown of a VM.
+const EVENTS: u32 = 200;
+
+async fn events(State(operator): Shared, Path(which): Path<String>) -> Answer {
+    let id = operator.find(&which)?.id.clone();
+    Ok(ok(&operator.node.events(Some(id), EVENTS).await?))
 }
 
 async fn list(State(operator): Shared) -> Response {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use golem_node::ledger::WithdrawalState;
+use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{ImageName, Resources, VmId, VmName, VmState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,8 @@ pub struct Summary {
     pub max_vms: u32,
     /// Its SSH ports.
     pub ports: PortsView,
+    /// How its rentals are paid for; none when they are free.
+    pub payments: Option<PaymentsView>,
     /// Machines on the backend that the ledger does not know; never touched.
     pub unmanaged: BTreeSet<VmId>,
 }
@@ -69,6 +73,87 @@ pub struct PortsView {
     pub in_use: BTreeSet<u16>,
 }
 
+/// How rentals are paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentsView {
+    /// The payment network.
+    pub network: String,
+    /// What its money is called.
+    pub symbol: String,
+    /// The payment contract.
+    pub contract: String,
+    /// The newest block that was read.
+    pub block: Option<u64>,
+    /// When that was.
+    pub read_at: Option<Timestamp>,
+    /// Why the chain cannot be asked now.
+    pub error: Option<String>,
+}
+
+/// Every stream that may still pay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamsView {
+    /// The payment network.
+    pub network: String,
+    /// What its money is called.
+    pub symbol: String,
+    /// The streams, oldest first.
+    pub streams: Vec<StreamView>,
+    /// Why they are shown as they were last read.
+    pub stale: Option<String>,
+}
+
+/// A stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamView {
+    /// What its renter calls the VM; none once that is gone.
+    pub name: Option<VmName>,
+    /// Where the VM stands.
+    pub status: Option<VmState>,
+    /// Since when the VM is not paid for.
+    pub unpaid_since: Option<Timestamp>,
+    /// What the public API says of it.
+    pub stream: StreamInfo,
+}
+
+/// A withdrawal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WithdrawalView {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The VM that the stream paid for.
+    pub vm_id: VmId,
+    /// The stream.
+    pub stream_id: Exact,
+    /// Where it stands.
+    pub state: WithdrawalState,
+    /// Wei that were paid out; those expected, until it is known.
+    pub amount_wei: Exact,
+    /// Wei that gas cost.
+    pub cost_wei: Exact,
+    /// The transaction.
+    pub transaction: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What came of withdrawing from one stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WithdrawView {
+    /// The VM.
+    pub vm_id: VmId,
+    /// The stream.
+    pub stream_id: Exact,
+    /// Wei that were paid out.
+    pub paid_wei: Exact,
+    /// Wei that gas cost.
+    pub cost_wei: Exact,
+    /// The transaction.
+    pub transaction: Option<String>,
+    /// Why nothing was.
+    pub error: Option<String>,
+}
+
 /// One VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmView {
@@ -94,6 +179,10 @@ pub struct VmView {
     pub updated_at: Timestamp,
     /// What went through its port since that was opened; none while it is closed.
     pub traffic: Option<TrafficView>,
+    /// The stream that pays for it, as a decimal number.
+    pub stream_id: Option<String>,
+    /// Since when it is not paid for.
+    pub unpaid_since: Option<Timestamp>,
 }
 
 /// What went through a VM's port.

@@ -1,0 +1,414 @@
+//! What the ledger keeps of money: copies of streams, withdrawals, and what happened when.
+//!
+//! Owns every SQL statement on them. A stream's copy outlives its rental, because what vested can
+//! still be withdrawn; a withdrawal is recorded, signed bytes and all, before it is sent. Never asks
+//! a chain and never decides.
+
+use golem_chain::{SignedTransaction, Transaction};
+use golem_types::{Stream, StreamId, StreamKey, VmId};
+use jiff::Timestamp;
+use ruint::aliases::{U160, U256};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::rows::{parsed, time};
+use super::{Ledger, LedgerError, kept};
+
+/// A stream as it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCopy {
+    /// Which.
+    pub key: StreamKey,
+    /// The rental that it pays for, or paid for last.
+    pub vm: VmId,
+    /// What was read.
+    pub stream: Stream,
+    /// The block at which it was read.
+    pub block: u64,
+    /// That block's time, in seconds since the epoch.
+    pub block_time: u128,
+    /// When it was read, by this machine's clock.
+    pub read_at: Timestamp,
+}
+
+impl StreamCopy {
+    /// The chain's time now, as far as this machine's clock tells, in seconds since the epoch.
+    #[must_use]
+    pub fn estimated_now(&self, now: Timestamp) -> u128 {
+        let since = now.as_second().saturating_sub(self.read_at.as_second());
+        self.block_time.saturating_add(u128::try_from(since).unwrap_or(0))
+    }
+}
+
+/// Something that happened to a rental, for its operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// To which rental.
+    pub vm_id: VmId,
+    /// What, as one word with dots.
+    pub kind: String,
+    /// The rest, for people.
+    pub detail: String,
+}
+
+/// Where a withdrawal stands.
+///
+/// ```text
+///   sent ──► paid
+///     └────► failed
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithdrawalState {
+    /// Recorded, and sent as often as it takes.
+    Sent,
+    /// In a block, and the money is there.
+    Paid,
+    /// In a block, and refused by the contract; or overtaken by another transaction.
+    Failed,
+}
+
+impl WithdrawalState {
+    const ALL: [Self; 3] = [Self::Sent, Self::Paid, Self::Failed];
+
+    /// The state as the ledger writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Paid => "paid",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One transaction of a withdrawal; each has a higher fee than the one before, and only one of
+/// them can ever be mined, because they share a nonce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Try {
+    /// What was signed.
+    pub transaction: Transaction,
+    /// The signed bytes and their hash.
+    pub signed: SignedTransaction,
+    /// When it was first sent.
+    pub at: Timestamp,
+}
+
+/// A withdrawal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Its number in the ledger.
+    pub id: i64,
+    /// From which stream.
+    pub key: StreamKey,
+    /// The rental that the stream pays for.
+    pub vm: VmId,
+    /// The money; zero is the chain's own.
+    pub token: U160,
+    /// Where it stands.
+    pub state: WithdrawalState,
+    /// Wei that were withdrawable when it was made.
+    pub expected: U256,
+    /// Wei that were paid out.
+    pub paid: Option<U256>,
+    /// Wei that it cost.
+    pub cost: Option<U256>,
+    /// The transactions, oldest first; at least one.
+    pub tries: Vec<Try>,
+    /// Hash of the one that was mined.
+    pub hash: Option<String>,
+    /// The block that it is in.
+    pub block: Option<u64>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Withdrawal {
+    /// The nonce that all of its transactions share.
+    #[must_use]
+    pub fn nonce(&self) -> u64 {
+        self.tries.first().map_or(0, |first| first.transaction.nonce)
+    }
+}
+
+fn damaged(index: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+}
+
+fn address(row: &Row<'_>, index: usize) -> rusqlite::Result<U160> {
+    let text: String = row.get(index)?;
+    let digits = text.strip_prefix("0x").unwrap_or_default();
+    U160::from_str_radix(digits, 16).map_err(|error| damaged(index, error))
+}
+
+fn address_text(address: U160) -> String {
+    format!("{address:#042x}")
+}
+
+const STREAM_COLUMNS: &str = "contract, id, vm_id, token, sender, recipient, start, stop, rate, deposit, withdrawn, \
+                              halted, block, block_time, read_at";
+
+fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
+    Ok(StreamCopy {
+        key: StreamKey { contract: row.get::<_, String>(0)?.into(), id: parsed::<StreamId>(row, 1)? },
+        vm: parsed(row, 2)?,
+        stream: Stream {
+            token: address(row, 3)?,
+            sender: address(row, 4)?,
+            recipient: address(row, 5)?,
+            start: parsed(row, 6)?,
+            stop: parsed(row, 7)?,
+            rate: parsed(row, 8)?,
+            deposit: parsed(row, 9)?,
+            withdrawn: parsed(row, 10)?,
+            halted: row.get(11)?,
+        },
+        block: row.get(12)?,
+        block_time: u128::from(row.get::<_, u64>(13)?),
+        read_at: time(row, 14)?,
+    })
+}
+
+/// Writes what was read of a stream.
+pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(), LedgerError> {
+    let stream = &copy.stream;
+    let sql = format!(
+        "INSERT OR REPLACE INTO streams ({STREAM_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+    );
+    connection.prepare_cached(&sql)?.execute(params![
+        &*copy.key.contract,
+        copy.key.id.to_string(),
+        copy.vm.as_str(),
+        address_text(stream.token),
+        address_text(stream.sender),
+        address_text(stream.recipient),
+        stream.start.to_string(),
+        stream.stop.to_string(),
+        stream.rate.to_string(),
+        stream.deposit.to_string(),
+        stream.withdrawn.to_string(),
+        stream.halted,
+        copy.block,
+        u64::try_from(copy.block_time).unwrap_or(u64::MAX >> 1),
+        copy.read_at.as_microsecond(),
+    ])?;
+    Ok(())
+}
+
+/// Writes that something happened.
+pub(super) fn put_event(
+    connection: &Connection,
+    vm: &VmId,
+    kind: &str,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("INSERT INTO events (at, vm_id, kind, detail) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![now.as_microsecond(), vm.as_str(), kind, detail])?;
+    Ok(())
+}
+
+const WITHDRAWAL_COLUMNS: &str = "id, contract, stream_id, vm_id, token, state, expected, paid, cost, tries, hash, \
+                                  block, error, created_at, updated_at";
+
+fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
+    let optional = |index: usize| -> rusqlite::Result<Option<U256>> {
+        match row.get::<_, Option<String>>(index)? {
+            Some(_) => parsed(row, index).map(Some),
+            None => Ok(None),
+        }
+    };
+    let state: String = row.get(5)?;
+    Ok(Withdrawal {
+        id: row.get(0)?,
+        key: StreamKey { contract: row.get::<_, String>(1)?.into(), id: parsed::<StreamId>(row, 2)? },
+        vm: parsed(row, 3)?,
+        token: address(row, 4)?,
+        state: WithdrawalState::ALL
+            .into_iter()
+            .find(|known| known.as_str() == state)
+            .ok_or_else(|| damaged(5, format!("no state is called {state}")))?,
+        expected: parsed(row, 6)?,
+        paid: optional(7)?,
+        cost: optional(8)?,
+        tries: serde_json::from_str(&row.get::<_, String>(9)?).map_err(|error| damaged(9, error))?,
+        hash: row.get(10)?,
+        block: row.get(11)?,
+        error: row.get(12)?,
+        created_at: time(row, 13)?,
+        updated_at: time(row, 14)?,
+    })
+}
+
+fn tries_text(tries: &[Try]) -> Result<String, LedgerError> {
+    serde_json::to_string(tries).map_err(|error| LedgerError::Sql(damaged(9, error)))
+}
+
+impl Ledger {
+    /// Keeps what was read of streams: one transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn keep_streams(&self, copies: Vec<StreamCopy>) -> Result<(), LedgerError> {
+        self.ask(move |book| {
+            let transaction = book.connection.transaction()?;
+            for copy in &copies {
+                put_stream(&transaction, copy)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every stream of `contract` that ever paid for a rental, as last read.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn streams(&self, contract: &str) -> Result<Vec<StreamCopy>, LedgerError> {
+        let contract = contract.to_owned();
+        self.ask(move |book| {
+            let sql =
+                format!("SELECT {STREAM_COLUMNS} FROM streams WHERE contract = ?1 ORDER BY read_at, id");
+            let mut statement = book.connection.prepare(&sql)?;
+            let copies = statement.query_map([contract], stream)?.collect::<Result<_, _>>()?;
+            Ok(copies)
+        })
+        .await
+    }
+
+    /// The last events, newest first: those of `vm`, or all.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn events(&self, vm: Option<VmId>, limit: u32) -> Result<Vec<Event>, LedgerError> {
+        self.ask(move |book| {
+            let sql = "SELECT at, vm_id, kind, detail FROM events WHERE ?1 IS NULL OR vm_id = ?1 \
+                       ORDER BY id DESC LIMIT ?2";
+            let read = |row: &Row<'_>| {
+                Ok(Event {
+                    at: time(row, 0)?,
+                    vm_id: parsed(row, 1)?,
+                    kind: row.get(2)?,
+                    detail: row.get(3)?,
+                })
+            };
+            let mut statement = book.connection.prepare_cached(sql)?;
+            let events = statement
+                .query_map(params![vm.as_ref().map(VmId::as_str), limit], read)?
+                .collect::<Result<_, _>>()?;
+            Ok(events)
+        })
+        .await
+    }
+
+    /// Records a withdrawal that is about to be sent; gives its number.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`], also when another one is under way.
+    pub async fn begin_withdrawal(
+        &self,
+        key: StreamKey,
+        vm: VmId,
+        token: U160,
+        expected: U256,
+        first: Try,
+    ) -> Result<i64, LedgerError> {
+        self.ask(move |book| {
+            let now = kept(first.at).as_microsecond();
+            let nonce = i64::try_from(first.transaction.nonce).unwrap_or(i64::MAX);
+            let tries = tries_text(&[first])?;
+            book.connection.execute(
+                "INSERT INTO withdrawals (contract, stream_id, vm_id, token, state, expected, nonce, tries, \
+                 created_at, updated_at) VALUES (?1, ?2, ?3, ?4, 'sent', ?5, ?6, ?7, ?8, ?8)",
+                params![
+                    &*key.contract,
+                    key.id.to_string(),
+                    vm.as_str(),
+                    address_text(token),
+                    expected.to_string(),
+                    nonce,
+                    tries,
+                    now
+                ],
+            )?;
+            Ok(book.connection.last_insert_rowid())
+        })
+        .await
+    }
+
+    /// Records what a withdrawal is now: its state, tries, and what became of it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn change_withdrawal(&self, withdrawal: Withdrawal, now: Timestamp) -> Result<(), LedgerError> {
+        self.ask(move |book| {
+            let transaction = book.connection.transaction()?;
+            transaction.execute(
+                "UPDATE withdrawals SET state = ?2, paid = ?3, cost = ?4, tries = ?5, hash = ?6, block = ?7, \
+                 error = ?8, updated_at = ?9 WHERE id = ?1",
+                params![
+                    withdrawal.id,
+                    withdrawal.state.as_str(),
+                    withdrawal.paid.map(|wei| wei.to_string()),
+                    withdrawal.cost.map(|wei| wei.to_string()),
+                    tries_text(&withdrawal.tries)?,
+                    withdrawal.hash,
+                    withdrawal.block,
+                    withdrawal.error,
+                    now.as_microsecond(),
+                ],
+            )?;
+            let (kind, detail) = match withdrawal.state {
+                WithdrawalState::Sent => ("withdrawal.replaced", "sent again with a higher fee".to_owned()),
+                WithdrawalState::Paid => {
+                    ("withdrawal.paid", format!("{} wei", withdrawal.paid.unwrap_or_default()))
+                }
+                WithdrawalState::Failed => {
+                    ("withdrawal.failed", withdrawal.error.clone().unwrap_or_default())
+                }
+            };
+            put_event(&transaction, &withdrawal.vm, kind, &detail, now)?;
+            transaction.commit()?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The withdrawal from `contract` that is under way.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn withdrawal_under_way(&self, contract: &str) -> Result<Option<Withdrawal>, LedgerError> {
+        let contract = contract.to_owned();
+        self.ask(move |book| {
+            let sql = format!(
+                "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND state = 'sent'"
+            );
+            Ok(book.connection.query_row(&sql, [contract], withdrawal).optional()?)
+        })
+        .await
+    }
+
+    /// Every withdrawal since `since`, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
+        self.ask(move |book| {
+            let sql =
+                format!("SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE created_at >= ?1 ORDER BY id");
+            let mut statement = book.connection.prepare(&sql)?;
+            let all = statement.query_map([since.as_microsecond()], withdrawal)?.collect::<Result<_, _>>()?;
+            Ok(all)
+        })
+        .await
+    }
+}

@@ -1,0 +1,426 @@
+//! Money: what a stream pays for, and what follows when it does not.
+//!
+//! ```text
+//!   create ──► gate ──► Paid ──► ledger.reserve
+//!   timer  ──► monitor ──► ladder (pure) ──► warn │ stop │ resume │ delete
+//!   timer  ──► withdraw ──► ledger ──► chain ──► ledger
+//! ```
+//! Owns the policy on payments: what is asked of a stream, when a rental is warned about, stopped,
+//! resumed and deleted, and when vested money is fetched. An answer that did not come changes nothing
+//! (I3). Never drives a machine: it writes whether a rental is paid for, and the machine follows.
+
+mod export;
+pub mod ladder;
+mod monitor;
+mod price;
+mod withdraw;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Terms, Verdict, Wallet};
+use golem_types::{Resources, Stream, StreamId, StreamKey, VmId, VmName, VmState};
+use jiff::Timestamp;
+use ruint::aliases::{U160, U256};
+use tokio::sync::watch;
+
+use crate::ledger::{Ledger, LedgerError, StreamCopy, Withdrawal};
+use crate::vm::{NodeError, Refusal, Unpaid};
+
+pub use ladder::Rules;
+pub use price::{MonthPrices, Prices};
+pub use withdraw::{WithdrawError, Withdrawn};
+
+pub(crate) use export::run as export;
+pub(crate) use monitor::run as monitor;
+pub(crate) use withdraw::run as withdrawals;
+
+/// What the operator decided about money.
+#[derive(Debug, Clone)]
+pub struct PaymentConfig {
+    /// The chain's JSON-RPC endpoint.
+    pub rpc_url: String,
+    /// What chain it must be of.
+    pub chain_id: u64,
+    /// Whether the chain is a developer's own, whose clock is moved at will.
+    pub local: bool,
+    /// The payment contract.
+    pub contract: Address,
+    /// The token of the streams; zero is the chain's own money.
+    pub token: Address,
+    /// Who is paid, and who fetches the money.
+    pub wallet: Wallet,
+    /// Whether a stream has to pay the advertised price.
+    pub enforce_rate: bool,
+    /// When a rental is warned about, stopped and deleted.
+    pub rules: Rules,
+    /// Whether streams are followed at all.
+    pub monitor: bool,
+    /// How often they are.
+    pub interval: Duration,
+    /// When vested money is fetched.
+    pub withdraw: WithdrawConfig,
+}
+
+/// When vested money is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct WithdrawConfig {
+    /// Whether it is fetched without being asked.
+    pub enabled: bool,
+    /// How often from each stream.
+    pub interval: Duration,
+    /// Least that is worth it, in wei.
+    pub minimum: U256,
+    /// Most that gas may cost, in percent of what is fetched; for the chain's own money, whose
+    /// worth against gas is known.
+    pub gas_percent: u8,
+}
+
+/// Why payments cannot be had at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentError {
+    /// The endpoint's address cannot be used.
+    #[error("the payment endpoint cannot be used")]
+    Endpoint(#[source] ChainError),
+    /// The ledger failed.
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+}
+
+/// That a create may be granted as far as money goes. Only made by the gate, so that no
+/// reservation can be built without its verdict.
+#[derive(Debug, Clone)]
+pub struct Paid(Option<PaidBy>);
+
+#[derive(Debug, Clone)]
+struct PaidBy {
+    key: StreamKey,
+    stream: Stream,
+    block: Block,
+    read_at: Timestamp,
+}
+
+impl Paid {
+    /// Payments are off.
+    pub(crate) const fn free() -> Self {
+        Self(None)
+    }
+
+    /// The stream that pays.
+    pub(crate) fn key(&self) -> Option<&StreamKey> {
+        self.0.as_ref().map(|by| &by.key)
+    }
+
+    /// Who pays, as the ledger writes an owner.
+    pub(crate) fn owner(&self) -> Option<String> {
+        self.0.as_ref().map(|by| format!("eth:{:#042x}", by.stream.sender))
+    }
+
+    /// The stream as it was read, for the rental `vm`.
+    pub(crate) fn copy(&self, vm: &VmId) -> Option<StreamCopy> {
+        self.0.as_ref().map(|by| StreamCopy {
+            key: by.key.clone(),
+            vm: vm.clone(),
+            stream: by.stream,
+            block: by.block.number,
+            block_time: by.block.time,
+            read_at: by.read_at,
+        })
+    }
+}
+
+/// What is known of a rental's stream.
+#[derive(Debug, Clone)]
+pub struct StreamStatus {
+    /// The rental.
+    pub vm: VmId,
+    /// Its stream.
+    pub key: StreamKey,
+    /// What the chain says of it.
+    pub stream: Stream,
+    /// The chain's time, in seconds since the epoch.
+    pub now: u128,
+    /// Whether it pays.
+    pub verdict: Result<(), Bad>,
+}
+
+/// How the chain answers.
+#[derive(Debug, Clone, Default)]
+pub struct ChainHealth {
+    /// The newest block that was read; none before the first.
+    pub block: Option<Block>,
+    /// When it was read.
+    pub read_at: Option<Timestamp>,
+    /// Why the last question had no answer.
+    pub error: Option<String>,
+}
+
+/// The payments of a node; clones share them.
+#[derive(Clone)]
+pub struct Payments(Arc<Inner>);
+
+struct Inner {
+    config: PaymentConfig,
+    reader: Reader,
+    sender: Sender,
+    /// Chain and contract, as stream keys have them.
+    contract: Arc<str>,
+    ledger: Ledger,
+    /// Every stream that may still pay, as last read.
+    copies: Mutex<BTreeMap<StreamId, StreamCopy>>,
+    prices: watch::Sender<Option<Prices>>,
+    health: watch::Sender<ChainHealth>,
+    /// Held while a withdrawal is made: there is one nonce.
+    withdrawing: tokio::sync::Mutex<()>,
+}
+
+fn number(address: Address) -> U160 {
+    U160::from_be_bytes(address.into_array())
+}
+
+impl Payments {
+    /// The payments of `config`, with what `ledger` remembers of its streams. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    pub async fn open(config: PaymentConfig, ledger: Ledger) -> Result<Self, PaymentError> {
+        let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
+        let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local);
+        let sender = Sender::new(rpc, config.wallet.clone(), config.chain_id);
+        let contract: Arc<str> = format!("{}:{:#042x}", config.chain_id, number(config.contract)).into();
+        let now = Timestamp::now();
+        let live = ledger.now();
+        let copies = ledger.streams(&contract).await?.into_iter();
+        let copies = copies
+            .filter(|copy| {
+                live.get(&copy.vm).is_some() || !withdraw::is_spent(&copy.stream, copy.estimated_now(now))
+            })
+            .map(|copy| (copy.key.id, copy));
+        Ok(Self(Arc::new(Inner {
+            reader,
+            sender,
+            contract,
+            copies: Mutex::new(copies.collect()),
+            prices: watch::channel(None).0,
+            health: watch::channel(ChainHealth::default()).0,
+            withdrawing: tokio::sync::Mutex::default(),
+            config,
+            ledger,
+        })))
+    }
+
+    /// What the operator decided.
+    #[must_use]
+    pub fn config(&self) -> &PaymentConfig {
+        &self.0.config
+    }
+
+    /// How the chain answers.
+    #[must_use]
+    pub fn health(&self) -> ChainHealth {
+        self.0.health.borrow().clone()
+    }
+
+    /// The key of stream `id` of the contract that is configured.
+    fn key(&self, id: StreamId) -> StreamKey {
+        StreamKey { contract: Arc::clone(&self.0.contract), id }
+    }
+
+    /// Sets the price that streams have to pay; none while it is not known, when any rate will do.
+    pub fn set_prices(&self, prices: Option<Prices>) {
+        self.0.prices.send_replace(prices);
+    }
+
+    fn terms(&self, least_rate: Option<u128>) -> Terms {
+        let config = &self.0.config;
+        Terms {
+            recipient: number(config.wallet.address()),
+            token: number(config.token),
+            least_rate,
+            least_runway: u128::from(config.rules.least_runway.as_secs()),
+        }
+    }
+
+    /// Judges the stream `id` as the payment of a rental of `resources`.
+    ///
+    /// # Errors
+    /// [`Refusal::Stream`], [`NodeError::ChainUnknown`].
+    pub(crate) async fn judge(&self, id: StreamId, resources: Resources) -> Result<Paid, NodeError> {
+        let native = self.0.config.token.is_zero();
+        let least_rate = match self.0.prices.borrow().as_ref() {
+            Some(prices) if self.0.config.enforce_rate => Some(prices.least_rate(resources, native)),
+            _ => None,
+        };
+        match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
+            Verdict::Good { stream, block } => {
+                tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
+                self.seen(block);
+                Ok(Paid(Some(PaidBy {
+                    key: self.key(id),
+                    stream: *stream,
+                    block,
+                    read_at: Timestamp::now(),
+                })))
+            }
+            Verdict::Bad(bad) => {
+                tracing::debug!(stream = %id, reason = %bad, "stream verified: it does not pay");
+                Err(Refusal::Stream(bad).into())
+            }
+            Verdict::Unknown(error) => {
+                self.unseen(&error);
+                Err(NodeError::ChainUnknown(error))
+            }
+        }
+    }
+
+    /// What the chain says now of the streams of `rentals`, which are all read at one block.
+    ///
+    /// # Errors
+    /// [`NodeError::ChainUnknown`].
+    pub(crate) async fn statuses(
+        &self,
+        rentals: &[(VmId, StreamKey)],
+    ) -> Result<Vec<StreamStatus>, NodeError> {
+        let ours: Vec<_> = rentals.iter().filter(|(_, key)| key.contract == self.0.contract).collect();
+        let ids: Vec<_> = ours.iter().map(|(_, key)| key.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seen = self.0.reader.streams(self.newest().as_ref(), &ids).await.map_err(|error| {
+            self.unseen(&error);
+            NodeError::ChainUnknown(error)
+        })?;
+        self.seen(seen.block);
+        let terms = self.terms(None);
+        let now = seen.block.time;
+        let status = |((vm, key), stream): (&(VmId, StreamKey), &Stream)| StreamStatus {
+            vm: vm.clone(),
+            key: key.clone(),
+            stream: *stream,
+            now,
+            verdict: golem_chain::judge::judge(stream, &terms, now),
+        };
+        Ok(ours.into_iter().zip(&seen.streams).map(status).collect())
+    }
+
+    /// Remembers what was read of the stream that pays for a new rental.
+    pub(crate) fn remember(&self, copy: StreamCopy) {
+        self.copies(|copies| copies.insert(copy.key.id, copy));
+    }
+
+    fn copies<T>(&self, use_them: impl FnOnce(&mut BTreeMap<StreamId, StreamCopy>) -> T) -> T {
+        use_them(&mut self.0.copies.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every stream that may still pay, as last read.
+    #[must_use]
+    pub fn known(&self) -> Vec<StreamCopy> {
+        self.copies(|copies| copies.values().cloned().collect())
+    }
+
+    /// The newest block that was read: no older one is believed afterwards.
+    fn newest(&self) -> Option<Block> {
+        self.0.health.borrow().block
+    }
+
+    fn seen(&self, block: Block) {
+        self.0.health.send_modify(|health| {
+            if health.error.take().is_some() {
+                tracing::info!(block = block.number, "the payment chain answers again");
+            }
+            if health.block.is_none_or(|before| before.number <= block.number) {
+                health.block = Some(block);
+            }
+            health.read_at = Some(Timestamp::now());
+        });
+    }
+
+    fn unseen(&self, error: &ChainError) {
+        let text = error.to_string();
+        self.0.health.send_modify(|health| {
+            if health.error.as_deref() != Some(&text) {
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                tracing::warn!(%error, source, "the payment chain cannot be asked; rentals run on");
+            }
+            health.error = Some(text);
+        });
+    }
+}
+
+/// A stream as the operator sees it.
+#[derive(Debug, Clone)]
+pub struct StreamLine {
+    /// The rental that it pays for, or paid for last.
+    pub vm: VmId,
+    /// What its renter calls the rental, and where that stands; none once it has ended.
+    pub rental: Option<(VmName, VmState)>,
+    /// Since when and why the rental is not paid for.
+    pub unpaid: Option<Unpaid>,
+    /// What is known of the stream.
+    pub status: StreamStatus,
+}
+
+/// Every stream that may still pay.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// The streams, oldest rental first.
+    pub streams: Vec<StreamLine>,
+    /// Why they are as they were last read, and not as they are now.
+    pub stale: Option<String>,
+}
+
+impl Payments {
+    /// Every stream that may still pay, read now; as last read where the chain cannot be asked.
+    pub async fn overview(&self) -> Overview {
+        let copies = self.known();
+        let keys: Vec<_> = copies.iter().map(|copy| (copy.vm.clone(), copy.key.clone())).collect();
+        let (statuses, stale) = match self.statuses(&keys).await {
+            Ok(statuses) => (statuses, None),
+            Err(error) => (self.remembered(copies), Some(error.to_string())),
+        };
+        let live = self.0.ledger.now();
+        let line = |status: StreamStatus| {
+            let vm = live.get(&status.vm).map(|rental| &rental.vm);
+            StreamLine {
+                vm: status.vm.clone(),
+                rental: vm.map(|vm| (vm.name.clone(), vm.state)),
+                unpaid: vm.and_then(|vm| vm.unpaid.clone()),
+                status,
+            }
+        };
+        let mut streams: Vec<_> = statuses.into_iter().map(line).collect();
+        streams.sort_by(|a, b| (a.status.stream.start, &a.vm).cmp(&(b.status.stream.start, &b.vm)));
+        Overview { streams, stale }
+    }
+
+    /// The copies as statuses, at the time that the chain probably has.
+    fn remembered(&self, copies: Vec<StreamCopy>) -> Vec<StreamStatus> {
+        let terms = self.terms(None);
+        let here = Timestamp::now();
+        let status = |copy: StreamCopy| {
+            let now = copy.estimated_now(here);
+            let verdict = golem_chain::judge::judge(&copy.stream, &terms, now);
+            StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict }
+        };
+        copies.into_iter().map(status).collect()
+    }
+
+    /// Every withdrawal since `since`, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
+        let all = self.0.ledger.withdrawals(since).await?;
+        Ok(all.into_iter().filter(|withdrawal| withdrawal.key.contract == self.0.contract).collect())
+    }
+
+    /// What the wallet has of the chain's own money, in wei.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn balance(&self) -> Result<U256, ChainError> {
+        self.0.sender.balance().await
+    }
+}

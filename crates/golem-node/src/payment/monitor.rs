@@ -1,0 +1,242 @@
+//! Follows the streams that pay for rentals.
+//!
+//! ```text
+//!   tick: head ─► logs since the last one ─► read what was touched ─► ladder for every rental ─► act
+//! ```
+//! Owns the timer and the cost of a tick: two round trips when nothing happened, whatever the number
+//! of streams, and one more for each hundred that were touched. Everything is read again at the start,
+//! after a reorganisation (the last block is gone), after a long silence, and every few minutes in case
+//! a contract keeps an event to itself. What would end a rental is read a second time first, so that
+//! one garbled answer ends none. Never deletes or resumes on what it did not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use golem_chain::reader::LOGS_BLOCKS;
+use golem_chain::{Block, ChainError};
+use golem_types::{Stream, StreamId, VmId};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::ladder::{Action, Evidence, next};
+use super::{Payments, withdraw};
+use crate::ledger::{Goal, Rental, StreamCopy};
+use crate::node::Node;
+use crate::service::crash_point;
+
+/// Ticks between two readings of everything.
+const FULL_EVERY: u32 = 20;
+
+/// What the monitor remembers between ticks; a restart of the node begins anew.
+#[derive(Debug, Default)]
+struct Memory {
+    block: Option<Block>,
+    ticks: u32,
+    warned: BTreeSet<VmId>,
+}
+
+/// Follows the streams until `stop`.
+pub(crate) async fn run(payments: Payments, node: Node, stop: CancellationToken) {
+    let mut memory = Memory::default();
+    loop {
+        let worked = tokio::select! {
+            () = stop.cancelled() => return,
+            () = tick(&payments, &node, &mut memory) => (),
+        };
+        let () = worked;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(payments.config().interval) => {}
+        }
+    }
+}
+
+/// The rentals that a stream of the configured contract pays for.
+fn rentals(payments: &Payments, node: &Node) -> Vec<(StreamId, Rental)> {
+    let now = node.ledger().now();
+    let paid = |rental: &Rental| {
+        let key = rental.vm.stream.as_ref().filter(|key| key.contract == payments.0.contract)?;
+        (rental.goal != Goal::Deleted).then(|| (key.id, rental.clone()))
+    };
+    now.iter().filter_map(paid).collect()
+}
+
+async fn tick(payments: &Payments, node: &Node, memory: &mut Memory) {
+    let rentals = rentals(payments, node);
+    memory.warned.retain(|id| rentals.iter().any(|(_, rental)| &rental.vm.id == id));
+    let block = match observe(payments, &rentals, memory).await {
+        Ok(block) => Some(block),
+        Err(error) => {
+            payments.unseen(&error);
+            None
+        }
+    };
+    crash_point!("monitor-read");
+    let copies = payments.copies(|copies| copies.clone());
+    let now = Timestamp::now();
+    let mut ending = Vec::new();
+    for (id, rental) in &rentals {
+        let Some(copy) = copies.get(id) else { continue };
+        let action = decide(payments, rental, &copy.stream, block, copy.estimated_now(now), now);
+        if block.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
+            ending.push((*id, rental));
+        } else {
+            act(node, rental, action, memory).await;
+        }
+    }
+    end(payments, node, &ending, memory).await;
+    tracing::debug!(
+        rentals = rentals.len(),
+        block = block.map(|block| block.number),
+        ending = ending.len(),
+        "monitor tick"
+    );
+}
+
+fn decide(
+    payments: &Payments,
+    rental: &Rental,
+    stream: &Stream,
+    block: Option<Block>,
+    estimated: u128,
+    now: Timestamp,
+) -> Action {
+    let evidence = match block {
+        Some(block) => Evidence::Read { stream, now: block.time },
+        None => Evidence::Remembered { stream, now: estimated },
+    };
+    next(rental.vm.unpaid.as_ref(), evidence, &payments.terms(None), &payments.config().rules, now)
+}
+
+/// Brings the copies of streams up to the newest block.
+async fn observe(
+    payments: &Payments,
+    rentals: &[(StreamId, Rental)],
+    memory: &mut Memory,
+) -> Result<Block, ChainError> {
+    let reader = &payments.0.reader;
+    let head = reader.head(memory.block.as_ref()).await?;
+    let block = head.block;
+    // What still vests for rentals that ended is followed too: it can be fetched.
+    let known: BTreeMap<StreamId, StreamCopy> = payments.copies(|copies| copies.clone());
+    let owners: BTreeMap<StreamId, VmId> = known
+        .iter()
+        .map(|(id, copy)| (*id, copy.vm.clone()))
+        .chain(rentals.iter().map(|(id, rental)| (*id, rental.vm.id.clone())))
+        .collect();
+    let since = memory.block.map_or(0, |block| block.number + 1);
+    let all = !head.continues
+        || memory.ticks.is_multiple_of(FULL_EVERY)
+        || block.number.saturating_sub(since) >= LOGS_BLOCKS;
+    let wanted: Vec<StreamId> = if all {
+        owners.keys().copied().collect()
+    } else {
+        let touched =
+            if block.number >= since { reader.touched(since, block.number).await? } else { BTreeSet::new() };
+        let wanted = |id: &&StreamId| touched.contains(id) || !known.contains_key(id);
+        owners.keys().filter(wanted).copied().collect()
+    };
+    if !wanted.is_empty() {
+        let streams = reader.at(&block, &wanted).await?;
+        keep(payments, &wanted, &streams, &block, &owners).await;
+    }
+    memory.block = Some(block);
+    memory.ticks = memory.ticks.wrapping_add(1);
+    payments.seen(block);
+    Ok(block)
+}
+
+/// Remembers what was read; what is new goes to the ledger, where a restart finds it.
+async fn keep(
+    payments: &Payments,
+    ids: &[StreamId],
+    streams: &[Stream],
+    block: &Block,
+    owners: &BTreeMap<StreamId, VmId>,
+) {
+    let read_at = Timestamp::now();
+    let mut changed = Vec::new();
+    payments.copies(|copies| {
+        for (id, stream) in ids.iter().zip(streams) {
+            let Some(vm) = owners.get(id) else { continue };
+            let copy = StreamCopy {
+                key: payments.key(*id),
+                vm: vm.clone(),
+                stream: *stream,
+                block: block.number,
+                block_time: block.time,
+                read_at,
+            };
+            let before = copies.insert(*id, copy.clone());
+            if before.is_none_or(|before| before.stream != copy.stream || before.vm != copy.vm) {
+                changed.push(copy);
+            }
+        }
+    });
+    if !changed.is_empty()
+        && let Err(error) = payments.0.ledger.keep_streams(changed).await
+    {
+        tracing::error!(%error, "what was read of streams cannot be recorded");
+    }
+    let now = block.time;
+    let live: BTreeSet<VmId> = payments.0.ledger.now().iter().map(|rental| rental.vm.id.clone()).collect();
+    payments.copies(|copies| {
+        copies.retain(|_, copy| live.contains(&copy.vm) || !withdraw::is_spent(&copy.stream, now));
+    });
+}
+
+/// Reads the streams of rentals that would end once more, and acts where it comes out the same.
+async fn end(payments: &Payments, node: &Node, ending: &[(StreamId, &Rental)], memory: &mut Memory) {
+    if ending.is_empty() {
+        return;
+    }
+    let ids: Vec<StreamId> = ending.iter().map(|(id, _)| *id).collect();
+    let seen = match payments.0.reader.streams(payments.newest().as_ref(), &ids).await {
+        Ok(seen) => seen,
+        Err(error) => return payments.unseen(&error),
+    };
+    let now = Timestamp::now();
+    for ((_, rental), stream) in ending.iter().zip(&seen.streams) {
+        let action = decide(payments, rental, stream, Some(seen.block), seen.block.time, now);
+        act(node, rental, action, memory).await;
+    }
+}
+
+async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) {
+    let id = &rental.vm.id;
+    let done = match action {
+        Action::Rest => {
+            memory.warned.remove(id);
+            Ok(())
+        }
+        Action::Warn(left) => {
+            if memory.warned.insert(id.clone()) {
+                tracing::warn!(vm = id.redacted(), seconds_left = %left, "the payment of this VM will end soon");
+                node.note(id, "payment.ending", format!("{left} seconds are left")).await
+            } else {
+                Ok(())
+            }
+        }
+        Action::Stop(reason) => {
+            tracing::warn!(vm = id.redacted(), %reason, "VM is not paid for and is stopped; its disk is held");
+            crash_point!("monitor-before-stop");
+            node.set_unpaid(id, Some(reason)).await
+        }
+        Action::Resume => {
+            tracing::info!(vm = id.redacted(), "VM is paid for again");
+            crash_point!("monitor-before-resume");
+            node.set_unpaid(id, None).await
+        }
+        Action::Delete => {
+            tracing::warn!(vm = id.redacted(), "VM was not paid for during the whole hold, and is deleted");
+            crash_point!("monitor-before-delete");
+            match node.note(id, "payment.hold_over", String::new()).await {
+                Ok(()) => node.abandon(id).await,
+                failed => failed,
+            }
+        }
+    };
+    match done {
+        Ok(()) | Err(crate::vm::NodeError::NotFound(_)) => {}
+        Err(error) => tracing::error!(vm = id.redacted(), %error, "what follows from a payment failed"),
+    }
+}

@@ -1,0 +1,319 @@
+//! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
+#![cfg(test)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use golem_node::ledger::{Ledger, Try, WithdrawalState};
+use golem_node::payment::{PaymentConfig, Payments, Rules, WithdrawConfig, WithdrawError};
+use golem_node::{CreateVm, LEDGER_FILE, Node, NodeConfig};
+use golem_testchain::{Anvil, CHAIN_ID};
+use golem_types::{StreamId, VmId, VmState};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+use serde_json::json;
+use support::{DEADLINE, World, greeting, reaches, wanted};
+
+/// The provider's account.
+const PROVIDER: usize = 2;
+
+struct Market {
+    world: World,
+    chain: Anvil,
+    automatic: bool,
+}
+
+impl Market {
+    async fn new(more: &[&str]) -> Self {
+        let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
+        Self { world: World::new(8), chain: Anvil::start(&contracts, more).await.unwrap(), automatic: false }
+    }
+
+    fn payments(&self) -> PaymentConfig {
+        PaymentConfig {
+            rpc_url: self.chain.url().to_owned(),
+            chain_id: CHAIN_ID,
+            local: true,
+            contract: self.chain.contract(),
+            token: alloy_primitives::Address::ZERO,
+            wallet: Anvil::wallet(PROVIDER).unwrap(),
+            enforce_rate: true,
+            rules: Rules {
+                least_runway: Duration::from_secs(60),
+                warning: Duration::from_secs(600),
+                hold: Duration::from_secs(86_400),
+                grace: Duration::from_secs(3600),
+            },
+            monitor: true,
+            interval: Duration::from_millis(50),
+            withdraw: WithdrawConfig {
+                enabled: self.automatic,
+                interval: Duration::from_secs(900),
+                minimum: U256::from(1_000_000_000_000u64),
+                gas_percent: 50,
+            },
+        }
+    }
+
+    async fn start(&self) -> Node {
+        let config = NodeConfig { payments: Some(self.payments()), ..self.world.config() };
+        Node::start(config, self.world.sim().0).await.unwrap()
+    }
+
+    /// A stream that lasts for `seconds` at a hundredth of a coin an hour, about.
+    async fn open(&self, seconds: u64) -> StreamId {
+        let rate = 10u64.pow(16) / 3600;
+        let deposit = U256::from(rate) * U256::from(seconds);
+        self.chain.create(1, self.chain.account(PROVIDER), deposit, u128::from(rate)).await.unwrap()
+    }
+
+    async fn rent(&self, node: &Node, name: &str, stream: StreamId) -> VmId {
+        let request = CreateVm { stream_id: Some(stream), ..wanted(name) };
+        let (vm, _) = node.create(request).await.unwrap();
+        reaches(node, &vm.id, VmState::Running).await;
+        vm.id.clone()
+    }
+
+    async fn balance(&self) -> U256 {
+        self.chain.balance(self.chain.account(PROVIDER)).await.unwrap()
+    }
+}
+
+/// Waits until `condition` holds.
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let poll = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// S-018, S-119, S-125, S-134, S-178, S-179, S-180, S-181: the whole life of a paid rental.
+#[tokio::test]
+async fn s_018_s_119_s_134_s_180_s_181_a_rental_lives_as_long_as_its_stream() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(3600).await;
+    let vm = market.rent(&node, "one", stream).await;
+    let port = node.vm(&vm).await.unwrap().ssh_port;
+    market.chain.warp(1000).await.unwrap();
+    let status = node.stream(&vm).await.unwrap();
+    let earned = market.chain.vested(stream).await.unwrap();
+    assert_eq!(status.stream.vested(status.now), earned);
+    assert!(earned >= U256::from(status.stream.rate) * U256::from(1000));
+    assert_eq!(status.stream.remaining_seconds(status.now), status.stream.stop - status.now);
+    market.chain.warp(2600).await.unwrap();
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert!(stopped.unpaid.is_some() && greeting(port).await.is_none());
+    market.chain.top_up(stream, status.stream.deposit).await.unwrap();
+    reaches(&node, &vm, VmState::Running).await;
+    assert!(greeting(port).await.is_some());
+    market.chain.terminate(1, stream).await.unwrap();
+    reaches(&node, &vm, VmState::Stopped).await;
+    let other = market.open(7200).await;
+    node.attach_stream(&vm, other).await.unwrap();
+    reaches(&node, &vm, VmState::Running).await;
+    market.chain.halt(other).await.unwrap();
+    reaches(&node, &vm, VmState::Stopped).await;
+    node.shutdown(false).await;
+}
+
+/// S-019, S-234, S-235: the balance grows by what had vested, less gas; what has nothing to give
+/// does not keep the others waiting; the receipts are kept.
+#[tokio::test]
+async fn s_019_s_234_s_235_what_vested_reaches_the_wallet() {
+    for more in [&[][..], &["--hardfork", "berlin"][..]] {
+        let market = Market::new(more).await;
+        let node = market.start().await;
+        let mut streams = Vec::new();
+        for name in ["one", "two", "three"] {
+            let stream = market.open(7200).await;
+            streams.push(stream);
+            market.rent(&node, name, stream).await;
+        }
+        market.chain.warp(3600).await.unwrap();
+        market.chain.terminate(1, streams[1]).await.unwrap();
+        let before = market.balance().await;
+        let payments = node.payments().unwrap();
+        let (mut paid, mut cost, mut failures) = (U256::ZERO, U256::ZERO, 0);
+        for copy in payments.withdrawable(None) {
+            match payments.withdraw(&copy).await {
+                Ok(done) => {
+                    paid += done.paid;
+                    cost += done.cost;
+                }
+                Err(WithdrawError::Nothing) => failures += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(failures, 1, "the terminated one was paid by its termination");
+        assert!(paid >= U256::from(2u64 * 3600) * U256::from(10u64.pow(16) / 3600));
+        assert!(!cost.is_zero());
+        assert_eq!(market.balance().await, before + paid - cost, "to the wei, {more:?}");
+        let kept = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(kept.len(), 2);
+        assert!(kept.iter().all(|one| one.state == WithdrawalState::Paid && one.hash.is_some()));
+        assert_eq!(kept.iter().filter_map(|one| one.paid).fold(U256::ZERO, |sum, wei| sum + wei), paid);
+        node.shutdown(false).await;
+    }
+}
+
+/// S-128, S-129, S-130, S-135: every stream has an interval of its own, what is below the minimum is
+/// left, and so is what gas would eat.
+#[tokio::test]
+async fn s_128_s_129_s_130_s_135_each_stream_is_withdrawn_from_once_per_interval_when_it_is_worth_it() {
+    let mut market = Market::new(&[]).await;
+    market.automatic = true;
+    let node = market.start().await;
+    let rich = [market.open(7200).await, market.open(7200).await, market.open(7200).await];
+    // A wei a second: an hour of it is below the minimum.
+    let poor = market.chain.create(1, market.chain.account(PROVIDER), U256::from(100_000), 1).await.unwrap();
+    for (name, stream) in ["one", "two", "three"].into_iter().zip(rich) {
+        market.rent(&node, name, stream).await;
+    }
+    market.rent(&node, "poor", poor).await;
+    let payments = node.payments().unwrap().clone();
+    let withdrawals = async || payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(withdrawals().await.is_empty(), "nobody's interval is over");
+    node.shutdown(false).await;
+    // The interval is time of this machine, which a test cannot move: the next node has a shorter one.
+    market.chain.warp(3600).await.unwrap();
+    let mut config = market.payments();
+    config.withdraw.interval = Duration::from_secs(1);
+    let config = NodeConfig { payments: Some(config), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    until("three withdrawals", async || {
+        let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+        let paid =
+            |id: &StreamId| all.iter().any(|one| one.key.id == *id && one.state == WithdrawalState::Paid);
+        rich.iter().all(paid)
+    })
+    .await;
+    let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(all.iter().all(|one| one.key.id != poor), "below the minimum");
+    node.shutdown(false).await;
+}
+
+/// A withdrawal that a crash interrupted is finished by the next process: once, not twice.
+#[tokio::test]
+async fn a_withdrawal_in_mid_flight_is_neither_forgotten_nor_paid_twice() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(7200).await;
+    market.rent(&node, "one", stream).await;
+    market.chain.warp(3600).await.unwrap();
+    market.chain.ask("evm_setAutomine", json!([false])).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    let copy = payments.withdrawable(None).remove(0);
+    let waiting = tokio::time::timeout(Duration::from_millis(1500), payments.withdraw(&copy)).await;
+    assert!(waiting.is_err(), "it is in no block");
+    let sent = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!((sent.len(), sent[0].state), (1, WithdrawalState::Sent));
+    node.shutdown(false).await;
+    drop(payments);
+
+    let node = market.start().await;
+    let before = market.balance().await;
+    market.chain.ask("evm_setAutomine", json!([true])).await.unwrap();
+    market.chain.ask("evm_mine", json!([])).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    until("the withdrawal is settled", async || {
+        let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+        all.iter().all(|one| one.state == WithdrawalState::Paid)
+    })
+    .await;
+    let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert_eq!(all.len(), 1);
+    let nonce =
+        market.chain.ask("eth_getTransactionCount", json!([market.chain.account(PROVIDER), "latest"]));
+    assert_eq!(nonce.await.unwrap(), "0x1", "one transaction");
+    assert_eq!(market.balance().await, before + all[0].paid.unwrap() - all[0].cost.unwrap());
+    node.shutdown(false).await;
+}
+
+/// A transaction that waits for long is replaced by one with a higher fee, and a number that another
+/// program of the same wallet used is not waited for.
+#[tokio::test]
+async fn a_stuck_withdrawal_is_replaced_and_an_overtaken_one_is_told() {
+    let market = Market::new(&[]).await;
+    let stream = market.open(7200).await;
+    let node = market.start().await;
+    let vm = market.rent(&node, "one", stream).await;
+    market.chain.warp(3600).await.unwrap();
+    node.shutdown(false).await;
+    drop(node);
+    let config = market.payments();
+    let ledger = Ledger::open(&market.world.folder.path().join(LEDGER_FILE)).unwrap();
+    let payments = Payments::open(config.clone(), ledger.clone()).await.unwrap();
+    let copy = payments.withdrawable(None).remove(0);
+    let sender = golem_chain::Sender::new(market.chain.rpc().clone(), config.wallet.clone(), CHAIN_ID);
+    let begin = async |to_contract: bool| {
+        use alloy_sol_types::SolCall;
+        let data = golem_chain::contract::withdrawCall { streamId: stream.0 }.abi_encode();
+        let to = if to_contract { config.contract } else { market.chain.account(3) };
+        let data = if to_contract { data.into() } else { alloy_primitives::Bytes::new() };
+        let mut plan = sender.plan(Some(to), data, U256::ZERO).await.unwrap();
+        // Below what any node takes: it was sent once, and nobody mines it.
+        plan.transaction.fee = golem_chain::Fee::Market { maximum: 1, priority: 0 };
+        let signed = sender.sign(&plan).unwrap();
+        let at = Timestamp::now() - Duration::from_secs(61);
+        let first = Try { transaction: plan.transaction, signed, at };
+        ledger
+            .begin_withdrawal(copy.key.clone(), vm.clone(), copy.stream.token, U256::ONE, first)
+            .await
+            .unwrap();
+    };
+    // Overtaken: its number is used by another transaction.
+    begin(true).await;
+    let (from, to) = (market.chain.account(PROVIDER), market.chain.account(3));
+    market.chain.send(json!({ "from": from, "to": to, "value": "0x1" })).await.unwrap();
+    let error = payments.withdraw(&copy).await.unwrap_err();
+    assert!(error.to_string().contains("another transaction"), "{error}");
+    let done = payments.withdraw(&copy).await.unwrap();
+    assert!(!done.paid.is_zero(), "the next one goes through");
+    // Stuck: the fee is raised until it is taken. A node that takes any fee mines the first raise.
+    market.chain.warp(600).await.unwrap();
+    market.chain.ask("anvil_setNextBlockBaseFeePerGas", json!(["0x0"])).await.unwrap();
+    begin(true).await;
+    let under_way = ledger.withdrawal_under_way(&copy.key.contract).await.unwrap().unwrap();
+    let error = payments.withdraw(&copy).await;
+    let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+    let replaced = all.iter().find(|one| one.id == under_way.id).unwrap();
+    assert!(replaced.tries.len() >= 2, "{error:?}");
+    let nonces: Vec<u64> = replaced.tries.iter().map(|one| one.transaction.nonce).collect();
+    assert!(nonces.iter().all(|nonce| *nonce == nonces[0]));
+    assert_eq!(replaced.state, WithdrawalState::Paid, "{error:?}");
+}
+
+/// A wallet without money for gas, a withdrawal that the contract refuses, and a key that is not the
+/// recipient's: each is told, none is recorded as sent.
+#[tokio::test]
+async fn a_withdrawal_that_cannot_work_is_not_sent() {
+    let market = Market::new(&[]).await;
+    let stream = market.open(7200).await;
+    let node = market.start().await;
+    market.rent(&node, "one", stream).await;
+    market.chain.warp(3600).await.unwrap();
+    let payments = node.payments().unwrap();
+    let copy = payments.withdrawable(None).remove(0);
+    let provider = market.chain.account(PROVIDER);
+    market.chain.ask("anvil_setBalance", json!([provider, "0x1"])).await.unwrap();
+    let error = payments.withdraw(&copy).await.unwrap_err();
+    assert!(matches!(error, WithdrawError::Send(_)), "{error:?}");
+    market.chain.ask("anvil_setBalance", json!([provider, "0xde0b6b3a7640000"])).await.unwrap();
+    let absent = golem_node::ledger::StreamCopy {
+        key: golem_types::StreamKey { id: StreamId(U256::from(999)), ..copy.key.clone() },
+        ..copy.clone()
+    };
+    assert!(matches!(payments.withdraw(&absent).await, Err(WithdrawError::Nothing)));
+    assert!(payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap().is_empty());
+    payments.withdraw(&copy).await.unwrap();
+    // Nothing is left but what vests meanwhile, which gas would eat.
+    let error = payments.withdraw(&copy).await.unwrap_err();
+    assert!(matches!(error, WithdrawError::Gas { .. } | WithdrawError::Nothing), "{error:?}");
+    node.shutdown(false).await;
+}

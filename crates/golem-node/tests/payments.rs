@@ -1,0 +1,420 @@
+//! Rentals that are paid by streams, on a chain that only pretends and misbehaves on demand.
+#![cfg(test)]
+
+mod support;
+
+use std::time::Duration;
+
+use golem_chain::Wallet;
+use golem_node::payment::{MonthPrices, PaymentConfig, Prices, Rules, WithdrawConfig};
+use golem_node::{CreateVm, Node, NodeConfig, NodeError, Refusal};
+use golem_testchain::{Emulator, Fault};
+use golem_types::{Stream, StreamId, VmId, VmState};
+use golem_vm::sim::SimControl;
+use ruint::aliases::{U160, U256};
+use support::{DEADLINE, World, greeting, reaches, wanted};
+
+const CHAIN: u64 = 4242;
+const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+/// The time at which the pretended chain begins: now, because a chain from another time is not
+/// believed.
+fn now() -> u128 {
+    u128::try_from(jiff::Timestamp::now().as_second()).unwrap()
+}
+
+struct Paid {
+    world: World,
+    chain: Emulator,
+    wallet: Wallet,
+    rules: Rules,
+}
+
+impl Paid {
+    async fn new(ports: u16) -> Self {
+        Self {
+            world: World::new(ports),
+            chain: Emulator::start(CHAIN, now()).await.unwrap(),
+            wallet: Wallet::from_hex(KEY).unwrap(),
+            rules: Rules {
+                least_runway: Duration::from_secs(60),
+                warning: Duration::from_secs(600),
+                hold: Duration::from_secs(86_400),
+                grace: Duration::from_secs(3600),
+            },
+        }
+    }
+
+    fn config(&self) -> NodeConfig {
+        let payments = PaymentConfig {
+            rpc_url: self.chain.url().to_owned(),
+            chain_id: CHAIN,
+            local: false,
+            contract: self.chain.contract(),
+            token: alloy_primitives::Address::ZERO,
+            wallet: self.wallet.clone(),
+            enforce_rate: true,
+            rules: self.rules,
+            monitor: true,
+            interval: Duration::from_millis(20),
+            withdraw: WithdrawConfig {
+                enabled: false,
+                interval: Duration::from_secs(1800),
+                minimum: U256::ZERO,
+                gas_percent: 10,
+            },
+        };
+        NodeConfig { payments: Some(payments), ..self.world.config() }
+    }
+
+    async fn start(&self) -> (Node, SimControl) {
+        let (backend, control) = self.world.sim();
+        (Node::start(self.config(), backend).await.unwrap(), control)
+    }
+
+    /// A stream to the provider that lasts for `seconds`.
+    fn stream(&self, seconds: u64) -> Stream {
+        self.chain.stream(0xabc, self.wallet.address(), seconds, 1000)
+    }
+
+    fn open(&self, id: u64, seconds: u64) -> StreamId {
+        self.chain.put(id, self.stream(seconds));
+        StreamId(U256::from(id))
+    }
+
+    async fn rent(&self, node: &Node, name: &str, stream: StreamId) -> VmId {
+        let (vm, _) = node.create(paid(name, stream)).await.unwrap();
+        reaches(node, &vm.id, VmState::Running).await;
+        vm.id.clone()
+    }
+}
+
+fn paid(name: &str, stream: StreamId) -> CreateVm {
+    CreateVm { stream_id: Some(stream), ..wanted(name) }
+}
+
+/// Waits until `count` more requests have come: the monitor has seen what is now.
+async fn ticks(chain: &Emulator, count: u64) {
+    let from = chain.requests();
+    let poll = async {
+        while chain.requests() < from + count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, poll).await.unwrap();
+}
+
+async fn refusal(node: &Node, stream: Option<StreamId>) -> Refusal {
+    let request = CreateVm { stream_id: stream, ..wanted("refused") };
+    match node.create(request).await {
+        Err(NodeError::Refused(refusal)) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// S-137, S-138, S-139, S-140, S-141, S-142: each reason in its documented words, and nothing is
+/// reserved.
+#[tokio::test]
+async fn s_137_s_138_s_139_s_140_s_141_s_142_a_create_without_a_good_stream_is_refused() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let good = paid.stream(3600);
+    let nobody = refusal(&node, None).await;
+    assert_eq!(nobody.to_string(), "stream_id required when payments are enabled");
+    let cases = [
+        (Stream { recipient: U160::from(5), ..good }, "recipient mismatch"),
+        (Stream { recipient: U160::ZERO, ..good }, "recipient mismatch"),
+        (Stream { deposit: U256::ZERO, ..good }, "no deposit"),
+        (Stream { start: good.start + 500, stop: good.stop + 500, ..good }, "stream not started"),
+        (Stream { halted: true, ..good }, "stream halted"),
+        (Stream { token: U160::from(9), ..good }, "wrong token"),
+        (Stream { stop: good.start + 59, ..good }, "runway below minimum"),
+        (Stream { stop: good.start, ..good }, "runway below minimum"),
+    ];
+    for (number, (stream, why)) in (1u64..).zip(cases) {
+        paid.chain.put(number, stream);
+        let refusal = refusal(&node, Some(StreamId(U256::from(number)))).await;
+        assert_eq!(refusal.to_string(), format!("invalid stream: {why}"));
+    }
+    for missing in [U256::from(99), U256::MAX] {
+        let refusal = refusal(&node, Some(StreamId(missing))).await;
+        assert_eq!(refusal.to_string(), "invalid stream: recipient mismatch");
+    }
+    assert!(node.vms().is_empty());
+    assert_eq!(node.capacity().free, node.capacity().total);
+    node.shutdown(false).await;
+}
+
+/// The price is asked for once it is known, and not before; a stream of most possible numbers is
+/// judged like any other.
+#[tokio::test]
+async fn a_stream_has_to_pay_the_price_once_it_is_known() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let stream = paid.open(1, 3600);
+    let coin = U256::from(10).pow(U256::from(18));
+    let month = MonthPrices { core: coin, memory: U256::ZERO, storage: U256::ZERO };
+    let payments = node.payments().unwrap();
+    payments.set_prices(Some(Prices { glm: month, native: None }));
+    assert_eq!(refusal(&node, Some(stream)).await.to_string(), "invalid stream: rate below price");
+    payments.set_prices(None);
+    paid.rent(&node, "one", stream).await;
+    let most = Stream {
+        rate: u128::MAX,
+        stop: u128::MAX,
+        deposit: U256::MAX,
+        withdrawn: U256::MAX,
+        ..paid.stream(60)
+    };
+    paid.chain.put(2, most);
+    let vm = paid.rent(&node, "two", StreamId(U256::from(2))).await;
+    let status = node.stream(&vm).await.unwrap();
+    assert_eq!((status.stream.deposit, status.stream.withdrawable(status.now)), (U256::MAX, U256::ZERO));
+    node.shutdown(false).await;
+}
+
+/// I2: of a hundred creates at once with one stream, one is granted; and the stream is free again
+/// once its rental has ended.
+#[tokio::test]
+async fn i2_one_stream_pays_for_one_rental_under_a_hundred_attempts() {
+    let paid = Paid::new(110).await;
+    let (node, _) = paid.start().await;
+    let stream = paid.open(1, 3600);
+    let attempts = (0..100).map(|number| {
+        let node = node.clone();
+        async move { node.create(self::paid(&format!("vm-{number}"), stream)).await }
+    });
+    let results = futures_util::future::join_all(attempts).await;
+    let granted: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+    assert_eq!(granted.len(), 1);
+    let refused = results.iter().filter_map(|result| result.as_ref().err());
+    assert!(refused.clone().all(|error| matches!(error, NodeError::Refused(Refusal::StreamUsed))));
+    assert_eq!(refused.count(), 99);
+    let id = granted[0].0.id.clone();
+    reaches(&node, &id, VmState::Running).await;
+    node.delete_vm(&id).await.unwrap();
+    paid.rent(&node, "again", stream).await;
+    node.shutdown(false).await;
+}
+
+/// S-133, S-136: the mapping is in streams.json, in the ledger, and gone with the rental.
+#[tokio::test]
+async fn s_133_s_136_the_mapping_is_exported_survives_a_restart_and_ends_with_the_rental() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let largest = StreamId(U256::from(u64::MAX));
+    paid.chain.put(u64::MAX, paid.stream(3600));
+    let vm = paid.rent(&node, "one", largest).await;
+    let file = paid.world.folder.path().join("streams.json");
+    let holds = async |wanted: &str| {
+        let poll = async {
+            while std::fs::read_to_string(&file).unwrap_or_default().split_whitespace().collect::<String>()
+                != wanted
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not {wanted}"));
+    };
+    holds(&format!("{{\"{vm}\":{}}}", u64::MAX)).await;
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    node.shutdown(false).await;
+    std::fs::remove_file(&file).unwrap();
+    let (node, _) = paid.start().await;
+    holds(&format!("{{\"{vm}\":{}}}", u64::MAX)).await;
+    assert_eq!(node.vm(&vm).await.unwrap().stream.as_ref().unwrap().id, largest);
+    node.delete_vm(&vm).await.unwrap();
+    holds("{}").await;
+    node.shutdown(false).await;
+}
+
+/// S-125, S-126, S-134: below the minimum the VM is stopped and its disk kept; a top-up starts it
+/// again, by the same port; each step is an event.
+#[tokio::test]
+async fn s_125_s_126_s_134_a_vm_that_is_not_paid_for_is_stopped_held_and_resumed() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let stream = paid.open(1, 3600);
+    let vm = paid.rent(&node, "one", stream).await;
+    let port = node.vm(&vm).await.unwrap().ssh_port;
+    assert!(greeting(port).await.is_some());
+    // The chain's clock moves on by less than an endpoint may be ahead: 3000 s would not be believed.
+    let short = Stream { stop: paid.stream(0).start + 100, ..paid.stream(3600) };
+    paid.chain.put(1, short);
+    ticks(&paid.chain, 6).await;
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "100 s are left");
+    paid.chain.pass(50);
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert_eq!(stopped.unpaid.as_ref().unwrap().reason, "its stream has run out");
+    assert!(greeting(port).await.is_none(), "the port is closed");
+    let error = node.start_vm(&vm).await.unwrap_err();
+    assert!(matches!(error, NodeError::Unpaid(_)), "{error}");
+    assert!(matches!(node.restart_vm(&vm).await, Err(NodeError::Unpaid(_))));
+    // A top-up.
+    paid.chain.put(1, Stream { stop: short.stop + 3600, deposit: short.deposit * U256::from(2), ..short });
+    let running = reaches(&node, &vm, VmState::Running).await;
+    assert_eq!((running.ssh_port, &running.unpaid), (port, &None));
+    assert!(greeting(port).await.is_some());
+    let kinds: Vec<String> =
+        node.events(Some(vm.clone()), 10).await.unwrap().into_iter().map(|event| event.kind).rev().collect();
+    assert_eq!(kinds, ["stream.opened", "payment.ending", "payment.ended", "payment.resumed"]);
+    node.shutdown(false).await;
+}
+
+/// A stream that was terminated or halted stops its VM; another stream takes over, once.
+#[tokio::test]
+async fn a_terminated_or_halted_stream_stops_the_vm_and_another_stream_starts_it() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let stream = paid.open(1, 3600);
+    let vm = paid.rent(&node, "one", stream).await;
+    let other = paid.rent(&node, "two", paid.open(2, 3600)).await;
+    paid.chain.put(1, Stream { recipient: U160::ZERO, ..paid.stream(3600) });
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert_eq!(stopped.unpaid.as_ref().unwrap().reason, "its stream was terminated");
+    let used = node.attach_stream(&vm, StreamId(U256::from(2))).await;
+    assert!(matches!(used, Err(NodeError::Refused(Refusal::StreamUsed))), "{used:?}");
+    let bad = node.attach_stream(&vm, stream).await;
+    assert!(matches!(bad, Err(NodeError::Refused(Refusal::Stream(_)))), "{bad:?}");
+    let third = paid.open(3, 3600);
+    node.attach_stream(&vm, third).await.unwrap();
+    let running = reaches(&node, &vm, VmState::Running).await;
+    assert_eq!(running.stream.as_ref().unwrap().id, third);
+    paid.chain.put(2, Stream { halted: true, ..paid.stream(3600) });
+    let halted = reaches(&node, &other, VmState::Stopped).await;
+    assert_eq!(halted.unpaid.as_ref().unwrap().reason, "its stream was halted");
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    node.shutdown(false).await;
+}
+
+/// After the hold the rental is deleted, and what vested can still be seen.
+#[tokio::test]
+async fn an_unpaid_vm_is_deleted_after_the_hold() {
+    let mut paid = Paid::new(4).await;
+    paid.rules.hold = Duration::from_millis(300);
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 700)).await;
+    paid.chain.pass(650);
+    reaches(&node, &vm, VmState::Stopped).await;
+    let mut changes = node.changes();
+    let gone = changes.wait_for(|now| now.get(&vm).is_none());
+    tokio::time::timeout(DEADLINE, gone).await.unwrap().unwrap();
+    let overview = node.payments().unwrap().overview().await;
+    assert_eq!(overview.streams.len(), 1, "650 s of it can be withdrawn");
+    assert!(overview.streams[0].rental.is_none());
+    let kinds: Vec<String> =
+        node.events(Some(vm), 10).await.unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds[..2], ["payment.hold_over", "payment.ended"]);
+    node.shutdown(false).await;
+}
+
+/// I3, I4: nothing that an endpoint does wrong stops, deletes or resumes anything; a create is
+/// told that it is unknown; and when it is over everything goes on.
+#[tokio::test]
+async fn i3_i4_an_endpoint_that_misbehaves_hurts_no_rental() {
+    let paid = Paid::new(8).await;
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    let ended = paid.rent(&node, "two", paid.open(2, 300)).await;
+    paid.chain.put(2, Stream { recipient: U160::ZERO, ..paid.stream(300) });
+    reaches(&node, &ended, VmState::Stopped).await;
+    let fresh = paid.open(3, 3600);
+    for fault in [Fault::Down, Fault::TooMany, Fault::Cut, Fault::Garbled, Fault::OtherChain, Fault::Stale] {
+        paid.chain.misbehave(fault);
+        ticks(&paid.chain, 10).await;
+        assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "{fault:?}");
+        assert_eq!(node.vm(&ended).await.unwrap().state, VmState::Stopped, "{fault:?}");
+        // Garbled digits are only seen where a stream is read, and a quiet tick reads none.
+        let told = node.payments().unwrap().health().error.is_some();
+        assert!(told || fault == Fault::Garbled, "{fault:?}");
+        let create = node.create(self::paid("three", fresh)).await;
+        assert!(matches!(create, Err(NodeError::ChainUnknown(_))), "{fault:?}: {create:?}");
+        assert!(matches!(node.stream(&vm).await, Err(NodeError::ChainUnknown(_))), "{fault:?}");
+        let overview = node.payments().unwrap().overview().await;
+        assert!(overview.stale.is_some() && overview.streams.len() == 2, "{fault:?}");
+    }
+    paid.chain.misbehave(Fault::None);
+    paid.rent(&node, "three", fresh).await;
+    assert!(node.payments().unwrap().health().error.is_none());
+    node.shutdown(false).await;
+}
+
+/// I3: a restart while the chain cannot be asked, and with no streams.json, deletes nothing and
+/// stops nothing.
+#[tokio::test]
+async fn i3_a_restart_while_the_chain_is_down_changes_nothing() {
+    let paid = Paid::new(4).await;
+    let (node, control) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    node.shutdown(false).await;
+    paid.chain.misbehave(Fault::Down);
+    std::fs::remove_file(paid.world.folder.path().join("streams.json")).unwrap();
+    let machines = control.machines();
+    let (node, control) = paid.start().await;
+    ticks(&paid.chain, 5).await;
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    assert_eq!(control.machines().len(), machines.len());
+    assert_eq!(node.payments().unwrap().known().len(), 1, "the ledger remembers the stream");
+    node.shutdown(false).await;
+}
+
+/// A reorganisation that takes a payment back is seen although no event tells of it.
+#[tokio::test]
+async fn a_reorganisation_that_undoes_a_stream_is_seen() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    ticks(&paid.chain, 4).await;
+    let foreign = Stream { recipient: U160::from(77), ..paid.stream(3600) };
+    paid.chain.reorganise(1, foreign);
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert!(stopped.unpaid.is_some());
+    node.shutdown(false).await;
+}
+
+/// A tick costs the same number of round trips whatever the number of rentals.
+#[tokio::test]
+async fn a_tick_costs_two_round_trips_whatever_the_number_of_rentals() {
+    let paid = Paid::new(40).await;
+    let (node, _) = paid.start().await;
+    let per_tick = async || {
+        // Two requests a tick: one for the head, one for the events; none for a stream that was
+        // not touched. A full reading every twenty ticks is one more.
+        let from = paid.chain.requests();
+        let blocks = 60u64;
+        for _ in 0..blocks {
+            let before = paid.chain.requests();
+            paid.chain.pass(1);
+            let poll = async {
+                while paid.chain.requests() < before + 2 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, poll).await.unwrap();
+        }
+        paid.chain.requests() - from
+    };
+    let one = {
+        paid.rent(&node, "vm-0", paid.open(1, 3600)).await;
+        per_tick().await
+    };
+    for number in 1..30u64 {
+        paid.rent(&node, &format!("vm-{number}"), paid.open(number + 1, 3600)).await;
+    }
+    let thirty = per_tick().await;
+    // Every rental of its own would be 29 requests more at each of 60 ticks.
+    assert!(thirty < one * 2, "{one} requests with one rental, {thirty} with thirty");
+    node.shutdown(false).await;
+}
+
+/// S-119: with payments off a stream is not asked for, and its routes say so.
+#[tokio::test]
+async fn without_payments_there_are_no_streams() {
+    let world = World::new(4);
+    let (node, _) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    assert!(matches!(node.stream(&vm.id).await, Err(NodeError::PaymentsOff)));
+    assert!(matches!(node.attach_stream(&vm.id, StreamId(U256::ONE)).await, Err(NodeError::PaymentsOff)));
+    node.shutdown(false).await;
+}

@@ -1,0 +1,120 @@
+//! Which chain, contract and token rentals are paid with: the profile and what the settings replace
+//! in it.
+//!
+//! Owns the order in which they win. Never asks a chain.
+
+use alloy_primitives::Address;
+use anyhow::{Context, bail};
+use golem_chain::Wallet;
+use golem_chain::network::{self, Deployment, Network};
+use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+
+use crate::settings::{self, Settings};
+
+/// How rentals are paid for.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The network's name.
+    pub name: String,
+    /// What is known of the network.
+    pub network: Network,
+    /// The endpoint.
+    pub rpc_url: String,
+    /// The payment contract.
+    pub contract: Address,
+    /// The token; zero is the chain's own money.
+    pub token: Address,
+}
+
+/// How rentals are paid for; none when payments are turned off.
+///
+/// # Errors
+/// When the network is not known, or lacks an endpoint or a contract.
+pub fn profile(settings: &Settings) -> anyhow::Result<Option<Profile>> {
+    let name = settings.payments_network.clone();
+    if settings.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
+        return Ok(None);
+    }
+    let mut network = network::load(&settings.data_dir, &name)?;
+    if let Some(folder) = &settings.deployments_dir
+        && name == network::DEFAULT
+    {
+        let deployment = Deployment::read(folder)?;
+        network.stream_payment_address = Some(deployment.contract.address);
+        network.token_address = deployment.contract.token;
+        network.chain_id = deployment.chain_id.unwrap_or(network.chain_id);
+    }
+    let given = |address: Option<settings::Address>| address.map(|address| address.0);
+    let contract = given(settings.stream_payment_address).or(network.stream_payment_address);
+    let Some(contract) = contract.filter(|contract| !contract.is_zero()) else {
+        bail!(
+            "the payment network {name} has no contract; fix: set GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS to its \
+             address, or to 0x0 to rent out for free"
+        );
+    };
+    let token = given(settings.glm_token_address).unwrap_or(network.token_address);
+    let rpc_url =
+        settings.payments_rpc_url.as_ref().map(|url| url.0.clone()).or_else(|| network.rpc_url.clone());
+    let rpc_url = rpc_url.with_context(|| {
+        format!("the payment network {name} has no endpoint; fix: set GOLEM_PROVIDER_L2_RPC_URL to one")
+    })?;
+    Ok(Some(Profile { name, network, rpc_url, contract, token }))
+}
+
+/// Says in the log how rentals are paid for.
+pub fn tell(profile: Option<&Profile>, settings: &Settings) {
+    match profile {
+        None => tracing::warn!("payments are off: VMs are free for everybody who asks"),
+        Some(profile) => {
+            tracing::info!(
+                network = profile.name,
+                chain_id = profile.network.chain_id,
+                contract = %profile.contract,
+                token = profile.symbol(),
+                "rentals are paid by streams"
+            );
+            if profile.network.testnet && settings.network == settings::Network::Mainnet {
+                tracing::warn!(
+                    network = profile.name,
+                    "the node offers itself on mainnet and takes test money; set GOLEM_PROVIDER_PAYMENTS_NETWORK"
+                );
+            }
+        }
+    }
+}
+
+impl Profile {
+    /// What the token is called.
+    #[must_use]
+    pub fn symbol(&self) -> &str {
+        if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
+    }
+
+    /// What the node needs to know, with `wallet` to be paid.
+    #[must_use]
+    pub fn config(&self, settings: &Settings, wallet: Wallet) -> PaymentConfig {
+        PaymentConfig {
+            rpc_url: self.rpc_url.clone(),
+            chain_id: self.network.chain_id,
+            local: self.network.local,
+            contract: self.contract,
+            token: self.token,
+            wallet,
+            enforce_rate: settings.stream_enforce_rate,
+            rules: Rules {
+                least_runway: settings.stream_min_remaining.duration(),
+                warning: settings.stream_warning.duration(),
+                hold: settings.stream_hold.duration(),
+                grace: settings.stream_grace.duration(),
+            },
+            monitor: settings.stream_monitor_enabled,
+            interval: settings.stream_monitor_interval,
+            withdraw: WithdrawConfig {
+                enabled: settings.stream_withdraw_enabled,
+                interval: settings.stream_withdraw_interval,
+                minimum: settings.stream_min_withdraw.0,
+                gas_percent: settings.stream_withdraw_gas_percent.0,
+            },
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Chains for tests, demos and benchmarks.
+//!
+//! Owns [`Anvil`], a real EVM with the payment contract on it, and [`Emulator`], which speaks just
+//! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams. Never
+//! shipped: nothing of the node depends on it but its tests.
+
+mod anvil;
+mod emulator;
+
+pub use anvil::{Anvil, CHAIN_ID};
+pub use emulator::{Emulator, Fault};
