@@ -200,19 +200,23 @@ impl Chain {
         self.balances.insert(from, left);
         self.mined.push(Mined { hash, from, succeeded, gas_used, lines: lines.len() });
         let address = self.address();
+        let block_hash = keccak256(self.block.to_be_bytes());
         let logs: Vec<_> = lines
             .into_iter()
-            .map(|(topics, data)| {
+            .enumerate()
+            .map(|(index, (topics, data))| {
                 json!({
                     "address": address, "topics": topics, "data": hex::encode_prefixed(data),
-                    "blockNumber": format!("{:#x}", self.block), "transactionHash": hash, "removed": false,
+                    "blockNumber": format!("{:#x}", self.block), "blockHash": block_hash,
+                    "transactionHash": hash, "transactionIndex": "0x0",
+                    "logIndex": format!("{index:#x}"), "removed": false,
                 })
             })
             .collect();
         let receipt = json!({
             "transactionHash": hash,
             "blockNumber": format!("{:#x}", self.block),
-            "blockHash": keccak256(self.block.to_be_bytes()),
+            "blockHash": block_hash,
             "transactionIndex": "0x0",
             "from": from, "to": to, "contractAddress": null,
             "status": if succeeded { "0x1" } else { "0x0" },
