@@ -1,0 +1,73 @@
+//! What can be in the way of an advert, in the operator's words.
+
+use alloy_primitives::B256;
+use golem_chain::golem_base::AdvertError;
+use golem_chain::{ChainError, SendError};
+
+use super::Shown;
+
+/// What is in the way.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    /// The network cannot be asked.
+    #[error("the market's network: {0}")]
+    Chain(#[from] ChainError),
+    /// A transaction cannot be sent.
+    #[error("the advert cannot be written: {0}")]
+    Send(SendError),
+    /// What should be said cannot be.
+    #[error("the advert cannot be made: {0}")]
+    Advert(#[from] AdvertError),
+    /// The endpoint has not seen what was written.
+    #[error("the market's endpoint is at block {seen}, behind block {written} in which this node wrote")]
+    Behind {
+        /// The endpoint's block.
+        seen: u64,
+        /// The block of the last write.
+        written: u64,
+    },
+    /// An earlier transaction waits.
+    #[error("an earlier transaction of this wallet still waits for a block")]
+    Waiting,
+    /// Another transaction of the same number pays more.
+    #[error("a waiting transaction of this wallet pays more than this one would; it is outbid step by step")]
+    Outbid,
+    /// It was in a block, and did nothing.
+    #[error("the network refused the transaction {0}, for which gas was paid")]
+    Refused(B256),
+    /// Something is wrong when so much is written.
+    #[error("{0} transactions within an hour are too many; the endpoint may be lying")]
+    TooMany(usize),
+    /// After several writes there is still something to write.
+    #[error("the network does not show what was written to it")]
+    Unsettled,
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Chain(error) => Self::Chain(error),
+            error => Self::Send(error),
+        }
+    }
+}
+
+impl Problem {
+    /// What is wrong, what it costs, and what mends it. Causes are left out: they can hold the
+    /// endpoint's address, and that a secret.
+    pub(super) fn told(&self, shown: Option<&Shown>) -> String {
+        let cost = match shown {
+            Some(shown) => {
+                format!("renters go on reading an earlier advert, until about {}", shown.lapses.strftime("%F %R UTC"))
+            }
+            None => "new renters do not find this node".to_owned(),
+        };
+        let fix = match self {
+            Self::Send(SendError::NoFunds { .. }) => "; fix: send gas to the node's wallet",
+            Self::Chain(ChainError::WrongChain { .. }) => "; fix: name an endpoint of the right network",
+            Self::Advert(_) => "; fix: correct the setting",
+            _ => "",
+        };
+        format!("{self}; {cost}; rentals go on, and it is tried again{fix}")
+    }
+}

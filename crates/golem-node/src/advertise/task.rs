@@ -1,0 +1,201 @@
+//! The task that looks, decides and writes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use golem_chain::Sender;
+use golem_chain::golem_base::{Client, Seen};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use super::{AdvertState, AdvertiseConfig, Shown, Standing, Terms, Wish, plan};
+use crate::ledger::Ledger;
+
+/// Writes until what was seen should be right: one, and another where something came between.
+const WRITES_AT_ONCE: usize = 3;
+
+pub(super) struct Task {
+    pub(super) config: AdvertiseConfig,
+    pub(super) client: Client,
+    pub(super) sender: Sender,
+    pub(super) ledger: Ledger,
+    pub(super) state: watch::Sender<AdvertState>,
+    wish: watch::Receiver<Wish>,
+    removed: watch::Receiver<bool>,
+    /// The block of the last write: what is older than it is not believed.
+    pub(super) written: u64,
+    /// When the last writes were.
+    pub(super) recent: VecDeque<Instant>,
+    /// Since when an earlier transaction is known to wait.
+    pub(super) waiting: Option<Instant>,
+    /// How often the fee was raised to take its place.
+    pub(super) raised: u32,
+    failures: u32,
+}
+
+impl Task {
+    pub(super) fn new(
+        config: AdvertiseConfig,
+        client: Client,
+        sender: Sender,
+        ledger: Ledger,
+        wish: watch::Receiver<Wish>,
+        removed: watch::Receiver<bool>,
+        state: watch::Sender<AdvertState>,
+    ) -> Self {
+        Self {
+            config,
+            client,
+            sender,
+            ledger,
+            state,
+            wish,
+            removed,
+            written: 0,
+            recent: VecDeque::new(),
+            waiting: None,
+            raised: 0,
+            failures: 0,
+        }
+    }
+
+    /// Goes on until `stop`. What was sent by then is found by the next start.
+    pub(super) async fn run(mut self, check: Arc<Notify>, stop: CancellationToken) {
+        stop.run_until_cancelled(self.go(&check)).await;
+    }
+
+    async fn go(&mut self, check: &Notify) {
+        loop {
+            let wait = match self.round().await {
+                Ok(standing) => {
+                    self.failures = 0;
+                    self.stand(standing);
+                    self.check_interval()
+                }
+                Err(problem) => {
+                    let told = problem.told(self.state.borrow().shown.as_ref());
+                    self.stand(Standing::Problem(told));
+                    self.failures = self.failures.saturating_add(1);
+                    self.retry_interval()
+                }
+            };
+            tokio::select! {
+                changed = self.wish.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.wait_for_quiet().await;
+                }
+                Ok(()) = self.removed.changed() => {}
+                () = check.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Waits until nothing changes for a moment, so that several changes make one write.
+    async fn wait_for_quiet(&mut self) {
+        let most = Instant::now() + self.config.pace.quiet_most;
+        loop {
+            tokio::select! {
+                changed = self.wish.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Ok(()) = self.removed.changed() => return,
+                () = sleep(self.config.pace.quiet) => return,
+                () = sleep_until(most) => return,
+            }
+        }
+    }
+
+    /// Looks, and writes until all is as it should be.
+    async fn round(&mut self) -> Result<Standing, Problem> {
+        let wish = self.wish.borrow_and_update().clone();
+        let wish = if *self.removed.borrow_and_update() { Wish::Hidden } else { wish };
+        let wanted = match &wish {
+            Wish::Shown(advert) => Some(advert.annotations()?),
+            Wish::Unknown | Wish::Hidden => None,
+        };
+        let terms = Terms { generation: self.client.generation(), lifetime: self.config.lifetime };
+        for _ in 0..WRITES_AT_ONCE {
+            let seen = self.look().await?;
+            if wish == Wish::Unknown {
+                return Ok(Standing::Starting);
+            }
+            let operations = plan(&seen.entities, wanted.as_ref(), seen.block, terms);
+            if operations.is_empty() {
+                return Ok(if wanted.is_some() { Standing::Current } else { Standing::Hidden });
+            }
+            self.write(&operations).await?;
+        }
+        Err(Problem::Unsettled)
+    }
+
+    /// What the network says of this node.
+    async fn look(&mut self) -> Result<Seen, Problem> {
+        let own = self.sender.address();
+        let seen = self.client.own(own, own).await?;
+        if seen.block < self.written {
+            return Err(Problem::Behind { seen: seen.block, written: self.written });
+        }
+        let now = Timestamp::now();
+        let longest = seen.entities.iter().max_by_key(|entity| entity.expires_at);
+        let shown = longest.filter(|entity| entity.expires_at > seen.block).map(|entity| Shown {
+            key: entity.key,
+            annotations: entity.annotations.clone(),
+            expires_at: entity.expires_at,
+            block: seen.block,
+            lapses: self.time_of(entity.expires_at - seen.block, now),
+        });
+        self.state.send_modify(|state| {
+            state.shown = shown;
+            state.looked_at = Some(now);
+        });
+        Ok(seen)
+    }
+
+    /// About when `blocks` more blocks are made.
+    fn time_of(&self, blocks: u64, now: Timestamp) -> Timestamp {
+        let seconds = blocks.saturating_mul(u64::from(self.config.profile.block_seconds));
+        let later = i64::try_from(seconds).ok().map(SignedDuration::from_secs);
+        later.and_then(|later| now.checked_add(later).ok()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Tells how it stands; the log hears of it once.
+    fn stand(&self, standing: Standing) {
+        let before = self.state.borrow().standing.clone();
+        if before != standing {
+            let network = &self.config.name;
+            match &standing {
+                Standing::Starting => {}
+                Standing::Current => tracing::info!(network, "renters find this node on the market"),
+                Standing::Hidden => tracing::info!(network, "this node is not on the market"),
+                Standing::Problem(problem) => tracing::warn!(network, "{problem}"),
+            }
+        }
+        self.state.send_modify(|state| state.standing = standing);
+    }
+
+    /// Often enough that an extension has several tries, however short an advert lives.
+    fn check_interval(&self) -> Duration {
+        let life = Duration::from_secs(
+            self.config.lifetime.saturating_mul(u64::from(self.config.profile.block_seconds)),
+        );
+        self.config.pace.check.min(life / 12)
+    }
+
+    /// Half of the wait is by chance, so that not every node asks at once when an endpoint is back.
+    fn retry_interval(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let wait = self.config.pace.retry.saturating_mul(1 << doublings).min(self.config.pace.retry_most);
+        let mut byte = [0];
+        let chance = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
+        wait / 2 + wait / 2 * chance / 255
+    }
+}

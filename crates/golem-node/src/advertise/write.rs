@@ -1,0 +1,146 @@
+//! One transaction, from its bytes to its receipt.
+
+use std::time::Duration;
+
+use alloy_primitives::{B256, U256};
+use golem_chain::golem_base::Operation;
+use golem_chain::{Receipt, SendError, SignedTransaction, Transaction};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::problem::Problem;
+use super::task::Task;
+use crate::ledger::AdvertWrite;
+
+/// Most writes within an hour. A hundred rentals a day make two hundred changes.
+const WRITES_PER_HOUR: usize = 60;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Most replacements of a transaction that waits; each pays an eighth more.
+const REPLACEMENTS: u32 = 5;
+
+/// Steps by which the fee is raised above an unknown waiting one: six eighths more double it.
+const RAISE: u32 = 6;
+
+/// Most such steps: 64 times the usual fee.
+const RAISE_MOST: u32 = 36;
+
+impl Task {
+    /// Does `operations` in one transaction, and waits for its receipt.
+    pub(super) async fn write(&mut self, operations: &[Operation]) -> Result<(), Problem> {
+        self.check_allowance()?;
+        let generation = self.client.generation();
+        let data = generation.calldata(operations, salt());
+        let mut plan = self.sender.plan(Some(generation.address()), data, U256::ZERO).await?;
+        let mined = self.sender.mined().await?;
+        if plan.transaction.nonce > mined {
+            // Sent by an earlier run, or given up on: the next write takes its place.
+            let since = *self.waiting.get_or_insert_with(Instant::now);
+            if since.elapsed() < self.config.pace.stuck {
+                return Err(Problem::Waiting);
+            }
+            plan.transaction.nonce = mined;
+            for _ in 0..self.raised {
+                plan.transaction.fee = plan.transaction.fee.replacing();
+            }
+        } else {
+            self.waiting = None;
+            self.raised = 0;
+        }
+        let signed = self.sender.sign(&plan)?;
+        match self.sender.send(&signed.raw).await {
+            Ok(()) => {}
+            Err(SendError::Refused(message)) if message.contains("underpriced") => {
+                self.raised = (self.raised + RAISE).min(RAISE_MOST);
+                return Err(Problem::Outbid);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.recent.push_back(Instant::now());
+        let (hash, receipt) = self.receipt(plan.transaction, signed).await?;
+        self.written = receipt.block;
+        self.record(operations, hash, &receipt).await;
+        if receipt.succeeded { Ok(()) } else { Err(Problem::Refused(hash)) }
+    }
+
+    /// Refuses when so much is written that something must be wrong.
+    fn check_allowance(&mut self) -> Result<(), Problem> {
+        while self.recent.front().is_some_and(|at| at.elapsed() > HOUR) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= WRITES_PER_HOUR {
+            return Err(Problem::TooMany(self.recent.len()));
+        }
+        Ok(())
+    }
+
+    /// The receipt of `transaction`, or of what took its place. An endpoint that fails meanwhile
+    /// says nothing about it.
+    async fn receipt(
+        &self,
+        mut transaction: Transaction,
+        signed: SignedTransaction,
+    ) -> Result<(B256, Receipt), Problem> {
+        let pace = self.config.pace;
+        let mut hashes = vec![signed.hash];
+        let mut sent = Instant::now();
+        let mut replaced = 0;
+        loop {
+            for hash in &hashes {
+                if let Ok(Some(receipt)) = self.sender.receipt(*hash).await {
+                    return Ok((*hash, receipt));
+                }
+            }
+            if sent.elapsed() >= pace.stuck {
+                if replaced == REPLACEMENTS {
+                    return Err(Problem::Waiting);
+                }
+                replaced += 1;
+                sent = Instant::now();
+                let (replacement, signed) = self.sender.replacement(&transaction)?;
+                if let Err(error) = self.sender.send(&signed.raw).await {
+                    // It may have been mined just now, which the next look at the receipts tells.
+                    tracing::info!(%error, "a transaction that waits was not replaced");
+                } else {
+                    transaction = replacement;
+                    hashes.push(signed.hash);
+                }
+            }
+            sleep(pace.receipt).await;
+        }
+    }
+
+    async fn record(&self, operations: &[Operation], hash: B256, receipt: &Receipt) {
+        let kinds = operations.iter().map(Operation::kind).collect::<Vec<_>>().join(" ");
+        tracing::info!(
+            network = self.config.name,
+            %hash,
+            kinds,
+            gas = receipt.gas_used,
+            cost_wei = %receipt.cost,
+            succeeded = receipt.succeeded,
+            "advert written"
+        );
+        let write = AdvertWrite {
+            at: Timestamp::now(),
+            network: self.config.name.clone(),
+            hash,
+            kinds,
+            succeeded: receipt.succeeded,
+            gas: receipt.gas_used,
+            cost: receipt.cost,
+        };
+        match self.ledger.record_advert_write(write).await {
+            Ok(spent) => self.state.send_modify(|state| state.spent = spent),
+            Err(error) => tracing::error!(%error, "what an advert cost could not be recorded"),
+        }
+    }
+}
+
+/// A number that nobody can guess; without randomness keys can be foretold, which harms nobody.
+fn salt() -> u128 {
+    let mut bytes = [0; 16];
+    let _ = getrandom::fill(&mut bytes);
+    u128::from_be_bytes(bytes)
+}
