@@ -4,6 +4,7 @@
 //! JSON from outside and never prints: the edges in `golem-provider` do.
 
 pub mod admit;
+pub mod advertise;
 pub mod config;
 pub mod host;
 pub mod ledger;

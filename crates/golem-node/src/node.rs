@@ -453,6 +453,11 @@ impl Node {
         self.0.host.borrow().used
     }
 
+    /// The node's tasks, which end with it.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
     /// What was decided for this node.
     #[must_use]
     pub fn config(&self) -> &NodeConfig {

@@ -48,5 +48,5 @@ fn wished(node: &Node, offer: Option<&Advert>) -> Wish {
     let capacity = node.capacity();
     // What nobody can rent is not offered.
     let free = if capacity.vms >= capacity.max_vms { Resources::default() } else { capacity.free };
-    Wish::Shown(Advert { free, ..offer.clone() })
+    Wish::Shown(Box::new(Advert { free, ..offer.clone() }))
 }

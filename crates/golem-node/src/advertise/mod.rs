@@ -29,6 +29,7 @@ pub use follow::follow;
 pub use plan::{Terms, plan};
 
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
+use crate::node::Node;
 use crate::service::Tasks;
 
 /// What renters should read.
@@ -40,7 +41,7 @@ pub enum Wish {
     /// Nothing: the node takes no renters.
     Hidden,
     /// This.
-    Shown(Advert),
+    Shown(Box<Advert>),
 }
 
 /// How quickly things are done.
@@ -177,6 +178,24 @@ impl Advertising {
         let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
         Ok(Self { state, check, remove: Arc::new(remove) })
+    }
+
+    /// Keeps the advert of `node` with the key `wallet`, until the node shuts down. `offer` is what
+    /// an advert says besides what is free; none while it is not known.
+    ///
+    /// # Errors
+    /// [`AdvertiseError`].
+    pub async fn of_node(
+        node: &Node,
+        config: AdvertiseConfig,
+        wallet: Wallet,
+        offer: watch::Receiver<Option<Advert>>,
+    ) -> Result<Self, AdvertiseError> {
+        let (sender, wish) = watch::channel(Wish::Unknown);
+        let tasks = node.tasks();
+        let advertising = Self::start(config, wallet, node.ledger().clone(), wish, tasks).await?;
+        tasks.spawn("offer", follow(node.clone(), offer, sender, tasks.stopping().clone()));
+        Ok(advertising)
     }
 
     /// How the advert stands.

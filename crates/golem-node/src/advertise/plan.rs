@@ -116,8 +116,7 @@ mod tests {
 
     /// What a network makes of `operations` in block `block`.
     fn apply(own: &[Entity], operations: &[Operation], block: u64, generation: Generation) -> Vec<Entity> {
-        let mut all: BTreeMap<B256, Entity> =
-            own.iter().map(|entity| (entity.key, entity.clone())).collect();
+        let mut all: BTreeMap<B256, Entity> = own.iter().map(|entity| (entity.key, entity.clone())).collect();
         for operation in operations {
             match operation {
                 Operation::Create { blocks, annotations } => {

@@ -58,7 +58,10 @@ impl Problem {
     pub(super) fn told(&self, shown: Option<&Shown>) -> String {
         let cost = match shown {
             Some(shown) => {
-                format!("renters go on reading an earlier advert, until about {}", shown.lapses.strftime("%F %R UTC"))
+                format!(
+                    "renters go on reading an earlier advert, until about {}",
+                    shown.lapses.strftime("%F %R UTC")
+                )
             }
             None => "new renters do not find this node".to_owned(),
         };

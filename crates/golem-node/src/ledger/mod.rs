@@ -6,6 +6,7 @@
 //! Never touches a backend, a socket (but for asking whether a port is free) or the clock of
 //! anything it records.
 
+mod adverts;
 mod money;
 mod rows;
 mod schema;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use adverts::{AdvertSpending, AdvertWrite};
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use snapshot::Snapshot;
 

@@ -103,9 +103,24 @@ CREATE UNIQUE INDEX one_under_way ON withdrawals (contract) WHERE state = 'sent'
 CREATE INDEX withdrawals_of_stream ON withdrawals (contract, stream_id, id);
 ";
 
+/// What adverts cost. What they say the network keeps.
+const ADVERTS: &str = "
+CREATE TABLE advert_writes (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    network     TEXT NOT NULL,
+    hash        TEXT NOT NULL,
+    kinds       TEXT NOT NULL,
+    succeeded   INTEGER NOT NULL CHECK (succeeded IN (0, 1)),
+    gas         INTEGER NOT NULL,
+    cost        TEXT NOT NULL
+) STRICT;
+CREATE INDEX advert_writes_of_network ON advert_writes (network);
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS)])
+    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS)])
 }
 
 #[cfg(test)]
