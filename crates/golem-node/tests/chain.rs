@@ -9,7 +9,7 @@ use std::time::Duration;
 use golem_node::ledger::{Ledger, Try, WithdrawalState};
 use golem_node::payment::{PaymentConfig, Payments, Rules, WithdrawConfig, WithdrawError};
 use golem_node::{CreateVm, LEDGER_FILE, Node, NodeConfig};
-use golem_testchain::{Anvil, CHAIN_ID};
+use golem_testchain::{Anvil, CHAIN_ID, Chaos};
 use golem_types::{StreamId, VmId, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -316,4 +316,62 @@ async fn a_withdrawal_that_cannot_work_is_not_sent() {
     let error = payments.withdraw(&copy).await.unwrap_err();
     assert!(matches!(error, WithdrawError::Gas { .. } | WithdrawError::Nothing), "{error:?}");
     node.shutdown(false).await;
+}
+
+/// I3, I4: two hundred rentals behind an endpoint of which two answers in three are late, cut, refused
+/// or garbled. Whoever pays is never stopped, not for a moment; whoever does not is, all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_else_run() {
+    const RENTALS: u16 = 200;
+    let mut market = Market::new(&[]).await;
+    market.world = World::new(RENTALS + 10);
+    let chaos = Chaos::start(market.chain.url(), 42).await.unwrap();
+    let mut payments = market.payments();
+    payments.rpc_url = chaos.url().to_owned();
+    payments.interval = Duration::from_millis(20);
+    let mut config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    config.limits.max_vms = u32::from(RENTALS);
+    config.totals = Some(golem_types::Resources::new(1000, 1000, 10_000));
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let (mut paying, mut ending) = (Vec::new(), Vec::new());
+    for number in 0..RENTALS {
+        let pays = number % 2 == 0;
+        let stream = market.open(if pays { 100_000 } else { 5000 }).await;
+        let request = CreateVm { stream_id: Some(stream), ..wanted(&format!("vm-{number}")) };
+        let (vm, _) = node.create(request).await.unwrap();
+        if pays { paying.push(vm.id.clone()) } else { ending.push(vm.id.clone()) }
+    }
+    for id in paying.iter().chain(&ending) {
+        reaches(&node, id, VmState::Running).await;
+    }
+    chaos.spoil(66);
+    // Every change of the ledger is looked at, not only the last one.
+    let mut changes = node.changes();
+    let watched = paying.clone();
+    let watch = tokio::spawn(async move {
+        while changes.changed().await.is_ok() {
+            let now = changes.borrow_and_update();
+            for id in &watched {
+                assert!(now.get(id).is_some_and(|rental| rental.vm.unpaid.is_none()), "{id} was stopped");
+            }
+        }
+    });
+    let spoilt = chaos.spoilt();
+    until("a hundred spoilt answers", async || chaos.spoilt() > spoilt + 100).await;
+    assert!(
+        ending.iter().all(|id| node.changes().borrow().get(id).is_some_and(|one| one.vm.unpaid.is_none()))
+    );
+    market.chain.warp(5000).await.unwrap();
+    for id in &ending {
+        reaches(&node, id, VmState::Stopped).await;
+    }
+    let spoilt = chaos.spoilt();
+    until("a hundred more", async || chaos.spoilt() > spoilt + 100).await;
+    for id in &paying {
+        assert_eq!(node.vm(id).await.unwrap().state, VmState::Running);
+    }
+    assert_eq!(node.vms().len(), usize::from(RENTALS), "nothing is lost");
+    node.shutdown(false).await;
+    drop(node);
+    watch.await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, Bytes, hex};
 use alloy_sol_types::SolCall;
 use anyhow::{Context, bail, ensure};
-use golem_chain::contract::{createStreamCall, haltStreamCall, terminateCall, topUpCall};
+use golem_chain::contract::{createStreamCall, haltStreamCall, terminateCall, topUpCall, withdrawCall};
 use golem_chain::rpc::quantity;
 use golem_chain::{Reader, Rpc, Wallet};
 use golem_types::{Stream, StreamId};
@@ -220,6 +220,14 @@ impl Anvil {
     /// When the contract refuses it.
     pub async fn halt(&self, id: StreamId) -> anyhow::Result<()> {
         self.call(0, haltStreamCall { streamId: id.0 }, U256::ZERO).await
+    }
+
+    /// Withdraws from the stream `id` as account `from`.
+    ///
+    /// # Errors
+    /// When the contract refuses it.
+    pub async fn withdraw(&self, from: usize, id: StreamId) -> anyhow::Result<()> {
+        self.call(from, withdrawCall { streamId: id.0 }, U256::ZERO).await
     }
 
     /// Moves the chain's clock on.

@@ -1,11 +1,13 @@
 //! Chains for tests, demos and benchmarks.
 //!
 //! Owns [`Anvil`], a real EVM with the payment contract on it, and [`Emulator`], which speaks just
-//! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams. Never
+//! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams, and [`Chaos`], a proxy that spoils what goes through it. Never
 //! shipped: nothing of the node depends on it but its tests.
 
 mod anvil;
+mod chaos;
 mod emulator;
 
 pub use anvil::{Anvil, CHAIN_ID};
+pub use chaos::Chaos;
 pub use emulator::{Emulator, Fault};

@@ -194,6 +194,8 @@ async fn end(payments: &Payments, node: &Node, ending: &[(StreamId, &Rental)], m
         Ok(seen) => seen,
         Err(error) => return payments.unseen(&error),
     };
+    let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
+    keep(payments, &ids, &seen.streams, &seen.block, &owners).await;
     let now = Timestamp::now();
     for ((_, rental), stream) in ending.iter().zip(&seen.streams) {
         let action = decide(payments, rental, stream, Some(seen.block), seen.block.time, now);

@@ -66,7 +66,25 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Images,
     },
-    /// See the settings.
+    /// See how VMs are paid for, and withdraw what was earned.
+    Streams {
+        /// What to see or do.
+        #[command(subcommand)]
+        command: Streams,
+    },
+    /// See the node's wallet.
+    Wallet {
+        /// What to see.
+        #[command(subcommand)]
+        command: Wallet,
+    },
+    /// See and add the chains that VMs can be paid on.
+    Networks {
+        /// What to see or do.
+        #[command(subcommand)]
+        command: Networks,
+    },
+    /// See the settings, and change those about money.
     Config {
         /// What to see.
         #[command(subcommand)]
@@ -217,9 +235,145 @@ pub(super) enum Images {
     },
 }
 
+/// `streams …`. A VM is meant by its id, by the start of it, or by its name.
+#[derive(Debug, Subcommand)]
+pub(super) enum Streams {
+    /// List the streams, oldest first.
+    List,
+    /// Show the stream that pays for one VM.
+    Show {
+        /// Name or id.
+        vm: String,
+    },
+    /// Sum up what was earned.
+    Earnings {
+        /// Count withdrawals since then: 36h, 7d, 4w, or a day as 2026-11-01.
+        #[arg(long)]
+        since: Option<String>,
+        /// Sum withdrawals up by this.
+        #[arg(long, value_enum, default_value_t = Period::Day)]
+        by: Period,
+        /// Print the sums as comma-separated values.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// List the withdrawals, oldest first.
+    History {
+        /// Since then: 36h, 7d, 4w, or a day as 2026-11-01.
+        #[arg(long)]
+        since: Option<String>,
+        /// Print them as comma-separated values.
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// Withdraw what has vested.
+    Withdraw {
+        /// From the stream of this VM: its name or id.
+        #[arg(long, required_unless_present = "all")]
+        vm_id: Option<String>,
+        /// From every stream.
+        #[arg(long, conflicts_with = "vm_id")]
+        all: bool,
+    },
+}
+
+/// A span of days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Period {
+    /// From midnight, UTC.
+    Day,
+    /// From Monday.
+    Week,
+    /// From the first.
+    Month,
+}
+
+/// `wallet …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Wallet {
+    /// Show the address, and where its key is.
+    Show,
+    /// Ask the chain what the wallet has for gas.
+    Balance,
+}
+
+/// `networks …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Networks {
+    /// List the networks; the one in use has a star.
+    List,
+    /// Show one network.
+    Show {
+        /// Its name; the one in use, if none is given.
+        name: Option<String>,
+    },
+    /// Add a network, or replace one.
+    Add(AddNetwork),
+    /// Ask the endpoint of a network whether it is of the right chain and has the contract.
+    Check {
+        /// Its name; the one in use, if none is given.
+        name: Option<String>,
+    },
+}
+
+/// `networks add`.
+#[derive(Debug, Args)]
+pub(super) struct AddNetwork {
+    /// Its name.
+    pub name: String,
+    /// What chain it is.
+    #[arg(long)]
+    pub chain_id: u64,
+    /// Its JSON-RPC endpoint.
+    #[arg(long)]
+    pub rpc_url: String,
+    /// Its payment contract.
+    #[arg(long)]
+    pub contract: String,
+    /// The token of the streams; without it, the chain's own money.
+    #[arg(long)]
+    pub token: Option<String>,
+    /// What the chain's own money is called.
+    #[arg(long, default_value = "ETH")]
+    pub symbol: String,
+    /// What the token is called.
+    #[arg(long, default_value = "GLM")]
+    pub token_symbol: String,
+    /// Its money is worth nothing.
+    #[arg(long)]
+    pub testnet: bool,
+    /// It runs on this machine, and its clock may be moved.
+    #[arg(long)]
+    pub local: bool,
+}
+
 /// `config …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
+    /// Set when VMs are stopped for want of payment; takes effect at the next start.
+    Monitor {
+        /// Whether streams are followed.
+        #[arg(long)]
+        enable: Option<bool>,
+        /// How often, in seconds.
+        #[arg(long, allow_negative_numbers = true)]
+        interval: Option<String>,
+        /// Least payment that has to be left, in seconds.
+        #[arg(long, allow_negative_numbers = true)]
+        min_remaining: Option<String>,
+    },
+    /// Set when vested money is withdrawn; takes effect at the next start.
+    Withdraw {
+        /// Whether it is withdrawn without being asked.
+        #[arg(long)]
+        enable: Option<bool>,
+        /// How often from each stream, in seconds.
+        #[arg(long, allow_negative_numbers = true)]
+        interval: Option<String>,
+        /// Least amount that is withdrawn, in wei.
+        #[arg(long, allow_negative_numbers = true)]
+        min_wei: Option<String>,
+    },
     /// Show every setting, its value and where it came from, without secrets.
     Show,
     /// Print a file of the repository that is made from the settings table.

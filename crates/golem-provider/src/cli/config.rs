@@ -1,10 +1,15 @@
 //! `config …`: what is in force, and the files that are made from the settings table.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use super::Exit;
-use super::arguments::Form;
+use anyhow::{Context, bail};
+use serde::Serialize;
+use serde_json::json;
+
+use super::arguments::{Config, Form};
 use super::printer::{Printer, table};
+use super::{Exit, Invocation};
+use crate::pid_file;
 use crate::settings::{self, Origin, Resolved, TABLE};
 
 #[derive(Serialize)]
@@ -15,8 +20,61 @@ struct Row {
     source: String,
 }
 
+/// `config …`, except what needs no settings.
+pub(super) fn config(invocation: &Invocation, command: Config) -> anyhow::Result<Exit> {
+    let text = |flag: Option<bool>| flag.map(|flag| flag.to_string());
+    match command {
+        Config::Show | Config::Render { .. } => Ok(show(&invocation.resolved, invocation.printer)),
+        Config::Monitor { enable, interval, min_remaining } => change(
+            invocation,
+            [
+                ("GOLEM_PROVIDER_STREAM_MONITOR_ENABLED", text(enable)),
+                ("GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS", interval),
+                ("GOLEM_PROVIDER_STREAM_MIN_REMAINING_SECONDS", min_remaining),
+            ],
+        ),
+        Config::Withdraw { enable, interval, min_wei } => change(
+            invocation,
+            [
+                ("GOLEM_PROVIDER_STREAM_WITHDRAW_ENABLED", text(enable)),
+                ("GOLEM_PROVIDER_STREAM_WITHDRAW_INTERVAL_SECONDS", interval),
+                ("GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI", min_wei),
+            ],
+        ),
+    }
+}
+
+/// Keeps `changes` in the user's `.env`, if they are good settings.
+fn change<const N: usize>(
+    invocation: &Invocation,
+    changes: [(&'static str, Option<String>); N],
+) -> anyhow::Result<Exit> {
+    let changes: BTreeMap<_, _> =
+        changes.into_iter().filter_map(|(name, text)| text.map(|text| (name, text))).collect();
+    if changes.is_empty() {
+        bail!("nothing to change; fix: name a flag (--help shows them)");
+    }
+    settings::valid(&changes)?;
+    let path = settings::user_file(&invocation.environment)
+        .context("HOME is not set, so the file of settings cannot be found")?;
+    settings::write(&path, &changes).with_context(|| format!("{} cannot be written", path.display()))?;
+    let running = pid_file::holder(&invocation.pid_file)?.is_some();
+    let answer = json!({ "file": path.display().to_string(), "changed": changes, "restart_needed": running });
+    invocation.printer.answer(&answer, || {
+        let lines: Vec<_> = changes.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        let when = if running { "\nThe provider that runs takes it at its next start." } else { "" };
+        format!("Wrote to {}:\n{}{when}", path.display(), lines.join("\n"))
+    });
+    for name in changes.keys() {
+        if invocation.environment.get(*name).is_some_and(|text| !text.is_empty()) {
+            invocation.printer.warning(&format!("{name} is also set in the environment, which wins"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
 /// `config show`.
-pub(super) fn show(resolved: &Resolved, printer: Printer) -> Exit {
+fn show(resolved: &Resolved, printer: Printer) -> Exit {
     let rows: Vec<Row> = TABLE
         .iter()
         .map(|row| {

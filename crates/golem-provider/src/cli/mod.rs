@@ -3,15 +3,19 @@
 //! Owns what is typed and what is printed: each command turns arguments and settings into calls
 //! and its answer into text or JSON. Never decides about a rental.
 
+mod amount;
 mod arguments;
 mod config;
 mod images;
+mod networks;
 mod printer;
 mod ssh;
 mod start;
 mod status;
 mod stop;
+mod streams;
 mod vms;
+mod wallet;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -59,6 +63,7 @@ pub(crate) struct NotRunning;
 /// What every command knows.
 pub(crate) struct Invocation {
     resolved: Resolved,
+    environment: BTreeMap<String, String>,
     pid_file: PathBuf,
     printer: Printer,
 }
@@ -120,7 +125,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     let directory = std::env::current_dir().context("the working directory cannot be found")?;
     let pid_file = |resolved: &Resolved| pid_file::place(&environment, &resolved.settings.data_dir);
     let resolved = settings::load(arguments.command.flags(), environment.clone(), &directory)?;
-    let context = Invocation { pid_file: pid_file(&resolved), resolved, printer };
+    let pid_file = pid_file(&resolved);
+    let context = Invocation { pid_file, resolved, environment, printer };
 
     if let Command::Start(start) = &arguments.command {
         return start::start(&context, start);
@@ -137,7 +143,10 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,
-            Command::Config { .. } => Ok(config::show(&context.resolved, printer)),
+            Command::Streams { command } => streams::streams(&context, command).await,
+            Command::Wallet { command } => wallet::wallet(&context, command).await,
+            Command::Networks { command } => networks::networks(&context, command).await,
+            Command::Config { command } => config::config(&context, command),
             Command::Start(_) => Ok(Exit::Done),
         }
     })

@@ -113,6 +113,58 @@ pub fn load(
     resolve(&layers, home.as_deref(), directory)
 }
 
+/// The user's own file of settings, which counts after the environment and the working directory's.
+#[must_use]
+pub fn user_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let home = environment.get("HOME").filter(|home| !home.is_empty())?;
+    Some(Path::new(home).join(".golem/provider/.env"))
+}
+
+/// Whether `changes` are good values.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn valid(changes: &BTreeMap<&'static str, String>) -> Result<(), Mistakes> {
+    let names = changes.keys().copied();
+    let mistakes = check_values(&Layers::new(changes.clone(), BTreeMap::new()), names);
+    if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+}
+
+fn check_values(layers: &Layers, names: impl Iterator<Item = &'static str>) -> Vec<Mistake> {
+    let mut reader = Reader::new(layers);
+    let _ = Settings::read(&mut reader);
+    let names: Vec<_> = names.collect();
+    reader.mistakes.retain(|mistake| names.contains(&mistake.variable.as_str()));
+    reader.mistakes
+}
+
+/// Sets `changes` in the file `path`, in place of earlier lines; the rest of it stays as it is.
+///
+/// # Errors
+/// Any error of reading or writing it.
+pub fn write(path: &Path, changes: &BTreeMap<&'static str, String>) -> std::io::Result<()> {
+    let before = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read?,
+    };
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        line.split_once('=').is_some_and(|(name, _)| changes.contains_key(name.trim_end()))
+    };
+    let kept = before.lines().filter(|line| !sets(line)).map(str::to_owned);
+    let added = changes.iter().map(|(name, text)| format!("{name}={text}"));
+    let text: String = kept.chain(added).map(|line| line + "\n").collect();
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, text)?;
+    // It may hold the key.
+    std::fs::set_permissions(&unfinished, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::rename(&unfinished, path)
+}
+
 /// Reads the settings from `layers`.
 fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Resolved, Mistakes> {
     let mut reader = Reader::new(layers);
