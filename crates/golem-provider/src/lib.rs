@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 mod image;
 pub mod logs;
+pub mod market;
 pub mod payments;
 pub mod pid_file;
 mod public_ip;

@@ -11,14 +11,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_node::advertise::Advertising;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, ports};
 use golem_types::Resources;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::daemon::{self, StopSignals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
+use crate::market::{self, Asked};
 use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::settings::{Environment, Settings};
@@ -79,7 +82,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let payments = payments::profile(&settings)?;
     payments::tell(payments.as_ref(), &settings);
     let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
-    let http = http::start(http_config(&settings, &identity, payments), node.clone(), public, operator)
+    let advertising = advertise(&settings, &identity, &node).await?;
+    let http_config = http_config(&settings, &identity, payments, advertising);
+    let http = http::start(http_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
     let address = format!("http://{}", SocketAddr::new(settings.host, settings.port.get()));
@@ -170,7 +175,28 @@ fn look_at_ports(settings: &Settings) {
     }
 }
 
-fn http_config(settings: &Settings, identity: &Identity, payments: Option<Profile>) -> HttpConfig {
+/// Offers the node on the market's network, at the address and the prices that the settings give.
+async fn advertise(
+    settings: &Settings,
+    identity: &Identity,
+    node: &Node,
+) -> anyhow::Result<Option<Advertising>> {
+    let address = public_ip::resolve(settings.public_ip);
+    let is_of_use = !address.is_loopback() || settings.environment == Environment::Development;
+    if market::is_kept(settings) && !is_of_use {
+        tracing::warn!("the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP");
+    }
+    let (_, address) = watch::channel(is_of_use.then_some(address));
+    let (_, asked) = watch::channel(Some(Asked::given(settings)));
+    market::start(settings, identity, node, address, asked).await
+}
+
+fn http_config(
+    settings: &Settings,
+    identity: &Identity,
+    payments: Option<Profile>,
+    advertising: Option<Advertising>,
+) -> HttpConfig {
     HttpConfig {
         data_dir: settings.data_dir.clone(),
         auth: settings.api_auth,
@@ -181,6 +207,7 @@ fn http_config(settings: &Settings, identity: &Identity, payments: Option<Profil
         environment: settings.environment.as_str(),
         network: settings.network.as_str(),
         payments,
+        advertising,
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) enum Command {
         /// Seconds to wait until it has ended by itself.
         #[arg(long, default_value_t = 60)]
         timeout: u64,
+        /// Take the advert off the market first, so that no renter comes in vain.
+        #[arg(long)]
+        withdraw_advert: bool,
     },
     /// Show how the provider is; exits with 3 when it is not running.
     Status,
@@ -84,6 +87,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Networks,
     },
+    /// See the node's advert as renters do, and what others ask.
+    Market(Market),
     /// See the settings, and change those about money.
     Config {
         /// What to see.
@@ -345,6 +350,20 @@ pub(super) struct AddNetwork {
     /// It runs on this machine, and its clock may be moved.
     #[arg(long)]
     pub local: bool,
+}
+
+/// `market`: the VM that prices are compared for.
+#[derive(Debug, Args)]
+pub(super) struct Market {
+    /// Its CPU cores.
+    #[arg(long, default_value_t = 2)]
+    pub cpu: u32,
+    /// Its memory in GiB.
+    #[arg(long, default_value_t = 4)]
+    pub memory: u32,
+    /// Its storage in GiB.
+    #[arg(long, default_value_t = 20)]
+    pub storage: u32,
 }
 
 /// `config …`.

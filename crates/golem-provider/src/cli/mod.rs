@@ -7,6 +7,7 @@ mod amount;
 mod arguments;
 mod config;
 mod images;
+mod market;
 mod networks;
 mod printer;
 mod ssh;
@@ -138,7 +139,9 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .context("the asynchronous runtime cannot be started")?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Stop { timeout } => stop::stop(&context, arguments::seconds(timeout)).await,
+            Command::Stop { timeout, withdraw_advert } => {
+                stop::stop(&context, arguments::seconds(timeout), withdraw_advert).await
+            }
             Command::Status => status::status(&context).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
@@ -146,6 +149,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
+            Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
             Command::Start(_) => Ok(Exit::Done),
         }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::arguments::seconds;
 use super::{Exit, Invocation};
 use crate::backend;
+use crate::http::operator::AdvertView;
 use crate::pid_file;
 use crate::settings::{Environment, Settings};
 
@@ -28,6 +29,8 @@ struct Status {
     vm_backend: BackendPart,
     ports: Ports,
     vms: u32,
+    /// None when no advert is kept on the market's network, or the node does not run.
+    advert: Option<AdvertView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,6 +110,7 @@ struct Node {
     draining: bool,
     vms: u32,
     ports: BTreeSet<u16>,
+    advert: Option<AdvertView>,
 }
 
 impl Node {
@@ -118,6 +122,7 @@ impl Node {
             draining: false,
             vms: 0,
             ports: BTreeSet::new(),
+            advert: None,
         }
     }
 }
@@ -167,6 +172,9 @@ fn judge(settings: &Settings, seen: &Seen) -> Overall {
     if let Ok(node) = &seen.node {
         if node.draining {
             issues.push("The provider is draining: it takes no new rentals".to_owned());
+        }
+        if let Some(problem) = node.advert.as_ref().and_then(|advert| advert.problem.as_ref()) {
+            issues.push(format!("Being found: {problem}"));
         }
         let silent = node.ports.difference(&seen.listening).count();
         if silent > 0 {
@@ -229,6 +237,7 @@ fn describe(settings: &Settings, seen: Seen) -> Status {
             },
         },
         vms: node.vms,
+        advert: node.advert,
     }
 }
 
@@ -265,6 +274,7 @@ async fn ask(invocation: &Invocation) -> anyhow::Result<Node> {
         draining: summary.draining,
         vms: summary.vms,
         ports: summary.ports.in_use,
+        advert: summary.advert,
     })
 }
 
@@ -305,7 +315,20 @@ fn text(status: &Status) -> String {
         format!("  In use        {}", ssh.in_use),
         format!("VMs             {}", status.vms),
     ]);
+    lines.extend(status.advert.as_ref().map(|advert| format!("Market          {}", found(advert))));
     lines.join("\n")
+}
+
+/// Whether renters find the node.
+fn found(advert: &AdvertView) -> String {
+    let lapses = advert.lapses_at.map(|at| format!(", until {} unless renewed", at.strftime("%F %R UTC")));
+    let network = &advert.network;
+    match advert.standing.as_str() {
+        "current" => format!("✅ renters find the node on {network}{}", lapses.unwrap_or_default()),
+        "hidden" => format!("the node is not offered on {network}"),
+        "problem" => format!("❌ {network}: see above"),
+        _ => format!("nothing is known of {network} yet"),
+    }
 }
 
 #[cfg(test)]

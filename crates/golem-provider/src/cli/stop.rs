@@ -26,7 +26,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// `stop`.
-pub(super) async fn stop(invocation: &Invocation, patience: Duration) -> anyhow::Result<Exit> {
+pub(super) async fn stop(
+    invocation: &Invocation,
+    patience: Duration,
+    withdraw_advert: bool,
+) -> anyhow::Result<Exit> {
     let Some(held) = pid_file::holder(&invocation.pid_file)? else {
         invocation.printer.answer(&json!({ "stopped": false, "running": false }), || {
             "The provider is not running; nothing to stop.".to_owned()
@@ -35,6 +39,12 @@ pub(super) async fn stop(invocation: &Invocation, patience: Duration) -> anyhow:
     };
     let pid = held.pid;
     let settings = &invocation.resolved.settings;
+    if withdraw_advert {
+        let _waiting = invocation.printer.waiting("Taking the advert off the market");
+        if let Err(error) = remove_advert(invocation).await {
+            invocation.printer.warning(&format!("{error:#}; it lapses by itself"));
+        }
+    }
     let asked = match Client::open(&settings.data_dir, settings.operator_port.get()) {
         Ok(client) => client.shutdown().await.map_err(anyhow::Error::from),
         Err(error) => Err(error.into()),
@@ -61,6 +71,11 @@ pub(super) async fn stop(invocation: &Invocation, patience: Duration) -> anyhow:
         "The provider has stopped.".to_owned()
     });
     Ok(Exit::Done)
+}
+
+async fn remove_advert(invocation: &Invocation) -> anyhow::Result<()> {
+    invocation.client()?.remove_advert().await?;
+    Ok(())
 }
 
 fn signal(pid: Option<u32>) -> anyhow::Result<()> {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use alloy_primitives::Address;
 use golem_node::Node;
+use golem_node::advertise::Advertising;
 use golem_node::service::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -50,6 +51,8 @@ pub struct HttpConfig {
     pub network: &'static str,
     /// How rentals are paid for; none when they are free.
     pub payments: Option<Profile>,
+    /// The advert on the market's network; none when none is kept there.
+    pub advertising: Option<Advertising>,
 }
 
 /// What a client needs to rent; the answer of `provider/info`.

@@ -18,8 +18,8 @@ pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::{Settings, TABLE, Variable, variable};
 pub use value::{
-    Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
-    Seconds, Secret, Url, VmAccel, VmBackend, Wei,
+    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
+    Percent, Price, PublicIp, Seconds, Secret, Url, VmAccel, VmBackend, WebSocketUrl, Wei,
 };
 
 use source::Reader;

@@ -12,8 +12,8 @@ use golem_types::ImageName;
 
 use super::source::Reader;
 use super::value::{
-    Address, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network, Percent, PublicIp,
-    Seconds, Secret, Url, Value, VmAccel, VmBackend, Wei,
+    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
+    Percent, Price, PublicIp, Seconds, Secret, Url, Value, VmAccel, VmBackend, WebSocketUrl, Wei,
 };
 
 /// One row of the table.
@@ -183,6 +183,38 @@ table! {
         stream_min_withdraw: Wei = "GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI" default "0";
         /// Most that gas may cost, in percent of what is withdrawn.
         stream_withdraw_gas_percent: Percent = "GOLEM_PROVIDER_STREAM_WITHDRAW_GAS_PERCENT" default "10";
+    }
+    "Prices" {
+        /// Price of a CPU core for a month of 730 hours, in US dollars.
+        price_usd_core: Price = "GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH" default "5";
+        /// Price of a GiB of memory for a month, in US dollars.
+        price_usd_memory: Price = "GOLEM_PROVIDER_PRICE_USD_PER_GB_RAM_MONTH" default "2";
+        /// Price of a GiB of storage for a month, in US dollars.
+        price_usd_storage: Price = "GOLEM_PROVIDER_PRICE_USD_PER_GB_STORAGE_MONTH" default "0.1";
+        /// Price of a CPU core for a month, in GLM; 0 is not known.
+        price_glm_core: Price = "GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH" default "0";
+        /// Price of a GiB of memory for a month, in GLM; 0 is not known.
+        price_glm_memory: Price = "GOLEM_PROVIDER_PRICE_GLM_PER_GB_RAM_MONTH" default "0";
+        /// Price of a GiB of storage for a month, in GLM; 0 is not known.
+        price_glm_storage: Price = "GOLEM_PROVIDER_PRICE_GLM_PER_GB_STORAGE_MONTH" default "0";
+    }
+    "Market" {
+        /// Where the node offers itself: on the network of Golem Base, on a discovery server, on both,
+        /// or nowhere.
+        advertiser_type: AdvertiserType = "GOLEM_PROVIDER_ADVERTISER_TYPE" default "golem_base";
+        /// The network on which adverts are kept: a profile that ships (`ethwarsaw.holesky`,
+        /// `tiramisu`), or a file `markets/<name>.toml` in the data directory.
+        market_network: String = "GOLEM_PROVIDER_GOLEM_BASE_NETWORK" default "ethwarsaw.holesky";
+        /// JSON-RPC endpoint of that network, in place of the profile's.
+        golem_base_rpc_url: Option<Url> = "GOLEM_PROVIDER_GOLEM_BASE_RPC_URL";
+        /// Taken and not used: only the original opens a WebSocket.
+        golem_base_ws_url: Option<WebSocketUrl> = "GOLEM_PROVIDER_GOLEM_BASE_WS_URL";
+        /// JSON-RPC endpoint in development, in place of the one above.
+        golem_base_dev_rpc_url: Option<Url> = "GOLEM_PROVIDER_GOLEM_BASE_DEV_RPC_URL" also "GOLEM_BASE_DEV_RPC_URL";
+        /// Taken and not used, as the one above.
+        golem_base_dev_ws_url: Option<WebSocketUrl> = "GOLEM_PROVIDER_GOLEM_BASE_DEV_WS_URL" also "GOLEM_BASE_DEV_WS_URL";
+        /// Half the life of an advert, in blocks of two seconds; it is extended in time.
+        golem_base_advertisement_interval: Duration = "GOLEM_PROVIDER_GOLEM_BASE_ADVERTISEMENT_INTERVAL" also "GOLEM_BASE_ADVERTISEMENT_INTERVAL" default "3600";
     }
     "Logs" {
         /// How log lines look.

@@ -192,6 +192,19 @@ impl Value for Wei {
     }
 }
 
+/// A price in some currency. What a billion would buy is no virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price(pub f64);
+
+impl Value for Price {
+    fn expects() -> String {
+        "a number from 0 to 1000000000, e.g. `2.5`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|price| (0.0..=1e9).contains(price)).map(Self)
+    }
+}
+
 /// Where an HTTP service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url(pub String);
@@ -202,6 +215,20 @@ impl Value for Url {
     }
     fn read(text: &str) -> Option<Self> {
         let scheme = text.starts_with("http://") || text.starts_with("https://");
+        (scheme && reqwest::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
+    }
+}
+
+/// Where a WebSocket service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocketUrl(pub String);
+
+impl Value for WebSocketUrl {
+    fn expects() -> String {
+        "an address that begins with ws:// or wss://".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let scheme = text.starts_with("ws://") || text.starts_with("wss://");
         (scheme && reqwest::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 }
@@ -274,6 +301,19 @@ choice! {
         Production = "production",
         /// For trying and building things on one's own machine.
         Development = "development",
+    }
+}
+choice! {
+    /// Where the node offers itself.
+    AdvertiserType {
+        /// On the network of Golem Base, or on its successor.
+        GolemBase = "golem_base",
+        /// On a discovery server.
+        DiscoveryServer = "discovery_server",
+        /// On both.
+        Both = "both",
+        /// Nowhere: renters have to be told where it is.
+        None = "none",
     }
 }
 choice! {

@@ -199,10 +199,16 @@ impl Home {
 
     /// Rents a VM, waits until it runs, and gives its id.
     pub(crate) fn rent(&self, name: &str) -> String {
+        self.rent_paid(name, None)
+    }
+
+    /// As [`Home::rent`], paid by a stream.
+    pub(crate) fn rent_paid(&self, name: &str, stream: Option<u64>) -> String {
         let body = serde_json::json!({
             "name": name,
             "resources": { "cpu": 1, "memory": 1, "storage": 10 },
             "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
+            "stream_id": stream,
         });
         let (status, vm) = self.http("POST", "/api/v1/vms", &body.to_string());
         assert_eq!(status, 200, "{vm}");

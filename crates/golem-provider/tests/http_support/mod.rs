@@ -93,6 +93,7 @@ impl World {
             },
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
+            advertising: None,
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
         let http_config = HttpConfig {
@@ -105,6 +106,7 @@ impl World {
             environment: "production",
             network: "testnet",
             payments: None,
+            advertising: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::token::Token;
-use super::views::{ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView};
+use super::views::{AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView};
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -179,6 +179,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn events(&self, which: &str) -> Result<Vec<Event>, ClientError> {
         self.call(Method::GET, &format!("/vms/{}/events", segment(which)), None).await
+    }
+
+    /// Takes the advert off the market's network; it stays off until the node starts again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove_advert(&self) -> Result<AdvertView, ClientError> {
+        self.call(Method::DELETE, "/advert", None).await
     }
 
     /// Asks the node to stop.

@@ -1,6 +1,7 @@
 //! The operator API's own end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -8,9 +9,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
 use golem_types::VmId;
+use golem_types::wire::Exact;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::token::Token;
 use super::views::{
-    BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView, VmView,
+    AdvertView, BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView, VmView,
 };
 use crate::books;
 use crate::http::HttpConfig;
@@ -55,6 +58,7 @@ pub(in crate::http) fn router(
         .route("/v1/streams", get(streams))
         .route("/v1/withdrawals", get(withdrawals).post(withdraw))
         .route("/v1/drain", put(drain))
+        .route("/v1/advert", axum::routing::delete(remove_advert))
         .route("/v1/shutdown", post(shutdown))
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
@@ -149,6 +153,7 @@ async fn summary(State(operator): Shared) -> Response {
         max_vms: capacity.max_vms,
         ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
         payments: payments_view(config, node),
+        advert: config.advertising.as_ref().map(advert_view),
         unmanaged: node.unmanaged(),
     })
 }
@@ -164,6 +169,45 @@ fn payments_view(config: &HttpConfig, node: &Node) -> Option<PaymentsView> {
         read_at: health.read_at,
         error: health.error,
     })
+}
+
+fn advert_view(advertising: &Advertising) -> AdvertView {
+    let AdvertState { standing, shown, looked_at, spent } = advertising.state();
+    let (standing, problem) = match standing {
+        Standing::Starting => ("starting", None),
+        Standing::Current => ("current", None),
+        Standing::Hidden => ("hidden", None),
+        Standing::Problem(problem) => ("problem", Some(problem)),
+    };
+    AdvertView {
+        network: advertising.network().to_owned(),
+        standing: standing.to_owned(),
+        problem,
+        key: shown.as_ref().map(|shown| shown.key.to_string()),
+        expires_at_block: shown.as_ref().map(|shown| shown.expires_at),
+        lapses_at: shown.as_ref().map(|shown| shown.lapses),
+        looked_at,
+        writes: spent.writes,
+        failed_writes: spent.failed,
+        gas: spent.gas,
+        cost_wei: Exact(spent.cost),
+    }
+}
+
+/// How long taking the advert off the network may take; a block takes two seconds.
+const REMOVAL: Duration = Duration::from_secs(60);
+
+async fn remove_advert(State(operator): Shared) -> Answer {
+    let Some(advertising) = &operator.config.advertising else {
+        return Err(Failure::said(StatusCode::CONFLICT, "no advert is kept on the market's network"));
+    };
+    tracing::info!("removal of the advert asked for by the operator");
+    if !advertising.remove(REMOVAL).await {
+        let why = advert_view(advertising).problem.unwrap_or_else(|| "it took too long".to_owned());
+        let text = format!("the advert was not removed: {why}");
+        return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    Ok(ok(&advert_view(advertising)))
 }
 
 async fn streams(State(operator): Shared) -> Answer {

@@ -38,6 +38,8 @@ pub struct Summary {
     pub ports: PortsView,
     /// How its rentals are paid for; none when they are free.
     pub payments: Option<PaymentsView>,
+    /// The advert on the market's network; none when none is kept there.
+    pub advert: Option<AdvertView>,
     /// Machines on the backend that the ledger does not know; never touched.
     pub unmanaged: BTreeSet<VmId>,
 }
@@ -71,6 +73,33 @@ pub struct PortsView {
     pub end: u16,
     /// Those that rentals hold.
     pub in_use: BTreeSet<u16>,
+}
+
+/// The node's advert on the market's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvertView {
+    /// The network.
+    pub network: String,
+    /// `starting`, `current`, `hidden` or `problem`.
+    pub standing: String,
+    /// What is in the way.
+    pub problem: Option<String>,
+    /// The entity's key; none while there is none.
+    pub key: Option<String>,
+    /// The block in which it lapses.
+    pub expires_at_block: Option<u64>,
+    /// About when that is.
+    pub lapses_at: Option<Timestamp>,
+    /// When the network was last looked at.
+    pub looked_at: Option<Timestamp>,
+    /// Transactions so far.
+    pub writes: u64,
+    /// Those of them that did nothing.
+    pub failed_writes: u64,
+    /// Gas that they used.
+    pub gas: u64,
+    /// What they cost, in wei of the network's money.
+    pub cost_wei: Exact,
 }
 
 /// How rentals are paid for.

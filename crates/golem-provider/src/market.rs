@@ -1,0 +1,165 @@
+//! What the node offers on the market's network, and where that is.
+//!
+//! Owns the way from settings to an advert. Never decides what is written when: the node does.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use anyhow::Context;
+use golem_chain::golem_base::advert::platform;
+use golem_chain::golem_base::{Advert, Client, Prices, Profile, profile};
+use golem_chain::Rpc;
+use golem_node::Node;
+use golem_node::advertise::{AdvertiseConfig, Advertising, Pace};
+use golem_types::Resources;
+use tokio::sync::watch;
+
+use crate::identity::Identity;
+use crate::settings::{AdvertiserType, Environment, Settings};
+
+/// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
+const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
+
+/// What a month costs, in both currencies.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Asked {
+    /// In US dollars.
+    pub usd: Prices,
+    /// In GLM; 0 while no rate is known.
+    pub glm: Prices,
+}
+
+impl Asked {
+    /// The prices that the settings give.
+    #[must_use]
+    pub fn given(settings: &Settings) -> Self {
+        Self {
+            usd: Prices {
+                core: settings.price_usd_core.0,
+                ram_gb: settings.price_usd_memory.0,
+                storage_gb: settings.price_usd_storage.0,
+            },
+            glm: Prices {
+                core: settings.price_glm_core.0,
+                ram_gb: settings.price_glm_memory.0,
+                storage_gb: settings.price_glm_storage.0,
+            },
+        }
+    }
+}
+
+/// The market's network.
+#[derive(Debug, Clone)]
+pub struct Market {
+    /// Its name.
+    pub name: String,
+    /// What is known of it.
+    pub profile: Profile,
+    /// Its endpoint.
+    pub rpc_url: String,
+}
+
+impl Market {
+    /// The network that the settings name.
+    ///
+    /// # Errors
+    /// When it is not known, or lacks an endpoint.
+    pub fn of(settings: &Settings) -> anyhow::Result<Self> {
+        let name = settings.market_network.clone();
+        let profile = profile::load(&settings.data_dir, &name)?;
+        let development = settings.environment == Environment::Development;
+        let own = settings.golem_base_dev_rpc_url.as_ref().filter(|_| development);
+        let given = own.or(settings.golem_base_rpc_url.as_ref()).map(|url| url.0.clone());
+        let rpc_url = given.or_else(|| profile.rpc_url.clone()).with_context(|| {
+            format!("the market network {name} has no endpoint; fix: set GOLEM_PROVIDER_GOLEM_BASE_RPC_URL to one")
+        })?;
+        Ok(Self { name, profile, rpc_url })
+    }
+
+    /// A client of it.
+    ///
+    /// # Errors
+    /// When the endpoint's address is none.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(Rpc::new(&self.rpc_url)?, &self.profile))
+    }
+}
+
+/// Whether the node keeps an advert on the market's network.
+#[must_use]
+pub const fn is_kept(settings: &Settings) -> bool {
+    matches!(settings.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
+}
+
+/// What the node offers, besides what is free.
+fn offer(settings: &Settings, id: Address, ip_address: IpAddr, asked: Asked) -> Advert {
+    Advert {
+        provider_id: id,
+        ip_address,
+        country: settings.country.0.clone(),
+        name: settings.advertised_name(),
+        platform: platform(std::env::consts::ARCH),
+        network: settings.network.as_str().to_owned(),
+        payments_network: settings.payments_network.clone(),
+        usd: asked.usd,
+        glm: asked.glm,
+        // The node fills in what is free.
+        free: Resources::default(),
+    }
+}
+
+/// Keeps the node's advert on the market's network, if the settings say so. Nothing is written
+/// while the address or the prices are not known.
+///
+/// # Errors
+/// When the network is not known or lacks an endpoint; one that does not answer is no error.
+pub async fn start(
+    settings: &Settings,
+    identity: &Identity,
+    node: &Node,
+    mut ip_address: watch::Receiver<Option<IpAddr>>,
+    mut asked: watch::Receiver<Option<Asked>>,
+) -> anyhow::Result<Option<Advertising>> {
+    if !is_kept(settings) {
+        return Ok(None);
+    }
+    let market = Market::of(settings)?;
+    let interval = settings.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
+    let config = AdvertiseConfig {
+        name: market.name.clone(),
+        profile: market.profile.clone(),
+        rpc_url: market.rpc_url,
+        lifetime: interval.as_secs() * 2,
+        pace: Pace::default(),
+    };
+    if let Some(note) = &market.profile.note {
+        tracing::info!(network = market.name, "the market's network is {note}");
+    }
+    let (sender, receiver) = watch::channel(None);
+    let advertising =
+        Advertising::of_node(node, config, identity.wallet().clone(), receiver).await?;
+    let (settings, id) = (settings.clone(), identity.wallet().address());
+    let stop = node.tasks().stopping().clone();
+    let follow = async move {
+        loop {
+            let known = ip_address.borrow_and_update().zip(*asked.borrow_and_update());
+            let now = known.map(|(ip_address, asked)| offer(&settings, id, ip_address, asked));
+            sender.send_if_modified(|offer| {
+                let changed = *offer != now;
+                *offer = now;
+                changed
+            });
+            tokio::select! {
+                Ok(()) = ip_address.changed() => {}
+                Ok(()) = asked.changed() => {}
+                // Neither can change any more.
+                else => return,
+            }
+        }
+    };
+    node.tasks().spawn("market offer", async move {
+        stop.run_until_cancelled(follow).await;
+    });
+    Ok(Some(advertising))
+}
