@@ -454,7 +454,8 @@ impl Node {
     }
 
     /// The node's tasks, which end with it.
-    pub(crate) fn tasks(&self) -> &Tasks {
+    #[must_use]
+    pub fn tasks(&self) -> &Tasks {
         &self.0.tasks
     }
 

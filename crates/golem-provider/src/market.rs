@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use anyhow::Context;
+use golem_chain::Rpc;
 use golem_chain::golem_base::advert::platform;
 use golem_chain::golem_base::{Advert, Client, Prices, Profile, profile};
-use golem_chain::Rpc;
 use golem_node::Node;
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace};
 use golem_types::Resources;
@@ -72,7 +72,9 @@ impl Market {
         let own = settings.golem_base_dev_rpc_url.as_ref().filter(|_| development);
         let given = own.or(settings.golem_base_rpc_url.as_ref()).map(|url| url.0.clone());
         let rpc_url = given.or_else(|| profile.rpc_url.clone()).with_context(|| {
-            format!("the market network {name} has no endpoint; fix: set GOLEM_PROVIDER_GOLEM_BASE_RPC_URL to one")
+            format!(
+                "the market network {name} has no endpoint; fix: set GOLEM_PROVIDER_GOLEM_BASE_RPC_URL to one"
+            )
         })?;
         Ok(Self { name, profile, rpc_url })
     }
@@ -137,8 +139,7 @@ pub async fn start(
         tracing::info!(network = market.name, "the market's network is {note}");
     }
     let (sender, receiver) = watch::channel(None);
-    let advertising =
-        Advertising::of_node(node, config, identity.wallet().clone(), receiver).await?;
+    let advertising = Advertising::of_node(node, config, identity.wallet().clone(), receiver).await?;
     let (settings, id) = (settings.clone(), identity.wallet().address());
     let stop = node.tasks().stopping().clone();
     let follow = async move {

@@ -184,7 +184,9 @@ async fn advertise(
     let address = public_ip::resolve(settings.public_ip);
     let is_of_use = !address.is_loopback() || settings.environment == Environment::Development;
     if market::is_kept(settings) && !is_of_use {
-        tracing::warn!("the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP");
+        tracing::warn!(
+            "the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
+        );
     }
     let (_, address) = watch::channel(is_of_use.then_some(address));
     let (_, asked) = watch::channel(Some(Asked::given(settings)));

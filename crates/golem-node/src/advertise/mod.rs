@@ -151,6 +151,7 @@ pub enum AdvertiseError {
 /// A handle on the task that keeps the advert; clones share it.
 #[derive(Debug, Clone)]
 pub struct Advertising {
+    network: Arc<str>,
     state: watch::Receiver<AdvertState>,
     check: Arc<Notify>,
     remove: Arc<watch::Sender<bool>>,
@@ -172,12 +173,13 @@ impl Advertising {
         let client = Client::new(rpc.clone(), &config.profile);
         let sender = Sender::new(rpc, wallet, config.profile.chain_id);
         let spent = ledger.advert_spending(&config.name).await?;
+        let network = config.name.as_str().into();
         let (state_sender, state) = watch::channel(AdvertState { spent, ..AdvertState::default() });
         let check = Arc::new(Notify::new());
         let (remove, removed) = watch::channel(false);
         let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
-        Ok(Self { state, check, remove: Arc::new(remove) })
+        Ok(Self { network, state, check, remove: Arc::new(remove) })
     }
 
     /// Keeps the advert of `node` with the key `wallet`, until the node shuts down. `offer` is what
@@ -196,6 +198,12 @@ impl Advertising {
         let advertising = Self::start(config, wallet, node.ledger().clone(), wish, tasks).await?;
         tasks.spawn("offer", follow(node.clone(), offer, sender, tasks.stopping().clone()));
         Ok(advertising)
+    }
+
+    /// What the market's network is called.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.network
     }
 
     /// How the advert stands.

@@ -38,11 +38,10 @@ struct Memory {
 pub(crate) async fn run(payments: Payments, node: Node, stop: CancellationToken) {
     let mut memory = Memory::default();
     loop {
-        let worked = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            () = tick(&payments, &node, &mut memory) => (),
-        };
-        let () = worked;
+            () = tick(&payments, &node, &mut memory) => {}
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(payments.config().interval) => {}

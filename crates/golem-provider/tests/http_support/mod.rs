@@ -93,7 +93,6 @@ impl World {
             },
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
-            advertising: None,
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
         let http_config = HttpConfig {

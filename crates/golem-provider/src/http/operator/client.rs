@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::token::Token;
-use super::views::{AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView};
+use super::views::{
+    AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
+};
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);

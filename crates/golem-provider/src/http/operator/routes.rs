@@ -22,7 +22,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::token::Token;
 use super::views::{
-    AdvertView, BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView, VmView,
+    AdvertView, BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView,
+    VmView,
 };
 use crate::books;
 use crate::http::HttpConfig;
