@@ -78,6 +78,7 @@ impl Home {
         let environment = [
             ("GOLEM_PROVIDER_VM_BACKEND", "sim".to_owned()),
             ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
+            ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             ("GOLEM_PROVIDER_PORT", api.to_string()),
             ("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string()),

@@ -4,4 +4,5 @@
 mod cli;
 #[allow(dead_code, reason = "the crash tests use the rest")]
 mod home;
+mod market;
 mod node;

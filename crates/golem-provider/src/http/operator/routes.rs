@@ -195,8 +195,9 @@ fn advert_view(advertising: &Advertising) -> AdvertView {
     }
 }
 
-/// How long taking the advert off the network may take; a block takes two seconds.
-const REMOVAL: Duration = Duration::from_secs(60);
+/// How long taking the advert off the network may take: some blocks of two seconds. An operator who
+/// stops the node waits for it.
+const REMOVAL: Duration = Duration::from_secs(20);
 
 async fn remove_advert(State(operator): Shared) -> Answer {
     let Some(advertising) = &operator.config.advertising else {

@@ -1,0 +1,156 @@
+//! The true binary on an emulated market network.
+
+use alloy_primitives::{Address, B256};
+use market_emulator::{Emulator, Protocol, Stored};
+use tokio::runtime::Runtime;
+
+use crate::home::{Home, wait_until};
+use rustix::process::Signal;
+
+/// A market network for one test.
+struct Market {
+    emulator: Emulator,
+    _runtime: Runtime,
+}
+
+impl Market {
+    fn start(protocol: Protocol) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let emulator = runtime.block_on(Emulator::start(protocol, 1337)).unwrap();
+        Self { emulator, _runtime: runtime }
+    }
+
+    /// A home whose node offers itself here.
+    fn home(&self, generation: &str) -> Home {
+        let home = Home::new()
+            .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "golem_base")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_NETWORK", "mine")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", self.emulator.url())
+            .set("GOLEM_PROVIDER_PUBLIC_IP", "203.0.113.7");
+        let folder = home.data().join("markets");
+        std::fs::create_dir_all(&folder).unwrap();
+        let profile = format!("generation = \"{generation}\"\nchain_id = 1337\n");
+        std::fs::write(folder.join("mine.toml"), profile).unwrap();
+        home
+    }
+
+    fn shows(&self, what: &str, condition: impl Fn(&Stored) -> bool) {
+        wait_until(what, || self.emulator.entities().iter().any(|(_, entity)| condition(entity)));
+    }
+}
+
+#[test]
+fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it() {
+    for (protocol, generation) in [(Protocol::GolemBase, "golem-base"), (Protocol::Tiramisu, "tiramisu")] {
+        let market = Market::start(protocol);
+        let home = market.home(generation);
+        let mut node = home.start(&["--network", "mainnet"]);
+        market.shows("the advert", |entity| entity.strings["golem_network"] == "mainnet");
+        wait_until("it is known to be found", || {
+            home.json(&["status", "--json"])["advert"]["standing"] == "current"
+        });
+        let (key, entity) = market.emulator.entities().remove(0);
+        assert_eq!(entity.strings["golem_ip_address"], "203.0.113.7");
+        assert_eq!(entity.strings["golem_price_usd_core_month"], "5.0");
+        let before = entity.numbers["golem_cpu"];
+
+        let state = home.json(&["status", "--json"]);
+        assert_eq!(state["advert"]["standing"], "current", "{state}");
+        assert_eq!(state["advert"]["key"], key.to_string());
+        assert_eq!(state["advert"]["writes"], 1);
+        assert!(state["advert"]["gas"].as_u64().unwrap() > 21_000);
+
+        // Another provider asks less, a third has too little, and a stranger's entity is no advert.
+        for (owner, price, cpu) in [(7, "1.0", 8), (8, "0.5", 1)] {
+            let mut other = entity.clone();
+            other.owner = Address::repeat_byte(owner);
+            other.strings.insert("golem_price_usd_core_month".to_owned(), price.to_owned());
+            other.numbers.insert("golem_cpu".to_owned(), cpu);
+            other.numbers.insert("golem_memory".to_owned(), 64);
+            other.numbers.insert("golem_storage".to_owned(), 500);
+            market.emulator.put(B256::repeat_byte(owner), other);
+        }
+        let arguments = ["--network", "mainnet"];
+        let seen = {
+            let home = &home;
+            let command = |name: &'static str| {
+                let mut command = home.command(&[name]);
+                command.env("GOLEM_PROVIDER_NETWORK", arguments[1]);
+                command
+            };
+            let output = command("market").arg("--json").output().unwrap();
+            assert!(output.status.success(), "{}", Home::show(&output));
+            let text = command("market").output().unwrap();
+            assert!(
+                String::from_utf8_lossy(&text.stdout).contains("1 offer 2 cores"),
+                "{}",
+                Home::show(&text)
+            );
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+        };
+        assert_eq!(seen["own"]["key"], key.to_string(), "{seen}");
+        assert_eq!(seen["own"]["blocks_left"], 7200);
+        assert_eq!(seen["others"].as_array().unwrap().len(), 1, "{seen}");
+        assert_eq!(seen["usd_month"]["own"], 20.0);
+        assert_eq!(seen["usd_month"]["lowest"], 12.0);
+        assert_eq!(seen["usd_month"]["cheaper_percent"], 100);
+
+        home.rent("web-server");
+        let owner = entity.owner;
+        market.shows("the remainder", |entity| {
+            entity.owner == owner && entity.numbers["golem_cpu"] == before - 1
+        });
+        let written = market.emulator.mined().len();
+        node.signal(Signal::TERM);
+        assert_eq!(node.end(), Some(0));
+        let mut node = home.start(&arguments);
+        wait_until("it is known to be found", || {
+            home.json(&["status", "--json"])["advert"]["standing"] == "current"
+        });
+        assert_eq!(market.emulator.mined().len(), written, "a restart writes nothing");
+
+        let stopped = home.run(&["stop", "--withdraw-advert"]);
+        assert!(stopped.status.success(), "{}", Home::show(&stopped));
+        let left = market.emulator.entities();
+        assert!(left.iter().all(|(left, _)| *left != key) && left.len() == 2);
+        assert_eq!(node.end(), Some(0));
+    }
+}
+
+#[test]
+fn s_186_s_198_s_199_in_development_the_market_and_its_endpoint_are_those_of_development() {
+    let market = Market::start(Protocol::GolemBase);
+    for variable in ["GOLEM_PROVIDER_GOLEM_BASE_DEV_RPC_URL", "GOLEM_BASE_DEV_RPC_URL"] {
+        let home = market
+            .home("golem-base")
+            .set("GOLEM_ENVIRONMENT", "development")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", "http://127.0.0.1:9/")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_DEV_WS_URL", "ws://127.0.0.1:9/")
+            .set("GOLEM_PROVIDER_NAME", variable)
+            .set(variable, market.emulator.url());
+        let _node = home.start(&[]);
+        market.shows("the advert", |entity| {
+            entity.strings["golem_network"] == "development"
+                && entity.strings["golem_provider_name"] == format!("DEVMODE-{variable}")
+        });
+    }
+}
+
+#[test]
+fn a_market_that_does_not_answer_is_told_of_and_renting_goes_on() {
+    let market = Market::start(Protocol::GolemBase);
+    let home = market.home("golem-base");
+    market.emulator.set_fault(market_emulator::Fault::Down);
+    let mut node = home.start(&[]);
+    let warning = "do not find this node";
+    if !node.seen.iter().any(|line| line.contains(warning)) {
+        node.wait_for(warning);
+    }
+    home.rent("web-server");
+    let state = home.json(&["status", "--json"]);
+    assert_eq!(state["overall"]["status"], "issues", "{state}");
+    assert!(state["overall"]["issues"][0].as_str().unwrap().contains("HTTP status 500"), "{state}");
+    let seen = home.run(&["market"]);
+    assert_eq!(seen.status.code(), Some(1), "{}", Home::show(&seen));
+}
