@@ -15,7 +15,7 @@ pub const VERSION: &str = "0.1.63";
 pub fn python() -> anyhow::Result<PathBuf> {
     let environment = crate::folder().join(format!("original-{VERSION}"));
     let python = environment.join("bin/python");
-    let complete = environment.join("complete");
+    let complete = environment.join("complete-with-payments");
     if complete.exists() {
         return Ok(python);
     }
@@ -29,6 +29,8 @@ pub fn python() -> anyhow::Result<PathBuf> {
     let installed = Command::new(&python)
         .args(["-m", "pip", "install", "-q", "--disable-pip-version-check"])
         .arg(format!("golem-vm-provider=={VERSION}"))
+        // Newer ones are of another contract, with which it fails at every stream.
+        .arg("golem-streaming-abi==0.1.1")
         .status()
         .context("pip did not start")?;
     ensure!(installed.success(), "the original provider could not be installed from PyPI");

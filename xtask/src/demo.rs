@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use crate::market::Market;
 use crate::run::{cargo, root, step};
 use crate::setup;
 
@@ -33,10 +34,11 @@ struct Demo {
     node: Child,
     port: u16,
     vm: Option<String>,
+    market: Option<Market>,
 }
 
 /// Runs the demo until Ctrl-C, or once.
-pub(crate) fn demo(once: bool) -> anyhow::Result<()> {
+pub(crate) fn demo(once: bool, paid: bool) -> anyhow::Result<()> {
     let (interrupt, interrupted) = mpsc::channel();
     ctrlc::set_handler(move || {
         let _ = interrupt.send(());
@@ -44,8 +46,10 @@ pub(crate) fn demo(once: bool) -> anyhow::Result<()> {
     .context("Ctrl-C cannot be listened to")?;
     let image = setup::setup()?;
     step("build the node", cargo(&["build", "-p", "golem-provider"]))?;
-    let mut demo = Demo::start(&image)?;
+    let market = if paid { Some(Market::start()?) } else { None };
+    let mut demo = Demo::start(&image, market)?;
     let rented = demo.rent(&interrupted);
+    let rented = rented.and_then(|login| demo.show_money(once, &interrupted).map(|()| login));
     match &rented {
         Ok(login) if !once => {
             println!("\nLog in from another terminal:\n\n  {login}\n");
@@ -74,13 +78,13 @@ fn free_port(wanted: u16) -> anyhow::Result<u16> {
 }
 
 impl Demo {
-    fn start(image: &Path) -> anyhow::Result<Self> {
+    fn start(image: &Path, market: Option<Market>) -> anyhow::Result<Self> {
         let folder = root().join(format!(".cache/demo/{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let program = root().join("target/debug/golem-provider");
         let port = free_port(7466)?;
         let first = free_port(50_800)?.min(60_000);
-        let environment = vec![
+        let mut environment = vec![
             ("GOLEM_ENVIRONMENT", "development".to_owned()),
             ("GOLEM_PROVIDER_DATA_DIR", folder.display().to_string()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
@@ -90,13 +94,19 @@ impl Demo {
             ("GOLEM_PROVIDER_PORT_RANGE_START", first.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_END", (first + 100).to_string()),
             ("GOLEM_PROVIDER_VM_BACKEND", "qemu".to_owned()),
-            ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
             ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", IMAGE.to_owned()),
             // This machine has just compiled, and is busy without being rented out.
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_MEMORY_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
         ];
+        match &market {
+            Some(market) => {
+                environment.extend(market.environment());
+                market.profile(&folder)?;
+            }
+            None => environment.push(("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned())),
+        }
         let provider = |arguments: &[&str]| {
             let mut command = Command::new(&program);
             command.args(arguments).envs(environment.iter().map(|(name, text)| (*name, text.as_str())));
@@ -115,7 +125,7 @@ impl Demo {
             .process_group(0)
             .spawn()
             .context("the node did not start")?;
-        let mut demo = Self { folder, program, environment, node, port, vm: None };
+        let mut demo = Self { folder, program, environment, node, port, vm: None, market };
         let answered = demo.wait_for_answer();
         if answered.is_err() {
             let log = std::fs::read_to_string(demo.folder.join("provider.log")).unwrap_or_default();
@@ -174,6 +184,7 @@ impl Demo {
             "name": "demo-vm",
             "resources": { "cpu": 1, "memory": 1, "storage": 10 },
             "ssh_key": public.trim(),
+            "stream_id": self.market.as_mut().map(Market::open).transpose()?,
         });
         println!("==> rent a VM: POST /api/v1/vms?async=true");
         let (status, accepted) = self.call("POST", "/api/v1/vms?async=true", Some(&wanted))?;
@@ -237,6 +248,57 @@ impl Demo {
         bail!("the VM did not run within {} s", BOOT_DEADLINE.as_secs())
     }
 
+    /// Shows how the VM is paid for, until its stream has run out.
+    fn show_money(&mut self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
+        let (Some(market), Some(id)) = (&self.market, &self.vm) else { return Ok(()) };
+        let stream = || -> anyhow::Result<Value> {
+            Ok(self.call("GET", &format!("/api/v1/vms/{id}/stream"), None)?.1)
+        };
+        let show = |stream: &Value| {
+            let computed = &stream["computed"];
+            println!(
+                "    {:>6} s left, {:>20} wei earned, {:>20} wei to withdraw",
+                computed["remaining_seconds"], computed["vested_wei"], computed["withdrawable_wei"]
+            );
+        };
+        println!("==> money vests by the second: GET /api/v1/vms/{id}/stream");
+        for _ in 0..4 {
+            market.pass(900)?;
+            show(&stream()?);
+        }
+        println!("==> the renter tops up");
+        market.top_up()?;
+        show(&stream()?);
+        println!("==> the operator withdraws: golem-provider streams withdraw --all");
+        for arguments in [&["streams", "withdraw", "--all"][..], &["streams", "list"], &["streams", "earnings"]] {
+            step(&arguments.join(" "), self.provider(arguments))?;
+        }
+        if !once {
+            println!("    the money goes on vesting; press Ctrl-C to let it run out");
+            let _ = interrupted.recv();
+        }
+        println!("==> nobody tops up any more: the stream runs out, the VM is stopped, its disk is held");
+        market.pass(1_000_000)?;
+        let began = Instant::now();
+        while began.elapsed() < BOOT_DEADLINE {
+            let (_, vm) = self.call("GET", &format!("/api/v1/vms/{id}"), None)?;
+            if vm["status"] == "stopped" {
+                println!("    stopped after {} s: {}", began.elapsed().as_secs(), vm["error_message"]);
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        bail!("the VM was not stopped")
+    }
+
+    /// The node's program, with the demo's settings.
+    fn provider(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).envs(self.environment.iter().map(|(name, text)| (*name, text.as_str())));
+        command.current_dir(&self.folder);
+        command
+    }
+
     /// Removes the VM, stops the node and, unless it is to be looked at, removes its folder.
     fn stop(&mut self, keep: bool) -> anyhow::Result<()> {
         if let Some(id) = self.vm.take() {
@@ -246,10 +308,7 @@ impl Demo {
                 bail!("the VM was not removed: {answer}");
             }
         }
-        let mut stop = Command::new(&self.program);
-        stop.arg("stop").envs(self.environment.iter().map(|(name, text)| (*name, text.as_str())));
-        stop.current_dir(&self.folder);
-        step("stop the node", stop)?;
+        step("stop the node", self.provider(&["stop"]))?;
         self.node.wait()?;
         if !keep {
             std::fs::remove_dir_all(&self.folder)?;

@@ -65,8 +65,14 @@ fn contracts() -> anyhow::Result<()> {
     };
     step("contracts' packages", npm(&["ci", "--no-progress"]))?;
     step("contracts", npm(&["--silent", "test"]))?;
-    let tests = ["test", "-p", "golem-chain", "--features", "chain-tests", "--test", "chain"];
-    step("the contract as the node reads it", cargo(&tests))
+    for (what, package, features) in [
+        ("the contract as the node reads it", "golem-chain", "chain-tests"),
+        ("rentals paid on a real chain", "golem-node", "chain-tests"),
+        ("the node on a real chain, killed", "golem-provider", "chain-tests,failpoints"),
+    ] {
+        step(what, cargo(&["test", "-p", package, "--features", features, "--test", "chain"]))?;
+    }
+    Ok(())
 }
 
 fn fuzz() -> Command {

@@ -7,7 +7,9 @@
 )]
 
 mod demo;
+mod deploy;
 mod gates;
+mod market;
 mod policy;
 mod promises;
 mod run;
@@ -19,9 +21,13 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   test               every gate, with all that they need installed first
-  demo [--once]      a node on this machine, a VM rented from it, a command run in it over ssh;
-                     with --once everything is removed again and the command ends
-  bench NAME         one of the benchmarks: api, boot, proxy
+  demo [--once] [--paid]
+                     a node on this machine, a VM rented from it, a command run in it over ssh;
+                     with --once everything is removed again and the command ends;
+                     with --paid it is paid for by a stream on a chain of its own
+  bench NAME         one of the benchmarks: api, boot, monitor, ports, proxy
+  deploy-contract    puts the payment contract on a chain and writes its profile:
+                     --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
   generate           rewrites the files that are generated from the settings
   setup              installs what the tests need and builds the guest image; the others do so by themselves
@@ -32,8 +38,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test"] => gates::test(),
-        ["demo"] => demo::demo(false),
-        ["demo", "--once"] => demo::demo(true),
+        ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
+            demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
+        }
+        ["deploy-contract", arguments @ ..] => deploy::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use alloy_primitives::{Address, Bytes, hex};
+use alloy_primitives::{Address, Bytes};
 use alloy_sol_types::SolCall;
 use anyhow::{Context, bail, ensure};
 use golem_chain::contract::{createStreamCall, haltStreamCall, terminateCall, topUpCall, withdrawCall};
@@ -14,6 +14,8 @@ use golem_chain::{Reader, Rpc, Wallet};
 use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
+
+use crate::deploy::deploy;
 
 /// How often a receipt is asked for, and for how long.
 const POLL: Duration = Duration::from_millis(10);
@@ -81,19 +83,9 @@ impl Anvil {
         let accounts = chain.ask("eth_accounts", json!([])).await?;
         let accounts = accounts.as_array().context("no accounts")?;
         chain.accounts = accounts.iter().filter_map(|account| account.as_str()?.parse().ok()).collect();
-        chain.contract = chain.deploy(contracts).await?;
+        let (contract, _) = deploy(chain.rpc.clone(), Self::wallet(0)?, contracts).await?;
+        chain.contract = contract;
         Ok(chain)
-    }
-
-    async fn deploy(&self, contracts: &Path) -> anyhow::Result<Address> {
-        let artifact = std::fs::read_to_string(contracts.join("artifacts/StreamPayment.json"))?;
-        let artifact: Value = serde_json::from_str(&artifact)?;
-        let code = artifact["bytecode"].as_str().context("the artifact has no bytecode")?;
-        let oracle = self.account(0);
-        let data = format!("{code}{:0>64}", hex::encode(oracle));
-        let receipt = self.send(json!({ "from": oracle, "data": data })).await?;
-        let contract = receipt["contractAddress"].as_str().context("no contract was made")?;
-        Ok(contract.parse()?)
     }
 
     /// Where it listens.

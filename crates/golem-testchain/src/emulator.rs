@@ -166,17 +166,15 @@ impl Emulator {
             Fault::TooMany => return StatusCode::TOO_MANY_REQUESTS.into_response(),
             _ => {}
         }
-        let Ok(Value::Array(calls)) = serde_json::from_slice(body) else {
-            return StatusCode::BAD_REQUEST.into_response();
+        let answer = |call: &Value| {
+            let result = self.with(|state| state.result(call));
+            json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
         };
-        let answers: Vec<Value> = calls
-            .iter()
-            .map(|call| {
-                let result = self.with(|state| state.result(call));
-                json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
-            })
-            .collect();
-        let mut text = Value::from(answers).to_string();
+        let mut text = match serde_json::from_slice(body) {
+            Ok(Value::Array(calls)) => Value::from(calls.iter().map(answer).collect::<Vec<_>>()).to_string(),
+            Ok(call @ Value::Object(_)) => answer(&call).to_string(),
+            _ => return StatusCode::BAD_REQUEST.into_response(),
+        };
         match fault {
             Fault::Cut => text.truncate(text.len() / 2),
             Fault::Garbled => {

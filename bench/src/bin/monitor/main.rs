@@ -1,0 +1,334 @@
+//! `cargo xtask bench monitor`: what it costs to follow streams: RPC requests and CPU time of a tick
+//! with 1, 100, 1,000 and 10,000 of them, beside the original's own monitor on the same chain.
+
+#![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use anyhow::{Context, ensure};
+use bench::figures::{Figures, Table, Targets};
+use bench::process::Process;
+use golem_chain::Wallet;
+use golem_node::ledger::Ledger;
+use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::proxy::ProxyLimits;
+use golem_node::{LEDGER_FILE, Limits, Node, NodeConfig};
+use golem_testchain::Emulator;
+use golem_types::{Resources, VmId};
+use golem_vm::Backend;
+use golem_vm::sim::{Sim, SimConfig};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+
+const COUNTS: [u64; 4] = [1, 100, 1000, 10_000];
+
+/// The original needs seconds for a thousand, and its cost is a straight line.
+const ORIGINAL_MOST: u64 = 1000;
+
+const CHAIN: u64 = 4242;
+const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+
+/// Ticks that are measured, one block and one touched stream each.
+const TICKS: usize = 15;
+
+/// Most CPU time of a tick with 10,000 streams.
+const TARGET: Duration = Duration::from_millis(100);
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.first().map(String::as_str) {
+        Some("chain") => chain(&words),
+        _ => compare(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The chain, in a process of its own so that its work is not counted: reads lines `put N`, answers
+/// each with the number of requests so far.
+fn chain(words: &[String]) -> anyhow::Result<ExitCode> {
+    let count: u64 = words.get(1).context("how many streams?")?.parse()?;
+    let recipient: Address = words.get(2).context("to whom?")?.parse()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let now = u128::try_from(Timestamp::now().as_second())?;
+    let chain = runtime.block_on(Emulator::start(CHAIN, now))?;
+    for id in 1..=count {
+        chain.put(id, chain.stream(0xabc, recipient, 1_000_000, 1000));
+    }
+    println!("{} {}", chain.url(), chain.contract());
+    for line in std::io::stdin().lock().lines() {
+        if line?.starts_with("put") {
+            chain.put(1, chain.stream(0xabc, recipient, 1_000_000, 1000));
+        }
+        println!("{}", chain.requests());
+        std::io::stdout().flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A chain with streams.
+struct Chain {
+    process: Process,
+    answers: BufReader<std::process::ChildStdout>,
+    url: String,
+    contract: Address,
+}
+
+impl Chain {
+    fn start(count: u64, recipient: Address) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["chain", &count.to_string(), &recipient.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Process::start(&mut command)?;
+        let output = process.child().stdout.take().context("no output")?;
+        let mut answers = BufReader::new(output);
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        let (url, contract) = line.trim().split_once(' ').context("the chain did not start")?;
+        Ok(Self { url: url.to_owned(), contract: contract.parse()?, process, answers })
+    }
+
+    /// Sends a line; the number of requests so far.
+    fn tell(&mut self, what: &str) -> anyhow::Result<u64> {
+        let input = self.process.child().stdin.as_mut().context("no input")?;
+        writeln!(input, "{what}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().parse()?)
+    }
+}
+
+/// What a tick cost.
+struct Cost {
+    requests: f64,
+    milliseconds: Figures,
+}
+
+fn compare() -> anyhow::Result<ExitCode> {
+    let python = bench::original::python()?;
+    let wallet = Wallet::from_hex(KEY).context("the key is one")?;
+    let mut table = Table::new(&[
+        "streams",
+        "requests a tick",
+        "CPU ms a tick",
+        "original: requests",
+        "original: CPU ms",
+        "requests, ratio",
+    ]);
+    let mut requests = Vec::new();
+    let mut targets = Targets::default();
+    for count in COUNTS {
+        bench::say(&format!("{count} streams …"));
+        let mut chain = Chain::start(count, wallet.address())?;
+        let ours = ours(&mut chain, &wallet, count)?;
+        let theirs = if count <= ORIGINAL_MOST { Some(theirs(&mut chain, &python, count)?) } else { None };
+        let shown =
+            |figure: Option<f64>| figure.map_or_else(|| "not run".to_owned(), |one| format!("{one:.0}"));
+        table.row(vec![
+            count.to_string(),
+            format!("{:.1}", ours.requests),
+            format!("{:.1}", ours.milliseconds),
+            shown(theirs.as_ref().map(|theirs| theirs.requests)),
+            shown(theirs.as_ref().map(|theirs| theirs.milliseconds.median())),
+            theirs
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |theirs| format!("{:.4}", ours.requests / theirs.requests)),
+        ]);
+        requests.push(ours.requests);
+        if count == COUNTS[COUNTS.len() - 1] {
+            let median = ours.milliseconds.median();
+            let most = TARGET.as_secs_f64() * 1000.0;
+            targets.add(
+                "at most 100 ms of CPU a tick with 10,000 streams",
+                format!("{median:.1} ms"),
+                median <= most,
+            );
+        }
+    }
+    let (least, most) =
+        (requests.iter().copied().fold(f64::MAX, f64::min), requests.iter().copied().fold(0.0, f64::max));
+    targets.add(
+        "the same number of requests at any number of streams",
+        format!("{least:.1} to {most:.1}"),
+        most - least < 0.5,
+    );
+    println!("\nA tick sees one new block, in which one stream was touched.\n\n{table}\n{targets}");
+    Ok(if targets.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(4) })
+}
+
+/// Runs the node's monitor over `count` rentals, and measures its ticks.
+fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> {
+    let folder = tempfile::tempdir()?;
+    rentals(folder.path(), chain, count)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let images = BTreeSet::from(["24.04".parse()?]);
+    let data_dir = folder.path().to_owned();
+    let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO })?;
+    let payments = PaymentConfig {
+        rpc_url: chain.url.clone(),
+        chain_id: CHAIN,
+        local: false,
+        contract: chain.contract,
+        token: Address::ZERO,
+        wallet: wallet.clone(),
+        enforce_rate: true,
+        rules: Rules {
+            least_runway: Duration::from_secs(60),
+            warning: Duration::from_secs(600),
+            hold: Duration::from_secs(86_400),
+            grace: Duration::from_secs(3600),
+        },
+        monitor: true,
+        interval: INTERVAL,
+        withdraw: WithdrawConfig {
+            enabled: false,
+            interval: Duration::from_secs(1800),
+            minimum: U256::ZERO,
+            gas_percent: 10,
+        },
+    };
+    let config = NodeConfig {
+        data_dir,
+        ports: 1024..65_000,
+        ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        limits: Limits { max_vms: u32::MAX, ..Limits::default() },
+        default_image: "24.04".parse()?,
+        boot_deadline: Duration::from_secs(60),
+        stop_grace: Duration::from_secs(1),
+        // The monitor alone is measured.
+        watch_interval: Duration::from_secs(3600),
+        restart_delay: Duration::from_secs(3600),
+        proxy: ProxyLimits {
+            per_port: 1,
+            total: 1,
+            idle: Duration::from_secs(60),
+            drain: Duration::from_millis(10),
+            connect: Duration::from_secs(1),
+        },
+        totals: Some(Resources::new(u32::MAX / 2, u32::MAX / 2, u32::MAX / 2)),
+        payments: Some(payments),
+    };
+    let node = runtime.block_on(Node::start(config, Backend::Sim(sim)))?;
+    // The first reading of everything is not a tick like the others.
+    let whole = count.div_ceil(100) + 1;
+    let begun = chain.tell("how many")?;
+    bench::wait_for("the first reading", DEADLINE, || {
+        Ok(chain.tell("how many")? >= whole.min(begun + whole))
+    })?;
+    quiet(chain)?;
+    let mut cost = Cost { requests: 0.0, milliseconds: Figures::default() };
+    let mut all = 0;
+    for _ in 0..TICKS {
+        let before = chain.tell("put")?;
+        let used = cpu()?;
+        bench::wait_for("the next tick", DEADLINE, || Ok(chain.tell("how many")? > before))?;
+        let after = quiet(chain)?;
+        cost.milliseconds.push((cpu()? - used).as_secs_f64() * 1000.0);
+        all += after - before;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+    {
+        cost.requests = all as f64 / TICKS as f64;
+    }
+    runtime.block_on(node.shutdown(false));
+    Ok(cost)
+}
+
+/// How often the node's monitor looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits until nothing is asked for a moment: a tick is over. Gives the requests so far.
+fn quiet(chain: &mut Chain) -> anyhow::Result<u64> {
+    let mut before = chain.tell("how many")?;
+    bench::wait_for("a pause", DEADLINE, || {
+        std::thread::park_timeout(INTERVAL / 4);
+        let now = chain.tell("how many")?;
+        let same = now == before;
+        before = now;
+        Ok(same)
+    })?;
+    Ok(before)
+}
+
+/// CPU time of this process so far.
+fn cpu() -> anyhow::Result<Duration> {
+    let mut text = String::new();
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        text.clear();
+        // A thread that ended meanwhile is counted no more; the node's do not end.
+        if let Ok(mut file) = std::fs::File::open(task?.path().join("schedstat")) {
+            file.read_to_string(&mut text)?;
+            nanoseconds += text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Writes `count` stopped rentals, each with its stream, into a new ledger in `folder`.
+fn rentals(folder: &Path, chain: &Chain, count: u64) -> anyhow::Result<()> {
+    let file = folder.join(LEDGER_FILE);
+    drop(Ledger::open(&file)?);
+    let mut connection = rusqlite::Connection::open(&file)?;
+    let transaction = connection.transaction()?;
+    let contract = format!("{CHAIN}:{}", chain.contract.to_string().to_lowercase());
+    let name = "vm".parse().or_else(|_| "vm-1".parse())?;
+    let now = Timestamp::now();
+    for number in 1..=count {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&number.to_be_bytes());
+        let id = VmId::new(&name, now, random);
+        transaction.execute(
+            "INSERT INTO vms (id, name, owner, state, goal, made, cpu, memory, storage, image, keys, ssh_port, \
+             created_at, updated_at, contract, stream_id) \
+             VALUES (?1, ?2, ?3, 'stopped', 'stopped', 1, 1, 1, 10, '24.04', '[]', ?4, ?5, ?5, ?6, ?7)",
+            rusqlite::params![
+                id.as_str(),
+                name.as_str(),
+                format!("eth:{number}"),
+                1024 + number,
+                now.as_microsecond(),
+                contract,
+                number.to_string()
+            ],
+        )?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Runs one tick of the original's monitor over `count` streams.
+fn theirs(chain: &mut Chain, python: &Path, count: u64) -> anyhow::Result<Cost> {
+    let before = chain.tell("how many")?;
+    let home = tempfile::tempdir()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/monitor/original.py");
+    let output = Command::new(python)
+        .arg(script)
+        .args([&chain.url, &chain.contract.to_string(), &count.to_string()])
+        // It will not be imported without one; the monitor starts no VM.
+        .env("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "/bin/true")
+        .env("HOME", home.path())
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let seconds = text.lines().last().and_then(|line| line.parse::<f64>().ok());
+    let seconds = seconds.with_context(|| format!("the original's monitor did not end its tick: {text}"))?;
+    let after = chain.tell("how many")?;
+    ensure!(after > before, "the original asked nothing");
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    let requests = (after - before) as f64;
+    Ok(Cost { requests, milliseconds: [seconds * 1000.0].into_iter().collect() })
+}
