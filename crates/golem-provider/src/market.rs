@@ -135,7 +135,9 @@ pub async fn start(
         lifetime: interval.as_secs() * 2,
         pace: Pace::default(),
     };
-    if let Some(note) = &market.profile.note {
+    // What is said of a network is said of its own endpoint.
+    let its_own = market.profile.rpc_url.as_ref() == Some(&config.rpc_url);
+    if let Some(note) = market.profile.note.as_ref().filter(|_| its_own) {
         tracing::info!(network = market.name, "the market's network is {note}");
     }
     let (sender, receiver) = watch::channel(None);

@@ -18,7 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy_primitives::{Address, B256, U256};
 use axum::Router;
-use axum::response::IntoResponse;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::task::JoinHandle;
 
@@ -66,6 +69,33 @@ impl Drop for Emulator {
     }
 }
 
+type Shared = State<Arc<Mutex<Inner>>>;
+
+fn answer(inner: &Mutex<Inner>, request: &serde_json::Value) -> Option<serde_json::Value> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
+}
+
+async fn called(State(inner): Shared, axum::Json(request): axum::Json<serde_json::Value>) -> Response {
+    match answer(&inner, &request) {
+        Some(answer) => axum::Json(answer).into_response(),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The same over a WebSocket, which the original's library opens before anything else.
+async fn upgraded(State(inner): Shared, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            // That library sends requests as binary.
+            let Ok(request) = serde_json::from_slice(&message.into_data()) else { continue };
+            let Some(answer) = answer(&inner, &request) else { return };
+            if socket.send(Message::text(answer.to_string())).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
 impl Emulator {
     /// Starts a network of `protocol` with the chain id `id` on a free local port.
     ///
@@ -80,15 +110,7 @@ impl Emulator {
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/", listener.local_addr()?);
-        let state = Arc::clone(&inner);
-        let handler = async move |axum::Json(request): axum::Json<serde_json::Value>| {
-            let answer = state.lock().unwrap_or_else(PoisonError::into_inner).answer(&request);
-            match answer {
-                Some(answer) => axum::Json(answer).into_response(),
-                None => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            }
-        };
-        let router = Router::new().route("/", post(handler));
+        let router = Router::new().route("/", post(called).get(upgraded)).with_state(Arc::clone(&inner));
         #[expect(clippy::disallowed_methods, reason = "owned by this value, and ended with it")]
         let server = tokio::spawn(async move {
             // It ends with the test, and a test without it fails by itself.

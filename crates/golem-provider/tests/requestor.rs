@@ -1,0 +1,80 @@
+//! The original's requestor, unmodified, looks for the node. Needs python3-venv, and a package index
+//! once.
+#![cfg(test)]
+
+#[path = "command/home.rs"]
+#[allow(dead_code, reason = "the command tests use the rest")]
+mod home;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use home::{Home, wait_until};
+use market_emulator::{Emulator, Protocol};
+use serde_json::Value;
+
+/// The version that renters have.
+const REQUESTOR: &str = "request-vm-on-golem==0.1.58";
+
+/// The requestor's program; installed on first use.
+fn requestor() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("request-vm-on-golem");
+    let program = folder.join("bin/golem");
+    if !program.exists() {
+        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status().unwrap();
+        assert!(made.success(), "install python3-venv");
+        let got = Command::new(folder.join("bin/python"))
+            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", REQUESTOR])
+            .status()
+            .unwrap();
+        assert!(got.success(), "{REQUESTOR} could not be installed");
+    }
+    program
+}
+
+#[test]
+fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
+    let program = requestor();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let emulator = runtime.block_on(Emulator::start(Protocol::GolemBase, 60_138_453_033)).unwrap();
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "golem_base")
+        .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", emulator.url())
+        .set("GOLEM_PROVIDER_PUBLIC_IP", "203.0.113.7")
+        .set("GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH", "25")
+        .set("GOLEM_PROVIDER_PRICE_GLM_PER_GB_STORAGE_MONTH", "0.00001");
+    let _node = home.start(&["--network", "testnet"]);
+    wait_until("the advert", || !emulator.entities().is_empty());
+
+    let folder = tempfile::tempdir().unwrap();
+    let find = |more: &[&str]| -> Value {
+        let output = Command::new(&program)
+            .args(["vm", "providers", "--json", "--driver", "golem-base"])
+            .args(more)
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("GOLEM_REQUESTOR_GOLEM_BASE_RPC_URL", emulator.url())
+            .env("GOLEM_REQUESTOR_GOLEM_BASE_WS_URL", emulator.url().replace("http", "ws"))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let document = text.find("{\n").map(|at| &text[at..]).unwrap_or_default();
+        serde_json::from_str(document).unwrap_or_else(|_| panic!("{}", Home::show(&output)))
+    };
+    let found = find(&["--network", "testnet"]);
+    let [provider] = found["providers"].as_array().unwrap().as_slice() else { panic!("{found}") };
+    let key = std::fs::read_to_string(home.data().join("keys/provider_key.json")).unwrap();
+    let key: Value = serde_json::from_str(&key).unwrap();
+    assert_eq!(provider["provider_id"], key["address"]);
+    assert_eq!(provider["ip_address"], "203.0.113.7");
+    assert_eq!(provider["payments_network"], "l2.holesky");
+    assert_eq!(provider["pricing"]["glm_per_core_month"], 25.0);
+    assert_eq!(provider["pricing"]["glm_per_gb_storage_month"], 1e-5);
+    assert_eq!(provider["pricing"]["usd_per_core_month"], 5.0);
+
+    let none = find(&["--network", "mainnet"]);
+    assert_eq!(none["providers"], serde_json::json!([]), "{none}");
+    let large = find(&["--network", "testnet", "--cpu", "5000"]);
+    assert_eq!(large["providers"], serde_json::json!([]), "{large}");
+}
