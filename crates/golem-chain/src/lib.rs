@@ -9,6 +9,7 @@
 //! sent. Never knows what a VM is.
 
 pub mod contract;
+pub mod faucet;
 pub mod golem_base;
 pub mod judge;
 pub mod network;

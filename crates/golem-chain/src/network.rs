@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s_120_s_201_the_seeds_profiles_ship_with_the_documented_contract() {
+    fn s_120_s_201_s_203_s_224_s_225_the_seeds_profiles_ship_with_the_documented_contract() {
         let folder = tempfile::tempdir().unwrap();
         let l2 = load(folder.path(), "l2.holesky").unwrap();
         assert_eq!(
@@ -299,7 +299,10 @@ mod tests {
         );
         assert_eq!((l2.chain_id, l2.token_address, l2.testnet), (393_530, Address::ZERO, true));
         let mainnet = load(folder.path(), "mainnet").unwrap();
-        assert!(!mainnet.testnet && mainnet.faucet.is_none());
+        assert!(!mainnet.testnet && mainnet.faucet.is_none(), "S-203: no faucet for real money");
+        let faucet = l2.faucet.unwrap();
+        let captcha = format!("{}/{}", faucet.captcha_url, faucet.captcha_key);
+        assert_eq!(captcha, "https://cap.gobas.me/05381a2cef5e");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use golem_node::ledger::{Ledger, Try, WithdrawalState};
 use golem_node::payment::{PaymentConfig, Payments, Rules, WithdrawConfig, WithdrawError};
 use golem_node::{CreateVm, LEDGER_FILE, Node, NodeConfig};
-use golem_testchain::{Anvil, CHAIN_ID, Chaos};
+use golem_testchain::{Anvil, CHAIN_ID, Chaos, FaucetServer};
 use golem_types::{StreamId, VmId, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -54,6 +54,7 @@ impl Market {
                 minimum: U256::from(1_000_000_000_000u64),
                 gas_percent: 50,
             },
+            faucet: None,
         }
     }
 
@@ -374,4 +375,33 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
     node.shutdown(false).await;
     drop(node);
     watch.await.unwrap();
+}
+
+/// S-236: on a test network a withdrawal that the wallet cannot pay for gets its gas from the faucet.
+#[tokio::test]
+async fn s_236_a_withdrawal_without_gas_asks_the_faucet_first() {
+    let market = Market::new(&[]).await;
+    let faucet = FaucetServer::start(market.chain.rpc().clone(), market.chain.account(0)).await.unwrap();
+    let mut payments = market.payments();
+    payments.faucet = Some(golem_chain::faucet::Faucet {
+        url: faucet.url(),
+        captcha_url: faucet.captcha_url().to_owned(),
+        captcha_key: faucet.site().to_owned(),
+    });
+    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let stream = market.open(7200).await;
+    market.rent(&node, "one", stream).await;
+    market.chain.warp(3600).await.unwrap();
+    let provider = market.chain.account(PROVIDER);
+    market.chain.ask("anvil_setBalance", json!([provider, "0x1"])).await.unwrap();
+    let payments = node.payments().unwrap();
+    let copy = payments.withdrawable(None).remove(0);
+    let done = payments.withdraw(&copy).await.unwrap();
+    assert_eq!(faucet.paid(), 1);
+    let gift = U256::from(10u64.pow(17));
+    assert_eq!(market.balance().await, U256::ONE + gift + done.paid - done.cost);
+    // Enough is there now.
+    assert_eq!(payments.refill(&golem_chain::faucet::Work::default()).await.unwrap(), None);
+    node.shutdown(false).await;
 }

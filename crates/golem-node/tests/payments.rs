@@ -63,6 +63,7 @@ impl Paid {
                 minimum: U256::ZERO,
                 gas_percent: 10,
             },
+            faucet: None,
         };
         NodeConfig { payments: Some(payments), ..self.world.config() }
     }

@@ -6,6 +6,7 @@
 use alloy_primitives::Address;
 use anyhow::{Context, bail};
 use golem_chain::Wallet;
+use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, Network};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 
@@ -90,6 +91,30 @@ impl Profile {
         if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
     }
 
+    /// Where money for gas can be had; nowhere, where it is worth something.
+    fn faucet(&self, settings: &Settings) -> Option<Faucet> {
+        if !self.network.testnet {
+            return None;
+        }
+        let profile = self.network.faucet.as_ref();
+        let of = |given: Option<&settings::Url>, profile: Option<&String>| {
+            given.map(|url| url.0.clone()).or_else(|| profile.cloned())
+        };
+        let default = network::shipped().remove(network::DEFAULT).and_then(|default| default.faucet);
+        let default = default.as_ref();
+        Some(Faucet {
+            url: of(settings.l2_faucet_url.as_ref(), profile.map(|faucet| &faucet.url))?,
+            captcha_url: of(
+                settings.l2_captcha_url.as_ref(),
+                profile.or(default).map(|faucet| &faucet.captcha_url),
+            )?,
+            captcha_key: settings
+                .l2_captcha_key
+                .clone()
+                .or_else(|| profile.or(default).map(|faucet| faucet.captcha_key.clone()))?,
+        })
+    }
+
     /// What the node needs to know, with `wallet` to be paid.
     #[must_use]
     pub fn config(&self, settings: &Settings, wallet: Wallet) -> PaymentConfig {
@@ -115,6 +140,7 @@ impl Profile {
                 minimum: settings.stream_min_withdraw.0,
                 gas_percent: settings.stream_withdraw_gas_percent.0,
             },
+            faucet: self.faucet(settings),
         }
     }
 }

@@ -8,7 +8,7 @@ mod home;
 
 use std::path::PathBuf;
 
-use golem_testchain::{Anvil, CHAIN_ID};
+use golem_testchain::{Anvil, CHAIN_ID, FaucetServer};
 use golem_types::StreamId;
 use golem_types::wire::Exact;
 use home::{Home, Running, wait_until};
@@ -204,4 +204,54 @@ fn i4_a_node_killed_at_any_step_of_a_tick_converges() {
         }
         assert_eq!(market.status(&paying), "running", "{point}");
     }
+}
+
+/// S-016, S-223, S-224, S-226, S-227, S-228: test money by one command, where money is worth nothing, from
+/// the servers that are named.
+#[test]
+fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only() {
+    let mut market = Market::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // Of its own: a connection belongs to the runtime in which it was made.
+    let rpc = golem_testchain::Rpc::new(market.chain.url()).unwrap();
+    let bank = market.chain.account(0);
+    let faucet = runtime.block_on(FaucetServer::start(rpc, bank)).unwrap();
+    let set_balance = |balance: &str| {
+        let account = market.chain.account(PROVIDER);
+        market
+            .runtime
+            .block_on(market.chain.ask("anvil_setBalance", serde_json::json!([account, balance])))
+            .unwrap();
+    };
+    set_balance("0x1");
+    market.home = market
+        .home
+        .set("GOLEM_PROVIDER_L2_FAUCET_URL", &faucet.url())
+        .set("GOLEM_PROVIDER_L2_CAPTCHA_URL", faucet.captcha_url())
+        .set("GOLEM_PROVIDER_L2_CAPTCHA_API_KEY", faucet.site());
+    let ask = |home: &Home| home.json(&["wallet", "faucet-l2", "--json"]);
+    let refused = ask(&market.home);
+    assert_eq!(
+        (&refused["requested"], faucet.paid()),
+        (&Value::Bool(false), 0),
+        "no test network: {refused}"
+    );
+    let file = market.home.data().join("networks/anvil.toml");
+    let profile = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, profile.replace("testnet = false", "testnet = true")).unwrap();
+    let given = ask(&market.home);
+    assert_eq!((&given["requested"], faucet.paid()), (&Value::Bool(true), 1), "{given}");
+    assert!(given["transaction"].as_str().unwrap().starts_with("0x"));
+    assert_eq!(given["balance_wei"], "100000000000000001");
+    assert_eq!(ask(&market.home)["requested"], false, "enough is there");
+    assert_eq!(faucet.paid(), 1);
+    set_balance("0x1");
+    let mut wrong = Home::new();
+    wrong.environment.clone_from(&market.home.environment);
+    std::fs::create_dir_all(wrong.data().join("networks")).unwrap();
+    std::fs::copy(&file, wrong.data().join("networks/anvil.toml")).unwrap();
+    let wrong = wrong.set("GOLEM_PROVIDER_L2_CAPTCHA_API_KEY", "another");
+    let output = wrong.run(&["wallet", "faucet-l2"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("captcha server refused"), "{said}");
 }

@@ -8,9 +8,11 @@ mod anvil;
 mod chaos;
 mod deploy;
 mod emulator;
+mod faucet;
 
 pub use anvil::{Anvil, CHAIN_ID};
 pub use chaos::Chaos;
 pub use deploy::deploy;
 pub use emulator::{Emulator, Fault};
+pub use faucet::FaucetServer;
 pub use golem_chain::{Network, Rpc, Wallet, network};

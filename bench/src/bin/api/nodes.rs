@@ -153,6 +153,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         country: "SE".to_owned(),
         environment: "development",
         network: "development",
+        advertising: None,
         payments: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;

@@ -199,6 +199,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
             minimum: U256::ZERO,
             gas_percent: 10,
         },
+        faucet: None,
     };
     let config = NodeConfig {
         data_dir,

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use golem_chain::faucet::{ENOUGH, Faucet, FaucetError, Work};
 use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Terms, Verdict, Wallet};
 use golem_types::{Resources, Stream, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -62,6 +63,8 @@ pub struct PaymentConfig {
     pub interval: Duration,
     /// When vested money is fetched.
     pub withdraw: WithdrawConfig,
+    /// Where money for gas can be had; only where it is worth nothing.
+    pub faucet: Option<Faucet>,
 }
 
 /// When vested money is fetched.
@@ -76,6 +79,20 @@ pub struct WithdrawConfig {
     /// Most that gas may cost, in percent of what is fetched; for the chain's own money, whose
     /// worth against gas is known.
     pub gas_percent: u8,
+}
+
+/// Why the wallet was not refilled.
+#[derive(Debug, thiserror::Error)]
+pub enum RefillError {
+    /// The network has none.
+    #[error("Faucet is disabled for current payments network.")]
+    NoFaucet,
+    /// The chain cannot be asked what the wallet has.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The faucet gave nothing.
+    #[error(transparent)]
+    Faucet(#[from] FaucetError),
 }
 
 /// Why payments cannot be had at all.
@@ -414,6 +431,18 @@ impl Payments {
     pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
         let all = self.0.ledger.withdrawals(since).await?;
         Ok(all.into_iter().filter(|withdrawal| withdrawal.key.contract == self.0.contract).collect())
+    }
+
+    /// Asks the faucet for money for gas, unless the wallet has enough; gives the transaction.
+    ///
+    /// # Errors
+    /// [`RefillError`].
+    pub async fn refill(&self, work: &Work) -> Result<Option<String>, RefillError> {
+        let faucet = self.config().faucet.as_ref().ok_or(RefillError::NoFaucet)?;
+        if self.balance().await? > ENOUGH {
+            return Ok(None);
+        }
+        Ok(Some(faucet.request(self.config().wallet.address(), work).await?))
     }
 
     /// What the wallet has of the chain's own money, in wei.

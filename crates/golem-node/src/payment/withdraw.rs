@@ -17,7 +17,8 @@ use std::time::Duration;
 use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
 use golem_chain::contract::withdrawCall;
-use golem_chain::{ChainError, Receipt, SendError};
+use golem_chain::faucet::Work;
+use golem_chain::{ChainError, Plan, Receipt, SendError, SignedTransaction};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -204,7 +205,12 @@ impl Payments {
         if stream.token.is_zero() && plan.expected_cost > allowed {
             return Err(WithdrawError::Gas { cost: plan.expected_cost, amount, percent });
         }
-        let signed = self.0.sender.sign(&plan)?;
+        let (plan, signed) = match self.0.sender.sign(&plan) {
+            Err(error @ SendError::NoFunds { .. }) if self.config().faucet.is_some() => {
+                self.refilled(&plan, error).await?
+            }
+            signed => (plan, signed?),
+        };
         let first = Try { transaction: plan.transaction, signed, at: Timestamp::now() };
         crash_point!("withdraw-before-record");
         let ledger = &self.0.ledger;
@@ -213,6 +219,35 @@ impl Payments {
         let begun = ledger.withdrawal_under_way(&self.0.contract).await?;
         let begun = begun.ok_or_else(|| WithdrawError::Failed("it is not in the ledger".to_owned()))?;
         self.settle(begun).await
+    }
+
+    /// Gets money for gas, where it is worth nothing, and plans and signs the same once more.
+    async fn refilled(
+        &self,
+        plan: &Plan,
+        error: SendError,
+    ) -> Result<(Plan, SignedTransaction), WithdrawError> {
+        match self.refill(&Work::default()).await {
+            Ok(Some(transaction)) => tracing::info!(transaction, "the faucet sent money for gas"),
+            Ok(None) => {}
+            Err(refill) => {
+                tracing::warn!(error = %refill, "the faucet sent no money for gas");
+                return Err(error.into());
+            }
+        }
+        let before = plan.balance;
+        let arrived = async {
+            while self.0.sender.balance().await.is_ok_and(|balance| balance <= before) {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        if tokio::time::timeout(WAIT, arrived).await.is_err() {
+            return Err(error.into());
+        }
+        let Plan { transaction, .. } = plan;
+        let plan = self.0.sender.plan(transaction.to, transaction.data.clone(), transaction.value).await?;
+        let signed = self.0.sender.sign(&plan)?;
+        Ok((plan, signed))
     }
 
     /// Sends a recorded withdrawal until its fate is known.

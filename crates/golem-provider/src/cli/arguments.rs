@@ -300,6 +300,8 @@ pub(super) enum Wallet {
     Show,
     /// Ask the chain what the wallet has for gas.
     Balance,
+    /// Get test money for gas from the faucet of the payment network, where it has one.
+    FaucetL2,
 }
 
 /// `networks …`.

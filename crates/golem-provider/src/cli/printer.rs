@@ -72,6 +72,13 @@ impl Printer {
 /// Clears the line when dropped.
 pub(super) struct Waiting(ProgressBar);
 
+impl Waiting {
+    /// Shows how far it is.
+    pub(super) fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -1,15 +1,80 @@
 //! `wallet …`: the node's key and what it has.
 
-use anyhow::Context;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use golem_chain::faucet::{ENOUGH, Work};
 use golem_chain::{Rpc, Sender};
+use golem_node::payment::PaymentConfig;
 use golem_types::wire::Exact;
+use ruint::aliases::U256;
 use serde::Serialize;
+use serde_json::json;
 
 use super::amount::coins;
 use super::arguments::Wallet;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
 use crate::payments;
+
+/// `wallet faucet-l2`.
+async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    let Some((config, faucet)) =
+        config.and_then(|config| config.faucet.clone().map(|faucet| (config, faucet)))
+    else {
+        let text = "Faucet is disabled for current payments network.";
+        printer.answer(&json!({ "requested": false, "reason": text }), || text.to_owned());
+        return Ok(Exit::Done);
+    };
+    let sender = Sender::new(Rpc::new(&config.rpc_url)?, config.wallet.clone(), config.chain_id);
+    // A chain that does not tell is asked for more all the same: the faucet has its own limits.
+    let before = sender.balance().await.ok();
+    if before.is_some_and(|balance| balance > ENOUGH) {
+        let text = format!("The wallet has {} already.", coins(Exact(before.unwrap_or_default())));
+        printer.answer(&json!({ "requested": false, "reason": text }), || text.clone());
+        return Ok(Exit::Done);
+    }
+    let work = Work::default();
+    let transaction = {
+        let waiting = printer.waiting("Asking the faucet");
+        let request = faucet.request(config.wallet.address(), &work);
+        tokio::pin!(request);
+        loop {
+            tokio::select! {
+                done = &mut request => break done,
+                _ = tokio::signal::ctrl_c() => {
+                    work.cancel();
+                    bail!("given up; no money was asked for");
+                }
+                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                    let (solved, all) = work.progress();
+                    waiting.say(format!("Solving the captcha: {solved} of {all}"));
+                }
+            }
+        }
+    };
+    let transaction = transaction.context("the faucet sent nothing")?;
+    let arrived = async {
+        while sender.balance().await.ok() <= before {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    // Told either way: the transaction is sent.
+    let _ = tokio::time::timeout(Duration::from_secs(30), arrived).await;
+    let after = sender.balance().await.ok();
+    let answer = json!({
+        "requested": true,
+        "transaction": transaction,
+        "balance_before_wei": before.map(|wei| wei.to_string()),
+        "balance_wei": after.map(|wei| wei.to_string()),
+    });
+    printer.answer(&answer, || {
+        let shown = |wei: Option<U256>| wei.map_or_else(|| "unknown".to_owned(), |wei| coins(Exact(wei)));
+        format!("Faucet tx: {transaction}\nBalance: {}, before {}", shown(after), shown(before))
+    });
+    Ok(Exit::Done)
+}
 
 #[derive(Serialize)]
 struct Shown {
@@ -34,6 +99,10 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
     let address = identity.address().to_owned();
     let profile = payments::profile(settings)?;
     match command {
+        Wallet::FaucetL2 => {
+            let config = profile.map(|profile| profile.config(settings, identity.wallet().clone()));
+            return faucet(invocation, config).await;
+        }
         Wallet::Show => {
             let key_file = settings.data_dir.join("keys/provider_key.json").display().to_string();
             let shown = Shown { address, network: profile.map(|profile| profile.name), key_file };

@@ -216,6 +216,14 @@ table! {
         /// Half the life of an advert, in blocks of two seconds; it is extended in time.
         golem_base_advertisement_interval: Duration = "GOLEM_PROVIDER_GOLEM_BASE_ADVERTISEMENT_INTERVAL" also "GOLEM_BASE_ADVERTISEMENT_INTERVAL" default "3600";
     }
+    "Test money" {
+        /// Faucet of the payment network, in place of the profile's; only asked on test networks.
+        l2_faucet_url: Option<Url> = "GOLEM_PROVIDER_L2_FAUCET_URL";
+        /// Captcha server of that faucet, in place of the profile's.
+        l2_captcha_url: Option<Url> = "GOLEM_PROVIDER_L2_CAPTCHA_URL";
+        /// The faucet's site at the captcha server, in place of the profile's.
+        l2_captcha_key: Option<String> = "GOLEM_PROVIDER_L2_CAPTCHA_API_KEY";
+    }
     "Logs" {
         /// How log lines look.
         log_format: LogFormat = "GOLEM_PROVIDER_LOG_FORMAT" default "text";
