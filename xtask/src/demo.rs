@@ -94,6 +94,7 @@ impl Demo {
             ("GOLEM_PROVIDER_PORT_RANGE_START", first.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_END", (first + 100).to_string()),
             ("GOLEM_PROVIDER_VM_BACKEND", "qemu".to_owned()),
+            ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", IMAGE.to_owned()),
             // This machine has just compiled, and is busy without being rented out.
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),
@@ -270,7 +271,9 @@ impl Demo {
         market.top_up()?;
         show(&stream()?);
         println!("==> the operator withdraws: golem-provider streams withdraw --all");
-        for arguments in [&["streams", "withdraw", "--all"][..], &["streams", "list"], &["streams", "earnings"]] {
+        for arguments in
+            [&["streams", "withdraw", "--all"][..], &["streams", "list"], &["streams", "earnings"]]
+        {
             step(&arguments.join(" "), self.provider(arguments))?;
         }
         if !once {

@@ -7,7 +7,8 @@ use golem_testchain::{Network, Rpc, Wallet, network};
 
 use crate::run::root;
 
-const USAGE: &str = "cargo xtask deploy-contract --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]";
+const USAGE: &str =
+    "cargo xtask deploy-contract --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]";
 
 /// Chain ids of developers' own chains, whose clocks are moved at will: anvil and hardhat, ganache.
 const LOCAL: [u64; 2] = [31_337, 1337];

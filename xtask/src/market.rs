@@ -73,7 +73,8 @@ impl Market {
         println!("==> the renter opens a stream of {SECONDS} s at {RATE} wei a second");
         let deposit = U256::from(RATE) * U256::from(SECONDS);
         let recipient = self.chain.account(PROVIDER);
-        let stream = self.runtime.block_on(self.chain.create(RENTER, recipient, deposit, u128::from(RATE)))?;
+        let stream =
+            self.runtime.block_on(self.chain.create(RENTER, recipient, deposit, u128::from(RATE)))?;
         self.stream = Some(stream);
         println!("    stream {stream}");
         u64::try_from(stream.0).context("a stream's number is small on a new chain")

@@ -71,7 +71,10 @@ fn sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
                 let path = entry?.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|suffix| suffix == "rs") {
+                // This file's own tests quote others' names.
+                } else if path.extension().is_some_and(|suffix| suffix == "rs")
+                    && !path.ends_with("xtask/src/promises.rs")
+                {
                     files.push(path);
                 }
             }
