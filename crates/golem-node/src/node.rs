@@ -109,6 +109,7 @@ impl Node {
         let backend = Arc::new(backend);
         let tasks = Tasks::new();
 
+        backend.know(ledger.backend_names().await?);
         let first = look(&backend).await;
         adopt(&config, &ledger, &proxy, &first).await?;
         let (samples, eyes) = watch::channel(Arc::new(first));
@@ -671,7 +672,7 @@ async fn adopt(
             Some(Observed::Stopped) => {
                 ledger.advance(&vm.id, Change::to(VmState::Creating), Timestamp::now()).await?;
             }
-            Some(Observed::Broken { .. }) | None => {}
+            Some(Observed::Broken { .. } | Observed::Unclear) | None => {}
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
 
+use crate::multipass::Multipass;
 use crate::qemu::Qemu;
 use crate::sim::Sim;
 
@@ -45,6 +46,9 @@ pub enum Observed {
     Stopped,
     /// A process runs and its CPUs run; the guest may still be booting.
     Running(Guest),
+    /// The machine exists, and the backend does not say how it stands: it is changing, or the
+    /// backend cannot see it. Says nothing about the guest.
+    Unclear,
     /// The machine exists but does not run as it should (paused, I/O error, crashed).
     Broken {
         /// Why, for the operator and the renter.
@@ -90,6 +94,8 @@ pub enum BackendError {
 pub enum Backend {
     /// Real guests, driven by this node.
     Qemu(Qemu),
+    /// Real guests, driven by Multipass.
+    Multipass(Multipass),
     /// Machines on paper.
     Sim(Sim),
 }
@@ -100,6 +106,7 @@ impl Backend {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Qemu(qemu) => qemu.name(),
+            Self::Multipass(multipass) => multipass.name(),
             Self::Sim(sim) => sim.name(),
         }
     }
@@ -111,7 +118,18 @@ impl Backend {
     pub async fn check(&self) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.check().await,
+            Self::Multipass(multipass) => multipass.check().await,
             Self::Sim(_) => Ok(()),
+        }
+    }
+
+    /// Tells the backend of machines that were taken over and that it knows by other names than
+    /// their ids. Called once, before anything else is asked.
+    pub fn know(&self, names: BTreeMap<VmId, String>) {
+        match self {
+            Self::Multipass(multipass) => multipass.know(names),
+            // Nobody else makes machines there.
+            Self::Qemu(_) | Self::Sim(_) => {}
         }
     }
 
@@ -120,6 +138,7 @@ impl Backend {
     pub fn has_image(&self, image: &ImageName) -> bool {
         match self {
             Self::Qemu(qemu) => qemu.has_image(image),
+            Self::Multipass(multipass) => multipass.has_image(image),
             Self::Sim(sim) => sim.has_image(image),
         }
     }
@@ -131,6 +150,7 @@ impl Backend {
     pub async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.create(spec).await,
+            Self::Multipass(multipass) => multipass.create(spec).await,
             Self::Sim(sim) => sim.create(spec).await,
         }
     }
@@ -142,6 +162,7 @@ impl Backend {
     pub async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.start(spec).await,
+            Self::Multipass(multipass) => multipass.start(spec).await,
             Self::Sim(sim) => sim.start(spec).await,
         }
     }
@@ -153,6 +174,7 @@ impl Backend {
     pub async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.wait_ready(id).await,
+            Self::Multipass(multipass) => multipass.wait_ready(id).await,
             Self::Sim(sim) => sim.wait_ready(id).await,
         }
     }
@@ -164,6 +186,7 @@ impl Backend {
     pub async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.stop(id, grace).await,
+            Self::Multipass(multipass) => multipass.stop(id, grace).await,
             Self::Sim(sim) => sim.stop(id).await,
         }
     }
@@ -175,6 +198,7 @@ impl Backend {
     pub async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.delete(id).await,
+            Self::Multipass(multipass) => multipass.delete(id).await,
             Self::Sim(sim) => sim.delete(id).await,
         }
     }
@@ -186,6 +210,7 @@ impl Backend {
     pub async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.list().await,
+            Self::Multipass(multipass) => multipass.list().await,
             Self::Sim(sim) => sim.list().await,
         }
     }
@@ -197,6 +222,7 @@ impl Backend {
     pub async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.add_key(id, key).await,
+            Self::Multipass(multipass) => multipass.add_key(id, key).await,
             Self::Sim(sim) => sim.add_key(id, key).await,
         }
     }
@@ -208,6 +234,7 @@ impl Backend {
     pub async fn console(&self, id: &VmId) -> Result<String, BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.console(id).await,
+            Self::Multipass(multipass) => multipass.console(id).await,
             Self::Sim(sim) => sim.console(id),
         }
     }

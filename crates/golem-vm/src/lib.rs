@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod images;
+pub mod multipass;
 pub mod qemu;
 pub mod seed;
 pub mod sim;

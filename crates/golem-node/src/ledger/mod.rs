@@ -6,6 +6,7 @@
 //! Never touches a backend, a socket (but for asking whether a port is free) or the clock of
 //! anything it records.
 
+mod adopt;
 mod adverts;
 mod money;
 mod rows;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use snapshot::Snapshot;
@@ -54,6 +56,9 @@ pub enum LedgerError {
     /// No live rental has that id.
     #[error("no live rental {0}")]
     NoRental(VmId),
+    /// No port is left for a machine that is taken over.
+    #[error("no SSH port is left")]
+    NoPort,
     /// No randomness could be had.
     #[error("the operating system gave no randomness")]
     Random,

@@ -118,9 +118,16 @@ CREATE TABLE advert_writes (
 CREATE INDEX advert_writes_of_network ON advert_writes (network);
 ";
 
+/// What the backend calls a machine that another program made and that was taken over; none means
+/// the rental's id. Unique for good, so that nothing is taken over twice, not even what has ended.
+const ADOPTED: &str = "
+ALTER TABLE vms ADD COLUMN backend_name TEXT;
+CREATE UNIQUE INDEX backend_names ON vms (backend_name) WHERE backend_name IS NOT NULL;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS)])
+    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS), M::up(ADOPTED)])
 }
 
 #[cfg(test)]

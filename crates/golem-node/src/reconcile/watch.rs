@@ -39,6 +39,7 @@ impl Sample {
         };
         match machines.get(id) {
             None => Seen::Absent,
+            Some(Observed::Unclear) => Seen::Unknown,
             Some(Observed::Stopped) => Seen::Stopped,
             Some(Observed::Running(guest)) => Seen::Running(*guest),
             Some(Observed::Broken { reason }) => Seen::Broken(reason.clone()),
