@@ -94,7 +94,9 @@ impl Demo {
             ("GOLEM_PROVIDER_PORT_RANGE_START", first.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_END", (first + 100).to_string()),
             ("GOLEM_PROVIDER_VM_BACKEND", "qemu".to_owned()),
+            // Nothing outside this machine is asked or told.
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
+            ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
             ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", IMAGE.to_owned()),
             // This machine has just compiled, and is busy without being rented out.
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),

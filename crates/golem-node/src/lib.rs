@@ -12,6 +12,7 @@ pub mod machine;
 pub mod node;
 pub mod payment;
 pub mod ports;
+pub mod pricing;
 pub mod proxy;
 pub mod reconcile;
 pub mod service;

@@ -19,6 +19,7 @@ use crate::host::{Host, HostUse, held_bytes};
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
 use crate::payment::{self, Paid, PaymentError, Payments, StreamStatus};
+use crate::pricing::Rate;
 use crate::proxy::{Counts, Proxy, ProxyError};
 use crate::reconcile::watch::{Eyes, Sample, look};
 use crate::service::{Tasks, crash_point};
@@ -269,6 +270,22 @@ impl Node {
     /// The ledger.
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.0.ledger
+    }
+
+    /// The rate of `coin` that was believed last.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, NodeError> {
+        Ok(self.0.ledger.rate(coin).await?)
+    }
+
+    /// Keeps `rate` as the one of `coin` that was believed last.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), NodeError> {
+        Ok(self.0.ledger.keep_rate(coin, rate).await?)
     }
 
     /// How rentals are paid for; none where they are not.

@@ -43,6 +43,7 @@ const PACE: Pace = Pace {
     retry_most: Duration::from_millis(20),
     receipt: Duration::from_millis(5),
     stuck: Duration::from_secs(3600),
+    hourly: 60,
 };
 
 fn wallet() -> Wallet {

@@ -158,8 +158,12 @@ async fn a_stream_has_to_pay_the_price_once_it_is_known() {
     let payments = node.payments().unwrap();
     payments.set_prices(Some(Prices { glm: month, native: None }));
     assert_eq!(refusal(&node, Some(stream)).await.to_string(), "invalid stream: rate below price");
-    payments.set_prices(None);
+    // Who read a lower price a while ago may still come with it.
+    let nothing = MonthPrices { core: U256::ZERO, ..month };
+    payments.set_prices(Some(Prices { glm: nothing, native: None }));
+    payments.set_prices(Some(Prices { glm: month, native: None }));
     paid.rent(&node, "one", stream).await;
+    payments.set_prices(None);
     let most = Stream {
         rate: u128::MAX,
         stop: u128::MAX,

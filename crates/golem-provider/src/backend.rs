@@ -3,6 +3,7 @@
 //! Owns the choice. Never makes a machine.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use anyhow::Context;
 use golem_types::ImageName;
 use golem_vm::Backend;
 use golem_vm::images::{ENTRIES, Images};
+use golem_vm::multipass::{Multipass, MultipassConfig};
 use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
 
@@ -18,14 +20,38 @@ use crate::settings::{Settings, VmAccel, VmBackend};
 /// How long a simulated guest boots: long enough to be seen, short enough to wait for.
 const SIM_BOOT: Duration = Duration::from_millis(200);
 
+/// What `settings` mean on this machine.
+enum Choice {
+    Sim,
+    Qemu,
+    /// Multipass, with its program where that was found.
+    Multipass(Option<PathBuf>),
+}
+
+fn choose(settings: &Settings) -> Choice {
+    let given = settings.multipass_binary_path.as_deref();
+    let program = || golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref());
+    match settings.vm_backend {
+        VmBackend::Sim => Choice::Sim,
+        VmBackend::Qemu => Choice::Qemu,
+        VmBackend::Multipass => Choice::Multipass(program()),
+        VmBackend::Auto => match program() {
+            // Whoever names a program wants it, also where it is missing.
+            None if given.is_none() => Choice::Qemu,
+            program => Choice::Multipass(program),
+        },
+    }
+}
+
 /// Opens the backend that `settings` mean.
 ///
 /// # Errors
 /// When its parts are missing; the message names the fix.
 pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
-    match settings.vm_backend {
-        VmBackend::Sim => Ok(Backend::Sim(sim(settings)?)),
-        VmBackend::Auto | VmBackend::Qemu => {
+    match choose(settings) {
+        Choice::Sim => Ok(Backend::Sim(sim(settings)?)),
+        Choice::Multipass(program) => Ok(Backend::Multipass(multipass(settings, program)?)),
+        Choice::Qemu => {
             let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
             let config = QemuConfig {
                 data_dir: settings.data_dir.clone(),
@@ -41,6 +67,24 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
     }
 }
 
+fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {
+    let program = program.with_context(|| match &settings.multipass_binary_path {
+        Some(path) => format!(
+            "{} is no program; fix: set GOLEM_PROVIDER_MULTIPASS_BINARY_PATH to where multipass is",
+            path.display()
+        ),
+        None => "multipass is not installed; fix: `sudo snap install multipass`, or set \
+                 GOLEM_PROVIDER_VM_BACKEND=qemu"
+            .to_owned(),
+    })?;
+    let config = MultipassConfig {
+        program,
+        data_dir: settings.data_dir.clone(),
+        boot_deadline: settings.boot_timeout,
+    };
+    Multipass::open(config).context("the Multipass backend cannot be opened")
+}
+
 /// A simulation that offers every image of the catalogue, and the operator's default.
 fn sim(settings: &Settings) -> anyhow::Result<Sim> {
     let names =
@@ -53,10 +97,11 @@ fn sim(settings: &Settings) -> anyhow::Result<Sim> {
 
 /// Name of the backend that `settings` mean.
 #[must_use]
-pub(crate) const fn name(settings: &Settings) -> &'static str {
-    match settings.vm_backend {
-        VmBackend::Sim => "sim",
-        VmBackend::Auto | VmBackend::Qemu => "qemu",
+pub(crate) fn name(settings: &Settings) -> &'static str {
+    match choose(settings) {
+        Choice::Sim => "sim",
+        Choice::Qemu => "qemu",
+        Choice::Multipass(_) => "multipass",
     }
 }
 
@@ -65,17 +110,17 @@ pub(crate) const fn name(settings: &Settings) -> &'static str {
 /// # Errors
 /// Why not; the message names the fix.
 pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
-    match settings.vm_backend {
+    match choose(settings) {
         // The simulation has no parts that could be missing, and opening it would start it.
-        VmBackend::Sim => Ok(()),
-        VmBackend::Auto | VmBackend::Qemu => Ok(open(settings)?.check().await?),
+        Choice::Sim => Ok(()),
+        Choice::Qemu | Choice::Multipass(_) => Ok(open(settings)?.check().await?),
     }
 }
 
-/// Whether the default image should be on this machine and is not.
+/// Whether the default image should be on this machine and is not. Multipass fetches its own.
 #[must_use]
 pub(crate) fn image_missing(settings: &Settings) -> bool {
-    settings.vm_backend != VmBackend::Sim
+    matches!(choose(settings), Choice::Qemu)
         && Images::open(&settings.data_dir)
             .is_ok_and(|images| images.find(&settings.default_vm_image).is_none())
 }

@@ -14,6 +14,7 @@ pub mod logs;
 pub mod market;
 pub mod payments;
 pub mod pid_file;
+pub mod pricing;
 mod public_ip;
 mod reserved_ports;
 pub mod settings;

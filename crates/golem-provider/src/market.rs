@@ -36,14 +36,14 @@ impl Asked {
     pub fn given(settings: &Settings) -> Self {
         Self {
             usd: Prices {
-                core: settings.price_usd_core.0,
-                ram_gb: settings.price_usd_memory.0,
-                storage_gb: settings.price_usd_storage.0,
+                core: settings.price_usd_core.0.to_float(),
+                ram_gb: settings.price_usd_memory.0.to_float(),
+                storage_gb: settings.price_usd_storage.0.to_float(),
             },
             glm: Prices {
-                core: settings.price_glm_core.0,
-                ram_gb: settings.price_glm_memory.0,
-                storage_gb: settings.price_glm_storage.0,
+                core: settings.price_glm_core.0.to_float(),
+                ram_gb: settings.price_glm_memory.0.to_float(),
+                storage_gb: settings.price_glm_storage.0.to_float(),
             },
         }
     }

@@ -24,7 +24,8 @@ use crate::identity::Identity;
 use crate::market::{self, Asked};
 use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
-use crate::settings::{Environment, Settings};
+use crate::pricing::{self, Prices};
+use crate::settings::{Environment, PublicIp, Settings};
 use crate::{backend, image, public_ip, reserved_ports};
 
 /// How the process is started, beside the settings.
@@ -82,8 +83,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let payments = payments::profile(&settings)?;
     payments::tell(payments.as_ref(), &settings);
     let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
-    let advertising = advertise(&settings, &identity, &node).await?;
-    let http_config = http_config(&settings, &identity, payments, advertising);
+    let asking = pricing::start(&settings, &node).await?;
+    let advertising = advertise(&settings, &identity, &node, asking.advertised.clone()).await?;
+    let http_config = http_config(&settings, &identity, payments, advertising, asking.prices);
     let http = http::start(http_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
@@ -180,16 +182,18 @@ async fn advertise(
     settings: &Settings,
     identity: &Identity,
     node: &Node,
+    asked: watch::Receiver<Option<Asked>>,
 ) -> anyhow::Result<Option<Advertising>> {
     let address = public_ip::resolve(settings.public_ip);
-    let is_of_use = !address.is_loopback() || settings.environment == Environment::Development;
+    let development = settings.environment == Environment::Development;
+    // Without a way out, `auto` finds only the loopback, where no renter is.
+    let is_of_use = settings.public_ip != PublicIp::Auto || !address.is_loopback() || development;
     if market::is_kept(settings) && !is_of_use {
         tracing::warn!(
             "the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
         );
     }
     let (_, address) = watch::channel(is_of_use.then_some(address));
-    let (_, asked) = watch::channel(Some(Asked::given(settings)));
     market::start(settings, identity, node, address, asked).await
 }
 
@@ -198,6 +202,7 @@ fn http_config(
     identity: &Identity,
     payments: Option<Profile>,
     advertising: Option<Advertising>,
+    prices: watch::Receiver<Prices>,
 ) -> HttpConfig {
     HttpConfig {
         data_dir: settings.data_dir.clone(),
@@ -209,6 +214,7 @@ fn http_config(
         environment: settings.environment.as_str(),
         network: settings.network.as_str(),
         payments,
+        prices: Some(prices),
         advertising,
     }
 }

@@ -5,6 +5,7 @@
 //! Never opens a socket or a file, never reads the clock and never draws randomness; callers
 //! pass those in, which is what makes everything here testable by properties.
 
+pub mod decimal;
 pub mod names;
 pub mod resources;
 pub mod ssh_key;
@@ -12,6 +13,7 @@ pub mod state;
 pub mod stream;
 pub mod wire;
 
+pub use decimal::Decimal;
 pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;

@@ -92,6 +92,20 @@ pub enum Size {
 }
 
 impl Size {
+    /// Every size, the smallest first.
+    pub const ALL: [Self; 4] = [Self::Small, Self::Medium, Self::Large, Self::Xlarge];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Medium => "medium",
+            Self::Large => "large",
+            Self::Xlarge => "xlarge",
+        }
+    }
+
     /// What the size stands for.
     #[must_use]
     pub const fn resources(self) -> Resources {
@@ -113,13 +127,7 @@ impl std::str::FromStr for Size {
     type Err = UnknownSize;
 
     fn from_str(text: &str) -> Result<Self, UnknownSize> {
-        match text {
-            "small" => Ok(Self::Small),
-            "medium" => Ok(Self::Medium),
-            "large" => Ok(Self::Large),
-            "xlarge" => Ok(Self::Xlarge),
-            _ => Err(UnknownSize),
-        }
+        Self::ALL.into_iter().find(|size| size.as_str() == text).ok_or(UnknownSize)
     }
 }
 

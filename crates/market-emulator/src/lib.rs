@@ -129,13 +129,9 @@ impl Emulator {
         &self.url
     }
 
-    /// Makes `blocks` blocks, with what waits in the first unless transactions are held.
+    /// Makes `blocks` blocks without transactions.
     pub fn mine(&self, blocks: u64) {
-        let mut inner = self.lock();
-        for _ in 0..blocks {
-            inner.remember();
-            inner.chain.empty_block();
-        }
+        self.lock().mine(blocks);
     }
 
     /// Keeps transactions waiting, or lets them into blocks.

@@ -41,6 +41,14 @@ impl Inner {
         }
     }
 
+    /// Makes `blocks` blocks without transactions.
+    pub(crate) fn mine(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            self.remember();
+            self.chain.empty_block();
+        }
+    }
+
     /// The answer to a call or to several; none when the endpoint is down.
     pub(crate) fn answer(&mut self, request: &Value) -> Option<Value> {
         self.requests += 1;
@@ -113,6 +121,12 @@ impl Inner {
             ("eth_getTransactionReceipt", _) => {
                 let hash: B256 = parse(&params[0])?;
                 Ok(chain.receipts.get(&hash).cloned().unwrap_or_default())
+            }
+            // As test chains have it: lets a program of another language pass time.
+            ("evm_mine", _) => {
+                let blocks = params[0].as_u64().ok_or_else(bad)?;
+                self.mine(blocks);
+                Ok(quantity(self.chain.block))
             }
             ("golembase_queryEntities", Protocol::GolemBase) => {
                 let found = self.found(&entities, &params[0])?;

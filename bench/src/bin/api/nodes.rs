@@ -70,6 +70,8 @@ pub(crate) fn program() -> anyhow::Result<Contender> {
         .env("GOLEM_PROVIDER_HOST", "127.0.0.1")
         .env("GOLEM_PROVIDER_VM_BACKEND", "sim")
         .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0")
+        .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
+        .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
         .env("GOLEM_PROVIDER_PORT", port.to_string())
         .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
         .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
@@ -154,7 +156,8 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         environment: "development",
         network: "development",
         advertising: None,
-        payments: None,
+        prices: None,
+            payments: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

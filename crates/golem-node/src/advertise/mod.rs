@@ -61,6 +61,8 @@ pub struct Pace {
     pub receipt: Duration,
     /// How long a transaction may wait before a better paid one takes its place.
     pub stuck: Duration,
+    /// Most writes within an hour; more would be made only for an endpoint that lies.
+    pub hourly: usize,
 }
 
 impl Default for Pace {
@@ -75,6 +77,8 @@ impl Default for Pace {
             retry_most: Duration::from_secs(300),
             receipt: Duration::from_secs(2),
             stuck: Duration::from_secs(120),
+            // A hundred rentals a day make two hundred changes.
+            hourly: 60,
         }
     }
 }

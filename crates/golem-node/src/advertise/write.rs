@@ -12,9 +12,6 @@ use super::problem::Problem;
 use super::task::Task;
 use crate::ledger::AdvertWrite;
 
-/// Most writes within an hour. A hundred rentals a day make two hundred changes.
-const WRITES_PER_HOUR: usize = 60;
-
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Most replacements of a transaction that waits; each pays an eighth more.
@@ -69,7 +66,7 @@ impl Task {
         while self.recent.front().is_some_and(|at| at.elapsed() > HOUR) {
             self.recent.pop_front();
         }
-        if self.recent.len() >= WRITES_PER_HOUR {
+        if self.recent.len() >= self.config.pace.hourly {
             return Err(Problem::TooMany(self.recent.len()));
         }
         Ok(())

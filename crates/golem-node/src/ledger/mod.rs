@@ -9,6 +9,7 @@
 mod adopt;
 mod adverts;
 mod money;
+mod rates;
 mod rows;
 mod schema;
 mod snapshot;

@@ -125,9 +125,18 @@ ALTER TABLE vms ADD COLUMN backend_name TEXT;
 CREATE UNIQUE INDEX backend_names ON vms (backend_name) WHERE backend_name IS NOT NULL;
 ";
 
+/// The rates of coins that were believed last.
+const RATES: &str = "
+CREATE TABLE rates (
+    coin        TEXT PRIMARY KEY,
+    usd         TEXT NOT NULL,
+    at          INTEGER NOT NULL
+) STRICT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS), M::up(ADOPTED)])
+    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS), M::up(ADOPTED), M::up(RATES)])
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use golem_types::{Resources, Stream, StreamId, StreamKey, VmId, VmName, VmState}
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::ledger::{Ledger, LedgerError, StreamCopy, Withdrawal};
 use crate::vm::{NodeError, Refusal, Unpaid};
@@ -37,6 +38,9 @@ pub use withdraw::{WithdrawError, Withdrawn};
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
 pub(crate) use withdraw::run as withdrawals;
+
+/// How long a price that is asked no more still counts: an advert of the original lives for four hours.
+const PRICE_LIFE: Duration = Duration::from_secs(4 * 3600);
 
 /// What the operator decided about money.
 #[derive(Debug, Clone)]
@@ -187,7 +191,8 @@ struct Inner {
     ledger: Ledger,
     /// Every stream that may still pay, as last read.
     copies: Mutex<BTreeMap<StreamId, StreamCopy>>,
-    prices: watch::Sender<Option<Prices>>,
+    /// What was asked, and until when it still counts; the last one for as long as it is asked.
+    prices: watch::Sender<Vec<(Prices, Option<Instant>)>>,
     health: watch::Sender<ChainHealth>,
     /// Held while a withdrawal is made: there is one nonce.
     withdrawing: tokio::sync::Mutex<()>,
@@ -220,7 +225,7 @@ impl Payments {
             sender,
             contract,
             copies: Mutex::new(copies.collect()),
-            prices: watch::channel(None).0,
+            prices: watch::channel(Vec::new()).0,
             health: watch::channel(ChainHealth::default()).0,
             withdrawing: tokio::sync::Mutex::default(),
             config,
@@ -246,8 +251,39 @@ impl Payments {
     }
 
     /// Sets the price that streams have to pay; none while it is not known, when any rate will do.
+    /// What was asked until now is still good for [`PRICE_LIFE`]: renters may have read it.
     pub fn set_prices(&self, prices: Option<Prices>) {
-        self.0.prices.send_replace(prices);
+        let now = Instant::now();
+        self.0.prices.send_modify(|asked| {
+            if let Some((last, until)) = asked.last_mut()
+                && until.is_none()
+            {
+                if Some(*last) == prices {
+                    return;
+                }
+                *until = Some(now + PRICE_LIFE);
+            }
+            asked.retain(|(_, until)| until.is_none_or(|until| until > now));
+            asked.extend(prices.map(|prices| (prices, None)));
+        });
+    }
+
+    /// What a stream has to pay now; none while no price is known.
+    #[must_use]
+    pub fn prices(&self) -> Option<Prices> {
+        self.0.prices.borrow().last().filter(|(_, until)| until.is_none()).map(|(prices, _)| *prices)
+    }
+
+    /// The least rate for `resources` that was asked lately, in wei a second.
+    fn least_rate(&self, resources: Resources) -> Option<u128> {
+        let native = self.0.config.token.is_zero();
+        if !self.0.config.enforce_rate || self.prices().is_none() {
+            return None;
+        }
+        let now = Instant::now();
+        let asked = self.0.prices.borrow();
+        let recent = asked.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+        recent.map(|(prices, _)| prices.least_rate(resources, native)).min()
     }
 
     fn terms(&self, least_rate: Option<u128>) -> Terms {
@@ -265,11 +301,7 @@ impl Payments {
     /// # Errors
     /// [`Refusal::Stream`], [`NodeError::ChainUnknown`].
     pub(crate) async fn judge(&self, id: StreamId, resources: Resources) -> Result<Paid, NodeError> {
-        let native = self.0.config.token.is_zero();
-        let least_rate = match self.0.prices.borrow().as_ref() {
-            Some(prices) if self.0.config.enforce_rate => Some(prices.least_rate(resources, native)),
-            _ => None,
-        };
+        let least_rate = self.least_rate(resources);
         match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
             Verdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");

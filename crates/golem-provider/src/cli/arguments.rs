@@ -89,6 +89,12 @@ pub(super) enum Command {
     },
     /// See the node's advert as renters do, and what others ask.
     Market(Market),
+    /// See and set what VMs cost.
+    Pricing {
+        /// What to see or do.
+        #[command(subcommand)]
+        command: Pricing,
+    },
     /// See the settings, and change those about money.
     Config {
         /// What to see.
@@ -291,6 +297,40 @@ pub(super) enum Period {
     Week,
     /// From the first.
     Month,
+}
+
+/// `pricing …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Pricing {
+    /// Show prices, rates, and what usual VMs earn.
+    Show,
+    /// Set prices for a month in US dollars; takes effect at the next start.
+    Set {
+        /// For a CPU core.
+        #[arg(long, allow_negative_numbers = true)]
+        usd_per_core: Option<String>,
+        /// For a GB of memory.
+        #[arg(long, allow_negative_numbers = true)]
+        usd_per_mem: Option<String>,
+        /// For a GB of storage.
+        #[arg(long, allow_negative_numbers = true)]
+        usd_per_disk: Option<String>,
+    },
+    /// Tell what one VM costs, and the stream that pays for it.
+    Quote {
+        /// CPU cores.
+        #[arg(long, default_value_t = 1)]
+        cpu: u32,
+        /// Memory in GB.
+        #[arg(long, default_value_t = 1)]
+        memory: u32,
+        /// Storage in GB.
+        #[arg(long, default_value_t = 10)]
+        storage: u32,
+        /// For how long the deposit lasts, in hours.
+        #[arg(long, default_value_t = 1)]
+        hours: u32,
+    },
 }
 
 /// `wallet …`.

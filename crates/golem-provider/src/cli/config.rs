@@ -45,7 +45,7 @@ pub(super) fn config(invocation: &Invocation, command: Config) -> anyhow::Result
 }
 
 /// Keeps `changes` in the user's `.env`, if they are good settings.
-fn change<const N: usize>(
+pub(super) fn change<const N: usize>(
     invocation: &Invocation,
     changes: [(&'static str, Option<String>); N],
 ) -> anyhow::Result<Exit> {

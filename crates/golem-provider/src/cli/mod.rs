@@ -9,6 +9,7 @@ mod config;
 mod images;
 mod market;
 mod networks;
+mod pricing;
 mod printer;
 mod ssh;
 mod start;
@@ -30,6 +31,7 @@ use crate::http::operator::Client;
 use crate::settings::{self, Mistakes, Resolved};
 use crate::{daemon, logs, pid_file};
 use arguments::{Arguments, Command, Config};
+pub(crate) use pricing::{PricingView, view as pricing_view};
 use printer::Printer;
 
 /// How a command ends.
@@ -146,6 +148,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,
+            Command::Pricing { command } => pricing::pricing(&context, command).await,
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,

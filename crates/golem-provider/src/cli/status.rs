@@ -308,7 +308,7 @@ fn text(status: &Status) -> String {
         String::new(),
         format!("Provider        {running}{draining}, version {}", status.version.installed),
         format!("  Environment   {} on {}", status.environment.environment, status.environment.network),
-        format!("VM Backend      {} {}", mark(status.vm_backend.ok), status.vm_backend.name),
+        backend_line(&status.vm_backend),
         format!("Provider Port   {}:{}", provider.host, provider.port),
         format!("  Local         {} {}", mark(provider.local_ok), provider.local_detail),
         format!("SSH Ports       {}-{}", ssh.range[0], ssh.range[1] - 1),
@@ -317,6 +317,15 @@ fn text(status: &Status) -> String {
     ]);
     lines.extend(status.advert.as_ref().map(|advert| format!("Market          {}", found(advert))));
     lines.join("\n")
+}
+
+/// The line of the backend: as the original words it where it is Multipass.
+fn backend_line(backend: &BackendPart) -> String {
+    match (backend.name, backend.ok) {
+        ("multipass", true) => "Multipass       ✅ OK".to_owned(),
+        ("multipass", false) => "Multipass       ❌ Missing".to_owned(),
+        (name, ok) => format!("VM Backend      {} {name}", if ok { "✅" } else { "❌" }),
+    }
 }
 
 /// Whether renters find the node.

@@ -23,11 +23,13 @@ use golem_node::advertise::Advertising;
 use golem_node::service::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use streams::info as stream_info;
 
 use crate::payments::Profile;
+use crate::pricing::Prices;
 use crate::settings::ApiAuth;
 
 /// What the HTTP edges need to know.
@@ -51,6 +53,8 @@ pub struct HttpConfig {
     pub network: &'static str,
     /// How rentals are paid for; none when they are free.
     pub payments: Option<Profile>,
+    /// What VMs cost.
+    pub prices: Option<watch::Receiver<Prices>>,
     /// The advert on the market's network; none when none is kept there.
     pub advertising: Option<Advertising>,
 }

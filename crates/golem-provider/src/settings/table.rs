@@ -13,7 +13,7 @@ use golem_types::ImageName;
 use super::source::Reader;
 use super::value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Percent, Price, PublicIp, Seconds, Secret, Url, Value, VmAccel, VmBackend, WebSocketUrl, Wei,
+    Percent, Price, PublicIp, Seconds, Secret, Url, Urls, Value, VmAccel, VmBackend, WebSocketUrl, Wei,
 };
 
 /// One row of the table.
@@ -118,8 +118,11 @@ table! {
         operator_port: NonZeroU16 = "GOLEM_PROVIDER_OPERATOR_PORT" default "7467";
     }
     "VMs" {
-        /// What makes the VMs. `sim` only pretends, for trying the API; `auto` takes QEMU.
+        /// What makes the VMs. `sim` only pretends, for trying the API; `auto` takes Multipass where
+        /// its program is found, else QEMU.
         vm_backend: VmBackend = "GOLEM_PROVIDER_VM_BACKEND" default "auto";
+        /// The `multipass` program; unset, it is looked for in PATH and where its installers put it.
+        multipass_binary_path: Option<PathBuf> = "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH";
         /// What runs the guests' processors; `auto` takes KVM where it works, else TCG, which is slow.
         vm_accel: VmAccel = "GOLEM_PROVIDER_VM_ACCEL" default "auto";
         /// Image of a VM whose renter names none.
@@ -197,6 +200,17 @@ table! {
         price_glm_memory: Price = "GOLEM_PROVIDER_PRICE_GLM_PER_GB_RAM_MONTH" default "0";
         /// Price of a GiB of storage for a month, in GLM; 0 is not known.
         price_glm_storage: Price = "GOLEM_PROVIDER_PRICE_GLM_PER_GB_STORAGE_MONTH" default "0";
+        /// Whether prices in GLM follow the rate of the dollar; otherwise those above count.
+        pricing_update_enabled: bool = "GOLEM_PROVIDER_PRICING_UPDATE_ENABLED" default "true";
+        /// Where rates come from: servers that answer as CoinGecko does, separated by commas. The next is
+        /// asked when one does not answer.
+        coingecko_api_url: Urls = "GOLEM_PROVIDER_COINGECKO_API_URL" default "https://api.coingecko.com/api/v3";
+        /// Names of GLM at those servers, separated by commas; the first that is known counts.
+        coingecko_ids: String = "GOLEM_PROVIDER_COINGECKO_IDS" default "golem,golem-network-tokens";
+        /// Least change of a rate that changes prices, in percent.
+        pricing_min_delta: Percent = "GOLEM_PROVIDER_PRICING_UPDATE_MIN_DELTA_PERCENT" default "1";
+        /// How often rates are asked for, in seconds.
+        pricing_interval: Duration = "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_SECONDS" also "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_DISCOVERY" default "900";
     }
     "Market" {
         /// Where the node offers itself: on the network of Golem Base, on a discovery server, on both,

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use golem_types::ImageName;
+use golem_types::{Decimal, ImageName};
 use ruint::aliases::U256;
 
 /// A type that a setting can have.
@@ -193,15 +193,16 @@ impl Value for Wei {
 }
 
 /// A price in some currency. What a billion would buy is no virtual machine.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price(pub f64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price(pub Decimal);
 
 impl Value for Price {
     fn expects() -> String {
         "a number from 0 to 1000000000, e.g. `2.5`".to_owned()
     }
     fn read(text: &str) -> Option<Self> {
-        text.parse().ok().filter(|price| (0.0..=1e9).contains(price)).map(Self)
+        let most = Decimal::from_atto(U256::from(10).pow(U256::from(27)));
+        text.parse().ok().filter(|price| *price <= most).map(Self)
     }
 }
 
@@ -252,6 +253,21 @@ impl Value for PublicIp {
         }
         let address: IpAddr = text.parse().ok()?;
         (!address.is_unspecified() && !address.is_multicast()).then_some(Self::Fixed(address))
+    }
+}
+
+/// Where several HTTP services are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urls(pub Vec<String>);
+
+impl Value for Urls {
+    fn expects() -> String {
+        "addresses that begin with http:// or https://, separated by commas".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let urls: Option<Vec<String>> =
+            text.split(',').map(|text| Url::read(text.trim()).map(|url| url.0)).collect();
+        urls.map(Self)
     }
 }
 
@@ -339,10 +355,12 @@ choice! {
 choice! {
     /// What makes the VMs.
     VmBackend {
-        /// QEMU, where it is installed.
+        /// Multipass where it is installed, else QEMU.
         Auto = "auto",
         /// QEMU.
         Qemu = "qemu",
+        /// Multipass.
+        Multipass = "multipass",
         /// Nothing: machines that only pretend, for trying the API.
         Sim = "sim",
     }

@@ -22,6 +22,8 @@ const SSH_PORTS: u16 = 8;
 /// A home directory with ports.
 pub(crate) struct Home {
     pub(crate) folder: tempfile::TempDir,
+    /// Where the public API is reached.
+    pub(crate) host: Ipv4Addr,
     pub(crate) api: u16,
     pub(crate) operator: u16,
     pub(crate) ssh: u16,
@@ -78,6 +80,8 @@ impl Home {
         let environment = [
             ("GOLEM_PROVIDER_VM_BACKEND", "sim".to_owned()),
             ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
+            // A test asks no feed of the world.
+            ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             ("GOLEM_PROVIDER_PORT", api.to_string()),
@@ -89,7 +93,7 @@ impl Home {
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
         ];
         let environment = environment.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Self { folder, api, operator, ssh, ssh_count: count, environment }
+        Self { folder, host: Ipv4Addr::LOCALHOST, api, operator, ssh, ssh_count: count, environment }
     }
 
     /// A home in which no setting is set.
@@ -182,7 +186,7 @@ impl Home {
 
     /// One HTTP request to the public API: status and body.
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.api)).unwrap();
+        let mut stream = TcpStream::connect((self.host, self.api)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         write!(
             stream,

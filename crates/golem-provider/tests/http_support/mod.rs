@@ -104,6 +104,7 @@ impl World {
             country: "SE".to_owned(),
             environment: "production",
             network: "testnet",
+            prices: None,
             payments: None,
             advertising: None,
         };

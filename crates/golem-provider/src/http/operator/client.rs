@@ -15,6 +15,7 @@ use super::token::Token;
 use super::views::{
     AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
 };
+use crate::cli::PricingView;
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -149,6 +150,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn drain(&self, draining: bool) -> Result<DrainView, ClientError> {
         self.call(Method::PUT, "/drain", Some(json!({ "draining": draining }))).await
+    }
+
+    /// What VMs cost.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn pricing(&self) -> Result<PricingView, ClientError> {
+        self.call(Method::GET, "/pricing", None).await
     }
 
     /// Every stream that may still pay.

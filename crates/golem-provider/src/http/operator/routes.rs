@@ -26,6 +26,7 @@ use super::views::{
     VmView,
 };
 use crate::books;
+use crate::cli::pricing_view;
 use crate::http::HttpConfig;
 use crate::http::reply::{Failure, ok, panicked};
 use crate::http::serve::body;
@@ -57,6 +58,7 @@ pub(in crate::http) fn router(
         .route("/v1/vms/{id}/events", get(events))
         .route("/v1/vms/{id}/{action}", post(act))
         .route("/v1/streams", get(streams))
+        .route("/v1/pricing", get(pricing))
         .route("/v1/withdrawals", get(withdrawals).post(withdraw))
         .route("/v1/drain", put(drain))
         .route("/v1/advert", axum::routing::delete(remove_advert))
@@ -210,6 +212,11 @@ async fn remove_advert(State(operator): Shared) -> Answer {
         return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
     }
     Ok(ok(&advert_view(advertising)))
+}
+
+async fn pricing(State(operator): Shared) -> Answer {
+    let prices = operator.config.prices.as_ref().map(|prices| pricing_view(&prices.borrow()));
+    prices.map(|view| ok(&view)).ok_or_else(|| Failure::said(StatusCode::NOT_FOUND, "Not Found"))
 }
 
 async fn streams(State(operator): Shared) -> Answer {

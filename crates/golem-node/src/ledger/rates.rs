@@ -1,0 +1,41 @@
+//! Rates of coins that were believed last, so that a restart without a feed still knows a price.
+//!
+//! Owns their table. Never judges a rate: [`crate::pricing`] does.
+
+use jiff::Timestamp;
+use rusqlite::OptionalExtension;
+
+use super::rows::{parsed, time};
+use super::{Ledger, LedgerError};
+use crate::pricing::Rate;
+
+impl Ledger {
+    /// The rate of `coin` that was believed last.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, LedgerError> {
+        self.ask(move |book| {
+            let sql = "SELECT usd, at FROM rates WHERE coin = ?1";
+            let read = |row: &rusqlite::Row<'_>| Ok(Rate { usd: parsed(row, 0)?, at: time(row, 1)? });
+            Ok(book.connection.query_row(sql, [coin], read).optional()?)
+        })
+        .await
+    }
+
+    /// Keeps `rate` as the one of `coin` that was believed last.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), LedgerError> {
+        let at: Timestamp = rate.at;
+        self.ask(move |book| {
+            book.connection.execute(
+                "INSERT OR REPLACE INTO rates (coin, usd, at) VALUES (?1, ?2, ?3)",
+                rusqlite::params![coin, rate.usd.to_string(), at.as_microsecond()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}

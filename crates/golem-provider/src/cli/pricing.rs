@@ -1,0 +1,200 @@
+//! `pricing …`: what the node asks, and what renters will pay.
+
+use anyhow::bail;
+use golem_node::pricing::Asked;
+use golem_types::wire::Exact;
+use golem_types::{Decimal, Resources, Size};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::amount::coins;
+use super::arguments::Pricing;
+use super::printer::table;
+use super::{Exit, Invocation, config};
+use crate::pid_file;
+use crate::pricing::{Feeds, Prices, Rates};
+
+/// What is asked, for programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PricingView {
+    /// In US dollars.
+    usd: Unit,
+    /// In GLM; none while no rate is known.
+    glm: Option<Unit>,
+    /// US dollars for a GLM.
+    glm_usd: Option<String>,
+    /// US dollars for a coin of the chain.
+    eth_usd: Option<String>,
+    /// When the feed last said so.
+    rates_at: Option<Timestamp>,
+    /// What usual sizes cost.
+    examples: Vec<Example>,
+}
+
+/// What is asked for a month, as decimal text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Unit {
+    per_core: String,
+    per_gb_ram: String,
+    per_gb_storage: String,
+}
+
+/// What a VM costs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Example {
+    size: String,
+    resources: Resources,
+    usd_month: String,
+    glm_month: Option<String>,
+    /// What existing clients send, in wei a second.
+    rate_wei_per_second: Option<Exact>,
+}
+
+fn unit(asked: Asked) -> Unit {
+    Unit {
+        per_core: asked.core.to_string(),
+        per_gb_ram: asked.memory.to_string(),
+        per_gb_storage: asked.storage.to_string(),
+    }
+}
+
+/// Seconds of a month of 730 hours, with which existing clients compute rates.
+const MONTH_SECONDS: u64 = 730 * 3600;
+
+fn example(prices: &Prices, size: &str, resources: Resources) -> Example {
+    let of = |asked: Asked| asked.month().of(resources);
+    let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
+    Example {
+        size: size.to_owned(),
+        resources,
+        usd_month: Decimal::from_atto(of(prices.usd)).to_string(),
+        glm_month: glm.map(|glm| Decimal::from_atto(glm).to_string()),
+        rate_wei_per_second: glm.map(|glm| Exact(glm / U256::from(MONTH_SECONDS))),
+    }
+}
+
+/// What is asked, for programs.
+pub(crate) fn view(prices: &Prices) -> PricingView {
+    let rate = |rate: Option<golem_node::pricing::Rate>| rate.map(|rate| rate.usd.to_string());
+    PricingView {
+        usd: unit(prices.usd),
+        glm: (!prices.glm.is_zero()).then(|| unit(prices.glm)),
+        glm_usd: rate(prices.rates.glm),
+        eth_usd: rate(prices.rates.ether),
+        rates_at: prices.rates.glm.map(|rate| rate.at),
+        examples: Size::ALL
+            .into_iter()
+            .map(|size| example(prices, size.as_str(), size.resources()))
+            .collect(),
+    }
+}
+
+/// What is asked now: the node that runs knows, else the feed is asked.
+async fn current(invocation: &Invocation) -> anyhow::Result<Prices> {
+    let settings = &invocation.resolved.settings;
+    if !settings.pricing_update_enabled {
+        return Ok(Prices::at(settings, Rates::default()));
+    }
+    let asked = {
+        let _waiting = invocation.printer.waiting("Asking for rates");
+        Feeds::of(settings)?.ask().await
+    };
+    let rates = match asked {
+        Ok((glm, ether)) => {
+            let rate = |usd| golem_node::pricing::Rate { usd, at: Timestamp::now() };
+            Rates { glm: Some(rate(glm)), ether: ether.map(rate) }
+        }
+        Err(error) => {
+            invocation.printer.warning(&format!("{error:#}"));
+            Rates::default()
+        }
+    };
+    Ok(Prices::at(settings, rates))
+}
+
+/// `pricing …`.
+pub(super) async fn pricing(invocation: &Invocation, command: Pricing) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    match command {
+        Pricing::Show => {
+            let shown = if pid_file::holder(&invocation.pid_file)?.is_some() {
+                invocation.client()?.pricing().await?
+            } else {
+                view(&current(invocation).await?)
+            };
+            printer.answer(&shown, || show(&shown));
+        }
+        Pricing::Set { usd_per_core, usd_per_mem, usd_per_disk } => {
+            let changes = [
+                ("GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH", usd_per_core),
+                ("GOLEM_PROVIDER_PRICE_USD_PER_GB_RAM_MONTH", usd_per_mem),
+                ("GOLEM_PROVIDER_PRICE_USD_PER_GB_STORAGE_MONTH", usd_per_disk),
+            ];
+            return config::change(invocation, changes);
+        }
+        Pricing::Quote { cpu, memory, storage, hours } => {
+            let resources = Resources::new(cpu, memory, storage);
+            if cpu == 0 || memory == 0 || storage == 0 || hours == 0 {
+                bail!("a VM has at least one core, one GB of memory and of storage, for an hour");
+            }
+            let prices = current(invocation).await?;
+            let example = example(&prices, "quote", resources);
+            let deposit = example
+                .rate_wei_per_second
+                .map(|rate| Exact(rate.0.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600))));
+            let answer = json!({
+                "resources": resources,
+                "hours": hours,
+                "usd_month": example.usd_month,
+                "glm_month": example.glm_month,
+                "rate_wei_per_second": example.rate_wei_per_second.map(|rate| rate.0.to_string()),
+                "deposit_wei": deposit.map(|deposit| deposit.0.to_string()),
+            });
+            printer.answer(&answer, || {
+                let unknown = || "unknown: no rate can be had".to_owned();
+                [
+                    ("A month", format!("{} USD", example.usd_month)),
+                    ("In GLM", example.glm_month.clone().unwrap_or_else(unknown)),
+                    (
+                        "Rate",
+                        example.rate_wei_per_second.map_or_else(unknown, |rate| format!("{} wei/s", rate.0)),
+                    ),
+                    ("Deposit", deposit.map_or_else(unknown, |wei| format!("{} for {hours} h", coins(wei)))),
+                ]
+                .map(|(name, text)| format!("{name:<9}{text}"))
+                .join("\n")
+            });
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(view: &PricingView) -> String {
+    let row = |name: &str, unit: &Unit| {
+        [name.to_owned(), unit.per_core.clone(), unit.per_gb_ram.clone(), unit.per_gb_storage.clone()]
+    };
+    let mut rows = vec![row("USD", &view.usd)];
+    rows.extend(view.glm.as_ref().map(|glm| row("GLM", glm)));
+    let mut text = table(["A MONTH", "CORE", "GB OF MEMORY", "GB OF STORAGE"], rows);
+    text.push_str(&match (&view.glm_usd, view.rates_at) {
+        (Some(rate), Some(at)) => {
+            format!("\n\nA GLM is worth {rate} USD, as of {}.", at.strftime("%Y-%m-%d %H:%M:%SZ"))
+        }
+        _ => "\n\nNo rate of GLM is known: any rate of a stream is taken.".to_owned(),
+    });
+    text.push_str("\n\nWhat a VM that is rented for a whole month earns:\n\n");
+    let examples = view.examples.iter().map(|example| {
+        let Resources { cpu, memory, storage } = example.resources;
+        [
+            example.size.clone(),
+            format!("{cpu} / {memory} GB / {storage} GB"),
+            example.usd_month.clone(),
+            example.glm_month.clone().unwrap_or_else(|| "-".to_owned()),
+            example.rate_wei_per_second.map_or_else(|| "-".to_owned(), |rate| rate.0.to_string()),
+        ]
+    });
+    text.push_str(&table(["SIZE", "CPU / MEMORY / STORAGE", "USD", "GLM", "WEI A SECOND"], examples));
+    text
+}
