@@ -349,7 +349,8 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
     // Every change of the ledger is looked at, not only the last one.
     let mut changes = node.changes();
     let watched = paying.clone();
-    let watch = tokio::spawn(async move {
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(async move {
         while changes.changed().await.is_ok() {
             let now = changes.borrow_and_update();
             for id in &watched {
@@ -374,7 +375,7 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
     assert_eq!(node.vms().len(), usize::from(RENTALS), "nothing is lost");
     node.shutdown(false).await;
     drop(node);
-    watch.await.unwrap();
+    watch.join_next().await.unwrap().unwrap();
 }
 
 /// S-236: on a test network a withdrawal that the wallet cannot pay for gets its gas from the faucet.

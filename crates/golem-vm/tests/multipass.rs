@@ -1,6 +1,7 @@
 //! The Multipass backend against a stand-in that speaks as the real one.
 //!
 //! Instances are real SSH servers with `--features multipass-tests`; everything else needs none.
+#![cfg(test)]
 
 use std::time::Duration;
 

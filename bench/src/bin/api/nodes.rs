@@ -157,7 +157,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         network: "development",
         advertising: None,
         prices: None,
-            payments: None,
+        payments: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -211,7 +211,10 @@ mod tests {
             let pays = !halted && !gone && stop >= chain_now + 100;
             match action {
                 Action::Delete => prop_assert!(seen && was_unpaid && !pays && second >= 1000),
-                Action::Stop(_) => prop_assert!(!was_unpaid && !(pays && chain_now <= stop)),
+                Action::Stop(_) => {
+                    prop_assert!(!was_unpaid);
+                    prop_assert!(!pays || chain_now > stop);
+                }
                 Action::Resume => prop_assert!(seen && was_unpaid && pays),
                 Action::Warn(left) => prop_assert!(seen && pays && left < 150),
                 Action::Rest => {

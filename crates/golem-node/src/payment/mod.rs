@@ -251,7 +251,7 @@ impl Payments {
     }
 
     /// Sets the price that streams have to pay; none while it is not known, when any rate will do.
-    /// What was asked until now is still good for [`PRICE_LIFE`]: renters may have read it.
+    /// What was asked until now is still good for four hours: renters may have read it.
     pub fn set_prices(&self, prices: Option<Prices>) {
         let now = Instant::now();
         self.0.prices.send_modify(|asked| {

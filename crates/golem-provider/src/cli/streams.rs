@@ -30,7 +30,7 @@ enum Books {
     /// The node that runs.
     Node(Client),
     /// The ledger, which nobody else has open.
-    Own { payments: Payments, profile: Profile, _lock: PidFile },
+    Own { payments: Payments, profile: Box<Profile>, _lock: PidFile },
 }
 
 impl Books {
@@ -48,7 +48,7 @@ impl Books {
         let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
         let ledger = Ledger::open(&file)?;
         let payments = Payments::open(profile.config(settings, identity.wallet().clone()), ledger).await?;
-        Ok(Self::Own { payments, profile, _lock: lock })
+        Ok(Self::Own { payments, profile: Box::new(profile), _lock: lock })
     }
 
     async fn streams(&self) -> anyhow::Result<StreamsView> {
