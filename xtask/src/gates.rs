@@ -35,6 +35,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         gate(name, step(name, with_guests(cargo(&tests), &image)));
     }
     gate("contracts", contracts());
+    gate("interop", interop());
     gate("fuzz targets", step("fuzz targets", fuzz()));
     gate("promises", promises::check());
     println!("==> {:.0} s in all", began.elapsed().as_secs_f32());
@@ -63,7 +64,7 @@ fn contracts() -> anyhow::Result<()> {
         command.args(arguments).current_dir(root().join("contracts"));
         command
     };
-    step("contracts' packages", npm(&["ci", "--no-progress"]))?;
+    chain_packages()?;
     step("contracts", npm(&["--silent", "test"]))?;
     for (what, package, features) in [
         ("the contract as the node reads it", "golem-chain", "chain-tests"),
@@ -73,6 +74,26 @@ fn contracts() -> anyhow::Result<()> {
         step(what, cargo(&["test", "-p", package, "--features", features, "--test", "chain"]))?;
     }
     Ok(())
+}
+
+/// The clients that renters have, unmodified, do all they can with the true node; prints each step.
+pub(crate) fn interop() -> anyhow::Result<()> {
+    let table = root().join("target/interop.txt");
+    std::fs::create_dir_all(root().join("target"))?;
+    std::fs::write(&table, "")?;
+    let tests = ["test", "-p", "golem-provider", "--features", "peer-tests", "--test", "interop"];
+    let mut command = cargo(&tests);
+    command.env("GOLEM_INTEROP_TABLE", &table);
+    let result = step("the published clients", command);
+    print!("{}", std::fs::read_to_string(&table).unwrap_or_default());
+    result
+}
+
+/// What tests of the chain and of published clients need.
+pub(crate) fn chain_packages() -> anyhow::Result<()> {
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-progress"]).current_dir(root().join("contracts"));
+    step("contracts' packages", npm)
 }
 
 fn fuzz() -> Command {

@@ -26,6 +26,7 @@ cargo xtask COMMAND
                      with --once everything is removed again and the command ends;
                      with --paid it is paid for by a stream on a chain of its own
   bench NAME         one of the benchmarks: advertise, api, boot, monitor, ports, proxy
+  interop            the published clients with the true node: each step, passed or failed
   deploy-contract    puts the payment contract on a chain and writes its profile:
                      --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }
+        ["interop"] => setup::setup().and_then(|_| gates::chain_packages()).and_then(|()| gates::interop()),
         ["deploy-contract", arguments @ ..] => deploy::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["promises"] => promises::write(),

@@ -37,6 +37,13 @@ fn is_here(file: &str) -> bool {
     std::env::split_paths(&path).chain(usual).any(|folder| folder.join(file).is_file())
 }
 
+/// Whether Python can make virtual environments, in which published clients are installed.
+fn has_venv() -> bool {
+    let mut python = Command::new("python3");
+    python.args(["-c", "import ensurepip, venv"]).stderr(std::process::Stdio::null());
+    python.status().is_ok_and(|status| status.success())
+}
+
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -54,8 +61,11 @@ pub(crate) fn as_root(program: &str) -> Command {
 
 /// Installs the packages that are missing.
 pub(crate) fn programs() -> anyhow::Result<()> {
-    let packages: Vec<&str> =
+    let mut packages: Vec<&str> =
         NEEDED.iter().filter(|(file, _)| !is_here(file)).map(|(_, package)| *package).collect();
+    if !has_venv() {
+        packages.push("python3-venv");
+    }
     if packages.is_empty() {
         return Ok(());
     }

@@ -230,6 +230,7 @@ async fn theirs(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
             .env("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", KEY)
             .env("GOLEM_PROVIDER_PUBLIC_IP", "203.0.113.7")
             .env("GOLEM_PROVIDER_NETWORK", "testnet")
+            .env("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "/bin/true")
             .env("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", &url)
             .env("GOLEM_PROVIDER_GOLEM_BASE_WS_URL", url.replace("http", "ws"))
             .stdin(Stdio::from(file))

@@ -1,40 +1,17 @@
 //! The original's requestor, unmodified, looks for the node. Needs python3-venv, and a package index
 //! once.
-#![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
-use std::path::PathBuf;
 use std::process::Command;
 
-use home::{Home, wait_until};
 use market_emulator::{Emulator, Protocol};
 use serde_json::Value;
 
-/// The version that renters have.
-const REQUESTOR: &str = "request-vm-on-golem==0.1.58";
-
-/// The requestor's program; installed on first use.
-fn requestor() -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("request-vm-on-golem");
-    let program = folder.join("bin/golem");
-    if !program.exists() {
-        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status().unwrap();
-        assert!(made.success(), "install python3-venv");
-        let got = Command::new(folder.join("bin/python"))
-            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check", REQUESTOR])
-            .status()
-            .unwrap();
-        assert!(got.success(), "{REQUESTOR} could not be installed");
-    }
-    program
-}
+use crate::home::{Home, wait_until};
+use crate::peers::REQUESTOR;
 
 #[test]
 fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
-    let program = requestor();
+    let program = REQUESTOR.program();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let emulator = runtime.block_on(Emulator::start(Protocol::GolemBase, 60_138_453_033)).unwrap();
     let home = Home::new()

@@ -1,0 +1,61 @@
+//! The published programs, each in a virtual environment of its own.
+//!
+//! Owns their versions and their installation. Never looks at what they say.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A published program: the folder of its environment, its program, and the pinned packages.
+pub(crate) struct Peer {
+    folder: &'static str,
+    program: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// The renters' command line. Its stream ABI is pinned too: without that, 0.1.2 is installed, which
+/// describes another contract.
+pub(crate) const REQUESTOR: Peer = Peer {
+    folder: "requestor",
+    program: "golem",
+    packages: &["request-vm-on-golem==0.1.58", "golem-streaming-abi==0.1.1", "golem-base-sdk==0.1.0"],
+};
+
+impl Peer {
+    fn folder(&self) -> PathBuf {
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)
+    }
+
+    /// The program's path; installed on first use, and anew when other versions are wanted.
+    pub(crate) fn program(&self) -> PathBuf {
+        let folder = self.folder();
+        std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        // Tests of one run may want the same peer.
+        let lock = File::create(folder.with_extension("lock")).unwrap();
+        lock.lock().unwrap();
+        let installed = folder.join("installed");
+        let wanted = self.packages.join("\n");
+        if std::fs::read_to_string(&installed).unwrap_or_default() != wanted {
+            self.install(&folder);
+            std::fs::write(installed, wanted).unwrap();
+        }
+        folder.join("bin").join(self.program)
+    }
+
+    fn install(&self, folder: &Path) {
+        let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder).status().unwrap();
+        assert!(made.success(), "install python3-venv");
+        let got = Command::new(folder.join("bin/python"))
+            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check"])
+            .args(self.packages)
+            .status()
+            .unwrap();
+        assert!(got.success(), "{:?} could not be installed", self.packages);
+    }
+
+    /// The Python of its environment.
+    pub(crate) fn python(&self) -> Command {
+        self.program();
+        Command::new(self.folder().join("bin/python"))
+    }
+}
