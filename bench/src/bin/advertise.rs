@@ -234,7 +234,7 @@ async fn theirs(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
             .env("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", &url)
             .env("GOLEM_PROVIDER_GOLEM_BASE_WS_URL", url.replace("http", "ws"))
             .stdin(Stdio::from(file))
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .output()
     })
     .await??;
