@@ -27,7 +27,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     gate("documentation", step("documentation", docs));
-    gate("tests", step("tests", cargo(&["test", "--workspace"])));
+    gate("tests", step("tests", cargo(&["test", "--workspace", "--no-fail-fast"])));
     let crashes = ["test", "-p", "golem-provider", "--features", "failpoints", "--test", "crash"];
     gate("crashes", step("crashes", cargo(&crashes)));
     for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {

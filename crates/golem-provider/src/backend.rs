@@ -67,6 +67,15 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
     }
 }
 
+/// Multipass, for taking over what a Python provider left there.
+///
+/// # Errors
+/// When it is not installed.
+pub(crate) fn multipass_for_import(settings: &Settings) -> anyhow::Result<Multipass> {
+    let given = settings.multipass_binary_path.as_deref();
+    multipass(settings, golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()))
+}
+
 fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {
     let program = program.with_context(|| match &settings.multipass_binary_path {
         Some(path) => format!(

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod http;
 pub mod identity;
 mod image;
+pub mod import;
 pub mod logs;
 pub mod market;
 pub mod payments;

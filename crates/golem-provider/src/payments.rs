@@ -85,6 +85,12 @@ pub fn tell(profile: Option<&Profile>, settings: &Settings) {
 }
 
 impl Profile {
+    /// Chain and contract, as stream keys have them.
+    #[must_use]
+    pub fn key(&self) -> String {
+        golem_node::payment::contract_key(self.network.chain_id, self.contract)
+    }
+
     /// What the token is called.
     #[must_use]
     pub fn symbol(&self) -> &str {

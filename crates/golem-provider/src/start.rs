@@ -15,6 +15,7 @@ use golem_node::advertise::Advertising;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, ports};
 use golem_types::Resources;
+use golem_vm::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -26,7 +27,7 @@ use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::pricing::{self, Prices};
 use crate::settings::{Environment, PublicIp, Settings};
-use crate::{backend, image, public_ip, reserved_ports};
+use crate::{backend, image, import, public_ip, reserved_ports};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");
+    move_in(&settings, &backend).await?;
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
@@ -121,6 +123,23 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         signal = signals.next() => tracing::warn!(signal, "stopped at once, because it was asked for twice"),
     }
     why.map(drop)
+}
+
+/// Takes over what a Python provider left on this machine, once.
+async fn move_in(settings: &Settings, backend: &Backend) -> anyhow::Result<()> {
+    if !import::is_needed(settings) {
+        return Ok(());
+    }
+    let Backend::Multipass(multipass) = backend else {
+        tracing::warn!(
+            "a Python provider's VMs are left alone: they run on Multipass, and this node does not; fix: set \
+             GOLEM_PROVIDER_VM_BACKEND=multipass"
+        );
+        return Ok(());
+    };
+    let report = import::run(settings, multipass, false).await?;
+    report.log();
+    Ok(())
 }
 
 /// What a developer types to see the node work.

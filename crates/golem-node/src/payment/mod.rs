@@ -202,6 +202,12 @@ fn number(address: Address) -> U160 {
     U160::from_be_bytes(address.into_array())
 }
 
+/// Chain and contract as stream keys have them.
+#[must_use]
+pub fn contract_key(chain_id: u64, contract: Address) -> String {
+    format!("{chain_id}:{:#042x}", number(contract))
+}
+
 impl Payments {
     /// The payments of `config`, with what `ledger` remembers of its streams. Nothing is asked yet.
     ///
@@ -211,7 +217,7 @@ impl Payments {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
         let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local);
         let sender = Sender::new(rpc, config.wallet.clone(), config.chain_id);
-        let contract: Arc<str> = format!("{}:{:#042x}", config.chain_id, number(config.contract)).into();
+        let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
         let live = ledger.now();
         let copies = ledger.streams(&contract).await?.into_iter();

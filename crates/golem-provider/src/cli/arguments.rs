@@ -89,6 +89,12 @@ pub(super) enum Command {
     },
     /// See the node's advert as renters do, and what others ask.
     Market(Market),
+    /// Take over the VMs of a Python provider on this machine; a first start does so by itself.
+    Import {
+        /// Only tell what would be taken over.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// See and set what VMs cost.
     Pricing {
         /// What to see or do.

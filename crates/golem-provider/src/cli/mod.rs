@@ -7,6 +7,7 @@ mod amount;
 mod arguments;
 mod config;
 mod images;
+mod import;
 mod market;
 mod networks;
 mod pricing;
@@ -148,6 +149,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,
+            Command::Import { dry_run } => import::import(&context, dry_run).await,
             Command::Pricing { command } => pricing::pricing(&context, command).await,
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,

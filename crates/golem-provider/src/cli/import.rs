@@ -1,0 +1,51 @@
+//! `import`: takes over a Python provider's VMs, or tells what that would do.
+
+use anyhow::Context;
+
+use super::printer::table;
+use super::{Exit, Invocation};
+use crate::backend;
+use crate::import::{self, Report};
+use crate::pid_file::PidFile;
+
+/// `import [--dry-run]`.
+pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    let printer = invocation.printer;
+    let _lock = PidFile::take(&invocation.pid_file).await?;
+    let multipass =
+        backend::multipass_for_import(settings).context("the Python provider's VMs run on Multipass")?;
+    let report = {
+        let _waiting = printer.waiting("Looking at the Python provider's VMs");
+        import::run(settings, &multipass, dry_run).await?
+    };
+    printer.answer(&report, || show(&report));
+    Ok(Exit::Done)
+}
+
+fn show(report: &Report) -> String {
+    let mut text = if report.vms.is_empty() {
+        "There is no VM to take over.".to_owned()
+    } else {
+        table(
+            ["NAME", "MACHINE", "STATE", "SSH PORT", "STREAM"],
+            report.vms.iter().map(|vm| {
+                [
+                    vm.name.clone(),
+                    vm.machine.clone(),
+                    vm.state.clone(),
+                    vm.ssh_port.map_or_else(|| "a free one".to_owned(), |port| port.to_string()),
+                    vm.stream_id.clone().unwrap_or_else(|| "-".to_owned()),
+                ]
+            }),
+        )
+    };
+    for note in &report.notes {
+        text.push_str(&format!("\nNote: {note}"));
+    }
+    text.push_str(&match &report.backup {
+        Some(folder) => format!("\n\nTaken over. The Python provider's files are in {}.", folder.display()),
+        None => "\n\nNothing was changed; without --dry-run it is.".to_owned(),
+    });
+    text
+}
