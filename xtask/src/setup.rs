@@ -19,6 +19,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("mmdebstrap", "mmdebstrap"),

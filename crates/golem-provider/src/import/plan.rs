@@ -179,7 +179,9 @@ mod tests {
             ports: [("golem-1", 50_801u16), ("golem-2", 50_801), ("golem-3", 22)]
                 .map(|(a, b)| (a.to_owned(), b))
                 .into(),
-            streams: [("web", 7u64), ("dbs", 7), ("two", 7)].map(|(a, b)| (a.to_owned(), StreamId(U256::from(b)))).into(),
+            streams: [("web", 7u64), ("dbs", 7), ("two", 7)]
+                .map(|(a, b)| (a.to_owned(), StreamId(U256::from(b))))
+                .into(),
             ..Found::default()
         };
         found.names.insert("copy".to_owned(), "golem-1".to_owned());

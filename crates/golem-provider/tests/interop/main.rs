@@ -10,6 +10,7 @@
 mod home;
 
 mod find;
+mod moving;
 mod peers;
 mod rent;
 mod table;

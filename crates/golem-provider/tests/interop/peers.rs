@@ -21,6 +21,13 @@ pub(crate) const REQUESTOR: Peer = Peer {
     packages: &["request-vm-on-golem==0.1.58", "golem-streaming-abi==0.1.1", "golem-base-sdk==0.1.0"],
 };
 
+/// The provider that the node replaces. Its only program is not used: a script runs its API.
+pub(crate) const ORIGINAL: Peer = Peer {
+    folder: "original",
+    program: "golem-provider",
+    packages: &["golem-vm-provider==0.1.63", "golem-streaming-abi==0.1.1"],
+};
+
 impl Peer {
     fn folder(&self) -> PathBuf {
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)
