@@ -1,7 +1,6 @@
 //! What the tests and the demo need on the machine: Debian packages and a guest image.
 //!
-//! Installs what is missing and nothing else: a newer `qemu-utils` from elsewhere, say, is left
-//! as it is. Uses the machine's own package configuration.
+//! Installs what is missing and nothing else. Uses the machine's own package configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,31 +59,47 @@ pub(crate) fn as_root(program: &str) -> Command {
     command
 }
 
-/// Installs the packages that are missing.
-pub(crate) fn programs() -> anyhow::Result<()> {
+/// The packages whose files are not here.
+fn missing() -> Vec<&'static str> {
     let mut packages: Vec<&str> =
         NEEDED.iter().filter(|(file, _)| !is_here(file)).map(|(_, package)| *package).collect();
     if !has_venv() {
         packages.push("python3-venv");
     }
-    if packages.is_empty() {
+    packages
+}
+
+/// Installs the packages that are missing. A second round brings back what the first removed: a
+/// `qemu-utils` from a later release, say, makes way for this release's QEMU.
+pub(crate) fn programs() -> anyhow::Result<()> {
+    if missing().is_empty() {
         return Ok(());
     }
-    let names = packages.join(" ");
     if !is_here("apt-get") {
+        let names = missing().join(" ");
         bail!("these are needed and this is no Debian or Ubuntu; install what they hold: {names}");
     }
-    let how = if is_root() { "" } else { " through sudo" };
-    println!("These packages are missing and are installed now{how}: {names}");
     let mut update = as_root("apt-get");
     update.args(["-o", "DPkg::Lock::Timeout=300", "-qq", "update"]);
     step("apt-get update", update)?;
-    let mut install = as_root("apt-get");
-    install
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-o", "DPkg::Lock::Timeout=300", "-qq", "install", "--yes", "--no-install-recommends"])
-        .args(&packages);
-    step("apt-get install", install)
+    let how = if is_root() { "" } else { " through sudo" };
+    for _round in 0..2 {
+        let packages = missing();
+        if packages.is_empty() {
+            return Ok(());
+        }
+        println!("These packages are missing and are installed now{how}: {}", packages.join(" "));
+        let mut install = as_root("apt-get");
+        install
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-o", "DPkg::Lock::Timeout=300", "-qq", "install", "--yes", "--no-install-recommends"])
+            .args(&packages);
+        step("apt-get install", install)?;
+    }
+    match missing() {
+        left if left.is_empty() => Ok(()),
+        left => bail!("these packages were installed and are still missing: {}", left.join(" ")),
+    }
 }
 
 /// The guest image of tests and demo, built once for each version of its recipe.
