@@ -112,7 +112,7 @@ async fn a_daemon_that_is_down_or_hangs_or_answers_half_is_cannot_see() {
     for mode in [Mode { down: true, ..Mode::default() }, Mode { half_list: true, ..Mode::default() }] {
         host.now(&mode);
         assert!(unseen(&host.backend.list().await.unwrap_err()), "{mode:?}");
-        assert!(unseen(&host.backend.create(&spec).await.unwrap_err()), "{mode:?}");
+        assert!(unseen(&host.backend.create(&self::spec("other")).await.unwrap_err()), "{mode:?}");
         assert!(unseen(&host.backend.start(&self::spec("other")).await.unwrap_err()), "{mode:?}");
     }
     host.now(&Mode { down: true, ..Mode::default() });
