@@ -30,6 +30,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gate("tests", step("tests", cargo(&["test", "--workspace", "--no-fail-fast"])));
     let crashes = ["test", "-p", "golem-provider", "--features", "failpoints", "--test", "crash"];
     gate("crashes", step("crashes", cargo(&crashes)));
+    let multipass = ["test", "-p", "golem-vm", "--features", "multipass-tests", "--test", "multipass"];
+    gate("multipass", step("multipass", cargo(&multipass)));
     for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
         gate(name, step(name, with_guests(cargo(&tests), &image)));

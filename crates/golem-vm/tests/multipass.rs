@@ -104,7 +104,7 @@ async fn s_086_s_088_s_092_an_instance_is_made_as_asked_and_leaves_no_trace() {
 
 /// I3: a daemon that does not answer says nothing of any machine.
 #[tokio::test]
-async fn a_daemon_that_is_down_or_hangs_or_answers_half_is_cannot_see() {
+async fn a_daemon_that_is_down_or_answers_half_is_cannot_see() {
     let host = Host::new(&Mode::default());
     let spec = spec("webserver");
     host.launched(&spec).await;
@@ -121,6 +121,25 @@ async fn a_daemon_that_is_down_or_hangs_or_answers_half_is_cannot_see() {
     assert!(unseen(&host.backend.delete(&spec.id).await.unwrap_err()));
     host.now(&Mode::default());
     assert_eq!(host.backend.list().await.unwrap().len(), 1);
+}
+
+/// I3: a program that never ends is given up, and says nothing of any machine. Time is let pass as soon as
+/// nothing else is left to do.
+#[tokio::test(start_paused = true)]
+async fn a_program_that_hangs_is_cannot_see() {
+    let host = Host::new(&Mode { hangs: true, ..Mode::default() });
+    let spec = spec("webserver");
+    let unseen = |error: &BackendError| matches!(error, BackendError::Unavailable { .. });
+    for error in [
+        host.backend.list().await.unwrap_err(),
+        host.backend.check().await.unwrap_err(),
+        host.backend.create(&spec).await.unwrap_err(),
+        host.backend.start(&spec).await.unwrap_err(),
+        host.backend.stop(&spec.id, DEADLINE).await.unwrap_err(),
+        host.backend.delete(&spec.id).await.unwrap_err(),
+    ] {
+        assert!(unseen(&error) && error.to_string().contains("no answer within"), "{error}");
+    }
 }
 
 #[tokio::test]

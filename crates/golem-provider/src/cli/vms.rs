@@ -115,7 +115,7 @@ fn list(vms: &[VmView]) -> String {
         return "No VMs are rented out.".to_owned();
     }
     table(
-        ["NAME", "STATE", "SSH PORT", "CPU", "MEMORY", "STORAGE", "CREATED", "ID"],
+        ["NAME", "STATE", "SSH PORT", "CPU", "MEMORY", "STORAGE", "STREAM", "CREATED", "ID"],
         vms.iter().map(|vm| {
             [
                 vm.name.to_string(),
@@ -124,6 +124,7 @@ fn list(vms: &[VmView]) -> String {
                 vm.resources.cpu.to_string(),
                 format!("{} GB", vm.resources.memory),
                 format!("{} GB", vm.resources.storage),
+                vm.stream_id.clone().unwrap_or_else(|| "-".to_owned()),
                 time(vm.created_at),
                 vm.id.to_string(),
             ]

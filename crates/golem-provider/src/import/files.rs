@@ -94,3 +94,65 @@ impl Found {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: [(&str, &str); 4] = [
+        (NAMES, r#"{"name_map": {"web": "golem-1"}, "reverse_map": {"golem-1": "web"}}"#),
+        (PORTS, r#"{"golem-1": 50801}"#),
+        (
+            STREAMS,
+            r#"{"web": 115792089237316195423570985008687907853269984665640564039457584007913129639935}"#,
+        ),
+        (JOBS, "SQLite format 3"),
+    ];
+
+    /// A home with every file whole but for `place`, which has `text`, or is missing.
+    fn home(place: &str, text: Option<&str>) -> Found {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, whole) in WHOLE {
+            let Some(text) = (if name == place { text } else { Some(whole) }) else { continue };
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        read(folder.path())
+    }
+
+    /// Whether only what `place` says is lost.
+    fn only_lacks(place: &str, found: &Found) -> bool {
+        (found.names.is_empty(), found.ports.is_empty(), found.streams.is_empty())
+            == (place == NAMES, place == PORTS, place == STREAMS)
+    }
+
+    #[test]
+    fn a_missing_file_is_no_mistake_and_a_damaged_one_is_told_and_kept() {
+        let whole = home("", None);
+        assert!(only_lacks("", &whole) && whole.problems.is_empty());
+        assert_eq!(whole.streams["web"].0, ruint::aliases::U256::MAX);
+        for (place, text) in WHOLE {
+            let missing = home(place, None);
+            assert!(only_lacks(place, &missing) && missing.problems.is_empty(), "{place}");
+            assert_eq!(missing.files.len(), WHOLE.len() - 1, "{place}");
+            // What the job store says is not needed.
+            for damaged in ["", &text[..text.len() / 2], "[1,2]", "{\"name_map\":null}", "{\"version\": 9}"] {
+                let found = home(place, Some(damaged));
+                assert!(only_lacks(place, &found), "{place}: {damaged}");
+                assert_eq!(found.problems.len(), usize::from(place != JOBS), "{place}: {damaged}");
+                assert_eq!(found.files.len(), WHOLE.len(), "{place}: {damaged}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ports_file_of_the_older_place_is_read_and_the_newer_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("proxy")).unwrap();
+        std::fs::write(folder.path().join(OLD_PORTS), r#"{"golem-1": 1, "golem-2": 50802}"#).unwrap();
+        std::fs::write(folder.path().join(PORTS), r#"{"golem-1": 50801}"#).unwrap();
+        let ports = read(folder.path()).ports;
+        assert_eq!((ports["golem-1"], ports["golem-2"]), (50801, 50802));
+    }
+}
