@@ -137,7 +137,9 @@ mod tests {
             assert!(only_lacks(place, &missing) && missing.problems.is_empty(), "{place}");
             assert_eq!(missing.files.len(), WHOLE.len() - 1, "{place}");
             // What the job store says is not needed.
-            for damaged in ["", &text[..text.len() / 2], "[1,2]", "{\"name_map\":null}", "{\"version\": 9}"] {
+            for damaged in
+                ["", &text[..text.len() / 2], "[1,2]", r#"{"name_map": null}"#, r#"{"version": "9"}"#]
+            {
                 let found = home(place, Some(damaged));
                 assert!(only_lacks(place, &found), "{place}: {damaged}");
                 assert_eq!(found.problems.len(), usize::from(place != JOBS), "{place}: {damaged}");
