@@ -13,6 +13,7 @@ pub mod faucet;
 pub mod golem_base;
 pub mod judge;
 pub mod network;
+pub mod quote;
 pub mod reader;
 pub mod rpc;
 pub mod sender;
@@ -21,6 +22,7 @@ pub mod wallet;
 
 pub use judge::{Bad, Terms, Verdict};
 pub use network::Network;
+pub use quote::{BadQuote, Place, Quote, SignedQuote};
 pub use reader::{Block, Head, Reader, Seen};
 pub use rpc::{ChainError, Rpc};
 pub use sender::{Plan, Receipt, SendError, Sender};

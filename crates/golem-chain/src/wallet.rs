@@ -93,6 +93,12 @@ impl Wallet {
 /// Who signed `message` (EIP-191) with the 65 bytes `signature`; none when that is no signature.
 #[must_use]
 pub fn signer_of(message: &[u8], signature: &[u8]) -> Option<Address> {
+    signer_of_hash(eip191_hash_message(message), signature)
+}
+
+/// Who signed `hash`, one of typed data, with the 65 bytes `signature`; none when that is no signature.
+#[must_use]
+pub fn signer_of_hash(hash: B256, signature: &[u8]) -> Option<Address> {
     let (rs, v) = signature.split_at_checked(64)?;
     let &[v] = v else { return None };
     let y_is_odd = match v {
@@ -105,7 +111,6 @@ pub fn signer_of(message: &[u8], signature: &[u8]) -> Option<Address> {
     if signature.normalize_s().is_some() {
         return None;
     }
-    let hash = eip191_hash_message(message);
     let key =
         VerifyingKey::recover_from_prehash(hash.as_slice(), &signature, RecoveryId::new(y_is_odd, false));
     key.ok().map(|key| address_of(&key))

@@ -173,7 +173,7 @@ impl Node {
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());
         }
-        let paid = self.gate(request.stream_id, request.resources).await?;
+        let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
         let wanted = Wanted {
             owner: paid.owner().unwrap_or_else(|| format!("key:{}", request.ssh_key)),
             name: request.name,
@@ -215,11 +215,16 @@ impl Node {
     }
 
     /// The verdict on the payment of a create.
-    async fn gate(&self, stream: Option<StreamId>, resources: Resources) -> Result<Paid, NodeError> {
+    async fn gate(
+        &self,
+        stream: Option<StreamId>,
+        resources: Resources,
+        quote: Option<&str>,
+    ) -> Result<Paid, NodeError> {
         match (&self.0.payments, stream) {
             (None, _) => Ok(Paid::free()),
             (Some(_), None) => Err(Refusal::StreamRequired.into()),
-            (Some(payments), Some(stream)) => payments.judge(stream, resources).await,
+            (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
         }
     }
 
@@ -240,7 +245,7 @@ impl Node {
         if self.0.payments.is_none() {
             return Err(NodeError::PaymentsOff);
         }
-        let paid = self.gate(Some(stream), resources).await?;
+        let paid = self.gate(Some(stream), resources, None).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
         tracing::info!(vm = id.redacted(), %stream, "another stream pays for the VM");

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use golem_chain::{Bad, ChainError};
+use golem_chain::{Bad, BadQuote, ChainError};
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
@@ -123,6 +123,8 @@ pub struct CreateVm {
     pub ssh_key: AuthorizedKey,
     /// The stream that pays for it.
     pub stream_id: Option<StreamId>,
+    /// The quote to which both sides are held; without one the advertised price counts.
+    pub quote_id: Option<String>,
 }
 
 /// Which resource was short.
@@ -201,6 +203,9 @@ pub enum Refusal {
     /// The stream does not pay for it.
     #[error("invalid stream: {0}")]
     Stream(Bad),
+    /// The quote that it names is none to be held to.
+    #[error("invalid quote: {0}")]
+    Quote(BadQuote),
     /// The stream pays for another rental.
     #[error("invalid stream: already used by another VM")]
     StreamUsed,
@@ -238,6 +243,12 @@ pub enum NodeError {
     /// Payments are off.
     #[error("streaming payments not enabled on this provider")]
     PaymentsOff,
+    /// No price is known, so none can be promised.
+    #[error("no price is known yet; try again later")]
+    NoPrice,
+    /// A promise could not be signed.
+    #[error("a quote cannot be signed")]
+    Unsigned,
     /// The VM has no stream.
     #[error("no stream mapped for this VM")]
     NoStream,

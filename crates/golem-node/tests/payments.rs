@@ -178,6 +178,71 @@ async fn a_stream_has_to_pay_the_price_once_it_is_known() {
     node.shutdown(false).await;
 }
 
+/// A quote holds both sides to its price: ours when prices have risen, the renter's when they have
+/// fallen; and what is no quote of ours for this VM is refused by name.
+#[tokio::test]
+async fn a_create_that_names_a_quote_is_held_to_it() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let payments = node.payments().unwrap();
+    let size = wanted("any").resources;
+    let now = jiff::Timestamp::now();
+    assert!(matches!(payments.quote(size, now), Err(NodeError::NoPrice)), "nothing is promised blindly");
+    let coin = U256::from(10).pow(U256::from(18));
+    let price = |coins: u64| {
+        let core = coin * U256::from(coins);
+        let glm = MonthPrices { core, memory: U256::ZERO, storage: U256::ZERO };
+        payments.set_prices(Some(Prices { glm, native: None }));
+    };
+    price(2);
+    let quote = payments.quote(size, now).unwrap();
+    let rate = quote.quote.rate;
+    assert_eq!(rate, (2.0 / (730.0 * 3600.0) * 1e18) as u128);
+    let open = |id: u64, rate: u128| {
+        paid.chain.put(id, Stream { rate, deposit: coin, ..paid.stream(3600) });
+        Some(StreamId(U256::from(id)))
+    };
+    let create = async |name: &str, stream_id, quote_id: &str| {
+        let request = CreateVm { stream_id, quote_id: Some(quote_id.to_owned()), ..wanted(name) };
+        node.create(request).await.map(|(vm, _)| vm.id.clone())
+    };
+    let refused = async |stream_id, quote_id: &str| match create("refused", stream_id, quote_id).await {
+        Err(NodeError::Refused(refusal)) => refusal.to_string(),
+        other => panic!("not refused: {other:?}"),
+    };
+    // Twice the price, three months' time: the promise counts.
+    price(4);
+    let id = quote.id();
+    create("held", open(1, rate), &id).await.unwrap();
+    assert_eq!(refused(open(2, rate - 1), &id).await, "invalid stream: rate below price");
+    price(1);
+    assert_eq!(refused(open(2, rate - 1), &id).await, "invalid stream: rate below price");
+    assert!(node.create(CreateVm { stream_id: open(2, rate - 1), ..wanted("cheap") }).await.is_ok());
+
+    let other = open(3, rate);
+    let large = payments.quote(golem_types::Resources::new(2, 1, 10), now).unwrap();
+    assert_eq!(
+        refused(other, &large.id()).await,
+        "invalid quote: it is for 2 CPU, 1 GB of memory and 10 GB of storage, which is not what is requested"
+    );
+    let past = now - golem_node::payment::QUOTE_LIFE;
+    let old = payments.quote(size, past).unwrap();
+    assert_eq!(refused(other, &old.id()).await, "invalid quote: it has expired; ask for another one");
+    let place = golem_chain::Place { chain_id: CHAIN, contract: paid.chain.contract() };
+    let stranger = Wallet::from_hex(&KEY.replace('5', "6")).unwrap();
+    let forged = quote.quote.sign(place, &stranger).unwrap();
+    let foreign =
+        quote.quote.sign(golem_chain::Place { chain_id: CHAIN + 1, ..place }, &paid.wallet).unwrap();
+    for bad in [forged, foreign] {
+        assert_eq!(
+            refused(other, &bad.id()).await,
+            "invalid quote: this provider did not sign it for the contract and token in which it is paid"
+        );
+    }
+    assert_eq!(refused(other, "123").await, "invalid quote: this is not the quote_id of a quote");
+    node.shutdown(false).await;
+}
+
 /// I2: of a hundred creates at once with one stream, one is granted; and the stream is free again
 /// once its rental has ended.
 #[tokio::test]

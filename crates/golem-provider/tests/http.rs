@@ -167,6 +167,21 @@ async fn s_131_s_162_s_163_s_164_s_182_info_is_complete_and_streams_are_off() {
 }
 
 #[tokio::test]
+async fn a_quote_says_that_vms_are_free_where_payments_are_off() {
+    let world = World::start(Api::Capability).await;
+    let (status, quote) = world.post("/quotes", &json!({ "size": "medium" })).await;
+    assert_eq!(status, 200, "{quote}");
+    assert_eq!(quote["free"], true);
+    assert_eq!((&quote["rate_wei_per_second"], &quote["price_per_month"]), (&json!(0), &json!("0")));
+    assert_eq!(
+        (&quote["provider_id"], &quote["quote_id"]),
+        (&json!(http_support::PROVIDER_ID), &json!(null))
+    );
+    assert_eq!(quote["resources"], json!({ "cpu": 2, "memory": 4, "storage": 20 }));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn s_105_s_080_refusals_name_their_reason() {
     let world = World::start(Api::Capability).await;
     let sized = |name: &str, cpu: u32| json!({ "name": name, "ssh_key": KEY, "resources": { "cpu": cpu, "memory": 1, "storage": 10 } });

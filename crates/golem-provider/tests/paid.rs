@@ -113,6 +113,74 @@ fn s_131_s_163_s_164_s_165_to_s_181_streams_are_shown_as_documented() {
     assert_eq!((status, all), (200, json!([wanted])));
 }
 
+/// A quote is what its signature says it is, also for a node that was started anew; a create that names
+/// it pays its rate, though the price has gone up.
+#[test]
+fn a_quote_is_signed_and_outlives_the_node() {
+    let market = Market::new();
+    let price = |home: Home, core: &str| home.set("GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH", core);
+    let mut home = price(market.home, "25");
+    let size = json!({ "resources": { "cpu": 1, "memory": 1, "storage": 10 } });
+    let node = home.start(&[]);
+    let (status, quote) = home.http("POST", "/api/v1/quotes", &size.to_string());
+    assert_eq!(status, 200, "{quote}");
+    let rate = (25.0f64 / (730.0 * 3600.0) * 1e18) as u64;
+    for (name, value) in [
+        ("provider_id", json!(ADDRESS)),
+        ("resources", size["resources"].clone()),
+        ("free", json!(false)),
+        ("rate_wei_per_second", json!(rate)),
+        ("symbol", json!("MINE")),
+        ("usd_per_month", json!("8")),
+        ("chain_id", json!(CHAIN)),
+        ("stream_payment_address", json!(market.chain.contract().to_string())),
+        ("glm_token_address", json!("0x0000000000000000000000000000000000000000")),
+    ] {
+        assert_eq!(quote[name], value, "{name} in {quote}");
+    }
+    assert!(quote["price_per_month"].as_str().unwrap().starts_with("24.9999"), "{quote}");
+    let left = quote["expires_at"].as_i64().unwrap() - jiff::Timestamp::now().as_second();
+    assert!((840..=900).contains(&left), "{left}");
+    let id = quote["quote_id"].as_str().unwrap();
+    let provider = ADDRESS.parse().unwrap();
+    let signed = golem_chain::SignedQuote::read(id, provider, Default::default()).unwrap();
+    assert!(signed.is_genuine(golem_chain::Place { chain_id: CHAIN, contract: market.chain.contract() }));
+    assert_eq!(json!(alloy_primitives::hex::encode_prefixed(signed.signature)), quote["signature"]);
+    let (status, refused) = home.http("POST", "/api/v1/quotes", r#"{"resources": {"cpu": 3}}"#);
+    assert_eq!(status, 422, "{refused}");
+    drop(node);
+
+    home = price(home, "50");
+    let _node = home.start(&[]);
+    let stream = Stream {
+        deposit: U256::from(10).pow(U256::from(18)),
+        ..market.chain.stream(0xabc, provider, 7200, 1000)
+    };
+    market.chain.put(5, Stream { rate: u128::from(rate), ..stream });
+    let mut body = json!({
+        "name": "quoted",
+        "resources": size["resources"],
+        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
+        "stream_id": 5,
+    });
+    let mut create = |quote: Value| {
+        body["quote_id"] = quote;
+        home.http("POST", "/api/v1/vms", &body.to_string())
+    };
+    for (named, words) in [
+        (json!(null), "invalid stream: rate below price"),
+        (json!(id.replace("0x0000", "0x0001")), "invalid quote: this provider did not sign it"),
+        (json!("mine"), "invalid quote: this is not the quote_id of a quote"),
+    ] {
+        let (status, refused) = create(named);
+        let text = refused["detail"].as_str().unwrap();
+        assert!(status == 400 && text.starts_with(words), "{refused}");
+    }
+    assert_eq!(create(json!(7)).0, 422);
+    let (status, vm) = create(json!(id));
+    assert_eq!((status, &vm["status"]), (200, &json!("running")), "{vm}");
+}
+
 /// S-175: a number that no float can hold goes through as its digits.
 #[test]
 fn s_166_s_175_the_largest_numbers_are_exact_and_strangers_see_no_list() {

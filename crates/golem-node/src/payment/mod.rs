@@ -1,6 +1,7 @@
 //! Money: what a stream pays for, and what follows when it does not.
 //!
 //! ```text
+//!   quote, advertised price ──┐
 //!   create ──► gate ──► Paid ──► ledger.reserve
 //!   timer  ──► monitor ──► ladder (pure) ──► warn │ stop │ resume │ delete
 //!   timer  ──► withdraw ──► ledger ──► chain ──► ledger
@@ -13,6 +14,7 @@ mod export;
 pub mod ladder;
 mod monitor;
 mod price;
+mod quote;
 mod withdraw;
 
 use std::collections::BTreeMap;
@@ -33,6 +35,7 @@ use crate::vm::{NodeError, Refusal, Unpaid};
 
 pub use ladder::Rules;
 pub use price::{MonthPrices, Prices};
+pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
 pub(crate) use export::run as export;
@@ -302,12 +305,21 @@ impl Payments {
         }
     }
 
-    /// Judges the stream `id` as the payment of a rental of `resources`.
+    /// Judges the stream `id` as the payment of a rental of `resources`, at the price of `quote`, if
+    /// it names one, else at the advertised price.
     ///
     /// # Errors
-    /// [`Refusal::Stream`], [`NodeError::ChainUnknown`].
-    pub(crate) async fn judge(&self, id: StreamId, resources: Resources) -> Result<Paid, NodeError> {
-        let least_rate = self.least_rate(resources);
+    /// [`Refusal::Quote`], [`Refusal::Stream`], [`NodeError::ChainUnknown`].
+    pub(crate) async fn judge(
+        &self,
+        id: StreamId,
+        resources: Resources,
+        quote: Option<&str>,
+    ) -> Result<Paid, NodeError> {
+        let least_rate = match quote {
+            Some(quote) => Some(self.quoted_rate(quote, resources)?),
+            None => self.least_rate(resources),
+        };
         match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
             Verdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");

@@ -2,14 +2,18 @@
 //!
 //! Owns the arithmetic from monthly prices to wei a second, and how far a renter's may be from ours.
 //! Existing clients compute a native-money rate in two ways: some send the number of GLM as wei of the
-//! chain's own money, some convert from USD; their months differ too. Either will do. Integers only.
+//! chain's own money, some convert from USD; their months differ too. Either will do. Integers only, but
+//! where the clients' own floats are to be met to the bit.
 
-use golem_types::Resources;
+use golem_types::{Decimal, Resources};
 use ruint::aliases::U256;
 
 /// Seconds of the longest month that clients count with, 30.4167 days, rounded up; the others
 /// count 730 hours. A longer month is a lower rate.
 const MONTH_SECONDS: u64 = 2_628_003;
+
+/// Hours of the month with which the published requestor counts.
+const CLIENT_MONTH_HOURS: f64 = 730.0;
 
 /// How far below the price a rate may be, in thousandths: clients round, and feeds differ.
 const TOLERANCE: u64 = 10;
@@ -34,6 +38,24 @@ impl MonthPrices {
             .saturating_add(part(self.memory, resources.memory))
             .saturating_add(part(self.storage, resources.storage))
     }
+
+    /// What the published requestor computes from these prices, in wei a second: its float64
+    /// arithmetic to the bit, so that whoever asks for a quote pays what its users pay. At least 1,
+    /// because no stream has the rate 0.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the client cuts the rest off, too")]
+    #[expect(clippy::cast_sign_loss, reason = "no price is below 0")]
+    pub fn client_rate(&self, resources: Resources) -> u128 {
+        let price = |atto: U256| Decimal::from_atto(atto).to_float();
+        let part = |atto: U256, count: u32| price(atto) * f64::from(count);
+        // Not fused: the client's sums are rounded one by one, and then to eight digits.
+        let month = part(self.core, resources.cpu)
+            + part(self.memory, resources.memory)
+            + part(self.storage, resources.storage);
+        let month: f64 = format!("{month:.8}").parse().unwrap_or(f64::MAX);
+        let rate = month / (CLIENT_MONTH_HOURS * 3600.0) * 1e18;
+        (rate as u128).max(1)
+    }
 }
 
 /// What the node asks.
@@ -57,6 +79,14 @@ impl Prices {
         };
         let rate = month / U256::from(MONTH_SECONDS) * U256::from(1000 - TOLERANCE) / U256::from(1000);
         u128::try_from(rate).unwrap_or(u128::MAX)
+    }
+
+    /// What a quote asks for `resources`, in wei a second: what existing clients compute from the
+    /// cheaper of the two readings of the price.
+    #[must_use]
+    pub fn quoted_rate(&self, resources: Resources, native: bool) -> u128 {
+        let glm = self.glm.client_rate(resources);
+        self.native.filter(|_| native).map_or(glm, |prices| prices.client_rate(resources).min(glm))
     }
 }
 
@@ -88,6 +118,33 @@ mod tests {
                 prop_assert!(rate >= least, "{rate} {least}");
                 prop_assert!(rate / 10 * 9 < least, "{rate} {least}");
             }
+            // A quote is never below what would be taken without one, nor above what clients send.
+            let quoted = Prices { glm, native: None }.quoted_rate(resources, true);
+            prop_assert!(quoted >= least, "{quoted} {least}");
+            let exact = glm.of(resources) / U256::from(730 * 3600);
+            let difference = U256::from(quoted).abs_diff(exact);
+            prop_assert!(difference <= exact / U256::from(1_000_000_000) + U256::from(10_000), "{quoted} {exact}");
+        }
+    }
+
+    /// What the published requestor's own lines give, run in Python.
+    #[test]
+    fn a_quotes_rate_is_the_requestors_to_the_bit() {
+        let decimal = |text: &str| text.parse::<Decimal>().unwrap().atto();
+        for (core, memory, storage, (cpu, gb, disk), wanted) in [
+            ("25", "10", "0.5", (1, 1, 10), 15_220_700_152_207),
+            ("16.66666667", "6.66666667", "0.33333333", (4, 8, 40), 50_735_667_138_508),
+            ("0.1", "0.2", "0.3", (2, 2, 11), 1_484_018_264_840),
+            ("48", "16", "0.4", (16, 64, 333), 732_572_298_325_723),
+            ("1e-8", "0", "0", (1, 1, 10), 3805),
+        ] {
+            let prices =
+                MonthPrices { core: decimal(core), memory: decimal(memory), storage: decimal(storage) };
+            assert_eq!(
+                prices.client_rate(Resources::new(cpu, gb, disk)),
+                wanted,
+                "{core} {memory} {storage}"
+            );
         }
     }
 

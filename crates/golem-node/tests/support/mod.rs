@@ -98,6 +98,7 @@ pub fn wanted(name: &str) -> CreateVm {
         image: None,
         ssh_key: KEY.parse().unwrap(),
         stream_id: None,
+        quote_id: None,
     }
 }
 

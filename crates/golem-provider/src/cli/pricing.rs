@@ -60,9 +60,6 @@ fn unit(asked: Asked) -> Unit {
     }
 }
 
-/// Seconds of a month of 730 hours, with which existing clients compute rates.
-const MONTH_SECONDS: u64 = 730 * 3600;
-
 fn example(prices: &Prices, size: &str, resources: Resources) -> Example {
     let of = |asked: Asked| asked.month().of(resources);
     let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
@@ -71,7 +68,7 @@ fn example(prices: &Prices, size: &str, resources: Resources) -> Example {
         resources,
         usd_month: Decimal::from_atto(of(prices.usd)).to_string(),
         glm_month: glm.map(|glm| Decimal::from_atto(glm).to_string()),
-        rate_wei_per_second: glm.map(|glm| Exact(glm / U256::from(MONTH_SECONDS))),
+        rate_wei_per_second: glm.map(|_| prices.glm.month().client_rate(resources).into()),
     }
 }
 

@@ -9,6 +9,7 @@
 mod limit;
 pub mod operator;
 mod public;
+mod quotes;
 mod reply;
 mod serve;
 mod streams;

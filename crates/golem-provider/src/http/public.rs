@@ -18,9 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
 use golem_types::wire::{
-    Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key, parse_stream,
+    Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key, parse_resources,
+    parse_stream,
 };
 use golem_types::{VmId, VmState};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::limit::RateLimit;
+use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::serve::{Peer, body};
 use super::{HttpConfig, ProviderInfo, streams};
@@ -42,6 +45,7 @@ struct Public {
     auth: ApiAuth,
     /// The answer of `provider/info`, which never changes while the node runs.
     info: Bytes,
+    quotes: Quotes,
     public_ip: IpAddr,
     environment: &'static str,
     network: &'static str,
@@ -59,6 +63,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         node,
         auth: config.auth,
         info: serde_json::to_vec(&info).unwrap_or_default().into(),
+        quotes: Quotes::of(config),
         public_ip: config.public_ip,
         environment: config.environment,
         network: config.network,
@@ -69,6 +74,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         .route("/health", get(health))
         .route("/api/v1/health", get(health))
         .route("/api/v1/provider/info", get(provider_info))
+        .route("/api/v1/quotes", post(quote))
         .route("/api/v1/vms", get(list).post(create))
         .route("/api/v1/vms/jobs/{id}", get(job))
         .route("/api/v1/vms/{id}", get(show).delete(delete))
@@ -171,6 +177,14 @@ async fn provider_info(State(public): Shared) -> Response {
     response
 }
 
+/// A promise of the price that is asked now. It reserves nothing, and nothing is remembered of it.
+async fn quote(State(public): Shared, request: Request) -> Answer {
+    let resources = parse_resources(&body(request).await?)?;
+    let payments = public.node.payments();
+    let signed = payments.map(|payments| payments.quote(resources, Timestamp::now())).transpose()?;
+    Ok(ok(&public.quotes.info(resources, signed.as_ref())))
+}
+
 async fn list(State(public): Shared) -> Response {
     if public.auth != ApiAuth::Open {
         return ok(&json!([]));
@@ -207,6 +221,7 @@ async fn create(State(public): Shared, request: Request) -> Answer {
         image: wanted.image,
         ssh_key: wanted.ssh_key,
         stream_id: wanted.stream_id,
+        quote_id: wanted.quote_id,
     };
     let (vm, job) = public.node.create(request).await?;
     if early {

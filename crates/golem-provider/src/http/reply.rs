@@ -75,6 +75,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::BelowMinimum { .. }
         | Refusal::StreamRequired
         | Refusal::Stream(_)
+        | Refusal::Quote(_)
         | Refusal::StreamUsed => StatusCode::BAD_REQUEST,
         Refusal::Draining
         | Refusal::TooManyVms { .. }
@@ -92,14 +93,14 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::Unpaid(_) => (StatusCode::PAYMENT_REQUIRED, error.to_string()),
         NodeError::PaymentsOff => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),
-        NodeError::ShuttingDown | NodeError::ChainUnknown(_) => {
+        NodeError::ShuttingDown | NodeError::ChainUnknown(_) | NodeError::NoPrice => {
             (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         }
         NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
             tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
             (StatusCode::BAD_GATEWAY, format!("{step}: {message}"))
         }
-        NodeError::Backend(_) | NodeError::Ledger(_) => {
+        NodeError::Backend(_) | NodeError::Ledger(_) | NodeError::Unsigned => {
             tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
             (StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED.to_owned())
         }

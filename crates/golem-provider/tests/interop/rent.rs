@@ -6,11 +6,30 @@ use golem_types::Stream;
 use ruint::aliases::{U160, U256};
 use serde_json::json;
 
+use crate::peers::REQUESTOR;
 use crate::table::Table;
-use crate::world::{World, tail};
+use crate::world::{World, shown, tail};
 
 /// What the requestor says after every create that succeeded: it inserts its own row twice.
 const OWN_DEFECT: &str = "UNIQUE constraint failed: vms.name";
+
+/// Prints who signed a quote, as the library of the requestor's own wallet has it.
+const QUOTE_SIGNER: &str = r#"
+import json, sys
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+quote = json.loads(sys.argv[1])
+fields = "address provider, uint32 cpu, uint32 memoryGb, uint32 storageGb, address token, uint128 ratePerSecond, \
+uint64 expiresAt, bytes16 nonce"
+types = {"Quote": [dict(zip(("type", "name"), field.split())) for field in fields.split(", ")]}
+domain = {"name": "golem-provider quote", "version": "1", "chainId": quote["chain_id"],
+          "verifyingContract": quote["stream_payment_address"]}
+size = quote["resources"]
+message = {"provider": quote["provider_id"], "cpu": size["cpu"], "memoryGb": size["memory"], "storageGb": size["storage"],
+           "token": quote["glm_token_address"], "ratePerSecond": quote["rate_wei_per_second"],
+           "expiresAt": quote["expires_at"], "nonce": bytes.fromhex(quote["nonce"][2:])}
+print(Account.recover_message(encode_typed_data(domain, types, message), signature=quote["signature"]))
+"#;
 
 /// Runs a create, which succeeds at the provider and fails in the requestor's own database.
 pub(crate) fn create(world: &World, name: &str, stream: Option<u64>) -> u16 {
@@ -56,6 +75,17 @@ fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
         // 25 + 10 + 5 GLM a month of 730 hours.
         assert_eq!(stream.rate, (40.0 / (730.0 * 3600.0) * 1e18) as u128);
         (id, format!("stream {id}, {} wei a second", stream.rate))
+    });
+    table.step("the node's quote, read by eth-account", || {
+        let size = json!({ "resources": { "cpu": 1, "memory": 1, "storage": 10 } });
+        let (status, quote) = world.home.http("POST", "/api/v1/quotes", &size.to_string());
+        assert_eq!(status, 200, "{quote}");
+        let checked = REQUESTOR.python().args(["-c", QUOTE_SIGNER, &quote.to_string()]).output().unwrap();
+        let (succeeded, signer) = shown(&checked);
+        assert!(succeeded && signer.trim() == world.provider_id, "{quote}: {signer}");
+        let (stream, _) = world.stream(opened);
+        assert_eq!(json!(stream.rate as u64), quote["rate_wei_per_second"], "what the requestor computes");
+        ((), "signed by the provider (EIP-712), at the rate that the requestor computes".to_owned())
     });
     table.step("vm create --stream-id", || {
         let port = create(&world, "first", Some(opened));

@@ -95,6 +95,39 @@ pub struct Computed {
     pub withdrawable_wei: Exact,
 }
 
+/// A price that a provider promises; the members of a promise are null where VMs are free.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QuoteInfo {
+    /// The text by which a create names the quote.
+    pub quote_id: Option<String>,
+    /// Who promises, and who is paid.
+    pub provider_id: String,
+    /// What for.
+    pub resources: Resources,
+    /// Whether nothing is asked.
+    pub free: bool,
+    /// Wei of the token.
+    pub rate_wei_per_second: Exact,
+    /// The same for a month of 730 hours, in coins, as decimal text.
+    pub price_per_month: String,
+    /// What the coins are called.
+    pub symbol: Option<String>,
+    /// What the operator asks in US dollars, as decimal text; where prices follow it.
+    pub usd_per_month: Option<String>,
+    /// The chain on which the stream has to be.
+    pub chain_id: Option<u64>,
+    /// Its payment contract.
+    pub stream_payment_address: Option<String>,
+    /// The token of the stream; the zero address is the chain's own money.
+    pub glm_token_address: Option<String>,
+    /// Until when a create may name the quote, in seconds since the epoch.
+    pub expires_at: Option<u64>,
+    /// Tells the quote from every other.
+    pub nonce: Option<String>,
+    /// The provider's signature of all this (EIP-712).
+    pub signature: Option<String>,
+}
+
 /// An asynchronous create.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobInfo<'a> {

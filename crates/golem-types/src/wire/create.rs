@@ -1,7 +1,7 @@
 //! The body of a create.
 //!
 //! ```text
-//!   {"name", "ssh_key", "image"?, "stream_id"?,
+//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?,
 //!    "resources": {"cpu","memory","storage"}  or  "size"  or  "cpu_cores","memory_gb","storage_gb"}
 //! ```
 //! Owns what is accepted: the forms of the seed's documentation and of every published client.
@@ -28,6 +28,8 @@ pub struct CreateBody {
     pub ssh_key: AuthorizedKey,
     /// The stream that pays for it.
     pub stream_id: Option<StreamId>,
+    /// The quote to which both sides are held, as text that nobody has judged yet.
+    pub quote_id: Option<String>,
 }
 
 type Fields = BTreeMap<String, Box<RawValue>>;
@@ -43,10 +45,11 @@ pub fn parse_create(body: &[u8]) -> Result<CreateBody, Problems> {
     let ssh_key = keep(&mut mistakes, parsed_text::<AuthorizedKey>(&fields, "ssh_key"));
     let image = keep(&mut mistakes, optional(&fields, "image", parsed_text::<ImageName>));
     let stream_id = keep(&mut mistakes, optional(&fields, "stream_id", stream));
+    let quote_id = keep(&mut mistakes, optional(&fields, "quote_id", parsed_text::<String>));
     let resources = keep(&mut mistakes, resources(&fields));
-    match (name, ssh_key, image, stream_id, resources) {
-        (Some(name), Some(ssh_key), Some(image), Some(stream_id), Some(resources)) => {
-            Ok(CreateBody { name, resources, image, ssh_key, stream_id })
+    match (name, ssh_key, image, stream_id, quote_id, resources) {
+        (Some(name), Some(ssh_key), Some(image), Some(stream_id), Some(quote_id), Some(resources)) => {
+            Ok(CreateBody { name, resources, image, ssh_key, stream_id, quote_id })
         }
         _ => Err(Problems { detail: mistakes }),
     }
@@ -66,6 +69,14 @@ pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
 /// What is wrong with it, in FastAPI's words.
 pub fn parse_stream(body: &[u8]) -> Result<StreamId, Problems> {
     stream(&object(body)?, "stream_id").map_err(|detail| Problems { detail })
+}
+
+/// Reads the body of a request for a quote: what a create asks for, in any of its forms.
+///
+/// # Errors
+/// Every mistake in it at once, in FastAPI's words.
+pub fn parse_resources(body: &[u8]) -> Result<Resources, Problems> {
+    resources(&object(body)?).map_err(|detail| Problems { detail })
 }
 
 fn object(body: &[u8]) -> Result<Fields, Problems> {

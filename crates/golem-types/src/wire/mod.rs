@@ -8,7 +8,7 @@ pub mod create;
 pub mod exact;
 pub mod problem;
 
-pub use answers::{Access, ChainStream, Computed, JobInfo, StreamInfo, VmInfo, WireTime};
-pub use create::{CreateBody, parse_create, parse_key, parse_stream};
+pub use answers::{Access, ChainStream, Computed, JobInfo, QuoteInfo, StreamInfo, VmInfo, WireTime};
+pub use create::{CreateBody, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;
 pub use problem::{Problem, Problems};
