@@ -22,7 +22,12 @@ pub(crate) async fn streams(payments: &Payments, profile: &Profile) -> StreamsVi
         unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
         stream: stream_info(&line.status),
     };
+    let rate = match profile.coin() {
+        Some(coin) => payments.rate(coin).await.ok().flatten(),
+        None => None,
+    };
     StreamsView {
+        usd_per_coin: rate.map(|rate| rate.usd.to_string()),
         network: profile.name.clone(),
         symbol: profile.symbol().to_owned(),
         streams: overview.streams.iter().map(view).collect(),

@@ -10,6 +10,7 @@ use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, Network};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 
+use crate::pricing::{ETHER, GLM};
 use crate::settings::{self, Settings};
 
 /// How rentals are paid for.
@@ -95,6 +96,13 @@ impl Profile {
     #[must_use]
     pub fn symbol(&self) -> &str {
         if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
+    }
+
+    /// The coin whose rate tells what the token is worth; none for test money and for tokens without one.
+    #[must_use]
+    pub fn coin(&self) -> Option<&'static str> {
+        let known = [GLM, ETHER].into_iter().find(|coin| *coin == self.symbol());
+        known.filter(|_| !self.network.testnet)
     }
 
     /// Where money for gas can be had; nowhere, where it is worth something.

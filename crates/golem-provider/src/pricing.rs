@@ -28,8 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES: usize = 64 << 10;
 
 /// What the ledger calls the coins, and what feeds call the chain's own money.
-const GLM: &str = "GLM";
-const ETHER: &str = "ETH";
+pub(crate) const GLM: &str = "GLM";
+pub(crate) const ETHER: &str = "ETH";
 const ETHER_ID: &str = "ethereum";
 
 /// Rates that are believed.

@@ -1,10 +1,14 @@
 //! The true binary with payments, on a chain that only pretends: what renters and the operator read.
 #![cfg(test)]
 
+#[path = "command/feed.rs"]
+#[allow(dead_code, reason = "the tests of prices use the rest")]
+mod feed;
 #[path = "command/home.rs"]
 #[allow(dead_code, reason = "the command tests use the rest")]
 mod home;
 
+use feed::Feed;
 use golem_testchain::{Emulator, Fault};
 use golem_types::Stream;
 use home::{Home, wait_until};
@@ -317,6 +321,56 @@ fn s_229_s_230_s_231_s_232_s_233_the_operator_sees_streams_and_earnings() {
     let list = home.json(&["streams", "list", "--json"]);
     assert_eq!(list["streams"].as_array().unwrap().len(), 2);
     assert!(list["stale"].as_str().unwrap().contains("cannot be asked"), "{list}");
+}
+
+/// Amounts are told in dollars, too, at the rate that was believed last; test money is worth nothing.
+#[test]
+fn earnings_and_the_wallet_are_told_in_dollars() {
+    let mut market = Market::new();
+    let feed = Feed::start(r#"{"golem": {"usd": 0.25}, "ethereum": {"usd": 3000}}"#);
+    for (name, variable) in [
+        ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "true"),
+        ("GOLEM_PROVIDER_COINGECKO_API_URL", &feed.url),
+        ("GOLEM_PROVIDER_STREAM_ENFORCE_RATE", "false"),
+    ] {
+        market.home = market.home.set(name, variable);
+    }
+    let (id, contract) = (CHAIN.to_string(), market.chain.contract().to_string());
+    let mut add = vec!["networks", "add", "ether", "--chain-id", &id, "--rpc-url", market.chain.url()];
+    add.extend(["--contract", &contract, "--symbol", "ETH", "--json"]);
+    market.home.json(&add);
+    market.home = market.home.set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "ether");
+    let stream = market.chain.stream(0xabc, ADDRESS.parse().unwrap(), 7200, 10u64.pow(15));
+    market.chain.put(1, stream);
+    let home = &market.home;
+    let mut node = home.start(&[]);
+    home.rent_paid("vm-1", Some(1));
+    market.chain.pass(700);
+    wait_until("the rate is known", || home.json(&["pricing", "show", "--json"])["eth_usd"] == "3000");
+    let look = || {
+        let list = home.json(&["streams", "list", "--json"]);
+        assert_eq!(list["usd_per_coin"], "3000", "{list}");
+        let totals = &home.json(&["streams", "earnings", "--json"])["totals"];
+        let vested: u128 = totals["vested_wei"].to_string().parse().unwrap();
+        let cents = vested * 3000 / 10u128.pow(16);
+        assert!(cents >= 210_000, "{totals}");
+        assert_eq!(totals["vested_usd"], format!("{}.{:02}", cents / 100, cents % 100));
+        for command in [&["streams", "list"][..], &["streams", "show", "vm-1"], &["streams", "earnings"]] {
+            let text = String::from_utf8(home.run(command).stdout).unwrap();
+            assert!(text.contains(" ETH (") && text.contains(" USD)"), "{text}");
+        }
+    };
+    look();
+    let balance = home.json(&["wallet", "balance", "--json"]);
+    assert_eq!(balance["usd_per_coin"], "3000", "{balance}");
+    node.signal(rustix::process::Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+    look();
+    // The same coins, for test.
+    add.push("--testnet");
+    home.json(&add);
+    let list = home.json(&["streams", "list", "--json"]);
+    assert_eq!(list["usd_per_coin"], Value::Null, "{list}");
 }
 
 /// S-120, S-121, S-122, S-123, S-124, S-201, S-202, S-204: where chain, contract and token come from.

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ledger::{Ledger, LedgerError, StreamCopy, Withdrawal};
+use crate::pricing::Rate;
 use crate::vm::{NodeError, Refusal, Unpaid};
 
 pub use ladder::Rules;
@@ -481,6 +482,14 @@ impl Payments {
     pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
         let all = self.0.ledger.withdrawals(since).await?;
         Ok(all.into_iter().filter(|withdrawal| withdrawal.key.contract == self.0.contract).collect())
+    }
+
+    /// The rate of `coin` that was believed last.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, LedgerError> {
+        self.0.ledger.rate(coin).await
     }
 
     /// Asks the faucet for money for gas, unless the wallet has enough; gives the transaction.

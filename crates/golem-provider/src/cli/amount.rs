@@ -2,6 +2,7 @@
 //!
 //! Owns how wei are written as coins: exactly, never by way of a float.
 
+use golem_types::Decimal;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
@@ -16,6 +17,33 @@ pub(super) fn coins(wei: Exact) -> String {
     match rest.trim_end_matches('0') {
         "" => whole.to_string(),
         digits => format!("{whole}.{digits}"),
+    }
+}
+
+/// What amounts of one money are called, and what they are worth.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Money<'a> {
+    /// What it is called.
+    pub(super) symbol: &'a str,
+    /// US dollars for a coin, where that is known.
+    pub(super) usd: Option<Decimal>,
+}
+
+impl Money<'_> {
+    /// `wei` as `1.05 ETH (3150.00 USD)`.
+    pub(super) fn show(&self, wei: Exact) -> String {
+        let Self { symbol, .. } = self;
+        match self.worth(wei) {
+            Some(usd) => format!("{} {symbol} ({usd} USD)", coins(wei)),
+            None => format!("{} {symbol}", coins(wei)),
+        }
+    }
+
+    /// What `wei` are worth in US dollars, to the cent, the rest cut off.
+    pub(super) fn worth(&self, wei: Exact) -> Option<String> {
+        let text = Decimal::from_atto(wei.0).times(self.usd?).short(2);
+        let (whole, cents) = text.split_once('.').unwrap_or((&text, ""));
+        Some(format!("{whole}.{cents:0<2}"))
     }
 }
 
@@ -51,6 +79,16 @@ mod tests {
             coins(Exact(U256::MAX))
                 .starts_with("115792089237316195423570985008687907853269984665640564039457.")
         );
+    }
+
+    #[test]
+    fn worth_is_told_to_the_cent_where_it_is_known() {
+        let ether = Money { symbol: "ETH", usd: "3000.5".parse().ok() };
+        assert_eq!(ether.show(1_050_000_000_000_000_000u128.into()), "1.05 ETH (3150.52 USD)");
+        assert_eq!(ether.show(0u128.into()), "0 ETH (0.00 USD)");
+        assert_eq!(ether.worth(200_000_000_000_000_000u128.into()).as_deref(), Some("600.10"));
+        let test = Money { symbol: "tETH", usd: None };
+        assert_eq!(test.show(1_000_000_000_000_000_000u128.into()), "1 tETH");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::arguments::Pricing;
 use super::printer::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
-use crate::pricing::{Feeds, Prices, Rates};
+use crate::pricing::{ETHER, Feeds, GLM, Prices, Rates};
 
 /// What is asked, for programs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +31,17 @@ pub(crate) struct PricingView {
     rates_at: Option<Timestamp>,
     /// What usual sizes cost.
     examples: Vec<Example>,
+}
+
+impl PricingView {
+    /// US dollars for one of `symbol`, where its rate is known.
+    pub(crate) fn usd_of(&self, symbol: &str) -> Option<String> {
+        match symbol {
+            GLM => self.glm_usd.clone(),
+            ETHER => self.eth_usd.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// What is asked for a month, as decimal text.

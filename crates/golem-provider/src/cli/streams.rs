@@ -15,7 +15,7 @@ use jiff::{Timestamp, ToSpan, Unit, Zoned};
 use ruint::aliases::U256;
 use serde::Serialize;
 
-use super::amount::{coins, span};
+use super::amount::{Money, coins, span};
 use super::arguments::{Period, Streams};
 use super::printer::table;
 use super::{Exit, Invocation, NotRunning};
@@ -86,7 +86,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
         Streams::Show { vm } => {
             let view = books.streams().await?;
             let stream = find(&view, &vm)?;
-            printer.answer(stream, || show(stream, &view.symbol));
+            printer.answer(stream, || show(stream, view.money()));
             warn_if_stale(invocation, &view);
         }
         Streams::Earnings { since, by, csv } => {
@@ -121,11 +121,17 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
             };
             let nothing = "nothing to withdraw";
             let failed = done.iter().any(|one| one.error.as_deref().is_some_and(|error| error != nothing));
-            printer.answer(&done, || withdrawn(&done, &view.symbol));
+            printer.answer(&done, || withdrawn(&done, view.money()));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }
     Ok(Exit::Done)
+}
+
+impl StreamsView {
+    fn money(&self) -> Money<'_> {
+        Money { symbol: &self.symbol, usd: self.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok()) }
+    }
 }
 
 fn warn_if_stale(invocation: &Invocation, view: &StreamsView) {
@@ -182,8 +188,8 @@ fn list(view: &StreamsView) -> String {
             stream.stream_id.0.to_string(),
             if stream.verified { "yes".to_owned() } else { stream.reason.clone() },
             span(computed.remaining_seconds),
-            format!("{} {}", coins(computed.vested_wei), view.symbol),
-            format!("{} {}", coins(computed.withdrawable_wei), view.symbol),
+            view.money().show(computed.vested_wei),
+            view.money().show(computed.withdrawable_wei),
             stream.vm_id.to_string(),
         ]
     });
@@ -197,10 +203,10 @@ fn time(seconds: Exact) -> String {
         .map_or_else(|| seconds.0.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
-fn show(view: &StreamView, symbol: &str) -> String {
+fn show(view: &StreamView, money: Money<'_>) -> String {
     let stream = &view.stream;
     let (chain, computed) = (&stream.chain, &stream.computed);
-    let money = |wei: Exact| format!("{} {symbol} ({} wei)", coins(wei), wei.0);
+    let money = |wei: Exact| format!("{}, {} wei", money.show(wei), wei.0);
     let mut lines = vec![
         ("VM", view.name.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string)),
         ("Id", stream.vm_id.to_string()),
@@ -228,6 +234,8 @@ fn show(view: &StreamView, symbol: &str) -> String {
 #[derive(Serialize)]
 struct Earnings {
     symbol: String,
+    /// US dollars for a coin, as last believed; none for test money, and while no rate is known.
+    usd_per_coin: Option<String>,
     streams: Vec<Line>,
     totals: Totals,
     periods: Vec<PeriodLine>,
@@ -250,6 +258,10 @@ struct Totals {
     withdrawn_wei: Exact,
     /// Of it not yet withdrawn.
     withdrawable_wei: Exact,
+    /// Earned, in US dollars at the rate of now.
+    vested_usd: Option<String>,
+    /// Not yet withdrawn, in US dollars at the rate of now.
+    withdrawable_usd: Option<String>,
     /// Withdrawn since the time that was asked for, also from streams that have ended.
     received_wei: Exact,
     /// What gas cost for that.
@@ -308,12 +320,17 @@ impl Earnings {
             received_wei: sum(all.iter().map(|one| one.amount_wei)),
             gas_wei: sum(all.iter().map(|one| one.cost_wei)),
         };
+        let vested_wei = sum(streams.iter().map(|line| line.vested_wei));
+        let withdrawable_wei = sum(streams.iter().map(|line| line.withdrawable_wei));
         Self {
             symbol: view.symbol.clone(),
+            usd_per_coin: view.usd_per_coin.clone(),
             totals: Totals {
-                vested_wei: sum(streams.iter().map(|line| line.vested_wei)),
+                vested_wei,
                 withdrawn_wei: sum(streams.iter().map(|line| line.withdrawn_wei)),
-                withdrawable_wei: sum(streams.iter().map(|line| line.withdrawable_wei)),
+                withdrawable_wei,
+                vested_usd: view.money().worth(vested_wei),
+                withdrawable_usd: view.money().worth(withdrawable_wei),
                 received_wei: sum(paid().map(|one| one.amount_wei)),
                 gas_wei: sum(paid().map(|one| one.cost_wei)),
             },
@@ -323,7 +340,9 @@ impl Earnings {
     }
 
     fn text(&self) -> String {
-        let money = |wei: Exact| format!("{} {}", coins(wei), self.symbol);
+        let usd = self.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
+        let in_money = Money { symbol: &self.symbol, usd };
+        let money = |wei: Exact| in_money.show(wei);
         let totals = &self.totals;
         let mut text = [
             ("Earned on open streams", money(totals.vested_wei)),
@@ -391,18 +410,13 @@ fn history_csv(all: &[WithdrawalView]) -> String {
     lines.join("\n")
 }
 
-fn withdrawn(done: &[WithdrawView], symbol: &str) -> String {
+fn withdrawn(done: &[WithdrawView], money: Money<'_>) -> String {
     if done.is_empty() {
         return "There is no stream to withdraw from.".to_owned();
     }
     let rows = done.iter().map(|one| {
         let result = one.error.clone().or_else(|| one.transaction.clone()).unwrap_or_default();
-        [
-            one.stream_id.0.to_string(),
-            format!("{} {symbol}", coins(one.paid_wei)),
-            coins(one.cost_wei),
-            result,
-        ]
+        [one.stream_id.0.to_string(), money.show(one.paid_wei), coins(one.cost_wei), result]
     });
     table(["STREAM", "PAID", "GAS", "RESULT"], rows)
 }

@@ -11,11 +11,11 @@ use ruint::aliases::U256;
 use serde::Serialize;
 use serde_json::json;
 
-use super::amount::coins;
+use super::amount::{Money, coins};
 use super::arguments::Wallet;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
-use crate::payments;
+use crate::payments::{self, Profile};
 
 /// `wallet faucet-l2`.
 async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyhow::Result<Exit> {
@@ -89,6 +89,17 @@ struct Balance {
     network: String,
     symbol: String,
     balance_wei: Exact,
+    /// US dollars for a coin, where the node that runs knows it; none for test money.
+    usd_per_coin: Option<String>,
+}
+
+/// US dollars for a coin of the chain of `profile`, as the node that runs last believed.
+async fn rate(invocation: &Invocation, profile: &Profile) -> Option<String> {
+    if profile.network.testnet {
+        return None;
+    }
+    let prices = invocation.client().ok()?.pricing().await.ok()?;
+    prices.usd_of(&profile.network.symbol)
 }
 
 /// `wallet …`.
@@ -124,10 +135,14 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
                 let _waiting = printer.waiting("Asking the chain");
                 sender.balance().await.with_context(|| format!("{} cannot be asked", profile.name))?
             };
+            let usd_per_coin = rate(invocation, &profile).await;
             let symbol = profile.network.symbol.clone();
-            let balance = Balance { address, network: profile.name, symbol, balance_wei: Exact(wei) };
+            let balance =
+                Balance { address, network: profile.name, symbol, balance_wei: Exact(wei), usd_per_coin };
             printer.answer(&balance, || {
-                format!("{} {} on {}", coins(balance.balance_wei), balance.symbol, balance.network)
+                let usd = balance.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
+                let money = Money { symbol: &balance.symbol, usd };
+                format!("{} on {}", money.show(balance.balance_wei), balance.network)
             });
         }
     }

@@ -126,6 +126,8 @@ pub struct StreamsView {
     pub network: String,
     /// What its money is called.
     pub symbol: String,
+    /// US dollars for one of it, as last believed; none for test money, and while no rate is known.
+    pub usd_per_coin: Option<String>,
     /// The streams, oldest first.
     pub streams: Vec<StreamView>,
     /// Why they are shown as they were last read.
