@@ -130,6 +130,7 @@ fn node(image: &Path) -> anyhow::Result<[f64; 4]> {
             .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0")
             .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
             .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
+            .env("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")
             .env("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
             .env("GOLEM_PROVIDER_PORT", port.to_string())
             .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())

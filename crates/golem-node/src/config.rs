@@ -11,6 +11,7 @@ use std::time::Duration;
 use golem_types::{ImageName, Resources};
 
 use crate::payment::PaymentConfig;
+use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
 
 /// Limits on what is rented out.
@@ -50,6 +51,8 @@ pub struct NodeConfig {
     pub ports: Range<u16>,
     /// Address on which the SSH ports listen.
     pub ssh_bind: IpAddr,
+    /// What has to be known of an SSH port before a rental gets it.
+    pub port_policy: PortPolicy,
     /// Limits on what is rented out.
     pub limits: Limits,
     /// Image of a create that names none.

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::NodeConfig;
 use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
+use crate::ports::Probes;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::plan::{Situation, Step, plan};
 use crate::reconcile::watch::Sample;
@@ -107,6 +108,8 @@ pub struct Machine {
     pub ledger: Ledger,
     /// Who serves its port.
     pub proxy: Proxy,
+    /// Listeners that may be on its port until it is served.
+    pub probes: Probes,
     /// What the backend shows.
     pub eyes: watch::Receiver<Arc<Sample>>,
     /// Asks for a look at the backend.
@@ -244,6 +247,7 @@ impl Machine {
 
     async fn serve(&self, rental: &Rental, guest: Guest, memory: &mut Memory) -> Result<(), StepError> {
         let listen = SocketAddr::new(self.config.ssh_bind, rental.vm.ssh_port);
+        let _claim = self.probes.claim(listen.port()).await;
         self.proxy.open(listen, guest.ssh).await?;
         memory.serving = Some(guest.ssh);
         Ok(())

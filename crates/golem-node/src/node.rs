@@ -19,6 +19,7 @@ use crate::host::{Host, HostUse, held_bytes};
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
 use crate::payment::{self, Paid, PaymentError, Payments, StreamStatus};
+use crate::ports::{Offered, PortVerdict, Probes, offered};
 use crate::pricing::Rate;
 use crate::proxy::{Counts, Proxy, ProxyError};
 use crate::reconcile::watch::{Eyes, Sample, look};
@@ -80,6 +81,7 @@ struct Inner {
     ledger: Ledger,
     payments: Option<Payments>,
     proxy: Proxy,
+    probes: Probes,
     tasks: Tasks,
     orders: Mutex<BTreeMap<VmId, Arc<Orders>>>,
     eyes: watch::Receiver<Arc<Sample>>,
@@ -123,6 +125,7 @@ impl Node {
             ledger,
             payments,
             proxy,
+            probes: Probes::default(),
             tasks,
             orders: Mutex::default(),
             eyes,
@@ -189,6 +192,8 @@ impl Node {
             host: host.used,
             ports: inner.config.ports.clone(),
             ssh_bind: inner.config.ssh_bind,
+            port_policy: inner.config.port_policy,
+            probes: inner.probes.clone(),
         };
         crash_point!("before-reserve");
         let reserved = inner.ledger.reserve(wanted, terms, Timestamp::now()).await?;
@@ -263,7 +268,10 @@ impl Node {
     }
 
     /// Records that something happened to the VM `id`.
-    pub(crate) async fn note(&self, id: &VmId, kind: &'static str, detail: String) -> Result<(), NodeError> {
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn note(&self, id: &VmId, kind: &'static str, detail: String) -> Result<(), NodeError> {
         Ok(self.0.ledger.note(id, kind, detail, Timestamp::now()).await?)
     }
 
@@ -512,6 +520,42 @@ impl Node {
         self.0.ledger.now().ports()
     }
 
+    /// What was found out last about each port.
+    #[must_use]
+    pub fn port_verdicts(&self) -> Arc<BTreeMap<u16, PortVerdict>> {
+        Arc::clone(&self.0.ledger.now().port_verdicts)
+    }
+
+    /// Keeps what was found out about ports.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn keep_port_verdicts(&self, verdicts: Vec<PortVerdict>) -> Result<(), NodeError> {
+        Ok(self.0.ledger.keep_port_verdicts(verdicts).await?)
+    }
+
+    /// Forgets what was found out about ports at any other address than `address`. Gives how many
+    /// verdicts that were.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn forget_port_verdicts_but_of(&self, address: std::net::IpAddr) -> Result<usize, NodeError> {
+        Ok(self.0.ledger.forget_port_verdicts_but_of(address).await?)
+    }
+
+    /// What may be handed out of the SSH ports.
+    #[must_use]
+    pub fn ports_offered(&self) -> Offered {
+        let config = &self.0.config;
+        offered(config.port_policy, config.ports.clone(), &self.0.ledger.now().port_verdicts)
+    }
+
+    /// Listeners that are up while ports are verified.
+    #[must_use]
+    pub fn probes(&self) -> &Probes {
+        &self.0.probes
+    }
+
     /// What went through `port`, while it is served.
     #[must_use]
     pub fn traffic(&self, port: u16) -> Option<Counts> {
@@ -556,6 +600,7 @@ impl Node {
     pub async fn shutdown(&self, stop_vms: bool) {
         let inner = &self.0;
         inner.tasks.stop().await;
+        inner.probes.close_all().await;
         if stop_vms {
             let now = inner.ledger.now();
             let stops = now
@@ -633,6 +678,7 @@ impl Node {
                 backend: Arc::clone(&inner.backend),
                 ledger: inner.ledger.clone(),
                 proxy: inner.proxy.clone(),
+                probes: inner.probes.clone(),
                 eyes: inner.eyes.clone(),
                 look: Arc::clone(&inner.look),
                 orders,

@@ -191,6 +191,12 @@ pub enum Refusal {
     /// Every port of the range is taken.
     #[error("no SSH port is free: capacity of the port range is exhausted")]
     NoPort,
+    /// No SSH port is known to be reachable.
+    #[error(
+        "no SSH port of this provider has been seen to be reachable from outside yet, so that a VM could not be \
+         used; try again later (its operator: golem-provider ports check)"
+    )]
+    Unverified,
     /// The caller has a live VM of this name.
     #[error("a VM named {0} already exists")]
     NameTaken(VmName),

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod market;
 pub mod payments;
 pub mod pid_file;
+pub mod ports;
 pub mod pricing;
 mod public_ip;
 mod reserved_ports;

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use crate::settings::PublicIp;
+use crate::settings::{Environment, PublicIp, Settings};
 
 /// Some address on the internet (RFC 5737, documentation); never contacted.
 const SOMEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
@@ -17,6 +17,16 @@ pub(crate) fn resolve(setting: PublicIp) -> IpAddr {
         PublicIp::Fixed(address) => address,
         PublicIp::Auto => outgoing().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     }
+}
+
+/// The address at which renters can be told to come; none when it is not known.
+#[must_use]
+pub(crate) fn known(settings: &Settings) -> Option<IpAddr> {
+    let address = resolve(settings.public_ip);
+    let development = settings.environment == Environment::Development;
+    // Without a way out, `auto` finds only the loopback, where no renter is.
+    let is_of_use = settings.public_ip != PublicIp::Auto || !address.is_loopback() || development;
+    is_of_use.then_some(address)
 }
 
 fn outgoing() -> Option<IpAddr> {

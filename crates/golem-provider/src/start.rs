@@ -5,15 +5,15 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
-use std::net::SocketAddr;
-use std::ops::Range;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use golem_node::advertise::Advertising;
+use golem_node::ports::is_free;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig, ports};
+use golem_node::{Limits, Node, NodeConfig};
 use golem_types::Resources;
 use golem_vm::Backend;
 use tokio::net::TcpListener;
@@ -25,8 +25,9 @@ use crate::identity::Identity;
 use crate::market::{self, Asked};
 use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
+use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
-use crate::settings::{Environment, PublicIp, Settings};
+use crate::settings::{Environment, Settings};
 use crate::{backend, image, import, public_ip, reserved_ports};
 
 /// How the process is started, beside the settings.
@@ -36,8 +37,6 @@ pub struct Start {
     pub settings: Settings,
     /// Where its PID file is.
     pub pid_file: PathBuf,
-    /// Whether it is checked at the start that the ports can be used.
-    pub verify_ports: bool,
     /// Whether a parent waits for the report.
     pub detached: bool,
 }
@@ -63,7 +62,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
 pub async fn run(start: Start) -> anyhow::Result<()> {
-    let Start { settings, pid_file, verify_ports, detached } = start;
+    let Start { settings, pid_file, detached } = start;
     let mut signals = StopSignals::listen().context("signals cannot be listened to")?;
     let _lock = PidFile::take(&pid_file).await?;
     raise_file_limit();
@@ -78,16 +77,17 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     reserved_ports::reserve(&ssh_ports(&settings));
-    if verify_ports {
-        look_at_ports(&settings);
-    }
+    look_at_ports(&settings);
 
     let payments = payments::profile(&settings)?;
     payments::tell(payments.as_ref(), &settings);
     let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
     let asking = pricing::start(&settings, &node).await?;
-    let advertising = advertise(&settings, &identity, &node, asking.advertised.clone()).await?;
-    let http_config = http_config(&settings, &identity, payments, advertising, asking.prices);
+    let (_public_address, address) = watch::channel(public_ip::known(&settings));
+    let advertising =
+        advertise(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
+    let verifier = Verifier::start(&settings, &node, address).await?;
+    let http_config = http_config(&settings, &identity, payments, advertising, asking.prices, verifier);
     let http = http::start(http_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
@@ -179,15 +179,10 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
     })
 }
 
-/// The ports that VMs get.
-fn ssh_ports(settings: &Settings) -> Range<u16> {
-    settings.port_range_start.get()..settings.port_range_end.get()
-}
-
 /// Says which SSH ports other programs hold: the node leaves those out.
 fn look_at_ports(settings: &Settings) {
     let range = ssh_ports(settings);
-    let held: Vec<u16> = range.clone().filter(|port| !ports::is_free(settings.host, *port)).collect();
+    let held: Vec<u16> = range.clone().filter(|port| !is_free(settings.host, *port)).collect();
     let (first, last) = (range.start, range.end - 1);
     if held.is_empty() {
         tracing::info!("SSH ports {first}-{last} are free");
@@ -201,18 +196,14 @@ async fn advertise(
     settings: &Settings,
     identity: &Identity,
     node: &Node,
+    address: watch::Receiver<Option<IpAddr>>,
     asked: watch::Receiver<Option<Asked>>,
 ) -> anyhow::Result<Option<Advertising>> {
-    let address = public_ip::resolve(settings.public_ip);
-    let development = settings.environment == Environment::Development;
-    // Without a way out, `auto` finds only the loopback, where no renter is.
-    let is_of_use = settings.public_ip != PublicIp::Auto || !address.is_loopback() || development;
-    if market::is_kept(settings) && !is_of_use {
+    if market::is_kept(settings) && address.borrow().is_none() {
         tracing::warn!(
             "the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
         );
     }
-    let (_, address) = watch::channel(is_of_use.then_some(address));
     market::start(settings, identity, node, address, asked).await
 }
 
@@ -222,6 +213,7 @@ fn http_config(
     payments: Option<Profile>,
     advertising: Option<Advertising>,
     prices: watch::Receiver<Prices>,
+    verifier: Verifier,
 ) -> HttpConfig {
     HttpConfig {
         data_dir: settings.data_dir.clone(),
@@ -229,12 +221,14 @@ fn http_config(
         rate_limit_per_minute: settings.rate_limit_per_minute,
         provider_id: identity.address().to_owned(),
         public_ip: public_ip::resolve(settings.public_ip),
+        port: settings.port.get(),
         country: settings.country.0.clone(),
         environment: settings.environment.as_str(),
         network: settings.network.as_str(),
         payments,
         prices: Some(prices),
         advertising,
+        ports: Some(verifier),
     }
 }
 
@@ -243,6 +237,7 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
         data_dir: settings.data_dir.clone(),
         ports: ssh_ports(settings),
         ssh_bind: settings.host,
+        port_policy: ports::policy(settings),
         limits: Limits {
             max_vms: settings.max_vms.0,
             minimum: Resources::new(

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bench::process::Process;
+use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
 use golem_provider::http::{self, HttpConfig};
@@ -72,6 +73,7 @@ pub(crate) fn program() -> anyhow::Result<Contender> {
         .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0")
         .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
         .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
+        .env("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")
         .env("GOLEM_PROVIDER_PORT", port.to_string())
         .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
         .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
@@ -123,6 +125,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         data_dir: folder.clone(),
         ports: 10_000..12_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        port_policy: PortPolicy::Free,
         limits: Limits {
             max_vms: 2000,
             cpu_threshold: 100,
@@ -152,12 +155,14 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         rate_limit_per_minute: 0,
         provider_id: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned(),
         public_ip: Ipv4Addr::LOCALHOST.into(),
+        port,
         country: "SE".to_owned(),
         environment: "development",
         network: "development",
         advertising: None,
         prices: None,
         payments: None,
+        ports: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

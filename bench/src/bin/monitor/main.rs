@@ -17,6 +17,7 @@ use bench::process::Process;
 use golem_chain::Wallet;
 use golem_node::ledger::Ledger;
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{LEDGER_FILE, Limits, Node, NodeConfig};
 use golem_testchain::Emulator;
@@ -205,6 +206,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         data_dir,
         ports: 1024..65_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        port_policy: PortPolicy::Free,
         limits: Limits { max_vms: u32::MAX, ..Limits::default() },
         default_image: "24.04".parse()?,
         boot_deadline: Duration::from_secs(60),

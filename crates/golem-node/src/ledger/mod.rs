@@ -9,12 +9,13 @@
 mod adopt;
 mod adverts;
 mod money;
+mod ports;
 mod rates;
 mod rows;
 mod schema;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -36,7 +37,7 @@ use crate::admit::{Facts, admit};
 use crate::config::Limits;
 use crate::host::HostUse;
 use crate::payment::Paid;
-use crate::ports;
+use crate::ports::{self as rules, PortPolicy, Probes};
 use crate::vm::{Job, JobState, Refusal, Unpaid, Vm};
 
 /// Why the ledger could not answer.
@@ -191,6 +192,10 @@ pub struct Terms {
     pub ports: Range<u16>,
     /// Address on which the SSH ports listen.
     pub ssh_bind: IpAddr,
+    /// What has to be known of a port.
+    pub port_policy: PortPolicy,
+    /// Listeners of ours, which keep no port from being handed out.
+    pub probes: Probes,
 }
 
 /// What the ledger knows of an id.
@@ -242,6 +247,7 @@ impl Ledger {
         for rental in rows::live(&connection)? {
             now.mirror(rental);
         }
+        now.port_verdicts = Arc::new(ports::verdicts(&connection)?);
         let ports_last_used = rows::ports_last_used(&connection)?;
         let (published, snapshot) = watch::channel(Arc::new(now.clone()));
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
@@ -542,8 +548,9 @@ impl Book {
         if let Err(refusal) = admit(resources, &terms.limits, &facts) {
             return Ok(Err(refusal));
         }
-        let Some(ssh_port) = self.free_port(terms) else {
-            return Ok(Err(Refusal::NoPort));
+        let ssh_port = match self.free_port(terms) {
+            Ok(port) => port,
+            Err(refusal) => return Ok(Err(refusal)),
         };
         let vm = Arc::new(Vm {
             id: VmId::new(&name, now, random()?),
@@ -653,16 +660,25 @@ impl Book {
         Ok(vm)
     }
 
-    /// A port of the range that no rental holds and on which nothing else listens.
-    fn free_port(&self, terms: &Terms) -> Option<u16> {
+    /// A port of the range that may be handed out, that no rental holds and on which nothing else
+    /// listens.
+    fn free_port(&self, terms: &Terms) -> Result<u16, Refusal> {
         let taken = self.now.ports();
-        let mut busy = BTreeSet::new();
+        let offered = rules::offered(terms.port_policy, terms.ports.clone(), &self.now.port_verdicts);
+        let strict = terms.port_policy == PortPolicy::Verified;
+        let refusal = if strict && offered.unverified { Refusal::Unverified } else { Refusal::NoPort };
+        let mut out = offered.blocked;
+        // A listener of ours may come or go while the port is tried.
+        let is_free = |port| {
+            terms.probes.is_ours(port) || rules::is_free(terms.ssh_bind, port) || terms.probes.is_ours(port)
+        };
         loop {
-            let port = ports::pick(terms.ports.clone(), &taken, &busy, &self.ports_last_used)?;
-            if ports::is_free(terms.ssh_bind, port) {
-                return Some(port);
+            let picked = rules::pick(terms.ports.clone(), &taken, &out, &self.ports_last_used);
+            let port = picked.ok_or_else(|| refusal.clone())?;
+            if is_free(port) {
+                return Ok(port);
             }
-            busy.insert(port);
+            out.insert(port);
         }
     }
 

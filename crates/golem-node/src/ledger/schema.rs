@@ -134,9 +134,22 @@ CREATE TABLE rates (
 ) STRICT;
 ";
 
+/// What was found out last about each port, from outside.
+const PORTS: &str = "
+CREATE TABLE port_verdicts (
+    port        INTEGER PRIMARY KEY CHECK (port BETWEEN 1 AND 65535),
+    problem     TEXT,
+    address     TEXT NOT NULL,
+    sources     TEXT NOT NULL CHECK (json_valid(sources)),
+    answered    INTEGER NOT NULL CHECK (answered > 0),
+    at          INTEGER NOT NULL
+) STRICT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(RENTALS), M::up(PAYMENTS), M::up(ADVERTS), M::up(ADOPTED), M::up(RATES)])
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS];
+    Migrations::new(steps.into_iter().map(M::up).collect())
 }
 
 #[cfg(test)]

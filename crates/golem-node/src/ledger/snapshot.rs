@@ -9,11 +9,14 @@ use std::sync::Arc;
 use golem_types::{Resources, VmId, VmState};
 
 use super::Rental;
+use crate::ports::PortVerdict;
 
-/// The live rentals and what they hold, as of one commit.
+/// The live rentals, what they hold, and what is known of ports, as of one commit.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     rentals: BTreeMap<Arc<str>, Rental>,
+    /// What was found out last about each port.
+    pub port_verdicts: Arc<BTreeMap<u16, PortVerdict>>,
     /// Whether the operator lets the node run empty.
     pub draining: bool,
 }

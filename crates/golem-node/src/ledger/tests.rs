@@ -1,11 +1,13 @@
 //! What the ledger promises, against a real database.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
 use super::*;
+use crate::ports::{PortVerdict, Why};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
@@ -29,12 +31,14 @@ fn terms(vms: u32, ports: Range<u16>) -> Terms {
         host: HostUse::default(),
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        port_policy: PortPolicy::Free,
+        probes: Probes::default(),
     }
 }
 
 /// A range of `count` ports, free now, below the range that the kernel hands out by itself.
 fn free_ports(count: u16) -> Range<u16> {
-    let free = |port| ports::is_free(Ipv4Addr::LOCALHOST.into(), port);
+    let free = |port| rules::is_free(Ipv4Addr::LOCALHOST.into(), port);
     let mut start = 20_000 + (std::process::id() % 5_000) as u16;
     while !(start..start + count).all(free) {
         start += count;
@@ -225,4 +229,75 @@ async fn s_250_reads_cost_no_query_and_wait_for_no_write() {
     // The thread is busy with the first for as long as the second has not read.
     let (blocked, ()) = tokio::join!(blocked, read);
     blocked.unwrap();
+}
+
+fn verdict(port: u16, reachable: bool) -> PortVerdict {
+    PortVerdict {
+        port,
+        problem: (!reachable).then_some(Why::TimedOut),
+        address: [203, 0, 113, 7].into(),
+        sources: BTreeSet::from(["http://one".to_owned(), "http://two".to_owned()]),
+        answered: 3,
+        at: kept(now()),
+    }
+}
+
+#[tokio::test]
+async fn s_062_only_ports_seen_to_be_reachable_are_handed_out() {
+    let open = Open::new();
+    let ports = free_ports(4);
+    let terms = Terms { port_policy: PortPolicy::Verified, ..terms(10, ports.clone()) };
+    let refused =
+        async |name| open.ledger.reserve(wanted(name), terms.clone(), now()).await.unwrap().unwrap_err();
+    assert_eq!(refused("early").await, Refusal::Unverified);
+    let (bad, good) = (ports.start, [ports.start + 1, ports.start + 2]);
+    let known = vec![verdict(bad, false), verdict(good[0], true), verdict(good[1], true)];
+    open.ledger.keep_port_verdicts(known.clone()).await.unwrap();
+    let mut got = BTreeSet::new();
+    for name in ["one", "two"] {
+        got.insert(
+            open.ledger.reserve(wanted(name), terms.clone(), now()).await.unwrap().unwrap().0.ssh_port,
+        );
+    }
+    assert_eq!(got, BTreeSet::from(good));
+    assert_eq!(refused("three").await, Refusal::NoPort);
+    // The next process knows the same.
+    let known: BTreeMap<u16, PortVerdict> = known.into_iter().map(|known| (known.port, known)).collect();
+    assert_eq!(*open.again().now().port_verdicts, known);
+    // A port that stops being reachable is not handed out again, and its rental goes on.
+    let (vm, _) = open
+        .ledger
+        .reserve(wanted("free"), Terms { port_policy: PortPolicy::Free, ..terms.clone() }, now())
+        .await
+        .unwrap()
+        .unwrap();
+    open.ledger.keep_port_verdicts(vec![verdict(good[0], false)]).await.unwrap();
+    assert!(open.ledger.now().get(&vm.id).is_some());
+    for rental in open.ledger.now().iter().filter(|rental| rental.vm.ssh_port == good[0]) {
+        open.ledger.end(&rental.vm.id, now()).await.unwrap();
+    }
+    assert_eq!(refused("four").await, Refusal::NoPort);
+}
+
+#[tokio::test]
+async fn verdicts_on_another_address_are_forgotten() {
+    let open = Open::new();
+    let moved = PortVerdict { address: [203, 0, 113, 8].into(), ..verdict(50801, true) };
+    open.ledger.keep_port_verdicts(vec![verdict(50800, true), moved.clone()]).await.unwrap();
+    assert_eq!(open.ledger.forget_port_verdicts_but_of(moved.address).await.unwrap(), 1);
+    let left: Vec<u16> = open.ledger.now().port_verdicts.keys().copied().collect();
+    assert_eq!(left, [50801]);
+    assert_eq!(open.again().now().port_verdicts.len(), 1);
+}
+
+#[tokio::test]
+async fn a_listener_of_ours_keeps_no_port_from_being_handed_out() {
+    let open = Open::new();
+    let ports = free_ports(1);
+    let terms = terms(1, ports.clone());
+    let tasks = crate::service::Tasks::new();
+    terms.probes.open(&tasks, Ipv4Addr::LOCALHOST.into(), ports.start).unwrap();
+    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
+    assert_eq!(vm.ssh_port, ports.start);
+    tasks.stop().await;
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{CreateVm, Limits, Node, NodeConfig, Vm};
 use golem_types::{Resources, VmId, VmState};
@@ -39,6 +40,7 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         data_dir: data_dir.to_owned(),
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
+        port_policy: PortPolicy::Free,
         limits: Limits {
             max_vms: 50,
             cpu_threshold: 100,

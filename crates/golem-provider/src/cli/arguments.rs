@@ -101,6 +101,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Pricing,
     },
+    /// See whether renters can reach this node's ports.
+    Ports {
+        /// What to see or do.
+        #[command(subcommand)]
+        command: Ports,
+    },
     /// See the settings, and change those about money.
     Config {
         /// What to see.
@@ -118,9 +124,9 @@ pub(super) struct Start {
     /// Run in the background; returns when the provider is ready.
     #[arg(long)]
     pub daemon: bool,
-    /// Do not check whether the ports can be used.
+    /// Hand out ports whether or not anyone has seen that they are reachable.
     #[arg(long)]
-    pub no_verify_port: bool,
+    no_verify_port: bool,
     /// Shut the VMs down when the provider stops.
     #[arg(long, conflicts_with = "keep_vms_on_exit")]
     stop_vms_on_exit: bool,
@@ -140,10 +146,15 @@ impl Start {
             (_, true) => Some("false".to_owned()),
             _ => None,
         };
-        [("GOLEM_PROVIDER_NETWORK", self.network.clone()), ("GOLEM_PROVIDER_STOP_VMS_ON_EXIT", stop_vms)]
-            .into_iter()
-            .filter_map(|(name, text)| text.map(|text| (name, text)))
-            .collect()
+        let skip = self.no_verify_port.then(|| "true".to_owned());
+        [
+            ("GOLEM_PROVIDER_NETWORK", self.network.clone()),
+            ("GOLEM_PROVIDER_STOP_VMS_ON_EXIT", stop_vms),
+            ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", skip),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| text.map(|text| (name, text)))
+        .collect()
     }
 
     /// The arguments with which the background process does the same.
@@ -412,6 +423,15 @@ pub(super) struct Market {
     /// Its storage in GiB.
     #[arg(long, default_value_t = 20)]
     pub storage: u32,
+}
+
+/// `ports …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Ports {
+    /// Show what was last found out about each port.
+    List,
+    /// Have the ports tried from outside now; works whether or not the provider runs.
+    Check,
 }
 
 /// `config …`.

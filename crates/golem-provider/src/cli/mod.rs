@@ -10,6 +10,7 @@ mod images;
 mod import;
 mod market;
 mod networks;
+mod ports;
 mod pricing;
 mod printer;
 mod ssh;
@@ -154,6 +155,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
+            Command::Ports { command } => ports::ports(&context, command).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
             Command::Start(_) => Ok(Exit::Done),

@@ -35,7 +35,6 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
         pid_file: invocation.pid_file.clone(),
-        verify_ports: !typed.no_verify_port,
         detached: typed.detached,
     }));
     // Whoever stopped twice does not want to wait for what still runs.

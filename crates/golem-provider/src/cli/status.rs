@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use golem_node::ports;
+use golem_node::ports::is_free;
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -251,7 +251,7 @@ pub(super) async fn status(invocation: &Invocation) -> anyhow::Result<Exit> {
         ask(invocation).await.map_err(|error| format!("{error:#}"))
     };
     let held = node.as_ref().map(|node| node.ports.clone()).unwrap_or_default();
-    let listening = held.into_iter().filter(|port| !ports::is_free(settings.host, *port)).collect();
+    let listening = held.into_iter().filter(|port| !is_free(settings.host, *port)).collect();
     let seen = Seen {
         running: holder.is_some(),
         pid: holder.and_then(|held| held.pid),
@@ -282,7 +282,7 @@ async fn local(settings: &Settings) -> Local {
     let address = (super::reachable(settings.host), settings.port.get());
     if matches!(timeout(seconds(2), TcpStream::connect(address)).await, Ok(Ok(_))) {
         Local::Listening
-    } else if ports::is_free(settings.host, settings.port.get()) {
+    } else if is_free(settings.host, settings.port.get()) {
         Local::Free
     } else {
         Local::Held

@@ -30,11 +30,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use streams::info as stream_info;
 
 use crate::payments::Profile;
+use crate::ports::Verifier;
 use crate::pricing::Prices;
 use crate::settings::ApiAuth;
 
 /// What the HTTP edges need to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpConfig {
     /// The node's data directory, for the operator's token.
     pub data_dir: PathBuf,
@@ -46,6 +47,8 @@ pub struct HttpConfig {
     pub provider_id: String,
     /// The address that renters are told.
     pub public_ip: IpAddr,
+    /// The port of the public API.
+    pub port: u16,
     /// Country in which the machine stands.
     pub country: String,
     /// `production` or `development`.
@@ -58,6 +61,8 @@ pub struct HttpConfig {
     pub prices: Option<watch::Receiver<Prices>>,
     /// The advert on the market's network; none when none is kept there.
     pub advertising: Option<Advertising>,
+    /// The verification of its ports; none in tests of other things.
+    pub ports: Option<Verifier>,
 }
 
 /// What a client needs to rent; the answer of `provider/info`.

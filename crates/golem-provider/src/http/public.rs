@@ -17,6 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
+use golem_types::wire::port_check::BANNER_PATH;
 use golem_types::wire::{
     Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key, parse_resources,
     parse_stream,
@@ -47,6 +48,7 @@ struct Public {
     info: Bytes,
     quotes: Quotes,
     public_ip: IpAddr,
+    port: u16,
     environment: &'static str,
     network: &'static str,
     limit: RateLimit,
@@ -65,6 +67,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         info: serde_json::to_vec(&info).unwrap_or_default().into(),
         quotes: Quotes::of(config),
         public_ip: config.public_ip,
+        port: config.port,
         environment: config.environment,
         network: config.network,
         limit: RateLimit::new(config.rate_limit_per_minute),
@@ -73,6 +76,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
     let mut routes = Router::new()
         .route("/health", get(health))
         .route("/api/v1/health", get(health))
+        .route(BANNER_PATH, get(banner))
         .route("/api/v1/provider/info", get(provider_info))
         .route("/api/v1/quotes", post(quote))
         .route("/api/v1/vms", get(list).post(create))
@@ -169,6 +173,11 @@ fn job_info(job: &Job) -> JobInfo<'_> {
 
 async fn health() -> Response {
     ok(&json!({ "status": "healthy" }))
+}
+
+/// What tells a checker that it has reached this node and nobody else.
+async fn banner(State(public): Shared) -> String {
+    public.node.probes().banner(public.port) + "\n"
 }
 
 async fn provider_info(State(public): Shared) -> Response {

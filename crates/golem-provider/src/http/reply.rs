@@ -81,7 +81,8 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::TooManyVms { .. }
         | Refusal::Insufficient { .. }
         | Refusal::OverThreshold { .. }
-        | Refusal::NoPort => StatusCode::SERVICE_UNAVAILABLE,
+        | Refusal::NoPort
+        | Refusal::Unverified => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -112,6 +112,13 @@ table! {
         port_range_start: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_START" default "50800";
         /// End of the range of ports that VMs get; itself not in it.
         port_range_end: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_END" default "50900";
+        /// Servers that try from outside whether ports are reachable, separated by commas or as a list in
+        /// brackets. Most of those that answer decide; `golem-provider port-checker` runs one of your own.
+        port_check_servers: Urls = "GOLEM_PROVIDER_PORT_CHECK_SERVERS"
+            default "https://ports1.golem.network,https://ports2.golem.network" development "http://localhost:9000";
+        /// Whether ports are handed out that nobody has seen to be reachable. Otherwise none is until a
+        /// server has; in development only as long as none has answered.
+        skip_port_verification: bool = "GOLEM_PROVIDER_SKIP_PORT_VERIFICATION" default "false";
     }
     "Operator API" {
         /// Port of the operator API, which listens on 127.0.0.1 only.

@@ -39,6 +39,33 @@ fn s_007_s_105_s_106_s_107_s_108_s_109_s_111_s_112_defaults_are_the_documented_o
     assert_eq!(settings.data_dir, Path::new("/home/op/.golem/provider"));
     assert_eq!(settings.advertised_name(), "golem-provider");
     assert!(!settings.stop_vms_on_exit);
+    assert!(!settings.skip_port_verification);
+    let servers = ["https://ports1.golem.network", "https://ports2.golem.network"];
+    assert_eq!(settings.port_check_servers.0, servers);
+}
+
+#[test]
+fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
+    let servers = |text: &str| {
+        with(&[("GOLEM_PROVIDER_PORT_CHECK_SERVERS", text)]).map(|all| all.settings.port_check_servers.0)
+    };
+    for text in [
+        "http://a:9000,https://b",
+        r#"["http://a:9000", "https://b"]"#,
+        r#"[ "http://a:9000", "https://b", ]"#,
+        "[http://a:9000,https://b]",
+    ] {
+        assert_eq!(servers(text).unwrap(), ["http://a:9000", "https://b"], "{text}");
+    }
+    for text in ["[]", ",", "ports1.golem.network", r#"["http://a", "b"]"#, "[http://a"] {
+        assert_eq!(
+            variables(with(&[("GOLEM_PROVIDER_PORT_CHECK_SERVERS", text)])),
+            ["GOLEM_PROVIDER_PORT_CHECK_SERVERS"],
+            "{text}"
+        );
+    }
+    let development = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap().settings;
+    assert_eq!(development.port_check_servers.0, ["http://localhost:9000"]);
 }
 
 #[test]

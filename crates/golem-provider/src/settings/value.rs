@@ -265,9 +265,11 @@ impl Value for Urls {
         "addresses that begin with http:// or https://, separated by commas".to_owned()
     }
     fn read(text: &str) -> Option<Self> {
-        let urls: Option<Vec<String>> =
-            text.split(',').map(|text| Url::read(text.trim()).map(|url| url.0)).collect();
-        urls.map(Self)
+        // The original's documentation writes a list as JSON.
+        let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let url = |text: &str| Url::read(text.trim().trim_matches('"')).map(|url| url.0);
+        let list = inside.unwrap_or(text).trim().trim_end_matches(',');
+        list.split(',').map(url).collect::<Option<Vec<String>>>().map(Self)
     }
 }
 

@@ -83,6 +83,7 @@ impl Home {
             // A test asks no feed of the world.
             ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
+            ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             ("GOLEM_PROVIDER_PORT", api.to_string()),
             ("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string()),

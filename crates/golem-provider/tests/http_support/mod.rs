@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
 use golem_provider::http::operator::{Client, Token};
@@ -72,6 +73,7 @@ impl World {
             data_dir: data_dir.clone(),
             ports: ports(20),
             ssh_bind: Ipv4Addr::LOCALHOST.into(),
+            port_policy: PortPolicy::Free,
             limits: Limits {
                 max_vms: 50,
                 cpu_threshold: 100,
@@ -101,12 +103,14 @@ impl World {
             rate_limit_per_minute,
             provider_id: PROVIDER_ID.to_owned(),
             public_ip: "203.0.113.7".parse().unwrap(),
+            port: 7466,
             country: "SE".to_owned(),
             environment: "production",
             network: "testnet",
             prices: None,
             payments: None,
             advertising: None,
+            ports: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -32,7 +32,7 @@ pub struct CreateBody {
     pub quote_id: Option<String>,
 }
 
-type Fields = BTreeMap<String, Box<RawValue>>;
+pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// Reads a create's body.
 ///
@@ -79,7 +79,7 @@ pub fn parse_resources(body: &[u8]) -> Result<Resources, Problems> {
     resources(&object(body)?).map_err(|detail| Problems { detail })
 }
 
-fn object(body: &[u8]) -> Result<Fields, Problems> {
+pub(super) fn object(body: &[u8]) -> Result<Fields, Problems> {
     let wrong = |problem| Problems { detail: vec![problem] };
     let raw: &RawValue = serde_json::from_slice(body).map_err(|error| {
         wrong(Problem::new("json_invalid", &[], format!("JSON decode error: {error}"), None))
@@ -95,7 +95,7 @@ fn keep<T>(mistakes: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> Opti
 }
 
 /// The value of `field`; null counts as absent.
-fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a RawValue> {
+pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a RawValue> {
     fields.get(name).map(AsRef::as_ref).filter(|raw| raw.get() != "null")
 }
 

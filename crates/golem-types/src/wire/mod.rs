@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod create;
 pub mod exact;
+pub mod port_check;
 pub mod problem;
 
 pub use answers::{Access, ChainStream, Computed, JobInfo, QuoteInfo, StreamInfo, VmInfo, WireTime};

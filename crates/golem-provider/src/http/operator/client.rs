@@ -16,6 +16,7 @@ use super::views::{
     AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
 };
 use crate::cli::PricingView;
+use crate::ports::PortsReport;
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -190,6 +191,22 @@ impl Client {
     /// [`ClientError`].
     pub async fn events(&self, which: &str) -> Result<Vec<Event>, ClientError> {
         self.call(Method::GET, &format!("/vms/{}/events", segment(which)), None).await
+    }
+
+    /// What is known of the node's ports.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ports(&self) -> Result<PortsReport, ClientError> {
+        self.call(Method::GET, "/ports", None).await
+    }
+
+    /// Asks for a verification of the ports, which goes on for a while.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn verify_ports(&self) -> Result<PortsReport, ClientError> {
+        self.call(Method::POST, "/ports", None).await
     }
 
     /// Takes the advert off the market's network; it stays off until the node starts again.

@@ -28,9 +28,10 @@ use super::views::{
 use crate::books;
 use crate::cli::pricing_view;
 use crate::http::HttpConfig;
-use crate::http::reply::{Failure, ok, panicked};
+use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
 use crate::payments::Profile;
+use crate::ports::Verifier;
 
 struct Operator {
     config: HttpConfig,
@@ -60,6 +61,7 @@ pub(in crate::http) fn router(
         .route("/v1/streams", get(streams))
         .route("/v1/pricing", get(pricing))
         .route("/v1/withdrawals", get(withdrawals).post(withdraw))
+        .route("/v1/ports", get(ports).post(verify_ports))
         .route("/v1/drain", put(drain))
         .route("/v1/advert", axum::routing::delete(remove_advert))
         .route("/v1/shutdown", post(shutdown))
@@ -217,6 +219,24 @@ async fn remove_advert(State(operator): Shared) -> Answer {
 async fn pricing(State(operator): Shared) -> Answer {
     let prices = operator.config.prices.as_ref().map(|prices| pricing_view(&prices.borrow()));
     prices.map(|view| ok(&view)).ok_or_else(|| Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+}
+
+impl Operator {
+    fn verifier(&self) -> Result<&Verifier, Failure> {
+        self.config.ports.as_ref().ok_or_else(|| Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+    }
+}
+
+async fn ports(State(operator): Shared) -> Answer {
+    Ok(ok(&operator.verifier()?.report()))
+}
+
+/// Begins a verification; the answer is what was known before it.
+async fn verify_ports(State(operator): Shared) -> Answer {
+    let verifier = operator.verifier()?;
+    let before = verifier.report();
+    verifier.verify();
+    Ok(json_answer(StatusCode::ACCEPTED, &before))
 }
 
 async fn streams(State(operator): Shared) -> Answer {

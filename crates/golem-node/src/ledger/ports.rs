@@ -1,0 +1,85 @@
+//! What was found out about ports, so that a restart without a checker still knows which to hand out.
+//!
+//! Owns their table. A port has one verdict, the last; one that nobody could give changes nothing
+//! (I3). Never judges: [`crate::ports`] does.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::rows::{parsed, time};
+use super::{Ledger, LedgerError, kept};
+use crate::ports::{PortVerdict, Why};
+
+fn verdict(row: &Row<'_>) -> rusqlite::Result<PortVerdict> {
+    let problem: Option<String> = row.get(1)?;
+    let sources: String = row.get(3)?;
+    Ok(PortVerdict {
+        port: row.get(0)?,
+        problem: problem.map(|text| text.parse().unwrap_or(Why::Other(text))),
+        address: parsed(row, 2)?,
+        sources: serde_json::from_str(&sources).unwrap_or_default(),
+        answered: row.get(4)?,
+        at: time(row, 5)?,
+    })
+}
+
+/// Every verdict, by port.
+pub(super) fn verdicts(connection: &Connection) -> Result<BTreeMap<u16, PortVerdict>, LedgerError> {
+    let mut statement =
+        connection.prepare("SELECT port, problem, address, sources, answered, at FROM port_verdicts")?;
+    let rows = statement.query_map([], verdict)?;
+    Ok(rows.map(|row| row.map(|row| (row.port, row))).collect::<Result<_, _>>()?)
+}
+
+impl Ledger {
+    /// Keeps `verdicts`, each in place of an earlier one of its port: one transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn keep_port_verdicts(&self, verdicts: Vec<PortVerdict>) -> Result<(), LedgerError> {
+        self.ask(move |book| {
+            let transaction = book.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut known = (*book.now.port_verdicts).clone();
+            for verdict in verdicts {
+                let sources = serde_json::Value::from_iter(verdict.sources.iter().map(String::as_str));
+                transaction
+                    .prepare_cached("INSERT OR REPLACE INTO port_verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                    .execute(params![
+                        verdict.port,
+                        verdict.problem.as_ref().map(ToString::to_string),
+                        verdict.address.to_string(),
+                        sources.to_string(),
+                        verdict.answered,
+                        verdict.at.as_microsecond(),
+                    ])?;
+                known.insert(verdict.port, PortVerdict { at: kept(verdict.at), ..verdict });
+            }
+            transaction.commit()?;
+            book.now.port_verdicts = Arc::new(known);
+            book.publish();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets the verdicts on any other address than `address`: they say nothing about it. Gives
+    /// how many there were.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn forget_port_verdicts_but_of(&self, address: IpAddr) -> Result<usize, LedgerError> {
+        self.ask(move |book| {
+            let sql = "DELETE FROM port_verdicts WHERE address <> ?1";
+            let gone = book.connection.execute(sql, [address.to_string()])?;
+            if gone > 0 {
+                book.now.port_verdicts = Arc::new(verdicts(&book.connection)?);
+                book.publish();
+            }
+            Ok(gone)
+        })
+        .await
+    }
+}

@@ -1,0 +1,241 @@
+//! Whether a port is reachable, from what several checkers say.
+//!
+//! Owns the judgement, as a pure function. Never asks, and never takes silence for a no (I3).
+//!
+//! The majority of the checkers that answered decides, so that neither a dead nor a lying minority
+//! changes anything. Where two halves contradict each other, one that *showed* that it got through
+//! (it repeats what only the node's listener says) is believed: that cannot be made up, whereas a
+//! no may be the checker's own network. Where it only claims so, nothing is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+/// Longest text of a checker that is kept, in characters.
+const TEXT_MAXIMUM: usize = 120;
+
+/// What makes a checker's yes worth something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// It says so.
+    Claimed,
+    /// It repeats what the port says.
+    Shown,
+}
+
+/// Why a port is not reachable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// The connection was refused.
+    Refused,
+    /// Nothing came back.
+    TimedOut,
+    /// No network leads to the address.
+    NoRoute,
+    /// Something accepted, and it was not this node.
+    Stranger,
+    /// A checker claims to have been let in, and nobody came.
+    NobodyCame,
+    /// What else a checker said.
+    Other(String),
+}
+
+impl Why {
+    /// The reason in the words `text` of a checker.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let known = text.to_ascii_lowercase();
+        let has = |words: &[&str]| words.iter().any(|word| known.contains(word));
+        if has(&["refused"]) {
+            Self::Refused
+        } else if has(&["timed out", "timeout"]) {
+            Self::TimedOut
+        } else if has(&["no route", "unreachable"]) {
+            Self::NoRoute
+        } else {
+            let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_MAXIMUM).collect();
+            Self::Other(if text.is_empty() { "no reason given".to_owned() } else { text })
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused",
+            Self::TimedOut => "connection timed out",
+            Self::NoRoute => "no route to the address",
+            Self::Stranger => "something else answers at the public address",
+            Self::NobodyCame => "accepted before it reached this node",
+            Self::Other(text) => text,
+        })
+    }
+}
+
+impl FromStr for Why {
+    type Err = std::convert::Infallible;
+
+    /// Reads what [`Why`] writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fixed = [Self::Refused, Self::TimedOut, Self::NoRoute, Self::Stranger, Self::NobodyCame];
+        let found = fixed.into_iter().find(|why| why.to_string() == text);
+        Ok(found.unwrap_or_else(|| Self::Other(text.to_owned())))
+    }
+}
+
+/// What one checker says of one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It was let in.
+    Open(Proof),
+    /// It was not.
+    Closed(Why),
+}
+
+/// Whether a port is reachable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is.
+    Reachable,
+    /// It is not.
+    Unreachable(Why),
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// The verdict on a port of which the checkers that answered say this.
+#[must_use]
+pub fn judge(said: &[Said]) -> Verdict {
+    let open = said.iter().filter(|said| matches!(said, Said::Open(_))).count();
+    let closed = said.len() - open;
+    let shown = said.contains(&Said::Open(Proof::Shown));
+    if open > closed || (open == closed && shown) {
+        return Verdict::Reachable;
+    }
+    if closed <= open {
+        return Verdict::Unknown;
+    }
+    let mut reasons = BTreeMap::<&Why, usize>::new();
+    for said in said {
+        if let Said::Closed(why) = said {
+            *reasons.entry(why).or_default() += 1;
+        }
+    }
+    // The commonest; of several, always the same one.
+    let why = reasons.into_iter().max_by(|(a, n), (b, m)| n.cmp(m).then(b.cmp(a))).map(|(why, _)| why);
+    why.map_or(Verdict::Unknown, |why| Verdict::Unreachable(why.clone()))
+}
+
+/// What is known of a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortVerdict {
+    /// The port.
+    pub port: u16,
+    /// Why it is not reachable; none when it is.
+    pub problem: Option<Why>,
+    /// The public address that was dialled.
+    pub address: IpAddr,
+    /// The checkers that said so.
+    pub sources: BTreeSet<String>,
+    /// How many answered.
+    pub answered: u16,
+    /// When.
+    pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn said() -> impl Strategy<Value = Said> {
+        prop_oneof![
+            Just(Said::Open(Proof::Claimed)),
+            Just(Said::Open(Proof::Shown)),
+            Just(Said::Closed(Why::Refused)),
+            Just(Said::Closed(Why::TimedOut)),
+            Just(Said::Closed(Why::Stranger)),
+            "[ -~]{0,10}".prop_map(|text| Said::Closed(Why::of(&text))),
+        ]
+    }
+
+    const fn kind(verdict: &Verdict) -> u8 {
+        match verdict {
+            Verdict::Reachable => 0,
+            Verdict::Unreachable(_) => 1,
+            Verdict::Unknown => 2,
+        }
+    }
+
+    #[test]
+    fn s_064_one_that_answers_is_enough_and_two_halves_need_a_proof() {
+        let (claimed, shown) = (Said::Open(Proof::Claimed), Said::Open(Proof::Shown));
+        let refused = Said::Closed(Why::Refused);
+        assert_eq!(judge(&[]), Verdict::Unknown);
+        assert_eq!(judge(std::slice::from_ref(&claimed)), Verdict::Reachable);
+        assert_eq!(judge(std::slice::from_ref(&refused)), Verdict::Unreachable(Why::Refused));
+        assert_eq!(judge(&[claimed.clone(), refused.clone()]), Verdict::Unknown);
+        assert_eq!(judge(&[shown, refused.clone()]), Verdict::Reachable);
+        let timed_out = Said::Closed(Why::TimedOut);
+        assert_eq!(
+            judge(&[claimed, refused, timed_out.clone(), timed_out]),
+            Verdict::Unreachable(Why::TimedOut)
+        );
+    }
+
+    proptest! {
+        /// S-071: whatever a lying minority says, the verdict is the honest majority's.
+        #[test]
+        fn s_071_a_lying_minority_of_any_shape_changes_nothing(
+            open: bool, lies in proptest::collection::vec(said(), 0..6), more in 1usize..4, at in any::<prop::sample::Index>(),
+        ) {
+            let truth = if open { Said::Open(Proof::Claimed) } else { Said::Closed(Why::Refused) };
+            let mut all = lies.clone();
+            let at = at.index(all.len() + 1);
+            all.splice(at..at, std::iter::repeat_n(truth.clone(), lies.len() + more));
+            prop_assert_eq!(kind(&judge(&all)), kind(&judge(&[truth])));
+        }
+
+        #[test]
+        fn s_070_what_does_not_answer_says_nothing_and_unknown_is_never_unreachable(all in proptest::collection::vec(said(), 0..8)) {
+            let open = all.iter().filter(|said| matches!(said, Said::Open(_))).count();
+            let closed = all.len() - open;
+            match judge(&all) {
+                Verdict::Reachable => prop_assert!(open >= closed && open > 0),
+                Verdict::Unreachable(why) => {
+                    prop_assert!(closed > open);
+                    prop_assert!(all.contains(&Said::Closed(why)));
+                }
+                Verdict::Unknown => prop_assert!(open == closed),
+            }
+        }
+
+        #[test]
+        fn answers_that_agree_with_a_verdict_never_change_it(all in proptest::collection::vec(said(), 1..8), proof: bool) {
+            let verdict = judge(&all);
+            let mut more = all.clone();
+            more.push(match &verdict {
+                Verdict::Reachable => Said::Open(if proof { Proof::Shown } else { Proof::Claimed }),
+                Verdict::Unreachable(why) => Said::Closed(why.clone()),
+                Verdict::Unknown => return Ok(()),
+            });
+            prop_assert_eq!(judge(&more), verdict);
+        }
+
+        #[test]
+        fn the_order_of_answers_does_not_matter(mut all in proptest::collection::vec(said(), 0..8)) {
+            let verdict = judge(&all);
+            all.reverse();
+            prop_assert_eq!(judge(&all), verdict);
+        }
+
+        #[test]
+        fn a_reason_survives_being_written(text in "\\PC{0,150}") {
+            let why = Why::of(&text);
+            prop_assert_eq!(why.to_string().parse::<Why>(), Ok(why));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `ports …`: whether renters can reach the node's ports.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use jiff::{Timestamp, Unit};
+use tokio::time::{Instant, sleep};
+
+use super::arguments::Ports;
+use super::printer::{Printer, table};
+use super::{Exit, Invocation};
+use crate::http::operator::Client;
+use crate::pid_file;
+use crate::ports::{LocalState, PortReport, PortsReport, Reach, look};
+
+/// Longest that a verification may take.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// How often a running node is asked how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// `ports …`.
+pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    match command {
+        Ports::List => {
+            let report = invocation.client()?.ports().await?;
+            printer.answer(&report, || text(&report));
+            Ok(Exit::Done)
+        }
+        Ports::Check => {
+            let report = if pid_file::holder(&invocation.pid_file)?.is_some() {
+                verify(&invocation.client()?, printer).await?
+            } else {
+                let waiting = printer.waiting("Verifying ports");
+                let tell = |done, total| waiting.say(progress(done, total));
+                look(&invocation.resolved.settings, None, DEADLINE, tell).await?
+            };
+            printer.answer(&report, || text(&report));
+            let usable = report.ssh.iter().any(|port| port.status == Reach::Reachable);
+            let fine = usable && report.provider.status == Reach::Reachable;
+            Ok(if fine { Exit::Done } else { Exit::Failed })
+        }
+    }
+}
+
+fn progress(done: usize, total: usize) -> String {
+    format!("Verifying ports: {done} of {total}")
+}
+
+/// Has the running node verify its ports, and waits for that.
+async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> {
+    let before = node.verify_ports().await?;
+    if before.address.is_none() {
+        bail!("the public address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP");
+    }
+    // One that goes on already began before this was asked for.
+    let wanted = before.rounds + if before.checking.is_some() { 2 } else { 1 };
+    let waiting = printer.waiting("Verifying ports");
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let report = node.ports().await?;
+        if report.rounds >= wanted {
+            return Ok(report);
+        }
+        if Instant::now() >= end {
+            bail!("the verification takes too long; `golem-provider ports list` tells when it is over");
+        }
+        if let Some(checking) = report.checking {
+            waiting.say(progress(checking.done, checking.total));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// `time`, as long ago as it is.
+fn age(time: Timestamp) -> String {
+    let seconds = Timestamp::now().since((Unit::Second, time)).map_or(0, |span| span.get_seconds());
+    match seconds {
+        ..60 => format!("{} s ago", seconds.max(0)),
+        60..7200 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3600),
+    }
+}
+
+/// What a port is, in words; ports that differ in nothing here are shown as one row.
+fn words(port: &PortReport) -> [String; 4] {
+    let status = match (port.status, &port.reason) {
+        (Reach::Reachable, _) => "✅ reachable".to_owned(),
+        (Reach::Unreachable, Some(why)) => format!("❌ unreachable — {why}"),
+        (Reach::Unreachable, None) => "❌ unreachable".to_owned(),
+        (Reach::Unknown, _) => "unknown".to_owned(),
+    };
+    let here = match (port.in_use, port.local) {
+        (true, _) => "rented out".to_owned(),
+        (false, None) => "-".to_owned(),
+        (false, Some(local)) => match &port.local_detail {
+            Some(detail) => format!("{}: {detail}", local.as_str()),
+            None => local.as_str().to_owned(),
+        },
+    };
+    let sources =
+        if port.answered == 0 { "-".to_owned() } else { format!("{} of {}", port.agreed, port.answered) };
+    [status, here, sources, port.checked_at.map_or_else(|| "-".to_owned(), age)]
+}
+
+/// The report for people.
+fn text(report: &PortsReport) -> String {
+    let mut rows: Vec<(u16, u16, [String; 4])> = Vec::new();
+    for port in std::iter::once(&report.provider).chain(&report.ssh) {
+        let words = words(port);
+        match rows.last_mut() {
+            Some((_, last, same)) if *last + 1 == port.port && *same == words => *last = port.port,
+            _ => rows.push((port.port, port.port, words)),
+        }
+    }
+    let rows = rows.into_iter().map(|(first, last, [status, here, sources, age])| {
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        [ports, status, here, sources, age]
+    });
+    let address = report.address.map_or_else(|| "not known".to_owned(), |address| address.to_string());
+    let mut lines = vec![format!("Public address  {address}")];
+    for source in &report.sources {
+        let said =
+            source.problem.as_ref().map_or_else(|| "✅ answered".to_owned(), |why| format!("❌ {why}"));
+        lines.push(format!("Check server    {} {said}", source.source));
+    }
+    let usable = report.ssh.iter().filter(|port| port.is_usable()).count();
+    let held = report.ssh.iter().filter(|port| port.local == Some(LocalState::Held)).count();
+    lines.push(format!(
+        "SSH ports       {usable} usable, {held} held by other programs, {} in all",
+        report.ssh.len()
+    ));
+    if !report.verified_only {
+        lines.push("Policy          ports are handed out without being seen to be reachable".to_owned());
+    }
+    lines.push(String::new());
+    lines.push(table(["PORTS", "FROM OUTSIDE", "HERE", "AGREE", "CHECKED"], rows));
+    lines.join("\n")
+}

@@ -1,0 +1,78 @@
+//! The state of the ports, whether or not the node runs.
+//!
+//! Owns the choice: a node that runs is asked, because it knows more and listens already; else this
+//! program verifies by itself and keeps nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::Context;
+use golem_node::ports::{PortPolicy, Probes};
+use golem_node::service::Tasks;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::report::{Last, Parts, PortsReport};
+use super::round::{Progress, Round};
+use super::source::Source;
+use super::{all_ports, policy, ssh_ports};
+use crate::http::operator::Client;
+use crate::public_ip;
+use crate::settings::Settings;
+
+/// What is known of the ports: of the running node, as it last verified them (at once); without
+/// one, as this call verifies them, within `deadline`. Whatever no check server told by then is
+/// `unknown`. `tell` hears how many ports of how many are done.
+///
+/// # Errors
+/// When the node does not answer, or no client or randomness can be had; servers that do not
+/// answer are no error but in the report.
+pub async fn look(
+    settings: &Settings,
+    node: Option<&Client>,
+    deadline: Duration,
+    tell: impl Fn(usize, usize),
+) -> anyhow::Result<PortsReport> {
+    if let Some(node) = node {
+        return Ok(node.ports().await?);
+    }
+    let (tasks, probes) = (Tasks::new(), Probes::default());
+    let sources = Source::all(&settings.port_check_servers.0)?;
+    let address = public_ip::known(settings);
+    let mut last = Last::default();
+    let mut verdicts = BTreeMap::new();
+    if let Some(address) = address {
+        let round = Round {
+            address,
+            bind: settings.host,
+            ports: all_ports(settings),
+            sources: &sources,
+            end: Instant::now() + deadline,
+            deadline,
+            probes: probes.clone(),
+            tasks: &tasks,
+            served: &|_| None,
+        };
+        let outcome = round.run(|Progress { done, total }| tell(done, total)).await;
+        tasks.stop().await;
+        let outcome = outcome.context("the ports cannot be verified")?;
+        verdicts.extend(outcome.verdicts.into_iter().map(|verdict| (verdict.port, verdict)));
+        last = Last {
+            local: outcome.local,
+            asked: outcome.asked,
+            at: Some(Timestamp::now()),
+            rounds: 1,
+            progress: None,
+        };
+    }
+    Ok(Parts {
+        address,
+        verified_only: policy(settings) == PortPolicy::Verified,
+        api: settings.port.get(),
+        ssh: ssh_ports(settings),
+        verdicts: &verdicts,
+        last: &last,
+        in_use: &BTreeSet::new(),
+    }
+    .report())
+}

@@ -1,0 +1,43 @@
+//! Whether renters can reach this node, found out from outside.
+//!
+//! ```text
+//!   settings ─► look (no node runs) ─┐
+//!               task (in the node) ──┴─► round ─► sources ─► report
+//! ```
+//! Owns asking check servers, when that is done, and the report of it. Never judges a verdict and
+//! never decides which port a rental gets: [`golem_node::ports`] does.
+
+mod look;
+mod report;
+mod round;
+mod source;
+mod task;
+
+pub use look::look;
+pub use report::{LocalState, PortReport, PortsReport, ProgressReport, Reach, SourceReport};
+pub use task::Verifier;
+
+use std::ops::Range;
+
+use golem_node::ports::PortPolicy;
+
+use crate::settings::{Environment, Settings};
+
+/// The ports that VMs get.
+pub(crate) fn ssh_ports(settings: &Settings) -> Range<u16> {
+    settings.port_range_start.get()..settings.port_range_end.get()
+}
+
+/// Every port that renters have to reach: that of the API first.
+fn all_ports(settings: &Settings) -> Vec<u16> {
+    std::iter::once(settings.port.get()).chain(ssh_ports(settings)).collect()
+}
+
+/// What has to be known of a port before a rental gets it.
+pub(crate) fn policy(settings: &Settings) -> PortPolicy {
+    match settings.environment {
+        _ if settings.skip_port_verification => PortPolicy::Free,
+        Environment::Development => PortPolicy::Lenient,
+        Environment::Production => PortPolicy::Verified,
+    }
+}

@@ -1,0 +1,259 @@
+//! One verification of ports, from the bind test to the verdicts.
+//!
+//! ```text
+//!   for each batch:  open listeners ─► ask every source at once ─► judge each port ─► close
+//! ```
+//! Owns the order, the batches, and what an answer means next to what this host saw itself: a
+//! checker that claims to have been let in where nobody came was not. Never records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use golem_node::ports::{PortVerdict, Probes, Proof, Said, Verdict, Why, judge};
+use golem_node::service::Tasks;
+use golem_types::wire::port_check::{CheckAnswer, PortResult};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::source::Source;
+
+/// Ports that are verified at a time: as many listeners are open, and as many are in one request.
+const BATCH: usize = 500;
+
+/// How long a connection that a checker claims may take from the kernel to its listener.
+const ARRIVAL: Duration = Duration::from_secs(1);
+
+/// How often such a listener is looked at meanwhile.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(10);
+
+/// Tries at a port that is in use: the ledger tries ports for a moment as well.
+const OPEN_TRIES: u32 = 3;
+
+/// What is verified, and how.
+pub(crate) struct Round<'a> {
+    /// The public address.
+    pub(crate) address: IpAddr,
+    /// Address on which ports are listened on.
+    pub(crate) bind: IpAddr,
+    /// The ports: first that of the public API.
+    pub(crate) ports: Vec<u16>,
+    /// The checkers.
+    pub(crate) sources: &'a [Source],
+    /// When it has to be over.
+    pub(crate) end: Instant,
+    /// Longest that a checker may take for a batch.
+    pub(crate) deadline: Duration,
+    /// Listeners.
+    pub(crate) probes: Probes,
+    /// Who owns their tasks.
+    pub(crate) tasks: &'a Tasks,
+    /// What this program itself serves on a port.
+    pub(crate) served: &'a (dyn Fn(u16) -> Option<Served> + Sync),
+}
+
+/// What this program serves on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// The public API, which says the port's banner when it is asked.
+    Api,
+    /// A rental's SSH server.
+    Ssh,
+}
+
+/// What is on a port of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// Nothing: it could be listened on.
+    Free,
+    /// This program.
+    Served(Served),
+    /// Another program.
+    Held,
+    /// It cannot be listened on, and why.
+    Failed(String),
+}
+
+/// What came of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Its name.
+    pub(crate) source: String,
+    /// Why it did not answer.
+    pub(crate) problem: Option<String>,
+}
+
+/// What came of a round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// What is on each port here.
+    pub(crate) local: BTreeMap<u16, Local>,
+    /// Verdicts; none of a port that nobody can tell of.
+    pub(crate) verdicts: Vec<PortVerdict>,
+    /// The sources.
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// How far a round is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Ports that are done.
+    pub(crate) done: usize,
+    /// Ports in all.
+    pub(crate) total: usize,
+}
+
+/// Thirty-two bytes nobody can guess.
+fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+impl Round<'_> {
+    /// Does it; `tell` hears how far it is. Listeners are closed at its end, and have to be closed by
+    /// the caller when it is dropped before.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub(crate) async fn run(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
+        self.probes.renew(random()?);
+        let mut outcome = Outcome::default();
+        let mut problems: BTreeMap<&str, String> = BTreeMap::new();
+        let total = self.ports.len();
+        tell(Progress { done: 0, total });
+        for (number, batch) in self.ports.chunks(BATCH).enumerate() {
+            let mut asked = Vec::new();
+            for &port in batch {
+                let local = self.open(port).await;
+                if matches!(local, Local::Free | Local::Served(_)) {
+                    asked.push(port);
+                }
+                outcome.local.insert(port, local);
+            }
+            // One that failed once would hold up every further batch.
+            let sources: Vec<_> =
+                self.sources.iter().filter(|source| !problems.contains_key(source.name())).collect();
+            let answers = self.ask(&sources, &asked, &mut problems).await?;
+            self.wait_for_arrivals(&asked, &answers).await;
+            for &port in &asked {
+                outcome.verdicts.extend(self.verdict(port, &outcome.local, &answers));
+            }
+            self.probes.close(batch.iter().copied()).await;
+            tell(Progress { done: (number * BATCH + batch.len()).min(total), total });
+        }
+        outcome.asked = self
+            .sources
+            .iter()
+            .map(|source| Asked { source: source.name().to_owned(), problem: problems.remove(source.name()) })
+            .collect();
+        Ok(outcome)
+    }
+
+    /// Listens on `port`, or tells what does.
+    async fn open(&self, port: u16) -> Local {
+        for _ in 0..OPEN_TRIES {
+            if let Some(served) = (self.served)(port) {
+                return Local::Served(served);
+            }
+            match self.probes.open(self.tasks, self.bind, port) {
+                Ok(()) => return Local::Free,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(ARRIVAL_LOOK).await,
+                Err(error) => return Local::Failed(error.to_string()),
+            }
+        }
+        Local::Held
+    }
+
+    async fn ask<'s>(
+        &self,
+        sources: &[&'s Source],
+        ports: &[u16],
+        problems: &mut BTreeMap<&'s str, String>,
+    ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
+        if ports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut nonces = Vec::new();
+        for _ in sources {
+            nonces.push(alloy_primitives::hex::encode(random()?));
+        }
+        let deadline = self.deadline.min(self.end.saturating_duration_since(Instant::now()));
+        let asking = sources.iter().zip(&nonces).map(async |(source, nonce)| {
+            (source.name(), source.ask(self.address, ports, nonce, deadline).await)
+        });
+        let mut answers = Vec::new();
+        for (name, answer) in join_all(asking).await {
+            match answer {
+                Ok(answer) => answers.push((name, answer)),
+                Err(error) => {
+                    tracing::debug!(source = name, %error, "a port checker did not answer");
+                    problems.insert(name, error.to_string());
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Waits a moment for connections that a checker says it made.
+    async fn wait_for_arrivals(&self, ports: &[u16], answers: &[(&str, CheckAnswer)]) {
+        let claimed = |port: &u16| {
+            answers.iter().any(|(_, answer)| answer.results.get(port).is_some_and(|r| r.accessible))
+        };
+        let end = Instant::now() + ARRIVAL;
+        for port in ports.iter().filter(|port| claimed(port)) {
+            while self.probes.arrivals(*port) == Some(0) && Instant::now() < end {
+                sleep(ARRIVAL_LOOK).await;
+            }
+        }
+    }
+
+    /// The verdict on `port`; none when nobody can tell.
+    fn verdict(
+        &self,
+        port: u16,
+        local: &BTreeMap<u16, Local>,
+        answers: &[(&str, CheckAnswer)],
+    ) -> Option<PortVerdict> {
+        let said: Vec<(&str, Said)> = answers
+            .iter()
+            .filter_map(|(name, answer)| {
+                Some((*name, self.said(port, local.get(&port)?, answer.results.get(&port)?)))
+            })
+            .collect();
+        let problem = match judge(&said.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()) {
+            Verdict::Reachable => None,
+            Verdict::Unreachable(why) => Some(why),
+            Verdict::Unknown => return None,
+        };
+        let agree = |said: &Said| matches!(said, Said::Open(_)) == problem.is_none();
+        let sources: BTreeSet<String> =
+            said.iter().filter(|(_, said)| agree(said)).map(|(name, _)| (*name).to_owned()).collect();
+        Some(PortVerdict {
+            port,
+            address: self.address,
+            answered: u16::try_from(said.len()).unwrap_or(u16::MAX),
+            sources,
+            problem,
+            at: Timestamp::now(),
+        })
+    }
+
+    /// What a checker's `result` means.
+    fn said(&self, port: u16, local: &Local, result: &PortResult) -> Said {
+        if !result.accessible {
+            return Said::Closed(Why::of(result.error.as_deref().unwrap_or_default()));
+        }
+        let shown = result.read.as_deref().map(|read| read == self.probes.banner(port));
+        match (local, shown) {
+            (_, Some(true)) => Said::Open(Proof::Shown),
+            // A guest greets as it likes.
+            (Local::Served(Served::Ssh), _) => Said::Open(Proof::Claimed),
+            (_, Some(false)) => Said::Closed(Why::Stranger),
+            (Local::Free, None) if self.probes.arrivals(port) == Some(0) => Said::Closed(Why::NobodyCame),
+            (_, None) => Said::Open(Proof::Claimed),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One checker, and how it is asked.
+//!
+//! Owns the exchange with it: bounded in time and size, no redirect followed, the answer read
+//! strictly, a signature that is there has to be good. Never judges what is said.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use golem_chain::wallet::signer_of;
+use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+/// How long connecting may take: a dead checker should not hold up the others' verdict.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Largest answer; a thousand ports with what they said are about 200 KiB.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Longest text of a checker's refusal that is shown, in characters.
+const REFUSAL: usize = 200;
+
+/// How far the clock of a checker that signs may be off, in seconds.
+const CLOCK: i64 = 300;
+
+/// Why a checker did not answer. None of these says anything about a port.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    /// No client can be made.
+    #[error("no HTTP client can be made")]
+    Client(#[source] reqwest::Error),
+    /// It did not answer.
+    #[error("does not answer{}", .0.as_ref().map_or_else(String::new, |error| format!(" ({})", innermost(error))))]
+    NoAnswer(#[source] Option<reqwest::Error>),
+    /// It sends the node elsewhere, where the operator did not.
+    #[error("answers with a redirect, which is not followed")]
+    Redirect,
+    /// It refuses.
+    #[error("refuses with HTTP status {status}: {text}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What it says.
+        text: String,
+    },
+    /// Its answer is larger than any that is expected.
+    #[error("its answer is too large")]
+    TooLarge,
+    /// Its answer is none to what was asked.
+    #[error("its answer makes no sense: {0}")]
+    Nonsense(&'static str),
+}
+
+/// The cause at the bottom: "Connection refused", not "error sending request".
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// A checker.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// What a checker refuses with.
+#[derive(serde::Deserialize)]
+struct Detail {
+    detail: serde_json::Value,
+}
+
+impl Source {
+    /// The checkers at `urls`.
+    ///
+    /// # Errors
+    /// [`SourceError::Client`].
+    pub(crate) fn all(urls: &[String]) -> Result<Vec<Self>, SourceError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            // A checker dials who calls it; that has to be this node and no proxy.
+            .no_proxy()
+            .build()
+            .map_err(SourceError::Client)?;
+        Ok(urls
+            .iter()
+            .map(|url| Self { http: http.clone(), url: url.trim_end_matches('/').to_owned() })
+            .collect())
+    }
+
+    /// What it is called in verdicts: its address.
+    pub(crate) fn name(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks whether `ports` are reachable at `address`, for at most `deadline`.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub(crate) async fn ask(
+        &self,
+        address: IpAddr,
+        ports: &[u16],
+        nonce: &str,
+        deadline: Duration,
+    ) -> Result<CheckAnswer, SourceError> {
+        let request = CheckRequest {
+            provider_ip: address.to_string(),
+            ports: ports.to_vec(),
+            nonce: Some(nonce.to_owned()),
+        };
+        let answer = timeout(deadline, self.exchange(&request)).await;
+        let answer = answer.map_err(|_| SourceError::NoAnswer(None))??;
+        if !answer.results.keys().all(|port| ports.contains(port)) {
+            return Err(SourceError::Nonsense("it is about ports that were not asked for"));
+        }
+        if let Some(signature) = &answer.signature {
+            let now = Timestamp::now().as_second();
+            check_signature(&answer, signature, &request, now).map_err(SourceError::Nonsense)?;
+        }
+        Ok(answer)
+    }
+
+    async fn exchange(&self, request: &CheckRequest) -> Result<CheckAnswer, SourceError> {
+        let no_answer = |error| SourceError::NoAnswer(Some(error));
+        let url = format!("{}/check-ports", self.url);
+        let mut answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
+        let status = answer.status();
+        if status.is_redirection() {
+            return Err(SourceError::Redirect);
+        }
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(no_answer)? {
+            if bytes.len() + part.len() > ANSWER_BYTES {
+                return Err(SourceError::TooLarge);
+            }
+            bytes.extend_from_slice(&part);
+        }
+        if !status.is_success() {
+            let detail = serde_json::from_slice(&bytes).map(|Detail { detail }| detail).unwrap_or_default();
+            let text = detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
+            let text = text.chars().filter(|c| !c.is_control()).take(REFUSAL).collect();
+            return Err(SourceError::Refused { status: status.as_u16(), text });
+        }
+        serde_json::from_slice(&bytes).map_err(|_| SourceError::Nonsense("it is not what a checker says"))
+    }
+}
+
+/// Whether the signed `answer` is one to `request`, now, by whom it names.
+fn check_signature(
+    answer: &CheckAnswer,
+    signature: &str,
+    request: &CheckRequest,
+    now: i64,
+) -> Result<(), &'static str> {
+    if answer.nonce != request.nonce {
+        return Err("it answers another question");
+    }
+    if answer.provider_ip.as_deref() != Some(request.provider_ip.as_str()) {
+        return Err("it is about another address");
+    }
+    let at = answer.checked_at.and_then(|at| i64::try_from(at).ok()).ok_or("it has no time")?;
+    if now.abs_diff(at) > CLOCK.unsigned_abs() {
+        return Err("it is not of now");
+    }
+    let bytes = alloy_primitives::hex::decode(signature).map_err(|_| "its signature is none")?;
+    let signer = signer_of(answer.signed_text().as_bytes(), &bytes).ok_or("its signature is none")?;
+    let named = answer.checker.as_ref().and_then(|text| text.parse::<alloy_primitives::Address>().ok());
+    if named == Some(signer) { Ok(()) } else { Err("it is not signed by whom it names") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use golem_chain::Wallet;
+    use golem_types::wire::port_check::PortResult;
+    use std::collections::BTreeMap;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn request() -> CheckRequest {
+        CheckRequest {
+            provider_ip: "203.0.113.7".to_owned(),
+            ports: vec![7466],
+            nonce: Some("abc".to_owned()),
+        }
+    }
+
+    fn signed(change: impl FnOnce(&mut CheckAnswer)) -> CheckAnswer {
+        let wallet = Wallet::from_bytes(&[7; 32]).unwrap();
+        let result = PortResult { accessible: true, error: None, read: Some("golem".to_owned()) };
+        let mut answer = CheckAnswer {
+            provider_ip: Some("203.0.113.7".to_owned()),
+            checked_at: Some(NOW as u64),
+            nonce: Some("abc".to_owned()),
+            checker: Some(wallet.address().to_string()),
+            ..CheckAnswer::of(BTreeMap::from([(7466, result)]))
+        };
+        change(&mut answer);
+        let signature = wallet.sign_message(answer.signed_text().as_bytes()).unwrap().to_bytes();
+        answer.signature = Some(alloy_primitives::hex::encode(signature));
+        answer
+    }
+
+    fn verdict(answer: &CheckAnswer, now: i64) -> Result<(), &'static str> {
+        check_signature(answer, answer.signature.as_deref().unwrap(), &request(), now)
+    }
+
+    #[test]
+    fn s_073_forged_replayed_and_stale_verdicts_are_refused() {
+        assert_eq!(verdict(&signed(|_| {}), NOW), Ok(()));
+        let mut forged = signed(|_| {});
+        forged.results.get_mut(&7466).unwrap().accessible = false;
+        assert_eq!(verdict(&forged, NOW), Err("it is not signed by whom it names"));
+        let mut another = signed(|_| {});
+        another.checker = Some(Wallet::from_bytes(&[8; 32]).unwrap().address().to_string());
+        assert_eq!(verdict(&another, NOW), Err("it is not signed by whom it names"));
+        let replayed = signed(|answer| answer.nonce = Some("old".to_owned()));
+        assert_eq!(verdict(&replayed, NOW), Err("it answers another question"));
+        let elsewhere = signed(|answer| answer.provider_ip = Some("203.0.113.8".to_owned()));
+        assert_eq!(verdict(&elsewhere, NOW), Err("it is about another address"));
+        for now in [NOW + CLOCK + 1, NOW - CLOCK - 1, i64::MIN, i64::MAX] {
+            assert_eq!(verdict(&signed(|_| {}), now), Err("it is not of now"));
+        }
+        for signature in ["", "0x", "zz", &"0".repeat(130)] {
+            let answer = CheckAnswer { signature: Some(signature.to_owned()), ..signed(|_| {}) };
+            assert_eq!(verdict(&answer, NOW), Err("its signature is none"), "{signature}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! When the ports of the running node are verified.
+//!
+//! ```text
+//!   address known ─► round ─► verdicts ─► ledger ─► wait (an hour; less when something is off)
+//!        ▲             │ address changed: the round is dropped, old verdicts are forgotten
+//!        └─────────────┴──────────────── or asked for, or a new address ◄──┘
+//! ```
+//! Owns the schedule and the log of it. What no checker answered to changes no verdict (I3).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use golem_node::Node;
+use golem_node::ports::{PortPolicy, PortVerdict};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::all_ports;
+use super::report::{Last, Parts, PortsReport};
+use super::round::{Outcome, Round, Served};
+use super::source::Source;
+use crate::settings::Settings;
+
+/// Longest that a check server may take for a batch of ports: as the original's client.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Longest that a verification may take in all: ten thousand ports, each batch at its deadline.
+const ROUND: Duration = Duration::from_secs(900);
+
+/// Time between two verifications while all is well.
+const GOOD: Duration = Duration::from_secs(3600);
+/// The same while a port is not reachable or not known.
+const OFF: Duration = Duration::from_secs(300);
+/// The same while no check server answers.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// The verification of a node's ports; clones share it.
+#[derive(Clone)]
+pub struct Verifier {
+    node: Node,
+    settings: Arc<Settings>,
+    address: watch::Receiver<Option<IpAddr>>,
+    last: watch::Receiver<Last>,
+    wanted: Arc<Notify>,
+}
+
+impl Verifier {
+    /// Verifies the ports of `node` at `address` until it stops; only when asked for, where the
+    /// settings say so. What is known of another address is forgotten before this returns.
+    ///
+    /// # Errors
+    /// When no client can be made, or the ledger fails.
+    pub async fn start(
+        settings: &Settings,
+        node: &Node,
+        address: watch::Receiver<Option<IpAddr>>,
+    ) -> anyhow::Result<Self> {
+        let sources = Source::all(&settings.port_check_servers.0)?;
+        if let Some(address) = *address.borrow() {
+            node.forget_port_verdicts_but_of(address).await?;
+        }
+        let (sender, last) = watch::channel(Last::default());
+        let wanted = Arc::new(Notify::new());
+        if !settings.skip_port_verification {
+            wanted.notify_one();
+        }
+        let settings = Arc::new(settings.clone());
+        let verifier = Self { node: node.clone(), settings, address, last, wanted };
+        let task = verifier.clone().run(sources, sender);
+        let stop = node.tasks().stopping().clone();
+        node.tasks().spawn("port verification", async move {
+            stop.run_until_cancelled(task).await;
+        });
+        Ok(verifier)
+    }
+
+    /// Asks for a verification; one that goes on is followed by another.
+    pub fn verify(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn report(&self) -> PortsReport {
+        let config = self.node.config();
+        Parts {
+            address: *self.address.borrow(),
+            verified_only: config.port_policy == PortPolicy::Verified,
+            api: self.settings.port.get(),
+            ssh: config.ports.clone(),
+            verdicts: &self.node.port_verdicts(),
+            last: &self.last.borrow(),
+            in_use: &self.node.ports_in_use(),
+        }
+        .report()
+    }
+
+    async fn run(self, sources: Vec<Source>, last: watch::Sender<Last>) {
+        let mut addresses = self.address.clone();
+        let mut pause = None;
+        loop {
+            tokio::select! {
+                () = self.wanted.notified() => {}
+                () = wait(pause) => {}
+                Ok(()) = addresses.changed() => {}
+            }
+            let Some(address) = *addresses.borrow_and_update() else {
+                tracing::warn!(
+                    "the ports cannot be verified: the public address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
+                );
+                continue;
+            };
+            match self.node.forget_port_verdicts_but_of(address).await {
+                Ok(0) => {}
+                Ok(_) => {
+                    tracing::info!(%address, "the public address is another: what was known of ports is forgotten")
+                }
+                Err(error) => tracing::error!(%error, "what was known of ports cannot be forgotten"),
+            }
+            let outcome = tokio::select! {
+                outcome = self.round(address, &sources, &last) => Some(outcome),
+                Ok(()) = addresses.changed() => None,
+            };
+            self.node.probes().close_all().await;
+            last.send_modify(|last| last.progress = None);
+            let Some(outcome) = outcome else {
+                addresses.mark_changed();
+                continue;
+            };
+            pause = Some(match outcome {
+                Ok(outcome) => self.take(address, outcome, &last).await,
+                Err(error) => {
+                    tracing::error!(%error, "the ports could not be verified");
+                    SILENT
+                }
+            });
+            if self.settings.skip_port_verification {
+                pause = None;
+            }
+        }
+    }
+
+    async fn round(
+        &self,
+        address: IpAddr,
+        sources: &[Source],
+        last: &watch::Sender<Last>,
+    ) -> std::io::Result<Outcome> {
+        let (node, api) = (&self.node, self.settings.port.get());
+        let served = |port| match port {
+            _ if port == api => Some(Served::Api),
+            _ => node.traffic(port).map(|_| Served::Ssh),
+        };
+        let round = Round {
+            address,
+            bind: node.config().ssh_bind,
+            ports: all_ports(&self.settings),
+            sources,
+            end: Instant::now() + ROUND,
+            deadline: DEADLINE,
+            probes: node.probes().clone(),
+            tasks: node.tasks(),
+            served: &served,
+        };
+        round.run(|progress| last.send_modify(|last| last.progress = Some(progress))).await
+    }
+
+    /// Keeps what was found out, tells the log, and gives the pause until the next time.
+    async fn take(&self, address: IpAddr, outcome: Outcome, last: &watch::Sender<Last>) -> Duration {
+        let before = self.node.port_verdicts();
+        let silent = outcome.asked.iter().all(|asked| asked.problem.is_some());
+        let now: BTreeMap<u16, PortVerdict> =
+            outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
+        if let Err(error) = self.node.keep_port_verdicts(outcome.verdicts).await {
+            tracing::error!(%error, "what was found out about ports cannot be kept");
+        }
+        last.send_modify(|last| {
+            last.local = outcome.local;
+            last.asked = outcome.asked;
+            last.at = Some(Timestamp::now());
+            last.rounds += 1;
+        });
+        let report = self.report();
+        log(address, &report, silent);
+        self.note(&before, &now).await;
+        let good = |port: &super::PortReport| port.status == super::Reach::Reachable;
+        match (silent, good(&report.provider) && report.ssh.iter().all(good)) {
+            (true, _) => SILENT,
+            (false, true) => GOOD,
+            (false, false) => OFF,
+        }
+    }
+
+    /// Tells rentals' histories that their port stopped being reachable, or is again.
+    async fn note(&self, before: &BTreeMap<u16, PortVerdict>, now: &BTreeMap<u16, PortVerdict>) {
+        for vm in self.node.vms() {
+            let is =
+                |verdicts: &BTreeMap<u16, PortVerdict>| verdicts.get(&vm.ssh_port).map(|v| v.problem.clone());
+            let (kind, detail) = match (is(before), is(now)) {
+                (None | Some(None), Some(Some(why))) => ("port.unreachable", why.to_string()),
+                (Some(Some(_)), Some(None)) => ("port.reachable", String::new()),
+                _ => continue,
+            };
+            tracing::warn!(
+                vm = vm.id.redacted(),
+                port = vm.ssh_port,
+                kind,
+                detail,
+                "a rental's port changed"
+            );
+            if let Err(error) = self.node.note(&vm.id, kind, detail).await {
+                tracing::error!(vm = vm.id.redacted(), %error, "the change of its port cannot be recorded");
+            }
+        }
+    }
+}
+
+/// Ready after `pause`; never without one.
+async fn wait(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log(address: IpAddr, report: &PortsReport, silent: bool) {
+    let reachable = report.ssh.iter().filter(|port| port.status == super::Reach::Reachable).count();
+    let all = report.ssh.len();
+    for source in &report.sources {
+        if let Some(problem) = &source.problem {
+            tracing::warn!(source = source.source, problem, "a port check server did not answer");
+        }
+    }
+    if silent {
+        tracing::warn!(
+            known_reachable = reachable,
+            "no port check server answered: what is known of ports stays as it is; fix: set \
+             GOLEM_PROVIDER_PORT_CHECK_SERVERS to others, or run one with `golem-provider port-checker`"
+        );
+        return;
+    }
+    match report.provider.status {
+        super::Reach::Reachable => {}
+        status => tracing::warn!(
+            port = report.provider.port,
+            reason = report.provider.reason,
+            "the API's port is {}: renters cannot use this node",
+            status.as_str()
+        ),
+    }
+    if reachable == all {
+        tracing::info!(%address, "ports verified: all {all} SSH ports are reachable");
+    } else {
+        tracing::warn!(%address, "ports verified: {reachable} of {all} SSH ports are reachable; see golem-provider ports list");
+    }
+}
