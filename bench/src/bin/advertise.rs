@@ -142,7 +142,7 @@ async fn ours(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
     let ledger = Ledger::open(&folder.join("provider.db"))?;
     let shown = |free| Wish::Shown(Box::new(advert(free, id)));
     let (wish, receiver) = watch::channel(shown(TOTAL));
-    let advertising = Advertising::start(config, wallet, ledger, receiver, &tasks).await?;
+    let advertising = Advertising::on_network(config, wallet, ledger, receiver, &tasks).await?;
     let mut state = advertising.changes();
     timeout(LIMIT, state.wait_for(|state| state.standing == Standing::Current)).await??;
 

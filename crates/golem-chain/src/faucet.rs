@@ -16,6 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::answer::{self, AnswerError};
+
 /// Longest that one exchange may take; a faucet answers when its transaction is sent.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -154,21 +156,16 @@ async fn post(
     body: &Value,
 ) -> Result<Vec<u8>, FaucetError> {
     let no_answer = |error| FaucetError::NoAnswer(server, error);
-    let mut answer = http.post(url).json(body).send().await.map_err(no_answer)?;
+    let answer = http.post(url).json(body).send().await.map_err(no_answer)?;
     let status = answer.status();
-    let mut bytes = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(no_answer)? {
-        if bytes.len() + part.len() > ANSWER_BYTES {
-            return Err(FaucetError::Nonsense(server));
-        }
-        bytes.extend_from_slice(&part);
-    }
+    let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
+        AnswerError::Broken(error) => no_answer(error),
+        AnswerError::TooLarge(_) => FaucetError::Nonsense(server),
+    })?;
     if status.is_success() {
         return Ok(bytes);
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.chars().filter(|c| !c.is_control()).take(200).collect();
-    Err(FaucetError::Refused { server, status: status.as_u16(), text })
+    Err(FaucetError::Refused { server, status: status.as_u16(), text: answer::beginning(&bytes) })
 }
 
 /// Solves the puzzles on every core: for each salt and target the least number whose hash, with

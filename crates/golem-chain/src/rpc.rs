@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::answer::{self, AnswerError};
+
 /// Longest that one exchange may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -133,19 +135,14 @@ impl Rpc {
     }
 
     async fn exchange(&self, request: &Value) -> Result<Vec<u8>, ChainError> {
-        let mut answer =
-            self.http.post(&self.url).json(request).send().await.map_err(ChainError::NoAnswer)?;
+        let answer = self.http.post(&self.url).json(request).send().await.map_err(ChainError::NoAnswer)?;
         if !answer.status().is_success() {
             return Err(ChainError::Status(answer.status().as_u16()));
         }
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(ChainError::NoAnswer)? {
-            if bytes.len() + part.len() > ANSWER_BYTES {
-                return Err(ChainError::TooLarge);
-            }
-            bytes.extend_from_slice(&part);
-        }
-        Ok(bytes)
+        answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
+            AnswerError::Broken(error) => ChainError::NoAnswer(error),
+            AnswerError::TooLarge(_) => ChainError::TooLarge,
+        })
     }
 }
 

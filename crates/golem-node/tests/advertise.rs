@@ -9,7 +9,8 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use golem_chain::Wallet;
 use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
-use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish};
+use golem_node::Node;
+use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish, wishes};
 use golem_node::ledger::Ledger;
 use golem_node::service::Tasks;
 use golem_types::Resources;
@@ -106,7 +107,7 @@ impl Run {
         let ledger = Ledger::open(&folder.join("provider.db")).unwrap();
         let (sender, receiver) = watch::channel(wish);
         let config = config(emulator, generation, pace);
-        let advertising = Advertising::start(config, wallet(), ledger, receiver, &tasks).await.unwrap();
+        let advertising = Advertising::on_network(config, wallet(), ledger, receiver, &tasks).await.unwrap();
         Self { tasks, wish: sender, advertising }
     }
 
@@ -468,7 +469,10 @@ async fn s_056_s_217_the_advert_follows_rentals_restarts_and_drains() {
     let (node, _) = world.node().await;
     let (_offer, receiver) = offer();
     let config = config(&emulator, generation, PACE);
-    Advertising::of_node(&node, config.clone(), wallet(), receiver).await.unwrap();
+    let start = async |node: &Node, receiver| {
+        Advertising::of_node(node, config.clone(), wallet(), wishes(node, receiver)).await.unwrap()
+    };
+    start(&node, receiver).await;
     until("all is free", is(100)).await;
     let (first, _) = node.create(wanted("one")).await.unwrap();
     until("the first VM is told of", is(99)).await;
@@ -480,7 +484,7 @@ async fn s_056_s_217_the_advert_follows_rentals_restarts_and_drains() {
 
     let (node, _) = world.node().await;
     let (offer, receiver) = offer();
-    let advertising = Advertising::of_node(&node, config, wallet(), receiver).await.unwrap();
+    let advertising = start(&node, receiver).await;
     let mut changes = advertising.changes();
     let current = changes.wait_for(|state| state.standing == Standing::Current);
     tokio::time::timeout(DEADLINE, current).await.unwrap().unwrap();

@@ -24,7 +24,8 @@ const FILE_MAXIMUM: u64 = 10 << 20;
 const FILES_KEPT: u32 = 4;
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
-const OURS: [&str; 4] = ["golem_node", "golem_provider", "golem_types", "golem_vm"];
+const OURS: [&str; 6] =
+    ["golem_chain", "golem_discovery", "golem_node", "golem_provider", "golem_types", "golem_vm"];
 
 /// Where log lines go.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use golem_chain::Rpc;
 use golem_chain::golem_base::advert::platform;
 use golem_chain::golem_base::{Advert, Client, Prices, Profile, profile};
 use golem_node::Node;
-use golem_node::advertise::{AdvertiseConfig, Advertising, Pace};
+use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace, wishes};
 use golem_types::Resources;
 use tokio::sync::watch;
 
@@ -90,8 +90,14 @@ impl Market {
 
 /// Whether the node keeps an advert on the market's network.
 #[must_use]
-pub const fn is_kept(settings: &Settings) -> bool {
+pub const fn is_on_network(settings: &Settings) -> bool {
     matches!(settings.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
+}
+
+/// Whether the node keeps an advert on a discovery server.
+#[must_use]
+pub const fn is_on_server(settings: &Settings) -> bool {
+    matches!(settings.advertiser_type, AdvertiserType::DiscoveryServer | AdvertiserType::Both)
 }
 
 /// What the node offers, besides what is free.
@@ -111,8 +117,8 @@ fn offer(settings: &Settings, id: Address, ip_address: IpAddr, asked: Asked) -> 
     }
 }
 
-/// Keeps the node's advert on the market's network, if the settings say so. Nothing is written
-/// while the address or the prices are not known.
+/// Keeps the node's advert in each market that the settings name. Nothing is written while the
+/// address or the prices are not known.
 ///
 /// # Errors
 /// When the network is not known or lacks an endpoint; one that does not answer is no error.
@@ -120,29 +126,59 @@ pub async fn start(
     settings: &Settings,
     identity: &Identity,
     node: &Node,
-    mut ip_address: watch::Receiver<Option<IpAddr>>,
-    mut asked: watch::Receiver<Option<Asked>>,
-) -> anyhow::Result<Option<Advertising>> {
-    if !is_kept(settings) {
-        return Ok(None);
+    ip_address: watch::Receiver<Option<IpAddr>>,
+    asked: watch::Receiver<Option<Asked>>,
+) -> anyhow::Result<Vec<Advertising>> {
+    let mut kept = Vec::new();
+    if settings.advertiser_type == AdvertiserType::None {
+        return Ok(kept);
     }
+    let wallet = identity.wallet();
+    let wish = wishes(node, offers(settings, wallet.address(), node, ip_address, asked));
+    if is_on_network(settings) {
+        let config = network(settings)?;
+        kept.push(Advertising::of_node(node, config, wallet.clone(), wish.clone()).await?);
+    }
+    if is_on_server(settings) {
+        let config = DiscoveryConfig {
+            url: settings.discovery_url.0.clone(),
+            interval: settings.discovery_interval,
+            minimum: node.config().limits.minimum,
+            pace: Pace::default(),
+        };
+        kept.push(Advertising::on_server(config, wallet.clone(), wish, node.tasks())?);
+    }
+    Ok(kept)
+}
+
+/// The market's network, and how the advert is kept there.
+fn network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
     let market = Market::of(settings)?;
-    let interval = settings.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
-    let config = AdvertiseConfig {
-        name: market.name.clone(),
-        profile: market.profile.clone(),
-        rpc_url: market.rpc_url,
-        lifetime: interval.as_secs() * 2,
-        pace: Pace::default(),
-    };
     // What is said of a network is said of its own endpoint.
-    let its_own = market.profile.rpc_url.as_ref() == Some(&config.rpc_url);
+    let its_own = market.profile.rpc_url.as_ref() == Some(&market.rpc_url);
     if let Some(note) = market.profile.note.as_ref().filter(|_| its_own) {
         tracing::info!(network = market.name, "the market's network is {note}");
     }
+    let interval = settings.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
+    Ok(AdvertiseConfig {
+        name: market.name,
+        profile: market.profile,
+        rpc_url: market.rpc_url,
+        lifetime: interval.as_secs() * 2,
+        pace: Pace::default(),
+    })
+}
+
+/// What the node offers, as its address and its prices change.
+fn offers(
+    settings: &Settings,
+    id: Address,
+    node: &Node,
+    mut ip_address: watch::Receiver<Option<IpAddr>>,
+    mut asked: watch::Receiver<Option<Asked>>,
+) -> watch::Receiver<Option<Advert>> {
     let (sender, receiver) = watch::channel(None);
-    let advertising = Advertising::of_node(node, config, identity.wallet().clone(), receiver).await?;
-    let (settings, id) = (settings.clone(), identity.wallet().address());
+    let settings = settings.clone();
     let stop = node.tasks().stopping().clone();
     let follow = async move {
         loop {
@@ -164,5 +200,5 @@ pub async fn start(
     node.tasks().spawn("market offer", async move {
         stop.run_until_cancelled(follow).await;
     });
-    Ok(Some(advertising))
+    receiver
 }

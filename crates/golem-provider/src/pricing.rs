@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use golem_chain::answer;
 use golem_node::Node;
 use golem_node::pricing::{self, Asked, Bounds, Follower, Outcome, Rate};
 use golem_types::Decimal;
@@ -131,14 +132,8 @@ impl Feeds {
         let url = format!("{}/simple/price", url.trim_end_matches('/'));
         let ids = format!("{},{ETHER_ID}", self.glm_ids.join(","));
         let url = reqwest::Url::parse_with_params(&url, [("ids", ids.as_str()), ("vs_currencies", "usd")])?;
-        let mut answer = self.http.get(url).send().await?.error_for_status()?;
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await? {
-            if bytes.len() + part.len() > ANSWER_BYTES {
-                bail!("its answer is too large");
-            }
-            bytes.extend_from_slice(&part);
-        }
+        let answer = self.http.get(url).send().await?.error_for_status()?;
+        let bytes = answer::read(answer, ANSWER_BYTES).await?;
         let coins: Coins = serde_json::from_slice(&bytes).context("its answer makes no sense")?;
         // The digits themselves: a float would round them.
         let rate = |id: &str| coins.get(id)?.get("usd")?.get().parse::<Decimal>().ok();

@@ -27,7 +27,7 @@ use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
-use crate::settings::{Environment, Settings};
+use crate::settings::{AdvertiserType, Environment, Settings};
 use crate::{backend, image, import, public_ip, reserved_ports};
 
 /// How the process is started, beside the settings.
@@ -191,15 +191,15 @@ fn look_at_ports(settings: &Settings) {
     }
 }
 
-/// Offers the node on the market's network, at the address and the prices that the settings give.
+/// Offers the node on its markets, at the address and the prices that the settings give.
 async fn advertise(
     settings: &Settings,
     identity: &Identity,
     node: &Node,
     address: watch::Receiver<Option<IpAddr>>,
     asked: watch::Receiver<Option<Asked>>,
-) -> anyhow::Result<Option<Advertising>> {
-    if market::is_kept(settings) && address.borrow().is_none() {
+) -> anyhow::Result<Vec<Advertising>> {
+    if settings.advertiser_type != AdvertiserType::None && address.borrow().is_none() {
         tracing::warn!(
             "the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
         );
@@ -211,7 +211,7 @@ fn http_config(
     settings: &Settings,
     identity: &Identity,
     payments: Option<Profile>,
-    advertising: Option<Advertising>,
+    advertising: Vec<Advertising>,
     prices: watch::Receiver<Prices>,
     verifier: Verifier,
 ) -> HttpConfig {

@@ -2,11 +2,13 @@
 //!
 //! Speaks JSON-RPC as Golem Base (generation 1) or as Arkiv's Tiramisu (generation 4) does. It
 //! reads bytes with code of its own, so that what it takes was not merely written and read by the
-//! same hand; the golden vectors of the original's library hold for it too. It never ships.
+//! same hand; the golden vectors of the original's library hold for it too. Beside it, a discovery
+//! server. It never ships.
 
 #![allow(missing_docs, reason = "what the macro for Solidity makes has none")]
 
 mod chain;
+mod discovery;
 mod golem_base;
 mod query;
 mod rlp;
@@ -26,6 +28,7 @@ use axum::routing::post;
 use tokio::task::JoinHandle;
 
 pub use chain::{Mined, Stored};
+pub use discovery::{DiscoveryServer, ServerFault, Told};
 pub use query::Protocol;
 
 use chain::Chain;

@@ -159,7 +159,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         country: "SE".to_owned(),
         environment: "development",
         network: "development",
-        advertising: None,
+        advertising: Vec::new(),
         prices: None,
         payments: None,
         ports: None,

@@ -1,14 +1,16 @@
-//! Being found: one advert on the market's network, kept true at no needless gas.
+//! Being found: one advert in each market, kept true at no needless gas.
 //!
 //! ```text
-//!   node, prices, address ─► follow ─► wish ─► (quiet for a moment) ─► look ─► plan ─► write
-//!                                                                        ▲               │
-//!                                                       every few minutes└── receipt ◄───┘
+//!   node, prices, address ─► follow ─► wish ─┬► (quiet for a moment) ─► look ─► plan ─► write
+//!                                            │                            ▲               │
+//!                                            │           every few minutes└── receipt ◄───┘
+//!                                            └► discovery server
 //! ```
-//! Owns when the network is asked and written to. What is written [`plan`] decides, from what the
-//! network says and never from memory: after a restart in which nothing changed, nothing is
-//! written. A network that cannot be asked stops nothing but this; it is tried again for ever.
+//! Owns when a market is asked and written to. What is written on the network [`plan`] decides, from
+//! what the network says and never from memory: after a restart in which nothing changed, nothing is
+//! written. A market that cannot be asked stops nothing but this; it is tried again for ever.
 
+mod discovery;
 mod follow;
 mod plan;
 mod problem;
@@ -21,10 +23,12 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use golem_chain::golem_base::{Advert, Annotations, Client, Profile};
 use golem_chain::{ChainError, Rpc, Sender, Wallet};
+use golem_discovery::ClientError;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub use discovery::DiscoveryConfig;
 pub use follow::follow;
 pub use plan::{Terms, plan};
 
@@ -83,6 +87,35 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// The wait after so many `failures` in a row. Half of it is by chance, so that not every node
+    /// asks at once when a server is back.
+    fn retry_after(self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let wait = self.retry.saturating_mul(1 << doublings).min(self.retry_most);
+        let mut byte = [0];
+        let chance = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
+        wait / 2 + wait / 2 * chance / 255
+    }
+}
+
+/// Waits until nothing changes for a moment, so that several changes make one write.
+async fn wait_for_quiet(wish: &mut watch::Receiver<Wish>, removed: &mut watch::Receiver<bool>, pace: Pace) {
+    let most = Instant::now() + pace.quiet_most;
+    loop {
+        tokio::select! {
+            changed = wish.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            Ok(()) = removed.changed() => return,
+            () = sleep(pace.quiet) => return,
+            () = sleep_until(most) => return,
+        }
+    }
+}
+
 /// Where and how adverts are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdvertiseConfig {
@@ -110,8 +143,6 @@ pub struct Shown {
     pub expires_at: u64,
     /// The block at which it was looked at.
     pub block: u64,
-    /// About when it lapses, if nothing is written.
-    pub lapses: Timestamp,
 }
 
 /// How what renters read stands to what they should read.
@@ -133,12 +164,16 @@ pub enum Standing {
 pub struct AdvertState {
     /// How what renters read stands to what they should read.
     pub standing: Standing,
-    /// The advert, as the network told it last; none when there was none.
+    /// The advert, as the network told it last; none when there was none, and for a server.
     pub shown: Option<Shown>,
-    /// When the network was last looked at.
+    /// About when renters stop reading the advert, if nothing is written; none when they read none.
+    pub lapses: Option<Timestamp>,
+    /// When the market was last looked at.
     pub looked_at: Option<Timestamp>,
     /// What adverts on this network have cost so far.
     pub spent: AdvertSpending,
+    /// Whether the advert was taken off the market because that was asked for.
+    pub removed: bool,
 }
 
 /// Why adverts cannot be kept at all.
@@ -147,26 +182,60 @@ pub enum AdvertiseError {
     /// The endpoint's address is no URL.
     #[error("the market network's endpoint cannot be used")]
     Endpoint(#[source] ChainError),
+    /// No client of the discovery server can be made.
+    #[error("the discovery server cannot be asked")]
+    Discovery(#[from] ClientError),
     /// The ledger cannot be read.
     #[error("the ledger cannot be read")]
     Ledger(#[from] LedgerError),
 }
 
-/// A handle on the task that keeps the advert; clones share it.
+/// A kind of market.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Market {
+    /// A network that holds entities.
+    GolemBase,
+    /// A discovery server.
+    DiscoveryServer,
+}
+
+impl Market {
+    /// The word for it, as the setting `ADVERTISER_TYPE` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GolemBase => "golem_base",
+            Self::DiscoveryServer => "discovery_server",
+        }
+    }
+}
+
+/// A handle on the task that keeps the advert in one market; clones share it.
 #[derive(Debug, Clone)]
 pub struct Advertising {
-    network: Arc<str>,
+    market: Market,
+    place: Arc<str>,
     state: watch::Receiver<AdvertState>,
     check: Arc<Notify>,
     remove: Arc<watch::Sender<bool>>,
 }
 
+/// What `node` wishes renters to read, until it shuts down. `offer` is what an advert says besides
+/// what is free; none while it is not known.
+#[must_use]
+pub fn wishes(node: &Node, offer: watch::Receiver<Option<Advert>>) -> watch::Receiver<Wish> {
+    let (sender, wish) = watch::channel(Wish::Unknown);
+    let tasks = node.tasks();
+    tasks.spawn("offer", follow(node.clone(), offer, sender, tasks.stopping().clone()));
+    wish
+}
+
 impl Advertising {
-    /// Keeps one advert of `wallet` that says what `wish` wishes, as a task of `tasks`.
+    /// Keeps one advert of `wallet` on a network that says what `wish` wishes, as a task of `tasks`.
     ///
     /// # Errors
     /// [`AdvertiseError`]; a network that does not answer is not one.
-    pub async fn start(
+    pub async fn on_network(
         config: AdvertiseConfig,
         wallet: Wallet,
         ledger: Ledger,
@@ -177,17 +246,16 @@ impl Advertising {
         let client = Client::new(rpc.clone(), &config.profile);
         let sender = Sender::new(rpc, wallet, config.profile.chain_id);
         let spent = ledger.advert_spending(&config.name).await?;
-        let network = config.name.as_str().into();
+        let place = config.name.as_str().into();
         let (state_sender, state) = watch::channel(AdvertState { spent, ..AdvertState::default() });
         let check = Arc::new(Notify::new());
         let (remove, removed) = watch::channel(false);
         let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
-        Ok(Self { network, state, check, remove: Arc::new(remove) })
+        Ok(Self { market: Market::GolemBase, place, state, check, remove: Arc::new(remove) })
     }
 
-    /// Keeps the advert of `node` with the key `wallet`, until the node shuts down. `offer` is what
-    /// an advert says besides what is free; none while it is not known.
+    /// [`Advertising::on_network`] for `node`, whose ledger records what it costs.
     ///
     /// # Errors
     /// [`AdvertiseError`].
@@ -195,19 +263,42 @@ impl Advertising {
         node: &Node,
         config: AdvertiseConfig,
         wallet: Wallet,
-        offer: watch::Receiver<Option<Advert>>,
+        wish: watch::Receiver<Wish>,
     ) -> Result<Self, AdvertiseError> {
-        let (sender, wish) = watch::channel(Wish::Unknown);
-        let tasks = node.tasks();
-        let advertising = Self::start(config, wallet, node.ledger().clone(), wish, tasks).await?;
-        tasks.spawn("offer", follow(node.clone(), offer, sender, tasks.stopping().clone()));
-        Ok(advertising)
+        Self::on_network(config, wallet, node.ledger().clone(), wish, node.tasks()).await
     }
 
-    /// What the market's network is called.
+    /// Keeps one advert of `wallet` on a discovery server that says what `wish` wishes, as a task of
+    /// `tasks`.
+    ///
+    /// # Errors
+    /// [`AdvertiseError`]; a server that does not answer is not one.
+    pub fn on_server(
+        config: DiscoveryConfig,
+        wallet: Wallet,
+        wish: watch::Receiver<Wish>,
+        tasks: &Tasks,
+    ) -> Result<Self, AdvertiseError> {
+        let client = golem_discovery::Client::new(&config.url)?;
+        let place = config.url.as_str().into();
+        let (state_sender, state) = watch::channel(AdvertState::default());
+        let check = Arc::new(Notify::new());
+        let (remove, removed) = watch::channel(false);
+        let task = discovery::Task::new(config, client, wallet, wish, removed, state_sender);
+        tasks.spawn("advertise on server", task.run(Arc::clone(&check), tasks.stopping().clone()));
+        Ok(Self { market: Market::DiscoveryServer, place, state, check, remove: Arc::new(remove) })
+    }
+
+    /// What kind of market it is.
     #[must_use]
-    pub fn network(&self) -> &str {
-        &self.network
+    pub const fn market(&self) -> Market {
+        self.market
+    }
+
+    /// What the network is called, or where the server is.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// How the advert stands.
@@ -222,17 +313,16 @@ impl Advertising {
         self.state.clone()
     }
 
-    /// Looks at the network now.
+    /// Looks at the market now.
     pub fn check(&self) {
         self.check.notify_one();
     }
 
-    /// Takes the advert off the network, whatever is wished, and waits for it no longer than
+    /// Takes the advert off the market, whatever is wished, and waits for it no longer than
     /// `within`. Gives whether it is gone.
     pub async fn remove(&self, within: Duration) -> bool {
         self.remove.send_replace(true);
         let mut state = self.state.clone();
-        let hidden = state.wait_for(|state| state.standing == Standing::Hidden);
-        timeout(within, hidden).await.is_ok_and(|hidden| hidden.is_ok())
+        timeout(within, state.wait_for(|state| state.removed)).await.is_ok_and(|removed| removed.is_ok())
     }
 }

@@ -37,7 +37,7 @@ const DRIFTS: &str = "golem_storage";
 /// be off by a twentieth, or 2 GiB: it is told exactly with the next write. A rental changes the
 /// free cores as well.
 #[must_use]
-fn misleads(shown: &Annotations, wanted: &Annotations) -> bool {
+pub(super) fn misleads(shown: &Annotations, wanted: &Annotations) -> bool {
     let (Some(told), Some(is)) = (shown.number(DRIFTS), wanted.number(DRIFTS)) else {
         return !shown.say_the_same(wanted);
     };

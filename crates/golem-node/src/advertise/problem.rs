@@ -3,8 +3,7 @@
 use alloy_primitives::B256;
 use golem_chain::golem_base::AdvertError;
 use golem_chain::{ChainError, SendError};
-
-use super::Shown;
+use jiff::Timestamp;
 
 /// What is in the way.
 #[derive(Debug, thiserror::Error)]
@@ -55,12 +54,12 @@ impl From<SendError> for Problem {
 impl Problem {
     /// What is wrong, what it costs, and what mends it. Causes are left out: they can hold the
     /// endpoint's address, and that a secret.
-    pub(super) fn told(&self, shown: Option<&Shown>) -> String {
-        let cost = match shown {
-            Some(shown) => {
+    pub(super) fn told(&self, lapses: Option<Timestamp>) -> String {
+        let cost = match lapses {
+            Some(lapses) => {
                 format!(
                     "renters go on reading an earlier advert, until about {}",
-                    shown.lapses.strftime("%F %R UTC")
+                    lapses.strftime("%F %R UTC")
                 )
             }
             None => "new renters do not find this node".to_owned(),

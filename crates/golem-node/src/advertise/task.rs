@@ -8,11 +8,11 @@ use golem_chain::Sender;
 use golem_chain::golem_base::{Client, Seen};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
-use super::{AdvertState, AdvertiseConfig, Shown, Standing, Terms, Wish, plan};
+use super::{AdvertState, AdvertiseConfig, Shown, Standing, Terms, Wish, plan, wait_for_quiet};
 use crate::ledger::Ledger;
 
 /// Writes until what was seen should be right: one, and another where something came between.
@@ -26,6 +26,8 @@ pub(super) struct Task {
     pub(super) state: watch::Sender<AdvertState>,
     wish: watch::Receiver<Wish>,
     removed: watch::Receiver<bool>,
+    /// Whether the last look was at a removal.
+    removing: bool,
     /// The block of the last write: what is older than it is not believed.
     pub(super) written: u64,
     /// When the last writes were.
@@ -55,6 +57,7 @@ impl Task {
             state,
             wish,
             removed,
+            removing: false,
             written: 0,
             recent: VecDeque::new(),
             waiting: None,
@@ -77,10 +80,10 @@ impl Task {
                     self.check_interval()
                 }
                 Err(problem) => {
-                    let told = problem.told(self.state.borrow().shown.as_ref());
+                    let told = problem.told(self.state.borrow().lapses);
                     self.stand(Standing::Problem(told));
                     self.failures = self.failures.saturating_add(1);
-                    self.retry_interval()
+                    self.config.pace.retry_after(self.failures)
                 }
             };
             tokio::select! {
@@ -88,7 +91,7 @@ impl Task {
                     if changed.is_err() {
                         return;
                     }
-                    self.wait_for_quiet().await;
+                    wait_for_quiet(&mut self.wish, &mut self.removed, self.config.pace).await;
                 }
                 Ok(()) = self.removed.changed() => {}
                 () = check.notified() => {}
@@ -97,27 +100,11 @@ impl Task {
         }
     }
 
-    /// Waits until nothing changes for a moment, so that several changes make one write.
-    async fn wait_for_quiet(&mut self) {
-        let most = Instant::now() + self.config.pace.quiet_most;
-        loop {
-            tokio::select! {
-                changed = self.wish.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                Ok(()) = self.removed.changed() => return,
-                () = sleep(self.config.pace.quiet) => return,
-                () = sleep_until(most) => return,
-            }
-        }
-    }
-
     /// Looks, and writes until all is as it should be.
     async fn round(&mut self) -> Result<Standing, Problem> {
         let wish = self.wish.borrow_and_update().clone();
-        let wish = if *self.removed.borrow_and_update() { Wish::Hidden } else { wish };
+        self.removing = *self.removed.borrow_and_update();
+        let wish = if self.removing { Wish::Hidden } else { wish };
         let wanted = match &wish {
             Wish::Shown(advert) => Some(advert.annotations()?),
             Wish::Unknown | Wish::Hidden => None,
@@ -151,10 +138,12 @@ impl Task {
             annotations: entity.annotations.clone(),
             expires_at: entity.expires_at,
             block: seen.block,
-            lapses: self.time_of(entity.expires_at - seen.block, now),
         });
+        let left = shown.as_ref().map(|shown| shown.expires_at - seen.block);
+        let lapses = left.map(|blocks| self.time_of(blocks, now));
         self.state.send_modify(|state| {
             state.shown = shown;
+            state.lapses = lapses;
             state.looked_at = Some(now);
         });
         Ok(seen)
@@ -179,7 +168,10 @@ impl Task {
                 Standing::Problem(problem) => tracing::warn!(network, "{problem}"),
             }
         }
-        self.state.send_modify(|state| state.standing = standing);
+        self.state.send_modify(|state| {
+            state.removed = self.removing && standing == Standing::Hidden;
+            state.standing = standing;
+        });
     }
 
     /// Often enough that an extension has several tries, however short an advert lives.
@@ -188,14 +180,5 @@ impl Task {
             self.config.lifetime.saturating_mul(u64::from(self.config.profile.block_seconds)),
         );
         self.config.pace.check.min(life / 12)
-    }
-
-    /// Half of the wait is by chance, so that not every node asks at once when an endpoint is back.
-    fn retry_interval(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        let wait = self.config.pace.retry.saturating_mul(1 << doublings).min(self.config.pace.retry_most);
-        let mut byte = [0];
-        let chance = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
-        wait / 2 + wait / 2 * chance / 255
     }
 }

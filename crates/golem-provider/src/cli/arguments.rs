@@ -46,7 +46,7 @@ pub(super) enum Command {
         /// Seconds to wait until it has ended by itself.
         #[arg(long, default_value_t = 60)]
         timeout: u64,
-        /// Take the advert off the market first, so that no renter comes in vain.
+        /// Take the node off its markets first, so that no renter comes in vain.
         #[arg(long)]
         withdraw_advert: bool,
     },

@@ -3,9 +3,12 @@
 //! Asks the network itself, so that it works whether or not the node runs, and shows what renters
 //! see and not what the node believes.
 
+use alloy_primitives::Address;
 use anyhow::Context;
 use golem_chain::golem_base::market::{Filter, cheaper_percent, month};
 use golem_chain::golem_base::{Offer, Prices};
+use golem_discovery::Listed;
+use golem_node::advertise::Market as Kind;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -13,7 +16,8 @@ use super::arguments::Market as Wanted;
 use super::printer::table;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
-use crate::market::{Asked, Market};
+use crate::market::{self, Asked, Market};
+use crate::settings::Settings;
 
 /// Most adverts of others that are looked at.
 const OFFERS: usize = 500;
@@ -23,8 +27,18 @@ const SHOWN: usize = 10;
 
 #[derive(Serialize)]
 struct Answer {
-    network: String,
-    block: u64,
+    markets: Vec<Seen>,
+}
+
+/// One market, as it tells itself.
+#[derive(Serialize)]
+struct Seen {
+    market: &'static str,
+    /// What the network is called, or where the server is.
+    place: String,
+    /// Why it cannot be asked; then nothing is known.
+    error: Option<String>,
+    block: Option<u64>,
     own: Option<Own>,
     /// Those whose adverts could be the same renter's choice.
     others: Vec<Other>,
@@ -36,10 +50,11 @@ struct Answer {
 /// The node's own advert.
 #[derive(Serialize)]
 struct Own {
-    key: String,
-    expires_at_block: u64,
-    blocks_left: u64,
-    lapses_at: Timestamp,
+    /// Its key on a network.
+    key: Option<String>,
+    expires_at_block: Option<u64>,
+    blocks_left: Option<u64>,
+    lapses_at: Option<Timestamp>,
     #[serde(flatten)]
     says: Other,
 }
@@ -85,6 +100,24 @@ impl Other {
     }
 }
 
+impl Other {
+    fn listed(listed: Listed, wanted: &Wanted) -> Self {
+        let of_month = |prices: Prices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
+        let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
+        Self {
+            usd_month: listed.usd().map(of_month),
+            glm_month: listed.glm().map(of_month),
+            cpu: has("cpu"),
+            memory: has("memory"),
+            storage: has("storage"),
+            provider_id: listed.provider_id,
+            name: listed.provider_name.unwrap_or_default(),
+            country: listed.country,
+            platform: listed.platform.unwrap_or_default(),
+        }
+    }
+}
+
 impl Place {
     fn of(own: f64, others: &[Other]) -> Self {
         let mut prices: Vec<f64> = others.iter().filter_map(|other| other.usd_month).collect();
@@ -99,11 +132,16 @@ impl Place {
     }
 }
 
-/// `market`.
-pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
-    let settings = &invocation.resolved.settings;
-    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
-    let market = Market::of(settings)?;
+/// What a market tells: its block, the own advert, those of others, and whether there are more.
+type Told = (Option<u64>, Option<Own>, Vec<Other>, bool);
+
+/// Asks the market's network.
+async fn network(
+    market: &Market,
+    settings: &Settings,
+    own: Address,
+    wanted: &Wanted,
+) -> anyhow::Result<Told> {
     let client = market.client()?;
     let filter = Filter {
         network: Some(settings.network.as_str().to_owned()),
@@ -116,70 +154,116 @@ pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::
     let query = filter
         .query(client.generation())
         .context("the name of the payments network cannot stand in a query")?;
-    let address = identity.wallet().address();
-    let (own, found) = {
-        let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
-        let own = client.own(address, address).await;
-        let own = own.with_context(|| format!("the market network {} cannot be asked", market.name))?;
-        let found = client.find(&query, OFFERS).await;
-        (own, found.with_context(|| format!("the market network {} cannot be asked", market.name))?)
-    };
-    let mine = own.entities.iter().max_by_key(|entity| entity.expires_at).and_then(|entity| {
-        let blocks_left = entity.expires_at.checked_sub(own.block)?;
+    let seen = client.own(own, own).await?;
+    let found = client.find(&query, OFFERS).await?;
+    let mine = seen.entities.iter().max_by_key(|entity| entity.expires_at).and_then(|entity| {
+        let blocks_left = entity.expires_at.checked_sub(seen.block)?;
         let seconds = blocks_left.saturating_mul(u64::from(market.profile.block_seconds));
         let later = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
         Some(Own {
-            key: entity.key.to_string(),
-            expires_at_block: entity.expires_at,
-            blocks_left,
-            lapses_at: Timestamp::now().checked_add(later).ok()?,
+            key: Some(entity.key.to_string()),
+            expires_at_block: Some(entity.expires_at),
+            blocks_left: Some(blocks_left),
+            lapses_at: Timestamp::now().checked_add(later).ok(),
             says: Other::of(Offer::of(entity)?, wanted),
         })
     });
-    let others: Vec<Other> = found
-        .entities
-        .iter()
-        .filter(|entity| entity.owner != address)
-        .filter_map(Offer::of)
-        .map(|offer| Other::of(offer, wanted))
-        .collect();
-    let asked = month(Asked::given(settings).usd, wanted.cpu, wanted.memory, wanted.storage);
-    let price = mine.as_ref().and_then(|own| own.says.usd_month).unwrap_or(asked);
-    let answer = Answer {
-        network: market.name,
-        block: own.block,
-        own: mine,
-        usd_month: Place::of(price, &others),
-        others,
-        more: found.more,
+    let others = found.entities.iter().filter(|entity| entity.owner != own).filter_map(Offer::of);
+    Ok((Some(seen.block), mine, others.map(|offer| Other::of(offer, wanted)).collect(), found.more))
+}
+
+/// Asks the discovery server.
+async fn server(url: &str, own: Address, wanted: &Wanted) -> anyhow::Result<Told> {
+    let client = golem_discovery::Client::new(url)?;
+    let own = own.to_string();
+    let mine = client.get(&own).await?.map(|listed| Own {
+        key: None,
+        expires_at_block: None,
+        blocks_left: None,
+        lapses_at: listed.lapses(),
+        says: Other::listed(listed, wanted),
+    });
+    let filter = golem_discovery::Filter {
+        cpu: Some(wanted.cpu),
+        memory: Some(wanted.memory),
+        storage: Some(wanted.storage),
+        ..golem_discovery::Filter::default()
     };
-    invocation.printer.answer(&answer, || text(&answer, wanted));
-    Ok(Exit::Done)
+    let mut others = client.find(&filter).await?;
+    others.retain(|listed| listed.provider_id != own);
+    let more = others.len() > OFFERS;
+    others.truncate(OFFERS);
+    Ok((None, mine, others.into_iter().map(|listed| Other::listed(listed, wanted)).collect(), more))
+}
+
+impl Seen {
+    fn of(kind: Kind, place: String, told: anyhow::Result<Told>, asked: f64) -> Self {
+        let (error, (block, own, others, more)) = match told {
+            Ok(told) => (None, told),
+            Err(error) => (Some(format!("{error:#}")), (None, None, Vec::new(), false)),
+        };
+        let price = own.as_ref().and_then(|own| own.says.usd_month).unwrap_or(asked);
+        let usd_month = Place::of(price, &others);
+        Self { market: kind.as_str(), place, error, block, own, others, more, usd_month }
+    }
+}
+
+/// `market`.
+pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    let own = Identity::load(&settings.data_dir, settings.private_key.as_ref())?.wallet().address();
+    let asked = month(Asked::given(settings).usd, wanted.cpu, wanted.memory, wanted.storage);
+    let mut markets = Vec::new();
+    // Who offers nothing anywhere can still see what others ask.
+    if market::is_on_network(settings) || !market::is_on_server(settings) {
+        let market = Market::of(settings)?;
+        let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
+        let told = network(&market, settings, own, wanted).await;
+        markets.push(Seen::of(Kind::GolemBase, market.name, told, asked));
+    }
+    if market::is_on_server(settings) {
+        let url = settings.discovery_url.0.clone();
+        let _waiting = invocation.printer.waiting(format!("Asking {url}"));
+        let told = server(&url, own, wanted).await;
+        markets.push(Seen::of(Kind::DiscoveryServer, url, told, asked));
+    }
+    let failed = markets.iter().any(|seen| seen.error.is_some());
+    let answer = Answer { markets };
+    invocation.printer.answer(&answer, || {
+        let texts: Vec<String> = answer.markets.iter().map(|seen| text(seen, wanted)).collect();
+        texts.join("\n\n")
+    });
+    Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
 /// The answer for people.
-fn text(answer: &Answer, wanted: &Wanted) -> String {
-    let mut lines = vec![format!("Network    {} at block {}", answer.network, answer.block)];
-    lines.extend(match &answer.own {
-        None => vec!["Advert     ❌ renters do not find this node".to_owned()],
-        Some(own) => vec![
-            format!("Advert     ✅ {}", own.key),
-            format!(
+fn text(seen: &Seen, wanted: &Wanted) -> String {
+    let block = seen.block.map_or_else(String::new, |block| format!(" at block {block}"));
+    let mut lines = vec![format!("Market     {}{block}", seen.place)];
+    if let Some(error) = &seen.error {
+        lines.push(format!("           ❌ it cannot be asked: {error}"));
+        return lines.join("\n");
+    }
+    match &seen.own {
+        None => lines.push("Advert     ❌ renters do not find this node".to_owned()),
+        Some(own) => {
+            let key = own.key.as_deref().unwrap_or("renters find this node");
+            lines.push(format!("Advert     ✅ {key}"));
+            lines.push(format!(
                 "  offers   {} cores, {} GiB of memory, {} GiB of storage",
                 own.says.cpu, own.says.memory, own.says.storage
-            ),
-            format!(
-                "  lapses   about {}, in {} blocks, unless the node renews it",
-                own.lapses_at.strftime("%F %R UTC"),
-                own.blocks_left
-            ),
-        ],
-    });
-    let place = &answer.usd_month;
+            ));
+            let lapses = own.lapses_at.map(|at| at.strftime("%F %R UTC").to_string());
+            let blocks = own.blocks_left.map_or_else(String::new, |blocks| format!(", in {blocks} blocks"));
+            lines
+                .extend(lapses.map(|at| format!("  lapses   about {at}{blocks}, unless the node renews it")));
+        }
+    }
+    let place = &seen.usd_month;
     lines.push(format!(
         "Others     {}{} offer {} cores, {} GiB of memory and {} GiB of storage",
-        answer.others.len(),
-        if answer.more { " or more" } else { "" },
+        seen.others.len(),
+        if seen.more { " or more" } else { "" },
         wanted.cpu,
         wanted.memory,
         wanted.storage
@@ -190,8 +274,8 @@ fn text(answer: &Answer, wanted: &Wanted) -> String {
             &format!("; lowest {lowest:.2}, median {median:.2}; {cheaper} % of {} ask less", place.others);
     }
     lines.push(price);
-    if !answer.others.is_empty() {
-        let mut cheapest: Vec<&Other> = answer.others.iter().collect();
+    if !seen.others.is_empty() {
+        let mut cheapest: Vec<&Other> = seen.others.iter().collect();
         let price = |other: &Other| other.usd_month.unwrap_or(f64::MAX);
         cheapest.sort_by(|one, other| price(one).total_cmp(&price(other)));
         let rows = cheapest.into_iter().take(SHOWN).map(|other| {

@@ -29,8 +29,8 @@ struct Status {
     vm_backend: BackendPart,
     ports: Ports,
     vms: u32,
-    /// None when no advert is kept on the market's network, or the node does not run.
-    advert: Option<AdvertView>,
+    /// One a market; none when the node does not run.
+    adverts: Vec<AdvertView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ struct Node {
     draining: bool,
     vms: u32,
     ports: BTreeSet<u16>,
-    advert: Option<AdvertView>,
+    adverts: Vec<AdvertView>,
 }
 
 impl Node {
@@ -122,7 +122,7 @@ impl Node {
             draining: false,
             vms: 0,
             ports: BTreeSet::new(),
-            advert: None,
+            adverts: Vec::new(),
         }
     }
 }
@@ -173,9 +173,8 @@ fn judge(settings: &Settings, seen: &Seen) -> Overall {
         if node.draining {
             issues.push("The provider is draining: it takes no new rentals".to_owned());
         }
-        if let Some(problem) = node.advert.as_ref().and_then(|advert| advert.problem.as_ref()) {
-            issues.push(format!("Being found: {problem}"));
-        }
+        let problems = node.adverts.iter().filter_map(|advert| advert.problem.as_ref());
+        issues.extend(problems.map(|problem| format!("Being found: {problem}")));
         let silent = node.ports.difference(&seen.listening).count();
         if silent > 0 {
             issues.push(format!("{silent} SSH port(s) of VMs not listening"));
@@ -237,7 +236,7 @@ fn describe(settings: &Settings, seen: Seen) -> Status {
             },
         },
         vms: node.vms,
-        advert: node.advert,
+        adverts: node.adverts,
     }
 }
 
@@ -274,7 +273,7 @@ async fn ask(invocation: &Invocation) -> anyhow::Result<Node> {
         draining: summary.draining,
         vms: summary.vms,
         ports: summary.ports.in_use,
-        advert: summary.advert,
+        adverts: summary.adverts,
     })
 }
 
@@ -315,7 +314,7 @@ fn text(status: &Status) -> String {
         format!("  In use        {}", ssh.in_use),
         format!("VMs             {}", status.vms),
     ]);
-    lines.extend(status.advert.as_ref().map(|advert| format!("Market          {}", found(advert))));
+    lines.extend(status.adverts.iter().map(|advert| format!("Market          {}", found(advert))));
     lines.join("\n")
 }
 
@@ -331,12 +330,12 @@ fn backend_line(backend: &BackendPart) -> String {
 /// Whether renters find the node.
 fn found(advert: &AdvertView) -> String {
     let lapses = advert.lapses_at.map(|at| format!(", until {} unless renewed", at.strftime("%F %R UTC")));
-    let network = &advert.network;
+    let place = &advert.place;
     match advert.standing.as_str() {
-        "current" => format!("✅ renters find the node on {network}{}", lapses.unwrap_or_default()),
-        "hidden" => format!("the node is not offered on {network}"),
-        "problem" => format!("❌ {network}: see above"),
-        _ => format!("nothing is known of {network} yet"),
+        "current" => format!("✅ renters find the node on {place}{}", lapses.unwrap_or_default()),
+        "hidden" => format!("the node is not offered on {place}"),
+        "problem" => format!("❌ {place}: see above"),
+        _ => format!("nothing is known of {place} yet"),
     }
 }
 

@@ -40,9 +40,9 @@ pub(super) async fn stop(
     let pid = held.pid;
     let settings = &invocation.resolved.settings;
     if withdraw_advert {
-        let _waiting = invocation.printer.waiting("Taking the advert off the market");
-        if let Err(error) = remove_advert(invocation).await {
-            invocation.printer.warning(&format!("{error:#}; it lapses by itself"));
+        let _waiting = invocation.printer.waiting("Taking the node off its markets");
+        if let Err(error) = remove_adverts(invocation).await {
+            invocation.printer.warning(&format!("{error:#}; adverts lapse by themselves"));
         }
     }
     let asked = match Client::open(&settings.data_dir, settings.operator_port.get()) {
@@ -73,8 +73,8 @@ pub(super) async fn stop(
     Ok(Exit::Done)
 }
 
-async fn remove_advert(invocation: &Invocation) -> anyhow::Result<()> {
-    invocation.client()?.remove_advert().await?;
+async fn remove_adverts(invocation: &Invocation) -> anyhow::Result<()> {
+    invocation.client()?.remove_adverts().await?;
     Ok(())
 }
 

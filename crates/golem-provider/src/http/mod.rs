@@ -59,8 +59,8 @@ pub struct HttpConfig {
     pub payments: Option<Profile>,
     /// What VMs cost.
     pub prices: Option<watch::Receiver<Prices>>,
-    /// The advert on the market's network; none when none is kept there.
-    pub advertising: Option<Advertising>,
+    /// The adverts that the node keeps, one a market.
+    pub advertising: Vec<Advertising>,
     /// The verification of its ports; none in tests of other things.
     pub ports: Option<Verifier>,
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use golem_discovery::LIFETIME_SECONDS;
 use golem_types::Resources;
 
 use super::source::{Found, Origin};
@@ -53,6 +54,15 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             "GOLEM_PROVIDER_OPERATOR_PORT",
             "is the port of the public API, GOLEM_PROVIDER_PORT".to_owned(),
             "set the two to different ports".to_owned(),
+        );
+    }
+    if settings.discovery_interval.as_secs() >= LIFETIME_SECONDS.unsigned_abs() {
+        wrong(
+            "GOLEM_PROVIDER_DISCOVERY_ADVERTISEMENT_INTERVAL",
+            format!(
+                "would leave gaps: a discovery server forgets an advert after {LIFETIME_SECONDS} seconds"
+            ),
+            "set it to 240".to_owned(),
         );
     }
     if settings.api_auth == ApiAuth::Open && settings.network == Network::Mainnet {

@@ -223,6 +223,10 @@ table! {
         /// Where the node offers itself: on the network of Golem Base, on a discovery server, on both,
         /// or nowhere.
         advertiser_type: AdvertiserType = "GOLEM_PROVIDER_ADVERTISER_TYPE" default "golem_base";
+        /// Discovery server on which adverts are posted.
+        discovery_url: Url = "GOLEM_PROVIDER_DISCOVERY_URL" default "http://discovery.golem.network:9001";
+        /// How often they are posted there when nothing changes, in seconds. Servers forget them after 300.
+        discovery_interval: Duration = "GOLEM_PROVIDER_DISCOVERY_ADVERTISEMENT_INTERVAL" also "GOLEM_PROVIDER_ADVERTISEMENT_INTERVAL" default "240";
         /// The network on which adverts are kept: a profile that ships (`ethwarsaw.holesky`,
         /// `tiramisu`), or a file `markets/<name>.toml` in the data directory.
         market_network: String = "GOLEM_PROVIDER_GOLEM_BASE_NETWORK" default "ethwarsaw.holesky";

@@ -1,7 +1,7 @@
 //! The true binary on an emulated market network.
 
 use alloy_primitives::{Address, B256};
-use market_emulator::{Emulator, Protocol, Stored};
+use market_emulator::{DiscoveryServer, Emulator, Protocol, Stored};
 use tokio::runtime::Runtime;
 
 use crate::home::{Home, wait_until};
@@ -48,7 +48,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
         let mut node = home.start(&["--network", "mainnet"]);
         market.shows("the advert", |entity| entity.strings["golem_network"] == "mainnet");
         wait_until("it is known to be found", || {
-            home.json(&["status", "--json"])["advert"]["standing"] == "current"
+            home.json(&["status", "--json"])["adverts"][0]["standing"] == "current"
         });
         let (key, entity) = market.emulator.entities().remove(0);
         assert_eq!(entity.strings["golem_ip_address"], "203.0.113.7");
@@ -56,10 +56,10 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
         let before = entity.numbers["golem_cpu"];
 
         let state = home.json(&["status", "--json"]);
-        assert_eq!(state["advert"]["standing"], "current", "{state}");
-        assert_eq!(state["advert"]["key"], key.to_string());
-        assert_eq!(state["advert"]["writes"], 1);
-        assert!(state["advert"]["gas"].as_u64().unwrap() > 21_000);
+        assert_eq!(state["adverts"][0]["standing"], "current", "{state}");
+        assert_eq!(state["adverts"][0]["key"], key.to_string());
+        assert_eq!(state["adverts"][0]["writes"], 1);
+        assert!(state["adverts"][0]["gas"].as_u64().unwrap() > 21_000);
 
         // Another provider asks less, a third has too little, and a stranger's entity is no advert.
         for (owner, price, cpu) in [(7, "1.0", 8), (8, "0.5", 1)] {
@@ -87,7 +87,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
                 "{}",
                 Home::show(&text)
             );
-            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+            serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["markets"][0].clone()
         };
         assert_eq!(seen["own"]["key"], key.to_string(), "{seen}");
         assert_eq!(seen["own"]["blocks_left"], 7200);
@@ -106,7 +106,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
         assert_eq!(node.end(), Some(0));
         let mut node = home.start(&arguments);
         wait_until("it is known to be found", || {
-            home.json(&["status", "--json"])["advert"]["standing"] == "current"
+            home.json(&["status", "--json"])["adverts"][0]["standing"] == "current"
         });
         assert_eq!(market.emulator.mined().len(), written, "a restart writes nothing");
 
@@ -153,4 +153,40 @@ fn a_market_that_does_not_answer_is_told_of_and_renting_goes_on() {
     assert!(state["overall"]["issues"][0].as_str().unwrap().contains("HTTP status 500"), "{state}");
     let seen = home.run(&["market"]);
     assert_eq!(seen.status.code(), Some(1), "{}", Home::show(&seen));
+}
+
+/// S-114, S-116, S-244: the discovery server is told when the settings say so, and only then; the log
+/// and the operator hear of it.
+#[test]
+fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_wants_it() {
+    let market = Market::start(Protocol::GolemBase);
+    let server = market._runtime.block_on(DiscoveryServer::start()).unwrap();
+    let home = || market.home("golem-base").set("GOLEM_PROVIDER_DISCOVERY_URL", server.url());
+    let by_default = home();
+    let mut node = by_default.start(&[]);
+    node.wait_for("renters find this node on the market");
+    assert!(server.told().is_empty(), "it is not needed");
+    drop(node);
+
+    let both = home().set("GOLEM_PROVIDER_ADVERTISER_TYPE", "both").set("GOLEM_PROVIDER_LOG_LEVEL", "debug");
+    let mut node = both.start(&[]);
+    wait_until("both markets", || !server.adverts().is_empty() && !market.emulator.entities().is_empty());
+    wait_until("both are known", || {
+        let state = both.json(&["status", "--json"]);
+        state["adverts"].as_array().unwrap().iter().all(|advert| advert["standing"] == "current")
+    });
+    let state = both.json(&["status", "--json"]);
+    assert_eq!(state["adverts"][0]["market"], "golem_base", "{state}");
+    assert_eq!(state["adverts"][1]["market"], "discovery_server", "{state}");
+    assert_eq!(state["adverts"][1]["place"], server.url());
+    assert!(state["adverts"][1]["lapses_at"].is_string());
+    both.rent("web-server");
+    node.wait_for("advert posted to the discovery server");
+    assert!(both.run(&["stop", "--withdraw-advert"]).status.success());
+    node.end();
+    assert!(server.adverts().is_empty());
+    for said in ["renters find this node on the discovery server", "this node is not on the discovery server"]
+    {
+        assert!(node.seen.iter().any(|line| line.contains(said)), "{said}: {:#?}", node.seen);
+    }
 }

@@ -109,7 +109,7 @@ impl World {
             network: "testnet",
             prices: None,
             payments: None,
-            advertising: None,
+            advertising: Vec::new(),
             ports: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

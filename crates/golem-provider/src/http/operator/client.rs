@@ -209,12 +209,12 @@ impl Client {
         self.call(Method::POST, "/ports", None).await
     }
 
-    /// Takes the advert off the market's network; it stays off until the node starts again.
+    /// Takes the adverts off their markets; they stay off until the node starts again.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn remove_advert(&self) -> Result<AdvertView, ClientError> {
-        self.call(Method::DELETE, "/advert", None).await
+    pub async fn remove_adverts(&self) -> Result<Vec<AdvertView>, ClientError> {
+        self.call(Method::DELETE, "/adverts", None).await
     }
 
     /// Asks the node to stop.

@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use futures_util::future::join_all;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
@@ -63,7 +64,7 @@ pub(in crate::http) fn router(
         .route("/v1/withdrawals", get(withdrawals).post(withdraw))
         .route("/v1/ports", get(ports).post(verify_ports))
         .route("/v1/drain", put(drain))
-        .route("/v1/advert", axum::routing::delete(remove_advert))
+        .route("/v1/adverts", axum::routing::delete(remove_adverts))
         .route("/v1/shutdown", post(shutdown))
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
@@ -158,7 +159,7 @@ async fn summary(State(operator): Shared) -> Response {
         max_vms: capacity.max_vms,
         ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
         payments: payments_view(config, node),
-        advert: config.advertising.as_ref().map(advert_view),
+        adverts: config.advertising.iter().map(advert_view).collect(),
         unmanaged: node.unmanaged(),
     })
 }
@@ -177,7 +178,7 @@ fn payments_view(config: &HttpConfig, node: &Node) -> Option<PaymentsView> {
 }
 
 fn advert_view(advertising: &Advertising) -> AdvertView {
-    let AdvertState { standing, shown, looked_at, spent } = advertising.state();
+    let AdvertState { standing, shown, lapses, looked_at, spent, removed: _ } = advertising.state();
     let (standing, problem) = match standing {
         Standing::Starting => ("starting", None),
         Standing::Current => ("current", None),
@@ -185,12 +186,13 @@ fn advert_view(advertising: &Advertising) -> AdvertView {
         Standing::Problem(problem) => ("problem", Some(problem)),
     };
     AdvertView {
-        network: advertising.network().to_owned(),
+        market: advertising.market().as_str().to_owned(),
+        place: advertising.place().to_owned(),
         standing: standing.to_owned(),
         problem,
         key: shown.as_ref().map(|shown| shown.key.to_string()),
         expires_at_block: shown.as_ref().map(|shown| shown.expires_at),
-        lapses_at: shown.as_ref().map(|shown| shown.lapses),
+        lapses_at: lapses,
         looked_at,
         writes: spent.writes,
         failed_writes: spent.failed,
@@ -199,21 +201,29 @@ fn advert_view(advertising: &Advertising) -> AdvertView {
     }
 }
 
-/// How long taking the advert off the network may take: some blocks of two seconds. An operator who
+/// How long taking an advert off its market may take: some blocks of two seconds. An operator who
 /// stops the node waits for it.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-async fn remove_advert(State(operator): Shared) -> Answer {
-    let Some(advertising) = &operator.config.advertising else {
-        return Err(Failure::said(StatusCode::CONFLICT, "no advert is kept on the market's network"));
-    };
-    tracing::info!("removal of the advert asked for by the operator");
-    if !advertising.remove(REMOVAL).await {
-        let why = advert_view(advertising).problem.unwrap_or_else(|| "it took too long".to_owned());
-        let text = format!("the advert was not removed: {why}");
+async fn remove_adverts(State(operator): Shared) -> Answer {
+    let adverts = &operator.config.advertising;
+    if adverts.is_empty() {
+        return Err(Failure::said(StatusCode::CONFLICT, "no advert is kept on any market"));
+    }
+    tracing::info!("removal of the adverts asked for by the operator");
+    let removed = join_all(adverts.iter().map(|advertising| advertising.remove(REMOVAL))).await;
+    let left = adverts.iter().zip(removed).filter(|(_, removed)| !removed);
+    let left: Vec<String> = left
+        .map(|(advertising, _)| {
+            let why = advert_view(advertising).problem.unwrap_or_else(|| "it took too long".to_owned());
+            format!("{}: {why}", advertising.place())
+        })
+        .collect();
+    if !left.is_empty() {
+        let text = format!("an advert was not removed: {}", left.join("; "));
         return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
     }
-    Ok(ok(&advert_view(advertising)))
+    Ok(ok(&adverts.iter().map(advert_view).collect::<Vec<_>>()))
 }
 
 async fn pricing(State(operator): Shared) -> Answer {

@@ -38,8 +38,8 @@ pub struct Summary {
     pub ports: PortsView,
     /// How its rentals are paid for; none when they are free.
     pub payments: Option<PaymentsView>,
-    /// The advert on the market's network; none when none is kept there.
-    pub advert: Option<AdvertView>,
+    /// The node's adverts, one a market in which it keeps one.
+    pub adverts: Vec<AdvertView>,
     /// Machines on the backend that the ledger does not know; never touched.
     pub unmanaged: BTreeSet<VmId>,
 }
@@ -75,22 +75,24 @@ pub struct PortsView {
     pub in_use: BTreeSet<u16>,
 }
 
-/// The node's advert on the market's network.
+/// The node's advert in one market.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdvertView {
-    /// The network.
-    pub network: String,
+    /// `golem_base` or `discovery_server`.
+    pub market: String,
+    /// What the network is called, or where the server is.
+    pub place: String,
     /// `starting`, `current`, `hidden` or `problem`.
     pub standing: String,
     /// What is in the way.
     pub problem: Option<String>,
-    /// The entity's key; none while there is none.
+    /// The entity's key; none while there is none, and for a server.
     pub key: Option<String>,
     /// The block in which it lapses.
     pub expires_at_block: Option<u64>,
-    /// About when that is.
+    /// About when renters stop reading it, if nothing is written.
     pub lapses_at: Option<Timestamp>,
-    /// When the network was last looked at.
+    /// When the market was last looked at.
     pub looked_at: Option<Timestamp>,
     /// Transactions so far.
     pub writes: u64,

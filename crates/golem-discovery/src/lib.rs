@@ -1,0 +1,21 @@
+//! Adverts on a discovery server, as the original's servers and clients know them.
+//!
+//! ```text
+//!   node ─► advert ─► client (signs) ─── HTTP ───► service (golem-provider) ─► parse, identity ─► store
+//!   renter ◄──────── list ◄───────────── HTTP ───────────────────────────────────────────────────┘
+//! ```
+//! Owns both ends' words, what a signature proves, and the service's database. Never serves HTTP
+//! (`golem-provider` does) and never decides when something is advertised (`golem-node` does).
+
+pub mod advert;
+pub mod client;
+pub mod identity;
+pub mod store;
+
+pub use advert::{Advert, Mistake, parse};
+pub use client::{Client, ClientError, Listed};
+pub use identity::{Claim, ProviderId};
+pub use store::{Filter, Page, Row, Store, StoreError};
+
+/// How long an advert is shown after it was posted, in seconds: the published server's.
+pub const LIFETIME_SECONDS: i64 = 300;

@@ -1,0 +1,474 @@
+//! The service's database: adverts that were posted lately, and who signs theirs.
+//!
+//! ```text
+//!   put ─► may this claim say it? ─► adverts ─► list, get (until they lapse) ─► clean
+//!             ▲      └─► signers: ids that proved themselves once
+//! ```
+//! Owns the rule that an id once advertised with a proof is never again spoken for without one, nor
+//! with an old one. Blocks; callers keep it off the runtime. Never reads a request.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use rusqlite_migration::{M, Migrations};
+use serde_json::{Map, Value};
+
+use crate::LIFETIME_SECONDS;
+use crate::advert::Advert;
+use crate::identity::{Claim, ProviderId};
+
+/// Most adverts at a time; each has at most some 4 KiB.
+const ADVERTS: u32 = 50_000;
+
+/// Most ids that are remembered as signing theirs; those that have been silent longest are forgotten.
+const SIGNERS: u32 = 200_000;
+
+/// How far a signed time may be from the service's, in milliseconds.
+const CLOCKS: i64 = LIFETIME_SECONDS * 1000;
+
+/// The published server's database may be in the same file: its table is `advertisements`.
+const ADVERTS_TABLE: &str = "
+CREATE TABLE adverts (
+    provider_id TEXT PRIMARY KEY,
+    ip_address  TEXT NOT NULL,
+    country     TEXT NOT NULL,
+    platform    TEXT,
+    name        TEXT,
+    cpu         INTEGER NOT NULL,
+    memory      INTEGER NOT NULL,
+    storage     INTEGER NOT NULL,
+    resources   TEXT NOT NULL CHECK (json_valid(resources)),
+    pricing     TEXT CHECK (json_valid(pricing)),
+    signed      INTEGER NOT NULL CHECK (signed IN (0, 1)),
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX adverts_by_age ON adverts (updated_at);
+
+CREATE TABLE signers (
+    provider_id TEXT PRIMARY KEY,
+    timestamp   INTEGER NOT NULL,
+    seen_at     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX signers_by_age ON signers (seen_at);
+";
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database fails.
+    #[error("the database fails")]
+    Database(#[from] rusqlite::Error),
+    /// Its tables cannot be made.
+    #[error("the database's tables cannot be made")]
+    Tables(#[from] rusqlite_migration::Error),
+    /// A row is not what was written.
+    #[error("the database holds what was never written")]
+    Damaged,
+    /// The signature is not one of that id over that body.
+    #[error("X-Provider-Signature is not the signature of the body by X-Provider-ID")]
+    FalseSignature,
+    /// The id proved itself before.
+    #[error("this provider signs its adverts; one without a signature is not taken")]
+    SignatureNeeded,
+    /// The signed time is not now.
+    #[error("the signed timestamp is too far from now, {now} ms; fix: set the clock")]
+    WrongTime {
+        /// The service's time, in milliseconds since the epoch.
+        now: i64,
+    },
+    /// Something newer of that id is known, or its signed time is missing.
+    #[error("a newer advert of this provider is known; a signed timestamp has to be above {last} ms")]
+    Old {
+        /// The time of the newest, in milliseconds since the epoch.
+        last: i64,
+    },
+    /// There is no room.
+    #[error("there is no room for more adverts")]
+    Full,
+}
+
+/// An advert, as the store has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Whose it is.
+    pub provider_id: ProviderId,
+    /// What it says.
+    pub advert: Advert,
+    /// Whether its owner proved to be the one who posted it.
+    pub signed: bool,
+    /// When its id was first advertised without a gap.
+    pub created_at: Timestamp,
+    /// When it was last posted.
+    pub updated_at: Timestamp,
+}
+
+/// What a renter needs; what is none does not matter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Least cores.
+    pub cpu: Option<u32>,
+    /// Least memory in GiB.
+    pub memory: Option<u32>,
+    /// Least storage in GiB.
+    pub storage: Option<u32>,
+    /// Country.
+    pub country: Option<String>,
+    /// Processor.
+    pub platform: Option<String>,
+}
+
+/// Which part of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Only ids after this one.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The database.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the database in the file `path`, or makes it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // What a loss of power takes comes again within minutes.
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        Migrations::new(vec![M::up(ADVERTS_TABLE)]).to_latest(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that was cut short by a panic was rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows `advert` of `id` from `now` on, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put(
+        &self,
+        id: &ProviderId,
+        advert: &Advert,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Result<Row, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit(&transaction, id, claim, advert.timestamp, now)?;
+        let known = find(&transaction, id)?;
+        if known.is_none() && count(&transaction, "adverts")? >= ADVERTS {
+            return Err(StoreError::Full);
+        }
+        // One that lapsed and was not cleaned up yet begins anew.
+        let created_at = known.filter(|row| row.updated_at >= oldest(now)).map_or(now, |row| row.created_at);
+        let json = |value: serde_json::Result<String>| value.map_err(|_| StoreError::Damaged);
+        let pricing = advert.pricing.as_ref().map(serde_json::to_string).map(json).transpose()?;
+        let has = |name: &str| advert.resources.get(name).copied().unwrap_or_default();
+        transaction.execute(
+            "INSERT OR REPLACE INTO adverts VALUES (:id, :ip_address, :country, :platform, :name, :cpu, :memory, \
+             :storage, :resources, :pricing, :signed, :created_at, :updated_at)",
+            named_params! {
+                ":id": id.as_str(), ":ip_address": advert.ip_address.to_string(), ":country": advert.country,
+                ":platform": advert.platform, ":name": advert.name, ":cpu": has("cpu"), ":memory": has("memory"),
+                ":storage": has("storage"), ":resources": json(serde_json::to_string(&advert.resources))?,
+                ":pricing": pricing, ":signed": claim == Claim::Proven,
+                ":created_at": created_at.as_microsecond(), ":updated_at": now.as_microsecond(),
+            },
+        )?;
+        transaction.commit()?;
+        let advert = Advert { timestamp: None, ..advert.clone() };
+        Ok(Row {
+            provider_id: id.clone(),
+            advert,
+            signed: claim == Claim::Proven,
+            created_at,
+            updated_at: now,
+        })
+    }
+
+    /// Adverts that `filter` lets through and that have not lapsed at `now`, by their ids, and
+    /// whether there are more after them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn list(&self, filter: &Filter, page: &Page, now: Timestamp) -> Result<(Vec<Row>, bool), StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM adverts WHERE updated_at >= :oldest AND cpu >= :cpu AND memory >= :memory \
+             AND storage >= :storage AND (:country IS NULL OR country = :country) \
+             AND (:platform IS NULL OR platform = :platform) AND provider_id > :after \
+             ORDER BY provider_id LIMIT :limit",
+        )?;
+        let rows = statement.query_and_then(
+            named_params! {
+                ":oldest": oldest(now).as_microsecond(), ":cpu": filter.cpu.unwrap_or(0),
+                ":memory": filter.memory.unwrap_or(0), ":storage": filter.storage.unwrap_or(0),
+                ":country": filter.country, ":platform": filter.platform,
+                ":after": page.after.as_deref().unwrap_or_default(), ":limit": i64::from(page.limit) + 1,
+            },
+            read,
+        )?;
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok((rows, more))
+    }
+
+    /// The advert of `id`, where it has not lapsed at `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get(&self, id: &ProviderId, now: Timestamp) -> Result<Option<Row>, StoreError> {
+        Ok(find(&self.connection(), id)?.filter(|row| row.updated_at >= oldest(now)))
+    }
+
+    /// Shows the advert of `id` no longer; gives whether there was one. `timestamp` is the signed
+    /// time of the wish.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remove(
+        &self,
+        id: &ProviderId,
+        claim: Claim,
+        timestamp: Option<i64>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        admit(&transaction, id, claim, timestamp, now)?;
+        let removed = transaction.execute("DELETE FROM adverts WHERE provider_id = ?", [id.as_str()])?;
+        transaction.commit()?;
+        Ok(removed > 0)
+    }
+
+    /// Forgets what has lapsed at `now`; gives how many adverts that were.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn clean(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let oldest = oldest(now).as_microsecond();
+        let removed = transaction.execute("DELETE FROM adverts WHERE updated_at < ?", [oldest])?;
+        let signers = count(&transaction, "signers")?;
+        if let Some(surplus) = signers.checked_sub(SIGNERS).filter(|surplus| *surplus > 0) {
+            transaction.execute(
+                "DELETE FROM signers WHERE provider_id IN (SELECT provider_id FROM signers ORDER BY seen_at LIMIT ?)",
+                [surplus],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(removed)
+    }
+}
+
+/// The time before which adverts have lapsed at `now`.
+fn oldest(now: Timestamp) -> Timestamp {
+    now.checked_sub(jiff::SignedDuration::from_secs(LIFETIME_SECONDS)).unwrap_or(Timestamp::MIN)
+}
+
+fn count(connection: &Connection, table: &str) -> Result<u32, StoreError> {
+    Ok(connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+}
+
+/// Whether `claim` may speak for `id`; what it proved is remembered.
+fn admit(
+    transaction: &Transaction<'_>,
+    id: &ProviderId,
+    claim: Claim,
+    timestamp: Option<i64>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let last: Option<i64> = transaction
+        .query_row("SELECT timestamp FROM signers WHERE provider_id = ?", [id.as_str()], |row| row.get(0))
+        .optional()?;
+    match claim {
+        Claim::False => return Err(StoreError::FalseSignature),
+        Claim::Unproven => return if last.is_some() { Err(StoreError::SignatureNeeded) } else { Ok(()) },
+        Claim::Proven => {}
+    }
+    if let Some(signed) = timestamp {
+        let now = now.as_millisecond();
+        if signed.abs_diff(now) > CLOCKS.unsigned_abs() {
+            return Err(StoreError::WrongTime { now });
+        }
+    }
+    let last = last.unwrap_or(0);
+    // Who never names a time can be repeated, and who once did has to go on.
+    let time = timestamp.unwrap_or(0);
+    if last > 0 && time <= last {
+        return Err(StoreError::Old { last });
+    }
+    transaction.execute(
+        "INSERT OR REPLACE INTO signers VALUES (?, ?, ?)",
+        params![id.as_str(), time, now.as_microsecond()],
+    )?;
+    Ok(())
+}
+
+fn find(connection: &Connection, id: &ProviderId) -> Result<Option<Row>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM adverts WHERE provider_id = ?")?;
+    let mut rows = statement.query_and_then([id.as_str()], read)?;
+    rows.next().transpose()
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
+    let text = |name: &str| row.get::<_, String>(name);
+    let time = |name: &str| -> Result<Timestamp, StoreError> {
+        Timestamp::from_microsecond(row.get(name)?).map_err(|_| StoreError::Damaged)
+    };
+    let resources: BTreeMap<String, u32> =
+        serde_json::from_str(&text("resources")?).map_err(|_| StoreError::Damaged)?;
+    let pricing: Option<Map<String, Value>> = match row.get::<_, Option<String>>("pricing")? {
+        Some(pricing) => serde_json::from_str(&pricing).map_err(|_| StoreError::Damaged)?,
+        None => None,
+    };
+    Ok(Row {
+        provider_id: text("provider_id")?.parse().map_err(|_| StoreError::Damaged)?,
+        advert: Advert {
+            ip_address: text("ip_address")?.parse().map_err(|_| StoreError::Damaged)?,
+            country: text("country")?,
+            platform: row.get("platform")?,
+            name: row.get("name")?,
+            resources,
+            pricing,
+            timestamp: None,
+        },
+        signed: row.get("signed")?,
+        created_at: time("created_at")?,
+        updated_at: time("updated_at")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advert(cpu: u32) -> Advert {
+        Advert {
+            ip_address: "203.0.113.7".parse().unwrap(),
+            country: "SE".to_owned(),
+            platform: Some("x86_64".to_owned()),
+            name: None,
+            resources: [("cpu", cpu), ("memory", 8), ("storage", 100), ("gpu", 1)]
+                .map(|(name, number)| (name.to_owned(), number))
+                .into(),
+            pricing: None,
+            timestamp: None,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn id(text: &str) -> ProviderId {
+        text.parse().unwrap()
+    }
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("discovery.db")).unwrap();
+        (folder, store)
+    }
+
+    fn ids(store: &Store, filter: &Filter, page: &Page, now: Timestamp) -> (Vec<String>, bool) {
+        let (rows, more) = store.list(filter, page, now).unwrap();
+        (rows.iter().map(|row| row.provider_id.to_string()).collect(), more)
+    }
+
+    const ALL: Page = Page { after: None, limit: 100 };
+
+    #[test]
+    fn adverts_are_shown_for_five_minutes_after_each_post_and_outlive_a_restart() {
+        let (folder, store) = store();
+        let first = store.put(&id("a"), &advert(4), Claim::Unproven, at(0)).unwrap();
+        assert_eq!(store.get(&id("a"), at(300)).unwrap(), Some(first.clone()));
+        assert_eq!(store.get(&id("a"), at(301)).unwrap(), None);
+        let again = store.put(&id("a"), &advert(2), Claim::Unproven, at(240)).unwrap();
+        assert_eq!((again.created_at, again.updated_at), (at(0), at(240)));
+        drop(store);
+        let store = Store::open(&folder.path().join("discovery.db")).unwrap();
+        assert_eq!(store.list(&Filter::default(), &ALL, at(540)).unwrap().0, std::slice::from_ref(&again));
+        assert_eq!(store.clean(at(540)).unwrap(), 0);
+        assert!(store.list(&Filter::default(), &ALL, at(541)).unwrap().0.is_empty());
+        assert_eq!(store.clean(at(541)).unwrap(), 1);
+        let anew = store.put(&id("a"), &advert(2), Claim::Unproven, at(600)).unwrap();
+        assert_eq!(anew.created_at, at(600));
+        assert!(store.remove(&id("a"), Claim::Unproven, None, at(600)).unwrap());
+        assert!(!store.remove(&id("a"), Claim::Unproven, None, at(600)).unwrap());
+    }
+
+    #[test]
+    fn renters_read_what_fits_page_by_page() {
+        let (_folder, store) = store();
+        for number in 0..9u32 {
+            let mut advert = advert(number + 1);
+            advert.country = if number % 2 == 0 { "SE" } else { "DE" }.to_owned();
+            advert.platform = (number < 5).then(|| "arm64".to_owned());
+            store.put(&id(&format!("p{number}")), &advert, Claim::Unproven, at(0)).unwrap();
+        }
+        let now = at(1);
+        let filter = Filter { cpu: Some(3), country: Some("SE".to_owned()), ..Filter::default() };
+        assert_eq!(ids(&store, &filter, &ALL, now).0, ["p2", "p4", "p6", "p8"]);
+        let arm = Filter { platform: Some("arm64".to_owned()), ..filter };
+        assert_eq!(ids(&store, &arm, &ALL, now).0, ["p2", "p4"]);
+        let large = Filter { storage: Some(101), ..Filter::default() };
+        assert!(ids(&store, &large, &ALL, now).0.is_empty());
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let (part, more) = ids(&store, &Filter::default(), &Page { after, limit: 4 }, now);
+            after = part.last().cloned();
+            seen.extend(part);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 9);
+        assert!(seen.is_sorted());
+    }
+
+    #[test]
+    fn who_signed_once_is_never_spoken_for_without_a_new_signature() {
+        let (_folder, store) = store();
+        let put = |claim, timestamp: Option<i64>, seconds| {
+            let signed =
+                Advert { timestamp: timestamp.map(|second| at(second).as_millisecond()), ..advert(4) };
+            store.put(&id("a"), &signed, claim, at(seconds))
+        };
+        assert!(!put(Claim::Unproven, None, 0).unwrap().signed);
+        assert!(put(Claim::Proven, None, 1).unwrap().signed);
+        assert!(matches!(put(Claim::Unproven, None, 2), Err(StoreError::SignatureNeeded)));
+        assert!(matches!(put(Claim::False, None, 2), Err(StoreError::FalseSignature)));
+        assert!(put(Claim::Proven, Some(10), 10).unwrap().signed);
+        // The same again, one without a time, and one of another day.
+        assert!(matches!(put(Claim::Proven, Some(10), 11), Err(StoreError::Old { .. })));
+        assert!(matches!(put(Claim::Proven, None, 11), Err(StoreError::Old { .. })));
+        assert!(matches!(put(Claim::Proven, Some(90_000), 12), Err(StoreError::WrongTime { .. })));
+        let remove = |claim, timestamp: Option<i64>| store.remove(&id("a"), claim, timestamp, at(20));
+        assert!(matches!(remove(Claim::Unproven, None), Err(StoreError::SignatureNeeded)));
+        assert!(matches!(remove(Claim::Proven, Some(at(10).as_millisecond())), Err(StoreError::Old { .. })));
+        assert!(remove(Claim::Proven, Some(at(19).as_millisecond())).unwrap());
+        // Not even when nothing of it is shown any more.
+        store.clean(at(100_000)).unwrap();
+        assert!(matches!(put(Claim::Unproven, None, 100_000), Err(StoreError::SignatureNeeded)));
+        assert!(put(Claim::Proven, Some(100_000), 100_000).unwrap().signed);
+    }
+}

@@ -1,0 +1,264 @@
+//! The advert of a node on a discovery server, through changes, faults and days.
+//!
+//! Days pass by a clock that stands still but for the test: a blocking task that lasts as long as
+//! the test keeps the runtime from moving it while a socket is waited for.
+#![cfg(test)]
+
+mod support;
+
+use std::time::Duration;
+
+use golem_chain::Wallet;
+use golem_chain::golem_base::{Advert, Prices};
+use golem_chain::wallet::signer_of;
+use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
+use golem_node::service::Tasks;
+use golem_types::Resources;
+use market_emulator::{DiscoveryServer, ServerFault};
+use serde_json::Value;
+use support::{DEADLINE, World, until, wanted};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, advance, timeout};
+
+/// What the seed documents.
+const INTERVAL: Duration = Duration::from_secs(240);
+
+/// Changes are told at once, and nothing else happens by itself.
+const PACE: Pace = Pace {
+    quiet: Duration::from_millis(20),
+    quiet_most: Duration::from_secs(5),
+    check: Duration::from_secs(3600),
+    retry: Duration::from_millis(5),
+    retry_most: Duration::from_millis(20),
+    receipt: Duration::from_millis(5),
+    stuck: Duration::from_secs(3600),
+    hourly: 60,
+};
+
+fn wallet() -> Wallet {
+    Wallet::from_hex(&"46".repeat(32)).unwrap()
+}
+
+fn advert(cpu: u32) -> Advert {
+    Advert {
+        provider_id: wallet().address(),
+        ip_address: "203.0.113.7".parse().unwrap(),
+        country: "SE".to_owned(),
+        name: "golem-provider".to_owned(),
+        platform: "x86_64".to_owned(),
+        network: "testnet".to_owned(),
+        payments_network: "l2.holesky".to_owned(),
+        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
+        free: Resources::new(cpu, 16, 100),
+    }
+}
+
+fn shown(cpu: u32) -> Wish {
+    Wish::Shown(Box::new(advert(cpu)))
+}
+
+fn config(server: &DiscoveryServer, pace: Pace) -> DiscoveryConfig {
+    DiscoveryConfig {
+        url: server.url().to_owned(),
+        interval: INTERVAL,
+        minimum: Resources::new(1, 1, 10),
+        pace,
+    }
+}
+
+/// An advertiser, the server it posts to, and what it should say.
+struct Run {
+    server: DiscoveryServer,
+    tasks: Tasks,
+    wish: watch::Sender<Wish>,
+    advertising: Advertising,
+}
+
+impl Run {
+    async fn start(pace: Pace, fault: ServerFault) -> Self {
+        let server = DiscoveryServer::start().await.unwrap();
+        server.set_fault(fault);
+        let tasks = Tasks::new();
+        let (wish, receiver) = watch::channel(shown(8));
+        let advertising = Advertising::on_server(config(&server, pace), wallet(), receiver, &tasks).unwrap();
+        Self { server, tasks, wish, advertising }
+    }
+
+    async fn reaches(&self, what: &str, condition: impl FnMut(&AdvertState) -> bool) -> AdvertState {
+        let mut changes = self.advertising.changes();
+        let found = changes.wait_for(condition).await;
+        found.unwrap_or_else(|_| panic!("never: {what}")).clone()
+    }
+
+    async fn is_current(&self) -> AdvertState {
+        self.reaches("the advert", |state| state.standing == Standing::Current).await
+    }
+
+    /// Waits until something is in the way, and tells what.
+    async fn is_hindered(&self) -> String {
+        let state = self.reaches("a problem", |state| matches!(state.standing, Standing::Problem(_))).await;
+        let Standing::Problem(problem) = state.standing else { unreachable!() };
+        problem
+    }
+
+    /// How many cores renters read; none when they do not find the node.
+    fn cores(&self) -> Option<u64> {
+        let adverts = self.server.adverts();
+        adverts
+            .get(&wallet().address().to_string())
+            .map(|advert| advert["resources"]["cpu"].as_u64().unwrap())
+    }
+
+    fn posts(&self) -> usize {
+        self.server.told().iter().filter(|told| told.advert).count()
+    }
+}
+
+/// The test's own clock, for as long as this lives.
+fn own_clock() -> oneshot::Sender<()> {
+    let (keep, end) = oneshot::channel::<()>();
+    // While a blocking task runs, a paused clock moves only when it is told to.
+    drop(tokio::task::spawn_blocking(move || end.blocking_recv()));
+    keep
+}
+
+/// S-114: a signed advert that says all, and its end.
+#[tokio::test]
+async fn s_081_s_114_the_server_reads_a_signed_advert_changes_at_once_and_a_removal() {
+    let run = Run::start(PACE, ServerFault::None).await;
+    let state = run.is_current().await;
+    assert!(state.lapses.is_some() && state.shown.is_none());
+    let told = run.server.told().remove(0);
+    assert_eq!(told.id, wallet().address().to_string());
+    let signature = alloy_primitives::hex::decode(&told.signature).unwrap();
+    assert_eq!(signer_of(&told.body, &signature), Some(wallet().address()));
+    let body: Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(body["ip_address"], "203.0.113.7");
+    assert_eq!((&body["country"], &body["platform"]), (&"SE".into(), &"x86_64".into()));
+    assert_eq!(body["resources"], serde_json::json!({ "cpu": 8, "memory": 16, "storage": 100 }));
+    assert_eq!(body["pricing"]["usd_per_core_month"], 5.0);
+    assert_eq!(body["pricing"]["glm_per_gb_storage_month"], 0.5);
+
+    for cpu in [7, 6, 5, 4] {
+        run.wish.send_replace(shown(cpu));
+    }
+    until("the change", || run.cores() == Some(4)).await;
+    assert_eq!(run.posts(), 2, "several changes at once are one");
+
+    // Less than any VM needs, and then more again.
+    run.wish.send_replace(shown(0));
+    until("nothing to rent", || run.cores().is_none()).await;
+    run.reaches("it is hidden", |state| state.standing == Standing::Hidden && state.lapses.is_none()).await;
+    run.wish.send_replace(shown(2));
+    until("something to rent", || run.cores() == Some(2)).await;
+
+    assert!(run.advertising.remove(DEADLINE).await);
+    assert_eq!(run.cores(), None);
+    run.wish.send_replace(shown(3));
+    run.tasks.stop().await;
+    assert_eq!(run.cores(), None, "what was removed stays removed");
+}
+
+/// S-115, S-216: every 240 s, for a day, and no gap that the server's 300 s would not bridge.
+#[tokio::test(start_paused = true)]
+async fn s_115_s_216_a_day_of_posts_every_240_seconds() {
+    let clock = own_clock();
+    let run = Run::start(Pace::default(), ServerFault::None).await;
+    run.is_current().await;
+    let mut requests = run.server.requests();
+    let began = Instant::now();
+    for post in 1..=360 {
+        assert_eq!(run.posts(), post);
+        requests.mark_unchanged();
+        advance(INTERVAL - Duration::from_secs(1)).await;
+        assert!(!requests.has_changed().unwrap(), "none before its time");
+        advance(Duration::from_secs(1)).await;
+        requests.changed().await.unwrap();
+        run.reaches("it is known", |state| state.looked_at.is_some()).await;
+        until("the post", || run.posts() == post + 1).await;
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(86_400));
+    run.tasks.stop().await;
+    drop(clock);
+}
+
+/// A server that is down for a day is asked rarely, and told within minutes of its return.
+#[tokio::test(start_paused = true)]
+async fn a_day_without_the_server_costs_few_requests_and_ends_by_itself() {
+    let clock = own_clock();
+    let run = Run::start(Pace::default(), ServerFault::Down).await;
+    let problem = run.is_hindered().await;
+    for part in ["HTTP status 500", "do not find this node", "rentals go on", "GOLEM_PROVIDER_DISCOVERY_URL"]
+    {
+        assert!(problem.contains(part), "{problem}");
+    }
+    let requests = run.server.requests();
+    for _ in 0..24 * 60 {
+        advance(Duration::from_secs(60)).await;
+        tokio::task::yield_now().await;
+    }
+    let asked = *requests.borrow();
+    assert!(asked < 1000, "{asked} requests");
+    run.server.set_fault(ServerFault::None);
+    let mended = Instant::now();
+    while run.cores().is_none() {
+        advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+    }
+    run.is_current().await;
+    assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
+    run.tasks.stop().await;
+    drop(clock);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_or_never_ends_is_told_of_and_tried_again() {
+    for (fault, says) in [
+        (ServerFault::Refuses, "refused with HTTP status 422"),
+        (ServerFault::Endless, "answer is too large"),
+    ] {
+        let run = Run::start(PACE, fault).await;
+        let problem = run.is_hindered().await;
+        assert!(problem.contains(says), "{problem}");
+        run.server.set_fault(ServerFault::None);
+        timeout(DEADLINE, run.is_current()).await.unwrap();
+        assert_eq!(run.cores(), Some(8));
+        run.tasks.stop().await;
+    }
+}
+
+/// Five seconds, by a clock that moves when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up_after_five_seconds() {
+    let began = Instant::now();
+    let run = Run::start(Pace::default(), ServerFault::Silent).await;
+    let problem = run.is_hindered().await;
+    assert!(problem.contains("does not answer"), "{problem}");
+    assert!(began.elapsed() >= Duration::from_secs(5) && began.elapsed() < Duration::from_secs(6));
+    run.tasks.stop().await;
+}
+
+/// S-056, S-081: rentals and a drain of a true node.
+#[tokio::test]
+async fn s_056_s_081_the_server_is_told_of_rentals_and_of_a_drain() {
+    let world = World::new(4);
+    let (node, _) = world.node().await;
+    let server = DiscoveryServer::start().await.unwrap();
+    let (_offer, offer) = watch::channel(Some(advert(0)));
+    let wish = wishes(&node, offer);
+    let advertising = Advertising::on_server(config(&server, PACE), wallet(), wish, node.tasks()).unwrap();
+    let cores = || {
+        let adverts = server.adverts();
+        adverts.values().next().map(|advert| advert["resources"]["cpu"].as_u64().unwrap())
+    };
+    until("all is free", || cores() == Some(100)).await;
+    node.create(wanted("one")).await.unwrap();
+    until("the VM is told of", || cores() == Some(99)).await;
+    node.set_draining(true).await.unwrap();
+    until("a draining node is not found", || cores().is_none()).await;
+    node.set_draining(false).await.unwrap();
+    until("it is found again", || cores() == Some(99)).await;
+    assert_eq!(advertising.place(), server.url());
+    node.shutdown(false).await;
+}
