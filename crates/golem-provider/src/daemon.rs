@@ -5,11 +5,11 @@
 //!      ▲                                                 └► "error" or end of file: exit 1
 //!      └──── pipe (the child's standard output) ◄── child: own session ─► start ─► report
 //! ```
-//! Owns detaching, the report to the parent, the notification of systemd and the stop signals.
+//! Owns detaching, the report to the parent, the notification of systemd and what signals ask for.
 //! Never starts or stops a part of the node: `start` does.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -69,11 +69,15 @@ pub fn spawn(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<St
     }
 }
 
-/// Leaves the terminal's session, so that its end does not end this process.
+/// Leaves the terminal's session, so that its end does not end this process. One that was started anew
+/// has done so before.
 ///
 /// # Errors
 /// Any error of `setsid`.
 pub fn leave_session() -> anyhow::Result<()> {
+    if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
+        return Ok(());
+    }
     rustix::process::setsid().context("a session of its own cannot be made")?;
     Ok(())
 }
@@ -124,27 +128,47 @@ fn notify(place: &std::ffi::OsStr, state: &str) -> io::Result<()> {
     socket.send_to(state.as_bytes(), place).map(drop)
 }
 
-/// The signals that stop a node.
-#[derive(Debug)]
-pub struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
+/// What a signal asks for; with its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// That the node stop.
+    Stop(&'static str),
+    /// That it be started anew.
+    Reload(&'static str),
 }
 
-impl StopSignals {
+/// The signals that stop a node, or start it anew.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    /// Whether a hangup means that a terminal was closed.
+    in_terminal: bool,
+}
+
+impl Signals {
     /// Begins to listen for them; from then on they no longer end the process by themselves.
     ///
     /// # Errors
     /// When the system does not let us listen.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            in_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
+        })
     }
 
-    /// Waits for the next one, and gives its name.
-    pub async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.hangup.recv() => {
+                if self.in_terminal { Asked::Stop("SIGHUP") } else { Asked::Reload("SIGHUP") }
+            }
         }
     }
 }

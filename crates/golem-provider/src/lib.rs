@@ -18,6 +18,7 @@ pub mod pid_file;
 pub mod ports;
 pub mod pricing;
 mod public_ip;
+mod reload;
 mod reserved_ports;
 pub mod settings;
 pub mod start;

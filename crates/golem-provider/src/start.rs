@@ -1,7 +1,7 @@
 //! The life of the node's process, from its lock to its last breath.
 //!
 //! ```text
-//!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► HTTP ─► ready ─► signal ─► reverse
+//!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► HTTP ─► ready ─► signal ─► reverse ─► end, or anew
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
@@ -19,7 +19,7 @@ use golem_vm::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::daemon::{self, StopSignals};
+use crate::daemon::{self, Asked as AskedBySignal, Signals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
 use crate::market::{self, Asked};
@@ -27,6 +27,7 @@ use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
+use crate::reload::Reload;
 use crate::settings::{AdvertiserType, Environment, Settings};
 use crate::{backend, image, import, public_ip, reserved_ports};
 
@@ -39,6 +40,17 @@ pub struct Start {
     pub pid_file: PathBuf,
     /// Whether a parent waits for the report.
     pub detached: bool,
+    /// How the node is started anew.
+    pub reload: Reload,
+}
+
+/// Why the node ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// To be started anew.
+    Reload,
 }
 
 /// Caps of the SSH proxy. A session may be silent for hours (`less`, an editor); four outlast a
@@ -61,9 +73,9 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
-pub async fn run(start: Start) -> anyhow::Result<()> {
-    let Start { settings, pid_file, detached } = start;
-    let mut signals = StopSignals::listen().context("signals cannot be listened to")?;
+pub async fn run(start: Start) -> anyhow::Result<Ended> {
+    let Start { settings, pid_file, detached, mut reload } = start;
+    let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let _lock = PidFile::take(&pid_file).await?;
     raise_file_limit();
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
@@ -107,22 +119,43 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     }
 
     let why = tokio::select! {
-        signal = signals.next() => Ok(signal),
-        () = http.stop_asked() => Ok("the operator"),
+        asked = asked(&mut signals, &mut reload) => Ok(asked),
+        () = http.stop_asked() => Ok((Ended::Stopped, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = http.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
     };
-    tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
+    tracing::info!(by = why.as_ref().map_or("a failure", |(_, by)| by), "stopping");
     daemon::notify_service_manager("STOPPING=1");
+    let stop_vms = settings.stop_vms_on_exit && !matches!(why, Ok((Ended::Reload, _)));
     let stop = async {
         http.stop().await;
-        node.shutdown(settings.stop_vms_on_exit).await;
+        node.shutdown(stop_vms).await;
     };
     tokio::select! {
         () = stop => tracing::info!("stopped"),
-        signal = signals.next() => tracing::warn!(signal, "stopped at once, because it was asked for twice"),
+        asked = signals.next() => tracing::warn!(?asked, "stopped at once, because it was asked for twice"),
     }
-    why.map(drop)
+    why.map(|(ended, _)| ended)
+}
+
+/// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
+async fn asked(signals: &mut Signals, reload: &mut Reload) -> (Ended, &'static str) {
+    loop {
+        let by = tokio::select! {
+            asked = signals.next() => match asked {
+                AskedBySignal::Stop(by) => return (Ended::Stopped, by),
+                AskedBySignal::Reload(by) => by,
+            },
+            () = reload.changed() => "a file that changed",
+        };
+        match reload.check() {
+            Ok(()) => {
+                tracing::info!(by, "reloading: the node starts anew, VMs run on");
+                return (Ended::Reload, by);
+            }
+            Err(error) => tracing::error!("not reloaded, the node goes on as it is: {error:#}"),
+        }
+    }
 }
 
 /// Takes over what a Python provider left on this machine, once.

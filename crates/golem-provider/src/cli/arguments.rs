@@ -19,13 +19,24 @@ const EXIT_CODES: &str = "Exit codes:
   2  wrong use: unknown arguments, or settings that are wrong
   3  the provider is not running, and the command needs it";
 
+/// What `--version` says; `-V` says its first line without the rest.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\nHomepage:   ",
+    env!("CARGO_PKG_HOMEPAGE"),
+    "\nRepository: ",
+    env!("CARGO_PKG_REPOSITORY"),
+    "\nLicence:    ",
+    env!("CARGO_PKG_LICENSE")
+);
+
 fn after_help() -> String {
     format!("{}\n{EXIT_CODES}", settings::help())
 }
 
 /// Rents out this machine as virtual machines.
 #[derive(Debug, Parser)]
-#[command(name = "golem-provider", version, after_help = EXIT_CODES, after_long_help = after_help())]
+#[command(name = "golem-provider", version, long_version = LONG_VERSION, after_help = EXIT_CODES, after_long_help = after_help())]
 #[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct Arguments {
     /// What to do.

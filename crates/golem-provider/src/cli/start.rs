@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{Exit, Invocation, arguments};
 use crate::logs::{self, Destination};
 use crate::pid_file::{self, PidFileError};
-use crate::start::{self, Start};
+use crate::reload::Reload;
+use crate::start::{self, Ended, Start};
 use crate::{daemon, image};
 
 /// `start`.
@@ -32,17 +33,22 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     if typed.daemon {
         return runtime.block_on(background(invocation, typed, folder));
     }
+    let reload = Reload::new(settings, typed.flags(), invocation.environment.clone())?;
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
         pid_file: invocation.pid_file.clone(),
         detached: typed.detached,
+        reload: reload.clone(),
     }));
     // Whoever stopped twice does not want to wait for what still runs.
     runtime.shutdown_background();
     if let (Err(error), true) = (&done, typed.detached) {
         tracing::error!("{error:#}");
     }
-    done.map(|()| Exit::Done)
+    match done? {
+        Ended::Stopped => Ok(Exit::Done),
+        Ended::Reload => Err(reload.start_anew()),
+    }
 }
 
 /// Starts the node in the background. What takes long and has something to show, the download of

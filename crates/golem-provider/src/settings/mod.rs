@@ -105,12 +105,18 @@ pub fn load(
     directory: &Path,
 ) -> Result<Resolved, Mistakes> {
     let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let files = files(&environment, directory);
     let mut layers = Layers::new(flags, environment);
-    layers.add_file(&directory.join(".env"));
-    if let Some(home) = &home {
-        layers.add_file(&home.join(".golem/provider/.env"));
+    for file in files {
+        layers.add_file(&file);
     }
     resolve(&layers, home.as_deref(), directory)
+}
+
+/// The files that settings are read from, the strongest first: the working directory's, then the user's.
+#[must_use]
+pub fn files(environment: &BTreeMap<String, String>, directory: &Path) -> Vec<PathBuf> {
+    [directory.join(".env")].into_iter().chain(user_file(environment)).collect()
 }
 
 /// The user's own file of settings, which counts after the environment and the working directory's.

@@ -21,7 +21,7 @@ fn s_184_start_help_names_the_documented_flags() {
 
 #[test]
 fn s_002_the_version_is_the_built_one() {
-    let output = Home::bare().run(&["--version"]);
+    let output = Home::bare().run(&["-V"]);
     assert_eq!(
         String::from_utf8(output.stdout).unwrap(),
         format!("golem-provider {}\n", env!("CARGO_PKG_VERSION"))

@@ -6,3 +6,5 @@ mod cli;
 mod home;
 mod market;
 mod node;
+mod outside;
+mod reload;

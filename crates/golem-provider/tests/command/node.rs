@@ -84,7 +84,7 @@ fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay
 }
 
 #[test]
-fn s_185_s_188_the_background_process_says_why_it_could_not_start() {
+fn s_188_the_background_process_says_why_it_could_not_start() {
     let home = Home::new();
     let _holder = std::net::TcpListener::bind(("127.0.0.1", home.api)).unwrap();
     let output = home.run(&["start", "--daemon", "--network", "testnet"]);

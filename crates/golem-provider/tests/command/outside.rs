@@ -1,0 +1,70 @@
+//! Whom a node with no settings asks out there, seen by a proxy that lets nothing through.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use crate::home::{Home, wait_until};
+
+/// A proxy that writes down where to, and refuses.
+fn proxy() -> (String, Arc<Mutex<BTreeSet<String>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let hosts = Arc::<Mutex<BTreeSet<String>>>::default();
+    let seen = Arc::clone(&hosts);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            let _ = BufReader::new(&stream).read_line(&mut line);
+            if let Some(host) = line.strip_prefix("CONNECT ").and_then(|rest| rest.split(':').next()) {
+                seen.lock().unwrap().insert(host.to_owned());
+            }
+            let _ = stream.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    (url, hosts)
+}
+
+/// S-008: a first start on the testnet asks test networks only, and the servers that settings name.
+#[test]
+fn s_008_a_first_start_on_the_testnet_touches_no_mainnet() {
+    let ports = Home::new();
+    let (url, hosts) = proxy();
+    let mut home = Home::bare().set("HTTPS_PROXY", &url).set("GOLEM_PROVIDER_VM_BACKEND", "sim");
+    for name in ["PORT", "OPERATOR_PORT", "PORT_RANGE_START", "PORT_RANGE_END"] {
+        let name = format!("GOLEM_PROVIDER_{name}");
+        home = home.set(&name, &ports.environment[&name]);
+    }
+    // Its own address, which cannot be found without a way out.
+    let home = home.set("GOLEM_PROVIDER_PUBLIC_IP", "198.51.100.7");
+    let _node = home.start(&["--network", "testnet"]);
+    let settings = home.json(&["config", "show", "--json"]).to_string();
+    let chains = || -> Vec<String> {
+        let named = |host: &&String| !settings.contains(&format!("//{host}"));
+        hosts.lock().unwrap().iter().filter(named).cloned().collect()
+    };
+    wait_until("both chains are asked", || chains().len() >= 2);
+    let network = home.json(&["networks", "show", "--json"]);
+    assert_eq!((&network["active"], &network["testnet"]), (&true.into(), &true.into()));
+    let endpoint = network["rpc_url"].as_str().unwrap();
+    assert!(chains().iter().any(|host| endpoint.contains(host)), "{:?}", chains());
+    assert!(chains().iter().all(|host| host.contains("holesky")), "{:?}", chains());
+}
+
+/// S-200: the network chooses the market and nothing else.
+#[test]
+fn s_200_the_network_changes_no_other_setting() {
+    let shown = |network: &str| {
+        let home = Home::bare().set("GOLEM_PROVIDER_NETWORK", network);
+        let mut rows = home.json(&["config", "show", "--json"])["settings"].as_array().unwrap().clone();
+        let before = rows.len();
+        rows.retain(|row| row["name"] != "GOLEM_PROVIDER_NETWORK");
+        assert_eq!(rows.len(), before - 1);
+        // Each home has a folder of its own.
+        rows.retain(|row| row["name"] != "GOLEM_PROVIDER_DATA_DIR");
+        rows
+    };
+    assert_eq!(shown("testnet"), shown("mainnet"));
+    assert_eq!(shown("testnet"), shown("development"));
+}
