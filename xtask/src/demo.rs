@@ -1,8 +1,7 @@
 //! `cargo xtask demo`: the whole way, for real. A node in development mode on loopback, a VM rented
-//! from it over HTTP as a renter's client does, a command run in it over ssh through the node's
-//! port. Everything it makes is below `.cache/demo` and goes when it ends.
+//! from it with `golem-provider rent`, a command run in it over ssh through the node's port. Everything it makes is below `.cache/demo` and goes when it ends.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::market::Market;
 use crate::run::{cargo, root, step};
@@ -23,6 +22,9 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest that the VM may take: without hardware virtualisation on a busy machine, minutes.
 const BOOT_DEADLINE: Duration = Duration::from_secs(600);
 
+/// What the renter calls the VM.
+const VM: &str = "demo-vm";
+
 /// The image's name in the demo.
 const IMAGE: &str = "debian-12";
 
@@ -33,7 +35,6 @@ struct Demo {
     environment: Vec<(&'static str, String)>,
     node: Child,
     port: u16,
-    vm: Option<String>,
     market: Option<Market>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) fn demo(once: bool, paid: bool) -> anyhow::Result<()> {
     step("build the node", cargo(&["build", "-p", "golem-provider"]))?;
     let market = if paid { Some(Market::start()?) } else { None };
     let mut demo = Demo::start(&image, market)?;
-    let rented = demo.rent(&interrupted);
+    let rented = demo.rent_a_vm();
     let rented = rented.and_then(|login| demo.show_money(once, &interrupted).map(|()| login));
     match &rented {
         Ok(login) if !once => {
@@ -103,6 +104,7 @@ impl Demo {
             ("GOLEM_PROVIDER_CPU_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_MEMORY_THRESHOLD", "100".to_owned()),
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
+            ("GOLEM_RENTER_DIR", folder.join("renter").display().to_string()),
         ];
         match &market {
             Some(market) => {
@@ -129,7 +131,7 @@ impl Demo {
             .process_group(0)
             .spawn()
             .context("the node did not start")?;
-        let mut demo = Self { folder, program, environment, node, port, vm: None, market };
+        let mut demo = Self { folder, program, environment, node, port, market };
         let answered = demo.wait_for_answer();
         if answered.is_err() {
             let log = std::fs::read_to_string(demo.folder.join("provider.log")).unwrap_or_default();
@@ -146,7 +148,7 @@ impl Demo {
             if let Some(status) = self.node.try_wait()? {
                 bail!("the node ended: {status}");
             }
-            if self.call("GET", "/health", None).is_ok() {
+            if self.answers() {
                 println!(
                     "    the node answers on port {} after {:.1} s",
                     self.port,
@@ -159,120 +161,65 @@ impl Demo {
         bail!("the node did not answer within {} s", START_DEADLINE.as_secs())
     }
 
-    /// One request, as any HTTP client sends it; the answer's status and JSON.
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<(u16, Value)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(300)))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
-        Ok((status, serde_json::from_str(body).context("no JSON in the answer")?))
+    /// Whether the node says that it is healthy.
+    fn answers(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+            stream.set_read_timeout(Some(START_DEADLINE))?;
+            write!(stream, "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// `golem-provider rent …`, as the renter types it.
+    fn rent(&self, arguments: &[&str]) -> Command {
+        self.provider(&[&["rent"], arguments].concat())
+    }
+
+    /// What `golem-provider rent show` says of the VM.
+    fn shown(&self) -> anyhow::Result<Value> {
+        let output = self.rent(&["show", VM, "--json"]).output()?;
+        serde_json::from_slice(&output.stdout).context("rent show gives no JSON")
     }
 
     /// Rents a VM, runs a command in it, and returns the line that logs in to it.
-    fn rent(&mut self, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<String> {
-        let key = self.folder.join("renter_key");
-        let mut keygen = Command::new("ssh-keygen");
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f"]).arg(&key);
-        step("make the renter's ssh key", keygen)?;
-        let public = std::fs::read_to_string(key.with_extension("pub"))?;
-        let wanted = json!({
-            "name": "demo-vm",
-            "resources": { "cpu": 1, "memory": 1, "storage": 10 },
-            "ssh_key": public.trim(),
-            "stream_id": self.market.as_mut().map(Market::open).transpose()?,
-        });
-        println!("==> rent a VM: POST /api/v1/vms?async=true");
-        let (status, accepted) = self.call("POST", "/api/v1/vms?async=true", Some(&wanted))?;
-        let id = accepted["vm_id"]
-            .as_str()
-            .with_context(|| format!("refused with {status}: {accepted}"))?
-            .to_owned();
-        println!("    {id}");
-        self.vm = Some(id.clone());
-        self.wait_until_running(&id, interrupted)?;
-        let (_, access) = self.call("GET", &format!("/api/v1/vms/{id}/access"), None)?;
-        let port = access["ssh_port"].as_u64().with_context(|| format!("no port: {access}"))?;
-        let mut ssh = Command::new("ssh");
-        ssh.args([
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-        ])
-        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-i"])
-        .arg(&key)
-        .args(["-p", &port.to_string(), "ubuntu@127.0.0.1"]);
-        let login = std::iter::once(ssh.get_program())
-            .chain(ssh.get_args())
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect::<Vec<_>>()
-            .join(" ");
-        ssh.arg("echo \"$(whoami)@$(hostname): $(uname -sr), $(nproc) CPU, $(free -m | awk '/Mem/ {print $2}') MiB\"");
-        step("run a command in the VM over ssh", ssh)?;
-        Ok(login)
-    }
-
-    fn wait_until_running(&self, id: &str, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let began = Instant::now();
-        let terminal = std::io::stdout().is_terminal();
-        let mut said = 0;
-        while began.elapsed() < BOOT_DEADLINE {
-            let (_, vm) = self.call("GET", &format!("/api/v1/vms/{id}"), None)?;
-            let seconds = began.elapsed().as_secs();
-            match vm["status"].as_str() {
-                Some("running") => {
-                    println!("{}    running after {seconds} s", if terminal { "\r" } else { "" });
-                    return Ok(());
-                }
-                Some("creating") if terminal => print!("\r    booting … {seconds} s"),
-                // A log gets a line now and then.
-                Some("creating") if seconds >= said => {
-                    println!("    booting … {seconds} s");
-                    said = seconds + 10;
-                }
-                Some("creating") => {}
-                _ => bail!("the VM does not run: {vm}"),
+    fn rent_a_vm(&self) -> anyhow::Result<String> {
+        let url = format!("http://127.0.0.1:{}", self.port);
+        let mut create = vec!["create", VM, "--provider", &url];
+        match &self.market {
+            Some(_) => {
+                step("rent quote", self.rent(&["quote", "--provider", &url]))?;
+                create.extend(["--hours", "2"]);
             }
-            std::io::stdout().flush()?;
-            if interrupted.recv_timeout(Duration::from_millis(500)).is_ok() {
-                bail!("interrupted");
-            }
+            None => create.push("--free"),
         }
-        bail!("the VM did not run within {} s", BOOT_DEADLINE.as_secs())
+        step("rent create", self.rent(&create))?;
+        let script = "echo \"$(whoami)@$(hostname): $(uname -sr), $(nproc) CPU, $(free -m | awk '/Mem/ {print $2}') MiB\"";
+        step("rent ssh: run a command in the VM", self.rent(&["ssh", VM, "--", script]))?;
+        let shown = self.shown()?;
+        Ok(shown["ssh"]["command"].as_str().context("rent show names no ssh command")?.to_owned())
     }
 
     /// Shows how the VM is paid for, until its stream has run out.
-    fn show_money(&mut self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let (Some(market), Some(id)) = (&self.market, &self.vm) else { return Ok(()) };
-        let stream = || -> anyhow::Result<Value> {
-            Ok(self.call("GET", &format!("/api/v1/vms/{id}/stream"), None)?.1)
-        };
-        let show = |stream: &Value| {
-            let computed = &stream["computed"];
+    fn show_money(&self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
+        let Some(market) = &self.market else { return Ok(()) };
+        let show = || -> anyhow::Result<()> {
+            let stream = &self.shown()?["payment"]["stream"];
             println!(
-                "    {:>6} s left, {:>20} wei earned, {:>20} wei to withdraw",
-                computed["remaining_seconds"], computed["vested_wei"], computed["withdrawable_wei"]
+                "    {:>6} s left, {:>20} wei are the provider's, {:>20} wei would come back",
+                stream["remaining_seconds"], stream["vested_wei"], stream["refundable_wei"]
             );
+            Ok(())
         };
-        println!("==> money vests by the second: GET /api/v1/vms/{id}/stream");
+        println!("==> money vests by the second: rent show");
         for _ in 0..4 {
             market.pass(900)?;
-            show(&stream()?);
+            show()?;
         }
-        println!("==> the renter tops up");
-        market.top_up()?;
-        show(&stream()?);
+        step("rent topup", self.rent(&["topup", VM, "--hours", "2"]))?;
         println!("==> the operator withdraws: golem-provider streams withdraw --all");
         for arguments in
             [&["streams", "withdraw", "--all"][..], &["streams", "list"], &["streams", "earnings"]]
@@ -285,16 +232,23 @@ impl Demo {
         }
         println!("==> nobody tops up any more: the stream runs out, the VM is stopped, its disk is held");
         market.pass(1_000_000)?;
+        self.wait_for("stopped")?;
+        println!("==> the renter keeps it paid: it goes on where it was");
+        step("rent keep", self.rent(&["keep", VM, "--most", "1", "--once"]))?;
+        self.wait_for("running")
+    }
+
+    fn wait_for(&self, status: &str) -> anyhow::Result<()> {
         let began = Instant::now();
         while began.elapsed() < BOOT_DEADLINE {
-            let (_, vm) = self.call("GET", &format!("/api/v1/vms/{id}"), None)?;
-            if vm["status"] == "stopped" {
-                println!("    stopped after {} s: {}", began.elapsed().as_secs(), vm["error_message"]);
+            let shown = self.shown()?;
+            if shown["status"] == status {
+                println!("    {status} after {} s: {}", began.elapsed().as_secs(), shown["problem"]);
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        bail!("the VM was not stopped")
+        bail!("the VM is not {status}")
     }
 
     /// The node's program, with the demo's settings.
@@ -307,12 +261,9 @@ impl Demo {
 
     /// Removes the VM, stops the node and, unless it is to be looked at, removes its folder.
     fn stop(&mut self, keep: bool) -> anyhow::Result<()> {
-        if let Some(id) = self.vm.take() {
-            println!("==> remove the VM: DELETE /api/v1/vms/{id}");
-            let (status, answer) = self.call("DELETE", &format!("/api/v1/vms/{id}"), None)?;
-            if status != 200 {
-                bail!("the VM was not removed: {answer}");
-            }
+        let rented = self.folder.join("renter/rentals").join(format!("{VM}.json"));
+        if rented.exists() {
+            step("rent destroy", self.rent(&["destroy", VM]))?;
         }
         step("stop the node", self.provider(&["stop"]))?;
         self.node.wait()?;

@@ -68,12 +68,13 @@ fn contracts() -> anyhow::Result<()> {
     };
     chain_packages()?;
     step("contracts", npm(&["--silent", "test"]))?;
-    for (what, package, features) in [
-        ("the contract as the node reads it", "golem-chain", "chain-tests"),
-        ("rentals paid on a real chain", "golem-node", "chain-tests"),
-        ("the node on a real chain, killed", "golem-provider", "chain-tests,failpoints"),
+    for (what, package, features, test) in [
+        ("the contract as the node reads it", "golem-chain", "chain-tests", "chain"),
+        ("rentals paid on a real chain", "golem-node", "chain-tests", "chain"),
+        ("the node on a real chain, killed", "golem-provider", "chain-tests,failpoints", "chain"),
+        ("renters on a real chain, killed", "golem-provider", "chain-tests,failpoints", "rent"),
     ] {
-        step(what, cargo(&["test", "-p", package, "--features", features, "--test", "chain"]))?;
+        step(what, cargo(&["test", "-p", package, "--features", features, "--test", test]))?;
     }
     Ok(())
 }

@@ -6,8 +6,6 @@ use std::process::Command;
 
 use anyhow::Context;
 use golem_testchain::{Anvil, CHAIN_ID, Network, network};
-use golem_types::StreamId;
-use ruint::aliases::U256;
 use tokio::runtime::Runtime;
 
 use crate::run::{root, step};
@@ -16,17 +14,10 @@ use crate::run::{root, step};
 const RENTER: usize = 1;
 const PROVIDER: usize = 2;
 
-/// Wei a second: a hundredth of a coin an hour, about.
-const RATE: u64 = 10u64.pow(16) / 3600;
-
-/// What the renter pays for at first and with each top-up, in seconds.
-const SECONDS: u64 = 2 * 3600;
-
-/// A chain, and the stream that the renter opened on it.
+/// A chain.
 pub(crate) struct Market {
     runtime: Runtime,
     chain: Anvil,
-    stream: Option<StreamId>,
 }
 
 impl Market {
@@ -40,15 +31,19 @@ impl Market {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let chain = runtime.block_on(Anvil::start(&contracts, &[]))?;
         println!("    contract {} on {}", chain.contract(), chain.url());
-        Ok(Self { runtime, chain, stream: None })
+        Ok(Self { runtime, chain })
     }
 
-    /// What the node has to know.
+    /// What the node and the renter have to know.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("GOLEM_PROVIDER_PAYMENTS_NETWORK", "demo".to_owned()),
             ("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", Anvil::key(PROVIDER).to_owned()),
             ("GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS", "2".to_owned()),
+            ("GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH", "5".to_owned()),
+            ("GOLEM_PROVIDER_PRICE_GLM_PER_GB_RAM_MONTH", "2".to_owned()),
+            ("GOLEM_PROVIDER_PRICE_GLM_PER_GB_STORAGE_MONTH", "0.1".to_owned()),
+            ("GOLEM_RENTER_PRIVATE_KEY", Anvil::key(RENTER).to_owned()),
         ]
     }
 
@@ -66,24 +61,6 @@ impl Market {
         };
         network::save(data_dir, "demo", &network)?;
         Ok(())
-    }
-
-    /// Opens a stream to the node, as the renter; gives its number.
-    pub(crate) fn open(&mut self) -> anyhow::Result<u64> {
-        println!("==> the renter opens a stream of {SECONDS} s at {RATE} wei a second");
-        let deposit = U256::from(RATE) * U256::from(SECONDS);
-        let recipient = self.chain.account(PROVIDER);
-        let stream =
-            self.runtime.block_on(self.chain.create(RENTER, recipient, deposit, u128::from(RATE)))?;
-        self.stream = Some(stream);
-        println!("    stream {stream}");
-        u64::try_from(stream.0).context("a stream's number is small on a new chain")
-    }
-
-    /// Pays for more.
-    pub(crate) fn top_up(&self) -> anyhow::Result<()> {
-        let stream = self.stream.context("no stream was opened")?;
-        self.runtime.block_on(self.chain.top_up(stream, U256::from(RATE) * U256::from(SECONDS)))
     }
 
     /// Moves the chain's clock on.

@@ -23,6 +23,62 @@ mod abi {
 }
 pub use abi::{createStreamCall, haltStreamCall, terminateCall, topUpCall, withdrawCall};
 
+/// A stream of `deposit` wei of `token` to `recipient` at `rate` wei a second, as call data.
+#[must_use]
+pub fn create(
+    token: alloy_primitives::Address,
+    recipient: alloy_primitives::Address,
+    deposit: alloy_primitives::U256,
+    rate: u128,
+) -> Vec<u8> {
+    createStreamCall { token, recipient, deposit, ratePerSecond: rate }.abi_encode()
+}
+
+/// `amount` wei more for the stream `id`, as call data.
+#[must_use]
+pub fn top_up(id: StreamId, amount: alloy_primitives::U256) -> Vec<u8> {
+    topUpCall { streamId: id.0, amount }.abi_encode()
+}
+
+/// The end of the stream `id`, as call data.
+#[must_use]
+pub fn terminate(id: StreamId) -> Vec<u8> {
+    terminateCall { streamId: id.0 }.abi_encode()
+}
+
+/// The functions of a token (ERC-20) that paying with it takes, as call data.
+pub mod token {
+    use alloy_primitives::{Address, U256};
+    use alloy_sol_types::SolCall;
+
+    mod abi {
+        #![allow(missing_docs, reason = "names and types are the standard's")]
+        alloy_sol_types::sol! {
+            function approve(address spender, uint256 amount) external returns (bool);
+            function allowance(address owner, address spender) external view returns (uint256);
+            function balanceOf(address owner) external view returns (uint256);
+        }
+    }
+
+    /// Lets `spender` take `amount`.
+    #[must_use]
+    pub fn approve(spender: Address, amount: U256) -> Vec<u8> {
+        abi::approveCall { spender, amount }.abi_encode()
+    }
+
+    /// Asks how much `spender` may take from `owner`.
+    #[must_use]
+    pub fn allowance(owner: Address, spender: Address) -> Vec<u8> {
+        abi::allowanceCall { owner, spender }.abi_encode()
+    }
+
+    /// Asks what `owner` has.
+    #[must_use]
+    pub fn balance_of(owner: Address) -> Vec<u8> {
+        abi::balanceOfCall { owner }.abi_encode()
+    }
+}
+
 /// The call data that asks for stream `id`.
 #[must_use]
 pub fn ask(id: StreamId) -> Vec<u8> {

@@ -3,6 +3,7 @@
 //! ```text
 //!   rpc (bounded, untrusted) ─► reader (typed streams at one block) ─► judge (pure) ─► verdict
 //!   wallet ─► transaction ─► sender ─► rpc
+//!                             └─ payer (a renter's streams)
 //! ```
 //! Owns what a chain's answer means. An answer that did not come, or makes no sense, is Unknown
 //! and never Bad: only Bad may end a rental (I3). Owns the wallet too: what is signed, and how it is
@@ -14,6 +15,7 @@ pub mod faucet;
 pub mod golem_base;
 pub mod judge;
 pub mod network;
+pub mod payer;
 pub mod quote;
 pub mod reader;
 pub mod rpc;
@@ -23,6 +25,7 @@ pub mod wallet;
 
 pub use judge::{Bad, Terms, Verdict};
 pub use network::Network;
+pub use payer::{Attempt, Fate, Funds, Payer};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
 pub use reader::{Block, Head, Reader, Seen};
 pub use rpc::{ChainError, Rpc};

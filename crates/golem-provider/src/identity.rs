@@ -1,7 +1,7 @@
-//! Who the node is: its Ethereum key and the address that follows from it.
+//! Who the node or a renter is: an Ethereum key and the address that follows from it.
 //!
 //! Owns `keys/provider_key.json` in the data directory, in the original's format, so that an
-//! identity carries over. Never logs the key and never writes it where others can read it.
+//! identity carries over, and `keys/renter_key.json` in a renter's folder. Never logs the key and never writes it where others can read it.
 
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
@@ -47,10 +47,8 @@ pub enum IdentityError {
         problem: &'static str,
     },
     /// The key given in the settings is none.
-    #[error(
-        "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY is not a private key of secp256k1; fix: remove it, or set it to one"
-    )]
-    Given,
+    #[error("{0} is not a private key of secp256k1; fix: remove it, or set it to one")]
+    Given(&'static str),
     /// A new key cannot be drawn.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
@@ -92,14 +90,33 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`]; a key file that is there is never overwritten.
     pub fn load(data_dir: &Path, given: Option<&Secret>) -> Result<Self, IdentityError> {
-        if let Some(given) = given {
-            return Self::from_hex(given.reveal()).ok_or(IdentityError::Given);
+        let variable = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY";
+        Self::given_or_kept(given.map(|given| (variable, given)), data_dir, "provider_key.json")
+    }
+
+    /// The identity of a renter, whose folder is `folder`: the key that was `given`, else the one in its
+    /// key file, else a new one, which is written there.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; a key file that is there is never overwritten.
+    pub fn of_renter(folder: &Path, given: Option<&Secret>) -> Result<Self, IdentityError> {
+        let given = given.map(|given| ("GOLEM_RENTER_PRIVATE_KEY", given));
+        Self::given_or_kept(given, folder, "renter_key.json")
+    }
+
+    fn given_or_kept(
+        given: Option<(&'static str, &Secret)>,
+        data_dir: &Path,
+        file: &str,
+    ) -> Result<Self, IdentityError> {
+        if let Some((variable, given)) = given {
+            return Self::from_hex(given.reveal()).ok_or(IdentityError::Given(variable));
         }
         let folder = data_dir.join("keys");
         let private = |source| IdentityError::Folder { path: folder.clone(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(private)?;
         close(&folder, 0o700).map_err(private)?;
-        let path = folder.join("provider_key.json");
+        let path = folder.join(file);
         match OpenOptions::new().read(true).open(&path) {
             Ok(file) => {
                 close(&path, 0o600).map_err(|source| IdentityError::Read { path: path.clone(), source })?;
@@ -112,7 +129,7 @@ impl Identity {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let identity = Self::draw()?;
                 identity.write(&path).map_err(|source| IdentityError::Write { path, source })?;
-                tracing::info!(provider_id = identity.address(), "made a new provider key");
+                tracing::info!(address = identity.address(), file, "made a new key");
                 Ok(identity)
             }
             Err(source) => Err(IdentityError::Read { path, source }),

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod pricing;
 mod public_ip;
 mod reload;
+mod rent;
 mod reserved_ports;
 pub mod settings;
 pub mod start;

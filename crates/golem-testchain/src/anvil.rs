@@ -15,7 +15,7 @@ use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
-use crate::deploy::deploy;
+use crate::deploy::{deploy, deploy_one};
 
 /// How often a receipt is asked for, and for how long.
 const POLL: Duration = Duration::from_millis(10);
@@ -164,6 +164,30 @@ impl Anvil {
         Ok(receipt)
     }
 
+    /// Deploys another contract, `name` in `contracts`, with the words `arguments` for its constructor.
+    ///
+    /// # Errors
+    /// When the chain refuses it.
+    pub async fn deploy(&self, contracts: &Path, name: &str, arguments: &[U256]) -> anyhow::Result<Address> {
+        Ok(deploy_one(self.rpc.clone(), Self::wallet(0)?, contracts, (name, arguments)).await?.0)
+    }
+
+    /// Has account `from` call the function `signature` of the contract `to` with the words `arguments`.
+    ///
+    /// # Errors
+    /// When the contract refuses it.
+    pub async fn invoke(
+        &self,
+        from: usize,
+        to: Address,
+        signature: &str,
+        arguments: &[U256],
+    ) -> anyhow::Result<()> {
+        let transaction =
+            json!({ "from": self.account(from), "to": to, "data": call_data(signature, arguments) });
+        self.send(transaction).await.map(drop)
+    }
+
     async fn call(&self, from: usize, call: impl SolCall, value: U256) -> anyhow::Result<()> {
         let data = Bytes::from(call.abi_encode());
         let transaction = json!({
@@ -265,11 +289,23 @@ impl Anvil {
     }
 
     async fn view(&self, signature: &str, arguments: &[U256]) -> anyhow::Result<U256> {
-        let mut data = alloy_primitives::keccak256(signature)[..4].to_vec();
-        arguments.iter().for_each(|argument| data.extend(argument.to_be_bytes::<32>()));
-        let call = json!([{ "to": self.contract, "data": Bytes::from(data) }, "latest"]);
+        self.view_of(self.contract, signature, arguments).await
+    }
+
+    /// The word that the function `signature` of the contract `to` answers to the words `arguments`.
+    ///
+    /// # Errors
+    /// When it answers with none.
+    pub async fn view_of(&self, to: Address, signature: &str, arguments: &[U256]) -> anyhow::Result<U256> {
+        let call = json!([{ "to": to, "data": call_data(signature, arguments) }, "latest"]);
         word(&self.ask("eth_call", call).await?)
     }
+}
+
+fn call_data(signature: &str, arguments: &[U256]) -> Bytes {
+    let mut data = alloy_primitives::keccak256(signature)[..4].to_vec();
+    arguments.iter().for_each(|argument| data.extend(argument.to_be_bytes::<32>()));
+    data.into()
 }
 
 fn word(value: &Value) -> anyhow::Result<U256> {

@@ -20,11 +20,27 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// # Errors
 /// When the chain does not answer, or the wallet cannot pay for it.
 pub async fn deploy(rpc: Rpc, wallet: Wallet, contracts: &Path) -> anyhow::Result<(Address, u64)> {
-    let artifact = std::fs::read_to_string(contracts.join("artifacts/StreamPayment.json"))
+    let oracle = U256::from_be_slice(wallet.address().as_slice());
+    deploy_one(rpc, wallet, contracts, ("StreamPayment", &[oracle])).await
+}
+
+/// Deploys the contract `name`, whose artifact is in `contracts`, with the words `arguments` for its
+/// constructor; gives its address and the chain's id.
+///
+/// # Errors
+/// When the chain does not answer, or the wallet cannot pay for it.
+pub(crate) async fn deploy_one(
+    rpc: Rpc,
+    wallet: Wallet,
+    contracts: &Path,
+    (name, arguments): (&str, &[U256]),
+) -> anyhow::Result<(Address, u64)> {
+    let artifact = std::fs::read_to_string(contracts.join(format!("artifacts/{name}.json")))
         .context("the contract's artifact cannot be read")?;
     let artifact: Value = serde_json::from_str(&artifact)?;
-    let code = artifact["bytecode"].as_str().context("the artifact has no bytecode")?;
-    let data: Bytes = format!("{code}{:0>64}", hex::encode(wallet.address())).parse()?;
+    let mut data = hex::decode(artifact["bytecode"].as_str().context("the artifact has no bytecode")?)?;
+    arguments.iter().for_each(|argument| data.extend(argument.to_be_bytes::<32>()));
+    let data = Bytes::from(data);
     let chain = rpc.calls(&[("eth_chainId", json!([]))]).await?;
     let chain = chain.first().and_then(quantity).context("no chain id")?;
     let sender = Sender::new(rpc, wallet, chain);

@@ -82,6 +82,8 @@ pub struct Offer {
     pub provider_id: String,
     /// Name.
     pub name: String,
+    /// Where it says that it is.
+    pub ip_address: String,
     /// Country.
     pub country: String,
     /// Processor.
@@ -128,6 +130,7 @@ impl Offer {
             key: entity.key,
             provider_id: text(names::PROVIDER_ID),
             name: text(names::PROVIDER_NAME),
+            ip_address: text(names::IP_ADDRESS),
             country: text(names::COUNTRY),
             platform: text(names::PLATFORM),
             cpu: annotations.number(names::CPU)?,

@@ -106,6 +106,8 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Rent VMs from other providers, or from this one.
+    Rent(super::rent::Rent),
     /// See and set what VMs cost.
     Pricing {
         /// What to see or do.

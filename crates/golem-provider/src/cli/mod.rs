@@ -13,6 +13,7 @@ mod networks;
 mod ports;
 mod pricing;
 mod printer;
+mod rent;
 mod ssh;
 mod start;
 mod status;
@@ -156,6 +157,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
             Command::Ports { command } => ports::ports(&context, command).await,
+            Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
             Command::Start(_) => Ok(Exit::Done),

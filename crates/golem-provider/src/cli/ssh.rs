@@ -3,20 +3,17 @@
 //! Owns the arguments of ssh. Never handles a key: ssh does.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
 
-use super::reachable;
-
 /// How to log in.
 #[derive(Debug)]
 pub(super) struct Login {
-    /// Address on which the SSH ports listen.
-    pub host: IpAddr,
+    /// Where the SSH ports are.
+    pub host: String,
     /// The VM's port.
     pub port: u16,
     /// Name under which the guest's key is remembered; not the id, which ssh's arguments would
@@ -34,7 +31,6 @@ pub(super) struct Login {
 
 impl Login {
     fn arguments(&self) -> Vec<OsString> {
-        let host = reachable(self.host);
         let option = |name: &str, value: &Path| {
             // In quotes, because ssh splits values at white space.
             let mut option = OsString::from(format!("{name}=\""));
@@ -50,7 +46,7 @@ impl Login {
         if let Some(identity) = &self.identity {
             arguments.extend(["-i".into(), identity.into(), "-o".into(), "IdentitiesOnly=yes".into()]);
         }
-        arguments.extend(["-l".into(), (&self.user).into(), "--".into(), host.to_string().into()]);
+        arguments.extend(["-l".into(), (&self.user).into(), "--".into(), (&self.host).into()]);
         arguments.extend(self.command.iter().map(OsString::from));
         arguments
     }
@@ -71,12 +67,11 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn s_094_ssh_goes_through_the_port_of_the_vm() {
         let mut login = Login {
-            host: Ipv4Addr::UNSPECIFIED.into(),
+            host: "127.0.0.1".to_owned(),
             port: 50803,
             alias: "golem-web-20250219-130424".to_owned(),
             user: "ubuntu".to_owned(),
@@ -97,7 +92,7 @@ mod tests {
             "-p 50803 -o StrictHostKeyChecking=accept-new -o HostKeyAlias=\"golem-web-20250219-130424\" \
              -o UserKnownHostsFile=\"/data/known_hosts\" -l ubuntu -- 127.0.0.1 uname -a"
         );
-        login.host = IpAddr::from([10, 0, 0, 7]);
+        "10.0.0.7".clone_into(&mut login.host);
         login.identity = Some("/keys/mine".into());
         assert!(text(&login).contains(" -i /keys/mine -o IdentitiesOnly=yes -l ubuntu -- 10.0.0.7 "));
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::arguments::{OnOff, Vms};
 use super::printer::table;
 use super::ssh::Login;
-use super::{Exit, Invocation};
+use super::{Exit, Invocation, reachable};
 use crate::http::operator::{Client, VmView};
 
 /// `vms …`.
@@ -53,7 +53,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
                 bail!("{} is {}; fix: golem-provider vms start {}", vm.name, vm.status, vm.name);
             }
             let login = Login {
-                host: settings.host,
+                host: reachable(settings.host).to_string(),
                 port: vm.ssh_port,
                 alias: vm.id.redacted().to_owned(),
                 user,

@@ -192,6 +192,9 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             *auth = Found { text: settings.api_auth.as_str().to_owned(), origin: Origin::Default };
         }
         mistakes.extend(check::check(&settings, &found));
+        if let Some(renter_dir) = place(&settings.renter_dir, home, directory) {
+            settings.renter_dir = renter_dir;
+        }
         match place(&settings.data_dir, home, directory) {
             Some(data_dir) => settings.data_dir = data_dir,
             None => mistakes.push(Mistake {

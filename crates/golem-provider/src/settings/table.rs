@@ -249,6 +249,12 @@ table! {
         /// The faucet's site at the captcha server, in place of the profile's.
         l2_captcha_key: Option<String> = "GOLEM_PROVIDER_L2_CAPTCHA_API_KEY";
     }
+    "Renting" {
+        /// Where `golem-provider rent` keeps its wallet and what it rents.
+        renter_dir: PathBuf = "GOLEM_RENTER_DIR" default "~/.golem/renter";
+        /// Private key of the renter's wallet, in place of the one in that folder.
+        renter_private_key: Option<Secret> = "GOLEM_RENTER_PRIVATE_KEY" secret true;
+    }
     "Logs" {
         /// How log lines look.
         log_format: LogFormat = "GOLEM_PROVIDER_LOG_FORMAT" default "text";

@@ -1,0 +1,160 @@
+//! What can be typed after `rent`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use golem_types::{Decimal, ImageName, VmName};
+
+/// `rent …`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Rent {
+    /// Pay on this network only; without it, on any that `networks list` shows.
+    #[arg(long, global = true)]
+    pub payments_network: Option<String>,
+    /// Ask the payment chain here, in place of the network's own endpoint.
+    #[arg(long, global = true)]
+    pub rpc_url: Option<String>,
+    /// Look for providers on this discovery server, in place of the market's network.
+    #[arg(long, global = true)]
+    pub discovery: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What a renter can do.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Find providers that have room, the cheapest first.
+    Providers {
+        #[command(flatten)]
+        size: Size,
+        /// In this country, as two letters.
+        #[arg(long)]
+        country: Option<String>,
+        /// With this processor: x86_64 or arm64.
+        #[arg(long)]
+        platform: Option<String>,
+    },
+    /// Ask a provider for its price, signed.
+    Quote {
+        /// Its URL, or its id (0x…), which is looked for on the market.
+        #[arg(long)]
+        provider: String,
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Rent a VM: get a quote, open a stream that pays it, and wait until the VM runs.
+    Create(Create),
+    /// List your rentals, oldest first.
+    List,
+    /// Show one rental, its VM and its stream.
+    Show {
+        /// Its name.
+        vm: VmName,
+    },
+    /// Log in to a VM, or run a command in it.
+    Ssh {
+        /// Its name.
+        vm: VmName,
+        /// User to log in as.
+        #[arg(long, short, default_value = "ubuntu")]
+        user: String,
+        /// Command to run there.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Pay for more time.
+    Topup {
+        /// Its name.
+        vm: VmName,
+        /// For so many hours.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+        hours: u32,
+    },
+    /// Keep VMs paid: top up streams that run short, within bounds, until interrupted.
+    Keep(Keep),
+    /// Shut a VM down; its disk and its port are kept, and its stream goes on.
+    Stop {
+        /// Its name.
+        vm: VmName,
+    },
+    /// Boot a VM that is stopped.
+    Start {
+        /// Its name.
+        vm: VmName,
+    },
+    /// Delete a VM and its disk, end its stream and get back what is left; undoes a create that was cut off.
+    Destroy {
+        /// Its name.
+        vm: VmName,
+    },
+    /// Show the wallet that pays.
+    Wallet,
+}
+
+/// The size of a VM.
+#[derive(Debug, Clone, Copy, Args)]
+pub(in crate::cli) struct Size {
+    /// CPU cores.
+    #[arg(long, default_value_t = 1)]
+    pub cpu: u32,
+    /// Memory in GiB.
+    #[arg(long, default_value_t = 1)]
+    pub memory: u32,
+    /// Storage in GiB.
+    #[arg(long, default_value_t = 10)]
+    pub storage: u32,
+}
+
+/// `rent create`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Create {
+    /// What you call it.
+    pub name: VmName,
+    /// The provider's URL, or its id (0x…), which is looked for on the market.
+    #[arg(long)]
+    pub provider: String,
+    #[command(flatten)]
+    pub size: Size,
+    /// The image, by its name in the provider's catalogue.
+    #[arg(long)]
+    pub image: Option<ImageName>,
+    /// Pay for so many hours at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    pub hours: u32,
+    /// Only if it costs nothing.
+    #[arg(long, conflicts_with_all = ["hours", "most"])]
+    pub free: bool,
+    /// Only if it costs no more than so many coins a month.
+    #[arg(long)]
+    pub most: Option<Decimal>,
+    /// File of the public SSH key that may log in; without it, one is made in the renter's folder.
+    #[arg(long)]
+    pub ssh_key: Option<PathBuf>,
+    /// How long the VM may take until it runs, in seconds.
+    #[arg(long, default_value_t = 900)]
+    pub timeout: u64,
+}
+
+/// `rent keep`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Keep {
+    /// Names of the VMs.
+    #[arg(required = true)]
+    pub vms: Vec<VmName>,
+    /// Pay no more than so many coins in all.
+    #[arg(long)]
+    pub most: Decimal,
+    /// Top up when less than so many seconds are left.
+    #[arg(long, default_value_t = 1800)]
+    pub below: u64,
+    /// By so many hours.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+    pub hours: u32,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub every: u64,
+    /// Look once and return, for a timer of your own.
+    #[arg(long)]
+    pub once: bool,
+}

@@ -1,0 +1,300 @@
+//! `rent …`: renting VMs, for scripts, demos and tests.
+//!
+//! Owns what is typed and printed. Progress goes to standard error, the answer to standard output. Never
+//! decides anything: `crate::rent` does.
+
+mod arguments;
+mod progress;
+mod text;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use anyhow::{Context, bail, ensure};
+use golem_chain::{Payer, Rpc};
+use golem_types::{AuthorizedKey, Decimal, Resources, VmName};
+use ruint::aliases::U256;
+use serde_json::json;
+
+pub(super) use arguments::Rent;
+use arguments::{Command, Create, Keep, Size};
+use progress::Progress;
+
+use super::printer::Printer;
+use super::ssh::Login;
+use super::{Exit, Invocation};
+use crate::identity::Identity;
+use crate::payments::Profile;
+use crate::rent::{
+    self, Bounds, Kept, MoneyError, Offer, Provider, Purse, Rental, Renter, Search, Store, Told, Wanted,
+};
+use crate::settings::Settings;
+
+impl Size {
+    const fn resources(self) -> Resources {
+        Resources::new(self.cpu, self.memory, self.storage)
+    }
+}
+
+/// `rent …`.
+pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
+    let Rent { payments_network, rpc_url, discovery, command } = arguments;
+    let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
+    let discovery = discovery.as_deref();
+    let networks = || rent::networks(settings, payments_network.as_deref(), rpc_url.as_deref());
+    let store = Store::open(&settings.renter_dir)?;
+    let identity = Identity::of_renter(&settings.renter_dir, settings.renter_private_key.as_ref())?;
+    let progress = Progress::of(printer);
+    let tell = |told: Told<'_>| progress.tell(told);
+    let renter =
+        Renter { store: &store, wallet: identity.wallet(), rpc_url: rpc_url.as_deref(), tell: &tell };
+    match command {
+        Command::Providers { size, country, platform } => {
+            let Size { cpu, memory, storage } = size;
+            let discovery = discovery.map(str::to_owned);
+            let search = Search { discovery, cpu, memory, storage, country, platform };
+            let found = {
+                let _waiting = printer.waiting("Looking for providers");
+                rent::find(settings, &search).await?
+            };
+            printer.answer(&found, || text::providers(&found));
+        }
+        Command::Quote { provider, size } => {
+            let (url, id) = place(settings, discovery, &provider).await?;
+            let info = Provider::at(&url)?.quote(size.resources()).await?;
+            let offer = Offer::check(&info, size.resources(), id)?;
+            printer.answer(&offer.view(), || text::offer(&offer));
+        }
+        Command::Create(create) => {
+            let (url, id) = place(settings, discovery, &create.provider).await?;
+            let wanted = wanted(create, (url, id), &store, networks()?).await?;
+            let created = rent::create(&renter, &wanted).await;
+            progress.end();
+            let created = view::Shown::of(&store, &created?);
+            printer.answer(&created, || text::created(&created));
+        }
+        Command::List => {
+            let shown = view::all(&store, &store.all()?).await;
+            printer.answer(&shown, || text::list(&shown));
+        }
+        Command::Show { vm } => {
+            let shown = view::closely(&renter, &store.rental(&vm)?).await;
+            printer.answer(&shown, || text::show(&shown));
+        }
+        Command::Ssh { vm, user, command } => {
+            match login(&store, store.rental(&vm)?, user, command).await?.become_ssh()? {}
+        }
+        Command::Topup { vm, hours } => {
+            let topped = topup(&renter, &vm, hours).await;
+            progress.end();
+            let rental = topped?;
+            let shown = view::closely(&renter, &rental).await;
+            printer.answer(&shown, || text::show(&shown));
+        }
+        Command::Keep(wanted) => return keep(&renter, printer, &progress, wanted).await,
+        Command::Stop { vm } => order(&store, printer, &vm, "stop").await?,
+        Command::Start { vm } => order(&store, printer, &vm, "start").await?,
+        Command::Destroy { vm } => {
+            let ended = rent::end(&renter, store.rental(&vm)?).await;
+            progress.end();
+            let ended = ended?;
+            if let Some(error) = &ended.provider_error {
+                printer.warning(&format!("the provider did not delete it: {error}"));
+            }
+            printer.answer(&ended, || text::ended(&ended));
+        }
+        Command::Wallet => wallet(settings, printer, &identity, networks()?).await?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Where the API of the provider that was named is, and who it has to be, where that is known.
+async fn place(
+    settings: &Settings,
+    discovery: Option<&str>,
+    named: &str,
+) -> anyhow::Result<(String, Option<Address>)> {
+    if named.contains("://") {
+        return Ok((Provider::at(named)?.url(), None));
+    }
+    let id: Address = named.parse().ok().with_context(|| {
+        format!(
+            "{named:?} is neither a provider's URL, like http://192.0.2.7:7466, nor its id, 0x and 40 digits"
+        )
+    })?;
+    let address = rent::address_of(settings, discovery, id).await?;
+    Ok((Provider::url_of(address), Some(id)))
+}
+
+async fn wanted(
+    create: Create,
+    (url, provider_id): (String, Option<Address>),
+    store: &Store,
+    networks: Vec<Profile>,
+) -> anyhow::Result<Wanted> {
+    let (ssh_key, identity) = ssh_key(store, create.ssh_key.as_deref()).await?;
+    Ok(Wanted {
+        name: create.name,
+        url,
+        provider_id,
+        resources: create.size.resources(),
+        image: create.image,
+        ssh_key,
+        identity,
+        hours: create.hours,
+        free: create.free,
+        most: create.most,
+        networks,
+        deadline: Duration::from_secs(create.timeout),
+    })
+}
+
+/// The public key that may log in, and the file of its private half: those of `file`, or the renter's own,
+/// which are made where there are none.
+async fn ssh_key(store: &Store, file: Option<&Path>) -> anyhow::Result<(String, Option<PathBuf>)> {
+    let own = store.path("ssh/id_ed25519");
+    let public = file.map_or_else(|| own.with_extension("pub"), Path::to_owned);
+    if file.is_none() && !public.exists() {
+        std::fs::create_dir_all(store.path("ssh")).context("the folder of the SSH key cannot be made")?;
+        let made = tokio::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "golem-renter", "-f"])
+            .arg(&own)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .await;
+        let made =
+            made.context("ssh-keygen cannot be started; fix: install openssh-client, or give --ssh-key")?;
+        ensure!(made.success(), "ssh-keygen made no key in {}", own.display());
+    }
+    let text =
+        std::fs::read_to_string(&public).with_context(|| format!("{} cannot be read", public.display()))?;
+    let key: AuthorizedKey = text
+        .parse()
+        .with_context(|| format!("{} holds no public SSH key that can be used", public.display()))?;
+    let private = public.with_extension("");
+    let known = public.extension().is_some_and(|extension| extension == "pub") && private.exists();
+    Ok((key.to_string(), known.then(|| std::path::absolute(&private).unwrap_or(private))))
+}
+
+/// How to log in to `rental`.
+async fn login(
+    store: &Store,
+    mut rental: Rental,
+    user: String,
+    command: Vec<String>,
+) -> anyhow::Result<Login> {
+    let Some(id) = rental.vm_id.clone() else {
+        bail!("{0} is not rented yet; fix: golem-provider rent show {0}", rental.name);
+    };
+    if rental.ssh_port.is_none() {
+        rental.ssh_port = Provider::at(&rental.provider_url)?.access(&id).await?.ssh_port;
+        store.keep(&rental)?;
+    }
+    let (host, port) = view::host_and_port(&rental)
+        .with_context(|| format!("{0} does not run yet; fix: golem-provider rent show {0}", rental.name))?;
+    Ok(Login {
+        host,
+        port,
+        alias: id.redacted().to_owned(),
+        user,
+        identity: rental.identity,
+        known_hosts: store.path("known_hosts"),
+        command,
+    })
+}
+
+/// Pays for `hours` more.
+async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, MoneyError> {
+    let mut rental = renter.store.rental(vm)?;
+    let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+    let purse = Purse::open(renter, payment)?;
+    purse.settle(&mut rental).await?;
+    let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
+    let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));
+    purse.top_up(&mut rental, amount).await?;
+    Ok(rental)
+}
+
+/// `rent keep`.
+async fn keep(
+    renter: &Renter<'_>,
+    printer: Printer,
+    progress: &Progress,
+    wanted: Keep,
+) -> anyhow::Result<Exit> {
+    let bounds = Bounds {
+        below: wanted.below,
+        hours: wanted.hours,
+        most: wanted.most.atto(),
+        every: Duration::from_secs(wanted.every),
+        once: wanted.once,
+    };
+    for vm in &wanted.vms {
+        renter.store.rental(vm)?;
+    }
+    let kept = tokio::select! {
+        kept = rent::keep(renter, wanted.vms, &bounds) => kept,
+        // What is under way is recorded, and goes on with the next command.
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    progress.end();
+    let (why, paid) = kept?;
+    let why_text = match why {
+        Kept::Over => "no stream is left to keep",
+        Kept::Bound => "no more may be paid",
+        Kept::Once => "looked once",
+    };
+    let answer = json!({ "paid_wei": paid.to_string(), "ended": why_text });
+    printer.answer(&answer, || format!("Paid {} in all: {why_text}.", Decimal::from_atto(paid)));
+    Ok(if why == Kept::Bound { Exit::Failed } else { Exit::Done })
+}
+
+/// Has the provider start or stop the VM.
+async fn order(store: &Store, printer: Printer, vm: &VmName, order: &'static str) -> anyhow::Result<()> {
+    let rental = store.rental(vm)?;
+    let id = rental
+        .vm_id
+        .with_context(|| format!("{vm} is not rented yet; fix: golem-provider rent show {vm}"))?;
+    let seen = {
+        let _waiting = printer.waiting(format!("Asking the provider to {order} {vm}"));
+        Provider::at(&rental.provider_url)?.order(&id, order).await?
+    };
+    let answer = json!({ "name": vm, "status": seen.status, "error_message": seen.error_message });
+    printer.answer(&answer, || format!("{vm} is {}.", seen.status));
+    Ok(())
+}
+
+/// `rent wallet`.
+async fn wallet(
+    settings: &Settings,
+    printer: Printer,
+    identity: &Identity,
+    networks: Vec<Profile>,
+) -> anyhow::Result<()> {
+    let network = networks.first();
+    let funds = match network {
+        None => Err("no network is known".to_owned()),
+        Some(profile) => {
+            let _waiting = printer.waiting("Asking the chain");
+            let place = (profile.contract, profile.token);
+            let rpc = Rpc::new(&profile.rpc_url)?;
+            let payer = Payer::new(rpc, identity.wallet().clone(), profile.network.chain_id, place);
+            payer.funds().await.map_err(|error| error.to_string())
+        }
+    };
+    let key_file = settings.renter_dir.join("keys/renter_key.json").display().to_string();
+    let answer = json!({
+        "address": identity.address(),
+        "key_file": key_file,
+        "network": network.map(|profile| &profile.name),
+        "native_wei": funds.as_ref().map(|funds| funds.native.to_string()).ok(),
+        "token_wei": funds.as_ref().map(|funds| funds.token.to_string()).ok(),
+        "error": funds.as_ref().err(),
+    });
+    printer.answer(&answer, || text::wallet(identity.address(), &key_file, network, funds));
+    Ok(())
+}

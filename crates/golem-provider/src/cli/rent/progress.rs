@@ -1,0 +1,50 @@
+//! What people are told while renting goes on.
+
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use crate::cli::printer::{Printer, Waiting};
+use crate::rent::Told;
+
+/// How often somebody without a terminal is told that something goes on.
+const TELL_EVERY: Duration = Duration::from_secs(15);
+
+/// Tells people on standard error how far a command is.
+pub(super) struct Progress {
+    printer: Printer,
+    terminal: bool,
+    spinner: RefCell<Option<Waiting>>,
+    told_at: Cell<Duration>,
+}
+
+impl Progress {
+    pub(super) fn of(printer: Printer) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        Self { printer, terminal, spinner: RefCell::default(), told_at: Cell::default() }
+    }
+
+    pub(super) fn tell(&self, told: Told<'_>) {
+        match told {
+            Told::Step(text) => {
+                self.end();
+                self.printer.note(text);
+            }
+            Told::Waiting(what, since) => {
+                let text = format!("{what}: {} s", since.as_secs());
+                if self.terminal {
+                    self.spinner.borrow_mut().get_or_insert_with(|| self.printer.waiting("")).say(text);
+                } else if since >= self.told_at.get() + TELL_EVERY {
+                    self.told_at.set(since);
+                    self.printer.note(&text);
+                }
+            }
+        }
+    }
+
+    /// Clears what is still shown.
+    pub(super) fn end(&self) {
+        self.spinner.take();
+        self.told_at.set(Duration::ZERO);
+    }
+}

@@ -1,0 +1,195 @@
+//! Renting in words.
+
+use golem_chain::Funds;
+use golem_types::wire::Exact;
+
+use super::view::Shown;
+use crate::cli::amount::{coins, span};
+use crate::cli::printer::table;
+use crate::payments::Profile;
+use crate::rent::{Ended, Found, Offer};
+
+/// `lines` of a name and a text, the texts below each other.
+fn lines(lines: Vec<(&str, String)>) -> String {
+    lines.into_iter().map(|(name, text)| format!("{name:<10}{text}")).collect::<Vec<_>>().join("\n")
+}
+
+fn price(price: Option<f64>) -> String {
+    price.map_or_else(|| "?".to_owned(), |price| format!("{price:.2}"))
+}
+
+pub(super) fn providers(found: &[Found]) -> String {
+    if found.is_empty() {
+        return "No provider has room for that.".to_owned();
+    }
+    let rows = found.iter().map(|found| {
+        [
+            found.name.clone(),
+            found.country.clone(),
+            found.platform.clone(),
+            found.cpu.to_string(),
+            format!("{} GB", found.memory),
+            format!("{} GB", found.storage),
+            price(found.usd_month),
+            price(found.glm_month),
+            found.ip_address.clone(),
+            found.provider_id.clone(),
+        ]
+    });
+    table(
+        [
+            "NAME",
+            "COUNTRY",
+            "PLATFORM",
+            "CPU",
+            "MEMORY",
+            "STORAGE",
+            "USD/MONTH",
+            "GLM/MONTH",
+            "ADDRESS",
+            "PROVIDER",
+        ],
+        rows,
+    )
+}
+
+pub(super) fn offer(offer: &Offer) -> String {
+    let size = offer.resources;
+    let mut all = vec![
+        ("Provider", offer.provider_id.to_string()),
+        ("For", format!("{} CPU, {} GB of memory, {} GB of storage", size.cpu, size.memory, size.storage)),
+    ];
+    match &offer.paying {
+        None => all.push(("A month", "free".to_owned())),
+        Some(paying) => {
+            let usd =
+                offer.usd_per_month.as_ref().map(|usd| format!(", about {usd} USD")).unwrap_or_default();
+            let price = paying.price_for_people();
+            all.push(("A month", format!("{price} {}{usd}", paying.symbol)));
+            all.push(("Rate", format!("{} wei/s", paying.signed.quote.rate)));
+            all.push((
+                "Paid on",
+                format!("chain {}, contract {}", paying.place.chain_id, paying.place.contract),
+            ));
+            let until = i64::try_from(paying.signed.quote.expires_at).ok();
+            let until = until.and_then(|second| jiff::Timestamp::from_second(second).ok());
+            let until =
+                until.map_or_else(|| "for ever".to_owned(), |until| until.strftime("%F %T UTC").to_string());
+            all.push(("Until", format!("{until}, signed by the provider")));
+        }
+    }
+    lines(all)
+}
+
+pub(super) fn created(created: &Shown) -> String {
+    let ssh = created.ssh.as_ref().map(|ssh| ssh.command.as_str()).unwrap_or_default();
+    format!(
+        "{0} runs. Log in:\n\n  golem-provider rent ssh {0}\n\nor, without this program:\n\n  {ssh}",
+        created.name
+    )
+}
+
+pub(super) fn list(all: &[Shown]) -> String {
+    if all.is_empty() {
+        return "You rent nothing.".to_owned();
+    }
+    let rows = all.iter().map(|shown| {
+        let dash = || "-".to_owned();
+        [
+            shown.name.clone(),
+            shown.status.clone(),
+            shown.ssh.as_ref().map_or_else(dash, |ssh| format!("{}:{}", ssh.host, ssh.port)),
+            shown.resources.cpu.to_string(),
+            format!("{} GB", shown.resources.memory),
+            format!("{} GB", shown.resources.storage),
+            match &shown.payment {
+                None => "free".to_owned(),
+                Some(paid) => paid.stream_id.map_or_else(dash, |id| id.0.to_string()),
+            },
+            shown.problem.clone().unwrap_or_default(),
+        ]
+    });
+    table(["NAME", "STATE", "SSH", "CPU", "MEMORY", "STORAGE", "STREAM", "PROBLEM"], rows)
+}
+
+pub(super) fn show(shown: &Shown) -> String {
+    let size = shown.resources;
+    let mut all = vec![
+        ("Name", shown.name.clone()),
+        ("State", shown.status.clone()),
+        ("Size", format!("{} CPU, {} GB of memory, {} GB of storage", size.cpu, size.memory, size.storage)),
+        ("Provider", format!("{} at {}", shown.provider_id, shown.provider_url)),
+    ];
+    if let Some(id) = &shown.vm_id {
+        all.push(("Id", id.to_string()));
+    }
+    if let Some(ssh) = &shown.ssh {
+        all.push(("SSH", ssh.command.clone()));
+    }
+    match &shown.payment {
+        None => all.push(("Price", "free".to_owned())),
+        Some(paid) => {
+            let coins = |wei| format!("{} {}", coins(wei), paid.symbol);
+            let stream = paid.stream_id.map_or_else(|| "none yet".to_owned(), |id| id.0.to_string());
+            all.push((
+                "Stream",
+                format!("{stream} on {}, {} wei/s", paid.network, paid.rate_wei_per_second.0),
+            ));
+            all.push((
+                "Paid in",
+                format!("{}, and {} for gas", coins(paid.deposit_wei), coins(paid.gas_wei)),
+            ));
+            if let Some(hash) = &paid.pending {
+                all.push(("Pending", format!("transaction {hash}")));
+            }
+            match &paid.stream {
+                Some(stream) if stream.ended => all.push(("Left", "the stream has ended".to_owned())),
+                Some(stream) => all.push((
+                    "Left",
+                    format!(
+                        "{}; {} are the provider's, {} would come back",
+                        span(stream.remaining_seconds),
+                        coins(stream.vested_wei),
+                        coins(stream.refundable_wei)
+                    ),
+                )),
+                None => {}
+            }
+        }
+    }
+    if let Some(problem) = &shown.problem {
+        all.push(("Problem", problem.clone()));
+    }
+    lines(all)
+}
+
+pub(super) fn ended(ended: &Ended) -> String {
+    format!("{} is destroyed: {}.", ended.name, ended.summary())
+}
+
+pub(super) fn wallet(
+    address: &str,
+    key_file: &str,
+    network: Option<&Profile>,
+    funds: Result<Funds, String>,
+) -> String {
+    let mut all = vec![("Address", address.to_owned()), ("Key", key_file.to_owned())];
+    if let Some(profile) = network {
+        let has = match funds {
+            Err(problem) => format!("unknown on {}: {problem}", profile.name),
+            Ok(funds) if profile.token.is_zero() => {
+                format!("{} {} on {}", coins(Exact(funds.native)), profile.network.symbol, profile.name)
+            }
+            Ok(funds) => format!(
+                "{} {}, and {} {} for gas, on {}",
+                coins(Exact(funds.token)),
+                profile.network.token_symbol,
+                coins(Exact(funds.native)),
+                profile.network.symbol,
+                profile.name
+            ),
+        };
+        all.push(("Has", has));
+    }
+    lines(all)
+}

@@ -1,0 +1,174 @@
+//! Rentals as they are shown: what is remembered, and what the provider and the chain say now.
+
+use futures_util::future::join_all;
+use golem_types::wire::Exact;
+use golem_types::{Resources, Stream, VmId};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::rent::{Provider, ProviderError, Rental, Renter, Seen, Step, Store};
+
+/// A rental for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    pub name: String,
+    /// The VM's status at the provider; or how far the rental is, while there is no VM.
+    pub status: String,
+    /// Why it is so, or why that is not known.
+    pub problem: Option<String>,
+    pub provider_id: String,
+    pub provider_url: String,
+    pub vm_id: Option<VmId>,
+    pub resources: Resources,
+    pub ssh: Option<Ssh>,
+    pub payment: Option<Paid>,
+    pub created_at: Timestamp,
+}
+
+/// How to log in.
+#[derive(Debug, Serialize)]
+pub(super) struct Ssh {
+    pub host: String,
+    pub port: u16,
+    /// What to type.
+    pub command: String,
+}
+
+/// How a rental is paid for.
+#[derive(Debug, Serialize)]
+pub(super) struct Paid {
+    pub network: String,
+    pub symbol: String,
+    pub stream_id: Option<Exact>,
+    pub rate_wei_per_second: Exact,
+    pub deposit_wei: Exact,
+    pub gas_wei: Exact,
+    /// A transaction whose fate is not known.
+    pub pending: Option<String>,
+    /// What the chain says; none where it was not asked, or does not answer.
+    pub stream: Option<Chain>,
+}
+
+/// A stream as the chain has it.
+#[derive(Debug, Serialize)]
+pub(super) struct Chain {
+    pub remaining_seconds: Exact,
+    pub vested_wei: Exact,
+    /// What would come back now.
+    pub refundable_wei: Exact,
+    /// Whether it was ended or frozen.
+    pub ended: bool,
+}
+
+/// Host and port of the VM's SSH server. The host is the one at which the provider was reached: what a
+/// provider says of its own address may be an address inside.
+pub(super) fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
+    let url: reqwest::Url = rental.provider_url.parse().ok()?;
+    let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some((host, rental.ssh_port?))
+}
+
+impl Shown {
+    /// What is remembered.
+    pub(super) fn of(store: &Store, rental: &Rental) -> Self {
+        let ssh = host_and_port(rental).map(|(host, port)| {
+            let key = rental.identity.as_ref().map(|file| format!("-i {} ", file.display()));
+            let known = store.path("known_hosts");
+            let command = format!(
+                "ssh {}-o StrictHostKeyChecking=accept-new -o HostKeyAlias={} -o UserKnownHostsFile={} -p {port} ubuntu@{host}",
+                key.unwrap_or_default(),
+                rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted),
+                known.display()
+            );
+            Ssh { host, port, command }
+        });
+        let payment = rental.payment.as_ref().map(|payment| Paid {
+            network: payment.network.clone(),
+            symbol: payment.symbol.clone(),
+            stream_id: payment.stream_id,
+            rate_wei_per_second: payment.rate,
+            deposit_wei: payment.deposit,
+            gas_wei: payment.gas,
+            pending: payment.pending.as_ref().map(|pending| pending.attempt.signed.hash.to_string()),
+            stream: None,
+        });
+        Self {
+            name: rental.name.to_string(),
+            status: if rental.ssh_port.is_some() { "running" } else { rental.step.as_str() }.to_owned(),
+            problem: None,
+            provider_id: rental.provider_id.to_string(),
+            provider_url: rental.provider_url.clone(),
+            vm_id: rental.vm_id.clone(),
+            resources: rental.resources,
+            ssh,
+            payment,
+            created_at: rental.created_at,
+        }
+    }
+
+    /// With what the provider says.
+    fn with(mut self, step: Step, seen: Option<Result<Seen, ProviderError>>) -> Self {
+        match seen {
+            Some(Ok(seen)) => (self.status, self.problem) = (seen.status.to_string(), seen.error_message),
+            Some(Err(ProviderError::Refused { status: 404, .. })) => {
+                "gone".clone_into(&mut self.status);
+                self.problem = Some("the provider does not know it any more".to_owned());
+            }
+            Some(Err(error)) => {
+                "unknown".clone_into(&mut self.status);
+                self.problem = Some(error.to_string());
+            }
+            None if step != Step::Rented => {
+                self.problem = Some("cut off; create it again to go on, or destroy it to undo".to_owned());
+            }
+            None => {}
+        }
+        self
+    }
+}
+
+async fn ask(rental: &Rental) -> Option<Result<Seen, ProviderError>> {
+    let id = rental.vm_id.as_ref()?;
+    match Provider::at(&rental.provider_url) {
+        Ok(provider) => Some(provider.vm(id).await),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// All `rentals`, with what their providers say, who are asked at once.
+pub(super) async fn all(store: &Store, rentals: &[Rental]) -> Vec<Shown> {
+    let seen = join_all(rentals.iter().map(ask)).await;
+    rentals.iter().zip(seen).map(|(rental, seen)| Shown::of(store, rental).with(rental.step, seen)).collect()
+}
+
+/// One rental, with what its provider and the chain say.
+pub(super) async fn closely(renter: &Renter<'_>, rental: &Rental) -> Shown {
+    let mut shown = Shown::of(renter.store, rental).with(rental.step, ask(rental).await);
+    match crate::rent::stream_of(renter, rental).await {
+        Ok(Some((stream, now))) => {
+            if let Some(payment) = &mut shown.payment {
+                payment.stream = Some(Chain::of(&stream, now));
+            }
+        }
+        Ok(None) => {}
+        Err(error) => shown.problem = Some(format!("{error:#}")),
+    }
+    shown
+}
+
+impl Chain {
+    fn of(stream: &Stream, now: u128) -> Self {
+        let ended = stream.recipient.is_zero() || stream.halted;
+        let refundable = if stream.recipient.is_zero() {
+            Exact::default()
+        } else {
+            Exact(stream.deposit.saturating_sub(stream.vested(now)))
+        };
+        Self {
+            remaining_seconds: if ended { Exact::default() } else { stream.remaining_seconds(now).into() },
+            vested_wei: Exact(stream.vested(now)),
+            refundable_wei: refundable,
+            ended,
+        }
+    }
+}

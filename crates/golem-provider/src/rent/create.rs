@@ -1,0 +1,342 @@
+//! A rental, from its quote to a VM that runs.
+//!
+//! Owns the order of the steps, and that one that fails after the stream was opened ends the stream. What an
+//! earlier run of the same command left behind is finished first, or undone.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::Address;
+use golem_chain::SignedQuote;
+use golem_types::wire::Exact;
+use golem_types::{Decimal, ImageName, Resources, VmName, VmState};
+use jiff::Timestamp;
+
+use super::end::{EndError, Ended, end};
+use super::offer::{Offer, OfferError};
+use super::provider::{Provider, ProviderError};
+use super::purse::{MoneyError, Purse};
+use super::rental::{Payment, Rental, Step};
+use super::store::StoreError;
+use super::{Renter, Told, crash_point};
+use crate::payments::Profile;
+
+/// How often the provider is asked whether the VM runs: at first, and at most.
+const POLL_FIRST: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_secs(2);
+
+/// What a renter wants.
+pub(crate) struct Wanted {
+    pub name: VmName,
+    /// Where the provider's API is.
+    pub url: String,
+    /// Who it has to be, where that is known.
+    pub provider_id: Option<Address>,
+    pub resources: Resources,
+    pub image: Option<ImageName>,
+    pub ssh_key: String,
+    pub identity: Option<PathBuf>,
+    /// For how long is paid.
+    pub hours: u32,
+    /// Whether it has to be free.
+    pub free: bool,
+    /// Most coins a month.
+    pub most: Option<Decimal>,
+    /// Networks on which may be paid.
+    pub networks: Vec<Profile>,
+    /// How long the VM may take until it runs.
+    pub deadline: Duration,
+}
+
+/// Why there is no VM.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CreateError {
+    /// The name is taken.
+    #[error(
+        "you rent a VM called {0} already; fix: choose another name, or see `golem-provider rent show {0}`"
+    )]
+    Exists(VmName),
+    /// An earlier create of the name waits to be finished, and it was another one.
+    #[error(
+        "an earlier create of {0} was cut off after its stream was opened, for another size or provider; fix: `golem-provider \
+         rent destroy {0}` gets the money back"
+    )]
+    Unfinished(VmName),
+    /// The provider gives no quote.
+    #[error("no quote")]
+    Quote(#[source] ProviderError),
+    /// The provider's address is none.
+    #[error(transparent)]
+    Provider(ProviderError),
+    /// The quote is not taken.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// It was not tried to pay it.
+    #[error("nothing was paid")]
+    Unpaid(#[source] MoneyError),
+    /// It could not be paid.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    /// The renter's folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It failed, and nothing of it is left.
+    #[error("{why}; {}", .ended.summary())]
+    Undone {
+        /// Why it failed.
+        why: String,
+        /// What came back.
+        ended: Box<Ended>,
+    },
+    /// It failed, and something of it may be left.
+    #[error("{why}; and it could not be undone")]
+    Left {
+        /// Why it failed.
+        why: String,
+        /// Why it was not undone.
+        #[source]
+        source: EndError,
+    },
+    /// What an earlier run left could not be undone.
+    #[error("what an earlier create left could not be undone")]
+    Earlier(#[source] EndError),
+    /// It takes long.
+    #[error(
+        "{0} does not run yet; it is rented: see `golem-provider rent show {0}`, or `golem-provider rent destroy {0}`"
+    )]
+    Late(VmName),
+}
+
+impl Ended {
+    /// What the end has come to, for people.
+    pub(crate) fn summary(&self) -> String {
+        let coins = |wei: Exact| Decimal::from_atto(wei.0);
+        match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
+            (Some(symbol), Some(id), Some(deposit), Some(refunded)) => {
+                let paid = deposit.0.saturating_sub(refunded.0);
+                format!(
+                    "stream {} has ended: {} of {} {symbol} came back, {} went to the provider",
+                    id.0,
+                    coins(refunded),
+                    coins(deposit),
+                    Decimal::from_atto(paid)
+                )
+            }
+            (_, Some(id), _, None) => format!("stream {} had ended before", id.0),
+            _ => "nothing was paid".to_owned(),
+        }
+    }
+}
+
+/// An error and all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Rents what is wanted, and waits until it runs.
+///
+/// # Errors
+/// [`CreateError`].
+pub(crate) async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
+    let left = match renter.store.find(&wanted.name)? {
+        Some(old) if old.step == Step::Rented => return Err(CreateError::Exists(old.name)),
+        Some(old) => recover(renter, old).await?,
+        None => None,
+    };
+    let rental = match left {
+        Some(paid) if paid.resources != wanted.resources || paid.provider_url != wanted.url => {
+            return Err(CreateError::Unfinished(paid.name));
+        }
+        Some(paid) => paid,
+        None => begin(renter, wanted).await?,
+    };
+    let rental = ask(renter, rental).await?;
+    wait(renter, rental, wanted.deadline).await
+}
+
+/// Brings what an earlier run left to a step from which can be gone on, or to nothing.
+async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>, CreateError> {
+    if let (Step::Opening, Some(payment)) = (old.step, &old.payment) {
+        let purse = Purse::open(renter, payment)?;
+        match purse.settle(&mut old).await {
+            Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match old.step {
+        Step::Paid => {
+            renter.step("an earlier create was cut off; its stream is open, and is used now");
+            Ok(Some(old))
+        }
+        // Nothing was paid.
+        Step::Opening => {
+            renter.store.forget(&old.name)?;
+            Ok(None)
+        }
+        // Whether the provider took it is not known, and without its answer the VM's id is not.
+        Step::Asking | Step::Ending | Step::Rented => {
+            let ended = end(renter, old).await.map_err(CreateError::Earlier)?;
+            renter.step(&format!("an earlier create was cut off and is undone: {}", ended.summary()));
+            Ok(None)
+        }
+    }
+}
+
+/// Gets a quote and pays as it says.
+async fn begin(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
+    let provider = Provider::at(&wanted.url).map_err(CreateError::Provider)?;
+    let info = provider.quote(wanted.resources).await.map_err(CreateError::Quote)?;
+    let offer = Offer::check(&info, wanted.resources, wanted.provider_id)?;
+    offer.within(wanted.free, wanted.most)?;
+    let mut rental = Rental {
+        name: wanted.name.clone(),
+        provider_url: wanted.url.clone(),
+        provider_id: offer.provider_id,
+        resources: wanted.resources,
+        image: wanted.image.clone(),
+        ssh_key: wanted.ssh_key.clone(),
+        identity: wanted.identity.clone(),
+        quote_id: offer.paying.as_ref().map(|paying| paying.signed.id()),
+        payment: None,
+        step: Step::Asking,
+        vm_id: None,
+        ssh_port: None,
+        created_at: Timestamp::now(),
+    };
+    let Some(paying) = &offer.paying else {
+        renter.step("quote: free");
+        return Ok(rental);
+    };
+    let profile = paying.network(wanted.networks.clone())?;
+    let (deposit, quote) = (paying.deposit(wanted.hours), paying.signed.quote);
+    let payment = Payment {
+        symbol: profile.symbol().to_owned(),
+        network: profile.name,
+        rpc_url: profile.rpc_url,
+        chain_id: profile.network.chain_id,
+        local: profile.network.local,
+        contract: profile.contract,
+        token: profile.token,
+        rate: quote.rate.into(),
+        deposit: Exact(deposit),
+        stream_id: None,
+        pending: None,
+        gas: Exact::default(),
+        refunded: None,
+    };
+    renter.step(&format!("quote: {} {} a month, signed", paying.price_for_people(), payment.symbol));
+    let purse = Purse::open(renter, &payment).map_err(CreateError::Unpaid)?;
+    purse.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
+    rental.payment = Some(payment);
+    rental.step = Step::Opening;
+    renter.store.keep(&rental)?;
+    crash_point!("rent-kept");
+    if let Err(error) = purse.pay(&mut rental).await {
+        drop(purse);
+        return Err(unpaid(renter, rental, error).await);
+    }
+    let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+    renter.step(&format!(
+        "paid {} {} for {} h: stream {}",
+        Decimal::from_atto(deposit),
+        payment.symbol,
+        wanted.hours,
+        payment.stream_id.unwrap_or_default().0
+    ));
+    Ok(rental)
+}
+
+/// What follows from a payment that failed: what may still be mined stays known, the rest is undone.
+async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> CreateError {
+    let Some(payment) = &rental.payment else { return error.into() };
+    if payment.pending.is_some() {
+        return error.into();
+    }
+    if payment.stream_id.is_some() {
+        return undo(renter, rental, chain(&error)).await;
+    }
+    match renter.store.forget(&rental.name) {
+        Ok(()) => error.into(),
+        Err(error) => error.into(),
+    }
+}
+
+async fn undo(renter: &Renter<'_>, rental: Rental, why: String) -> CreateError {
+    match end(renter, rental).await {
+        Ok(ended) => CreateError::Undone { why, ended: Box::new(ended) },
+        Err(source) => CreateError::Left { why, source },
+    }
+}
+
+/// Whether the quote of `rental` is over by this machine's clock.
+fn is_over(rental: &Rental) -> bool {
+    let token = rental.payment.as_ref().map(|payment| payment.token).unwrap_or_default();
+    let quote = rental.quote_id.as_deref().and_then(|id| SignedQuote::read(id, rental.provider_id, token));
+    quote
+        .is_some_and(|signed| i128::from(signed.quote.expires_at) <= i128::from(Timestamp::now().as_second()))
+}
+
+/// Asks the provider for the VM.
+async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateError> {
+    if is_over(&rental) {
+        // The price that the provider advertised lately will do as well.
+        rental.quote_id = None;
+    }
+    rental.step = Step::Asking;
+    renter.store.keep(&rental)?;
+    crash_point!("rent-asking");
+    let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
+    match provider.create(&rental).await {
+        Ok(accepted) => {
+            crash_point!("rent-asked");
+            rental.vm_id = Some(accepted.vm_id);
+            rental.step = Step::Rented;
+            renter.store.keep(&rental)?;
+            crash_point!("rent-rented");
+            renter.step(&format!("{} is rented, and is being made", rental.name));
+            Ok(rental)
+        }
+        Err(error) => Err(undo(renter, rental, chain(&error)).await),
+    }
+}
+
+/// Waits until the VM runs.
+async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Result<Rental, CreateError> {
+    let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
+    let Some(id) = rental.vm_id.clone() else { return Err(CreateError::Late(rental.name)) };
+    let (began, mut pause) = (Instant::now(), POLL_FIRST);
+    while began.elapsed() < deadline {
+        match provider.vm(&id).await {
+            Ok(seen) if seen.status == VmState::Running => {
+                if let Ok(access) = provider.access(&id).await
+                    && access.ssh_port.is_some()
+                {
+                    rental.ssh_port = access.ssh_port;
+                    renter.store.keep(&rental)?;
+                    return Ok(rental);
+                }
+            }
+            Ok(seen) if seen.status == VmState::Error => {
+                let why = seen.error_message.unwrap_or_else(|| "it says not why".to_owned());
+                return Err(undo(renter, rental, format!("the provider could not make the VM: {why}")).await);
+            }
+            Err(ProviderError::Refused { status: 404, .. }) => {
+                let why = "the provider does not know the VM any more".to_owned();
+                return Err(undo(renter, rental, why).await);
+            }
+            // Other states and a provider that does not answer now may change.
+            Ok(_) | Err(_) => {}
+        }
+        (renter.tell)(Told::Waiting("the VM is being made", began.elapsed()));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL);
+    }
+    Err(CreateError::Late(rental.name))
+}

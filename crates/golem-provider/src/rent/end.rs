@@ -1,0 +1,104 @@
+//! The end of a rental: the VM is deleted, its stream ended, what is left comes back.
+//!
+//! Owns the order: money last, because a stream that has ended stops the VM anyway, and a provider that
+//! does not answer must not keep it. Never forgets a rental whose stream may still run.
+
+use golem_types::VmId;
+use golem_types::wire::Exact;
+use ruint::aliases::U256;
+use serde::Serialize;
+
+use super::provider::{Provider, ProviderError};
+use super::purse::{MoneyError, Purse};
+use super::rental::{Rental, Step};
+use super::{Renter, StoreError, crash_point};
+
+/// What an end has come to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ended {
+    pub name: String,
+    /// Whether the provider said that the VM is gone.
+    pub deleted: bool,
+    /// Why it did not.
+    pub provider_error: Option<String>,
+    pub stream_id: Option<Exact>,
+    pub symbol: Option<String>,
+    /// Wei that were paid in.
+    pub deposit_wei: Option<Exact>,
+    /// Wei that came back; none where nothing was paid, or the stream had ended before.
+    pub refunded_wei: Option<Exact>,
+    /// Wei that the provider got or gets.
+    pub paid_wei: Option<Exact>,
+    /// Wei that gas has cost in all.
+    pub gas_wei: Option<Exact>,
+}
+
+/// Why a rental has not ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EndError {
+    /// Its stream may still run.
+    #[error("its stream is not known to have ended; fix: run `golem-provider rent destroy {name}` again")]
+    Money {
+        /// The rental.
+        name: String,
+        /// Why.
+        #[source]
+        source: MoneyError,
+    },
+    /// The record cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
+    Provider::at(&rental.provider_url)?.delete(id).await
+}
+
+/// Ends `rental` from wherever it stands, and forgets it.
+///
+/// # Errors
+/// [`EndError`]; run again, it goes on.
+pub(crate) async fn end(renter: &Renter<'_>, mut rental: Rental) -> Result<Ended, EndError> {
+    rental.step = Step::Ending;
+    renter.store.keep(&rental)?;
+    crash_point!("rent-ending");
+    let problem = match &rental.vm_id {
+        Some(id) => delete(&rental, id).await.err(),
+        None => None,
+    };
+    let deleted = rental.vm_id.is_some() && problem.is_none();
+    let name = rental.name.to_string();
+    end_stream(renter, &mut rental).await.map_err(|source| EndError::Money { name: name.clone(), source })?;
+    renter.store.forget(&rental.name)?;
+    let payment = rental.payment.as_ref();
+    let opened = payment.filter(|payment| payment.stream_id.is_some());
+    Ok(Ended {
+        name,
+        deleted,
+        provider_error: problem.map(|error| error.to_string()),
+        stream_id: opened.and_then(|payment| payment.stream_id),
+        symbol: opened.map(|payment| payment.symbol.clone()),
+        deposit_wei: opened.map(|payment| payment.deposit),
+        refunded_wei: opened.and_then(|payment| payment.refunded),
+        paid_wei: opened.and_then(|payment| {
+            payment.refunded.map(|refunded| Exact(payment.deposit.0.saturating_sub(refunded.0)))
+        }),
+        gas_wei: payment.map(|payment| payment.gas).filter(|gas| gas.0 > U256::ZERO),
+    })
+}
+
+async fn end_stream(renter: &Renter<'_>, rental: &mut Rental) -> Result<(), MoneyError> {
+    let Some(payment) = &rental.payment else { return Ok(()) };
+    let purse = Purse::open(renter, payment)?;
+    match purse.settle(rental).await {
+        // What did nothing leaves nothing to end.
+        Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}
+        Err(error) => return Err(error),
+    }
+    rental.step = Step::Ending;
+    let is_open = rental
+        .payment
+        .as_ref()
+        .is_some_and(|payment| payment.stream_id.is_some() && payment.refunded.is_none());
+    if is_open { purse.terminate(rental).await } else { Ok(()) }
+}

@@ -1,0 +1,244 @@
+//! Providers on the market's network, or on a discovery server.
+//!
+//! Owns reading what strangers have written there, bounded, as one list. Never believes it: a price
+//! counts once its provider has signed it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use anyhow::{Context, bail, ensure};
+use golem_chain::golem_base::market::{Filter, month};
+use golem_chain::golem_base::{Offer, Prices};
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+
+use super::provider::shown;
+use crate::market::Market;
+use crate::settings::Settings;
+
+/// Most adverts that are read.
+const MOST: usize = 500;
+
+/// Longest that a discovery server may take, and its largest answer.
+const DEADLINE: Duration = Duration::from_secs(20);
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// What is looked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Search {
+    /// Where; none means the market's network.
+    pub discovery: Option<String>,
+    pub cpu: u32,
+    pub memory: u32,
+    pub storage: u32,
+    pub country: Option<String>,
+    pub platform: Option<String>,
+}
+
+/// A provider, as an advert tells of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Found {
+    pub provider_id: String,
+    pub name: String,
+    pub ip_address: String,
+    pub country: String,
+    pub platform: String,
+    pub cpu: u64,
+    pub memory: u64,
+    pub storage: u64,
+    /// What a VM of the size that was looked for costs in a month.
+    pub usd_month: Option<f64>,
+    pub glm_month: Option<f64>,
+}
+
+/// A row of a discovery server.
+#[derive(Deserialize)]
+struct Row {
+    provider_id: String,
+    ip_address: String,
+    country: String,
+    resources: Resources,
+    #[serde(default)]
+    pricing: Option<Pricing>,
+    #[serde(default)]
+    platform: Option<String>,
+    #[serde(default)]
+    provider_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Resources {
+    cpu: u64,
+    memory: u64,
+    storage: u64,
+}
+
+#[derive(Deserialize)]
+struct Pricing {
+    usd_per_core_month: Option<f64>,
+    usd_per_gb_ram_month: Option<f64>,
+    usd_per_gb_storage_month: Option<f64>,
+    glm_per_core_month: Option<f64>,
+    glm_per_gb_ram_month: Option<f64>,
+    glm_per_gb_storage_month: Option<f64>,
+}
+
+fn prices(core: Option<f64>, ram_gb: Option<f64>, storage_gb: Option<f64>) -> Option<Prices> {
+    Some(Prices { core: core?, ram_gb: ram_gb?, storage_gb: storage_gb? })
+}
+
+impl Search {
+    fn month(&self, prices: Option<Prices>) -> Option<f64> {
+        let month = month(prices?, self.cpu, self.memory, self.storage);
+        (month.is_finite() && month >= 0.0).then_some(month)
+    }
+
+    fn of_market(&self, offer: Offer) -> Found {
+        Found {
+            usd_month: self.month(offer.usd),
+            glm_month: self.month(offer.glm),
+            provider_id: offer.provider_id,
+            name: offer.name,
+            ip_address: offer.ip_address,
+            country: offer.country,
+            platform: offer.platform,
+            cpu: offer.cpu,
+            memory: offer.memory,
+            storage: offer.storage,
+        }
+    }
+
+    fn of_server(&self, row: Row) -> Found {
+        let pricing = row.pricing.as_ref();
+        let usd = pricing
+            .and_then(|p| prices(p.usd_per_core_month, p.usd_per_gb_ram_month, p.usd_per_gb_storage_month));
+        let glm = pricing
+            .and_then(|p| prices(p.glm_per_core_month, p.glm_per_gb_ram_month, p.glm_per_gb_storage_month));
+        Found {
+            usd_month: self.month(usd),
+            glm_month: self.month(glm),
+            provider_id: shown(&row.provider_id),
+            name: row.provider_name.as_deref().map(shown).unwrap_or_default(),
+            ip_address: shown(&row.ip_address),
+            country: shown(&row.country),
+            platform: row.platform.as_deref().map(shown).unwrap_or_default(),
+            cpu: row.resources.cpu,
+            memory: row.resources.memory,
+            storage: row.resources.storage,
+        }
+    }
+}
+
+/// The providers that `search` finds, the cheapest in US dollars first.
+///
+/// # Errors
+/// When the market or the server cannot be asked.
+pub(crate) async fn find(settings: &Settings, search: &Search) -> anyhow::Result<Vec<Found>> {
+    let mut found = match &search.discovery {
+        Some(url) => on_server(url, search).await?,
+        None => on_market(settings, search).await?,
+    };
+    let price = |found: &Found| found.usd_month.unwrap_or(f64::MAX);
+    found.sort_by(|a, b| price(a).total_cmp(&price(b)));
+    Ok(found)
+}
+
+async fn on_market(settings: &Settings, search: &Search) -> anyhow::Result<Vec<Found>> {
+    let market = Market::of(settings)?;
+    let client = market.client()?;
+    let filter = Filter {
+        network: Some(settings.network.as_str().to_owned()),
+        payments_network: None,
+        cpu: Some(search.cpu),
+        memory: Some(search.memory),
+        storage: Some(search.storage),
+        country: search.country.clone(),
+        platform: search.platform.clone(),
+    };
+    let query =
+        filter.query(client.generation()).context("a filter has characters that no query can have")?;
+    let seen = client.find(&query, MOST).await;
+    let seen = seen.with_context(|| format!("the market network {} cannot be asked", market.name))?;
+    Ok(seen.entities.iter().filter_map(Offer::of).map(|offer| search.of_market(offer)).collect())
+}
+
+async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
+    let mut url: Url = url.parse().with_context(|| format!("{:?} is no URL", shown(url)))?;
+    ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        "a discovery server's URL begins with http:// or https://"
+    );
+    url.set_path("/api/v1/advertisements");
+    {
+        let mut query = url.query_pairs_mut();
+        for (name, number) in [("cpu", search.cpu), ("memory", search.memory), ("storage", search.storage)] {
+            query.append_pair(name, &number.to_string());
+        }
+        for (name, text) in [("country", &search.country), ("platform", &search.platform)] {
+            if let Some(text) = text {
+                query.append_pair(name, text);
+            }
+        }
+    }
+    let http = reqwest::Client::builder().timeout(DEADLINE).build().context("no HTTP client")?;
+    let mut answer = http.get(url).send().await.context("the discovery server does not answer")?;
+    let status = answer.status();
+    let mut bytes = Vec::new();
+    while let Some(part) = answer.chunk().await.context("the discovery server does not answer")? {
+        ensure!(bytes.len() + part.len() <= ANSWER_BYTES, "the discovery server's answer is too large");
+        bytes.extend_from_slice(&part);
+    }
+    ensure!(status.is_success(), "the discovery server answers with HTTP {}", status.as_u16());
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_slice(&bytes).context("the discovery server's answer makes no sense")?;
+    // A row that is none is another provider's fault, and hides nobody.
+    let rows = rows.into_iter().take(MOST).filter_map(|row| serde_json::from_value(row).ok());
+    Ok(rows.map(|row| search.of_server(row)).collect())
+}
+
+/// The IP address at which the provider `id` says that it is.
+///
+/// # Errors
+/// When it is not found, or nothing can be asked.
+pub(crate) async fn address_of(
+    settings: &Settings,
+    discovery: Option<&str>,
+    id: Address,
+) -> anyhow::Result<IpAddr> {
+    let everyone = Search {
+        discovery: discovery.map(str::to_owned),
+        cpu: 1,
+        memory: 1,
+        storage: 1,
+        ..Search::default()
+    };
+    let found = find(settings, &everyone).await?;
+    let its = |found: &Found| found.provider_id.parse() == Ok(id);
+    let Some(advert) = found.iter().find(|found| its(found)) else {
+        bail!(
+            "no advert of provider {id} is found; fix: see `golem-provider rent providers`, or give its URL"
+        );
+    };
+    advert.ip_address.parse().with_context(|| format!("its advert has the address {:?}", advert.ip_address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_either_servers_form_is_read_and_stripped() {
+        let search = Search { cpu: 1, memory: 1, storage: 10, ..Search::default() };
+        let old = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE\u001b[2J", "created_at": "x",
+            "resources": {"cpu": 4, "memory": 8, "storage": 100, "gpu": 1}, "pricing": null}"#;
+        let row = search.of_server(serde_json::from_str(old).unwrap());
+        assert_eq!((row.country.as_str(), row.usd_month), ("SE[2J", None));
+        let new = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE", "platform": "arm64",
+            "provider_name": "mine", "resources": {"cpu": 4, "memory": 8, "storage": 100},
+            "pricing": {"usd_per_core_month": 5, "usd_per_gb_ram_month": 2.0, "usd_per_gb_storage_month": 0.1}}"#;
+        let row = search.of_server(serde_json::from_str(new).unwrap());
+        assert_eq!((row.name.as_str(), row.platform.as_str(), row.usd_month), ("mine", "arm64", Some(8.0)));
+        assert_eq!(row.glm_month, None);
+    }
+}

@@ -1,0 +1,374 @@
+//! What a provider offers: its quote, checked.
+//!
+//! Owns what is believed of a quote: its numbers are what the provider has signed, it is for what was
+//! asked, and it is paid on a network that the renter knows. Never asks anybody.
+
+use alloy_primitives::{Address, hex};
+use golem_chain::network::{self, Network};
+use golem_chain::{Place, Quote, SignedQuote};
+use golem_types::wire::{Exact, QuoteInfo};
+use golem_types::{Decimal, Resources};
+use ruint::aliases::U256;
+use serde::Serialize;
+
+use super::provider::shown;
+use crate::payments::{self, Profile};
+use crate::settings::{self, Settings};
+
+/// Seconds of the month for which prices are told: 730 hours.
+const MONTH_SECONDS: u64 = 730 * 3600;
+
+/// Why a quote is not believed, or cannot be paid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OfferError {
+    /// Something is missing or no number.
+    #[error("the provider's quote makes no sense: {0}")]
+    Nonsense(&'static str),
+    /// Another one than was looked for.
+    #[error("the provider there is {found}, not {wanted}")]
+    Other {
+        /// Who answers.
+        found: Address,
+        /// Who was looked for.
+        wanted: Address,
+    },
+    /// Whoever answers is not who it says it is, or something changed the quote on its way.
+    #[error("the quote is not signed by {0}, whom it names as the provider; nothing was paid")]
+    Forged(Address),
+    /// It costs something.
+    #[error("it costs {price} {symbol} a month, and --free was given")]
+    NotFree {
+        /// The price.
+        price: Decimal,
+        /// What the coins are called.
+        symbol: String,
+    },
+    /// It costs more than the renter wants to pay.
+    #[error("it costs {price} {symbol} a month, more than {most}; nothing was paid")]
+    Dear {
+        /// The price.
+        price: Decimal,
+        /// What the coins are called.
+        symbol: String,
+        /// The most that may be paid.
+        most: Decimal,
+    },
+    /// The renter knows no such network.
+    #[error(
+        "the provider is paid on chain {}, by contract {}, in token {token}, which none of your networks is; fix: if you \
+         trust that contract, `golem-provider networks add NAME --chain-id {} --rpc-url URL --contract {}`",
+        .place.chain_id, .place.contract, .place.chain_id, .place.contract
+    )]
+    Network {
+        /// The chain and contract.
+        place: Place,
+        /// The token.
+        token: Address,
+    },
+}
+
+/// What a provider offers.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// Who offers it.
+    pub provider_id: Address,
+    /// What.
+    pub resources: Resources,
+    /// What it costs; none where it is free.
+    pub paying: Option<Paying>,
+    /// What the provider asks in US dollars for a month, in its words.
+    pub usd_per_month: Option<String>,
+}
+
+/// What an offer costs.
+#[derive(Debug, Clone)]
+pub(crate) struct Paying {
+    /// What the provider has signed.
+    pub signed: SignedQuote,
+    /// Where it is paid.
+    pub place: Place,
+    /// What the coins are called, in the provider's words.
+    pub symbol: String,
+}
+
+/// An offer for programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct OfferView {
+    provider_id: Address,
+    resources: Resources,
+    free: bool,
+    quote_id: Option<String>,
+    rate_wei_per_second: Exact,
+    price_per_month: String,
+    symbol: Option<String>,
+    usd_per_month: Option<String>,
+    chain_id: Option<u64>,
+    stream_payment_address: Option<Address>,
+    glm_token_address: Option<Address>,
+    expires_at: Option<u64>,
+}
+
+fn address(text: &str) -> Option<Address> {
+    text.parse().ok()
+}
+
+impl Offer {
+    /// The offer in `info` for `resources`, by the provider `wanted` if it is known who that is.
+    ///
+    /// # Errors
+    /// [`OfferError`].
+    pub(crate) fn check(
+        info: &QuoteInfo,
+        resources: Resources,
+        wanted: Option<Address>,
+    ) -> Result<Self, OfferError> {
+        let nonsense = OfferError::Nonsense;
+        let provider_id = address(&info.provider_id).ok_or(nonsense("no id"))?;
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != provider_id) {
+            return Err(OfferError::Other { found: provider_id, wanted });
+        }
+        if info.resources != resources {
+            return Err(nonsense("it is for another size"));
+        }
+        let paying = if info.free { None } else { Some(Paying::check(info, provider_id)?) };
+        let usd_per_month = info.usd_per_month.as_deref().filter(|_| !info.free).map(shown);
+        Ok(Self { provider_id, resources, paying, usd_per_month })
+    }
+
+    /// Makes sure that no more than `most` coins a month are paid, and nothing if it has to be free.
+    ///
+    /// # Errors
+    /// [`OfferError::NotFree`], [`OfferError::Dear`].
+    pub(crate) fn within(&self, free: bool, most: Option<Decimal>) -> Result<(), OfferError> {
+        let Some(paying) = &self.paying else { return Ok(()) };
+        let (price, symbol) = (paying.price_for_people(), paying.symbol.clone());
+        if free {
+            return Err(OfferError::NotFree { price, symbol });
+        }
+        match most.filter(|most| paying.price_per_month() > *most) {
+            Some(most) => Err(OfferError::Dear { price, symbol, most }),
+            None => Ok(()),
+        }
+    }
+
+    /// The offer for programs.
+    pub(crate) fn view(&self) -> OfferView {
+        let paying = self.paying.as_ref();
+        let quote = paying.map(|paying| paying.signed.quote);
+        OfferView {
+            provider_id: self.provider_id,
+            resources: self.resources,
+            free: paying.is_none(),
+            quote_id: paying.map(|paying| paying.signed.id()),
+            rate_wei_per_second: quote.map_or(0, |quote| quote.rate).into(),
+            price_per_month: paying.map_or(Decimal::ZERO, Paying::price_per_month).to_string(),
+            symbol: paying.map(|paying| paying.symbol.clone()),
+            usd_per_month: self.usd_per_month.clone(),
+            chain_id: paying.map(|paying| paying.place.chain_id),
+            stream_payment_address: paying.map(|paying| paying.place.contract),
+            glm_token_address: quote.map(|quote| quote.token),
+            expires_at: quote.map(|quote| quote.expires_at),
+        }
+    }
+}
+
+impl Paying {
+    fn check(info: &QuoteInfo, provider: Address) -> Result<Self, OfferError> {
+        let bytes = |text: &Option<String>| text.as_deref().and_then(|text| hex::decode(text).ok());
+        let part = |part: Option<Address>, what| part.ok_or(OfferError::Nonsense(what));
+        let contract = part(info.stream_payment_address.as_deref().and_then(address), "no contract")?;
+        let token = part(info.glm_token_address.as_deref().and_then(address), "no token")?;
+        let nonsense = || OfferError::Nonsense("no rate, time, nonce or signature");
+        let quote = Quote {
+            provider,
+            resources: info.resources,
+            token,
+            rate: u128::try_from(info.rate_wei_per_second.0).map_err(|_| nonsense())?,
+            expires_at: info.expires_at.ok_or_else(nonsense)?,
+            nonce: bytes(&info.nonce).and_then(|bytes| bytes.try_into().ok()).ok_or_else(nonsense)?,
+        };
+        let signature =
+            bytes(&info.signature).and_then(|bytes| bytes.try_into().ok()).ok_or_else(nonsense)?;
+        let place = Place { chain_id: info.chain_id.ok_or_else(nonsense)?, contract };
+        let signed = SignedQuote { quote, signature };
+        if !signed.is_genuine(place) {
+            return Err(OfferError::Forged(provider));
+        }
+        let symbol = info.symbol.as_deref().map_or_else(|| "coins".to_owned(), shown);
+        Ok(Self { signed, place, symbol })
+    }
+
+    /// What a month of 730 hours costs, in coins.
+    pub(crate) fn price_per_month(&self) -> Decimal {
+        Decimal::from_atto(U256::from(self.signed.quote.rate).saturating_mul(U256::from(MONTH_SECONDS)))
+    }
+
+    /// The same for people, to eight digits: a rate is cut off, and 40 coins a month are a bit less.
+    pub(crate) fn price_for_people(&self) -> Decimal {
+        let step = U256::from(10).pow(U256::from(10));
+        let half = step / U256::from(2);
+        Decimal::from_atto((self.price_per_month().atto().saturating_add(half) / step).saturating_mul(step))
+    }
+
+    /// What pays for `hours`, in wei.
+    pub(crate) fn deposit(&self, hours: u32) -> U256 {
+        U256::from(self.signed.quote.rate) * U256::from(hours) * U256::from(3600)
+    }
+
+    /// The renter's network on which it is paid: `networks`' first that fits.
+    ///
+    /// # Errors
+    /// [`OfferError::Network`].
+    pub(crate) fn network(&self, networks: Vec<Profile>) -> Result<Profile, OfferError> {
+        let token = self.signed.quote.token;
+        let fits = |profile: &Profile| {
+            profile.network.chain_id == self.place.chain_id
+                && profile.contract == self.place.contract
+                && profile.token == token
+        };
+        networks.into_iter().find(fits).ok_or(OfferError::Network { place: self.place, token })
+    }
+}
+
+/// The networks on which a renter may pay: the one that is `given`, else the one in the settings and
+/// every other that is known. An endpoint that is `given` counts for the first of them.
+///
+/// # Errors
+/// When the one that is given is not known, or a profile cannot be read.
+pub(crate) fn networks(
+    settings: &Settings,
+    given: Option<&str>,
+    rpc_url: Option<&str>,
+) -> anyhow::Result<Vec<Profile>> {
+    let mut settings = settings.clone();
+    if let Some(name) = given {
+        name.clone_into(&mut settings.payments_network);
+        (settings.stream_payment_address, settings.glm_token_address) = (None, None);
+        settings.payments_rpc_url = None;
+    }
+    if let Some(url) = rpc_url {
+        settings.payments_rpc_url = Some(settings::Url(url.to_owned()));
+    }
+    let first = payments::profile(&settings);
+    if given.is_some() {
+        return Ok(first?.into_iter().collect());
+    }
+    let mut all: Vec<Profile> = first.ok().flatten().into_iter().collect();
+    for (name, network) in network::all(&settings.data_dir)? {
+        all.extend(plain(name, network, rpc_url));
+    }
+    Ok(all)
+}
+
+/// The profile of a network with nothing replaced; none where an endpoint or a contract lacks.
+fn plain(name: String, network: Network, rpc_url: Option<&str>) -> Option<Profile> {
+    let contract = network.stream_payment_address?;
+    let rpc_url = rpc_url.map(str::to_owned).or_else(|| network.rpc_url.clone())?;
+    Some(Profile { name, rpc_url, contract, token: network.token_address, network })
+}
+
+#[cfg(test)]
+mod tests {
+    use golem_chain::Wallet;
+
+    use super::*;
+
+    const PLACE: Place = Place { chain_id: 7, contract: Address::repeat_byte(9) };
+    const SIZE: Resources = Resources::new(1, 2, 10);
+
+    fn wallet() -> Wallet {
+        Wallet::from_bytes(&[3; 32]).unwrap()
+    }
+
+    fn info() -> QuoteInfo {
+        let quote = Quote {
+            provider: wallet().address(),
+            resources: SIZE,
+            token: Address::ZERO,
+            rate: 1_000_000,
+            expires_at: 100,
+            nonce: [4; 16],
+        };
+        let signed = quote.sign(PLACE, &wallet()).unwrap();
+        QuoteInfo {
+            quote_id: Some(signed.id()),
+            provider_id: quote.provider.to_string(),
+            resources: SIZE,
+            free: false,
+            rate_wei_per_second: quote.rate.into(),
+            price_per_month: "anything".to_owned(),
+            symbol: Some("ETH\x1b[2J".to_owned()),
+            usd_per_month: None,
+            chain_id: Some(PLACE.chain_id),
+            stream_payment_address: Some(PLACE.contract.to_string()),
+            glm_token_address: Some(Address::ZERO.to_string()),
+            expires_at: Some(100),
+            nonce: Some(hex::encode_prefixed(quote.nonce)),
+            signature: Some(hex::encode_prefixed(signed.signature)),
+        }
+    }
+
+    #[test]
+    fn a_quote_is_believed_if_the_provider_signed_every_number_of_it() {
+        let offer = Offer::check(&info(), SIZE, Some(wallet().address())).unwrap();
+        let paying = offer.paying.as_ref().unwrap();
+        assert_eq!(paying.price_per_month().to_string(), "0.000002628");
+        assert_eq!(paying.price_for_people().to_string(), "0.00000263");
+        assert_eq!(paying.deposit(2), U256::from(7_200_000_000u64));
+        assert_eq!(paying.symbol, "ETH[2J", "nothing steers a terminal");
+        assert_eq!(Some(paying.signed.id()), info().quote_id);
+        for wrong in [
+            QuoteInfo { rate_wei_per_second: 999_999u128.into(), ..info() },
+            QuoteInfo { expires_at: Some(101), ..info() },
+            QuoteInfo { chain_id: Some(8), ..info() },
+            QuoteInfo { stream_payment_address: Some(Address::ZERO.to_string()), ..info() },
+            QuoteInfo { glm_token_address: Some(PLACE.contract.to_string()), ..info() },
+            QuoteInfo { provider_id: PLACE.contract.to_string(), ..info() },
+            QuoteInfo { nonce: Some("0x00000000000000000000000000000000".to_owned()), ..info() },
+        ] {
+            assert!(matches!(Offer::check(&wrong, SIZE, None), Err(OfferError::Forged(_))), "{wrong:?}");
+        }
+        for wrong in [
+            QuoteInfo { resources: Resources::new(1, 1, 10), ..info() },
+            QuoteInfo { nonce: None, ..info() },
+            QuoteInfo { signature: Some("0x12".to_owned()), ..info() },
+            QuoteInfo { rate_wei_per_second: Exact(U256::MAX), ..info() },
+            QuoteInfo { provider_id: "me".to_owned(), ..info() },
+        ] {
+            assert!(matches!(Offer::check(&wrong, SIZE, None), Err(OfferError::Nonsense(_))), "{wrong:?}");
+        }
+        let other = Offer::check(&info(), SIZE, Some(PLACE.contract));
+        assert!(matches!(other, Err(OfferError::Other { .. })));
+    }
+
+    #[test]
+    fn a_price_stays_within_the_renters_bounds() {
+        let offer = Offer::check(&info(), SIZE, None).unwrap();
+        let coins = |text: &str| Some(text.parse().unwrap());
+        assert!(offer.within(false, None).is_ok());
+        assert!(offer.within(false, coins("0.000002628")).is_ok());
+        assert!(matches!(offer.within(false, coins("0.000002627")), Err(OfferError::Dear { .. })));
+        assert!(matches!(offer.within(true, None), Err(OfferError::NotFree { .. })));
+        let free = Offer::check(&QuoteInfo { free: true, ..info() }, SIZE, None).unwrap();
+        assert!(free.within(true, coins("0")).is_ok());
+    }
+
+    #[test]
+    fn money_goes_to_a_contract_that_the_renter_knows_only() {
+        let paying = Offer::check(&info(), SIZE, None).unwrap().paying.unwrap();
+        let profile = |contract, chain_id, token| {
+            let network = Network { chain_id, ..network::shipped()["mainnet"].clone() };
+            Profile { name: "mine".to_owned(), network, rpc_url: String::new(), contract, token }
+        };
+        let right = || profile(PLACE.contract, 7, Address::ZERO);
+        let wrong = || {
+            vec![
+                profile(Address::ZERO, 7, Address::ZERO),
+                profile(PLACE.contract, 8, Address::ZERO),
+                profile(PLACE.contract, 7, PLACE.contract),
+            ]
+        };
+        assert!(matches!(paying.network(wrong()), Err(OfferError::Network { .. })));
+        assert!(paying.network([wrong(), vec![right()]].concat()).is_ok());
+    }
+}

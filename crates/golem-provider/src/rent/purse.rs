@@ -1,0 +1,324 @@
+//! A rental's money: every transaction is recorded, then sent, then followed until its fate is known.
+//!
+//! ```text
+//!   sign ─► record ─► send ─► look … ─► mined: booked │ lost, refused: told │ not known: goes on next time
+//! ```
+//! Owns that a crash anywhere neither pays twice nor forgets a payment: what is recorded is sent again
+//! with the same number, which a chain takes once. Never decides to pay.
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+use golem_chain::{Attempt, ChainError, Fate, Payer, Reader, Receipt, Rpc, SendError};
+use golem_types::wire::Exact;
+use golem_types::{Decimal, Stream, StreamId};
+use ruint::aliases::{U160, U256};
+
+use super::rental::{Payment, Pending, Rental, Step, What};
+use super::store::{StoreError, WalletLock};
+use super::{Renter, Told, crash_point};
+
+/// How often a transaction is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long it is followed before the command gives up; the next one goes on.
+const WAIT: Duration = Duration::from_secs(180);
+
+/// After how many failures in a row the endpoint is taken to be down.
+const FAILURES: u32 = 10;
+
+/// Why money did not move, or is not known to have moved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MoneyError {
+    /// The chain cannot be asked.
+    #[error("the payment chain cannot be asked")]
+    Chain(#[from] ChainError),
+    /// The transaction cannot be made.
+    #[error("the transaction cannot be made")]
+    Send(#[from] SendError),
+    /// The wallet has too little.
+    #[error(
+        "the wallet {wallet} has {has} {symbol}, and {needs} {symbol} are needed{gas}; fix: send it some"
+    )]
+    Funds {
+        /// The wallet.
+        wallet: alloy_primitives::Address,
+        /// What it has.
+        has: Decimal,
+        /// What is needed.
+        needs: Decimal,
+        /// What the coins are called.
+        symbol: String,
+        /// That gas comes on top.
+        gas: &'static str,
+    },
+    /// It is sent, and not known to be mined.
+    #[error(
+        "transaction {0} was sent and is in no block yet; fix: run the same command again to go on, or `golem-provider rent \
+         destroy` to undo"
+    )]
+    UnderWay(B256, #[source] Option<ChainError>),
+    /// Another transaction took its number.
+    #[error("another transaction of the wallet took the number of {0}; is the key used elsewhere?")]
+    Lost(B256),
+    /// The contract refused it.
+    #[error("transaction {0} failed: the contract refused it")]
+    Failed(B256),
+    /// It did not open the stream that it should have.
+    #[error("transaction {0} opened no stream to the provider; is the contract the right one?")]
+    NoStream(B256),
+    /// The rental has no stream.
+    #[error("the rental has no stream: it is free, or its stream has ended")]
+    Free,
+    /// The record cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The money of one rental; holds the wallet.
+pub(crate) struct Purse<'a> {
+    renter: &'a Renter<'a>,
+    payer: Payer,
+    reader: Reader,
+    _lock: WalletLock,
+}
+
+fn number(address: alloy_primitives::Address) -> U160 {
+    U160::from_be_bytes(address.into_array())
+}
+
+/// A reader of the stream of `payment`.
+fn reader(renter: &Renter<'_>, payment: &Payment) -> Result<Reader, ChainError> {
+    let url = renter.rpc_url.unwrap_or(&payment.rpc_url);
+    Ok(Reader::new(Rpc::new(url)?, payment.contract, payment.chain_id, payment.local))
+}
+
+impl<'a> Purse<'a> {
+    /// The purse for a rental that is paid as `payment` says.
+    ///
+    /// # Errors
+    /// [`MoneyError::Store`] while another command has the wallet; [`MoneyError::Chain`].
+    pub(crate) fn open(renter: &'a Renter<'a>, payment: &Payment) -> Result<Self, MoneyError> {
+        let lock = renter.store.lock()?;
+        let rpc = Rpc::new(renter.rpc_url.unwrap_or(&payment.rpc_url))?;
+        let place = (payment.contract, payment.token);
+        let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place);
+        Ok(Self { renter, payer, reader: reader(renter, payment)?, _lock: lock })
+    }
+
+    /// Makes sure that the wallet can pay `amount` wei, before anything is written or sent.
+    ///
+    /// # Errors
+    /// [`MoneyError::Funds`], [`MoneyError::Chain`].
+    pub(crate) async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), MoneyError> {
+        let funds = self.payer.funds().await?;
+        let native = payment.token.is_zero();
+        if funds.token < amount || funds.native.is_zero() {
+            let (has, needs) =
+                if funds.token < amount { (funds.token, amount) } else { (funds.native, U256::ONE) };
+            return Err(MoneyError::Funds {
+                wallet: self.payer.address(),
+                has: Decimal::from_atto(has),
+                needs: Decimal::from_atto(needs),
+                symbol: payment.symbol.clone(),
+                gas: if native { " beside gas" } else { ", and the chain's own money for gas" },
+            });
+        }
+        Ok(())
+    }
+
+    /// The stream of `rental` as the chain has it, and the chain's time.
+    ///
+    /// # Errors
+    /// [`MoneyError::Free`], [`MoneyError::Chain`].
+    pub(crate) async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
+        stream(&self.reader, rental).await
+    }
+
+    /// Opens the stream that `rental` tells of, with what it takes.
+    ///
+    /// # Errors
+    /// [`MoneyError`].
+    pub(crate) async fn pay(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+        let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+        let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
+        if !self.payer.is_approved(deposit).await? {
+            let attempt = self.payer.approve(deposit).await?;
+            self.transact(rental, What::Approve, attempt).await?;
+        }
+        let attempt = self.payer.open(rental.provider_id, deposit, rate).await?;
+        self.transact(rental, What::Open, attempt).await
+    }
+
+    /// Adds `amount` wei to the stream of `rental`.
+    ///
+    /// # Errors
+    /// [`MoneyError`].
+    pub(crate) async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), MoneyError> {
+        let (id, payment) = paid(rental)?;
+        self.afford(payment, amount).await?;
+        if !self.payer.is_approved(amount).await? {
+            let attempt = self.payer.approve(amount).await?;
+            self.transact(rental, What::Approve, attempt).await?;
+        }
+        let attempt = self.payer.top_up(id, amount).await?;
+        self.transact(rental, What::TopUp(Exact(amount)), attempt).await
+    }
+
+    /// Ends the stream of `rental`, unless it has ended already; what comes back is in its record then.
+    ///
+    /// # Errors
+    /// [`MoneyError`].
+    pub(crate) async fn terminate(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+        let (id, _) = paid(rental)?;
+        let (stream, _) = self.stream(rental).await?;
+        if stream.recipient.is_zero() {
+            return Ok(());
+        }
+        let before = self.payer.funds().await?.token;
+        let attempt = self.payer.terminate(id).await?;
+        self.transact(rental, What::Terminate(Exact(before)), attempt).await
+    }
+
+    async fn transact(&self, rental: &mut Rental, what: What, attempt: Attempt) -> Result<(), MoneyError> {
+        crash_point!("rent-before-record");
+        if let Some(payment) = &mut rental.payment {
+            payment.pending = Some(Pending { what, attempt });
+        }
+        self.renter.store.keep(rental)?;
+        crash_point!("rent-recorded");
+        self.settle(rental).await
+    }
+
+    /// Follows the transaction of `rental` whose fate is not known, if there is one.
+    ///
+    /// # Errors
+    /// [`MoneyError`].
+    pub(crate) async fn settle(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+        let pending = rental.payment.as_ref().and_then(|payment| payment.pending.clone());
+        let Some(Pending { what, attempt }) = pending else { return Ok(()) };
+        let fate = self.follow(&attempt).await?;
+        crash_point!("rent-mined");
+        let hash = attempt.signed.hash;
+        let result = match fate {
+            Some(receipt) => self.book(rental, what, &receipt, hash).await?,
+            None => Err(MoneyError::Lost(hash)),
+        };
+        if let Some(payment) = &mut rental.payment {
+            payment.pending = None;
+        }
+        self.renter.store.keep(rental)?;
+        crash_point!("rent-booked");
+        result
+    }
+
+    /// The receipt of `attempt`; none when it will never have one.
+    async fn follow(&self, attempt: &Attempt) -> Result<Option<Receipt>, MoneyError> {
+        let (began, hash) = (Instant::now(), attempt.signed.hash);
+        let mut failures = 0;
+        loop {
+            let problem = match self.payer.look(attempt).await {
+                Ok(Fate::Mined(receipt)) => return Ok(Some(receipt)),
+                Ok(Fate::Lost) => return Ok(None),
+                Ok(Fate::Waiting) => {
+                    crash_point!("rent-sent");
+                    failures = 0;
+                    None
+                }
+                Err(error) => {
+                    failures += 1;
+                    Some(error)
+                }
+            };
+            if failures >= FAILURES || began.elapsed() >= WAIT {
+                return Err(MoneyError::UnderWay(hash, problem));
+            }
+            (self.renter.tell)(Told::Waiting("waiting for the transaction", began.elapsed()));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Writes into `rental` what the transaction of `receipt` did. The outer error means that it is not
+    /// known; the inner one, that it did nothing.
+    async fn book(
+        &self,
+        rental: &mut Rental,
+        what: What,
+        receipt: &Receipt,
+        hash: B256,
+    ) -> Result<Result<(), MoneyError>, MoneyError> {
+        let unknown = |error| MoneyError::UnderWay(hash, Some(error));
+        let provider = number(rental.provider_id);
+        let Some(payment) = &mut rental.payment else { return Err(MoneyError::Free) };
+        let gas = Exact(payment.gas.0.saturating_add(receipt.cost));
+        if !receipt.succeeded {
+            payment.gas = gas;
+            return Ok(Err(MoneyError::Failed(hash)));
+        }
+        match what {
+            What::Approve => {}
+            What::Open => {
+                let Some(id) = self.payer.opened(receipt) else {
+                    payment.gas = gas;
+                    return Ok(Err(MoneyError::NoStream(hash)));
+                };
+                let seen = self.reader.streams(None, &[id]).await.map_err(unknown)?;
+                let ours = number(self.payer.address());
+                let right = seen.streams.first().is_some_and(|stream| {
+                    stream.sender == ours
+                        && stream.recipient == provider
+                        && Exact::from(stream.rate) == payment.rate
+                });
+                // Kept all the same: whatever it is, it may be ended.
+                payment.stream_id = Some(Exact(id.0));
+                payment.gas = gas;
+                if !right {
+                    rental.step = Step::Ending;
+                    return Ok(Err(MoneyError::NoStream(hash)));
+                }
+                rental.step = Step::Paid;
+            }
+            What::TopUp(amount) => payment.deposit = Exact(payment.deposit.0.saturating_add(amount.0)),
+            What::Terminate(before) => {
+                let after = self.payer.funds().await.map_err(unknown)?.token;
+                let cost = if payment.token.is_zero() { receipt.cost } else { U256::ZERO };
+                payment.refunded = Some(Exact(after.saturating_add(cost).saturating_sub(before.0)));
+            }
+        }
+        if let Some(payment) = &mut rental.payment {
+            payment.gas = gas;
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// The stream of `rental` and how it is paid for.
+fn paid(rental: &Rental) -> Result<(StreamId, &Payment), MoneyError> {
+    let payment =
+        rental.payment.as_ref().filter(|payment| payment.refunded.is_none()).ok_or(MoneyError::Free)?;
+    let id = payment.stream_id.ok_or(MoneyError::Free)?;
+    Ok((StreamId(id.0), payment))
+}
+
+async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
+    let (id, _) = paid(rental)?;
+    let seen = reader.streams(None, &[id]).await?;
+    let stream = seen.streams.first().copied().ok_or(ChainError::Nonsense("no answer to one question"))?;
+    Ok((stream, seen.block.time))
+}
+
+/// The stream of `rental` as the chain has it, and the chain's time; none where there is no stream.
+///
+/// # Errors
+/// [`ChainError`].
+pub(crate) async fn stream_of(
+    renter: &Renter<'_>,
+    rental: &Rental,
+) -> Result<Option<(Stream, u128)>, ChainError> {
+    let Some(payment) = &rental.payment else { return Ok(None) };
+    match stream(&reader(renter, payment)?, rental).await {
+        Ok(seen) => Ok(Some(seen)),
+        Err(MoneyError::Chain(error)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}

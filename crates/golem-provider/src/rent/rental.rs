@@ -1,0 +1,132 @@
+//! What a renter remembers of one rental.
+//!
+//! ```text
+//!   opening ──► paid ──► asking ──► rented ──► ending ──► (forgotten)
+//!      │          │         │                    ▲
+//!      └──────────┴─────────┴── refused, lost ───┘
+//! ```
+//! Owns the form of the record. Every step is written before it is taken: `asking` means that a create
+//! may have been sent. Never does anything.
+
+use std::path::PathBuf;
+
+use alloy_primitives::Address;
+use golem_chain::Attempt;
+use golem_types::wire::Exact;
+use golem_types::{ImageName, Resources, VmId, VmName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How far a rental is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// Its stream is being opened.
+    Opening,
+    /// Its stream is open, and the provider was not asked yet.
+    Paid,
+    /// The provider may have been asked.
+    Asking,
+    /// The provider has granted it.
+    Rented,
+    /// It is being undone.
+    Ending,
+}
+
+impl Step {
+    /// The step for people.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Paid => "paid",
+            Self::Asking => "asking",
+            Self::Rented => "rented",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    /// Lets the contract take tokens.
+    Approve,
+    /// Opens the stream.
+    Open,
+    /// Adds so many wei.
+    TopUp(Exact),
+    /// Ends the stream, when the wallet had so many wei of its token.
+    Terminate(Exact),
+}
+
+/// A transaction whose fate is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// What it is for.
+    pub what: What,
+    /// The transaction.
+    pub attempt: Attempt,
+}
+
+/// How a rental is paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Payment {
+    /// The network's name.
+    pub network: String,
+    /// Its endpoint.
+    pub rpc_url: String,
+    /// The chain.
+    pub chain_id: u64,
+    /// Whether it is a developer's own, whose clock is moved at will.
+    pub local: bool,
+    /// The payment contract.
+    pub contract: Address,
+    /// The token; zero is the chain's own money.
+    pub token: Address,
+    /// What the coins are called.
+    pub symbol: String,
+    /// Wei a second.
+    pub rate: Exact,
+    /// Wei that were paid in, or are to be.
+    pub deposit: Exact,
+    /// The stream, once it is open.
+    pub stream_id: Option<Exact>,
+    /// The transaction whose fate is not known.
+    pub pending: Option<Pending>,
+    /// Wei that gas has cost.
+    pub gas: Exact,
+    /// Wei that came back, once the stream has ended.
+    pub refunded: Option<Exact>,
+}
+
+/// One rental.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rental {
+    /// What its renter calls it.
+    pub name: VmName,
+    /// Where the provider's API is.
+    pub provider_url: String,
+    /// Who the provider is.
+    pub provider_id: Address,
+    /// What was rented.
+    pub resources: Resources,
+    /// The image that was asked for; none means the provider's default.
+    pub image: Option<ImageName>,
+    /// The public SSH key that may log in.
+    pub ssh_key: String,
+    /// The file of its private half, where that is known.
+    pub identity: Option<PathBuf>,
+    /// The quote to which both sides are held; none where VMs are free.
+    pub quote_id: Option<String>,
+    /// How it is paid for; none where VMs are free.
+    pub payment: Option<Payment>,
+    /// How far it is.
+    pub step: Step,
+    /// The provider's id of the VM, which is the right to use it.
+    pub vm_id: Option<VmId>,
+    /// The VM's SSH port at the provider, once it has run.
+    pub ssh_port: Option<u16>,
+    /// When it was begun.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,13 @@
+//! `golem-provider rent` with the true node and a real EVM: what a renter sees and pays, to the wei, and
+//! what is left of a renter that is killed at any step.
+#![cfg(test)]
+
+#[path = "../command/home.rs"]
+#[allow(dead_code, reason = "the command tests use the rest")]
+mod home;
+
+mod crash;
+mod find;
+mod refused;
+mod walk;
+mod world;
