@@ -14,7 +14,7 @@ pub mod store;
 
 pub use advert::{Advert, Mistake, parse};
 pub use client::{Client, ClientError, Listed};
-pub use identity::{Claim, ProviderId};
+pub use identity::{Claim, NoId, ProviderId};
 pub use store::{Filter, Page, Row, Store, StoreError};
 
 /// How long an advert is shown after it was posted, in seconds: the published server's.

@@ -7,6 +7,7 @@ mod backend;
 mod books;
 pub mod cli;
 pub mod daemon;
+pub mod discovery;
 pub mod http;
 pub mod identity;
 mod image;

@@ -186,7 +186,7 @@ fn how_to_rent(settings: &Settings) -> String {
 }
 
 /// Connections need two descriptors each; the usual soft limit is 1024.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

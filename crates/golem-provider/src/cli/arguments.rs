@@ -120,6 +120,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Ports,
     },
+    /// Run a discovery server, on which providers advertise and renters find them.
+    Discovery(Discovery),
     /// See the settings, and change those about money.
     Config {
         /// What to see.
@@ -447,6 +449,31 @@ pub(super) enum Ports {
     Check,
 }
 
+/// `discovery`.
+#[derive(Debug, Args)]
+pub(super) struct Discovery {
+    /// Address to listen on.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on.
+    #[arg(long)]
+    port: Option<String>,
+    /// Take only adverts that their providers signed.
+    #[arg(long)]
+    require_signatures: bool,
+}
+
+impl Discovery {
+    fn flags(&self) -> BTreeMap<&'static str, String> {
+        let signed = self.require_signatures.then(|| "true".to_owned());
+        given([
+            ("GOLEM_DISCOVERY_HOST", self.host.clone()),
+            ("GOLEM_DISCOVERY_PORT", self.port.clone()),
+            ("GOLEM_DISCOVERY_REQUIRE_SIGNATURES", signed),
+        ])
+    }
+}
+
 /// `config …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -493,11 +520,17 @@ pub(super) enum Form {
     Markdown,
 }
 
+/// Those of `flags` that were given.
+fn given<const N: usize>(flags: [(&'static str, Option<String>); N]) -> BTreeMap<&'static str, String> {
+    flags.into_iter().filter_map(|(name, text)| text.map(|text| (name, text))).collect()
+}
+
 impl Command {
     /// Settings that were given as flags.
     pub(super) fn flags(&self) -> BTreeMap<&'static str, String> {
         match self {
             Self::Start(start) => start.flags(),
+            Self::Discovery(discovery) => discovery.flags(),
             _ => BTreeMap::new(),
         }
     }

@@ -6,6 +6,7 @@
 mod amount;
 mod arguments;
 mod config;
+mod discovery;
 mod images;
 mod import;
 mod market;
@@ -31,8 +32,9 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::http::operator::Client;
-use crate::settings::{self, Mistakes, Resolved};
-use crate::{daemon, logs, pid_file};
+use crate::logs::{self, Destination};
+use crate::settings::{self, Mistakes, Resolved, Settings};
+use crate::{daemon, pid_file};
 use arguments::{Arguments, Command, Config};
 pub(crate) use pricing::{PricingView, view as pricing_view};
 use printer::Printer;
@@ -97,6 +99,18 @@ pub(super) const fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
+/// Runs the service `run` in this terminal, to its end.
+fn foreground(settings: &Settings, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Exit> {
+    logs::begin(settings.log_format, settings.log_level, Destination::Terminal)
+        .context("logs cannot be written")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot be started")?;
+    runtime.block_on(run)?;
+    Ok(Exit::Done)
+}
+
 /// Runs the command that was typed.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -134,8 +148,10 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     let pid_file = pid_file(&resolved);
     let context = Invocation { pid_file, resolved, environment, printer };
 
-    if let Command::Start(start) = &arguments.command {
-        return start::start(&context, start);
+    match &arguments.command {
+        Command::Start(start) => return start::start(&context, start),
+        Command::Discovery(_) => return discovery::discovery(&context),
+        _ => {}
     }
     logs::begin_for_command();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -160,7 +176,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
-            Command::Start(_) => Ok(Exit::Done),
+            Command::Start(_) | Command::Discovery(_) => Ok(Exit::Done),
         }
     })
 }

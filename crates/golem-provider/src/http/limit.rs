@@ -8,6 +8,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::extract::Request;
+use axum::http::HeaderValue;
+
+use super::serve::Peer;
+
 /// Most peers that are remembered; 16 bytes of address and 16 of state each, about 1 MB in all.
 const PEERS: usize = 16_384;
 
@@ -16,7 +21,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Buckets of tokens, one a peer.
 #[derive(Debug)]
-pub(super) struct RateLimit {
+pub(crate) struct RateLimit {
     /// Tokens of a full bucket, and how many come in a minute.
     per_minute: u32,
     buckets: Mutex<Buckets>,
@@ -47,12 +52,12 @@ fn peer(address: IpAddr) -> IpAddr {
 
 impl RateLimit {
     /// `per_minute` requests a minute and peer; 0 means no limit.
-    pub(super) fn new(per_minute: u32) -> Self {
+    pub(crate) fn new(per_minute: u32) -> Self {
         Self { per_minute, buckets: Mutex::default() }
     }
 
     /// Takes a token of `address`, or says when there will be one.
-    pub(super) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.per_minute == 0 {
             return Ok(());
         }
@@ -82,6 +87,13 @@ impl RateLimit {
         }
         Err(Duration::from_secs_f64((1.0 - tokens) / a_second))
     }
+}
+
+/// Takes a token of who sent `request`; else gives after how many seconds there is one.
+pub(crate) fn wait(limit: &RateLimit, request: &Request) -> Option<HeaderValue> {
+    let Peer(address) = request.extensions().get::<Peer>().copied()?;
+    let wait = limit.take(address, Instant::now()).err()?;
+    Some(HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)))
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@
 //! ```
 //! Owns everything about HTTP. Never decides about a rental.
 
-mod limit;
+pub(crate) mod limit;
 pub mod operator;
 mod public;
 mod quotes;
-mod reply;
-mod serve;
+pub(crate) mod reply;
+pub(crate) mod serve;
 mod streams;
 
 use std::io;
@@ -26,6 +26,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 pub(crate) use streams::info as stream_info;
 
@@ -33,6 +34,16 @@ use crate::payments::Profile;
 use crate::ports::Verifier;
 use crate::pricing::Prices;
 use crate::settings::ApiAuth;
+
+/// Lets pages of every origin ask, as the original does. It allows credentials too; there are none, so
+/// nothing is given away.
+pub(crate) fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+}
 
 /// What the HTTP edges need to know.
 #[derive(Clone)]

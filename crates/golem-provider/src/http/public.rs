@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -28,13 +28,12 @@ use serde_json::json;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-use super::limit::RateLimit;
+use super::limit::{self, RateLimit};
 use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
-use super::serve::{Peer, body};
-use super::{HttpConfig, ProviderInfo, streams};
+use super::serve::body;
+use super::{HttpConfig, ProviderInfo, cors, streams};
 use crate::settings::ApiAuth;
 
 /// How long a stop is waited for: existing clients give up after 300 s.
@@ -93,12 +92,6 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         routes =
             routes.route("/api/v1/summary", get(summary)).route("/api/v1/admin/shutdown", post(shutdown));
     }
-    // The original allows every origin with credentials; there are none, so nothing is given away.
-    let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::mirror_request())
-        .allow_methods(AllowMethods::mirror_request())
-        .allow_headers(AllowHeaders::mirror_request())
-        .allow_credentials(true);
     routes
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
@@ -106,20 +99,18 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         })
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
-        .layer(cors)
+        .layer(cors())
         .with_state(public)
 }
 
 /// Refuses a peer that asks too often.
 async fn limited(State(public): Shared, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    let Some(Err(wait)) = peer.map(|Peer(address)| public.limit.take(address, Instant::now())) else {
+    let Some(seconds) = limit::wait(&public.limit, &request) else {
         return next.run(request).await;
     };
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let mut response =
         Failure::said(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later").into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
 }
 

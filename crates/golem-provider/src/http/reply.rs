@@ -12,7 +12,7 @@ use serde_json::json;
 const UNEXPECTED: &str = "An unexpected error occurred";
 
 /// An answer of `status` with `body` as JSON.
-pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
+pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(bytes) => {
             let mut response = Response::new(Body::from(bytes));
@@ -28,13 +28,13 @@ pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response
 }
 
 /// An answer of 200.
-pub(super) fn ok(body: &impl Serialize) -> Response {
+pub(crate) fn ok(body: &impl Serialize) -> Response {
     json_answer(StatusCode::OK, body)
 }
 
 /// Why a request was not answered.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A status, and what the client reads.
     Said(StatusCode, String),
     /// A body that is wrong in itself.
@@ -56,12 +56,12 @@ impl From<Problems> for Failure {
 }
 
 impl Failure {
-    pub(super) fn said(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(crate) fn said(status: StatusCode, text: impl Into<String>) -> Self {
         Self::Said(status, text.into())
     }
 
     /// No VM is known under `which` to this caller.
-    pub(super) fn no_vm(which: &str) -> Self {
+    pub(crate) fn no_vm(which: &str) -> Self {
         let shown: String = which.chars().take(120).collect();
         Self::said(StatusCode::NOT_FOUND, format!("VM {shown} not found"))
     }
@@ -122,7 +122,7 @@ impl IntoResponse for Failure {
 }
 
 /// The answer when a handler panicked.
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request's handler panicked");
     Failure::said(StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED).into_response()
 }

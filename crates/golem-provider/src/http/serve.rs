@@ -43,10 +43,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The address of who asks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Serves `router` on `listener` until `tasks` are stopped.
-pub(super) async fn serve(name: &'static str, listener: TcpListener, router: Router, tasks: Tasks) {
+pub(crate) async fn serve(name: &'static str, listener: TcpListener, router: Router, tasks: Tasks) {
     let stop = tasks.stopping().clone();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -100,7 +100,7 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: Cancell
 }
 
 /// The whole body of `request`, bounded in size and time.
-pub(super) async fn body(request: Request) -> Result<Bytes, Failure> {
+pub(crate) async fn body(request: Request) -> Result<Bytes, Failure> {
     let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
     match timeout(BODY_DEADLINE, read).await {
         Ok(Ok(bytes)) => Ok(bytes),

@@ -192,8 +192,11 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             *auth = Found { text: settings.api_auth.as_str().to_owned(), origin: Origin::Default };
         }
         mistakes.extend(check::check(&settings, &found));
-        if let Some(renter_dir) = place(&settings.renter_dir, home, directory) {
-            settings.renter_dir = renter_dir;
+        // Only the commands that use them need these, and say so themselves.
+        for dir in [&mut settings.renter_dir, &mut settings.discovery_server_dir] {
+            if let Some(place) = place(dir, home, directory) {
+                *dir = place;
+            }
         }
         match place(&settings.data_dir, home, directory) {
             Some(data_dir) => settings.data_dir = data_dir,
@@ -205,8 +208,14 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
                 fix: "set HOME, or GOLEM_PROVIDER_DATA_DIR to an absolute path".to_owned(),
             }),
         }
-        if let Some(shown) = found.get_mut("GOLEM_PROVIDER_DATA_DIR") {
-            shown.text = settings.data_dir.display().to_string();
+        for (name, dir) in [
+            ("GOLEM_PROVIDER_DATA_DIR", &settings.data_dir),
+            ("GOLEM_RENTER_DIR", &settings.renter_dir),
+            ("GOLEM_DISCOVERY_DATABASE_DIR", &settings.discovery_server_dir),
+        ] {
+            if let Some(shown) = found.get_mut(name) {
+                shown.text = dir.display().to_string();
+            }
         }
         mistakes.is_empty().then_some(settings)
     });

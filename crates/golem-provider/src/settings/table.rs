@@ -120,6 +120,20 @@ table! {
         /// server has; in development only as long as none has answered.
         skip_port_verification: bool = "GOLEM_PROVIDER_SKIP_PORT_VERIFICATION" default "false";
     }
+    "Discovery server" {
+        /// Address on which `golem-provider discovery` listens.
+        discovery_server_host: IpAddr = "GOLEM_DISCOVERY_HOST" default "0.0.0.0";
+        /// Its port.
+        discovery_server_port: NonZeroU16 = "GOLEM_DISCOVERY_PORT" default "9001";
+        /// Where it keeps its adverts.
+        discovery_server_dir: PathBuf = "GOLEM_DISCOVERY_DATABASE_DIR" default "~/.golem/discovery";
+        /// Name of its database there.
+        discovery_server_file: String = "GOLEM_DISCOVERY_DATABASE_NAME" default "discovery.db";
+        /// Requests that one address may make in a minute; 0 turns the limit off.
+        discovery_server_limit: u32 = "GOLEM_DISCOVERY_RATE_LIMIT_PER_MINUTE" default "100";
+        /// Whether it takes only adverts that their providers signed. The original's providers do not.
+        discovery_server_signed: bool = "GOLEM_DISCOVERY_REQUIRE_SIGNATURES" default "false";
+    }
     "Operator API" {
         /// Port of the operator API, which listens on 127.0.0.1 only.
         operator_port: NonZeroU16 = "GOLEM_PROVIDER_OPERATOR_PORT" default "7467";

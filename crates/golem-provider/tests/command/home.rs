@@ -57,7 +57,7 @@ static OWN: LazyLock<(u16, File)> = LazyLock::new(|| {
 });
 
 /// The first of `count` ports that nobody uses.
-fn ports(count: u16) -> u16 {
+pub(crate) fn ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let start = OWN.0 + NEXT.fetch_add(count, Ordering::Relaxed) % (BLOCK - count);
@@ -175,14 +175,16 @@ impl Home {
     /// As [`Home::start`], with more variables.
     pub(crate) fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Running {
         let mut command = self.command(&["start"]);
-        command.args(arguments).envs(more.iter().copied()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (sender, lines) = channel();
-        let pipe = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || pipe.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut running = Running { child, lines, seen: Vec::new() };
-        running.wait_for("listening on");
-        running
+        command.args(arguments).envs(more.iter().copied());
+        Running::of(command, "listening on")
+    }
+
+    /// Starts a discovery service in the foreground, and gives its address.
+    pub(crate) fn discovery_service(&self, arguments: &[&str]) -> (Running, String) {
+        let port = ports(1);
+        let mut command = self.command(&["discovery", "--host", "127.0.0.1"]);
+        command.args(["--port", &port.to_string()]).args(arguments);
+        (Running::of(command, "discovery service on"), format!("http://127.0.0.1:{port}"))
     }
 
     /// One HTTP request to the public API: status and body.
@@ -261,6 +263,17 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Runs `command` and waits until it says `text`.
+    pub(crate) fn of(mut command: Command, text: &str) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let pipe = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || pipe.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let mut running = Self { child, lines, seen: Vec::new() };
+        running.wait_for(text);
+        running
+    }
+
     /// Waits until a log line contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) {
         let end = Instant::now() + DEADLINE;
@@ -275,6 +288,13 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in {:#?}", self.seen),
                 Err(RecvTimeoutError::Disconnected) => panic!("ended without {text:?}: {:#?}", self.seen),
             }
+        }
+    }
+
+    /// Waits until it said `text`, before or from now on.
+    pub(crate) fn says(&mut self, text: &str) {
+        if !self.seen.iter().any(|line| line.contains(text)) {
+            self.wait_for(text);
         }
     }
 

@@ -143,10 +143,7 @@ fn a_market_that_does_not_answer_is_told_of_and_renting_goes_on() {
     let home = market.home("golem-base");
     market.emulator.set_fault(market_emulator::Fault::Down);
     let mut node = home.start(&[]);
-    let warning = "do not find this node";
-    if !node.seen.iter().any(|line| line.contains(warning)) {
-        node.wait_for(warning);
-    }
+    node.says("do not find this node");
     home.rent("web-server");
     let state = home.json(&["status", "--json"]);
     assert_eq!(state["overall"]["status"], "issues", "{state}");
@@ -164,7 +161,7 @@ fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_w
     let home = || market.home("golem-base").set("GOLEM_PROVIDER_DISCOVERY_URL", server.url());
     let by_default = home();
     let mut node = by_default.start(&[]);
-    node.wait_for("renters find this node on the market");
+    node.says("renters find this node on the market");
     assert!(server.told().is_empty(), "it is not needed");
     drop(node);
 

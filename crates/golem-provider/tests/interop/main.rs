@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "the command tests use the rest")]
 mod home;
 
+mod discovery;
 mod find;
 mod moving;
 mod peers;

@@ -28,6 +28,10 @@ pub(crate) const ORIGINAL: Peer = Peer {
     packages: &["golem-vm-provider==0.1.63", "golem-streaming-abi==0.1.1"],
 };
 
+/// The server on which the original's providers advertise.
+pub(crate) const DISCOVERY: Peer =
+    Peer { folder: "discovery", program: "golem-discovery", packages: &["golem-vm-discovery==0.1.25"] };
+
 impl Peer {
     fn folder(&self) -> PathBuf {
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)

@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::world::{World, shown, tail};
 
 /// What the requestor says after every create that succeeded: it inserts its own row twice.
-const OWN_DEFECT: &str = "UNIQUE constraint failed: vms.name";
+pub(crate) const OWN_DEFECT: &str = "UNIQUE constraint failed: vms.name";
 
 /// Prints who signed a quote, as the library of the requestor's own wallet has it.
 const QUOTE_SIGNER: &str = r#"

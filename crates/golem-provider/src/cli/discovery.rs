@@ -1,0 +1,10 @@
+//! `discovery`: the discovery service, in this terminal.
+
+use super::{Exit, Invocation, foreground};
+use crate::discovery;
+
+/// `discovery`.
+pub(super) fn discovery(invocation: &Invocation) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    foreground(settings, discovery::run(settings))
+}

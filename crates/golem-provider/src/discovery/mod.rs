@@ -1,0 +1,97 @@
+//! The discovery service that anyone can run: `golem-provider discovery`.
+//!
+//! ```text
+//!   socket ─► serve (deadlines, caps) ─► limit ─► routes ─► parse, claim ─► store (SQLite)
+//!                                         every minute: what has lapsed is forgotten ┘
+//! ```
+//! Owns the service's life. What an advert is and who may say it, `golem_discovery` knows.
+
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use golem_discovery::Store;
+use golem_node::service::Tasks;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use crate::daemon::{self, Asked, Signals};
+use crate::http::serve::serve;
+use crate::settings::Settings;
+use crate::start::raise_file_limit;
+
+/// How often what has lapsed is forgotten: as the published server does.
+const CLEANING: Duration = Duration::from_secs(60);
+
+/// Serves adverts until it is told to stop.
+///
+/// # Errors
+/// When it cannot listen, when its database cannot be used, or when one of its tasks dies.
+pub async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("signals cannot be listened to")?;
+    raise_file_limit();
+    if !settings.discovery_server_dir.is_absolute() {
+        bail!("HOME is not set; fix: set it, or GOLEM_DISCOVERY_DATABASE_DIR to an absolute path");
+    }
+    let file = settings.discovery_server_dir.join(&settings.discovery_server_file);
+    let store = {
+        let file = file.clone();
+        let open = move || {
+            file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            Ok::<_, anyhow::Error>(Store::open(&file)?)
+        };
+        tokio::task::spawn_blocking(open).await.context("the database was lost")?
+    };
+    let store = store.with_context(|| {
+        format!("the database {} cannot be used; fix: set GOLEM_DISCOVERY_DATABASE_DIR", file.display())
+    })?;
+    let store = Arc::new(store);
+    let address = SocketAddr::new(settings.discovery_server_host, settings.discovery_server_port.get());
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
+    })?;
+    let tasks = Tasks::new();
+    let routes =
+        routes::router(Arc::clone(&store), settings.discovery_server_limit, settings.discovery_server_signed);
+    tasks.spawn("discovery", serve("discovery connection", listener, routes, tasks.clone()));
+    tasks.spawn("cleaning", {
+        let stop = tasks.stopping().clone();
+        async move {
+            stop.run_until_cancelled(clean(store)).await;
+        }
+    });
+    tracing::info!(
+        database = %file.display(), signatures_required = settings.discovery_server_signed,
+        "discovery service on http://{address}"
+    );
+    daemon::notify_service_manager("READY=1");
+    let why = tokio::select! {
+        asked = signals.next() => match asked {
+            // It has nothing to take over.
+            Asked::Stop(by) | Asked::Reload(by) => Ok(by),
+        },
+        () = tasks.failed() => Err(anyhow::anyhow!("a task of the discovery service died; the log names it")),
+    };
+    tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
+    tasks.stop().await;
+    why.map(drop)
+}
+
+async fn clean(store: Arc<Store>) {
+    loop {
+        let store = Arc::clone(&store);
+        match tokio::task::spawn_blocking(move || store.clean(Timestamp::now())).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(removed)) => tracing::info!(removed, "adverts lapsed"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "cleaning failed")
+            }
+            Err(error) => tracing::error!(%error, "cleaning failed"),
+        }
+        sleep(CLEANING).await;
+    }
+}

@@ -1,0 +1,326 @@
+//! The service's routes: the published server's, and what they have beyond it.
+//!
+//! Owns paths, status codes and error codes. Beyond the published server: `platform`, names, signatures,
+//! pages (`limit`, `after`, and a `Link` to the next), IPv6, and a 429 that is JSON.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use golem_discovery::{Claim, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
+use golem_types::wire::WireTime;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::http::cors;
+use crate::http::limit::{self, RateLimit};
+use crate::http::reply::{Failure, json_answer, ok, panicked};
+use crate::http::serve::body;
+
+/// Most adverts of one answer, which is what old clients, that know no pages, get at once.
+const PAGE: u32 = 1000;
+
+struct Service {
+    store: Arc<Store>,
+    limit: RateLimit,
+    /// Whether only signed adverts are taken.
+    signed_only: bool,
+}
+
+type Shared = State<Arc<Service>>;
+
+/// The routes over `store`.
+pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> Router {
+    let service = Arc::new(Service { store, limit: RateLimit::new(per_minute), signed_only });
+    Router::new()
+        .route("/health", get(async || ok(&json!({ "status": "healthy" }))))
+        .route("/api/v1/advertisements", get(list).post(advertise))
+        .route("/api/v1/advertisements/{id}", get(show).delete(remove))
+        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || {
+            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), limited))
+        .layer(cors())
+        .with_state(service)
+}
+
+/// Why a request was refused.
+enum Refusal {
+    /// What is wrong with it, field by field.
+    Mistakes(Vec<Mistake>),
+    /// A status, the published server's code, and a text.
+    Coded(StatusCode, &'static str, String),
+    /// As elsewhere.
+    Plain(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Plain(failure)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        let unauthorized = |code| Self::Coded(StatusCode::UNAUTHORIZED, code, text.clone());
+        match error {
+            StoreError::FalseSignature => unauthorized("AUTH_001"),
+            StoreError::SignatureNeeded => unauthorized("AUTH_002"),
+            StoreError::WrongTime { .. } | StoreError::Old { .. } => unauthorized("AUTH_005"),
+            StoreError::Full => Self::Coded(StatusCode::SERVICE_UNAVAILABLE, "ADV_001", text),
+            StoreError::Database(_) | StoreError::Tables(_) | StoreError::Damaged => {
+                tracing::error!(%error, source = ?std::error::Error::source(&error), "a request failed");
+                Self::Coded(StatusCode::INTERNAL_SERVER_ERROR, "ADV_001", "the database fails".to_owned())
+            }
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Mistakes(mistakes) => {
+                json_answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": mistakes }))
+            }
+            Self::Coded(status, code, message) => {
+                json_answer(status, &json!({ "detail": { "code": code, "message": message } }))
+            }
+            Self::Plain(failure) => failure.into_response(),
+        }
+    }
+}
+
+fn not_found() -> Refusal {
+    Refusal::Coded(StatusCode::NOT_FOUND, "ADV_004", "Advertisement not found".to_owned())
+}
+
+async fn limited(State(service): Shared, request: Request, next: Next) -> Response {
+    let Some(seconds) = limit::wait(&service.limit, &request) else {
+        return next.run(request).await;
+    };
+    let text = "Rate limit exceeded";
+    let body = json!({
+        "code": "RATE_001", "message": text, "timestamp": WireTime(Timestamp::now()), "detail": text,
+    });
+    let mut response = json_answer(StatusCode::TOO_MANY_REQUESTS, &body);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+/// Does `work` with the store, off the runtime.
+async fn with<T: Send + 'static>(
+    service: &Service,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let store = Arc::clone(&service.store);
+    match tokio::task::spawn_blocking(move || work(&store)).await {
+        Ok(done) => Ok(done?),
+        Err(error) => {
+            tracing::error!(%error, "a request to the database was lost");
+            Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred").into())
+        }
+    }
+}
+
+/// An advert, as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    provider_id: &'a str,
+    /// Always there: the published requestor's table fails without it.
+    provider_name: Option<&'a str>,
+    ip_address: String,
+    country: &'a str,
+    platform: Option<&'a str>,
+    resources: &'a BTreeMap<String, u32>,
+    pricing: Option<&'a Map<String, Value>>,
+    /// Whether the provider proved that it is its own.
+    signed: bool,
+    created_at: WireTime,
+    updated_at: WireTime,
+}
+
+fn shown(row: &Row) -> Shown<'_> {
+    let advert = &row.advert;
+    Shown {
+        provider_id: row.provider_id.as_str(),
+        provider_name: advert.name.as_deref(),
+        ip_address: advert.ip_address.to_string(),
+        country: &advert.country,
+        platform: advert.platform.as_deref(),
+        resources: &advert.resources,
+        pricing: advert.pricing.as_ref(),
+        signed: row.signed,
+        created_at: WireTime(row.created_at),
+        updated_at: WireTime(row.updated_at),
+    }
+}
+
+/// The two headers of a request that changes something.
+struct Credentials {
+    id: String,
+    signature: String,
+}
+
+impl Credentials {
+    fn of(headers: &HeaderMap) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut text = |name: &'static str| match headers.get(name) {
+            // What is no text is no id and no signature either.
+            Some(value) => value.to_str().unwrap_or_default().to_owned(),
+            None => {
+                mistakes.push(Mistake::missing(&["header", name]));
+                String::new()
+            }
+        };
+        let given = Self { id: text("x-provider-id"), signature: text("x-provider-signature") };
+        if mistakes.is_empty() { Ok(given) } else { Err(mistakes) }
+    }
+
+    /// Whose request it is, and whether that is proven by the signature over `body`.
+    fn claim(&self, service: &Service, body: &[u8]) -> Result<(ProviderId, Claim), Refusal> {
+        if self.id.is_empty() || self.signature.is_empty() {
+            let text = "Missing provider credentials".to_owned();
+            return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
+        }
+        let id: ProviderId = self.id.parse().map_err(|error: golem_discovery::NoId| {
+            Refusal::Mistakes(vec![Mistake::new(
+                &["header", "x-provider-id"],
+                error.to_string(),
+                "value_error",
+            )])
+        })?;
+        let claim = Claim::judge(&id, &self.signature, body);
+        if service.signed_only && claim == Claim::Unproven {
+            return Err(StoreError::SignatureNeeded.into());
+        }
+        Ok((id, claim))
+    }
+}
+
+async fn advertise(
+    State(service): Shared,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let credentials = Credentials::of(&headers);
+    let body = body(request).await?;
+    let (credentials, advert) = match (credentials, parse(&body)) {
+        (Ok(credentials), Ok(advert)) => (credentials, advert),
+        (credentials, advert) => {
+            let mistakes = credentials.err().into_iter().chain(advert.err()).flatten();
+            return Err(Refusal::Mistakes(mistakes.collect()));
+        }
+    };
+    let (id, claim) = credentials.claim(&service, &body)?;
+    let row = with(&service, move |store| store.put(&id, &advert, claim, Timestamp::now())).await?;
+    tracing::debug!(provider = row.provider_id.as_str(), signed = row.signed, "advert posted");
+    Ok(ok(&shown(&row)))
+}
+
+/// A wish to be shown no longer, as it is signed.
+#[derive(Deserialize)]
+struct Removal {
+    remove: String,
+    timestamp: i64,
+}
+
+async fn remove(
+    State(service): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let credentials = Credentials::of(&headers).map_err(Refusal::Mistakes)?;
+    let body = body(request).await?;
+    let (claimed, claim) = credentials.claim(&service, &body)?;
+    if id.parse().ok().as_ref() != Some(&claimed) {
+        let text = "Not authorized to delete this advertisement".to_owned();
+        return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_004", text));
+    }
+    // A signature proves what it is over: an advert's own is none for this.
+    let removal = serde_json::from_slice::<Removal>(&body).ok();
+    let wished = removal.filter(|removal| removal.remove.parse().ok().as_ref() == Some(&claimed));
+    let claim = match (claim, &wished) {
+        (Claim::Proven, None) => Claim::False,
+        (claim, _) => claim,
+    };
+    let timestamp = wished.map(|removal| removal.timestamp);
+    let removed =
+        with(&service, move |store| store.remove(&claimed, claim, timestamp, Timestamp::now())).await?;
+    if removed { Ok(ok(&json!({ "status": "success" }))) } else { Err(not_found()) }
+}
+
+async fn show(State(service): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let id: ProviderId = id.parse().map_err(|_| not_found())?;
+    let row = with(&service, move |store| store.get(&id, Timestamp::now())).await?;
+    row.map(|row| ok(&shown(&row))).ok_or_else(not_found)
+}
+
+/// The query of a list.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    filter: Filter,
+    page: Page,
+}
+
+impl Wanted {
+    fn of(query: &BTreeMap<String, String>) -> Result<Self, Refusal> {
+        let mut mistakes = Vec::new();
+        let mut number = |name: &str| -> Option<i128> {
+            let number = query.get(name)?.trim().parse();
+            number.inspect_err(|_| mistakes.push(Mistake::no_integer(&["query", name]))).ok()
+        };
+        let least = [number("cpu"), number("memory"), number("storage")];
+        let limit = number("limit");
+        if !mistakes.is_empty() {
+            return Err(Refusal::Mistakes(mistakes));
+        }
+        if least.iter().chain([&limit]).flatten().any(|number| *number < 1) {
+            let text = "Resource requirements must be >= 1".to_owned();
+            return Err(Refusal::Coded(StatusCode::BAD_REQUEST, "ADV_002", text));
+        }
+        // Nobody has more.
+        let [cpu, memory, storage] =
+            least.map(|number| number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)));
+        let text = |name: &str| query.get(name).cloned();
+        let limit = limit.and_then(|limit| u32::try_from(limit).ok()).map_or(PAGE, |limit| limit.min(PAGE));
+        Ok(Self {
+            filter: Filter { cpu, memory, storage, country: text("country"), platform: text("platform") },
+            page: Page { after: text("after"), limit },
+        })
+    }
+}
+
+async fn list(
+    State(service): Shared,
+    query: Result<Query<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Ok(Query(query)) = query else {
+        return Err(Failure::said(StatusCode::BAD_REQUEST, "the query cannot be read").into());
+    };
+    let Wanted { filter, page } = Wanted::of(&query)?;
+    let limit = page.limit;
+    let (rows, more) = with(&service, move |store| store.list(&filter, &page, Timestamp::now())).await?;
+    let mut response = ok(&rows.iter().map(shown).collect::<Vec<_>>());
+    if let (true, Some(last)) = (more, rows.last()) {
+        let mut next = query;
+        next.insert("after".to_owned(), last.provider_id.to_string());
+        next.insert("limit".to_owned(), limit.to_string());
+        let pairs: Result<_, _> = reqwest::Url::parse_with_params("http://-/api/v1/advertisements", &next);
+        let link = pairs.ok().and_then(|url: reqwest::Url| {
+            HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", url.path(), url.query()?)).ok()
+        });
+        response.headers_mut().extend(link.map(|link| (header::LINK, link)));
+    }
+    Ok(response)
+}
