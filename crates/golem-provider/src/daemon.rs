@@ -14,6 +14,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use golem_node::service::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -170,6 +171,23 @@ impl Signals {
                 if self.in_terminal { Asked::Stop("SIGHUP") } else { Asked::Reload("SIGHUP") }
             }
         }
+    }
+
+    /// Waits until the server `what`, whose tasks these are, is to stop, and stops it. A server of
+    /// that kind has nothing to take over anew.
+    ///
+    /// # Errors
+    /// When one of its tasks dies.
+    pub(crate) async fn until_stopped(&mut self, tasks: &Tasks, what: &str) -> anyhow::Result<()> {
+        let why = tokio::select! {
+            asked = self.next() => match asked {
+                Asked::Stop(by) | Asked::Reload(by) => Ok(by),
+            },
+            () = tasks.failed() => Err(anyhow::anyhow!("a task of {what} died; the log names it")),
+        };
+        tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
+        tasks.stop().await;
+        why.map(drop)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod logs;
 pub mod market;
 pub mod payments;
 pub mod pid_file;
+pub mod port_checker;
 pub mod ports;
 pub mod pricing;
 mod public_ip;

@@ -99,7 +99,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let advertising =
         advertise(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
     let verifier = Verifier::start(&settings, &node, address).await?;
-    let http_config = http_config(&settings, &identity, payments, advertising, asking.prices, verifier);
+    let http_config =
+        http_config(&settings, &identity, payments, advertising, asking.prices, verifier.clone());
     let http = http::start(http_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
@@ -112,6 +113,10 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     );
     if settings.environment == Environment::Development && node.payments().is_none() {
         tracing::info!("{}", how_to_rent(&settings));
+    }
+    if !settings.skip_port_verification {
+        // Only now does the API answer a check server.
+        verifier.verify();
     }
     daemon::notify_service_manager("READY=1");
     if detached {

@@ -20,7 +20,6 @@ use alloy_primitives::keccak256;
 use golem_types::wire::port_check::BANNER;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +37,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a token; it is written in hexadecimal.
 const TOKEN: usize = 16;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Probe {
     arrivals: Arc<AtomicU64>,
     stop: CancellationToken,
-    ended: oneshot::Receiver<()>,
+    /// Cancelled when the listener is gone.
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -109,17 +109,18 @@ impl Probes {
         socket.bind(SocketAddr::new(bind, port))?;
         let listener = socket.listen(BACKLOG)?;
         let (arrivals, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-        let (end, ended) = oneshot::channel();
-        inner.open.insert(port, Probe { arrivals: Arc::clone(&arrivals), stop: stop.clone(), ended });
+        let ended = CancellationToken::new();
+        let probe = Probe { arrivals: Arc::clone(&arrivals), stop: stop.clone(), ended: ended.clone() };
+        inner.open.insert(port, probe);
         drop(inner);
         let all = tasks.stopping().clone();
         tasks.spawn("port listener", async move {
+            let _ended = ended.drop_guard();
             tokio::select! {
                 () = greet(listener, banner, arrivals) => {}
                 () = stop.cancelled() => {}
                 () = all.cancelled() => {}
             }
-            let _ = end.send(());
         });
         Ok(())
     }
@@ -138,16 +139,20 @@ impl Probes {
 
     /// Closes the listeners of `ports`. Ready when they are.
     pub async fn close(&self, ports: impl IntoIterator<Item = u16>) {
-        let probes: Vec<Probe> = {
-            let mut inner = self.inner();
-            ports.into_iter().filter_map(|port| inner.open.remove(&port)).collect()
+        let probes: Vec<(u16, Probe)> = {
+            let inner = self.inner();
+            ports.into_iter().filter_map(|port| Some((port, inner.open.get(&port)?.clone()))).collect()
         };
-        for probe in &probes {
+        for (_, probe) in &probes {
             probe.stop.cancel();
         }
-        for probe in probes {
-            // Also ready when the task was dropped.
-            let _ = probe.ended.await;
+        for (port, probe) in probes {
+            probe.ended.cancelled().await;
+            // Known as ours until it is gone; another close may have been quicker.
+            let mut inner = self.inner();
+            if inner.open.get(&port).is_some_and(|open| open.ended.is_cancelled()) {
+                inner.open.remove(&port);
+            }
         }
     }
 
@@ -227,6 +232,31 @@ mod tests {
         let port = held.local_addr().unwrap().port();
         let error = Probes::default().open(&Tasks::new(), HOST, port).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// At every moment a port with a listener of ours is free, or known to be ours.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_port_never_seems_to_be_another_programs_while_its_listener_comes_and_goes() {
+        let (tasks, probes) = (Tasks::new(), Probes::default());
+        let port = port();
+        let stop = CancellationToken::new();
+        let looking = {
+            let (probes, stop) = (probes.clone(), stop.clone());
+            tokio::task::spawn_blocking(move || {
+                while !stop.is_cancelled() {
+                    assert!(probes.is_ours(port) || is_free(HOST, port) || probes.is_ours(port));
+                }
+            })
+        };
+        for _ in 0..300 {
+            // The look itself holds the port for a moment.
+            while probes.open(&tasks, HOST, port).is_err() {
+                tokio::task::yield_now().await;
+            }
+            probes.close_all().await;
+        }
+        stop.cancel();
+        looking.await.unwrap();
     }
 
     #[tokio::test]

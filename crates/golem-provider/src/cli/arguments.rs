@@ -122,6 +122,8 @@ pub(super) enum Command {
     },
     /// Run a discovery server, on which providers advertise and renters find them.
     Discovery(Discovery),
+    /// Run a server that tries other nodes' ports from outside.
+    PortChecker(PortChecker),
     /// See the settings, and change those about money.
     Config {
         /// What to see.
@@ -162,14 +164,11 @@ impl Start {
             _ => None,
         };
         let skip = self.no_verify_port.then(|| "true".to_owned());
-        [
+        given([
             ("GOLEM_PROVIDER_NETWORK", self.network.clone()),
             ("GOLEM_PROVIDER_STOP_VMS_ON_EXIT", stop_vms),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", skip),
-        ]
-        .into_iter()
-        .filter_map(|(name, text)| text.map(|text| (name, text)))
-        .collect()
+        ])
     }
 
     /// The arguments with which the background process does the same.
@@ -474,6 +473,24 @@ impl Discovery {
     }
 }
 
+/// `port-checker`.
+#[derive(Debug, Args)]
+pub(super) struct PortChecker {
+    /// Address to listen on.
+    #[arg(long)]
+    host: Option<String>,
+    /// Port to listen on.
+    #[arg(long)]
+    port: Option<String>,
+    /// Dial whatever public address is asked for, and not only that of who asks. Anyone can then scan
+    /// others through this server.
+    #[arg(long)]
+    pub allow_any_target: bool,
+    /// Dial private and loopback addresses as well; development does so, too.
+    #[arg(long)]
+    pub allow_private_targets: bool,
+}
+
 /// `config …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -520,6 +537,15 @@ pub(super) enum Form {
     Markdown,
 }
 
+impl PortChecker {
+    fn flags(&self) -> BTreeMap<&'static str, String> {
+        given([
+            ("GOLEM_PROVIDER_PORT_CHECKER_HOST", self.host.clone()),
+            ("GOLEM_PROVIDER_PORT_CHECKER_PORT", self.port.clone()),
+        ])
+    }
+}
+
 /// Those of `flags` that were given.
 fn given<const N: usize>(flags: [(&'static str, Option<String>); N]) -> BTreeMap<&'static str, String> {
     flags.into_iter().filter_map(|(name, text)| text.map(|text| (name, text))).collect()
@@ -531,6 +557,7 @@ impl Command {
         match self {
             Self::Start(start) => start.flags(),
             Self::Discovery(discovery) => discovery.flags(),
+            Self::PortChecker(checker) => checker.flags(),
             _ => BTreeMap::new(),
         }
     }

@@ -11,6 +11,7 @@ mod images;
 mod import;
 mod market;
 mod networks;
+mod port_checker;
 mod ports;
 mod pricing;
 mod printer;
@@ -151,6 +152,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Start(start) => return start::start(&context, start),
         Command::Discovery(_) => return discovery::discovery(&context),
+        Command::PortChecker(typed) => return port_checker::port_checker(&context, typed),
         _ => {}
     }
     logs::begin_for_command();
@@ -176,7 +178,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
-            Command::Start(_) | Command::Discovery(_) => Ok(Exit::Done),
+            Command::Start(_) | Command::Discovery(_) | Command::PortChecker(_) => Ok(Exit::Done),
         }
     })
 }

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::daemon::{self, Asked, Signals};
+use crate::daemon::{self, Signals};
 use crate::http::serve::serve;
 use crate::settings::Settings;
 use crate::start::raise_file_limit;
@@ -69,16 +69,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         "discovery service on http://{address}"
     );
     daemon::notify_service_manager("READY=1");
-    let why = tokio::select! {
-        asked = signals.next() => match asked {
-            // It has nothing to take over.
-            Asked::Stop(by) | Asked::Reload(by) => Ok(by),
-        },
-        () = tasks.failed() => Err(anyhow::anyhow!("a task of the discovery service died; the log names it")),
-    };
-    tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
-    tasks.stop().await;
-    why.map(drop)
+    signals.until_stopped(&tasks, "the discovery service").await
 }
 
 async fn clean(store: Arc<Store>) {

@@ -40,7 +40,8 @@ struct Bucket {
     at: Instant,
 }
 
-fn peer(address: IpAddr) -> IpAddr {
+/// The network that counts as one peer with `address`.
+pub(crate) fn peer(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -48,6 +48,8 @@ pub struct SourceReport {
     pub source: String,
     /// Why it did not answer; none when it did.
     pub problem: Option<String>,
+    /// The address that it sees this node at, where it says that this is another.
+    pub seen_at: Option<IpAddr>,
 }
 
 /// What is known of a port.
@@ -163,8 +165,11 @@ impl Parts<'_> {
     /// The report.
     pub(crate) fn report(&self) -> PortsReport {
         let last = self.last;
-        let source =
-            |asked: &Asked| SourceReport { source: asked.source.clone(), problem: asked.problem.clone() };
+        let source = |asked: &Asked| SourceReport {
+            source: asked.source.clone(),
+            problem: asked.problem.clone(),
+            seen_at: asked.seen_at,
+        };
         PortsReport {
             address: self.address,
             verified_only: self.verified_only,

@@ -18,7 +18,7 @@ use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::source::Source;
+use super::source::{Source, SourceError};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
 const BATCH: usize = 500;
@@ -83,6 +83,8 @@ pub(crate) struct Asked {
     pub(crate) source: String,
     /// Why it did not answer.
     pub(crate) problem: Option<String>,
+    /// The address that it saw this node at, where that is another.
+    pub(crate) seen_at: Option<IpAddr>,
 }
 
 /// What came of a round.
@@ -121,7 +123,7 @@ impl Round<'_> {
     pub(crate) async fn run(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
         self.probes.renew(random()?);
         let mut outcome = Outcome::default();
-        let mut problems: BTreeMap<&str, String> = BTreeMap::new();
+        let mut problems: BTreeMap<&str, SourceError> = BTreeMap::new();
         let total = self.ports.len();
         tell(Progress { done: 0, total });
         for (number, batch) in self.ports.chunks(BATCH).enumerate() {
@@ -147,7 +149,17 @@ impl Round<'_> {
         outcome.asked = self
             .sources
             .iter()
-            .map(|source| Asked { source: source.name().to_owned(), problem: problems.remove(source.name()) })
+            .map(|source| {
+                let problem = problems.get(source.name());
+                Asked {
+                    source: source.name().to_owned(),
+                    problem: problem.map(ToString::to_string),
+                    seen_at: match problem {
+                        Some(SourceError::Elsewhere(address)) => Some(*address),
+                        _ => None,
+                    },
+                }
+            })
             .collect();
         Ok(outcome)
     }
@@ -171,7 +183,7 @@ impl Round<'_> {
         &self,
         sources: &[&'s Source],
         ports: &[u16],
-        problems: &mut BTreeMap<&'s str, String>,
+        problems: &mut BTreeMap<&'s str, SourceError>,
     ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
         if ports.is_empty() {
             return Ok(Vec::new());
@@ -190,7 +202,7 @@ impl Round<'_> {
                 Ok(answer) => answers.push((name, answer)),
                 Err(error) => {
                     tracing::debug!(source = name, %error, "a port checker did not answer");
-                    problems.insert(name, error.to_string());
+                    problems.insert(name, error);
                 }
             }
         }
@@ -257,3 +269,6 @@ impl Round<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

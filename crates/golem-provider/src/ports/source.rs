@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use golem_chain::answer::{self, AnswerError};
 use golem_chain::wallet::signer_of;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
@@ -43,6 +44,9 @@ pub(crate) enum SourceError {
         /// What it says.
         text: String,
     },
+    /// It dials only who asks, and that has another address than the one to be verified.
+    #[error("sees this node at {0}, and dials no other address")]
+    Elsewhere(IpAddr),
     /// Its answer is larger than any that is expected.
     #[error("its answer is too large")]
     TooLarge,
@@ -71,6 +75,8 @@ pub(crate) struct Source {
 #[derive(serde::Deserialize)]
 struct Detail {
     detail: serde_json::Value,
+    #[serde(default)]
+    caller: Option<IpAddr>,
 }
 
 impl Source {
@@ -128,20 +134,21 @@ impl Source {
     async fn exchange(&self, request: &CheckRequest) -> Result<CheckAnswer, SourceError> {
         let no_answer = |error| SourceError::NoAnswer(Some(error));
         let url = format!("{}/check-ports", self.url);
-        let mut answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
+        let answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
         let status = answer.status();
         if status.is_redirection() {
             return Err(SourceError::Redirect);
         }
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(no_answer)? {
-            if bytes.len() + part.len() > ANSWER_BYTES {
-                return Err(SourceError::TooLarge);
-            }
-            bytes.extend_from_slice(&part);
-        }
+        let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
+            AnswerError::Broken(error) => no_answer(error),
+            AnswerError::TooLarge(_) => SourceError::TooLarge,
+        })?;
         if !status.is_success() {
-            let detail = serde_json::from_slice(&bytes).map(|Detail { detail }| detail).unwrap_or_default();
+            let Detail { detail, caller } = serde_json::from_slice(&bytes)
+                .unwrap_or(Detail { detail: serde_json::Value::Null, caller: None });
+            if let Some(caller) = caller {
+                return Err(SourceError::Elsewhere(caller));
+            }
             let text = detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
             let text = text.chars().filter(|c| !c.is_control()).take(REFUSAL).collect();
             return Err(SourceError::Refused { status: status.as_u16(), text });

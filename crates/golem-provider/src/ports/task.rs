@@ -48,8 +48,9 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Verifies the ports of `node` at `address` until it stops; only when asked for, where the
-    /// settings say so. What is known of another address is forgotten before this returns.
+    /// Verifies the ports of `node` at `address` from when it is first asked to until the node stops;
+    /// only when asked, where the settings say so. What is known of another address is forgotten before
+    /// this returns.
     ///
     /// # Errors
     /// When no client can be made, or the ledger fails.
@@ -64,9 +65,6 @@ impl Verifier {
         }
         let (sender, last) = watch::channel(Last::default());
         let wanted = Arc::new(Notify::new());
-        if !settings.skip_port_verification {
-            wanted.notify_one();
-        }
         let settings = Arc::new(settings.clone());
         let verifier = Self { node: node.clone(), settings, address, last, wanted };
         let task = verifier.clone().run(sources, sender);
@@ -102,11 +100,11 @@ impl Verifier {
         let mut addresses = self.address.clone();
         let mut pause = None;
         loop {
-            tokio::select! {
-                () = self.wanted.notified() => {}
-                () = wait(pause) => {}
-                Ok(()) = addresses.changed() => {}
-            }
+            let asked = tokio::select! {
+                () = self.wanted.notified() => true,
+                () = wait(pause) => false,
+                Ok(()) = addresses.changed() => false,
+            };
             let Some(address) = *addresses.borrow_and_update() else {
                 tracing::warn!(
                     "the ports cannot be verified: the public address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
@@ -119,6 +117,9 @@ impl Verifier {
                     tracing::info!(%address, "the public address is another: what was known of ports is forgotten")
                 }
                 Err(error) => tracing::error!(%error, "what was known of ports cannot be forgotten"),
+            }
+            if self.settings.skip_port_verification && !asked {
+                continue;
             }
             let outcome = tokio::select! {
                 outcome = self.round(address, &sources, &last) => Some(outcome),
@@ -137,9 +138,6 @@ impl Verifier {
                     SILENT
                 }
             });
-            if self.settings.skip_port_verification {
-                pause = None;
-            }
         }
     }
 

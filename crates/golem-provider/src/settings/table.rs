@@ -134,6 +134,12 @@ table! {
         /// Whether it takes only adverts that their providers signed. The original's providers do not.
         discovery_server_signed: bool = "GOLEM_DISCOVERY_REQUIRE_SIGNATURES" default "false";
     }
+    "Port check server" {
+        /// Address on which `golem-provider port-checker` listens.
+        port_checker_host: IpAddr = "GOLEM_PROVIDER_PORT_CHECKER_HOST" also "PORT_CHECKER_HOST" default "0.0.0.0";
+        /// Its port.
+        port_checker_port: NonZeroU16 = "GOLEM_PROVIDER_PORT_CHECKER_PORT" also "PORT_CHECKER_PORT" default "9000";
+    }
     "Operator API" {
         /// Port of the operator API, which listens on 127.0.0.1 only.
         operator_port: NonZeroU16 = "GOLEM_PROVIDER_OPERATOR_PORT" default "7467";
@@ -295,6 +301,6 @@ mod tests {
             .flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()))
             .collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
-        assert!(names.iter().all(|name| name.starts_with("GOLEM_")));
+        assert!(TABLE.iter().all(|row| row.name.starts_with("GOLEM_")));
     }
 }

@@ -187,6 +187,14 @@ impl Home {
         (Running::of(command, "discovery service on"), format!("http://127.0.0.1:{port}"))
     }
 
+    /// Starts a check server in the foreground that dials this host, and gives its address.
+    pub(crate) fn check_server(&self) -> (Running, String) {
+        let port = ports(1);
+        let mut command = self.command(&["port-checker", "--host", "127.0.0.1", "--allow-private-targets"]);
+        command.args(["--port", &port.to_string()]);
+        (Running::of(command, "checking ports on"), format!("http://127.0.0.1:{port}"))
+    }
+
     /// One HTTP request to the public API: status and body.
     pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect((self.host, self.api)).unwrap();
@@ -274,7 +282,7 @@ impl Running {
         running
     }
 
-    /// Waits until a log line contains `text`.
+    /// Waits until a new log line contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) {
         let end = Instant::now() + DEADLINE;
         loop {

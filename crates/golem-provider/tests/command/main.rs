@@ -7,4 +7,5 @@ mod home;
 mod market;
 mod node;
 mod outside;
+mod ports;
 mod reload;

@@ -1,0 +1,11 @@
+//! `port-checker`: the check server, in this terminal.
+
+use super::{Exit, Invocation, arguments, foreground};
+use crate::port_checker::{self, Targets};
+
+/// `port-checker`.
+pub(super) fn port_checker(invocation: &Invocation, typed: &arguments::PortChecker) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    let targets = Targets { any: typed.allow_any_target, private: typed.allow_private_targets };
+    foreground(settings, port_checker::run(settings, targets))
+}

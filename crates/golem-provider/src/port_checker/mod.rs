@@ -1,0 +1,209 @@
+//! The check server: it tries the ports of who asks, from outside.
+//!
+//! ```text
+//!   POST /check-ports ─► limit ─► read ─► target ─► dial each ─► sign
+//! ```
+//! Owns the original's protocol with our additions (what a port said, a signature), and the bounds that
+//! keep it from being a scanner. Never knows whether the caller is a provider.
+
+mod dial;
+mod target;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::StreamExt;
+use golem_chain::Wallet;
+use golem_node::service::Tasks;
+use golem_types::wire::port_check::{CheckAnswer, CheckRequest, PortResult, parse_check};
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::daemon::{self, Signals};
+use crate::http::limit::{RateLimit, peer};
+use crate::http::reply::{Failure, json_answer, ok, panicked};
+use crate::http::serve::{Peer, body, serve};
+use crate::identity::Identity;
+use crate::settings::{Environment, Settings};
+use crate::start::raise_file_limit;
+use target::TargetError;
+pub use target::Targets;
+
+/// Checks that one address may ask for in a minute; ten thousand ports are twenty.
+const PER_MINUTE: u32 = 60;
+
+/// Checks at a time, and of one address; more are told to come later.
+const CHECKS: usize = 64;
+const CHECKS_OF_ONE: usize = 4;
+
+/// Ports that are dialled at a time for one check, and for all.
+const DIALS: usize = 256;
+const DIALS_IN_ALL: usize = 2048;
+
+/// Longest that a check may take: clients give up after 30 s.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// What tries ports, and signs what it found.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    wallet: Wallet,
+    targets: Targets,
+    limit: RateLimit,
+    /// Checks under way, by who asked.
+    under_way: Mutex<BTreeMap<IpAddr, usize>>,
+    dials: Semaphore,
+}
+
+/// A check under way.
+struct UnderWay<'a> {
+    checker: &'a Checker,
+    caller: IpAddr,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.checker.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = under_way.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.caller);
+            }
+        }
+    }
+}
+
+impl Checker {
+    pub(crate) fn new(wallet: Wallet, targets: Targets) -> Self {
+        Self {
+            wallet,
+            targets,
+            limit: RateLimit::new(PER_MINUTE),
+            under_way: Mutex::default(),
+            dials: Semaphore::new(DIALS_IN_ALL),
+        }
+    }
+
+    /// Answers `request` as the original does.
+    pub(crate) async fn answer(&self, request: Request) -> Result<Response, Failure> {
+        let Some(Peer(caller)) = request.extensions().get::<Peer>().copied() else {
+            return Err(Failure::said(StatusCode::FORBIDDEN, "who asks is not known"));
+        };
+        if self.limit.take(caller, Instant::now()).is_err() {
+            return Err(Failure::said(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later"));
+        }
+        let request = parse_check(&body(request).await?)?;
+        let address = match self.targets.target(&request.provider_ip, caller) {
+            Ok(address) => address,
+            Err(error) => return Ok(refused(&error)),
+        };
+        let Some(_under_way) = self.begin(caller) else {
+            let text = "too many checks at a time; try again later";
+            return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        Ok(ok(&self.check(address, request).await))
+    }
+
+    /// Counts a check of `caller`; none when there are enough.
+    fn begin(&self, caller: IpAddr) -> Option<UnderWay<'_>> {
+        let caller = peer(caller);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = under_way.get(&caller).copied().unwrap_or_default();
+        if own >= CHECKS_OF_ONE || under_way.values().sum::<usize>() >= CHECKS {
+            return None;
+        }
+        under_way.insert(caller, own + 1);
+        Some(UnderWay { checker: self, caller })
+    }
+
+    /// Tries the ports of `request` at `address`. Those for which there is no time are not in the answer.
+    async fn check(&self, address: IpAddr, request: CheckRequest) -> CheckAnswer {
+        let mut results = BTreeMap::<u16, PortResult>::new();
+        let mut dialled = futures_util::stream::iter(request.ports)
+            .map(async |port| {
+                let _dial = self.dials.acquire().await;
+                (port, dial::dial(address, port).await)
+            })
+            .buffer_unordered(DIALS);
+        let all = async {
+            while let Some((port, result)) = dialled.next().await {
+                results.insert(port, result);
+            }
+        };
+        let _ = timeout(DEADLINE, all).await;
+        drop(dialled);
+        let mut answer = CheckAnswer {
+            provider_ip: Some(address.to_string()),
+            checked_at: u64::try_from(Timestamp::now().as_second()).ok(),
+            nonce: request.nonce,
+            checker: Some(self.wallet.address().to_string()),
+            ..CheckAnswer::of(results)
+        };
+        let signed = self.wallet.sign_message(answer.signed_text().as_bytes());
+        answer.signature =
+            signed.map(|signed| format!("0x{}", alloy_primitives::hex::encode(signed.to_bytes())));
+        answer
+    }
+}
+
+/// Tells who asks for a wrong address which one it has: that is often the operator's mistake.
+fn refused(error: &TargetError) -> Response {
+    let (status, caller) = match error {
+        TargetError::NoAddress => (StatusCode::UNPROCESSABLE_ENTITY, None),
+        TargetError::Another { caller, .. } => (StatusCode::FORBIDDEN, Some(caller)),
+        TargetError::Inside(_) => (StatusCode::FORBIDDEN, None),
+    };
+    json_answer(status, &json!({ "detail": error.to_string(), "caller": caller }))
+}
+
+/// The server of `checker`.
+pub(crate) fn router(checker: Arc<Checker>) -> Router {
+    let check = async |State(checker): State<Arc<Checker>>, request: Request| {
+        checker.answer(request).await.unwrap_or_else(Failure::into_response)
+    };
+    Router::new()
+        .route("/check-ports", post(check))
+        .route("/health", get(async || ok(&json!({ "status": "ok" }))))
+        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || {
+            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(checker)
+}
+
+/// Serves checks until it is told to stop.
+///
+/// # Errors
+/// When it cannot listen, or has no key to sign with.
+pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("signals cannot be listened to")?;
+    raise_file_limit();
+    let development = settings.environment == Environment::Development;
+    let targets = Targets { any: allowed.any || development, private: allowed.private || development };
+    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    let address = SocketAddr::new(settings.port_checker_host, settings.port_checker_port.get());
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
+    })?;
+    let tasks = Tasks::new();
+    let routes = router(Arc::new(Checker::new(identity.wallet().clone(), targets)));
+    tasks.spawn("check server", serve("check server connection", listener, routes, tasks.clone()));
+    if targets.any {
+        tracing::warn!("any address is dialled: others can be scanned through this server");
+    }
+    tracing::info!(signer = identity.address(), "checking ports on http://{address}");
+    daemon::notify_service_manager("READY=1");
+    signals.until_stopped(&tasks, "the check server").await
+}
