@@ -23,11 +23,12 @@ pub mod sender;
 pub mod transaction;
 pub mod wallet;
 
+pub use contract::Version;
 pub use judge::{Bad, Terms, Verdict};
 pub use network::Network;
 pub use payer::{Attempt, Fate, Funds, Payer};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
-pub use reader::{Block, Head, Reader, Seen};
+pub use reader::{Block, Head, Reader, Reading, Seen};
 pub use rpc::{ChainError, Rpc};
 pub use sender::{Plan, Receipt, SendError, Sender};
 pub use transaction::{Fee, SignedTransaction, Transaction};

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::Version;
+
 /// Largest profile that is read, in bytes.
 const FILE_MAXIMUM: u64 = 64 << 10;
 
@@ -27,6 +29,13 @@ pub struct Network {
     /// The `StreamPayment` contract; none means that the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_payment_address: Option<Address>,
+    /// Which payment contract it is: 1, or 2 for the one of golem-streaming-abi 0.1.2.
+    #[serde(default)]
+    pub contract_version: Version,
+    /// What a contract of version 2 calls a stream that pays, in `streamState`. Its ABI does not tell: a
+    /// word that is not here counts as unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paying_states: Vec<String>,
     /// The token of the streams; the zero address is the chain's own money.
     #[serde(default)]
     pub token_address: Address,
@@ -169,6 +178,8 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 chain_id: l2.chain_id.unwrap_or_default(),
                 rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
                 stream_payment_address: Some(l2.contract.address),
+                contract_version: Version::One,
+                paying_states: Vec::new(),
                 token_address: l2.contract.token,
                 symbol: eth(),
                 token_symbol: glm(),
@@ -192,6 +203,8 @@ pub fn shipped() -> BTreeMap<String, Network> {
             chain_id: 1,
             rpc_url: None,
             stream_payment_address: None,
+            contract_version: Version::One,
+            paying_states: Vec::new(),
             token_address: Address::ZERO,
             symbol: eth(),
             token_symbol: glm(),
@@ -317,7 +330,15 @@ mod tests {
         for bad in ["", "../mine", ".hidden", "a/b", &"a".repeat(65)] {
             assert!(matches!(load(folder.path(), bad), Err(NetworkError::Name(_))), "{bad}");
         }
-        for text in ["chain_id = -1", "chain_id = 1\nunknown = 2", "chain_id = 1\ntoken_address = \"0x12\""] {
+        std::fs::write(&path, "chain_id = 1\ncontract_version = 2\npaying_states = [\"active\"]").unwrap();
+        let newer = load(folder.path(), "mine").unwrap();
+        assert_eq!((newer.contract_version, newer.paying_states), (Version::Two, vec!["active".to_owned()]));
+        for text in [
+            "chain_id = 1\ncontract_version = 3",
+            "chain_id = -1",
+            "chain_id = 1\nunknown = 2",
+            "chain_id = 1\ntoken_address = \"0x12\"",
+        ] {
             std::fs::write(&path, text).unwrap();
             assert!(matches!(load(folder.path(), "mine"), Err(NetworkError::Content { .. })), "{text}");
         }

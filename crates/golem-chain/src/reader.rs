@@ -16,7 +16,7 @@ use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
-use crate::contract;
+use crate::contract::{self, Version, WrongContract, two};
 use crate::judge::{Terms, Verdict, judge};
 use crate::rpc::{ChainError, Rpc, data, quantity};
 
@@ -38,6 +38,9 @@ pub struct Reader {
     chain_id: u64,
     /// Whether the chain's clock may be anywhere: it is a developer's own.
     local: bool,
+    version: Version,
+    /// What the second contract calls a stream that pays.
+    paying_states: Vec<String>,
 }
 
 /// A block.
@@ -60,13 +63,23 @@ pub struct Head {
     pub continues: bool,
 }
 
+/// A stream as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The stream. One that never was has no recipient.
+    pub stream: Stream,
+    /// What the contract calls it, where it is not established that this means a stream that pays: nothing
+    /// may be granted on it, and nothing ended that the stream itself does not end.
+    pub unclear: Option<String>,
+}
+
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// The block.
     pub block: Block,
-    /// The streams that were asked for, in that order. One that never was has no recipient.
-    pub streams: Vec<Stream>,
+    /// The streams that were asked for, in that order.
+    pub streams: Vec<Reading>,
 }
 
 impl Reader {
@@ -74,7 +87,14 @@ impl Reader {
     /// developer's own, whose clock is moved at will.
     #[must_use]
     pub const fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
-        Self { rpc, contract, chain_id, local }
+        Self { rpc, contract, chain_id, local, version: Version::One, paying_states: Vec::new() }
+    }
+
+    /// The same of a contract of `version`; where that is 2, `paying_states` are what it calls a stream
+    /// that pays.
+    #[must_use]
+    pub fn of(self, version: Version, paying_states: Vec<String>) -> Self {
+        Self { version, paying_states, ..self }
     }
 
     /// The contract that is read.
@@ -93,18 +113,44 @@ impl Reader {
         alloy_primitives::hex::encode_prefixed(self.contract)
     }
 
-    /// Makes sure that the endpoint is of the right chain and that there is a contract.
+    /// Makes sure that the endpoint is of the right chain and that the contract is the expected one.
     ///
     /// # Errors
-    /// [`ChainError::WrongChain`]; [`ChainError::Nonsense`] where no contract is; any other.
+    /// [`ChainError::WrongChain`]; [`ChainError::Contract`]; any other.
     pub async fn check(&self) -> Result<(), ChainError> {
+        match self.find_version().await? {
+            found if found == self.version => Ok(()),
+            found => Err(WrongContract::Other { found, expected: self.version }.into()),
+        }
+    }
+
+    /// Which payment contract is at the address: by its code, and where that has the functions of
+    /// neither, as a proxy's, by how it answers.
+    ///
+    /// # Errors
+    /// [`ChainError::WrongChain`]; [`ChainError::Contract`] where it is none; any other.
+    pub async fn find_version(&self) -> Result<Version, ChainError> {
         let calls = [("eth_chainId", json!([])), ("eth_getCode", json!([self.to(), "latest"]))];
         let answers = self.rpc.calls(&calls).await?;
         let [chain, code] = answers.as_slice() else { return Err(ChainError::Nonsense("no two answers")) };
         self.same_chain(chain)?;
-        match data(code) {
-            Some(code) if !code.is_empty() => Ok(()),
-            _ => Err(ChainError::Nonsense("no contract at the payment address")),
+        let code = data(code).ok_or(ChainError::Nonsense("no bytecode"))?;
+        if code.is_empty() {
+            return Err(WrongContract::Nothing.into());
+        }
+        if let Some(version) = Version::of_code(&code) {
+            return Ok(version);
+        }
+        let ask = alloy_primitives::hex::encode_prefixed(contract::ask(StreamId(U256::ZERO)));
+        let call = ("eth_call", json!([{ "to": self.to(), "data": ask }, "latest"]));
+        match self.rpc.calls(&[call]).await {
+            Ok(answers) => {
+                let answer = answers.first().and_then(data).unwrap_or_default();
+                Version::of_answer(&answer).ok_or_else(|| WrongContract::Neither.into())
+            }
+            // It knows no such function.
+            Err(ChainError::Refused { .. }) => Err(WrongContract::Neither.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -180,19 +226,64 @@ impl Reader {
     /// # Errors
     /// [`ChainError`]; one stream that cannot be read is an error of all, because an endpoint
     /// that answers by halves is not to be believed.
-    pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Stream>, ChainError> {
-        let call = |id: &StreamId| -> (&str, Value) {
-            let ask = alloy_primitives::hex::encode_prefixed(contract::ask(*id));
-            ("eth_call", json!([{ "to": self.to(), "data": ask }, format!("{:#x}", block.number)]))
+    pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Reading>, ChainError> {
+        let asked: Vec<_> = ids.iter().map(|id| contract::ask(*id)).collect();
+        let streams = self.ask_at(block, &asked).await?;
+        let streams = streams
+            .iter()
+            .map(|answer| self.version.read(answer).filter(possible))
+            .collect::<Option<Vec<_>>>()
+            .ok_or(ChainError::Nonsense("an answer that is no stream"))?;
+        let states = match self.version {
+            Version::One => vec![None; streams.len()],
+            Version::Two => self.states(block, ids, &streams).await?,
         };
-        let calls: Vec<(&str, Value)> = ids.iter().map(call).collect();
+        let pays = |state: &String| self.paying_states.contains(state);
+        let reading = |(stream, state): (Stream, Option<String>)| Reading {
+            stream,
+            unclear: state.filter(|state| !pays(state)),
+        };
+        Ok(streams.into_iter().zip(states).map(reading).collect())
+    }
+
+    /// What the second contract calls the streams `ids`; none for one that never was.
+    async fn states(
+        &self,
+        block: &Block,
+        ids: &[StreamId],
+        streams: &[Stream],
+    ) -> Result<Vec<Option<String>>, ChainError> {
+        let is_one = |stream: &Stream| !stream.sender.is_zero();
+        let there = ids.iter().zip(streams).filter(|(_, stream)| is_one(stream));
+        let asked: Vec<_> = there.map(|(id, _)| two::ask_state(*id)).collect();
+        let mut answers = self.ask_at(block, &asked).await?.into_iter();
+        let state = |stream: &Stream| {
+            if !is_one(stream) {
+                return Some(None);
+            }
+            answers.next().and_then(|answer| two::read_state(&answer)).map(Some)
+        };
+        streams
+            .iter()
+            .map(state)
+            .collect::<Option<Vec<_>>>()
+            .ok_or(ChainError::Nonsense("an answer that is no state of a stream"))
+    }
+
+    /// The contract's answers to `asked` at `block`.
+    async fn ask_at(&self, block: &Block, asked: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, ChainError> {
+        let call = |asked: &Vec<u8>| -> (&str, Value) {
+            let asked = alloy_primitives::hex::encode_prefixed(asked);
+            ("eth_call", json!([{ "to": self.to(), "data": asked }, format!("{:#x}", block.number)]))
+        };
+        let calls: Vec<(&str, Value)> = asked.iter().map(call).collect();
         self.rpc
             .calls(&calls)
             .await?
             .iter()
-            .map(|answer| data(answer).and_then(|bytes| contract::read(&bytes)).filter(possible))
+            .map(data)
             .collect::<Option<Vec<_>>>()
-            .ok_or(ChainError::Nonsense("an answer that is no stream"))
+            .ok_or(ChainError::Nonsense("an answer that is no data"))
     }
 
     /// Reads the streams `ids`, all at the newest block, which is not older than one that is
@@ -208,13 +299,16 @@ impl Reader {
     /// Reads and judges the stream `id` at a block not older than one that is `known`.
     pub async fn verdict(&self, known: Option<&Block>, id: StreamId, terms: &Terms) -> Verdict {
         match self.streams(known, &[id]).await {
-            Ok(seen) => {
-                match seen.streams.first().map(|stream| (stream, judge(stream, terms, seen.block.time))) {
-                    Some((stream, Ok(()))) => Verdict::Good { stream: Box::new(*stream), block: seen.block },
-                    Some((_, Err(bad))) => Verdict::Bad(bad),
-                    None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
+            Ok(seen) => match seen.streams.into_iter().next() {
+                None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
+                Some(Reading { stream, unclear }) => {
+                    match (judge(&stream, terms, seen.block.time), unclear) {
+                        (Err(bad), _) => Verdict::Bad(bad),
+                        (Ok(()), Some(state)) => Verdict::Unknown(ChainError::Unclear(state)),
+                        (Ok(()), None) => Verdict::Good { stream: Box::new(stream), block: seen.block },
+                    }
                 }
-            }
+            },
             Err(error) => Verdict::Unknown(error),
         }
     }

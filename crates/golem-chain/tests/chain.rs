@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use alloy_primitives::Address;
-use golem_chain::{Bad, ChainError, Reader, Terms, Verdict};
+use golem_chain::{Bad, ChainError, Reader, Terms, Verdict, Version};
 use golem_testchain::{Anvil, CHAIN_ID};
 use golem_types::StreamId;
 use proptest::prelude::*;
@@ -146,4 +146,106 @@ async fn live(chain: &Anvil, deposit: u64, rate: u128, steps: &[Step]) {
         let (stream, now) = chain.stream(id).await.unwrap();
         assert_eq!(stream.vested(now), chain.vested(id).await.unwrap(), "after {step:?}");
     }
+}
+
+fn contracts() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
+}
+
+/// A stream of `deposit` wei at `rate` in the newer contract at `two`, from account 1 to account 2.
+async fn create_two(chain: &Anvil, two: Address, deposit: u64, rate: u64) {
+    let recipient = U256::from_be_slice(chain.account(2).as_slice());
+    let signature = "createStream(address,uint256,uint128,uint16,bytes32,bytes32,uint128,bytes)";
+    let words = [deposit, rate, 100, 1, 2, 3, 256, 0].map(U256::from);
+    chain.invoke(1, two, signature, &[&[recipient][..], &words].concat()).await.unwrap();
+}
+
+/// Which contract an address holds is found by its code, or by its answers behind a proxy; what is
+/// neither is said to be neither.
+#[tokio::test]
+async fn the_contract_at_an_address_is_recognised() {
+    let chain = start().await;
+    let word = |address: Address| U256::from_be_slice(address.as_slice());
+    let deploy = async |name: &str, argument| chain.deploy(&contracts(), name, &[argument]).await.unwrap();
+    let token = deploy("TestToken", U256::ZERO).await;
+    let two = deploy("StreamPaymentTwo", word(token)).await;
+    let of = |contract| Reader::new(chain.rpc().clone(), contract, CHAIN_ID, true);
+    for (contract, version) in [
+        (chain.contract(), Version::One),
+        (two, Version::Two),
+        (deploy("Proxy", word(chain.contract())).await, Version::One),
+        (deploy("Proxy", word(two)).await, Version::Two),
+    ] {
+        assert_eq!(of(contract).find_version().await.unwrap(), version);
+        assert!(of(contract).of(version, Vec::new()).check().await.is_ok());
+        let other = if version == Version::One { Version::Two } else { Version::One };
+        let error = of(contract).of(other, Vec::new()).check().await.unwrap_err().to_string();
+        let said = format!("is of version {version}, not {other}; fix: contract_version = {version}");
+        assert!(error.contains(&said), "{error}");
+    }
+    for (contract, said) in [
+        (token, "no payment contract that is known, neither version 1 nor 2"),
+        (deploy("Proxy", word(token)).await, "neither version 1 nor 2"),
+        (Address::repeat_byte(9), "no contract at the payment address"),
+    ] {
+        let error = of(contract).check().await.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    assert!(
+        matches!(
+            of(two).at(&of(two).head(None).await.unwrap().block, &[StreamId(U256::ONE)]).await,
+            Err(ChainError::Nonsense(_))
+        ),
+        "an answer of one version is none of the other"
+    );
+}
+
+/// A stream of the newer contract is read like the other's, and judged by what its ABI establishes: what
+/// clearly does not pay is refused, what is called something that nobody has explained is unknown.
+#[tokio::test]
+async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
+    let chain = start().await;
+    let token = Address::repeat_byte(7);
+    let argument = U256::from_be_slice(token.as_slice());
+    let two = chain.deploy(&contracts(), "StreamPaymentTwo", &[argument]).await.unwrap();
+    let reader = |states: &[&str]| {
+        let states = states.iter().map(|state| (*state).to_owned()).collect();
+        Reader::new(chain.rpc().clone(), two, CHAIN_ID, true).of(Version::Two, states)
+    };
+    let terms = Terms {
+        recipient: number(chain.account(2)),
+        token: number(token),
+        least_rate: Some(1000),
+        least_runway: 60,
+    };
+    let id = StreamId(U256::ONE);
+    let verdict = async |states: &[&str], terms: &Terms| reader(states).verdict(None, id, terms).await;
+    assert!(matches!(verdict(&["active"], &terms).await, Verdict::Bad(Bad::Recipient)), "there is none yet");
+    create_two(&chain, two, 100_000, 1000).await;
+    let Verdict::Good { stream, .. } = verdict(&["active"], &terms).await else { panic!("it pays") };
+    assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
+    assert_eq!((stream.token, stream.halted, stream.withdrawn), (number(token), false, U256::ZERO));
+
+    for states in [&[][..], &["running"]] {
+        let Verdict::Unknown(error) = verdict(states, &terms).await else { panic!("not established") };
+        assert!(error.to_string().contains("calls the stream \"active\""), "{error}");
+    }
+    let dearer = Terms { least_rate: Some(1001), ..terms };
+    assert!(matches!(verdict(&[], &dearer).await, Verdict::Bad(Bad::Rate)), "clear by its own numbers");
+    let foreign = Terms { token: U160::ZERO, ..terms };
+    assert!(matches!(verdict(&[], &foreign).await, Verdict::Bad(Bad::Token)));
+
+    let many: Vec<_> = (1..=70u64).map(|id| StreamId(U256::from(id))).collect();
+    let seen = reader(&["active"]).streams(None, &many).await.unwrap();
+    assert_eq!(seen.streams.len(), 70, "more than one batch, most of which never were");
+    assert!(seen.streams.iter().all(|reading| reading.unclear.is_none()));
+
+    let topped = chain.invoke(1, two, "topUp(uint256,uint256)", &[U256::ONE, U256::from(50_000)]).await;
+    topped.unwrap();
+    assert_eq!(reader(&[]).touched(0, chain.height().await.unwrap()).await.unwrap(), [id].into());
+    chain.invoke(1, two, "terminate(uint256)", &[U256::ONE]).await.unwrap();
+    let Verdict::Unknown(error) = verdict(&["active"], &terms).await else { panic!("it does not pay") };
+    assert!(error.to_string().contains("\"terminated\""), "{error}");
+    chain.warp(200).await.unwrap();
+    assert!(matches!(verdict(&[], &terms).await, Verdict::Bad(Bad::Runway)), "over, whatever it is called");
 }

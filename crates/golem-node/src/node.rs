@@ -160,6 +160,7 @@ impl Node {
         if payments.config().monitor {
             tasks.spawn("stream monitor", payment::monitor(payments.clone(), self.clone(), stop()));
         }
+        tasks.spawn("payment contract", payments.clone().tell_contract(stop()));
         tasks.spawn("withdrawals", payment::withdrawals(payments.clone(), stop()));
     }
 

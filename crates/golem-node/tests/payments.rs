@@ -51,6 +51,8 @@ impl Paid {
             chain_id: CHAIN,
             local: false,
             contract: self.chain.contract(),
+            version: golem_chain::Version::One,
+            paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             wallet: self.wallet.clone(),
             enforce_rate: true,

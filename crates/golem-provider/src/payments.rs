@@ -137,6 +137,8 @@ impl Profile {
             chain_id: self.network.chain_id,
             local: self.network.local,
             contract: self.contract,
+            version: self.network.contract_version,
+            paying_states: self.network.paying_states.clone(),
             token: self.token,
             wallet,
             enforce_rate: settings.stream_enforce_rate,

@@ -255,3 +255,52 @@ fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains("captcha server refused"), "{said}");
 }
+
+/// An operator who names the wrong version of the payment contract, or another contract, is told so: by
+/// `networks check`, and in the log at the start.
+#[test]
+fn a_contract_that_is_not_the_profiles_is_named() {
+    let market = Market::new();
+    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
+    let deploy = |name: &str| {
+        market.runtime.block_on(market.chain.deploy(&contracts, name, &[U256::ZERO])).unwrap().to_string()
+    };
+    let (two, token) = (deploy("StreamPaymentTwo"), deploy("TestToken"));
+    let add = |name: &str, contract: &str, more: &[&str]| {
+        let id = CHAIN_ID.to_string();
+        let mut arguments = vec!["networks", "add", name, "--chain-id", &id, "--local", "--json"];
+        arguments.extend(["--rpc-url", market.chain.url(), "--contract", contract]);
+        market.home.json(&[&arguments, more].concat());
+        let output = market.home.run(&["networks", "check", name]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let newer = ["--contract-version", "2"];
+    for (contract, more, code, said) in [
+        (&*two, &[][..], 1, "is of version 2, not 1; fix: contract_version = 2"),
+        (&token, &[], 1, "is no payment contract that is known, neither version 1 nor 2"),
+        (
+            &two,
+            &newer,
+            0,
+            "version 2. No stream of it counts as paying until the profile names its paying_states",
+        ),
+        (
+            &two,
+            &["--contract-version", "2", "--paying-state", "active"],
+            0,
+            "the payment contract, version 2.\n",
+        ),
+        (&market.chain.contract().to_string(), &[], 0, "the payment contract, version 1.\n"),
+        (&market.chain.contract().to_string(), &newer, 1, "is of version 1, not 2"),
+    ] {
+        let (exit, text) = add("other", contract, more);
+        assert!(exit == Some(code) && text.contains(said), "{exit:?} {text}");
+    }
+    add("other", &two, &[]);
+    let home = market.home.set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "other");
+    let mut node = home.start(&[]);
+    let said = "the contract at the payment address is of version 2, not 1";
+    if !node.seen.iter().any(|line| line.contains(said)) {
+        node.wait_for(said);
+    }
+}

@@ -261,7 +261,7 @@ impl Anvil {
     /// When it cannot be read.
     pub async fn stream(&self, id: StreamId) -> anyhow::Result<(Stream, u128)> {
         let seen = self.reader().streams(None, &[id]).await?;
-        Ok((*seen.streams.first().context("no stream")?, seen.block.time))
+        Ok((seen.streams.first().context("no stream")?.stream, seen.block.time))
     }
 
     /// What the contract itself says has vested on the stream `id`, in wei.

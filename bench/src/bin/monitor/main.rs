@@ -183,6 +183,8 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         chain_id: CHAIN,
         local: false,
         contract: chain.contract,
+        version: golem_chain::Version::One,
+        paying_states: Vec::new(),
         token: Address::ZERO,
         wallet: wallet.clone(),
         enforce_rate: true,

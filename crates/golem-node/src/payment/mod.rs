@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_chain::faucet::{ENOUGH, Faucet, FaucetError, Work};
-use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Terms, Verdict, Wallet};
+use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Terms, Verdict, Version, Wallet};
 use golem_types::{Resources, Stream, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, LedgerError, StreamCopy, Withdrawal};
 use crate::pricing::Rate;
@@ -57,6 +58,10 @@ pub struct PaymentConfig {
     pub local: bool,
     /// The payment contract.
     pub contract: Address,
+    /// Which one that is.
+    pub version: Version,
+    /// What a contract of version 2 calls a stream that pays.
+    pub paying_states: Vec<String>,
     /// The token of the streams; zero is the chain's own money.
     pub token: Address,
     /// Who is paid, and who fetches the money.
@@ -169,6 +174,8 @@ pub struct StreamStatus {
     pub now: u128,
     /// Whether it pays.
     pub verdict: Result<(), Bad>,
+    /// What the contract calls it, where it is not established whether that means that it pays.
+    pub unclear: Option<String>,
 }
 
 /// How the chain answers.
@@ -219,7 +226,8 @@ impl Payments {
     /// [`PaymentError`].
     pub async fn open(config: PaymentConfig, ledger: Ledger) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
-        let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local);
+        let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local)
+            .of(config.version, config.paying_states.clone());
         let sender = Sender::new(rpc, config.wallet.clone(), config.chain_id);
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
@@ -363,14 +371,15 @@ impl Payments {
         self.seen(seen.block);
         let terms = self.terms(None);
         let now = seen.block.time;
-        let status = |((vm, key), stream): (&(VmId, StreamKey), &Stream)| StreamStatus {
+        let status = |((vm, key), Reading { stream, unclear }): (&(VmId, StreamKey), Reading)| StreamStatus {
             vm: vm.clone(),
             key: key.clone(),
-            stream: *stream,
+            verdict: golem_chain::judge::judge(&stream, &terms, now),
+            stream,
             now,
-            verdict: golem_chain::judge::judge(stream, &terms, now),
+            unclear,
         };
-        Ok(ours.into_iter().zip(&seen.streams).map(status).collect())
+        Ok(ours.into_iter().zip(seen.streams).map(status).collect())
     }
 
     /// Remembers what was read of the stream that pays for a new rental.
@@ -403,6 +412,26 @@ impl Payments {
             }
             health.read_at = Some(Timestamp::now());
         });
+    }
+
+    /// Says in the log which contract is at the payment address, once the chain answers; and what is
+    /// wrong if it is not the one that the profile names.
+    pub(crate) async fn tell_contract(self, stop: CancellationToken) {
+        let tell = async {
+            loop {
+                match self.0.reader.check().await {
+                    Ok(()) => {
+                        return tracing::info!(version = %self.config().version, "the payment contract is there");
+                    }
+                    Err(error @ ChainError::Contract(_)) => {
+                        return tracing::warn!(%error, contract = %self.config().contract, "rentals cannot be paid");
+                    }
+                    Err(error) => tracing::debug!(%error, "the payment contract cannot be looked at yet"),
+                }
+                tokio::time::sleep(self.config().interval).await;
+            }
+        };
+        stop.run_until_cancelled(tell).await;
     }
 
     fn unseen(&self, error: &ChainError) {
@@ -470,7 +499,7 @@ impl Payments {
         let status = |copy: StreamCopy| {
             let now = copy.estimated_now(here);
             let verdict = golem_chain::judge::judge(&copy.stream, &terms, now);
-            StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict }
+            StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict, unclear: None }
         };
         copies.into_iter().map(status).collect()
     }

@@ -11,8 +11,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use golem_chain::judge::judge;
 use golem_chain::reader::LOGS_BLOCKS;
-use golem_chain::{Block, ChainError};
+use golem_chain::{Block, ChainError, Reading};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,8 @@ struct Memory {
     block: Option<Block>,
     ticks: u32,
     warned: BTreeSet<VmId>,
+    /// Streams that were read, and of which it is not established whether they pay.
+    unclear: BTreeSet<StreamId>,
 }
 
 /// Follows the streams until `stop`.
@@ -75,7 +78,9 @@ async fn tick(payments: &Payments, node: &Node, memory: &mut Memory) {
     let mut ending = Vec::new();
     for (id, rental) in &rentals {
         let Some(copy) = copies.get(id) else { continue };
-        let action = decide(payments, rental, &copy.stream, block, copy.estimated_now(now), now);
+        // What is not established is like what was not read: the last clear reading rules.
+        let read = block.filter(|_| !memory.unclear.contains(id));
+        let action = decide(payments, rental, &copy.stream, read, copy.estimated_now(now), now);
         if block.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
             ending.push((*id, rental));
         } else {
@@ -135,8 +140,8 @@ async fn observe(
         owners.keys().filter(wanted).copied().collect()
     };
     if !wanted.is_empty() {
-        let streams = reader.at(&block, &wanted).await?;
-        keep(payments, &wanted, &streams, &block, &owners).await;
+        let readings = reader.at(&block, &wanted).await?;
+        keep(payments, &wanted, &readings, &block, &owners, &mut memory.unclear).await;
     }
     memory.block = Some(block);
     memory.ticks = memory.ticks.wrapping_add(1);
@@ -148,15 +153,25 @@ async fn observe(
 async fn keep(
     payments: &Payments,
     ids: &[StreamId],
-    streams: &[Stream],
+    readings: &[Reading],
     block: &Block,
     owners: &BTreeMap<StreamId, VmId>,
+    unclear: &mut BTreeSet<StreamId>,
 ) {
     let read_at = Timestamp::now();
     let mut changed = Vec::new();
+    let terms = payments.terms(None);
     payments.copies(|copies| {
-        for (id, stream) in ids.iter().zip(streams) {
+        for (id, Reading { stream, unclear: state }) in ids.iter().zip(readings) {
             let Some(vm) = owners.get(id) else { continue };
+            // A stream that by its own numbers does not pay is clear, whatever it is called.
+            if let Some(state) = state.as_ref().filter(|_| judge(stream, &terms, block.time).is_ok()) {
+                if unclear.insert(*id) {
+                    tracing::warn!(stream = %id, state, "the contract calls a stream what the profile does not name");
+                }
+                continue;
+            }
+            unclear.remove(id);
             let copy = StreamCopy {
                 key: payments.key(*id),
                 vm: vm.clone(),
@@ -194,10 +209,13 @@ async fn end(payments: &Payments, node: &Node, ending: &[(StreamId, &Rental)], m
         Err(error) => return payments.unseen(&error),
     };
     let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
-    keep(payments, &ids, &seen.streams, &seen.block, &owners).await;
+    keep(payments, &ids, &seen.streams, &seen.block, &owners, &mut memory.unclear).await;
     let now = Timestamp::now();
-    for ((_, rental), stream) in ending.iter().zip(&seen.streams) {
-        let action = decide(payments, rental, stream, Some(seen.block), seen.block.time, now);
+    for ((id, rental), reading) in ending.iter().zip(&seen.streams) {
+        if memory.unclear.contains(id) {
+            continue;
+        }
+        let action = decide(payments, rental, &reading.stream, Some(seen.block), seen.block.time, now);
         act(node, rental, action, memory).await;
     }
 }

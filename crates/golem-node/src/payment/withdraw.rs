@@ -193,7 +193,7 @@ impl Payments {
         }
         let id = copy.key.id;
         let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
-        let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
+        let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
         let amount = stream.withdrawable(seen.block.time);
         if amount.is_zero() || stream.recipient.is_zero() {
             return Err(WithdrawError::Nothing);
@@ -307,8 +307,7 @@ impl Payments {
         let id = withdrawal.key.id;
         let before = self.copies(|copies| copies.get(&id).map(|copy| copy.stream.withdrawn));
         let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
-        let stream =
-            seen.streams.first().copied().ok_or(ChainError::Nonsense("no answer to one question"))?;
+        let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
         let paid = self.paid_in(receipt, withdrawal.key.id).unwrap_or_else(|| {
             before.map_or(withdrawal.expected, |before| stream.withdrawn.saturating_sub(before))
         });

@@ -3,7 +3,7 @@
 use alloy_primitives::Address;
 use anyhow::Context;
 use golem_chain::network::{self, Network};
-use golem_chain::{Reader, Rpc};
+use golem_chain::{Reader, Rpc, Version};
 use serde::Serialize;
 
 use super::arguments::{AddNetwork, Networks};
@@ -23,6 +23,7 @@ struct Checked {
     name: String,
     rpc_url: String,
     reachable: bool,
+    contract_version: Version,
     block: Option<u64>,
     error: Option<String>,
 }
@@ -72,7 +73,15 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             let exit = if checked.reachable { Exit::Done } else { Exit::Failed };
             printer.answer(&checked, || match (&checked.error, checked.block) {
                 (None, Some(block)) => {
-                    format!("{name} is usable: {url} is at block {block} and has the contract.")
+                    let version = network.contract_version;
+                    let known = if version == Version::Two && network.paying_states.is_empty() {
+                        " No stream of it counts as paying until the profile names its paying_states: docs/contracts.md."
+                    } else {
+                        ""
+                    };
+                    format!(
+                        "{name} is usable: {url} is at block {block} and has the payment contract, version {version}.{known}"
+                    )
                 }
                 (error, _) => format!("{name} is not usable: {}", error.as_deref().unwrap_or("no block")),
             });
@@ -85,7 +94,8 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
 async fn check(name: &str, url: &str, network: &Network) -> Checked {
     let result = async {
         let contract = network.stream_payment_address.context("the profile names no contract")?;
-        let reader = Reader::new(Rpc::new(url)?, contract, network.chain_id, network.local);
+        let reader = Reader::new(Rpc::new(url)?, contract, network.chain_id, network.local)
+            .of(network.contract_version, network.paying_states.clone());
         reader.check().await?;
         anyhow::Ok(reader.head(None).await?.block.number)
     };
@@ -94,6 +104,7 @@ async fn check(name: &str, url: &str, network: &Network) -> Checked {
         name: name.to_owned(),
         rpc_url: url.to_owned(),
         reachable: result.is_ok(),
+        contract_version: network.contract_version,
         block: result.as_ref().ok().copied(),
         error: result.err().map(|error| format!("{error:#}")),
     }
@@ -108,6 +119,8 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         chain_id: add.chain_id,
         rpc_url: Some(add.rpc_url),
         stream_payment_address: Some(address(&add.contract)?),
+        contract_version: Version::try_from(add.contract_version)?,
+        paying_states: add.paying_state,
         token_address: add.token.as_deref().map_or(Ok(Address::ZERO), address)?,
         symbol: add.symbol,
         token_symbol: add.token_symbol,

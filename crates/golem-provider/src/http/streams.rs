@@ -14,12 +14,17 @@ fn address(number: U160) -> String {
 
 /// What a client is told of a stream.
 pub(crate) fn info(status: &StreamStatus) -> StreamInfo {
-    let StreamStatus { vm, key, stream, now, verdict } = status;
+    let StreamStatus { vm, key, stream, now, verdict, unclear } = status;
+    let reason = match (verdict, unclear) {
+        (Err(bad), _) => bad.to_string(),
+        (Ok(()), Some(state)) => format!("not known: the contract calls it {state:?}"),
+        (Ok(()), None) => "ok".to_owned(),
+    };
     StreamInfo {
         vm_id: vm.clone(),
         stream_id: Exact(key.id.0),
-        verified: verdict.is_ok(),
-        reason: verdict.map_or_else(|bad| bad.to_string(), |()| "ok".to_owned()),
+        verified: verdict.is_ok() && unclear.is_none(),
+        reason,
         chain: ChainStream {
             token: address(stream.token),
             sender: address(stream.sender),

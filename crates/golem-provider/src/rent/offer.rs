@@ -5,7 +5,7 @@
 
 use alloy_primitives::{Address, hex};
 use golem_chain::network::{self, Network};
-use golem_chain::{Place, Quote, SignedQuote};
+use golem_chain::{Place, Quote, SignedQuote, Version};
 use golem_types::wire::{Exact, QuoteInfo};
 use golem_types::{Decimal, Resources};
 use ruint::aliases::U256;
@@ -53,6 +53,12 @@ pub(crate) enum OfferError {
         /// The most that may be paid.
         most: Decimal,
     },
+    /// Its streams cannot be opened.
+    #[error(
+        "the payment contract of {0} is of version 2; what a provider has to sign for a stream there is not established, so none \
+         can be opened: docs/contracts.md"
+    )]
+    Version(String),
     /// The renter knows no such network.
     #[error(
         "the provider is paid on chain {}, by contract {}, in token {token}, which none of your networks is; fix: if you \
@@ -226,7 +232,12 @@ impl Paying {
                 && profile.contract == self.place.contract
                 && profile.token == token
         };
-        networks.into_iter().find(fits).ok_or(OfferError::Network { place: self.place, token })
+        let network =
+            networks.into_iter().find(fits).ok_or(OfferError::Network { place: self.place, token })?;
+        match network.network.contract_version {
+            Version::One => Ok(network),
+            Version::Two => Err(OfferError::Version(network.name)),
+        }
     }
 }
 
@@ -370,5 +381,8 @@ mod tests {
         };
         assert!(matches!(paying.network(wrong()), Err(OfferError::Network { .. })));
         assert!(paying.network([wrong(), vec![right()]].concat()).is_ok());
+        let mut newer = right();
+        newer.network.contract_version = Version::Two;
+        assert!(matches!(paying.network(vec![newer]), Err(OfferError::Version(_))));
     }
 }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
-use golem_chain::{Attempt, ChainError, Fate, Payer, Reader, Receipt, Rpc, SendError};
+use golem_chain::{Attempt, ChainError, Fate, Payer, Reader, Reading, Receipt, Rpc, SendError};
 use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId};
 use ruint::aliases::{U160, U256};
@@ -264,7 +264,7 @@ impl<'a> Purse<'a> {
                 };
                 let seen = self.reader.streams(None, &[id]).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
-                let right = seen.streams.first().is_some_and(|stream| {
+                let right = seen.streams.first().is_some_and(|Reading { stream, .. }| {
                     stream.sender == ours
                         && stream.recipient == provider
                         && Exact::from(stream.rate) == payment.rate
@@ -303,8 +303,8 @@ fn paid(rental: &Rental) -> Result<(StreamId, &Payment), MoneyError> {
 async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
     let (id, _) = paid(rental)?;
     let seen = reader.streams(None, &[id]).await?;
-    let stream = seen.streams.first().copied().ok_or(ChainError::Nonsense("no answer to one question"))?;
-    Ok((stream, seen.block.time))
+    let reading = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
+    Ok((reading.stream, seen.block.time))
 }
 
 /// The stream of `rental` as the chain has it, and the chain's time; none where there is no stream.

@@ -12,6 +12,7 @@ mod home;
 mod discovery;
 mod find;
 mod moving;
+mod newer_abi;
 mod peers;
 mod rent;
 mod table;

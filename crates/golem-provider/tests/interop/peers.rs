@@ -32,6 +32,10 @@ pub(crate) const ORIGINAL: Peer = Peer {
 pub(crate) const DISCOVERY: Peer =
     Peer { folder: "discovery", program: "golem-discovery", packages: &["golem-vm-discovery==0.1.25"] };
 
+/// The ABI of the newer payment contract; it has no program.
+pub(crate) const NEWER_ABI: Peer =
+    Peer { folder: "newer-abi", program: "python", packages: &["golem-streaming-abi==0.1.2"] };
+
 impl Peer {
     fn folder(&self) -> PathBuf {
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)
