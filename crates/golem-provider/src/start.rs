@@ -5,7 +5,7 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,14 +22,15 @@ use tokio::sync::watch;
 use crate::daemon::{self, Asked as AskedBySignal, Signals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
-use crate::market::{self, Asked};
+use crate::market;
 use crate::payments::{self, Profile};
 use crate::pid_file::PidFile;
 use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
+use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
-use crate::settings::{AdvertiserType, Environment, Settings};
-use crate::{backend, image, import, public_ip, reserved_ports};
+use crate::settings::{Environment, Settings};
+use crate::{backend, image, import, reserved_ports};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -95,12 +96,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     payments::tell(payments.as_ref(), &settings);
     let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
     let asking = pricing::start(&settings, &node).await?;
-    let (_public_address, address) = watch::channel(public_ip::known(&settings));
+    let address = public_ip::follow(&settings, node.tasks());
     let advertising =
-        advertise(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
-    let verifier = Verifier::start(&settings, &node, address).await?;
+        market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
+    let verifier = Verifier::start(&settings, &node, address.clone()).await?;
     let http_config =
-        http_config(&settings, &identity, payments, advertising, asking.prices, verifier.clone());
+        http_config(&settings, &identity, address, payments, advertising, asking.prices, verifier.clone());
     let http = http::start(http_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
@@ -229,25 +230,10 @@ fn look_at_ports(settings: &Settings) {
     }
 }
 
-/// Offers the node on its markets, at the address and the prices that the settings give.
-async fn advertise(
-    settings: &Settings,
-    identity: &Identity,
-    node: &Node,
-    address: watch::Receiver<Option<IpAddr>>,
-    asked: watch::Receiver<Option<Asked>>,
-) -> anyhow::Result<Vec<Advertising>> {
-    if settings.advertiser_type != AdvertiserType::None && address.borrow().is_none() {
-        tracing::warn!(
-            "the node is not offered: its address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
-        );
-    }
-    market::start(settings, identity, node, address, asked).await
-}
-
 fn http_config(
     settings: &Settings,
     identity: &Identity,
+    public_ip: PublicAddress,
     payments: Option<Profile>,
     advertising: Vec<Advertising>,
     prices: watch::Receiver<Prices>,
@@ -258,7 +244,8 @@ fn http_config(
         auth: settings.api_auth,
         rate_limit_per_minute: settings.rate_limit_per_minute,
         provider_id: identity.address().to_owned(),
-        public_ip: public_ip::resolve(settings.public_ip),
+        public_ip,
+        host: settings.host,
         port: settings.port.get(),
         country: settings.country.0.clone(),
         environment: settings.environment.as_str(),

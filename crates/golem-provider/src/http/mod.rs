@@ -33,6 +33,7 @@ pub(crate) use streams::info as stream_info;
 use crate::payments::Profile;
 use crate::ports::Verifier;
 use crate::pricing::Prices;
+use crate::public_ip;
 use crate::settings::ApiAuth;
 
 /// Lets pages of every origin ask, as the original does. It allows credentials too; there are none, so
@@ -56,8 +57,10 @@ pub struct HttpConfig {
     pub rate_limit_per_minute: u32,
     /// The node's Ethereum address, in EIP-55 form.
     pub provider_id: String,
-    /// The address that renters are told.
-    pub public_ip: IpAddr,
+    /// The address that renters are told; none while it is not known.
+    pub public_ip: watch::Receiver<Option<IpAddr>>,
+    /// Where the public API and the VMs listen.
+    pub host: IpAddr,
     /// The port of the public API.
     pub port: u16,
     /// Country in which the machine stands.
@@ -97,7 +100,7 @@ impl<'a> ProviderInfo<'a> {
             provider_id: &config.provider_id,
             stream_payment_address: shown(payments.map(|profile| profile.contract)),
             glm_token_address: shown(payments.map(|profile| profile.token)),
-            ip_address: config.public_ip,
+            ip_address: public_ip::told(&config.public_ip, config.host),
             country: &config.country,
             platform: match std::env::consts::ARCH {
                 "aarch64" => "arm64",

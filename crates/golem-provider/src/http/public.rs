@@ -5,14 +5,12 @@
 //! Under `capability`, knowing a VM's unguessable id is the right to use it; a wrong id, a name
 //! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -34,6 +32,7 @@ use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::serve::body;
 use super::{HttpConfig, ProviderInfo, cors, streams};
+use crate::public_ip;
 use crate::settings::ApiAuth;
 
 /// How long a stop is waited for: existing clients give up after 300 s.
@@ -43,10 +42,9 @@ const STOP_WAIT: Duration = Duration::from_secs(240);
 struct Public {
     node: Node,
     auth: ApiAuth,
-    /// The answer of `provider/info`, which never changes while the node runs.
-    info: Bytes,
+    /// What the answer of `provider/info` follows from.
+    config: HttpConfig,
     quotes: Quotes,
-    public_ip: IpAddr,
     port: u16,
     environment: &'static str,
     network: &'static str,
@@ -59,13 +57,11 @@ type Answer = Result<Response, Failure>;
 
 /// The routes of the public API; `stop` is cancelled when a client may and does stop the node.
 pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -> Router {
-    let info = ProviderInfo::of(config);
     let public = Arc::new(Public {
         node,
         auth: config.auth,
-        info: serde_json::to_vec(&info).unwrap_or_default().into(),
+        config: config.clone(),
         quotes: Quotes::of(config),
-        public_ip: config.public_ip,
         port: config.port,
         environment: config.environment,
         network: config.network,
@@ -172,9 +168,7 @@ async fn banner(State(public): Shared) -> String {
 }
 
 async fn provider_info(State(public): Shared) -> Response {
-    let mut response = Response::new(Body::from(public.info.clone()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    ok(&ProviderInfo::of(&public.config))
 }
 
 /// A promise of the price that is asked now. It reserves nothing, and nothing is remembered of it.
@@ -252,7 +246,7 @@ async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
 async fn access(State(public): Shared, Path(which): Path<String>) -> Answer {
     let vm = public.find(&which).await?;
     let access = Access {
-        ssh_host: Some(public.public_ip),
+        ssh_host: Some(public_ip::told(&public.config.public_ip, public.config.host)),
         ssh_port: Some(vm.ssh_port),
         vm_id: &vm.id,
         multipass_name: &vm.id,

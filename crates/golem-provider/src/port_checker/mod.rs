@@ -40,6 +40,7 @@ use crate::settings::{Environment, Settings};
 use crate::start::raise_file_limit;
 use target::TargetError;
 pub use target::Targets;
+pub(crate) use target::is_public;
 
 /// Checks that one address may ask for in a minute; ten thousand ports are twenty.
 const PER_MINUTE: u32 = 60;

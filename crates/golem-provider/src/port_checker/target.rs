@@ -75,6 +75,11 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     }
 }
 
+/// Whether the internet can reach `address`, as far as its number tells.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    kind(address.to_canonical()) == Kind::Public
+}
+
 impl Targets {
     /// The address to dial for `caller`, who asks for `wanted`.
     ///

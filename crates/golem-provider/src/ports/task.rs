@@ -105,12 +105,8 @@ impl Verifier {
                 () = wait(pause) => false,
                 Ok(()) = addresses.changed() => false,
             };
-            let Some(address) = *addresses.borrow_and_update() else {
-                tracing::warn!(
-                    "the ports cannot be verified: the public address is not known; fix: set GOLEM_PROVIDER_PUBLIC_IP"
-                );
-                continue;
-            };
+            // Who follows the address tells when it cannot be known.
+            let Some(address) = *addresses.borrow_and_update() else { continue };
             match self.node.forget_port_verdicts_but_of(address).await {
                 Ok(0) => {}
                 Ok(_) => {

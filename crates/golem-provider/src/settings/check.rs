@@ -56,6 +56,13 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             "set the two to different ports".to_owned(),
         );
     }
+    if settings.public_ip_sources.0.len() < 2 {
+        wrong(
+            "GOLEM_PROVIDER_PUBLIC_IP_SOURCES",
+            "names one server; two have to agree, so that none of them decides alone".to_owned(),
+            "name more, or set GOLEM_PROVIDER_PUBLIC_IP to the address".to_owned(),
+        );
+    }
     if settings.discovery_interval.as_secs() >= LIFETIME_SECONDS.unsigned_abs() {
         wrong(
             "GOLEM_PROVIDER_DISCOVERY_ADVERTISEMENT_INTERVAL",

@@ -98,9 +98,14 @@ table! {
         host: IpAddr = "GOLEM_PROVIDER_HOST" default "0.0.0.0";
         /// Port of the public API. Existing clients expect the default.
         port: NonZeroU16 = "GOLEM_PROVIDER_PORT" default "7466";
-        /// Address that renters are told. `auto` takes the one with which this machine reaches the
-        /// internet; behind a router, set the router's.
+        /// Address that renters are told. `auto` asks servers for it; in development it takes this
+        /// machine's address on its network.
         public_ip: PublicIp = "GOLEM_PROVIDER_PUBLIC_IP" default "auto";
+        /// Servers that tell who asks them its address, as text or as JSON with `ip`, separated by commas.
+        /// Two have to agree.
+        public_ip_sources: Urls = "GOLEM_PROVIDER_PUBLIC_IP_SOURCES" default "https://api.ipify.org,https://ifconfig.me/ip,https://icanhazip.com,https://api.my-ip.io/ip";
+        /// How often it is looked whether the address is another, in seconds.
+        public_ip_interval: Duration = "GOLEM_PROVIDER_PUBLIC_IP_INTERVAL_SECONDS" default "600";
         /// Who may use a VM over the public API: with `capability` whoever knows its unguessable id;
         /// with `open` everyone, which is refused on mainnet.
         api_auth: ApiAuth = "GOLEM_PROVIDER_API_AUTH" default "capability" development "open";

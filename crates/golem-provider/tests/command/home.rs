@@ -85,6 +85,8 @@ impl Home {
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
+            // Nor anybody for its address.
+            ("GOLEM_PROVIDER_PUBLIC_IP", "127.0.0.1".to_owned()),
             ("GOLEM_PROVIDER_PORT", api.to_string()),
             ("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string()),
             ("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string()),

@@ -1,7 +1,9 @@
 //! The true binary, run as an operator runs it.
 #![cfg(test)]
 
+mod address;
 mod cli;
+mod feed;
 #[allow(dead_code, reason = "the crash tests use the rest")]
 mod home;
 mod market;

@@ -18,6 +18,7 @@ use golem_vm::sim::{Call, Fault, Sim, SimConfig, SimControl};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 pub(crate) use golem_provider::settings::ApiAuth as Api;
 
@@ -102,7 +103,8 @@ impl World {
             auth,
             rate_limit_per_minute,
             provider_id: PROVIDER_ID.to_owned(),
-            public_ip: "203.0.113.7".parse().unwrap(),
+            public_ip: watch::channel(Some("203.0.113.7".parse().unwrap())).1,
+            host: Ipv4Addr::LOCALHOST.into(),
             port: 7466,
             country: "SE".to_owned(),
             environment: "production",
