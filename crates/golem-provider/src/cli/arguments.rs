@@ -62,7 +62,7 @@ pub(super) enum Command {
         withdraw_advert: bool,
     },
     /// Show how the provider is; exits with 3 when it is not running.
-    Status,
+    Status(Status),
     /// See and manage the VMs that are rented out.
     Vms {
         /// What to do with them.
@@ -429,6 +429,17 @@ pub(super) struct AddNetwork {
     /// It runs on this machine, and its clock may be moved.
     #[arg(long)]
     pub local: bool,
+}
+
+/// `status`: how often, and how it ends.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Look again every two seconds, until it is interrupted.
+    #[arg(long)]
+    pub watch: bool,
+    /// Exit with 0 when healthy, 1 with issues, 2 on errors, running or not.
+    #[arg(long, conflicts_with = "watch")]
+    pub exit_code: bool,
 }
 
 /// `market`: the VM that prices are compared for.

@@ -165,7 +165,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Stop { timeout, withdraw_advert } => {
                 stop::stop(&context, arguments::seconds(timeout), withdraw_advert).await
             }
-            Command::Status => status::status(&context).await,
+            Command::Status(typed) => status::status(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,

@@ -88,7 +88,10 @@ fn s_002_s_038_s_041_s_042_s_044_status_json_of_a_provider_that_is_not_running()
     assert_eq!(output.status.code(), Some(3));
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["overall"]["status"], "error");
-    assert_eq!(status["overall"]["issues"], serde_json::json!(["The provider is not running"]));
+    assert_eq!(
+        status["overall"]["issues"],
+        serde_json::json!(["The provider is not running: `golem-provider start`"])
+    );
     assert_eq!(status["version"]["installed"], env!("CARGO_PKG_VERSION"));
     assert_eq!(status["ports"]["provider"]["port"], home.api);
     assert_eq!(status["ports"]["provider"]["host"], "127.0.0.1");

@@ -11,3 +11,4 @@ mod node;
 mod outside;
 mod ports;
 mod reload;
+mod status;

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use crate::home::{Home, wait_until};
 
 /// A check server that says of every port what it is told to, and what it was asked.
-struct Puppet {
-    url: String,
+pub(crate) struct Puppet {
+    pub(crate) url: String,
     /// Ports of which it says that they are open.
-    open: Arc<Mutex<Vec<u16>>>,
+    pub(crate) open: Arc<Mutex<Vec<u16>>>,
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Puppet {
-    fn start(open: Vec<u16>) -> Self {
+    pub(crate) fn start(open: Vec<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (open, asked) = (Arc::new(Mutex::new(open)), Arc::new(Mutex::new(Vec::new())));
@@ -63,7 +63,7 @@ fn request(stream: &mut TcpStream) -> Value {
 }
 
 /// A home whose ports are verified by these check servers.
-fn verified(servers: &[&str]) -> Home {
+pub(crate) fn verified(servers: &[&str]) -> Home {
     Home::new()
         .set("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "false")
         .set("GOLEM_PROVIDER_PUBLIC_IP", "127.0.0.1")
@@ -80,7 +80,7 @@ fn create(home: &Home, name: &str) -> (u16, Value) {
 }
 
 /// Waits until the running node has verified its ports once more.
-fn wait_for_round(home: &Home, rounds: u64) -> Value {
+pub(crate) fn wait_for_round(home: &Home, rounds: u64) -> Value {
     let report = || home.json(&["ports", "list", "--json"]);
     wait_until("the verification", || report()["rounds"].as_u64().unwrap() >= rounds);
     report()

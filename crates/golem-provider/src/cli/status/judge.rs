@@ -1,0 +1,402 @@
+//! What was seen, judged.
+//!
+//! Owns the verdict as a pure function: text and JSON both come from what it gives. `error` is what keeps
+//! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
+//! error, as documented; one that the settings turn off is not.
+
+use std::collections::BTreeSet;
+
+use golem_types::wire::Exact;
+use golem_types::{Resources, VmState};
+use ruint::aliases::U256;
+
+use super::seen::{Local, NodeSeen, Seen};
+use super::view::{
+    BackendPart, Check, EnvironmentPart, Grade, Overall, Ports, ProviderPort, ResourcesPart, SshIssues,
+    SshPort, SshPorts, Status, Version, WalletPart,
+};
+use crate::http::operator::VmView;
+use crate::ports::{LocalState, PortReport, PortsReport, Reach};
+use crate::settings::{Environment, Settings};
+
+/// The answer for what was seen by a program whose settings are `settings`.
+pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
+    let node = seen.node.as_ref().and_then(|node| node.as_ref().ok());
+    let check = check(settings, seen.ports.as_ref());
+    let provider = provider(settings, &seen, &check);
+    let ssh = ssh(settings, &seen, node, &check);
+    let overall = Verdict::of(settings, &seen, node, &check, &provider, &ssh);
+    let summary = node.map(|node| &node.summary);
+    let environment = summary
+        .map_or_else(|| settings.environment.as_str().to_owned(), |summary| summary.environment.clone());
+    Status {
+        overall,
+        running: seen.running,
+        pid: seen.pid,
+        draining: summary.is_some_and(|summary| summary.draining),
+        version: Version { installed: env!("CARGO_PKG_VERSION") },
+        environment: EnvironmentPart {
+            dev_mode: environment == Environment::Development.as_str(),
+            environment,
+            network: summary
+                .map_or_else(|| settings.network.as_str().to_owned(), |summary| summary.network.clone()),
+        },
+        ports: Ports {
+            provider,
+            ssh,
+            check,
+            sources: seen.ports.as_ref().map(|report| report.sources.clone()).unwrap_or_default(),
+        },
+        vm_backend: BackendPart {
+            name: seen.backend_name,
+            ok: seen.backend.is_ok(),
+            error: seen.backend.err(),
+        },
+        vms: summary.map_or(0, |summary| summary.vms),
+        resources: summary.map(|summary| ResourcesPart {
+            total: summary.total,
+            free: summary.free,
+            max_vms: summary.max_vms,
+            host: summary.host,
+        }),
+        wallet: seen.wallet.map(|wallet| WalletPart {
+            address: wallet.address,
+            symbol: wallet.symbol,
+            balance_wei: wallet.balance.as_ref().ok().copied(),
+            error: wallet.balance.err(),
+        }),
+        payments: summary.and_then(|summary| summary.payments.clone()),
+        adverts: summary.map(|summary| summary.adverts.clone()).unwrap_or_default(),
+        unmanaged: summary
+            .map(|summary| summary.unmanaged.iter().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// Whether anything is known of reachability.
+fn check(settings: &Settings, ports: Result<&PortsReport, &String>) -> Check {
+    let report = match ports {
+        _ if settings.skip_port_verification => return Check::Skipped,
+        Err(reason) => return Check::Failed { reason: reason.clone() },
+        Ok(report) => report,
+    };
+    let failed = |reason: String| Check::Failed { reason };
+    if report.address.is_none() {
+        return failed("the public address is not known".to_owned());
+    }
+    if report.rounds == 0 {
+        let known = std::iter::once(&report.provider).chain(&report.ssh).find_map(|port| port.checked_at);
+        // What an earlier run of the node found out.
+        return known.map_or_else(|| failed("not checked yet".to_owned()), |at| Check::Done { at: Some(at) });
+    }
+    let mut problems = report.sources.iter().map(|source| &source.problem);
+    match report.sources.first() {
+        None => failed("no check server is named".to_owned()),
+        Some(first) if problems.all(Option::is_some) => {
+            let why = first.problem.as_deref().unwrap_or_default();
+            let (name, count) = (&first.source, report.sources.len());
+            failed(format!("check failed: none of {count} check servers answers ({name} {why})"))
+        }
+        Some(_) => Check::Done { at: report.checked_at },
+    }
+}
+
+fn provider(settings: &Settings, seen: &Seen, check: &Check) -> ProviderPort {
+    let port = seen.ports.as_ref().ok().map(|report| &report.provider);
+    let reason = match check {
+        Check::Skipped => Some("not checked".to_owned()),
+        Check::Failed { reason } => Some(reason.clone()),
+        Check::Done { .. } => match port {
+            Some(PortReport { status: Reach::Reachable, .. }) => None,
+            Some(PortReport { reason: Some(reason), .. }) => Some(reason.clone()),
+            Some(PortReport { local: Some(LocalState::Held), .. }) => {
+                Some("another program holds the port".to_owned())
+            }
+            _ => Some("check servers contradict each other".to_owned()),
+        },
+    };
+    let held_by = port.and_then(|port| port.local_detail.clone());
+    ProviderPort {
+        port: settings.port.get(),
+        host: settings.host.to_string(),
+        status: if reason.is_none() { "reachable" } else { "unreachable" },
+        reason,
+        local_ok: local_ok(seen),
+        local_detail: match (seen.running, seen.local) {
+            (true, Local::Listening) => "service is listening",
+            (_, Local::Free) => "port is free",
+            (false, Local::Listening) | (_, Local::Held) => "port is held by another program",
+        },
+        held_by: held_by.filter(|_| !local_ok(seen)),
+    }
+}
+
+fn local_ok(seen: &Seen) -> bool {
+    matches!((seen.running, seen.local), (true, Local::Listening) | (false, Local::Free))
+}
+
+fn ssh(settings: &Settings, seen: &Seen, node: Option<&NodeSeen>, check: &Check) -> SshPorts {
+    let in_use: BTreeSet<u16> = node.map(|node| node.summary.ports.in_use.clone()).unwrap_or_default();
+    let listening = node.map(|node| node.listening.clone()).unwrap_or_default();
+    let serving = |vm: &&VmView| !matches!(vm.status, VmState::Stopped | VmState::Stopping);
+    let served: BTreeSet<u16> =
+        node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
+    let range = settings.port_range_start.get()..settings.port_range_end.get();
+    let report = seen.ports.as_ref().ok();
+    let known = |port: u16| report.and_then(|report| report.ssh.iter().find(|one| one.port == port));
+    let (mut issues, mut usable_free, mut reachable) = (SshIssues::default(), 0, 0);
+    let mut ports = Vec::new();
+    for port in range.clone() {
+        let seen_outside = known(port);
+        let status = match (check, seen_outside) {
+            (Check::Done { .. }, Some(port)) => port.status,
+            _ => Reach::Unknown,
+        };
+        let is_held = seen_outside
+            .is_some_and(|port| matches!(port.local, Some(LocalState::Held | LocalState::Failed)));
+        let is_listening = listening.contains(&port);
+        reachable += usize::from(status == Reach::Reachable);
+        issues.unreachable += usize::from(status == Reach::Unreachable);
+        issues.unknown += usize::from(status == Reach::Unknown && *check != Check::Skipped && !is_held);
+        issues.held += usize::from(is_held);
+        issues.not_listening += usize::from(served.contains(&port) && !is_listening);
+        usable_free += usize::from(status == Reach::Reachable && !is_held && !in_use.contains(&port));
+        ports.push(SshPort { port, status, listening: is_listening });
+    }
+    let is_off = issues != SshIssues::default();
+    SshPorts {
+        range: [range.start, range.end],
+        status: match check {
+            Check::Skipped if !is_off => "ok",
+            Check::Skipped => "limited",
+            _ if reachable == 0 => "blocked",
+            _ if is_off => "limited",
+            _ => "ok",
+        },
+        usable_free,
+        in_use: in_use.len(),
+        issues,
+        ports,
+    }
+}
+
+impl SshIssues {
+    /// How many there are.
+    pub(super) const fn count(self) -> usize {
+        self.unreachable + self.not_listening + self.held + self.unknown
+    }
+
+    /// In words: `100 not reachable externally`, or `3 unreachable, 1 not listening`.
+    pub(super) fn words(self) -> String {
+        let Self { unreachable, not_listening, held, unknown } = self;
+        if self.count() == unreachable {
+            return format!("{unreachable} not reachable externally");
+        }
+        [
+            (unreachable, "unreachable"),
+            (not_listening, "not listening"),
+            (held, "held by another program"),
+            (unknown, "not checked"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+    }
+}
+
+/// Everything that is not as it should be, and whether it keeps renters out.
+#[derive(Default)]
+struct Verdict {
+    errors: Vec<String>,
+    issues: Vec<String>,
+}
+
+impl Verdict {
+    fn of(
+        settings: &Settings,
+        seen: &Seen,
+        node: Option<&NodeSeen>,
+        check: &Check,
+        provider: &ProviderPort,
+        ssh: &SshPorts,
+    ) -> Overall {
+        let mut verdict = Self::default();
+        verdict.host(settings, seen, provider);
+        verdict.outside(check, provider, ssh);
+        if let Some(node) = node {
+            verdict.node(node, ssh);
+            verdict.resources(settings, node);
+        }
+        verdict.wallet(settings, seen);
+        let grade = match (verdict.errors.is_empty(), verdict.issues.is_empty()) {
+            (false, _) => Grade::Error,
+            (true, false) => Grade::Issues,
+            (true, true) => Grade::Healthy,
+        };
+        Overall { status: grade, issues: verdict.errors.into_iter().chain(verdict.issues).collect() }
+    }
+
+    fn error(&mut self, text: impl Into<String>) {
+        self.errors.push(text.into());
+    }
+
+    fn issue(&mut self, text: impl Into<String>) {
+        self.issues.push(text.into());
+    }
+
+    /// What is wrong on this machine.
+    fn host(&mut self, settings: &Settings, seen: &Seen, provider: &ProviderPort) {
+        let port = settings.port;
+        if !seen.running {
+            self.error("The provider is not running: `golem-provider start`");
+        }
+        if let Some(Err(why)) = &seen.node {
+            self.error(format!("The provider does not answer: {why}"));
+        }
+        if let Err(why) = &seen.backend {
+            self.error(format!("The VM backend cannot be used: {why}"));
+        }
+        let holder = provider.held_by.as_deref().unwrap_or("another program");
+        match (seen.running, seen.local) {
+            (true, Local::Listening) | (false, Local::Free) => {}
+            (true, _) => self.error(format!("Nothing answers on the provider's port {port}")),
+            (false, _) => self.error(format!(
+                "TCP port {port} is held by {holder}: stop that, or set GOLEM_PROVIDER_PORT to another port"
+            )),
+        }
+        if let Some(image) = &seen.image_missing {
+            self.issue(format!(
+                "The default image {image} is not here: `golem-provider images pull {image}`"
+            ));
+        }
+    }
+
+    /// What keeps renters out between them and this machine.
+    fn outside(&mut self, check: &Check, provider: &ProviderPort, ssh: &SshPorts) {
+        let (first, last) = (ssh.range[0], ssh.range[1].saturating_sub(1));
+        match check {
+            Check::Skipped => {}
+            Check::Failed { reason } => {
+                self.error(format!("It is not known whether renters can reach this node: {reason}"));
+            }
+            Check::Done { .. } => {
+                if let Some(reason) = &provider.reason {
+                    self.error(format!("TCP port {} is not reachable from outside: {reason}", provider.port));
+                }
+                if ssh.status == "blocked" {
+                    self.error(format!("None of the SSH ports {first}-{last} is reachable from outside"));
+                }
+            }
+        }
+        let is_told = ssh.status == "blocked";
+        if ssh.issues.count() > 0 && !is_told {
+            self.issue(format!("SSH ports {first}-{last}: {}", ssh.issues.words()));
+        }
+    }
+
+    /// What the node says of itself.
+    fn node(&mut self, node: &NodeSeen, ssh: &SshPorts) {
+        let summary = &node.summary;
+        if summary.draining {
+            self.issue("The provider is draining, it takes no new rentals: `golem-provider drain off`");
+        }
+        if !summary.backend.answers {
+            self.issue("The VM backend did not answer when the node last asked");
+        }
+        for vm in &node.vms {
+            let port = ssh.ports.iter().find(|port| port.port == vm.ssh_port);
+            if port.is_some_and(|port| port.status == Reach::Unreachable) {
+                self.issue(format!(
+                    "The renter of {} cannot log in: TCP port {} is not reachable from outside",
+                    vm.name, vm.ssh_port
+                ));
+            }
+        }
+        for advert in &summary.adverts {
+            if let Some(problem) = &advert.problem {
+                self.issue(format!("Being found: {problem}"));
+            }
+        }
+        if let Some(payments) = &summary.payments {
+            if let Some(error) = &payments.error {
+                self.issue(format!("The payment chain cannot be asked, rentals run on: {error}"));
+            }
+            let unpaid = names(node.vms.iter().filter(|vm| vm.stream_id.is_none()));
+            if !unpaid.is_empty() {
+                self.issue(format!(
+                    "No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"
+                ));
+            }
+        }
+        if !summary.unmanaged.is_empty() {
+            let count = summary.unmanaged.len();
+            self.issue(format!(
+                "{count} machine(s) on the backend are not in the ledger, and are left alone"
+            ));
+        }
+    }
+
+    /// What there is too little of.
+    fn resources(&mut self, settings: &Settings, node: &NodeSeen) {
+        let (total, host) = (node.summary.total, node.summary.host);
+        let least =
+            Resources::new(settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0);
+        for (what, has, needs, unit) in [
+            ("CPU", total.cpu, least.cpu, "cores"),
+            ("memory", total.memory, least.memory, "GB"),
+            ("storage", total.storage, least.storage, "GB"),
+        ] {
+            if has < needs {
+                self.issue(format!(
+                    "Nothing can be rented out: {has} {unit} of {what}, and the smallest VM takes {needs} \
+                     (GOLEM_PROVIDER_MIN_CPU_CORES, _MIN_MEMORY_GB, _MIN_STORAGE_GB)"
+                ));
+            }
+        }
+        for (what, used, threshold, variable) in [
+            ("CPU", host.cpu_percent, settings.cpu_threshold.0, "CPU"),
+            ("memory", host.memory_percent, settings.memory_threshold.0, "MEMORY"),
+            ("storage", host.storage_percent, settings.storage_threshold.0, "STORAGE"),
+        ] {
+            if used > threshold {
+                self.issue(format!(
+                    "No new VM is granted: {used} % of the host's {what} is in use, over \
+                     GOLEM_PROVIDER_{variable}_THRESHOLD={threshold}"
+                ));
+            }
+        }
+    }
+
+    /// Whether withdrawals can be paid for.
+    fn wallet(&mut self, settings: &Settings, seen: &Seen) {
+        let Some(wallet) = seen.wallet.as_ref().filter(|_| settings.stream_withdraw_enabled) else { return };
+        if wallet.balance == Ok(Exact(U256::ZERO)) {
+            let fix = if wallet.has_faucet {
+                "`golem-provider wallet faucet-l2`".to_owned()
+            } else {
+                format!("send some to {}", wallet.address)
+            };
+            self.issue(format!(
+                "The wallet has no {} for gas, so nothing is withdrawn: {fix}",
+                wallet.symbol
+            ));
+        }
+    }
+}
+
+/// The names of `vms`, the first few of them.
+fn names<'a>(vms: impl Iterator<Item = &'a VmView>) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<_> = vms.map(|vm| vm.name.to_string()).collect();
+    match names.get(..SHOWN) {
+        Some(first) if names.len() > SHOWN => {
+            format!("{} and {} more", first.join(", "), names.len() - SHOWN)
+        }
+        _ => names.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,386 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::status::seen::WalletSeen;
+use crate::cli::status::text::text;
+use crate::http::operator::Summary;
+use crate::ports::SourceReport;
+
+const FIRST: u16 = 50_800;
+
+fn settings_with(more: &[(&str, &str)]) -> Settings {
+    let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
+    environment.extend(more.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())));
+    crate::settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings
+}
+
+fn settings() -> Settings {
+    settings_with(&[])
+}
+
+fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
+    serde_json::from_value(json!({
+        "port": port, "status": status, "local": local, "in_use": false, "agreed": 1, "answered": 1,
+        "reason": (status == Reach::Unreachable).then_some("connection timed out"),
+        "local_detail": (local == LocalState::Held).then_some("nginx (pid 42)"),
+        "disputed": false,
+    }))
+    .unwrap()
+}
+
+/// What a verification found, of which every port is reachable.
+fn report() -> PortsReport {
+    let settings = settings();
+    let ssh = settings.port_range_start.get()..settings.port_range_end.get();
+    let ssh: Vec<_> = ssh.map(|one| port(one, Reach::Reachable, LocalState::Free)).collect();
+    serde_json::from_value(json!({
+        "address": "203.0.113.7", "verified_only": true, "rounds": 1, "checked_at": Timestamp::UNIX_EPOCH,
+        "sources": [{ "source": "https://one", "problem": null }, { "source": "https://two", "problem": null }],
+        "provider": port(7466, Reach::Reachable, LocalState::Served), "ssh": ssh, "problems": [],
+    }))
+    .unwrap()
+}
+
+fn vm(name: &str, ssh_port: u16) -> VmView {
+    serde_json::from_value(json!({
+        "id": format!("golem-{name}-20260102-030405-aaaaaaaaaaaaaaaa"), "name": name, "status": "running",
+        "resources": { "cpu": 1, "memory": 1, "storage": 10 }, "image": "24.04", "ssh_port": ssh_port,
+        "created_at": Timestamp::UNIX_EPOCH, "updated_at": Timestamp::UNIX_EPOCH, "stream_id": "7",
+    }))
+    .unwrap()
+}
+
+fn summary(ports: &[u16]) -> Summary {
+    serde_json::from_value(json!({
+        "version": "0.1.0", "provider_id": "0x0", "environment": "production", "network": "testnet",
+        "backend": { "name": "qemu", "answers": true }, "draining": false,
+        "total": { "cpu": 8, "memory": 16, "storage": 200 }, "free": { "cpu": 7, "memory": 15, "storage": 190 },
+        "host": { "cpu_percent": 10, "memory_percent": 10, "storage_percent": 10 },
+        "vms": ports.len(), "max_vms": 10, "ports": { "start": FIRST, "end": FIRST + 100, "in_use": ports },
+        "payments": { "network": "l2.holesky", "symbol": "ETH", "contract": "0x1", "block": 5 },
+        "adverts": [], "unmanaged": [],
+    }))
+    .unwrap()
+}
+
+/// A node with a VM, with which nothing is wrong.
+fn good() -> Seen {
+    let node = NodeSeen {
+        summary: summary(&[FIRST]),
+        vms: vec![vm("web", FIRST)],
+        listening: BTreeSet::from([FIRST]),
+    };
+    Seen {
+        running: true,
+        pid: Some(7),
+        node: Some(Ok(node)),
+        backend: Ok(()),
+        backend_name: "multipass",
+        local: Local::Listening,
+        ports: Ok(report()),
+        image_missing: None,
+        wallet: Some(WalletSeen {
+            address: "0xabc".to_owned(),
+            symbol: "ETH".to_owned(),
+            balance: Ok(Exact(U256::from(5))),
+            has_faucet: true,
+        }),
+    }
+}
+
+fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Seen {
+    let mut report = report();
+    change(&mut report);
+    Seen { ports: Ok(report), ..good() }
+}
+
+fn with_node(change: impl FnOnce(&mut NodeSeen)) -> Seen {
+    let mut seen = good();
+    if let Some(Ok(node)) = &mut seen.node {
+        change(node);
+    }
+    seen
+}
+
+fn judged(seen: Seen) -> (Value, String) {
+    judged_with(&settings(), seen)
+}
+
+fn judged_with(settings: &Settings, seen: Seen) -> (Value, String) {
+    let status = judge(settings, seen);
+    let text = anstream::adapter::strip_str(&text(&status)).to_string();
+    (serde_json::to_value(status).unwrap(), text)
+}
+
+fn silent(report: &mut PortsReport) {
+    for source in &mut report.sources {
+        source.problem = Some("does not answer (Connection refused)".to_owned());
+    }
+}
+
+/// S-030, S-037: everything is well, and the documented lines say so.
+#[test]
+fn s_030_s_037_nothing_off_is_healthy_in_the_documented_lines() {
+    let (json, text) = judged(good());
+    assert_eq!(json["overall"], json!({ "status": "healthy", "issues": [] }));
+    let documented = "Overall         Healthy\n\nMultipass       ✅ OK\n\nProvider Port   0.0.0.0:7466\n  \
+                      Local         ✅ service is listening\n  External      ✅ reachable\n\n\
+                      SSH Ports       50800-50899 — OK\n  Usable free   99\n  In use        1\n";
+    assert!(text.starts_with(documented), "{text}");
+}
+
+/// S-031, S-032, S-033, S-034, S-035: what keeps renters out is an error, and named.
+#[test]
+fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
+    let closed = |report: &mut PortsReport| {
+        report.provider = port(7466, Reach::Unreachable, LocalState::Served);
+    };
+    let blocked = |report: &mut PortsReport| {
+        for one in &mut report.ssh {
+            *one = port(one.port, Reach::Unreachable, LocalState::Free);
+        }
+    };
+    let stopped = Seen { running: false, pid: None, node: None, local: Local::Free, ..good() };
+    for (seen, words) in [
+        (with_ports(closed), "TCP port 7466 is not reachable from outside: connection timed out"),
+        (
+            with_ports(silent),
+            "none of 2 check servers answers (https://one does not answer (Connection refused))",
+        ),
+        (with_ports(|report| report.address = None), "the public address is not known"),
+        (with_ports(|report| report.sources.clear()), "no check server is named"),
+        (Seen { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
+        (with_ports(blocked), "None of the SSH ports 50800-50899 is reachable from outside"),
+        (
+            Seen { backend: Err("multipass is not installed".to_owned()), ..good() },
+            "multipass is not installed",
+        ),
+        (Seen { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
+        (Seen { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
+        (stopped.clone(), "The provider is not running"),
+    ] {
+        let (json, text) = judged(seen);
+        assert_eq!(json["overall"]["status"], "error", "{words}");
+        assert!(
+            json["overall"]["issues"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|one| one.as_str().unwrap().contains(words)),
+            "{json:#}"
+        );
+        assert!(text.starts_with("Overall         Error\n"), "{text}");
+    }
+    let held = |report: &mut PortsReport| report.provider = port(7466, Reach::Unknown, LocalState::Held);
+    let seen = Seen { ports: with_ports(held).ports, local: Local::Held, ..stopped };
+    let (json, text) = judged(seen);
+    assert!(text.contains("❌ port unavailable — held by nginx (pid 42)"), "{text}");
+    assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
+}
+
+/// S-036: anything else that is off is an issue, and named.
+#[test]
+fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
+    let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
+    for (seen, words) in [
+        (one_off, "The renter of web cannot log in: TCP port 50800"),
+        (with_node(|node| node.listening.clear()), "SSH ports 50800-50899: 1 not listening"),
+        (with_node(|node| node.summary.draining = true), "draining"),
+        (with_node(|node| node.summary.backend.answers = false), "VM backend did not answer"),
+        (with_node(|node| node.vms[0].stream_id = None), "No stream pays for web"),
+        (
+            with_node(|node| node.summary.host.memory_percent = 86),
+            "86 % of the host's memory is in use, over GOLEM_PROVIDER_MEMORY_THRESHOLD=85",
+        ),
+        (with_node(|node| node.summary.total.storage = 9), "9 GB of storage, and the smallest VM takes 10"),
+        (
+            with_node(|node| {
+                node.summary.unmanaged.insert(node.vms[0].id.clone());
+            }),
+            "1 machine(s) on the backend",
+        ),
+        (Seen { image_missing: Some("24.04".to_owned()), ..good() }, "golem-provider images pull 24.04"),
+        (
+            with_node(|node| {
+                if let Some(payments) = &mut node.summary.payments {
+                    payments.error = Some("no route".to_owned());
+                }
+            }),
+            "The payment chain cannot be asked, rentals run on: no route",
+        ),
+    ] {
+        let (json, text) = judged(seen);
+        assert_eq!(json["overall"]["status"], "issues", "{json:#}");
+        assert!(json["overall"]["issues"].to_string().contains(words), "{words}: {json:#}");
+        assert!(text.starts_with("Overall         Issues detected\n"), "{text}");
+    }
+    let empty = || {
+        let wallet = good().wallet.map(|wallet| WalletSeen { balance: Ok(Exact(U256::ZERO)), ..wallet });
+        Seen { wallet, ..good() }
+    };
+    assert_eq!(judged(empty()).0["overall"]["status"], "healthy", "nobody withdraws");
+    let withdrawing = settings_with(&[("GOLEM_PROVIDER_STREAM_WITHDRAW_ENABLED", "true")]);
+    let (json, _) = judged_with(&withdrawing, empty());
+    assert!(json["overall"]["issues"].to_string().contains("golem-provider wallet faucet-l2"), "{json:#}");
+}
+
+/// S-026, S-027, S-028, S-029, S-045 to S-050: the counts, and the words for them.
+#[test]
+fn s_026_s_027_s_028_s_029_s_045_s_046_s_047_s_048_s_050_ports_are_counted_and_worded() {
+    let stage = |unreachable: usize, in_use: &[u16], listening: &[u16]| {
+        let mut seen = with_ports(|report| {
+            for one in report.ssh.iter_mut().rev().take(unreachable) {
+                *one = port(one.port, Reach::Unreachable, LocalState::Free);
+            }
+        });
+        seen.node = Some(Ok(NodeSeen {
+            summary: summary(in_use),
+            vms: in_use.iter().map(|port| vm("web", *port)).collect(),
+            listening: listening.iter().copied().collect(),
+        }));
+        judged(seen)
+    };
+    let seven: Vec<u16> = (FIRST..FIRST + 7).collect();
+    let (json, text) = stage(20, &seven, &seven);
+    let ssh = &json["ports"]["ssh"];
+    assert_eq!(
+        (&ssh["usable_free"], &ssh["in_use"], &ssh["status"]),
+        (&json!(73), &json!(7), &json!("limited"))
+    );
+    assert!(text.contains("SSH Ports       50800-50899 — limited — 20 issue(s)\n  Usable free   73\n  In use        7\n  Issues        20 not reachable externally"), "{text}");
+    let (json, text) = stage(3, &seven, &seven[1..]);
+    assert_eq!(
+        json["ports"]["ssh"]["issues"],
+        json!({ "unreachable": 3, "not_listening": 1, "held": 0, "unknown": 0 })
+    );
+    assert!(
+        text.contains("limited — 4 issue(s)") && text.contains("3 unreachable, 1 not listening"),
+        "{text}"
+    );
+    let (json, text) = stage(100, &[], &[]);
+    assert_eq!(
+        (&json["ports"]["ssh"]["status"], &json["ports"]["ssh"]["usable_free"]),
+        (&json!("blocked"), &json!(0))
+    );
+    assert!(text.contains("— blocked\n") && text.contains("100 not reachable externally"), "{text}");
+    let ports = stage(1, &seven, &seven).0["ports"]["ssh"]["ports"].clone();
+    assert_eq!(ports[0], json!({ "port": FIRST, "status": "reachable", "listening": true }));
+    assert_eq!(ports[99], json!({ "port": FIRST + 99, "status": "unreachable", "listening": false }));
+}
+
+/// S-043, S-044, S-049, S-051, S-052: while no check server answers, every port is unknown, the API's counts
+/// as unreachable, and what listens is still told.
+#[test]
+fn s_043_s_044_s_049_s_051_s_052_a_failed_check_leaves_ports_unknown_and_tells_who_listens() {
+    let (json, text) = judged(with_ports(silent));
+    assert_eq!(json["ports"]["provider"]["status"], "unreachable");
+    assert!(
+        text.contains("  External      ❌ unreachable — check failed: none of 2 check servers"),
+        "{text}"
+    );
+    let ssh = &json["ports"]["ssh"];
+    assert_eq!((&ssh["range"], &ssh["usable_free"]), (&json!([50_800, 50_900]), &json!(0)));
+    assert!(ssh.get("free").is_none());
+    let ports = ssh["ports"].as_array().unwrap();
+    assert_eq!(ports.len(), 100);
+    assert!(ports.iter().all(|port| port["status"] == "unknown"));
+    assert_eq!((&ports[0]["listening"], &ports[1]["listening"]), (&json!(true), &json!(false)));
+}
+
+/// What an earlier run of the node found out counts until the first verification of this one.
+#[test]
+fn verdicts_of_an_earlier_run_count_until_the_first_verification() {
+    let fresh = |known: bool| {
+        with_ports(|report| {
+            report.rounds = 0;
+            report.sources.clear();
+            if known {
+                report.provider.checked_at = Some(Timestamp::UNIX_EPOCH);
+            } else {
+                report.provider.status = Reach::Unknown;
+            }
+        })
+    };
+    assert_eq!(judged(fresh(true)).0["overall"]["status"], "healthy");
+    let (json, _) = judged(fresh(false));
+    assert_eq!(json["overall"]["status"], "error");
+    assert_eq!(json["ports"]["provider"]["reason"], "not checked yet");
+}
+
+/// Where the settings turn the check off, it is no fault, and nothing is said to be reachable.
+#[test]
+fn a_check_that_is_turned_off_is_no_fault() {
+    let settings = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")]);
+    let (json, text) = judged_with(&settings, with_ports(silent));
+    assert_eq!(json["overall"]["status"], "healthy", "{json:#}");
+    assert_eq!(
+        (&json["ports"]["provider"]["status"], &json["ports"]["ssh"]["usable_free"]),
+        (&json!("unreachable"), &json!(0))
+    );
+    assert!(text.contains("External      not checked") && text.contains("50899 — not checked"), "{text}");
+}
+
+fn reach() -> impl Strategy<Value = Reach> {
+    prop::sample::select(vec![Reach::Reachable, Reach::Unreachable, Reach::Unknown])
+}
+
+proptest! {
+    /// S-053: people and programs read the same verdict, the same counts and the same issues.
+    #[test]
+    fn s_039_s_053_text_and_json_agree_in_every_situation(
+        running: bool, answers: bool, backend: bool, draining: bool, rounds in 0u64..2,
+        sources in prop::collection::vec(any::<bool>(), 0..4), api in reach(),
+        ssh in prop::collection::vec(reach(), 100), rented in 0usize..8, listening in 0usize..8, skipped: bool,
+        local in prop::sample::select(vec![Local::Listening, Local::Free, Local::Held]),
+    ) {
+        let mut seen = with_ports(|report| {
+            report.rounds = rounds;
+            let source = |(number, good): (usize, bool)| SourceReport {
+                problem: (!good).then(|| "does not answer".to_owned()),
+                source: format!("https://{number}"),
+                seen_at: None,
+            };
+            report.sources = sources.into_iter().enumerate().map(source).collect();
+            report.provider = port(7466, api, LocalState::Served);
+            report.ssh = ssh.iter().zip(FIRST..).map(|(reach, one)| port(one, *reach, LocalState::Free)).collect();
+        });
+        let ports: Vec<u16> = (FIRST..).take(rented).collect();
+        let node = NodeSeen {
+            summary: Summary { draining, ..summary(&ports) },
+            vms: ports.iter().map(|port| vm("web", *port)).collect(),
+            listening: (FIRST..).take(listening.min(rented)).collect(),
+        };
+        seen.node = running.then(|| if answers { Ok(node) } else { Err("timeout".to_owned()) });
+        seen.running = running;
+        seen.local = local;
+        seen.backend = if backend { Ok(()) } else { Err("no QEMU".to_owned()) };
+        let skip = if skipped { "true" } else { "false" };
+        let settings = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", skip)]);
+        let (json, text) = judged_with(&settings, seen);
+        let word = match json["overall"]["status"].as_str().unwrap() {
+            "healthy" => "Healthy",
+            "issues" => "Issues detected",
+            "error" => "Error",
+            other => panic!("{other}"),
+        };
+        prop_assert_eq!(text.lines().next().unwrap(), format!("Overall         {word}"));
+        let issues = json["overall"]["issues"].as_array().unwrap();
+        prop_assert_eq!(issues.is_empty(), word == "Healthy");
+        for issue in issues {
+            let line = format!("\n  - {}\n", issue.as_str().unwrap());
+            prop_assert!(text.contains(&line), "{} {}", line, text);
+        }
+        let count = |name: &str| json["ports"]["ssh"][name].to_string();
+        let (usable, in_use) = (format!("  Usable free   {}\n", count("usable_free")), format!("  In use        {}\n", count("in_use")));
+        prop_assert!(text.contains(&usable) && text.contains(&in_use), "{}", text);
+        let reachable = json["ports"]["provider"]["status"] == "reachable";
+        prop_assert_eq!(text.contains("  External      ✅ reachable"), reachable);
+        let blocked = json["ports"]["ssh"]["status"] == "blocked";
+        prop_assert_eq!(text.contains(" — blocked"), blocked);
+    }
+}

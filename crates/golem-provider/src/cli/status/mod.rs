@@ -1,0 +1,68 @@
+//! `status`: how the node is, whether or not it runs.
+//!
+//! ```text
+//!   seen (everything at once, within a deadline) ─► judge (pure) ─► view ─► text, or JSON
+//! ```
+//! Owns when that happens, and how the command ends.
+
+mod judge;
+mod seen;
+mod text;
+mod view;
+
+use std::io::IsTerminal;
+
+use super::arguments::{self, seconds};
+use super::{Exit, Invocation};
+use crate::pid_file;
+use view::Status;
+
+/// Time between two looks of `--watch`.
+const EVERY: u64 = 2;
+
+/// Moves to the upper left and clears the screen.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// `status`.
+pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -> anyhow::Result<Exit> {
+    if typed.watch {
+        return watch(invocation).await;
+    }
+    let status = look(invocation).await?;
+    invocation.printer.answer(&status, || text::text(&status));
+    Ok(match (typed.exit_code, status.running) {
+        (true, _) => status.overall.status.exit(),
+        (false, true) => Exit::Done,
+        (false, false) => Exit::NotRunning,
+    })
+}
+
+async fn look(invocation: &Invocation) -> anyhow::Result<Status> {
+    let settings = &invocation.resolved.settings;
+    let held = pid_file::holder(&invocation.pid_file)?;
+    Ok(judge::judge(settings, seen::look(invocation, held).await))
+}
+
+/// Looks again and again until it is interrupted.
+async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    let watching = async {
+        loop {
+            let status = look(invocation).await?;
+            if printer.json {
+                // One document a line.
+                printer.out(&serde_json::to_string(&status)?);
+            } else if std::io::stdout().is_terminal() {
+                printer.out(&format!("{CLEAR}{}", text::text(&status)));
+            } else {
+                printer.out(&format!("{}\n", text::text(&status)));
+                printer.out("---");
+            }
+            tokio::time::sleep(seconds(EVERY)).await;
+        }
+    };
+    tokio::select! {
+        ended = watching => ended,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    }
+}

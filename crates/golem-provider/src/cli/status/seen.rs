@@ -1,0 +1,182 @@
+//! What `status` looks at.
+//!
+//! Owns the looking: everything at once, and nothing longer than its deadline, whatever does not answer.
+//! Never judges.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use golem_chain::{Rpc, Sender};
+use golem_node::ports::is_free;
+use golem_types::wire::Exact;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::backend;
+use crate::cli::{Invocation, reachable};
+use crate::http::operator::{Client, Summary, VmView};
+use crate::identity::Identity;
+use crate::payments;
+use crate::pid_file::Held;
+use crate::ports::{self, PortsReport};
+use crate::settings::Settings;
+
+/// Longest that anything is waited for: the whole command ends within three seconds.
+const DEADLINE: Duration = Duration::from_millis(2500);
+
+/// Longest that one chain or the node is waited for.
+const ANSWER: Duration = Duration::from_millis(2000);
+
+/// Longest that a port of this host may take to accept.
+const LOCAL: Duration = Duration::from_millis(400);
+
+/// How often a node that has just started is asked whether its ports are verified.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What answers at the port of the public API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Local {
+    /// Something accepts connections.
+    Listening,
+    /// Nobody holds it.
+    Free,
+    /// Somebody holds it and does not answer.
+    Held,
+}
+
+/// What the node that runs says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct NodeSeen {
+    pub(super) summary: Summary,
+    pub(super) vms: Vec<VmView>,
+    /// Those of the VMs' ports on which something listens.
+    pub(super) listening: BTreeSet<u16>,
+}
+
+/// The node's wallet on the chain that rentals are paid on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WalletSeen {
+    pub(super) address: String,
+    /// What the chain's own money is called.
+    pub(super) symbol: String,
+    /// What it has, or why that is not known.
+    pub(super) balance: Result<Exact, String>,
+    /// Whether some can be had for nothing.
+    pub(super) has_faucet: bool,
+}
+
+/// Everything that was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// Whether the node runs.
+    pub(super) running: bool,
+    /// Its process.
+    pub(super) pid: Option<u32>,
+    /// What the node says, or why it says nothing; none when it does not run.
+    pub(super) node: Option<Result<NodeSeen, String>>,
+    /// Why the backend cannot be used.
+    pub(super) backend: Result<(), String>,
+    /// What that is called.
+    pub(super) backend_name: &'static str,
+    /// The public API's port.
+    pub(super) local: Local,
+    /// What is known of reachability, or why nothing is.
+    pub(super) ports: Result<PortsReport, String>,
+    /// The default image, when it should be here and is not.
+    pub(super) image_missing: Option<String>,
+    /// None where rentals are free, and while there is no key.
+    pub(super) wallet: Option<WalletSeen>,
+}
+
+/// Looks at everything.
+pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
+    let settings = &invocation.resolved.settings;
+    let running = held.is_some();
+    let client = running.then(|| invocation.client().map_err(|error| format!("{error:#}")));
+    let answering = client.as_ref().and_then(|client| client.as_ref().ok());
+    let node = async {
+        match &client {
+            None => None,
+            Some(Err(why)) => Some(Err(why.clone())),
+            Some(Ok(client)) => Some(within(ANSWER, ask(client, settings)).await),
+        }
+    };
+    // Before the ports are tried, which listens on them.
+    let local = local(settings).await;
+    let (node, backend, ports, wallet) = tokio::join!(
+        node,
+        within(DEADLINE, backend::check(settings)),
+        within(DEADLINE, known_ports(settings, answering)),
+        wallet(settings, running),
+    );
+    Seen {
+        running,
+        pid: held.and_then(|held| held.pid),
+        node,
+        backend,
+        backend_name: backend::name(settings),
+        local,
+        ports,
+        image_missing: backend::image_missing(settings).then(|| settings.default_vm_image.to_string()),
+        wallet,
+    }
+}
+
+/// What `work` comes to within `deadline`, or why it does not.
+async fn within<T>(deadline: Duration, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, String> {
+    match timeout(deadline, work).await {
+        Ok(done) => done.map_err(|error| format!("{error:#}")),
+        Err(_) => Err(format!("no answer within {} s", deadline.as_secs_f32())),
+    }
+}
+
+async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeSeen> {
+    let (summary, vms) = (client.summary().await?, client.vms().await?);
+    let listening = vms.iter().map(|vm| vm.ssh_port).filter(|port| !is_free(settings.host, *port)).collect();
+    Ok(NodeSeen { summary, vms, listening })
+}
+
+/// What is known of the ports. A node that has just started is given the time to find out.
+async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
+    let end = Instant::now() + ANSWER;
+    loop {
+        let report = ports::look(settings, node, ANSWER, |_, _| {}).await?;
+        let is_coming = node.is_some() && report.rounds == 0 && !settings.skip_port_verification;
+        if !is_coming || Instant::now() >= end {
+            return Ok(report);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn local(settings: &Settings) -> Local {
+    let address = (reachable(settings.host), settings.port.get());
+    if matches!(timeout(LOCAL, TcpStream::connect(address)).await, Ok(Ok(_))) {
+        Local::Listening
+    } else if is_free(settings.host, settings.port.get()) {
+        Local::Free
+    } else {
+        Local::Held
+    }
+}
+
+/// The wallet; a look makes no key.
+async fn wallet(settings: &Settings, running: bool) -> Option<WalletSeen> {
+    let profile = payments::profile(settings).ok().flatten()?;
+    let has_key = settings.private_key.is_some() || settings.data_dir.join("keys/provider_key.json").exists();
+    if !running && !has_key {
+        return None;
+    }
+    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref()).ok()?;
+    let balance = async {
+        let rpc = Rpc::new(&profile.rpc_url)?;
+        Ok(Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id).balance().await?)
+    };
+    Some(WalletSeen {
+        address: identity.address().to_owned(),
+        symbol: profile.network.symbol.clone(),
+        balance: within(ANSWER, balance).await.map(Exact),
+        has_faucet: profile.network.testnet,
+    })
+}

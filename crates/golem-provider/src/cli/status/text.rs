@@ -1,0 +1,130 @@
+//! The answer of `status`, for people: the documented lines, then what else there is.
+//!
+//! Owns the wording. Everything is in the answer already: nothing is judged here.
+
+use golem_types::wire::Exact;
+
+use super::view::{BackendPart, Check, Grade, ProviderPort, SshPorts, Status};
+use crate::cli::amount::coins;
+use crate::http::operator::AdvertView;
+
+/// The answer for people.
+pub(super) fn text(status: &Status) -> String {
+    let overall = match status.overall.status {
+        Grade::Healthy => "\x1b[32mHealthy\x1b[0m",
+        Grade::Issues => "\x1b[33mIssues detected\x1b[0m",
+        Grade::Error => "\x1b[31mError\x1b[0m",
+    };
+    let mut lines = vec![format!("Overall         {overall}")];
+    lines.extend(status.overall.issues.iter().map(|issue| format!("  - {issue}")));
+    lines.extend([String::new(), backend(&status.vm_backend), String::new()]);
+    lines.extend(provider(&status.ports.provider, &status.ports.check));
+    lines.push(String::new());
+    lines.extend(ssh(&status.ports.ssh, &status.ports.check));
+    lines.push(String::new());
+    lines.extend(rest(status));
+    lines.join("\n")
+}
+
+const fn mark(good: bool) -> &'static str {
+    if good { "✅" } else { "❌" }
+}
+
+/// The line of the backend: as the original words it where it is Multipass.
+fn backend(backend: &BackendPart) -> String {
+    match (backend.name, backend.ok) {
+        ("multipass", true) => "Multipass       ✅ OK".to_owned(),
+        ("multipass", false) => "Multipass       ❌ Missing".to_owned(),
+        (name, ok) => format!("VM Backend      {} {name}", mark(ok)),
+    }
+}
+
+fn provider(provider: &ProviderPort, check: &Check) -> Vec<String> {
+    let ProviderPort { host, port, local_ok, local_detail, held_by, reason, .. } = provider;
+    let local = match (local_ok, held_by) {
+        (true, _) => (*local_detail).to_owned(),
+        (false, Some(holder)) => format!("port unavailable — held by {holder}"),
+        (false, None) => format!("port unavailable — {local_detail}"),
+    };
+    let external = match (check, reason) {
+        (Check::Skipped, _) => "not checked (GOLEM_PROVIDER_SKIP_PORT_VERIFICATION)".to_owned(),
+        (_, None) => "✅ reachable".to_owned(),
+        (_, Some(reason)) => format!("❌ unreachable — {reason}"),
+    };
+    vec![
+        format!("Provider Port   {host}:{port}"),
+        format!("  Local         {} {local}", mark(*local_ok)),
+        format!("  External      {external}"),
+    ]
+}
+
+fn ssh(ssh: &SshPorts, check: &Check) -> Vec<String> {
+    let count = ssh.issues.count();
+    let verdict = match ssh.status {
+        "ok" if *check == Check::Skipped => "not checked".to_owned(),
+        "ok" => "OK".to_owned(),
+        "limited" => format!("limited — {count} issue(s)"),
+        other => other.to_owned(),
+    };
+    let mut lines = vec![
+        format!("SSH Ports       {}-{} — {verdict}", ssh.range[0], ssh.range[1].saturating_sub(1)),
+        format!("  Usable free   {}", ssh.usable_free),
+        format!("  In use        {}", ssh.in_use),
+    ];
+    if count > 0 {
+        lines.push(format!("  Issues        {}", ssh.issues.words()));
+    }
+    lines
+}
+
+/// What the documented lines do not say.
+fn rest(status: &Status) -> Vec<String> {
+    let pid = status.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    let running = if status.running { format!("running{pid}") } else { "not running".to_owned() };
+    let draining = if status.draining { ", draining" } else { "" };
+    let mut lines = vec![
+        format!("Provider        {running}{draining}, version {}", status.version.installed),
+        format!("  Environment   {} on {}", status.environment.environment, status.environment.network),
+    ];
+    if let Some(resources) = &status.resources {
+        let (free, total, host) = (resources.free, resources.total, resources.host);
+        lines.extend([
+            format!("VMs             {} of at most {}", status.vms, resources.max_vms),
+            format!(
+                "  Room          {} of {} cores, {} of {} GB memory, {} of {} GB storage",
+                free.cpu, total.cpu, free.memory, total.memory, free.storage, total.storage
+            ),
+            format!(
+                "  Host          CPU {} %, memory {} %, storage {} % in use",
+                host.cpu_percent, host.memory_percent, host.storage_percent
+            ),
+        ]);
+    }
+    if let Some(wallet) = &status.wallet {
+        let balance: Option<Exact> = wallet.balance_wei;
+        let has = balance.map_or_else(
+            || "balance not known".to_owned(),
+            |balance| format!("{} {}", coins(balance), wallet.symbol),
+        );
+        lines.push(format!("Wallet          {}, {has}", wallet.address));
+    }
+    if let Some(payments) = &status.payments {
+        let block = payments.block.map_or_else(String::new, |block| format!(", block {block}"));
+        let good = payments.error.is_none();
+        lines.push(format!("Payments        {} {}{block}", mark(good), payments.network));
+    }
+    lines.extend(status.adverts.iter().map(|advert| format!("Market          {}", found(advert))));
+    lines
+}
+
+/// Whether renters find the node.
+fn found(advert: &AdvertView) -> String {
+    let lapses = advert.lapses_at.map(|at| format!(", until {} unless renewed", at.strftime("%F %R UTC")));
+    let place = &advert.place;
+    match advert.standing.as_str() {
+        "current" => format!("✅ renters find the node on {place}{}", lapses.unwrap_or_default()),
+        "hidden" => format!("the node is not offered on {place}"),
+        "problem" => format!("❌ {place}: see above"),
+        _ => format!("nothing is known of {place} yet"),
+    }
+}

@@ -1,0 +1,137 @@
+//! `status` of the true binary, with check servers that are true, lie, are silent, or are gone.
+
+use std::net::TcpListener;
+
+use insta::assert_snapshot;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::home::{Home, Running};
+use crate::ports::{Puppet, verified, wait_for_round};
+
+/// The standard output of `status`, without the numbers of this run.
+fn text(home: &Home, arguments: &[&str]) -> String {
+    let mut command = vec!["status"];
+    command.extend(arguments);
+    home.snapshot(&home.run(&command))
+}
+
+fn issues(state: &Value) -> String {
+    state["overall"]["issues"].to_string()
+}
+
+/// S-020 to S-030: with a true check server and nothing wrong, the lines are the documented ones; S-038 to
+/// S-050: and so are the names in JSON.
+#[test]
+fn s_012_s_020_s_022_s_023_s_024_s_025_s_026_s_027_s_028_s_030_a_healthy_node_prints_the_documented_lines() {
+    let (_server, url) = Home::new().check_server();
+    let home = verified(&[&url]);
+    let _node = home.start(&[]);
+    wait_for_round(&home, 1);
+    home.rent("web-server");
+    let shown = text(&home, &[]);
+    let documented: Vec<&str> =
+        shown.lines().skip_while(|line| !line.starts_with("Overall")).take(11).collect();
+    assert_snapshot!(documented.join("\n"));
+    let state = home.json(&["status", "--json"]);
+    assert_eq!(state["overall"], json!({ "status": "healthy", "issues": [] }));
+    assert_eq!(state["ports"]["provider"]["status"], "reachable");
+    let ssh = &state["ports"]["ssh"];
+    assert_eq!((&ssh["status"], &ssh["usable_free"], &ssh["in_use"]), (&json!("ok"), &json!(7), &json!(1)));
+    assert_eq!(ssh["ports"][0], json!({ "port": home.ssh, "status": "reachable", "listening": true }));
+    assert_eq!(home.run(&["status", "--exit-code"]).status.code(), Some(0));
+}
+
+/// S-024, S-026, S-029, S-031, S-033, S-036: what a check server says of each port is told as it is.
+#[test]
+fn s_024_s_026_s_029_s_031_s_033_s_036_each_outcome_of_a_check_has_its_words() {
+    let puppet = Puppet::start(Vec::new());
+    let home = verified(&[&puppet.url]);
+    let all = || home.ssh_ports().chain([home.api]);
+    let _node = home.start(&[]);
+    for (number, (open, grade, code, words)) in (1..).zip([
+        (Vec::new(), "error", 2, "— blocked"),
+        (
+            all().filter(|port| *port != home.api).collect(),
+            "error",
+            2,
+            "❌ unreachable — connection timed out",
+        ),
+        (all().filter(|port| *port != home.ssh).collect(), "issues", 1, "— limited — 1 issue(s)"),
+        (all().collect(), "healthy", 0, "— OK"),
+    ]) {
+        if number > 1 {
+            *puppet.open.lock().unwrap() = open;
+            home.run(&["ports", "check"]);
+        }
+        wait_for_round(&home, number);
+        let state = home.json(&["status", "--json"]);
+        assert_eq!(state["overall"]["status"], grade, "{state}");
+        let shown = text(&home, &["--exit-code"]);
+        assert!(shown.contains(words) && shown.contains(&format!("exit: Some({code})")), "{words}: {shown}");
+    }
+}
+
+/// S-032, S-043, S-052, S-254: checkers that are gone, or accept and say nothing, are told and waited for no longer
+/// than a moment; other check servers can be named.
+#[test]
+fn s_032_s_043_s_052_s_254_dead_and_silent_check_servers_are_told_with_their_fix() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}", silent.local_addr().unwrap());
+    let home = verified(&["http://127.0.0.1:1", &silent_url]);
+    // Nobody runs: this command verifies by itself, and gives up in time.
+    let output = home.run(&["status", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let state: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(issues(&state).contains("none of 2 check servers answers (http://127.0.0.1:1"), "{state}");
+    assert_eq!(state["ports"]["provider"]["status"], "unreachable");
+    let ports = state["ports"]["ssh"]["ports"].as_array().unwrap();
+    assert!(ports.iter().all(|port| port["status"] == "unknown" && port["listening"] == false), "{state}");
+    assert!(
+        home.ssh_ports().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()),
+        "nothing is left open"
+    );
+    assert!(!home.data().exists(), "looking makes nothing");
+    let (_server, url) = Home::new().check_server();
+    let home = home.set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &url);
+    let output = home.run(&["status", "--json"]);
+    let state: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(state["ports"]["ssh"]["status"], "ok", "{state}");
+    assert_eq!(state["ports"]["provider"]["status"], "reachable");
+}
+
+/// S-021, S-034: the backend's line, as documented where that is Multipass.
+#[test]
+fn s_010_s_021_s_034_the_backends_line_says_ok_or_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = fake_multipass::install(folder.path()).unwrap();
+    let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "multipass");
+    let with = home.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", program.to_str().unwrap());
+    assert!(text(&with, &[]).contains("\nMultipass       ✅ OK\n"));
+    let without = with.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "/nowhere/multipass");
+    let shown = text(&without, &[]);
+    assert!(
+        shown.contains("\nMultipass       ❌ Missing\n") && shown.contains("Overall         Error"),
+        "{shown}"
+    );
+    fake_multipass::Mode { hangs: true, ..Default::default() }.set(folder.path()).unwrap();
+    let hanging = without.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", program.to_str().unwrap());
+    let shown = text(&hanging, &[]);
+    assert!(shown.contains("❌ Missing") && shown.contains("no answer within"), "{shown}");
+}
+
+/// `--watch` looks until it is interrupted, and programs read a document a line.
+#[test]
+fn watching_shows_changes_and_ends_with_an_interrupt() {
+    let home = Home::new();
+    let mut command = home.command(&["status", "--watch", "--json"]);
+    command.stderr(std::process::Stdio::piped());
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["running"], false);
+    let _node: Running = home.start(&[]);
+    while next()["running"] == false {}
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
