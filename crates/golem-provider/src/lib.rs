@@ -25,3 +25,4 @@ mod rent;
 mod reserved_ports;
 pub mod settings;
 pub mod start;
+pub mod updates;

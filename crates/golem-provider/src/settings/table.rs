@@ -90,6 +90,9 @@ table! {
         private_key: Option<Secret> = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY" secret true;
         /// Country in which the machine stands.
         country: Country = "GOLEM_PROVIDER_COUNTRY" also "GOLEM_PROVIDER_PROVIDER_COUNTRY" default "SE";
+        /// Index of releases in which `status` looks for a newer version: JSON with `info.version`, as indexes of
+        /// Python packages have it. Unset, nobody is asked.
+        update_check_url: Option<Url> = "GOLEM_PROVIDER_UPDATE_CHECK_URL";
         /// Where the node keeps its key, its ledger, images and VMs.
         data_dir: PathBuf = "GOLEM_PROVIDER_DATA_DIR" default "~/.golem/provider";
     }

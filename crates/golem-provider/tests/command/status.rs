@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::feed::Feed;
 use crate::home::{Home, Running};
 use crate::ports::{Puppet, verified, wait_for_round};
 
@@ -118,6 +119,41 @@ fn s_010_s_021_s_034_the_backends_line_says_ok_or_missing() {
     let hanging = without.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", program.to_str().unwrap());
     let shown = text(&hanging, &[]);
     assert!(shown.contains("❌ Missing") && shown.contains("no answer within"), "{shown}");
+}
+
+/// S-002, S-013: a release index that knows a newer version, an older one, nonsense, or nothing.
+#[test]
+fn s_002_s_013_a_newer_version_is_told_and_remembered() {
+    let index = Feed::start(r#"{"info": {"version": "999.1"}, "releases": {}}"#);
+    let home = Home::new().set("GOLEM_PROVIDER_UPDATE_CHECK_URL", &index.url);
+    let version = |home: &Home| {
+        let output = home.run(&["status", "--json"]);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["version"].clone()
+    };
+    let installed = env!("CARGO_PKG_VERSION");
+    let newer = json!({ "installed": installed, "latest": "999.1", "update_available": true });
+    assert_eq!(version(&home), newer);
+    assert!(text(&home, &[]).contains("(version 999.1 is available)"));
+    for (says, latest, available) in [
+        (format!(r#"{{"info": {{"version": "{installed}"}}}}"#), json!(installed), json!(false)),
+        (r#"{"info": {"version": "0.0.1"}}"#.to_owned(), json!("0.0.1"), json!(false)),
+        (r#"{"info": {"version": "rm -rf"}}"#.to_owned(), Value::Null, Value::Null),
+        ("[]".to_owned(), Value::Null, Value::Null),
+        (String::new(), Value::Null, Value::Null),
+    ] {
+        index.say(&says);
+        let told = version(&home);
+        assert_eq!((&told["latest"], &told["update_available"]), (&latest, &available), "{says}");
+    }
+    // With a folder to keep it in it is asked for once, and known when the index is gone.
+    std::fs::create_dir_all(home.data()).unwrap();
+    index.say(r#"{"info": {"version": "999.1"}}"#);
+    assert_eq!(version(&home), newer);
+    let asked = index.asked();
+    index.say("");
+    assert_eq!((version(&home), index.asked()), (newer, asked));
+    let off = home.set("GOLEM_PROVIDER_UPDATE_CHECK_URL", "");
+    assert_eq!(version(&off), json!({ "installed": installed, "latest": null, "update_available": null }));
 }
 
 /// `--watch` looks until it is interrupted, and programs read a document a line.

@@ -18,6 +18,7 @@ use super::view::{
 use crate::http::operator::VmView;
 use crate::ports::{LocalState, PortReport, PortsReport, Reach};
 use crate::settings::{Environment, Settings};
+use crate::updates::{INSTALLED, is_newer};
 
 /// The answer for what was seen by a program whose settings are `settings`.
 pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
@@ -34,7 +35,11 @@ pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
         running: seen.running,
         pid: seen.pid,
         draining: summary.is_some_and(|summary| summary.draining),
-        version: Version { installed: env!("CARGO_PKG_VERSION") },
+        version: Version {
+            installed: INSTALLED,
+            update_available: seen.latest.as_deref().map(|latest| is_newer(latest, INSTALLED)),
+            latest: seen.latest,
+        },
         environment: EnvironmentPart {
             dev_mode: environment == Environment::Development.as_str(),
             environment,

@@ -21,6 +21,7 @@ use crate::payments;
 use crate::pid_file::Held;
 use crate::ports::{self, PortsReport};
 use crate::settings::Settings;
+use crate::updates;
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -87,6 +88,8 @@ pub(super) struct Seen {
     pub(super) image_missing: Option<String>,
     /// None where rentals are free, and while there is no key.
     pub(super) wallet: Option<WalletSeen>,
+    /// The latest version, where that is known.
+    pub(super) latest: Option<String>,
 }
 
 /// Looks at everything.
@@ -104,11 +107,12 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
     };
     // Before the ports are tried, which listens on them.
     let local = local(settings).await;
-    let (node, backend, ports, wallet) = tokio::join!(
+    let (node, backend, ports, wallet, latest) = tokio::join!(
         node,
         within(DEADLINE, backend::check(settings)),
         within(DEADLINE, known_ports(settings, answering)),
         wallet(settings, running),
+        updates::latest(settings),
     );
     Seen {
         running,
@@ -120,6 +124,7 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
         ports,
         image_missing: backend::image_missing(settings).then(|| settings.default_vm_image.to_string()),
         wallet,
+        latest,
     }
 }
 

@@ -82,8 +82,13 @@ fn rest(status: &Status) -> Vec<String> {
     let pid = status.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     let running = if status.running { format!("running{pid}") } else { "not running".to_owned() };
     let draining = if status.draining { ", draining" } else { "" };
+    let version = &status.version;
+    let update = match (version.update_available, &version.latest) {
+        (Some(true), Some(latest)) => format!(" (version {latest} is available)"),
+        _ => String::new(),
+    };
     let mut lines = vec![
-        format!("Provider        {running}{draining}, version {}", status.version.installed),
+        format!("Provider        {running}{draining}, version {}{update}", version.installed),
         format!("  Environment   {} on {}", status.environment.environment, status.environment.network),
     ];
     if let Some(resources) = &status.resources {

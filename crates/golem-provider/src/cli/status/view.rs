@@ -81,6 +81,9 @@ impl Serialize for Grade {
 #[derive(Debug, Serialize)]
 pub(super) struct Version {
     pub(super) installed: &'static str,
+    /// None where no release index is named, or it does not answer.
+    pub(super) latest: Option<String>,
+    pub(super) update_available: Option<bool>,
 }
 
 #[derive(Debug, Serialize)]

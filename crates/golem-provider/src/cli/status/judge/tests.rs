@@ -84,6 +84,7 @@ fn good() -> Seen {
         local: Local::Listening,
         ports: Ok(report()),
         image_missing: None,
+        latest: None,
         wallet: Some(WalletSeen {
             address: "0xabc".to_owned(),
             symbol: "ETH".to_owned(),
@@ -183,7 +184,7 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
     assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
 }
 
-/// S-036: anything else that is off is an issue, and named.
+/// S-036, S-040, S-255: anything else that is off is an issue, named in a short text.
 #[test]
 fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
     let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
