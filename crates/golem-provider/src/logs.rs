@@ -7,8 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
+use indicatif::MultiProgress;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -44,7 +45,7 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
     match destination {
         Destination::Terminal => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            install(format, level, colour, io::stderr);
+            install(format, level, colour, || Screen);
         }
         Destination::Folder(folder) => {
             install(format, level, false, Mutex::new(RotatingFile::open(&folder, FILE_MAXIMUM)?));
@@ -57,6 +58,25 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
         before(info);
     }));
     Ok(())
+}
+
+/// Progress bars on the terminal to which the log goes as well.
+pub(crate) fn bars() -> &'static MultiProgress {
+    static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+    &BARS
+}
+
+/// Standard error, with bars out of the way of each line.
+struct Screen;
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// Begins logging for a command that ends soon: what may be wrong, on standard error, without

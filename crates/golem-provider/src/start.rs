@@ -5,6 +5,7 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,6 +119,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if !settings.skip_port_verification {
         // Only now does the API answer a check server.
         verifier.verify();
+        if std::io::stderr().is_terminal() {
+            let stop = node.tasks().stopping().clone();
+            node.tasks().spawn("port display", async move {
+                stop.run_until_cancelled(verifier.show()).await;
+            });
+        }
     }
     daemon::notify_service_manager("READY=1");
     if detached {

@@ -11,7 +11,7 @@ use super::printer::{Printer, table};
 use super::{Exit, Invocation};
 use crate::http::operator::Client;
 use crate::pid_file;
-use crate::ports::{LocalState, PortReport, PortsReport, Reach, look};
+use crate::ports::{Display, LocalState, PortReport, PortsReport, ProblemReport, Reach, look};
 
 /// Longest that a verification may take.
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -32,8 +32,8 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
             let report = if pid_file::holder(&invocation.pid_file)?.is_some() {
                 verify(&invocation.client()?, printer).await?
             } else {
-                let waiting = printer.waiting("Verifying ports");
-                let tell = |done, total| waiting.say(progress(done, total));
+                let display = shown(printer);
+                let tell = |at| display.iter().for_each(|display| display.tell(at));
                 look(&invocation.resolved.settings, None, DEADLINE, tell).await?
             };
             printer.answer(&report, || text(&report));
@@ -44,8 +44,9 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
     }
 }
 
-fn progress(done: usize, total: usize) -> String {
-    format!("Verifying ports: {done} of {total}")
+/// How far it is, unless a program reads.
+fn shown(printer: Printer) -> Option<Display> {
+    (!printer.json).then(Display::new)
 }
 
 /// Has the running node verify its ports, and waits for that.
@@ -56,7 +57,7 @@ async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> 
     }
     // One that goes on already began before this was asked for.
     let wanted = before.rounds + if before.checking.is_some() { 2 } else { 1 };
-    let waiting = printer.waiting("Verifying ports");
+    let display = shown(printer);
     let end = Instant::now() + DEADLINE;
     loop {
         let report = node.ports().await?;
@@ -66,8 +67,8 @@ async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> 
         if Instant::now() >= end {
             bail!("the verification takes too long; `golem-provider ports list` tells when it is over");
         }
-        if let Some(checking) = report.checking {
-            waiting.say(progress(checking.done, checking.total));
+        if let (Some(checking), Some(display)) = (report.checking, &display) {
+            display.tell(checking);
         }
         sleep(LOOK).await;
     }
@@ -136,5 +137,19 @@ fn text(report: &PortsReport) -> String {
     }
     lines.push(String::new());
     lines.push(table(["PORTS", "FROM OUTSIDE", "HERE", "AGREE", "CHECKED"], rows));
+    lines.extend(report.problems.iter().map(problem));
+    lines.join("\n")
+}
+
+/// A problem for people: what, what it means, what to do, where there is more.
+fn problem(problem: &ProblemReport) -> String {
+    let mark =
+        if problem.critical { "\x1b[1;31m❌ Critical:\x1b[0m" } else { "\x1b[1;33m⚠ Issue:\x1b[0m" };
+    let mut lines = vec![format!("\n{mark} {}", problem.what), format!("   Impact  {}", problem.impact)];
+    for (number, fix) in problem.fixes.iter().enumerate() {
+        let label = if number == 0 { "Fix" } else { "" };
+        lines.push(format!("   {label:<7} {fix}"));
+    }
+    lines.push(format!("   Help    {}", problem.help));
     lines.join("\n")
 }

@@ -9,20 +9,19 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_node::ports::{PortPolicy, Probes};
 use golem_node::service::Tasks;
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::report::{Last, Parts, PortsReport};
-use super::round::{Progress, Round};
+use super::round::Round;
 use super::source::Source;
-use super::{all_ports, policy, ssh_ports};
+use super::{ProgressReport, all_ports, host_facts, policy, ssh_ports};
 use crate::http::operator::Client;
 use crate::public_ip;
 use crate::settings::Settings;
 
 /// What is known of the ports: of the running node, as it last verified them (at once); without
 /// one, as this call verifies them, within `deadline`. Whatever no check server told by then is
-/// `unknown`. `tell` hears how many ports of how many are done.
+/// `unknown`. `tell` hears how far it is.
 ///
 /// # Errors
 /// When the node does not answer, or no client or randomness can be had; servers that do not
@@ -31,11 +30,12 @@ pub async fn look(
     settings: &Settings,
     node: Option<&Client>,
     deadline: Duration,
-    tell: impl Fn(usize, usize),
+    tell: impl Fn(ProgressReport),
 ) -> anyhow::Result<PortsReport> {
     if let Some(node) = node {
         return Ok(node.ports().await?);
     }
+    let end = Instant::now() + deadline;
     let (tasks, probes) = (Tasks::new(), Probes::default());
     let sources = Source::all(&settings.port_check_servers.0)?;
     // Within half of the time: the ports need the rest.
@@ -48,23 +48,17 @@ pub async fn look(
             bind: settings.host,
             ports: all_ports(settings),
             sources: &sources,
-            end: Instant::now() + deadline,
+            end,
             deadline,
             probes: probes.clone(),
             tasks: &tasks,
             served: &|_| None,
         };
-        let outcome = round.run(|Progress { done, total }| tell(done, total)).await;
+        let outcome = round.find(|progress| tell(progress.into())).await;
         tasks.stop().await;
         let outcome = outcome.context("the ports cannot be verified")?;
-        verdicts.extend(outcome.verdicts.into_iter().map(|verdict| (verdict.port, verdict)));
-        last = Last {
-            local: outcome.local,
-            asked: outcome.asked,
-            at: Some(Timestamp::now()),
-            rounds: 1,
-            progress: None,
-        };
+        verdicts.extend(outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())));
+        last.take(outcome, host_facts(settings, address));
     }
     Ok(Parts {
         address,

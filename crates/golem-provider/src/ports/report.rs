@@ -9,7 +9,8 @@ use golem_node::ports::PortVerdict;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::round::{Asked, Local, Progress};
+use super::problem::{HostFacts, ProblemReport, problems};
+use super::round::{Asked, Local, Outcome, Progress};
 
 /// What is known of the node's ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct PortsReport {
     pub provider: PortReport,
     /// The SSH ports, in order.
     pub ssh: Vec<PortReport>,
+    /// What is in the way of renters, the worst first.
+    pub problems: Vec<ProblemReport>,
 }
 
 /// How far a verification is.
@@ -37,8 +40,16 @@ pub struct PortsReport {
 pub struct ProgressReport {
     /// Ports that are done.
     pub done: usize,
+    /// Ports of those under way to which somebody came already.
+    pub visited: usize,
     /// Ports in all.
     pub total: usize,
+}
+
+impl From<Progress> for ProgressReport {
+    fn from(Progress { done, visited, total }: Progress) -> Self {
+        Self { done, visited, total }
+    }
 }
 
 /// What came of a check server.
@@ -71,6 +82,8 @@ pub struct PortReport {
     pub agreed: usize,
     /// Check servers that said something.
     pub answered: u16,
+    /// Whether check servers contradict each other about it.
+    pub disputed: bool,
     /// When the status was found out.
     pub checked_at: Option<Timestamp>,
 }
@@ -142,12 +155,28 @@ pub(crate) struct Last {
     pub(crate) local: BTreeMap<u16, Local>,
     /// The sources.
     pub(crate) asked: Vec<Asked>,
+    /// Ports about which they contradict each other.
+    pub(crate) disputed: BTreeSet<u16>,
+    /// What this host knows of its own place.
+    pub(crate) host: HostFacts,
     /// When it was over.
     pub(crate) at: Option<Timestamp>,
     /// How many there were.
     pub(crate) rounds: u64,
     /// How far one is that goes on.
     pub(crate) progress: Option<Progress>,
+}
+
+impl Last {
+    /// Takes over what a verification saw, on a host of which this is known.
+    pub(crate) fn take(&mut self, outcome: Outcome, host: HostFacts) {
+        self.local = outcome.local;
+        self.asked = outcome.asked;
+        self.disputed = outcome.disputed;
+        self.host = HostFacts { knocked: outcome.knocked, ..host };
+        self.at = Some(Timestamp::now());
+        self.rounds += 1;
+    }
 }
 
 /// What a report is made of.
@@ -170,16 +199,22 @@ impl Parts<'_> {
             problem: asked.problem.clone(),
             seen_at: asked.seen_at,
         };
-        PortsReport {
+        let mut report = PortsReport {
             address: self.address,
             verified_only: self.verified_only,
-            checking: last.progress.map(|Progress { done, total }| ProgressReport { done, total }),
+            checking: last.progress.map(Into::into),
             rounds: last.rounds,
             checked_at: last.at,
             sources: last.asked.iter().map(source).collect(),
             provider: self.port(self.api),
             ssh: self.ssh.clone().map(|port| self.port(port)).collect(),
+            problems: Vec::new(),
+        };
+        // Before the first verification nothing is known that could be wrong.
+        if last.at.is_some() || self.address.is_none() {
+            report.problems = problems(&report, &last.host);
         }
+        report
     }
 
     fn port(&self, port: u16) -> PortReport {
@@ -188,7 +223,7 @@ impl Parts<'_> {
             None => (None, None),
             Some(Local::Free) => (Some(LocalState::Free), None),
             Some(Local::Served(_)) => (Some(LocalState::Served), None),
-            Some(Local::Held) => (Some(LocalState::Held), None),
+            Some(Local::Held(holder)) => (Some(LocalState::Held), holder.clone()),
             Some(Local::Failed(why)) => (Some(LocalState::Failed), Some(why.clone())),
         };
         let problem = verdict.and_then(|verdict| verdict.problem.as_ref());
@@ -203,6 +238,7 @@ impl Parts<'_> {
             local,
             local_detail,
             in_use: self.in_use.contains(&port),
+            disputed: self.last.disputed.contains(&port),
             agreed: verdict.map_or(0, |verdict| verdict.sources.len()),
             answered: verdict.map_or(0, |verdict| verdict.answered),
             checked_at: verdict.map(|verdict| verdict.at),

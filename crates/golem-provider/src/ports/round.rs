@@ -18,6 +18,8 @@ use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
+use super::holder::holder;
+use super::knock::Knocks;
 use super::source::{Source, SourceError};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
@@ -28,6 +30,12 @@ const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// How often such a listener is looked at meanwhile.
 const ARRIVAL_LOOK: Duration = Duration::from_millis(10);
+
+/// Least time that has to be left for a closer look.
+const CLOSER_LOOK: Duration = Duration::from_secs(2);
+
+/// How often it is told how many have come so far.
+const UNDER_WAY: Duration = Duration::from_millis(100);
 
 /// Tries at a port that is in use: the ledger tries ports for a moment as well.
 const OPEN_TRIES: u32 = 3;
@@ -70,8 +78,8 @@ pub(crate) enum Local {
     Free,
     /// This program.
     Served(Served),
-    /// Another program.
-    Held,
+    /// Another program, by its name where that can be seen.
+    Held(Option<String>),
     /// It cannot be listened on, and why.
     Failed(String),
 }
@@ -94,8 +102,13 @@ pub(crate) struct Outcome {
     pub(crate) local: BTreeMap<u16, Local>,
     /// Verdicts; none of a port that nobody can tell of.
     pub(crate) verdicts: Vec<PortVerdict>,
+    /// Ports about which those that answered contradict each other.
+    pub(crate) disputed: BTreeSet<u16>,
     /// The sources.
     pub(crate) asked: Vec<Asked>,
+    /// Of the ports that nobody found: whether this host was knocked at; none where that cannot be
+    /// seen.
+    pub(crate) knocked: Option<BTreeMap<u16, bool>>,
 }
 
 /// How far a round is.
@@ -103,6 +116,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Progress {
     /// Ports that are done.
     pub(crate) done: usize,
+    /// Ports of those under way to which somebody came already.
+    pub(crate) visited: usize,
     /// Ports in all.
     pub(crate) total: usize,
 }
@@ -115,6 +130,40 @@ fn random() -> io::Result<[u8; 32]> {
 }
 
 impl Round<'_> {
+    /// Does it, and looks closer at what nobody found; `tell` hears how far it is. Listeners are closed
+    /// at its end, and have to be closed by the caller when it is dropped before.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub(crate) async fn find(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
+        let mut outcome = self.run(tell).await?;
+        let closed = |verdict: &&PortVerdict| {
+            matches!(verdict.problem, Some(Why::Refused | Why::TimedOut | Why::NoRoute | Why::Other(_)))
+        };
+        let missed: Vec<u16> =
+            outcome.verdicts.iter().filter(closed).map(|verdict| verdict.port).take(BATCH).collect();
+        let time = self.end.saturating_duration_since(Instant::now()) >= CLOSER_LOOK;
+        let (Some(&first), false, true) = (self.ports.first(), missed.is_empty(), time) else {
+            return Ok(outcome);
+        };
+        let Some(knocks) = Knocks::begin(first, &missed).await else { return Ok(outcome) };
+        let answered = |source: &&Source| {
+            outcome.asked.iter().any(|asked| asked.source == source.name() && asked.problem.is_none())
+        };
+        let sources: Vec<Source> = self.sources.iter().filter(answered).cloned().collect();
+        let again = Round { ports: missed.clone(), sources: &sources, probes: self.probes.clone(), ..*self };
+        let again = again.run(|_| {}).await?;
+        let seen = knocks.end().await;
+        // Where none answered this time, none may have knocked.
+        let tried = again.asked.iter().any(|asked| asked.problem.is_none());
+        let of = |seen: BTreeSet<u16>| {
+            let rows = missed.iter().map(|port| (*port, seen.contains(port)));
+            rows.filter(|(_, knocked)| *knocked || tried).collect()
+        };
+        outcome.knocked = seen.map(of);
+        Ok(outcome)
+    }
+
     /// Does it; `tell` hears how far it is. Listeners are closed at its end, and have to be closed by
     /// the caller when it is dropped before.
     ///
@@ -125,7 +174,7 @@ impl Round<'_> {
         let mut outcome = Outcome::default();
         let mut problems: BTreeMap<&str, SourceError> = BTreeMap::new();
         let total = self.ports.len();
-        tell(Progress { done: 0, total });
+        tell(Progress { done: 0, visited: 0, total });
         for (number, batch) in self.ports.chunks(BATCH).enumerate() {
             let mut asked = Vec::new();
             for &port in batch {
@@ -138,13 +187,22 @@ impl Round<'_> {
             // One that failed once would hold up every further batch.
             let sources: Vec<_> =
                 self.sources.iter().filter(|source| !problems.contains_key(source.name())).collect();
-            let answers = self.ask(&sources, &asked, &mut problems).await?;
+            let visited = || asked.iter().filter(|port| self.probes.arrivals(**port) > Some(0)).count();
+            let done = number * BATCH;
+            let under_way = || tell(Progress { done, visited: visited(), total });
+            let answers = self.ask(&sources, &asked, &mut problems, under_way).await?;
             self.wait_for_arrivals(&asked, &answers).await;
             for &port in &asked {
-                outcome.verdicts.extend(self.verdict(port, &outcome.local, &answers));
+                match self.verdict(port, &outcome.local, &answers) {
+                    Some(verdict) => outcome.verdicts.push(verdict),
+                    None if answers.iter().any(|(_, answer)| answer.results.contains_key(&port)) => {
+                        outcome.disputed.insert(port);
+                    }
+                    None => {}
+                }
             }
             self.probes.close(batch.iter().copied()).await;
-            tell(Progress { done: (number * BATCH + batch.len()).min(total), total });
+            tell(Progress { done: (done + batch.len()).min(total), visited: 0, total });
         }
         outcome.asked = self
             .sources
@@ -176,7 +234,7 @@ impl Round<'_> {
                 Err(error) => return Local::Failed(error.to_string()),
             }
         }
-        Local::Held
+        Local::Held(holder(port).await)
     }
 
     async fn ask<'s>(
@@ -184,6 +242,7 @@ impl Round<'_> {
         sources: &[&'s Source],
         ports: &[u16],
         problems: &mut BTreeMap<&'s str, SourceError>,
+        under_way: impl Fn(),
     ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
         if ports.is_empty() {
             return Ok(Vec::new());
@@ -196,8 +255,15 @@ impl Round<'_> {
         let asking = sources.iter().zip(&nonces).map(async |(source, nonce)| {
             (source.name(), source.ask(self.address, ports, nonce, deadline).await)
         });
+        let mut asking = std::pin::pin!(join_all(asking));
+        let all = loop {
+            tokio::select! {
+                all = &mut asking => break all,
+                () = sleep(UNDER_WAY) => under_way(),
+            }
+        };
         let mut answers = Vec::new();
-        for (name, answer) in join_all(asking).await {
+        for (name, answer) in all {
             match answer {
                 Ok(answer) => answers.push((name, answer)),
                 Err(error) => {

@@ -14,14 +14,13 @@ use std::time::Duration;
 
 use golem_node::Node;
 use golem_node::ports::{PortPolicy, PortVerdict};
-use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::all_ports;
 use super::report::{Last, Parts, PortsReport};
 use super::round::{Outcome, Round, Served};
 use super::source::Source;
+use super::{Display, all_ports, host_facts};
 use crate::settings::Settings;
 
 /// Longest that a check server may take for a batch of ports: as the original's client.
@@ -78,6 +77,25 @@ impl Verifier {
     /// Asks for a verification; one that goes on is followed by another.
     pub fn verify(&self) {
         self.wanted.notify_one();
+    }
+
+    /// Shows how far the verification is that goes on or comes next, until it is over.
+    pub(crate) async fn show(self) {
+        let display = Display::new();
+        let mut last = self.last.clone();
+        let rounds = last.borrow().rounds;
+        loop {
+            let (over, progress) = {
+                let now = last.borrow_and_update();
+                (now.rounds > rounds, now.progress)
+            };
+            if let Some(progress) = progress {
+                display.tell(progress.into());
+            }
+            if over || last.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// What is known now.
@@ -144,6 +162,8 @@ impl Verifier {
         last: &watch::Sender<Last>,
     ) -> std::io::Result<Outcome> {
         let (node, api) = (&self.node, self.settings.port.get());
+        let servers = sources.len();
+        tracing::info!(%address, servers, "trying {} ports from outside", all_ports(&self.settings).len());
         let served = |port| match port {
             _ if port == api => Some(Served::Api),
             _ => node.traffic(port).map(|_| Served::Ssh),
@@ -159,7 +179,7 @@ impl Verifier {
             tasks: node.tasks(),
             served: &served,
         };
-        round.run(|progress| last.send_modify(|last| last.progress = Some(progress))).await
+        round.find(|progress| last.send_modify(|last| last.progress = Some(progress))).await
     }
 
     /// Keeps what was found out, tells the log, and gives the pause until the next time.
@@ -168,15 +188,11 @@ impl Verifier {
         let silent = outcome.asked.iter().all(|asked| asked.problem.is_some());
         let now: BTreeMap<u16, PortVerdict> =
             outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
-        if let Err(error) = self.node.keep_port_verdicts(outcome.verdicts).await {
+        if let Err(error) = self.node.keep_port_verdicts(outcome.verdicts.clone()).await {
             tracing::error!(%error, "what was found out about ports cannot be kept");
         }
-        last.send_modify(|last| {
-            last.local = outcome.local;
-            last.asked = outcome.asked;
-            last.at = Some(Timestamp::now());
-            last.rounds += 1;
-        });
+        let host = host_facts(&self.settings, address);
+        last.send_modify(|last| last.take(outcome, host));
         let report = self.report();
         log(address, &report, silent);
         self.note(&before, &now).await;
@@ -236,14 +252,9 @@ fn log(address: IpAddr, report: &PortsReport, silent: bool) {
         );
         return;
     }
-    match report.provider.status {
-        super::Reach::Reachable => {}
-        status => tracing::warn!(
-            port = report.provider.port,
-            reason = report.provider.reason,
-            "the API's port is {}: renters cannot use this node",
-            status.as_str()
-        ),
+    for problem in &report.problems {
+        let fix = problem.fixes.first().map_or("", String::as_str);
+        tracing::warn!(help = problem.help, "{}: {}; fix: {fix}", problem.what, problem.impact);
     }
     if reachable == all {
         tracing::info!(%address, "ports verified: all {all} SSH ports are reachable");

@@ -134,7 +134,7 @@ pub(crate) fn told(known: &PublicAddress, host: IpAddr) -> IpAddr {
 
 /// This machine's address, as it is seen on its network: where it listens, or the one with which it
 /// would go out; loopback where it has no way out.
-fn own(host: IpAddr) -> IpAddr {
+pub(crate) fn own(host: IpAddr) -> IpAddr {
     if !host.is_unspecified() {
         return host;
     }

@@ -146,7 +146,7 @@ async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeSeen> {
 async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
     let end = Instant::now() + ANSWER;
     loop {
-        let report = ports::look(settings, node, ANSWER, |_, _| {}).await?;
+        let report = ports::look(settings, node, ANSWER, |_| {}).await?;
         let is_coming = node.is_some() && report.rounds == 0 && !settings.skip_port_verification;
         if !is_coming || Instant::now() >= end {
             return Ok(report);

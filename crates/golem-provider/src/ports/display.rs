@@ -1,0 +1,60 @@
+//! How far a verification is, for people.
+//!
+//! Owns a bar on a terminal, and lines elsewhere, on standard error. Never shows a verdict.
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::ProgressReport;
+use crate::logs;
+
+/// The bar: ports that somebody came to, of all.
+const STYLE: &str = "{spinner} Trying ports from outside [{bar:30}] {pos} of {len}";
+
+/// The display of one verification; it is cleared when dropped.
+pub(crate) struct Display {
+    bar: Option<ProgressBar>,
+    /// Ports that the last line told of.
+    told: Cell<Option<usize>>,
+}
+
+impl Display {
+    /// A display on standard error.
+    pub(crate) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = logs::bars().add(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden()));
+            if let Ok(style) = ProgressStyle::with_template(STYLE) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar
+        });
+        Self { bar, told: Cell::new(None) }
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn tell(&self, progress: ProgressReport) {
+        let ProgressReport { done, visited, total } = progress;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(u64::try_from(total).unwrap_or(u64::MAX));
+                bar.set_position(u64::try_from(done + visited).unwrap_or(u64::MAX));
+                bar.tick();
+            }
+            None if self.told.replace(Some(done)) != Some(done) => {
+                let _ = writeln!(anstream::stderr(), "Trying ports from outside: {done} of {total} done");
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Display {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+            logs::bars().remove(bar);
+        }
+    }
+}
