@@ -64,16 +64,15 @@ fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
             "{text}"
         );
     }
-    let development = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap().settings;
-    assert_eq!(development.port_check_servers.0, ["http://localhost:9000"]);
 }
 
 #[test]
-fn s_185_s_193_s_205_development_changes_defaults_and_only_those() {
+fn s_185_s_191_s_193_s_205_development_changes_defaults_and_only_those() {
     let resolved = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap();
     assert_eq!(resolved.settings.network, Network::Development);
     assert_eq!(resolved.settings.api_auth, ApiAuth::Open);
     assert_eq!(resolved.settings.log_level, LogLevel::Debug);
+    assert_eq!(resolved.settings.port_check_servers.0, ["http://localhost:9000"]);
     assert_eq!(resolved.settings.advertised_name(), "DEVMODE-golem-provider");
     let chosen = with(&[
         ("GOLEM_ENVIRONMENT", "development"),
