@@ -8,6 +8,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,7 +32,7 @@ use crate::pricing::{self, Prices};
 use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
 use crate::settings::{Environment, Settings};
-use crate::{backend, image, import, reserved_ports};
+use crate::{backend, image, import, port_checker, reserved_ports};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -261,6 +262,7 @@ fn http_config(
         prices: Some(prices),
         advertising,
         ports: Some(verifier),
+        checker: settings.verify_peers.then(|| Arc::new(port_checker::of_node(settings, identity))),
     }
 }
 

@@ -164,6 +164,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         prices: None,
         payments: None,
         ports: None,
+        checker: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

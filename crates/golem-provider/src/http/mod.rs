@@ -17,6 +17,7 @@ mod streams;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use golem_node::Node;
@@ -31,6 +32,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 pub(crate) use streams::info as stream_info;
 
 use crate::payments::Profile;
+use crate::port_checker::Checker;
 use crate::ports::Verifier;
 use crate::pricing::Prices;
 use crate::public_ip;
@@ -77,6 +79,8 @@ pub struct HttpConfig {
     pub advertising: Vec<Advertising>,
     /// The verification of its ports; none in tests of other things.
     pub ports: Option<Verifier>,
+    /// What tries the ports of other providers; none where the operator does not want that.
+    pub checker: Option<Arc<Checker>>,
 }
 
 /// What a client needs to rent; the answer of `provider/info`.

@@ -32,6 +32,7 @@ use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::serve::body;
 use super::{HttpConfig, ProviderInfo, cors, streams};
+use crate::port_checker;
 use crate::public_ip;
 use crate::settings::ApiAuth;
 
@@ -88,7 +89,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         routes =
             routes.route("/api/v1/summary", get(summary)).route("/api/v1/admin/shutdown", post(shutdown));
     }
-    routes
+    let routes = routes
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -96,7 +97,12 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
         .layer(cors())
-        .with_state(public)
+        .with_state(public);
+    match &config.checker {
+        // No page on the web may have its visitors' ports tried.
+        Some(checker) => routes.merge(port_checker::checks(Arc::clone(checker))),
+        None => routes,
+    }
 }
 
 /// Refuses a peer that asks too often.

@@ -58,7 +58,7 @@ const DEADLINE: Duration = Duration::from_secs(25);
 
 /// What tries ports, and signs what it found.
 #[derive(Debug)]
-pub(crate) struct Checker {
+pub struct Checker {
     wallet: Wallet,
     targets: Targets,
     limit: RateLimit,
@@ -86,7 +86,9 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Checker {
-    pub(crate) fn new(wallet: Wallet, targets: Targets) -> Self {
+    /// One that signs with `wallet` and dials `targets`.
+    #[must_use]
+    pub fn new(wallet: Wallet, targets: Targets) -> Self {
         Self {
             wallet,
             targets,
@@ -170,18 +172,29 @@ fn refused(error: &TargetError) -> Response {
 
 /// The server of `checker`.
 pub(crate) fn router(checker: Arc<Checker>) -> Router {
+    checks(checker)
+        .route("/health", get(async || ok(&json!({ "status": "ok" }))))
+        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+}
+
+/// The one route on which checks are asked for.
+pub(crate) fn checks(checker: Arc<Checker>) -> Router {
     let check = async |State(checker): State<Arc<Checker>>, request: Request| {
         checker.answer(request).await.unwrap_or_else(Failure::into_response)
     };
     Router::new()
         .route("/check-ports", post(check))
-        .route("/health", get(async || ok(&json!({ "status": "ok" }))))
-        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(checker)
+}
+
+/// What a node tries the ports of other providers with.
+pub(crate) fn of_node(settings: &Settings, identity: &Identity) -> Checker {
+    let development = settings.environment == Environment::Development;
+    Checker::new(identity.wallet().clone(), Targets { any: development, private: development })
 }
 
 /// Serves checks until it is told to stop.

@@ -11,6 +11,7 @@ mod display;
 mod holder;
 mod knock;
 mod look;
+mod peers;
 mod problem;
 mod report;
 mod round;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::holder::holder;
 use super::knock::Knocks;
+use super::peers;
 use super::source::{Source, SourceError};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
@@ -204,22 +205,44 @@ impl Round<'_> {
             self.probes.close(batch.iter().copied()).await;
             tell(Progress { done: (done + batch.len()).min(total), visited: 0, total });
         }
-        outcome.asked = self
-            .sources
-            .iter()
-            .map(|source| {
-                let problem = problems.get(source.name());
-                Asked {
-                    source: source.name().to_owned(),
-                    problem: problem.map(ToString::to_string),
-                    seen_at: match problem {
-                        Some(SourceError::Elsewhere(address)) => Some(*address),
-                        _ => None,
-                    },
-                }
-            })
-            .collect();
+        outcome.asked = self.asked(&problems);
         Ok(outcome)
+    }
+
+    /// What came of the sources. Of other providers, only those that answered are named: most may not
+    /// try ports at all.
+    fn asked(&self, problems: &BTreeMap<&str, SourceError>) -> Vec<Asked> {
+        let row = |source: &Source| {
+            let problem = problems.get(source.name());
+            Asked {
+                source: source.name().to_owned(),
+                problem: problem.map(ToString::to_string),
+                seen_at: match problem {
+                    Some(SourceError::Elsewhere(address)) => Some(*address),
+                    _ => None,
+                },
+            }
+        };
+        let (peers, named): (Vec<&Source>, Vec<&Source>) =
+            self.sources.iter().partition(|source| source.is_peer());
+        let mut asked: Vec<Asked> = named.into_iter().map(row).collect();
+        let total = peers.len();
+        let answered: Vec<Asked> =
+            peers.into_iter().map(row).filter(|asked| asked.problem.is_none()).collect();
+        if total > 0 && answered.len() < peers::LEAST {
+            asked.push(Asked {
+                source: "other providers".to_owned(),
+                problem: Some(format!(
+                    "{} of {total} answered, and {} have to",
+                    answered.len(),
+                    peers::LEAST
+                )),
+                seen_at: None,
+            });
+        } else {
+            asked.extend(answered);
+        }
+        asked
     }
 
     /// Listens on `port`, or tells what does.
@@ -271,6 +294,11 @@ impl Round<'_> {
                     problems.insert(name, error);
                 }
             }
+        }
+        // So few other providers could all be one liar's.
+        let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);
+        if answers.iter().filter(|(name, _)| is_peer(name)).count() < peers::LEAST {
+            answers.retain(|(name, _)| !is_peer(name));
         }
         Ok(answers)
     }

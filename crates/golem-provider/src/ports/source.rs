@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use golem_chain::answer::{self, AnswerError};
 use golem_chain::wallet::signer_of;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
@@ -68,7 +69,10 @@ fn innermost(error: &reqwest::Error) -> String {
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     http: reqwest::Client,
+    name: String,
     url: String,
+    /// Who has to sign; of a check server that the operator named, nobody has to.
+    signer: Option<Address>,
 }
 
 /// What a checker refuses with.
@@ -79,28 +83,50 @@ struct Detail {
     caller: Option<IpAddr>,
 }
 
+/// The client with which every checker is asked.
+fn client() -> Result<reqwest::Client, SourceError> {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .redirect(reqwest::redirect::Policy::none())
+        // A checker dials who calls it; that has to be this node and no proxy.
+        .no_proxy()
+        .build()
+        .map_err(SourceError::Client)
+}
+
 impl Source {
     /// The checkers at `urls`.
     ///
     /// # Errors
     /// [`SourceError::Client`].
     pub(crate) fn all(urls: &[String]) -> Result<Vec<Self>, SourceError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(reqwest::redirect::Policy::none())
-            // A checker dials who calls it; that has to be this node and no proxy.
-            .no_proxy()
-            .build()
-            .map_err(SourceError::Client)?;
-        Ok(urls
-            .iter()
-            .map(|url| Self { http: http.clone(), url: url.trim_end_matches('/').to_owned() })
-            .collect())
+        let http = client()?;
+        let source = |url: &String| {
+            let url = url.trim_end_matches('/').to_owned();
+            Self { http: http.clone(), name: url.clone(), url, signer: None }
+        };
+        Ok(urls.iter().map(source).collect())
     }
 
-    /// What it is called in verdicts: its address.
+    /// Other providers: what each is called, its address, and who it is.
+    ///
+    /// # Errors
+    /// [`SourceError::Client`].
+    pub(super) fn peers(
+        peers: impl Iterator<Item = (String, String, Address)>,
+    ) -> Result<Vec<Self>, SourceError> {
+        let http = client()?;
+        Ok(peers.map(|(name, url, id)| Self { http: http.clone(), name, url, signer: Some(id) }).collect())
+    }
+
+    /// What it is called in verdicts.
     pub(crate) fn name(&self) -> &str {
-        &self.url
+        &self.name
+    }
+
+    /// Whether it is another provider, and not named by the operator.
+    pub(crate) const fn is_peer(&self) -> bool {
+        self.signer.is_some()
     }
 
     /// Asks whether `ports` are reachable at `address`, for at most `deadline`.
@@ -126,7 +152,12 @@ impl Source {
         }
         if let Some(signature) = &answer.signature {
             let now = Timestamp::now().as_second();
-            check_signature(&answer, signature, &request, now).map_err(SourceError::Nonsense)?;
+            let signer = check_signature(&answer, signature, &request, now).map_err(SourceError::Nonsense)?;
+            if self.signer.is_some_and(|wanted| wanted != signer) {
+                return Err(SourceError::Nonsense("it is not signed by the provider that was asked"));
+            }
+        } else if self.is_peer() {
+            return Err(SourceError::Nonsense("it is not signed"));
         }
         Ok(answer)
     }
@@ -157,13 +188,13 @@ impl Source {
     }
 }
 
-/// Whether the signed `answer` is one to `request`, now, by whom it names.
+/// Who signed `answer`, if it is one to `request`, now, by whom it names.
 fn check_signature(
     answer: &CheckAnswer,
     signature: &str,
     request: &CheckRequest,
     now: i64,
-) -> Result<(), &'static str> {
+) -> Result<Address, &'static str> {
     if answer.nonce != request.nonce {
         return Err("it answers another question");
     }
@@ -176,8 +207,8 @@ fn check_signature(
     }
     let bytes = alloy_primitives::hex::decode(signature).map_err(|_| "its signature is none")?;
     let signer = signer_of(answer.signed_text().as_bytes(), &bytes).ok_or("its signature is none")?;
-    let named = answer.checker.as_ref().and_then(|text| text.parse::<alloy_primitives::Address>().ok());
-    if named == Some(signer) { Ok(()) } else { Err("it is not signed by whom it names") }
+    let named = answer.checker.as_ref().and_then(|text| text.parse::<Address>().ok());
+    if named == Some(signer) { Ok(signer) } else { Err("it is not signed by whom it names") }
 }
 
 #[cfg(test)]
@@ -214,7 +245,7 @@ mod tests {
     }
 
     fn verdict(answer: &CheckAnswer, now: i64) -> Result<(), &'static str> {
-        check_signature(answer, answer.signature.as_deref().unwrap(), &request(), now)
+        check_signature(answer, answer.signature.as_deref().unwrap(), &request(), now).map(drop)
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //! Owns the schedule and the log of it. What no checker answered to changes no verdict (I3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use golem_node::ports::{PortPolicy, PortVerdict};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use super::peers::peers;
 use super::report::{Last, Parts, PortsReport};
-use super::round::{Outcome, Round, Served};
+use super::round::{Asked, Outcome, Round, Served};
 use super::source::Source;
 use super::{Display, all_ports, host_facts};
 use crate::settings::Settings;
@@ -135,6 +136,9 @@ impl Verifier {
             if self.settings.skip_port_verification && !asked {
                 continue;
             }
+            let mut sources = sources.clone();
+            let known = answered(&last.borrow().asked);
+            sources.extend(peers(&self.settings, address, &known).await);
             let outcome = tokio::select! {
                 outcome = self.round(address, &sources, &last) => Some(outcome),
                 Ok(()) = addresses.changed() => None,
@@ -226,6 +230,11 @@ impl Verifier {
             }
         }
     }
+}
+
+/// The names of those that answered.
+fn answered(asked: &[Asked]) -> BTreeSet<String> {
+    asked.iter().filter(|asked| asked.problem.is_none()).map(|asked| asked.source.clone()).collect()
 }
 
 /// Ready after `pause`; never without one.

@@ -127,6 +127,9 @@ table! {
         /// Whether ports are handed out that nobody has seen to be reachable. Otherwise none is until a
         /// server has; in development only as long as none has answered.
         skip_port_verification: bool = "GOLEM_PROVIDER_SKIP_PORT_VERIFICATION" default "false";
+        /// Whether this node tries the ports of other providers and has its own tried by them, found on
+        /// the market's network: no central server is needed then.
+        verify_peers: bool = "GOLEM_PROVIDER_VERIFY_PEERS" default "false";
     }
     "Discovery server" {
         /// Address on which `golem-provider discovery` listens.

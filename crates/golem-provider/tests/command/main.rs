@@ -9,6 +9,7 @@ mod home;
 mod market;
 mod node;
 mod outside;
+mod peers;
 mod ports;
 mod reload;
 mod status;

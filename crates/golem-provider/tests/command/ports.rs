@@ -46,7 +46,7 @@ impl Puppet {
     }
 }
 
-fn request(stream: &mut TcpStream) -> Value {
+pub(crate) fn request(stream: &mut TcpStream) -> Value {
     let mut bytes = Vec::new();
     loop {
         let mut part = [0; 4096];

@@ -113,6 +113,7 @@ impl World {
             payments: None,
             advertising: Vec::new(),
             ports: None,
+            checker: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
