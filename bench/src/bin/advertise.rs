@@ -128,6 +128,7 @@ async fn ours(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
         rpc_url: None,
         block_seconds: u32::try_from(BLOCK)?,
         testnet: true,
+        faucet: None,
         explorer: None,
         note: None,
     };
@@ -136,6 +137,7 @@ async fn ours(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
         profile,
         rpc_url: emulator.url().to_owned(),
         lifetime: 7200,
+        faucet: None,
         pace,
     };
     let tasks = Tasks::new();

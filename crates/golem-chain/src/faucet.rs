@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, hex};
 use ruint::aliases::U256;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -33,7 +33,7 @@ const TARGET_BYTES: usize = 4;
 /// Largest answer.
 const ANSWER_BYTES: usize = 1 << 20;
 
-/// A wallet with more than this, a hundredth of a coin in wei, asks no faucet: the original's figure.
+/// A wallet with this much, a hundredth of a coin in wei, asks no faucet: the original's figure.
 pub const ENOUGH: U256 = U256::from_limbs([10_000_000_000_000_000, 0, 0, 0]);
 
 /// Why no test money came.
@@ -63,8 +63,9 @@ pub enum FaucetError {
     Cancelled,
 }
 
-/// A faucet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A faucet; in a network's profile too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Faucet {
     /// The faucet, without `/api`.
     pub url: String,

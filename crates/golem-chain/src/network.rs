@@ -10,6 +10,7 @@ use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Version;
+use crate::faucet::Faucet;
 
 /// Largest profile that is read, in bytes.
 const FILE_MAXIMUM: u64 = 64 << 10;
@@ -60,18 +61,6 @@ pub struct Network {
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-}
-
-/// Where test money can be had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Faucet {
-    /// The faucet.
-    pub url: String,
-    /// The proof-of-work captcha before it.
-    pub captcha_url: String,
-    /// The captcha's site key.
-    pub captcha_key: String,
 }
 
 fn eth() -> String {

@@ -30,6 +30,7 @@ fn profile(generation: Generation) -> Profile {
         rpc_url: None,
         block_seconds: 2,
         testnet: true,
+        faucet: None,
         explorer: None,
         note: None,
     }
@@ -84,6 +85,7 @@ fn config(emulator: &Emulator, generation: Generation, pace: Pace) -> AdvertiseC
         profile: profile(generation),
         rpc_url: emulator.url().to_owned(),
         lifetime: LIFETIME,
+        faucet: None,
         pace,
     }
 }

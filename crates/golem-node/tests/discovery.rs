@@ -1,7 +1,6 @@
 //! The advert of a node on a discovery server, through changes, faults and days.
 //!
-//! Days pass by a clock that stands still but for the test: a blocking task that lasts as long as
-//! the test keeps the runtime from moving it while a socket is waited for.
+//! Days pass by a clock that stands still but for the test.
 #![cfg(test)]
 
 mod support;
@@ -16,8 +15,8 @@ use golem_node::service::Tasks;
 use golem_types::Resources;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;
-use support::{DEADLINE, World, until, wanted};
-use tokio::sync::{oneshot, watch};
+use support::{DEADLINE, World, own_clock, pass, until, wanted};
+use tokio::sync::watch;
 use tokio::time::{Instant, advance, timeout};
 
 /// What the seed documents.
@@ -115,14 +114,6 @@ impl Run {
     }
 }
 
-/// The test's own clock, for as long as this lives.
-fn own_clock() -> oneshot::Sender<()> {
-    let (keep, end) = oneshot::channel::<()>();
-    // While a blocking task runs, a paused clock moves only when it is told to.
-    drop(tokio::task::spawn_blocking(move || end.blocking_recv()));
-    keep
-}
-
 /// S-114: a signed advert that says all, and its end.
 #[tokio::test]
 async fn s_081_s_114_the_server_reads_a_signed_advert_changes_at_once_and_a_removal() {
@@ -194,10 +185,7 @@ async fn a_day_without_the_server_costs_few_requests_and_ends_by_itself() {
         assert!(problem.contains(part), "{problem}");
     }
     let requests = run.server.requests();
-    for _ in 0..24 * 60 {
-        advance(Duration::from_secs(60)).await;
-        tokio::task::yield_now().await;
-    }
+    pass(24 * 60).await;
     let asked = *requests.borrow();
     assert!(asked < 1000, "{asked} requests");
     run.server.set_fault(ServerFault::None);

@@ -8,6 +8,7 @@ mod books;
 pub mod cli;
 pub mod daemon;
 pub mod discovery;
+mod faucet;
 pub mod http;
 pub mod identity;
 mod image;

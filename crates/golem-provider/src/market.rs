@@ -15,6 +15,7 @@ use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace,
 use golem_types::Resources;
 use tokio::sync::watch;
 
+use crate::faucet;
 use crate::identity::Identity;
 use crate::settings::{AdvertiserType, Environment, Settings};
 
@@ -160,8 +161,14 @@ fn network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
         tracing::info!(network = market.name, "the market's network is {note}");
     }
     let interval = settings.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
+    let given = faucet::Given {
+        url: settings.faucet_url.as_ref(),
+        captcha_url: settings.captcha_url.as_ref(),
+        captcha_key: settings.captcha_key.as_ref(),
+    };
     Ok(AdvertiseConfig {
         name: market.name,
+        faucet: given.over(market.profile.faucet.as_ref()).filter(|_| market.profile.testnet),
         profile: market.profile,
         rpc_url: market.rpc_url,
         lifetime: interval.as_secs() * 2,

@@ -10,6 +10,7 @@ use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, Network};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 
+use crate::faucet;
 use crate::pricing::{ETHER, GLM};
 use crate::settings::{self, Settings};
 
@@ -110,23 +111,12 @@ impl Profile {
         if !self.network.testnet {
             return None;
         }
-        let profile = self.network.faucet.as_ref();
-        let of = |given: Option<&settings::Url>, profile: Option<&String>| {
-            given.map(|url| url.0.clone()).or_else(|| profile.cloned())
+        let given = faucet::Given {
+            url: settings.l2_faucet_url.as_ref(),
+            captcha_url: settings.l2_captcha_url.as_ref(),
+            captcha_key: settings.l2_captcha_key.as_ref(),
         };
-        let default = network::shipped().remove(network::DEFAULT).and_then(|default| default.faucet);
-        let default = default.as_ref();
-        Some(Faucet {
-            url: of(settings.l2_faucet_url.as_ref(), profile.map(|faucet| &faucet.url))?,
-            captcha_url: of(
-                settings.l2_captcha_url.as_ref(),
-                profile.or(default).map(|faucet| &faucet.captcha_url),
-            )?,
-            captcha_key: settings
-                .l2_captcha_key
-                .clone()
-                .or_else(|| profile.or(default).map(|faucet| faucet.captcha_key.clone()))?,
-        })
+        given.over(self.network.faucet.as_ref())
     }
 
     /// What the node needs to know, with `wallet` to be paid.

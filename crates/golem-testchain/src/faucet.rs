@@ -1,4 +1,5 @@
-//! A faucet behind a proof-of-work captcha, as the known ones: it checks the work, and pays on anvil.
+//! A faucet behind a proof-of-work captcha, as the known ones: it checks the work, and pays on anvil or
+//! wherever a test wants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,9 +36,18 @@ pub struct FaucetServer {
     shared: Arc<Shared>,
 }
 
+/// What pays, and gives the transaction.
+type Pay = Box<dyn Fn(Address) -> String + Send + Sync>;
+
+enum Bank {
+    /// The unlocked account of a chain.
+    Account(Rpc, Address),
+    /// A test's own.
+    Own(Pay),
+}
+
 struct Shared {
-    chain: Rpc,
-    from: Address,
+    bank: Bank,
     paid: AtomicU64,
 }
 
@@ -47,9 +57,21 @@ impl FaucetServer {
     /// # Errors
     /// When no port can be had.
     pub async fn start(chain: Rpc, from: Address) -> anyhow::Result<Self> {
+        Self::serve(Bank::Account(chain, from)).await
+    }
+
+    /// Serves a faucet that pays with `pay`, which gives the transaction.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn paying(pay: impl Fn(Address) -> String + Send + Sync + 'static) -> anyhow::Result<Self> {
+        Self::serve(Bank::Own(Box::new(pay))).await
+    }
+
+    async fn serve(bank: Bank) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no port")?;
         let url = format!("http://{}", listener.local_addr()?);
-        let shared = Arc::new(Shared { chain, from, paid: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { bank, paid: AtomicU64::new(0) });
         let routes = Router::new()
             .route("/{site}/api/challenge", post(challenge))
             .route("/{site}/api/redeem", post(redeem))
@@ -112,9 +134,17 @@ async fn pay(State(shared): State<Arc<Shared>>, Json(body): Json<Value>) -> Resu
     if body["captchaToken"] != "paid-by-work" {
         return Err(StatusCode::FORBIDDEN);
     }
-    let transfer = json!([{ "from": shared.from, "to": body["address"], "value": "0x16345785d8a0000" }]);
-    let sent = shared.chain.calls(&[("eth_sendTransaction", transfer)]).await;
-    let hash = sent.ok().and_then(|mut answers| answers.pop()).ok_or(StatusCode::BAD_GATEWAY)?;
+    let hash = match &shared.bank {
+        Bank::Account(chain, from) => {
+            let transfer = json!([{ "from": from, "to": body["address"], "value": "0x16345785d8a0000" }]);
+            let sent = chain.calls(&[("eth_sendTransaction", transfer)]).await;
+            sent.ok().and_then(|mut answers| answers.pop()).ok_or(StatusCode::BAD_GATEWAY)?
+        }
+        Bank::Own(pay) => {
+            let to = body["address"].as_str().and_then(|address| address.parse().ok());
+            json!(pay(to.ok_or(StatusCode::UNPROCESSABLE_ENTITY)?))
+        }
+    };
     shared.paid.fetch_add(1, Ordering::Relaxed);
     Ok(Json(json!({ "txHash": hash })))
 }

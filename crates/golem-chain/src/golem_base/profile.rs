@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Generation;
+use crate::faucet::Faucet;
 use crate::network::{NetworkError, is_name, parse};
 
 /// The profile that is taken when the operator names none: the original's.
@@ -32,6 +33,9 @@ pub struct Profile {
     /// Whether its money is worth nothing: only then are faucets asked.
     #[serde(default)]
     pub testnet: bool,
+    /// Where test money for gas can be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faucet: Option<Faucet>,
     /// Where a transaction can be looked at: `{hash}` is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explorer: Option<String>,
@@ -72,6 +76,11 @@ pub fn shipped() -> BTreeMap<String, Profile> {
         rpc_url: Some("https://ethwarsaw.holesky.golemdb.io/rpc".to_owned()),
         block_seconds: two(),
         testnet: true,
+        faucet: Some(Faucet {
+            url: "https://ethwarsaw.holesky.golemdb.io/faucet".to_owned(),
+            captcha_url: "https://cap.gobas.me".to_owned(),
+            captcha_key: "05381a2cef5e".to_owned(),
+        }),
         explorer: None,
         note: Some("the original's; Holesky was shut down, so it is presumed dead".to_owned()),
     };
@@ -81,6 +90,7 @@ pub fn shipped() -> BTreeMap<String, Profile> {
         rpc_url: Some("https://rpc.tiramisu.db-chain.testnet.arkiv.network".to_owned()),
         block_seconds: two(),
         testnet: true,
+        faucet: None,
         explorer: Some("https://tiramisu.explorer.arkiv.network/tx/{hash}".to_owned()),
         note: Some(
             "Arkiv's test network of October 2026; the original's requestors cannot read it".to_owned(),

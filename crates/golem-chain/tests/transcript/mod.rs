@@ -29,6 +29,7 @@ pub(crate) fn profile() -> Profile {
         rpc_url: None,
         block_seconds: 2,
         testnet: true,
+        faucet: None,
         explorer: None,
         note: None,
     }

@@ -12,6 +12,7 @@
 
 mod discovery;
 mod follow;
+mod gas;
 mod plan;
 mod problem;
 mod task;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::B256;
+use golem_chain::faucet::Faucet;
 use golem_chain::golem_base::{Advert, Annotations, Client, Profile};
 use golem_chain::{ChainError, Rpc, Sender, Wallet};
 use golem_discovery::ClientError;
@@ -128,6 +130,8 @@ pub struct AdvertiseConfig {
     /// How long an advert lives without a write, in blocks. The original's is twice
     /// `GOLEM_BASE_ADVERTISEMENT_INTERVAL`, which is 3600.
     pub lifetime: u64,
+    /// Where gas can be had, where it is worth nothing.
+    pub faucet: Option<Faucet>,
     /// How quickly things are done.
     pub pace: Pace,
 }
@@ -250,6 +254,13 @@ impl Advertising {
         let (state_sender, state) = watch::channel(AdvertState { spent, ..AdvertState::default() });
         let check = Arc::new(Notify::new());
         let (remove, removed) = watch::channel(false);
+        if let Some(faucet) = config.faucet.clone() {
+            let gas = gas::keep(config.name.clone(), sender.clone(), faucet, Arc::clone(&check));
+            let stop = tasks.stopping().clone();
+            tasks.spawn("gas for adverts", async move {
+                stop.run_until_cancelled(gas).await;
+            });
+        }
         let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
         Ok(Self { market: Market::GolemBase, place, state, check, remove: Arc::new(remove) })

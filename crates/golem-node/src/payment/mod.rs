@@ -527,7 +527,7 @@ impl Payments {
     /// [`RefillError`].
     pub async fn refill(&self, work: &Work) -> Result<Option<String>, RefillError> {
         let faucet = self.config().faucet.as_ref().ok_or(RefillError::NoFaucet)?;
-        if self.balance().await? > ENOUGH {
+        if self.balance().await? >= ENOUGH {
             return Ok(None);
         }
         Ok(Some(faucet.request(self.config().wallet.address(), work).await?))

@@ -30,7 +30,7 @@ async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyho
     let sender = Sender::new(Rpc::new(&config.rpc_url)?, config.wallet.clone(), config.chain_id);
     // A chain that does not tell is asked for more all the same: the faucet has its own limits.
     let before = sender.balance().await.ok();
-    if before.is_some_and(|balance| balance > ENOUGH) {
+    if before.is_some_and(|balance| balance >= ENOUGH) {
         let text = format!("The wallet has {} already.", coins(Exact(before.unwrap_or_default())));
         printer.answer(&json!({ "requested": false, "reason": text }), || text.clone());
         return Ok(Exit::Done);

@@ -273,6 +273,13 @@ table! {
         golem_base_advertisement_interval: Duration = "GOLEM_PROVIDER_GOLEM_BASE_ADVERTISEMENT_INTERVAL" also "GOLEM_BASE_ADVERTISEMENT_INTERVAL" default "3600";
     }
     "Test money" {
+        /// Faucet of the market's network, in place of the profile's; asked for gas when the node starts
+        /// and when gas runs low, and only on test networks.
+        faucet_url: Option<Url> = "GOLEM_PROVIDER_FAUCET_URL";
+        /// Captcha server of that faucet, in place of the profile's.
+        captcha_url: Option<Url> = "GOLEM_PROVIDER_CAPTCHA_URL";
+        /// The faucet's site at the captcha server, in place of the profile's.
+        captcha_key: Option<String> = "GOLEM_PROVIDER_CAPTCHA_API_KEY";
         /// Faucet of the payment network, in place of the profile's; only asked on test networks.
         l2_faucet_url: Option<Url> = "GOLEM_PROVIDER_L2_FAUCET_URL";
         /// Captcha server of that faucet, in place of the profile's.

@@ -1,6 +1,7 @@
 //! The true binary on an emulated market network.
 
 use alloy_primitives::{Address, B256};
+use golem_testchain::FaucetServer;
 use market_emulator::{DiscoveryServer, Emulator, Protocol, Stored};
 use tokio::runtime::Runtime;
 
@@ -186,4 +187,44 @@ fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_w
     {
         assert!(node.seen.iter().any(|line| line.contains(said)), "{said}: {:#?}", node.seen);
     }
+}
+
+/// S-221: from the faucet that the settings name, on a test network; and never on another.
+#[test]
+fn s_221_gas_comes_from_the_named_faucet_on_test_networks_only() {
+    let market = Market::start(Protocol::GolemBase);
+    let emulator = std::sync::Arc::new(market.emulator);
+    let bank = std::sync::Arc::clone(&emulator);
+    let pay = move |to: Address| {
+        bank.set_balance(to, 100_000_000_000_000_000);
+        "0x01".to_owned()
+    };
+    let faucet = market._runtime.block_on(FaucetServer::paying(pay)).unwrap();
+    let home = |testnet: bool| {
+        let home = Home::new()
+            .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "golem_base")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_NETWORK", "mine")
+            .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", emulator.url())
+            .set("GOLEM_PROVIDER_FAUCET_URL", &faucet.url())
+            .set("GOLEM_PROVIDER_CAPTCHA_URL", faucet.captcha_url())
+            .set("GOLEM_PROVIDER_CAPTCHA_API_KEY", faucet.site())
+            .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", &"46".repeat(32));
+        let folder = home.data().join("markets");
+        std::fs::create_dir_all(&folder).unwrap();
+        let profile = format!("generation = \"golem-base\"\nchain_id = 1337\ntestnet = {testnet}\n");
+        std::fs::write(folder.join("mine.toml"), profile).unwrap();
+        home
+    };
+    let account = golem_chain::Wallet::from_hex(&"46".repeat(32)).unwrap().address();
+    emulator.set_balance(account, 0);
+    let real = home(false);
+    let mut node = real.start(&[]);
+    node.says("fix: send gas to the node's wallet");
+    drop(node);
+    assert_eq!(faucet.paid(), 0);
+    let test = home(true);
+    let mut node = test.start(&[]);
+    node.says("the faucet sent gas for adverts");
+    wait_until("the advert", || !emulator.entities().is_empty());
+    assert_eq!(faucet.paid(), 1);
 }
