@@ -148,7 +148,10 @@ impl Task {
         self.removing = *self.removed.borrow_and_update();
         match wish {
             _ if self.removing => Wish::Hidden,
-            Wish::Shown(advert) if !minimum.fits(advert.free) => Wish::Hidden,
+            Wish::Shown(advert) if !minimum.fits(advert.free) => {
+                tracing::debug!(?minimum, free = ?advert.free, "less is left than any VM needs: nothing is advertised");
+                Wish::Hidden
+            }
             wish => wish,
         }
     }
@@ -222,7 +225,10 @@ impl Task {
             match &standing {
                 Standing::Starting => {}
                 Standing::Current => tracing::info!(server, "renters find this node on the discovery server"),
-                Standing::Hidden => tracing::info!(server, "this node is not on the discovery server"),
+                Standing::Hidden => tracing::info!(
+                    server,
+                    "this node is not on the discovery server: it drains, was taken off, or has less left than any VM needs"
+                ),
                 Standing::Problem(problem) => tracing::warn!(server, "{problem}"),
             }
         }
