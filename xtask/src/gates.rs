@@ -36,6 +36,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
         gate(name, step(name, with_guests(cargo(&tests), &image)));
     }
+    let features = "network-tests,peer-tests";
+    let network = ["test", "-p", "golem-provider", "--features", features, "--test", "network"];
+    gate("ports behind a router", step("ports behind a router", with_root(cargo(&network))));
     gate("contracts", contracts());
     gate("interop", interop());
     gate("fuzz targets", step("fuzz targets", fuzz()));
@@ -51,6 +54,11 @@ pub(crate) fn test() -> anyhow::Result<()> {
 /// Real guests need root for users and packet filter of their own.
 fn with_guests(mut command: Command, image: &Path) -> Command {
     command.env("GOLEM_TEST_IMAGE", image);
+    with_root(command)
+}
+
+/// Runs the tests themselves as root, and nothing else.
+fn with_root(mut command: Command) -> Command {
     if !setup::is_root() {
         let target =
             format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());

@@ -36,6 +36,11 @@ pub(crate) const DISCOVERY: Peer =
 pub(crate) const NEWER_ABI: Peer =
     Peer { folder: "newer-abi", program: "python", packages: &["golem-streaming-abi==0.1.2"] };
 
+/// The check server that the original's providers ask.
+#[allow(dead_code, reason = "the network tests use it")]
+pub(crate) const PORT_CHECKER: Peer =
+    Peer { folder: "port-checker", program: "port-checker", packages: &["golem-port-checker==0.1.25"] };
+
 impl Peer {
     fn folder(&self) -> PathBuf {
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)
