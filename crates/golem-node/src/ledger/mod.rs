@@ -15,7 +15,7 @@ mod rows;
 mod schema;
 mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, Resources, VmId, VmName, VmState};
 use jiff::Timestamp;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
@@ -261,6 +261,16 @@ impl Ledger {
             })
             .map_err(LedgerError::Thread)?;
         Ok(Self { tasks, snapshot })
+    }
+
+    /// The ports that live rentals hold in the file `path`, without changing it; no node needs to run.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`] when there is no such file, or it has another version's schema.
+    pub fn ports_held(path: &Path) -> Result<BTreeSet<u16>, LedgerError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        Ok(rows::live(&connection)?.iter().map(|rental| rental.vm.ssh_port).collect())
     }
 
     /// What the ledger says now.

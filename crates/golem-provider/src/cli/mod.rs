@@ -160,7 +160,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    runtime.block_on(async {
+    let is_prompt = matches!(arguments.command, Command::Status(_));
+    let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
                 stop::stop(&context, arguments::seconds(timeout), withdraw_advert).await
@@ -180,5 +181,10 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Config { command } => config::config(&context, command),
             Command::Start(_) | Command::Discovery(_) | Command::PortChecker(_) => Ok(Exit::Done),
         }
-    })
+    });
+    if is_prompt {
+        // The system's resolver goes on waiting for name servers that are silent.
+        runtime.shutdown_background();
+    }
+    exit
 }

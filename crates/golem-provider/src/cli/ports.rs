@@ -75,7 +75,7 @@ async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> 
 }
 
 /// `time`, as long ago as it is.
-fn age(time: Timestamp) -> String {
+pub(super) fn age(time: Timestamp) -> String {
     let seconds = Timestamp::now().since((Unit::Second, time)).map_or(0, |span| span.get_seconds());
     match seconds {
         ..60 => format!("{} s ago", seconds.max(0)),

@@ -4,6 +4,7 @@
 //! program verifies by itself and keeps nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -36,33 +37,55 @@ pub async fn look(
     if let Some(node) = node {
         return Ok(node.ports().await?);
     }
-    let end = Instant::now() + deadline;
-    let (tasks, probes) = (Tasks::new(), Probes::default());
     let mut sources = Source::all(&settings.port_check_servers.0)?;
+    let end = Instant::now() + deadline;
     // Within half of the time: the ports need the rest.
     let address = timeout(deadline / 2, public_ip::find(settings)).await.ok().and_then(Result::ok);
-    let mut last = Last::default();
-    let mut verdicts = BTreeMap::new();
     if let Some(address) = address {
         let found = timeout(deadline / 4, peers(settings, address, &BTreeSet::new())).await;
         sources.extend(found.unwrap_or_default());
-        let round = Round {
-            address,
-            bind: settings.host,
-            ports: all_ports(settings),
-            sources: &sources,
-            end,
-            deadline,
-            probes: probes.clone(),
-            tasks: &tasks,
-            served: &|_| None,
-        };
-        let outcome = round.find(|progress| tell(progress.into())).await;
-        tasks.stop().await;
-        let outcome = outcome.context("the ports cannot be verified")?;
-        verdicts.extend(outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())));
-        last.take(outcome, host_facts(settings, address));
     }
+    verify(settings, address, &sources, end, tell).await
+}
+
+/// What is on the ports of this host; nobody else is asked.
+///
+/// # Errors
+/// When no randomness can be had.
+pub async fn look_here(settings: &Settings) -> anyhow::Result<PortsReport> {
+    verify(settings, None, &[], Instant::now(), |_| {}).await
+}
+
+/// The report of a verification that ends at `end`. Where no `address` can be dialled, it tells what is on
+/// the ports here.
+async fn verify(
+    settings: &Settings,
+    address: Option<IpAddr>,
+    sources: &[Source],
+    end: Instant,
+    tell: impl Fn(ProgressReport),
+) -> anyhow::Result<PortsReport> {
+    let tasks = Tasks::new();
+    // Not dialled: without an address nobody is asked.
+    let dialled = address.unwrap_or(settings.host);
+    let round = Round {
+        address: dialled,
+        bind: settings.host,
+        ports: all_ports(settings),
+        sources: if address.is_some() { sources } else { &[] },
+        end,
+        deadline: end.saturating_duration_since(Instant::now()),
+        probes: Probes::default(),
+        tasks: &tasks,
+        served: &|_| None,
+    };
+    let outcome = round.find(|progress| tell(progress.into())).await;
+    tasks.stop().await;
+    let outcome = outcome.context("the ports cannot be verified")?;
+    let verdicts: BTreeMap<_, _> =
+        outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
+    let mut last = Last::default();
+    last.take(outcome, host_facts(settings, dialled));
     Ok(Parts {
         address,
         verified_only: policy(settings) == PortPolicy::Verified,

@@ -19,7 +19,7 @@ mod source;
 mod task;
 
 pub(crate) use display::Display;
-pub use look::look;
+pub use look::{look, look_here};
 pub use problem::{Cause, ProblemReport};
 pub use report::{LocalState, PortReport, PortsReport, ProgressReport, Reach, SourceReport};
 pub use task::Verifier;

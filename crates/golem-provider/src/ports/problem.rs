@@ -209,7 +209,9 @@ impl Diagnosis<'_> {
             }
             _ => {}
         }
-        if !is_public(address) && !self.facts.development {
+        // An address at which a port was found is none to doubt.
+        let is_found = self.all().any(|port| port.status == Reach::Reachable);
+        if !is_public(address) && !self.facts.development && !is_found {
             let what = format!(
                 "{address} is not an address of the internet: a router, or a second one, stands in between"
             );

@@ -13,7 +13,7 @@ pub(crate) struct Puppet {
     pub(crate) url: String,
     /// Ports of which it says that they are open.
     pub(crate) open: Arc<Mutex<Vec<u16>>>,
-    asked: Arc<Mutex<Vec<Value>>>,
+    pub(crate) asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Puppet {

@@ -101,6 +101,71 @@ fn s_032_s_043_s_052_s_254_dead_and_silent_check_servers_are_told_with_their_fix
     assert_eq!(state["ports"]["provider"]["status"], "reachable");
 }
 
+/// S-040, S-252, S-253: what keeps renters out is named, with what to do about it, and where there is more.
+#[test]
+fn s_040_s_252_s_253_what_keeps_renters_out_is_named_with_its_fix() {
+    let (_server, url) = Home::new().check_server();
+    let home = verified(&[&url]);
+    let held = [home.api, home.ssh + 1].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+    let own = format!("(pid {})", std::process::id());
+    let shown = text(&home, &[]);
+    let holder = |line: &str| shown.lines().any(|shown| shown.contains(line) && shown.contains(&own));
+    assert!(holder("  Local         ❌ port unavailable — held by"), "{shown}");
+    assert!(holder("  - TCP port [API] is held by"), "{shown}");
+    assert!(holder(&format!("  - TCP {} is in use by", home.ssh + 1)), "{shown}");
+    assert!(shown.contains("GOLEM_PROVIDER_PORT_RANGE_START"), "{shown}");
+    assert!(shown.contains("      more: docs/troubleshooting.md#ports"), "{shown}");
+    let state: Value = serde_json::from_slice(&home.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(state["ports"]["problems"][0]["cause"], "port-held", "{state}");
+    drop(held);
+
+    // Only one gets through.
+    let puppet = Puppet::start(Vec::new());
+    let home = verified(&[&puppet.url]);
+    puppet.open.lock().unwrap().push(home.ssh);
+    let state: Value = serde_json::from_slice(&home.run(&["status", "--json"]).stdout).unwrap();
+    assert!(issues(&state).contains("cannot be reached from outside"), "{state}");
+    let shown = text(&home, &[]);
+    assert!(shown.contains("      fix: let TCP [API], ") && shown.contains(" in on this host"), "{shown}");
+}
+
+/// Where the settings say that nobody is asked, nobody is; what is on this host is told all the same.
+#[test]
+fn where_ports_are_not_verified_nobody_is_asked() {
+    let puppet = Puppet::start(Vec::new());
+    let home = verified(&[&puppet.url]).set("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true");
+    let _held = TcpListener::bind(("127.0.0.1", home.ssh)).unwrap();
+    let shown = text(&home, &[]);
+    assert!(shown.contains("External      not checked") && shown.contains("1 held by"), "{shown}");
+    assert!(puppet.asked.lock().unwrap().is_empty());
+}
+
+/// S-255: which resource is short, by how much, and which setting says so.
+#[test]
+fn s_255_a_resource_that_is_short_is_named_with_its_setting() {
+    let home =
+        Home::new().set("GOLEM_PROVIDER_MEMORY_THRESHOLD", "1").set("GOLEM_PROVIDER_MIN_STORAGE_GB", "60000");
+    let _node = home.start(&[]);
+    let state = home.json(&["status", "--json"]);
+    assert_eq!(state["overall"]["status"], "issues", "{state}");
+    let told = issues(&state);
+    assert!(told.contains("less than GOLEM_PROVIDER_MIN_STORAGE_GB=60000"), "{told}");
+    assert!(told.contains("more than GOLEM_PROVIDER_MEMORY_THRESHOLD=1"), "{told}");
+}
+
+/// Rentals of a node that does not run are counted, and named as what is at stake.
+#[test]
+fn i3_rentals_are_told_of_while_the_node_does_not_run() {
+    let home = Home::new();
+    let mut node = home.start(&[]);
+    home.rent("web-server");
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+    let state: Value = serde_json::from_slice(&home.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(state["ports"]["ssh"]["in_use"], 1, "{state}");
+    assert!(issues(&state).contains("1 VM(s) are rented out"), "{state}");
+}
+
 /// S-021, S-034: the backend's line, as documented where that is Multipass.
 #[test]
 fn s_010_s_021_s_034_the_backends_line_says_ok_or_missing() {
@@ -137,9 +202,9 @@ fn s_002_s_013_a_newer_version_is_told_and_remembered() {
     for (says, latest, available) in [
         (format!(r#"{{"info": {{"version": "{installed}"}}}}"#), json!(installed), json!(false)),
         (r#"{"info": {"version": "0.0.1"}}"#.to_owned(), json!("0.0.1"), json!(false)),
-        (r#"{"info": {"version": "rm -rf"}}"#.to_owned(), Value::Null, Value::Null),
-        ("[]".to_owned(), Value::Null, Value::Null),
-        (String::new(), Value::Null, Value::Null),
+        (r#"{"info": {"version": "rm -rf"}}"#.to_owned(), Value::Null, json!(false)),
+        ("[]".to_owned(), Value::Null, json!(false)),
+        (String::new(), Value::Null, json!(false)),
     ] {
         index.say(&says);
         let told = version(&home);
@@ -153,19 +218,27 @@ fn s_002_s_013_a_newer_version_is_told_and_remembered() {
     index.say("");
     assert_eq!((version(&home), index.asked()), (newer, asked));
     let off = home.set("GOLEM_PROVIDER_UPDATE_CHECK_URL", "");
-    assert_eq!(version(&off), json!({ "installed": installed, "latest": null, "update_available": null }));
+    assert_eq!(version(&off), json!({ "installed": installed, "latest": null, "update_available": false }));
 }
 
 /// `--watch` looks until it is interrupted, and programs read a document a line.
 #[test]
 fn watching_shows_changes_and_ends_with_an_interrupt() {
-    let home = Home::new();
+    let puppet = Puppet::start(Vec::new());
+    let home = verified(&[&puppet.url]);
     let mut command = home.command(&["status", "--watch", "--json"]);
     command.stderr(std::process::Stdio::piped());
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(next()["running"], false);
+    for _ in 0..3 {
+        assert_eq!(next()["running"], false);
+    }
+    assert_eq!(
+        puppet.asked.lock().unwrap().len(),
+        1,
+        "a check server is not there to be asked every two seconds"
+    );
     let _node: Running = home.start(&[]);
     while next()["running"] == false {}
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();

@@ -4,7 +4,7 @@
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
 //! error, as documented; one that the settings turn off is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use golem_types::wire::Exact;
 use golem_types::{Resources, VmState};
@@ -12,11 +12,11 @@ use ruint::aliases::U256;
 
 use super::seen::{Local, NodeSeen, Seen};
 use super::view::{
-    BackendPart, Check, EnvironmentPart, Grade, Overall, Ports, ProviderPort, ResourcesPart, SshIssues,
-    SshPort, SshPorts, Status, Version, WalletPart,
+    BackendPart, Check, EnvironmentPart, Grade, Issue, LastKnown, Overall, Ports, ProviderPort,
+    ResourcesPart, SshIssues, SshPort, SshPorts, Status, Version, WalletPart,
 };
 use crate::http::operator::VmView;
-use crate::ports::{LocalState, PortReport, PortsReport, Reach};
+use crate::ports::{Cause, LocalState, PortReport, PortsReport, ProblemReport, Reach};
 use crate::settings::{Environment, Settings};
 use crate::updates::{INSTALLED, is_newer};
 
@@ -37,7 +37,7 @@ pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
         draining: summary.is_some_and(|summary| summary.draining),
         version: Version {
             installed: INSTALLED,
-            update_available: seen.latest.as_deref().map(|latest| is_newer(latest, INSTALLED)),
+            update_available: seen.latest.as_deref().is_some_and(|latest| is_newer(latest, INSTALLED)),
             latest: seen.latest,
         },
         environment: EnvironmentPart {
@@ -49,7 +49,9 @@ pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
         ports: Ports {
             provider,
             ssh,
+            last_known: seen.ports.as_ref().ok().and_then(|report| last_known(report, &check)),
             check,
+            problems: seen.ports.as_ref().map(|report| report.problems.clone()).unwrap_or_default(),
             sources: seen.ports.as_ref().map(|report| report.sources.clone()).unwrap_or_default(),
         },
         vm_backend: BackendPart {
@@ -106,6 +108,15 @@ fn check(settings: &Settings, ports: Result<&PortsReport, &String>) -> Check {
     }
 }
 
+/// What was found out before the check that fails.
+fn last_known(report: &PortsReport, check: &Check) -> Option<LastKnown> {
+    let all = std::iter::once(&report.provider).chain(&report.ssh);
+    let at =
+        all.filter_map(|port| port.checked_at).max().filter(|_| matches!(check, Check::Failed { .. }))?;
+    let ssh_reachable = report.ssh.iter().filter(|port| port.status == Reach::Reachable).count();
+    Some(LastKnown { at, provider: report.provider.status, ssh_reachable })
+}
+
 fn provider(settings: &Settings, seen: &Seen, check: &Check) -> ProviderPort {
     let port = seen.ports.as_ref().ok().map(|report| &report.provider);
     let reason = match check {
@@ -141,14 +152,20 @@ fn local_ok(seen: &Seen) -> bool {
 }
 
 fn ssh(settings: &Settings, seen: &Seen, node: Option<&NodeSeen>, check: &Check) -> SshPorts {
-    let in_use: BTreeSet<u16> = node.map(|node| node.summary.ports.in_use.clone()).unwrap_or_default();
+    let in_use = match node {
+        Some(node) => node.summary.ports.in_use.clone(),
+        None => seen.held.clone(),
+    };
     let listening = node.map(|node| node.listening.clone()).unwrap_or_default();
-    let serving = |vm: &&VmView| !matches!(vm.status, VmState::Stopped | VmState::Stopping);
+    // Only then is the port open.
+    let serving = |vm: &&VmView| vm.status == VmState::Running;
     let served: BTreeSet<u16> =
         node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
     let range = settings.port_range_start.get()..settings.port_range_end.get();
     let report = seen.ports.as_ref().ok();
-    let known = |port: u16| report.and_then(|report| report.ssh.iter().find(|one| one.port == port));
+    let reported: BTreeMap<u16, &PortReport> =
+        report.iter().flat_map(|report| &report.ssh).map(|port| (port.port, port)).collect();
+    let known = |port: u16| reported.get(&port).copied();
     let (mut issues, mut usable_free, mut reachable) = (SshIssues::default(), 0, 0);
     let mut ports = Vec::new();
     for port in range.clone() {
@@ -214,8 +231,28 @@ impl SshIssues {
 /// Everything that is not as it should be, and whether it keeps renters out.
 #[derive(Default)]
 struct Verdict {
-    errors: Vec<String>,
-    issues: Vec<String>,
+    errors: Vec<Issue>,
+    issues: Vec<Issue>,
+}
+
+impl From<String> for Issue {
+    fn from(text: String) -> Self {
+        Self { text, fixes: Vec::new(), help: None }
+    }
+}
+
+impl From<&str> for Issue {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Issue {
+    /// With the fixes of `problem`, if there is one.
+    fn with(self, problem: Option<&ProblemReport>) -> Self {
+        let fixes = problem.map_or(self.fixes, |problem| problem.fixes.clone());
+        Self { fixes, help: problem.map(|problem| problem.help.clone()), ..self }
+    }
 }
 
 impl Verdict {
@@ -229,7 +266,9 @@ impl Verdict {
     ) -> Overall {
         let mut verdict = Self::default();
         verdict.host(settings, seen, provider);
-        verdict.outside(check, provider, ssh);
+        let problems = seen.ports.as_ref().map_or(&[][..], |report| &report.problems);
+        verdict.outside(check, provider, ssh, problems);
+        verdict.problems(check, provider, problems);
         if let Some(node) = node {
             verdict.node(node, ssh);
             verdict.resources(settings, node);
@@ -243,12 +282,12 @@ impl Verdict {
         Overall { status: grade, issues: verdict.errors.into_iter().chain(verdict.issues).collect() }
     }
 
-    fn error(&mut self, text: impl Into<String>) {
-        self.errors.push(text.into());
+    fn error(&mut self, issue: impl Into<Issue>) {
+        self.errors.push(issue.into());
     }
 
-    fn issue(&mut self, text: impl Into<String>) {
-        self.issues.push(text.into());
+    fn issue(&mut self, issue: impl Into<Issue>) {
+        self.issues.push(issue.into());
     }
 
     /// What is wrong on this machine.
@@ -256,6 +295,12 @@ impl Verdict {
         let port = settings.port;
         if !seen.running {
             self.error("The provider is not running: `golem-provider start`");
+            if !seen.held.is_empty() {
+                let count = seen.held.len();
+                self.error(format!(
+                    "{count} VM(s) are rented out, and their renters cannot log in meanwhile"
+                ));
+            }
         }
         if let Some(Err(why)) = &seen.node {
             self.error(format!("The provider does not answer: {why}"));
@@ -279,12 +324,20 @@ impl Verdict {
     }
 
     /// What keeps renters out between them and this machine.
-    fn outside(&mut self, check: &Check, provider: &ProviderPort, ssh: &SshPorts) {
+    fn outside(
+        &mut self,
+        check: &Check,
+        provider: &ProviderPort,
+        ssh: &SshPorts,
+        problems: &[ProblemReport],
+    ) {
         let (first, last) = (ssh.range[0], ssh.range[1].saturating_sub(1));
         match check {
             Check::Skipped => {}
             Check::Failed { reason } => {
-                self.error(format!("It is not known whether renters can reach this node: {reason}"));
+                let text = format!("It is not known whether renters can reach this node: {reason}");
+                let cause = problems.iter().find(|problem| is_of_check(problem));
+                self.error(Issue::from(text).with(cause));
             }
             Check::Done { .. } => {
                 if let Some(reason) = &provider.reason {
@@ -298,6 +351,27 @@ impl Verdict {
         let is_told = ssh.status == "blocked";
         if ssh.issues.count() > 0 && !is_told {
             self.issue(format!("SSH ports {first}-{last}: {}", ssh.issues.words()));
+        }
+    }
+
+    /// The causes, by name, of what was told already.
+    fn problems(&mut self, check: &Check, provider: &ProviderPort, problems: &[ProblemReport]) {
+        for problem in problems.iter().filter(|problem| !is_of_check(problem)) {
+            let is_here = matches!(problem.cause, Cause::PortHeld | Cause::CannotListen);
+            let is_told = is_here && problem.ports == provider.port.to_string() && !provider.local_ok;
+            // Where nobody is to be asked, an answer of long ago is no cause of anything.
+            if is_told || (*check == Check::Skipped && !is_here) {
+                continue;
+            }
+            let mut letters = problem.what.chars();
+            let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+            let text = first.unwrap_or_default() + letters.as_str();
+            let issue = Issue::from(text).with(Some(problem));
+            if problem.critical {
+                self.error(issue);
+            } else {
+                self.issue(issue);
+            }
         }
     }
 
@@ -318,6 +392,16 @@ impl Verdict {
                     vm.name, vm.ssh_port
                 ));
             }
+        }
+        for vm in node.vms.iter().filter(|vm| vm.status == VmState::Error) {
+            let why = vm.error.as_deref().unwrap_or("the log says why");
+            self.issue(format!("The VM {0} cannot run: {why}: `golem-provider vms logs {0}`", vm.name));
+        }
+        if summary.version != INSTALLED {
+            self.issue(format!(
+                "The provider runs version {}, and {INSTALLED} is installed: start it again",
+                summary.version
+            ));
         }
         for advert in &summary.adverts {
             if let Some(problem) = &advert.problem {
@@ -348,15 +432,15 @@ impl Verdict {
         let (total, host) = (node.summary.total, node.summary.host);
         let least =
             Resources::new(settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0);
-        for (what, has, needs, unit) in [
-            ("CPU", total.cpu, least.cpu, "cores"),
-            ("memory", total.memory, least.memory, "GB"),
-            ("storage", total.storage, least.storage, "GB"),
+        for (what, has, needs, variable) in [
+            ("cores", total.cpu, least.cpu, "CPU_CORES"),
+            ("GB of memory", total.memory, least.memory, "MEMORY_GB"),
+            ("GB of storage", total.storage, least.storage, "STORAGE_GB"),
         ] {
             if has < needs {
                 self.issue(format!(
-                    "Nothing can be rented out: {has} {unit} of {what}, and the smallest VM takes {needs} \
-                     (GOLEM_PROVIDER_MIN_CPU_CORES, _MIN_MEMORY_GB, _MIN_STORAGE_GB)"
+                    "Nothing can be rented out: {has} {what}, {} less than GOLEM_PROVIDER_MIN_{variable}={needs}",
+                    needs - has
                 ));
             }
         }
@@ -367,8 +451,9 @@ impl Verdict {
         ] {
             if used > threshold {
                 self.issue(format!(
-                    "No new VM is granted: {used} % of the host's {what} is in use, over \
-                     GOLEM_PROVIDER_{variable}_THRESHOLD={threshold}"
+                    "No new VM is granted: {used} % of the host's {what} is in use, {} more than \
+                     GOLEM_PROVIDER_{variable}_THRESHOLD={threshold}",
+                    used - threshold
                 ));
             }
         }
@@ -389,6 +474,11 @@ impl Verdict {
             ));
         }
     }
+}
+
+/// Whether `problem` is that nothing can be found out.
+const fn is_of_check(problem: &ProblemReport) -> bool {
+    matches!(problem.cause, Cause::NoAnswer | Cause::AddressUnknown)
 }
 
 /// The names of `vms`, the first few of them.

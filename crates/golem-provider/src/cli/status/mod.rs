@@ -15,7 +15,7 @@ use std::io::IsTerminal;
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use crate::pid_file;
-use view::Status;
+use seen::Seen;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -28,7 +28,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     if typed.watch {
         return watch(invocation).await;
     }
-    let status = look(invocation).await?;
+    let status = judge::judge(&invocation.resolved.settings, look(invocation, None).await?);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => status.overall.status.exit(),
@@ -37,18 +37,20 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     })
 }
 
-async fn look(invocation: &Invocation) -> anyhow::Result<Status> {
-    let settings = &invocation.resolved.settings;
+async fn look(invocation: &Invocation, last: Option<&Seen>) -> anyhow::Result<Seen> {
     let held = pid_file::holder(&invocation.pid_file)?;
-    Ok(judge::judge(settings, seen::look(invocation, held).await))
+    Ok(seen::look(invocation, held, last).await)
 }
 
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
     let watching = async {
+        let mut last = None;
         loop {
-            let status = look(invocation).await?;
+            let seen = look(invocation, last.as_ref()).await?;
+            let status = judge::judge(&invocation.resolved.settings, seen.clone());
+            last = Some(seen);
             if printer.json {
                 // One document a line.
                 printer.out(&serde_json::to_string(&status)?);

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use golem_chain::{Rpc, Sender};
+use golem_node::ledger::Ledger;
 use golem_node::ports::is_free;
 use golem_types::wire::Exact;
 use tokio::net::TcpStream;
@@ -31,6 +32,10 @@ const ANSWER: Duration = Duration::from_millis(2000);
 
 /// Longest that a port of this host may take to accept.
 const LOCAL: Duration = Duration::from_millis(400);
+
+/// How long `--watch` goes by what others said: check servers, the chain and the release index are not
+/// there to be asked every two seconds.
+const STANDS: Duration = Duration::from_secs(60);
 
 /// How often a node that has just started is asked whether its ports are verified.
 const LOOK: Duration = Duration::from_millis(100);
@@ -90,12 +95,17 @@ pub(super) struct Seen {
     pub(super) wallet: Option<WalletSeen>,
     /// The latest version, where that is known.
     pub(super) latest: Option<String>,
+    /// Ports that rentals hold while the node does not run.
+    pub(super) held: BTreeSet<u16>,
+    /// When others were asked.
+    pub(super) asked: Instant,
 }
 
-/// Looks at everything.
-pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
+/// Looks at everything. What others said at the `last` look stands for a while.
+pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Option<&Seen>) -> Seen {
     let settings = &invocation.resolved.settings;
     let running = held.is_some();
+    let last = last.filter(|last| last.running == running && last.asked.elapsed() < STANDS);
     let client = running.then(|| invocation.client().map_err(|error| format!("{error:#}")));
     let answering = client.as_ref().and_then(|client| client.as_ref().ok());
     let node = async {
@@ -110,9 +120,24 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
     let (node, backend, ports, wallet, latest) = tokio::join!(
         node,
         within(DEADLINE, backend::check(settings)),
-        within(DEADLINE, known_ports(settings, answering)),
-        wallet(settings, running),
-        updates::latest(settings),
+        async {
+            match last {
+                Some(last) if !running => last.ports.clone(),
+                _ => within(DEADLINE, known_ports(settings, answering)).await,
+            }
+        },
+        async {
+            match last {
+                Some(last) => last.wallet.clone(),
+                None => wallet(settings, running).await,
+            }
+        },
+        async {
+            match last {
+                Some(last) => last.latest.clone(),
+                None => updates::latest(settings).await,
+            }
+        },
     );
     Seen {
         running,
@@ -125,7 +150,21 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>) -> Seen {
         image_missing: backend::image_missing(settings).then(|| settings.default_vm_image.to_string()),
         wallet,
         latest,
+        held: if running { BTreeSet::new() } else { ports_held(settings) },
+        asked: last.map_or_else(Instant::now, |last| last.asked),
     }
+}
+
+/// The ports that rentals hold, as the ledger of a node that does not run tells.
+fn ports_held(settings: &Settings) -> BTreeSet<u16> {
+    let file = settings.data_dir.join("provider.db");
+    if !file.exists() {
+        return BTreeSet::new();
+    }
+    Ledger::ports_held(&file).unwrap_or_else(|error| {
+        tracing::debug!(%error, "the ledger cannot be looked into");
+        BTreeSet::new()
+    })
 }
 
 /// What `work` comes to within `deadline`, or why it does not.
@@ -144,6 +183,9 @@ async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeSeen> {
 
 /// What is known of the ports. A node that has just started is given the time to find out.
 async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
+    if node.is_none() && settings.skip_port_verification {
+        return ports::look_here(settings).await;
+    }
     let end = Instant::now() + ANSWER;
     loop {
         let report = ports::look(settings, node, ANSWER, |_| {}).await?;

@@ -4,8 +4,9 @@
 
 use golem_types::wire::Exact;
 
-use super::view::{BackendPart, Check, Grade, ProviderPort, SshPorts, Status};
+use super::view::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
 use crate::cli::amount::coins;
+use crate::cli::ports::age;
 use crate::http::operator::AdvertView;
 
 /// The answer for people.
@@ -16,14 +17,44 @@ pub(super) fn text(status: &Status) -> String {
         Grade::Error => "\x1b[31mError\x1b[0m",
     };
     let mut lines = vec![format!("Overall         {overall}")];
-    lines.extend(status.overall.issues.iter().map(|issue| format!("  - {issue}")));
+    lines.extend(status.overall.issues.iter().flat_map(issue));
     lines.extend([String::new(), backend(&status.vm_backend), String::new()]);
     lines.extend(provider(&status.ports.provider, &status.ports.check));
     lines.push(String::new());
     lines.extend(ssh(&status.ports.ssh, &status.ports.check));
+    lines.extend(status.ports.last_known.map(last_known));
     lines.push(String::new());
     lines.extend(rest(status));
     lines.join("\n")
+}
+
+/// What is off, and what to do.
+fn issue(issue: &Issue) -> Vec<String> {
+    let mut lines = vec![format!("  - {}", issue.text)];
+    lines.extend(issue.fixes.iter().enumerate().map(|(number, fix)| {
+        let label = if number == 0 { "fix: " } else { "" };
+        format!("      {label:<5}{fix}")
+    }));
+    lines.extend(issue.help.iter().map(|help| format!("      more: {help}")));
+    lines
+}
+
+/// What the node goes by while check servers are silent.
+fn last_known(known: LastKnown) -> String {
+    let LastKnown { at, provider, ssh_reachable } = known;
+    let api = provider.as_str();
+    format!("  Last known    API {api}, {ssh_reachable} SSH ports reachable, {}", age(at))
+}
+
+/// Who looked from outside, and when.
+fn checked(ports: &Ports) -> Option<String> {
+    let Check::Done { at: Some(at) } = ports.check else { return None };
+    let answered = ports.sources.iter().filter(|source| source.problem.is_none()).count();
+    let by = match ports.sources.len() {
+        0 => String::new(),
+        all => format!(" by {answered} of {all} check servers"),
+    };
+    Some(format!("Ports checked   {}{by}", age(at)))
 }
 
 const fn mark(good: bool) -> &'static str {
@@ -84,13 +115,14 @@ fn rest(status: &Status) -> Vec<String> {
     let draining = if status.draining { ", draining" } else { "" };
     let version = &status.version;
     let update = match (version.update_available, &version.latest) {
-        (Some(true), Some(latest)) => format!(" (version {latest} is available)"),
+        (true, Some(latest)) => format!(" (version {latest} is available)"),
         _ => String::new(),
     };
     let mut lines = vec![
         format!("Provider        {running}{draining}, version {}{update}", version.installed),
         format!("  Environment   {} on {}", status.environment.environment, status.environment.network),
     ];
+    lines.extend(checked(&status.ports));
     if let Some(resources) = &status.resources {
         let (free, total, host) = (resources.free, resources.total, resources.host);
         lines.extend([

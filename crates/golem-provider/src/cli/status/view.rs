@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cli::Exit;
 use crate::http::operator::{AdvertView, HostView, PaymentsView};
-use crate::ports::{Reach, SourceReport};
+use crate::ports::{ProblemReport, Reach, SourceReport};
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,23 @@ pub(super) struct Status {
 pub(super) struct Overall {
     pub(super) status: Grade,
     /// What is off, the worst first.
-    pub(super) issues: Vec<String>,
+    pub(super) issues: Vec<Issue>,
+}
+
+/// Something that is off. Programs read its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Issue {
+    pub(super) text: String,
+    /// What to do, where the text does not say: the first that fits.
+    pub(super) fixes: Vec<String>,
+    /// Where there is more.
+    pub(super) help: Option<String>,
+}
+
+impl Serialize for Issue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
 }
 
 /// How the node is.
@@ -83,7 +99,8 @@ pub(super) struct Version {
     pub(super) installed: &'static str,
     /// None where no release index is named, or it does not answer.
     pub(super) latest: Option<String>,
-    pub(super) update_available: Option<bool>,
+    /// Whether that is newer.
+    pub(super) update_available: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +125,21 @@ pub(super) struct Ports {
     pub(super) check: Check,
     /// Check servers that were asked.
     pub(super) sources: Vec<SourceReport>,
+    /// What was found out before, while a check fails.
+    pub(super) last_known: Option<LastKnown>,
+    /// What keeps renters out, with its fixes.
+    pub(super) problems: Vec<ProblemReport>,
+}
+
+/// What the last check that did not fail found out; the node goes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct LastKnown {
+    /// When.
+    pub(super) at: Timestamp,
+    /// The API's port.
+    pub(super) provider: Reach,
+    /// How many SSH ports were reachable.
+    pub(super) ssh_reachable: usize,
 }
 
 /// Whether reachability from outside is known.

@@ -165,6 +165,10 @@ fn s_254_where_the_address_is_to_blame_no_port_is() {
     unknown.address = None;
     unknown.provider.status = Reach::Unknown;
     assert_eq!(only(&unknown, &behind(&[])).cause, Cause::AddressUnknown);
+    // An address at which other ports are found is not to blame.
+    let mut found = closed(&[50801], &Why::TimedOut);
+    found.address = Some(LAN.into());
+    assert_eq!(only(&found, &behind(&[(50801, true)])).cause, Cause::Firewall);
     // A check server in the same network cannot tell what it is like outside.
     let mut within = closed(&all, &Why::TimedOut);
     within.sources[0].seen_at = Some(LAN.into());

@@ -85,6 +85,8 @@ fn good() -> Seen {
         ports: Ok(report()),
         image_missing: None,
         latest: None,
+        held: BTreeSet::new(),
+        asked: tokio::time::Instant::now(),
         wallet: Some(WalletSeen {
             address: "0xabc".to_owned(),
             symbol: "ETH".to_owned(),
@@ -177,6 +179,10 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
         );
         assert!(text.starts_with("Overall         Error\n"), "{text}");
     }
+    let rented = Seen { held: BTreeSet::from([FIRST]), ..stopped.clone() };
+    let (json, _) = judged(rented);
+    assert_eq!(json["ports"]["ssh"]["in_use"], 1);
+    assert!(json["overall"]["issues"].to_string().contains("1 VM(s) are rented out"), "{json:#}");
     let held = |report: &mut PortsReport| report.provider = port(7466, Reach::Unknown, LocalState::Held);
     let seen = Seen { ports: with_ports(held).ports, local: Local::Held, ..stopped };
     let (json, text) = judged(seen);
@@ -196,9 +202,20 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
         (with_node(|node| node.vms[0].stream_id = None), "No stream pays for web"),
         (
             with_node(|node| node.summary.host.memory_percent = 86),
-            "86 % of the host's memory is in use, over GOLEM_PROVIDER_MEMORY_THRESHOLD=85",
+            "86 % of the host's memory is in use, 1 more than GOLEM_PROVIDER_MEMORY_THRESHOLD=85",
         ),
-        (with_node(|node| node.summary.total.storage = 9), "9 GB of storage, and the smallest VM takes 10"),
+        (
+            with_node(|node| node.summary.total.storage = 7),
+            "7 GB of storage, 3 less than GOLEM_PROVIDER_MIN_STORAGE_GB=10",
+        ),
+        (
+            with_node(|node| {
+                node.vms[0].status = VmState::Error;
+                node.vms[0].error = Some("the disk is gone".to_owned());
+            }),
+            "The VM web cannot run: the disk is gone: `golem-provider vms logs web`",
+        ),
+        (with_node(|node| node.summary.version = "0.0.9".to_owned()), "The provider runs version 0.0.9"),
         (
             with_node(|node| {
                 node.summary.unmanaged.insert(node.vms[0].id.clone());
@@ -291,6 +308,87 @@ fn s_043_s_044_s_049_s_051_s_052_a_failed_check_leaves_ports_unknown_and_tells_w
     assert_eq!(ports.len(), 100);
     assert!(ports.iter().all(|port| port["status"] == "unknown"));
     assert_eq!((&ports[0]["listening"], &ports[1]["listening"]), (&json!(true), &json!(false)));
+}
+
+/// A VM whose guest does not run has its port closed, and nothing is wrong with that.
+#[test]
+fn only_a_running_vms_port_has_to_listen() {
+    for status in [VmState::Creating, VmState::Stopping, VmState::Stopped] {
+        let (json, _) = judged(with_node(|node| {
+            node.listening.clear();
+            node.vms[0].status = status;
+        }));
+        assert_eq!(json["overall"]["status"], "healthy", "{json:#}");
+    }
+}
+
+/// What was found out before is told with its age while check servers are silent.
+#[test]
+fn what_was_known_before_a_check_that_fails_is_told() {
+    let at = Timestamp::now() - jiff::SignedDuration::from_mins(12);
+    let (json, text) = judged(with_ports(|report| {
+        silent(report);
+        report.provider.checked_at = Some(at);
+    }));
+    let known = json!({ "at": at, "provider": "reachable", "ssh_reachable": 100 });
+    assert_eq!(json["ports"]["last_known"], known);
+    assert!(text.contains("  Last known    API reachable, 100 SSH ports reachable, 12 min ago\n"), "{text}");
+    let (json, text) = judged(good());
+    assert_eq!(json["ports"]["last_known"], Value::Null);
+    assert!(text.contains("by 2 of 2 check servers"), "{text}");
+}
+
+/// S-252, S-253, S-254: what is in the way is told by name, with what to do about it.
+#[test]
+fn s_252_s_253_s_254_the_cause_is_told_with_its_fix() {
+    let problem = |cause: &str, critical: bool, ports: &str, what: &str| -> ProblemReport {
+        serde_json::from_value(json!({
+            "cause": cause, "critical": critical, "ports": ports, "what": what, "impact": "none",
+            "fixes": ["do this", "or that"], "help": "docs/troubleshooting.md#ports",
+        }))
+        .unwrap()
+    };
+    let told = |found: ProblemReport| {
+        let (json, text) = judged(with_ports(|report| report.problems.push(found)));
+        let fixes = "\n      fix: do this\n           or that\n      more: docs/troubleshooting.md#ports\n";
+        assert!(text.contains(fixes), "{text}");
+        (json["overall"]["status"].clone(), json["overall"]["issues"].clone())
+    };
+    for (critical, grade) in [(true, "error"), (false, "issues")] {
+        let router = problem("not-forwarded", critical, "50800", "the router does not forward TCP 50800");
+        let issue = json!(["The router does not forward TCP 50800"]);
+        assert_eq!(told(router), (json!(grade), issue));
+    }
+    // The server that does not answer is told once, with what to do.
+    let unanswered = problem("no-answer", true, "7466, 50800-50899", "none of 2 check servers answers");
+    let (json, text) = judged(with_ports(|report| {
+        silent(report);
+        report.problems.push(unanswered);
+    }));
+    assert_eq!(json["overall"]["issues"].as_array().unwrap().len(), 1, "{json:#}");
+    assert!(text.contains("      fix: do this\n"), "{text}");
+    // So is the program that holds the API's port.
+    let held = problem("port-held", true, "7466", "TCP 7466 is in use by nginx (pid 42)");
+    let mut seen = with_ports(|report| {
+        report.provider = port(7466, Reach::Unknown, LocalState::Held);
+        report.problems.push(held);
+    });
+    (seen.running, seen.node, seen.local) = (false, None, Local::Held);
+    let (json, _) = judged(seen.clone());
+    assert_eq!(json["overall"]["issues"].to_string().matches("nginx").count(), 1, "{json:#}");
+    // Where nobody is to be asked, only what is wrong on this host is told.
+    let skipping = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")]);
+    if let Ok(report) = &mut seen.ports {
+        report.problems = vec![
+            problem("address-unknown", true, "7466", "the public address is not known"),
+            problem("blocked", true, "7466", "TCP 7466 cannot be reached from outside"),
+            problem("port-held", false, "50801", "TCP 50801 is in use by nginx (pid 42)"),
+        ];
+    }
+    let (json, _) = judged_with(&skipping, seen);
+    let issues = json["overall"]["issues"].to_string();
+    assert!(!issues.contains("cannot be reached") && !issues.contains("address"), "{issues}");
+    assert!(issues.contains("TCP 50801 is in use by nginx (pid 42)"), "{issues}");
 }
 
 /// What an earlier run of the node found out counts until the first verification of this one.
