@@ -36,6 +36,8 @@ async fn endpoint(
 
 /// A well-behaved chain: block 7 at time 1000, and one stream for everybody.
 fn chain(request: &Value) -> Value {
+    let artifact = include_str!("../../../contracts/artifacts/StreamPayment.json");
+    let contract: Value = serde_json::from_str(artifact).unwrap();
     let word = |number: u128| format!("{number:064x}");
     let stream = [0, 1, 7, 900, 5000, 10, 41_000, 0, 0].map(word).concat();
     let answers: Vec<Value> = request
@@ -45,7 +47,7 @@ fn chain(request: &Value) -> Value {
         .map(|call| {
             let result = match call["method"].as_str().unwrap() {
                 "eth_chainId" => json!("0x7a69"),
-                "eth_getCode" => json!("0x60"),
+                "eth_getCode" => contract["deployedBytecode"].clone(),
                 "eth_getBlockByNumber" => {
                     json!({ "number": "0x7", "hash": B256::repeat_byte(7), "timestamp": "0x3e8" })
                 }
