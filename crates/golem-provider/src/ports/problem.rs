@@ -340,12 +340,11 @@ impl Diagnosis<'_> {
             ranges(ports, ':', "/tcp && ufw allow ")
         );
         let forward = format!("in the router, forward TCP {shown} to {here}");
-        let map = "or let the node ask the router: golem-provider ports map".to_owned();
         let hoster = format!("let TCP {shown} in where the host is rented (security group, cloud firewall)");
         match cause {
             Cause::Firewall => (format!("the firewall of this host keeps TCP {shown} out"), vec![allow]),
             Cause::NotForwarded => {
-                (format!("the router does not forward TCP {shown} to {here}"), vec![forward, map])
+                (format!("the router does not forward TCP {shown} to {here}"), vec![forward])
             }
             Cause::Upstream => (format!("TCP {shown} is kept out before it reaches this host"), vec![hoster]),
             Cause::AnotherAnswers => {
@@ -367,7 +366,7 @@ impl Diagnosis<'_> {
                 if self.facts.has_public_address {
                     (what, vec![allow, hoster])
                 } else {
-                    (what, vec![forward, map, allow])
+                    (what, vec![forward, allow])
                 }
             }
         }
