@@ -7,14 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use golem_chain::Wallet;
 use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish, wishes};
 use golem_node::ledger::Ledger;
 use golem_node::service::Tasks;
-use golem_types::Resources;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
+use support::market::{PACE, advert, shown, wallet};
 use support::{DEADLINE, World, until, wanted};
 use tokio::sync::watch;
 
@@ -34,41 +33,6 @@ fn profile(generation: Generation) -> Profile {
         explorer: None,
         note: None,
     }
-}
-
-/// Fast, and looked at only when something happens or a test asks.
-const PACE: Pace = Pace {
-    quiet: Duration::from_millis(20),
-    quiet_most: Duration::from_secs(5),
-    check: Duration::from_secs(3600),
-    retry: Duration::from_millis(5),
-    retry_most: Duration::from_millis(20),
-    receipt: Duration::from_millis(5),
-    stuck: Duration::from_secs(3600),
-    hourly: 60,
-};
-
-fn wallet() -> Wallet {
-    Wallet::from_hex(&"46".repeat(32)).unwrap()
-}
-
-fn advert(cpu: u32) -> Advert {
-    Advert {
-        provider_id: wallet().address(),
-        ip_address: "203.0.113.7".parse().unwrap(),
-        country: "SE".to_owned(),
-        name: "golem-provider".to_owned(),
-        platform: "x86_64".to_owned(),
-        network: "testnet".to_owned(),
-        payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
-        free: Resources::new(cpu, 16, 100),
-    }
-}
-
-fn shown(cpu: u32) -> Wish {
-    Wish::Shown(Box::new(advert(cpu)))
 }
 
 async fn emulator(generation: Generation) -> Emulator {

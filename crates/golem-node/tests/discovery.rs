@@ -7,7 +7,6 @@ mod support;
 
 use std::time::Duration;
 
-use golem_chain::Wallet;
 use golem_chain::golem_base::{Advert, Prices};
 use golem_chain::wallet::signer_of;
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
@@ -15,47 +14,13 @@ use golem_node::service::Tasks;
 use golem_types::Resources;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;
+use support::market::{PACE, advert, shown, wallet};
 use support::{DEADLINE, World, own_clock, pass, until, wanted};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, timeout};
 
 /// What the seed documents.
 const INTERVAL: Duration = Duration::from_secs(240);
-
-/// Changes are told at once, and nothing else happens by itself.
-const PACE: Pace = Pace {
-    quiet: Duration::from_millis(20),
-    quiet_most: Duration::from_secs(5),
-    check: Duration::from_secs(3600),
-    retry: Duration::from_millis(5),
-    retry_most: Duration::from_millis(20),
-    receipt: Duration::from_millis(5),
-    stuck: Duration::from_secs(3600),
-    hourly: 60,
-};
-
-fn wallet() -> Wallet {
-    Wallet::from_hex(&"46".repeat(32)).unwrap()
-}
-
-fn advert(cpu: u32) -> Advert {
-    Advert {
-        provider_id: wallet().address(),
-        ip_address: "203.0.113.7".parse().unwrap(),
-        country: "SE".to_owned(),
-        name: "golem-provider".to_owned(),
-        platform: "x86_64".to_owned(),
-        network: "testnet".to_owned(),
-        payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
-        free: Resources::new(cpu, 16, 100),
-    }
-}
-
-fn shown(cpu: u32) -> Wish {
-    Wish::Shown(Box::new(advert(cpu)))
-}
 
 fn config(server: &DiscoveryServer, pace: Pace) -> DiscoveryConfig {
     DiscoveryConfig {
@@ -214,6 +179,34 @@ async fn a_server_that_refuses_or_never_ends_is_told_of_and_tried_again() {
         assert_eq!(run.cores(), Some(8));
         run.tasks.stop().await;
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_said_is_told_and_not_posted_and_nothing_is_asked_for_nothing() {
+    let run = Run::start(PACE, ServerFault::None).await;
+    run.is_current().await;
+    let priced = |core: f64| Advert { usd: Prices { core, ..advert(8).usd }, ..advert(8) };
+    let bad = [
+        (Advert { name: "n".repeat(129), ..advert(8) }, "golem_provider_name has 129 bytes"),
+        (priced(-1.0), "would be -1.0"),
+        (priced(f64::NAN), "would be nan"),
+        (priced(f64::INFINITY), "would be inf"),
+    ];
+    for (advert, says) in bad {
+        run.wish.send_replace(Wish::Shown(Box::new(advert)));
+        let said = run.reaches(
+            "it is told",
+            |state| matches!(&state.standing, Standing::Problem(problem) if problem.contains(says)),
+        );
+        timeout(DEADLINE, said).await.unwrap_or_else(|_| panic!("{says}: {:?}", run.advertising.state()));
+        assert_eq!(run.posts(), 1, "{says}");
+    }
+    run.wish.send_replace(Wish::Shown(Box::new(priced(0.0))));
+    until("it is given away", || run.posts() == 2).await;
+    timeout(DEADLINE, run.is_current()).await.unwrap();
+    let body: Value = serde_json::from_slice(&run.server.told()[1].body).unwrap();
+    assert_eq!(body["pricing"]["usd_per_core_month"], 0.0);
+    run.tasks.stop().await;
 }
 
 /// Five seconds, by a clock that moves when nothing else does.

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use golem_chain::Wallet;
 use golem_chain::faucet::Faucet;
-use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
+use golem_chain::golem_base::{Generation, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
 use golem_node::service::Tasks;
 use golem_testchain::FaucetServer;
-use golem_types::Resources;
 use market_emulator::{Emulator, Fault, Protocol};
+use support::market::{shown, wallet};
 use support::{own_clock, pass, until};
 use tokio::sync::watch;
 use tokio::time::advance;
@@ -25,10 +24,6 @@ const CHAIN: u64 = 1337;
 /// A tenth of a coin, which known faucets pay, and what is enough.
 const GIFT: u128 = 100_000_000_000_000_000;
 const ENOUGH: u128 = 10_000_000_000_000_000;
-
-fn wallet() -> Wallet {
-    Wallet::from_hex(&"46".repeat(32)).unwrap()
-}
 
 /// A network without a coin in the node's wallet, its faucet, and an advertiser.
 struct Run {
@@ -76,7 +71,7 @@ impl Run {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("provider.db")).unwrap();
         let tasks = Tasks::new();
-        let (wish, receiver) = watch::channel(Wish::Shown(Box::new(advert())));
+        let (wish, receiver) = watch::channel(shown(8));
         let advertising = Advertising::on_network(config, wallet(), ledger, receiver, &tasks).await.unwrap();
         Self { emulator, faucet, advertising, tasks, _wish: wish, _folder: folder }
     }
@@ -91,21 +86,6 @@ impl Run {
         let state = changes.wait_for(|state| matches!(state.standing, Standing::Problem(_))).await.unwrap();
         let Standing::Problem(problem) = &state.standing else { unreachable!() };
         problem.clone()
-    }
-}
-
-fn advert() -> Advert {
-    Advert {
-        provider_id: wallet().address(),
-        ip_address: "203.0.113.7".parse().unwrap(),
-        country: "SE".to_owned(),
-        name: "golem-provider".to_owned(),
-        platform: "x86_64".to_owned(),
-        network: "testnet".to_owned(),
-        payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
-        free: Resources::new(8, 16, 100),
     }
 }
 

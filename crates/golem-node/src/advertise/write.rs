@@ -24,7 +24,8 @@ const RAISE: u32 = 6;
 const RAISE_MOST: u32 = 36;
 
 impl Task {
-    /// Does `operations` in one transaction, and waits for its receipt.
+    /// Does `operations` in one transaction, and waits for its receipt; or does nothing, when an earlier
+    /// one came into a block: then it has to be looked at again.
     pub(super) async fn write(&mut self, operations: &[Operation]) -> Result<(), Problem> {
         self.check_allowance()?;
         let generation = self.client.generation();
@@ -42,8 +43,11 @@ impl Task {
                 plan.transaction.fee = plan.transaction.fee.replacing();
             }
         } else {
-            self.waiting = None;
             self.raised = 0;
+            if self.waiting.take().is_some() {
+                // It came into a block, perhaps after the look that led here.
+                return Ok(());
+            }
         }
         let signed = self.sender.sign(&plan)?;
         match self.sender.send(&signed.raw).await {
@@ -55,7 +59,14 @@ impl Task {
             Err(error) => return Err(error.into()),
         }
         self.recent.push_back(Instant::now());
-        let (hash, receipt) = self.receipt(plan.transaction, signed).await?;
+        let (hash, receipt) = match self.receipt(plan.transaction, signed).await {
+            Err(Problem::Waiting) => {
+                self.waiting.get_or_insert_with(Instant::now);
+                return Err(Problem::Waiting);
+            }
+            done => done?,
+        };
+        self.waiting = None;
         self.written = receipt.block;
         self.record(operations, hash, &receipt).await;
         if receipt.succeeded { Ok(()) } else { Err(Problem::Refused(hash)) }

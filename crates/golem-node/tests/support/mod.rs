@@ -1,6 +1,8 @@
 //! A node with the sim backend in a folder of its own, and the questions tests ask of it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod market;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Range;

@@ -9,6 +9,8 @@ use crate::home::{Home, wait_until};
 /// A home whose node asks `echoes` for its address, every second.
 fn home(echoes: [&Feed; 2]) -> Home {
     Home::new()
+        // What a rental leaves on a small disk is still told of.
+        .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
         .set("GOLEM_PROVIDER_PUBLIC_IP", "auto")
         .set("GOLEM_PROVIDER_PUBLIC_IP_SOURCES", &format!("{},{}", echoes[0].url, echoes[1].url))
         .set("GOLEM_PROVIDER_PUBLIC_IP_INTERVAL_SECONDS", "1")

@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256};
 use golem_testchain::FaucetServer;
-use market_emulator::{DiscoveryServer, Emulator, Protocol, Stored};
+use market_emulator::{DiscoveryServer, Emulator, Protocol, ServerFault, Stored};
 use tokio::runtime::Runtime;
 
 use crate::home::{Home, wait_until};
@@ -159,7 +159,11 @@ fn a_market_that_does_not_answer_is_told_of_and_renting_goes_on() {
 fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_wants_it() {
     let market = Market::start(Protocol::GolemBase);
     let server = market._runtime.block_on(DiscoveryServer::start()).unwrap();
-    let home = || market.home("golem-base").set("GOLEM_PROVIDER_DISCOVERY_URL", server.url());
+    // What a rental leaves on a small disk is still told of.
+    let home = || {
+        let home = market.home("golem-base").set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1");
+        home.set("GOLEM_PROVIDER_DISCOVERY_URL", server.url())
+    };
     let by_default = home();
     let mut node = by_default.start(&[]);
     node.says("renters find this node on the market");
@@ -187,6 +191,28 @@ fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_w
     {
         assert!(node.seen.iter().any(|line| line.contains(said)), "{said}: {:#?}", node.seen);
     }
+}
+
+/// Renting goes on, the operator reads what is wrong and what it costs, and it ends by itself.
+#[test]
+fn a_discovery_server_that_does_not_answer_is_told_of_and_found_again_without_a_restart() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(DiscoveryServer::start()).unwrap();
+    server.set_fault(ServerFault::Down);
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "discovery_server")
+        .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
+        .set("GOLEM_PROVIDER_DISCOVERY_URL", server.url());
+    let mut node = home.start(&[]);
+    node.says("renters who look there do not find this node");
+    home.rent("web-server");
+    let advert = || home.json(&["status", "--json"])["adverts"][0].clone();
+    let problem = advert()["problem"].as_str().unwrap_or_default().to_owned();
+    assert!(problem.contains("HTTP status 500") && problem.contains("rentals go on"), "{problem}");
+    assert_eq!(home.run(&["market"]).status.code(), Some(1));
+    server.set_fault(ServerFault::None);
+    wait_until("it is found", || advert()["standing"] == "current");
+    assert_eq!(server.adverts().len(), 1);
 }
 
 /// S-221: from the faucet that the settings name, on a test network; and never on another.

@@ -90,6 +90,7 @@ fn s_017_s_114_the_published_server_shows_the_node() {
     let home = home
         .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "discovery_server")
         .set("GOLEM_PROVIDER_DISCOVERY_URL", &url)
+        .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
         .set("GOLEM_PROVIDER_PUBLIC_IP", "203.0.113.7")
         .set("GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH", "25");
     let http = Http::new();
