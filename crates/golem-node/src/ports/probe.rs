@@ -240,11 +240,15 @@ mod tests {
         let (tasks, probes) = (Tasks::new(), Probes::default());
         let port = port();
         let stop = CancellationToken::new();
+        // Grows between an opening and a closing: a look during which both happen says nothing.
+        let turns = Arc::new(AtomicU64::new(0));
         let looking = {
-            let (probes, stop) = (probes.clone(), stop.clone());
+            let (probes, stop, turns) = (probes.clone(), stop.clone(), Arc::clone(&turns));
             tokio::task::spawn_blocking(move || {
                 while !stop.is_cancelled() {
-                    assert!(probes.is_ours(port) || is_free(HOST, port) || probes.is_ours(port));
+                    let turn = turns.load(Ordering::SeqCst);
+                    let ours_or_free = probes.is_ours(port) || is_free(HOST, port) || probes.is_ours(port);
+                    assert!(ours_or_free || turns.load(Ordering::SeqCst) != turn);
                 }
             })
         };
@@ -253,6 +257,7 @@ mod tests {
             while probes.open(&tasks, HOST, port).is_err() {
                 tokio::task::yield_now().await;
             }
+            turns.fetch_add(1, Ordering::SeqCst);
             probes.close_all().await;
         }
         stop.cancel();
