@@ -74,13 +74,14 @@ pub fn spawn(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<St
 /// has done so before.
 ///
 /// # Errors
-/// Any error of `setsid`.
+/// Any error of `setsid`, but that this process leads a group already: a process just spawned does not,
+/// so it is one that was started anew. (Asking for the session would not do: in a container it may be
+/// one of another namespace, which has no id here.)
 pub fn leave_session() -> anyhow::Result<()> {
-    if rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid()) {
-        return Ok(());
+    match rustix::process::setsid() {
+        Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(error) => Err(error).context("a session of its own cannot be made"),
     }
-    rustix::process::setsid().context("a session of its own cannot be made")?;
-    Ok(())
 }
 
 /// Tells the parent that the node serves at `address`, and lets go of it.
