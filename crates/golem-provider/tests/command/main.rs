@@ -13,3 +13,4 @@ mod peers;
 mod ports;
 mod reload;
 mod status;
+mod terminal;

@@ -10,7 +10,7 @@ mod seen;
 mod text;
 mod view;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
@@ -55,7 +55,9 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
                 // One document a line.
                 printer.out(&serde_json::to_string(&status)?);
             } else if std::io::stdout().is_terminal() {
-                printer.out(&format!("{CLEAR}{}", text::text(&status)));
+                // Not through the printer, which leaves this out where no colour is wanted.
+                let _ = write!(std::io::stdout(), "{CLEAR}");
+                printer.out(&text::text(&status));
             } else {
                 printer.out(&format!("{}\n", text::text(&status)));
                 printer.out("---");

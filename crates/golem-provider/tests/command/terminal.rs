@@ -1,0 +1,217 @@
+//! What people see: the true binary on a terminal of its own, and the screen as a terminal draws it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
+
+use crate::home::{Home, wait_until};
+use crate::ports::{request, verified, wait_for_round};
+
+const ROWS: u16 = 60;
+const COLUMNS: u16 = 240;
+
+/// A program on a terminal; killed when dropped.
+struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<vt100::Parser>>,
+    /// All that was written to it.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Runs what `home` runs with `arguments`, as the session of a new terminal.
+    fn run(home: &Home, arguments: &[&str]) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let keyboard = File::from(openpt(flags).unwrap());
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        tcsetwinsize(&keyboard, Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 })
+            .unwrap();
+        let end = File::from(ioctl_tiocgptpeer(&keyboard, flags).unwrap());
+        let run = home.command(arguments);
+        // It makes the terminal the session's, so that an interrupt typed there reaches the program.
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(run.get_program()).args(run.get_args()).env_clear();
+        command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("TERM", "xterm-256color").current_dir(home.folder.path());
+        command.stdin(end.try_clone().unwrap()).stdout(end.try_clone().unwrap()).stderr(end);
+        let child = command.spawn().unwrap();
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)));
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let mut output = keyboard.try_clone().unwrap();
+        let (shown, kept) = (Arc::clone(&screen), Arc::clone(&written));
+        std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            // An error is its end: nobody has the other end open any more.
+            while let Ok(count @ 1..) = output.read(&mut part) {
+                shown.lock().unwrap().process(&part[..count]);
+                kept.lock().unwrap().extend_from_slice(&part[..count]);
+            }
+        });
+        Self { child, keyboard, screen, written }
+    }
+
+    /// What is on the screen now.
+    fn screen(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until the screen shows `text`.
+    fn shows(&self, text: &str) {
+        let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(text, || self.screen().contains(text));
+        }));
+        assert!(shown.is_ok(), "no {text:?} on the screen:\n{}", self.screen());
+    }
+
+    /// How often `sequence` was written so far.
+    fn count(&self, sequence: &str) -> usize {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).matches(sequence).count()
+    }
+
+    /// Types Ctrl-C.
+    fn interrupt(&mut self) {
+        self.keyboard.write_all(b"\x03").unwrap();
+    }
+
+    /// Waits for the program's end; its exit code.
+    fn end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// How the terminal treats what is typed and written.
+    fn modes(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let Termios { input_modes, output_modes, control_modes, local_modes, .. } =
+            tcgetattr(&self.keyboard).unwrap();
+        (input_modes, output_modes, control_modes, local_modes)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A check server that comes to the ports that it is sent, one after the other, and answers when nothing
+/// more will be sent: those are open.
+fn steps() -> (String, Sender<u16>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (knock, knocks) = channel::<u16>();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let request = request(&mut stream);
+            for port in &knocks {
+                let _ = TcpStream::connect(("127.0.0.1", port));
+                open.push(port);
+            }
+            let mut results = serde_json::Map::new();
+            for port in request["ports"].as_array().unwrap() {
+                let accessible = open.iter().any(|open| port == open);
+                let error = (!accessible).then_some("Connection timed out");
+                results.insert(port.to_string(), json!({ "accessible": accessible, "error": error }));
+            }
+            let body = json!({ "success": true, "results": results, "message": "" }).to_string();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+        }
+    });
+    (url, knock)
+}
+
+/// What the line says while ports are tried.
+fn bar(reached: usize) -> String {
+    format!("] {reached} of 9")
+}
+
+/// S-061, S-065, S-066: each port counts on the screen as somebody comes to it; then the line makes place
+/// for the outcome: of each port, and of what is critical, its impact, its fix, and where there is more.
+#[test]
+fn s_061_s_065_s_066_a_check_on_a_terminal_shows_ports_as_they_are_found() {
+    let (url, knock) = steps();
+    let home = verified(&[&url]);
+    let mut terminal = Terminal::run(&home, &["ports", "check"]);
+    terminal.shows("Trying ports from outside [");
+    terminal.shows(&bar(0));
+    for (reached, port) in (1..).zip(home.ssh_ports()) {
+        knock.send(port).unwrap();
+        terminal.shows(&bar(reached));
+    }
+    assert!(!terminal.screen().contains("PORTS"), "{}", terminal.screen());
+    drop(knock);
+    terminal.shows("Help    docs/troubleshooting.md#");
+    assert_eq!(terminal.end(), Some(1), "nobody reaches the API");
+    let screen = terminal.screen();
+    assert!(!screen.contains("Trying ports"), "{screen}");
+    let row = |ports: &str, status: &str| {
+        let rows: Vec<&str> = screen.lines().filter(|line| line.starts_with(ports)).collect();
+        assert!(rows.len() == 1 && rows[0].contains(status), "{ports} {status}: {screen}");
+    };
+    row(&home.api.to_string(), "❌ unreachable — connection timed out");
+    row(&format!("{}-{}", home.ssh, home.ssh + 7), "✅ reachable");
+    let critical = screen.split_once("❌ Critical: ").expect(&screen).1;
+    assert!(critical.lines().next().unwrap().contains(&home.api.to_string()), "{screen}");
+    assert!(critical.contains("   Impact  ") && critical.contains("   Fix     "), "{screen}");
+}
+
+/// S-061, S-065, S-208: the same while the node starts, below its log.
+#[test]
+fn s_061_s_065_s_208_a_start_on_a_terminal_shows_ports_as_they_are_found() {
+    let (url, knock) = steps();
+    let home = verified(&[&url]);
+    let mut terminal = Terminal::run(&home, &["start"]);
+    terminal.shows(&bar(0));
+    let last = home.ssh + 7;
+    for (reached, port) in (1..).zip(home.ssh_ports().filter(|port| *port != last)) {
+        knock.send(port).unwrap();
+        terminal.shows(&bar(reached));
+    }
+    let screen = terminal.screen();
+    let lines: Vec<&str> = screen.trim_end().lines().collect();
+    assert!(lines.last().unwrap().contains(&bar(7)), "the line is below the log: {screen}");
+    assert_eq!(screen.matches("Trying ports").count(), 1, "one line, drawn again: {screen}");
+    drop(knock);
+    terminal.shows("help=\"docs/troubleshooting.md#");
+    wait_for_round(&home, 1);
+    wait_until("the line is gone", || !terminal.screen().contains("Trying ports"));
+    let screen = terminal.screen();
+    let told =
+        |port: u16| screen.lines().any(|line| line.contains(&port.to_string()) && line.contains("; fix: "));
+    assert!(told(home.api) && told(last), "{screen}");
+    terminal.interrupt();
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.screen());
+}
+
+/// `status --watch` draws on the same place again, without colour too; Ctrl-C leaves the terminal as it was.
+#[test]
+fn watching_on_a_terminal_draws_the_screen_again_and_leaves_it_as_it_was() {
+    for home in [Home::new(), Home::new().set("NO_COLOR", "1")] {
+        let mut terminal = Terminal::run(&home, &["status", "--watch"]);
+        let before = terminal.modes();
+        terminal.shows("Overall");
+        let node = home.start(&[]);
+        wait_until("a look at the node that runs", || {
+            !terminal.screen().contains("not running") && terminal.screen().contains("Overall")
+        });
+        let screen = terminal.screen();
+        assert_eq!(screen.matches("Overall").count(), 1, "{screen}");
+        assert!(terminal.count("\x1b[2J") >= 2);
+        terminal.interrupt();
+        assert_eq!(terminal.end(), Some(0));
+        assert_eq!(terminal.modes(), before);
+        assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is shown");
+        drop(node);
+    }
+}
