@@ -16,6 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("qemu-img", "qemu-utils"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
+    ("miniupnpd", "miniupnpd-nftables"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),

@@ -117,6 +117,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if settings.environment == Environment::Development && node.payments().is_none() {
         tracing::info!("{}", how_to_rent(&settings));
     }
+    if settings.port_mapping {
+        ports::keep_mapped(&settings, node.tasks(), verifier.clone());
+    }
     if !settings.skip_port_verification {
         // Only now does the API answer a check server.
         verifier.verify();

@@ -463,6 +463,11 @@ pub(super) enum Ports {
     List,
     /// Have the ports tried from outside now; works whether or not the provider runs.
     Check,
+    /// Have the router forward the ports to this host until Ctrl-C. GOLEM_PROVIDER_PORT_MAPPING=true does
+    /// it while the provider runs.
+    Map,
+    /// Have the router no longer forward the ports, where a node died that had asked for it.
+    Unmap,
 }
 
 /// `discovery`.

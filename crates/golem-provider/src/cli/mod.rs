@@ -9,6 +9,7 @@ mod config;
 mod discovery;
 mod images;
 mod import;
+mod mapping;
 mod market;
 mod networks;
 mod port_checker;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::arguments::Ports;
 use super::printer::{Printer, table};
-use super::{Exit, Invocation};
+use super::{Exit, Invocation, mapping};
 use crate::http::operator::Client;
 use crate::pid_file;
 use crate::ports::{Display, LocalState, PortReport, PortsReport, ProblemReport, Reach, look};
@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
     match command {
+        Ports::Map => mapping::map(invocation).await,
+        Ports::Unmap => mapping::unmap(invocation).await,
         Ports::List => {
             let report = invocation.client()?.ports().await?;
             printer.answer(&report, || text(&report));
@@ -142,7 +144,7 @@ fn text(report: &PortsReport) -> String {
 }
 
 /// A problem for people: what, what it means, what to do, where there is more.
-fn problem(problem: &ProblemReport) -> String {
+pub(super) fn problem(problem: &ProblemReport) -> String {
     let mark =
         if problem.critical { "\x1b[1;31m❌ Critical:\x1b[0m" } else { "\x1b[1;33m⚠ Issue:\x1b[0m" };
     let mut lines = vec![format!("\n{mark} {}", problem.what), format!("   Impact  {}", problem.impact)];

@@ -11,6 +11,7 @@ mod display;
 mod holder;
 mod knock;
 mod look;
+mod mapping;
 mod peers;
 mod problem;
 mod report;
@@ -20,6 +21,8 @@ mod task;
 
 pub(crate) use display::Display;
 pub use look::{look, look_here};
+pub(crate) use mapping::{Mapper, MappingReport, UnmappingReport, keep as keep_mapped};
+pub(crate) use problem::ranges;
 pub use problem::{Cause, ProblemReport};
 pub use report::{LocalState, PortReport, PortsReport, ProgressReport, Reach, SourceReport};
 pub use task::Verifier;

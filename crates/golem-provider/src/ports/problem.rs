@@ -93,7 +93,7 @@ pub(crate) struct HostFacts {
 }
 
 /// `ports` as people write them: `7466, 50800-50899`.
-fn ranges(ports: &[u16], dash: char, between: &str) -> String {
+pub(crate) fn ranges(ports: &[u16], dash: char, between: &str) -> String {
     let mut parts: Vec<(u16, u16)> = Vec::new();
     for &port in ports {
         match parts.last_mut() {
@@ -344,7 +344,8 @@ impl Diagnosis<'_> {
         match cause {
             Cause::Firewall => (format!("the firewall of this host keeps TCP {shown} out"), vec![allow]),
             Cause::NotForwarded => {
-                (format!("the router does not forward TCP {shown} to {here}"), vec![forward])
+                let map = "or have the router asked to: golem-provider ports map";
+                (format!("the router does not forward TCP {shown} to {here}"), vec![forward, map.to_owned()])
             }
             Cause::Upstream => (format!("TCP {shown} is kept out before it reaches this host"), vec![hoster]),
             Cause::AnotherAnswers => {

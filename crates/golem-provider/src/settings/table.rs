@@ -130,6 +130,9 @@ table! {
         /// Whether this node tries the ports of other providers and has its own tried by them, found on
         /// the market's network: no central server is needed then.
         verify_peers: bool = "GOLEM_PROVIDER_VERIFY_PEERS" default "false";
+        /// Whether the node asks the router to forward its ports (PCP, NAT-PMP or UPnP-IGD) while it runs, and
+        /// has that undone when it stops.
+        port_mapping: bool = "GOLEM_PROVIDER_PORT_MAPPING" default "false";
     }
     "Discovery server" {
         /// Address on which `golem-provider discovery` listens.

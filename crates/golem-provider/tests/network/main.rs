@@ -2,11 +2,12 @@
 //! both ends. Each cause that keeps renters out is brought about and has to be called by its name.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
+#[path = "../command/home.rs"]
 #[allow(dead_code, reason = "the command tests use the rest")]
 mod home;
+mod mapping;
 #[cfg(feature = "peer-tests")]
-#[path = "interop/peers.rs"]
+#[path = "../interop/peers.rs"]
 #[allow(dead_code, reason = "the interop tests use the rest")]
 mod peers;
 
@@ -17,11 +18,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use home::{Home, Running, wait_until};
 use serde_json::Value;
 
-/// The node's host, the router's two sides, and a host on the internet.
+/// The node's host, the router's two sides, and a host on the internet: with addresses that are in
+/// nobody's list of reserved ones, because real routers refuse those.
 const LAN: &str = "192.168.7.2";
 const INSIDE: &str = "192.168.7.1";
-const PUBLIC: &str = "203.0.113.1";
-const OUTSIDE: &str = "203.0.113.9";
+const PUBLIC: &str = "44.0.113.1";
+const OUTSIDE: &str = "44.0.113.9";
 
 /// The ports: that of the API, and ten for VMs.
 const PORTS: &str = "7466, 50800-50809";
@@ -155,7 +157,7 @@ fn node() -> Home {
         ("PORT_RANGE_END", "50810"),
         ("PUBLIC_IP", PUBLIC),
         ("SKIP_PORT_VERIFICATION", "false"),
-        ("PORT_CHECK_SERVERS", "http://203.0.113.9:9000"),
+        ("PORT_CHECK_SERVERS", "http://44.0.113.9:9000"),
     ] {
         home = home.set(&format!("GOLEM_PROVIDER_{name}"), text);
     }
@@ -251,7 +253,7 @@ fn s_252_a_wrong_address_is_told_with_the_right_one() {
     let server = Home::new();
     let mut network = Network::new(FORWARD);
     network.check_server("net", &server);
-    for wrong in ["203.0.113.77", LAN] {
+    for wrong in ["44.0.113.77", LAN] {
         let report = network.check(&node().set("GOLEM_PROVIDER_PUBLIC_IP", wrong));
         let (cause, words) = problem(&report);
         assert_eq!(cause, "wrong-address", "{words}");
@@ -269,11 +271,11 @@ fn s_252_a_wrong_address_is_told_with_the_right_one() {
 fn s_254_a_check_server_that_is_gone_is_told_and_another_is_used() {
     let mut network = Network::new(FORWARD);
     network.check_server("net", &Home::new());
-    let gone = "http://203.0.113.9:9001";
+    let gone = "http://44.0.113.9:9001";
     let (cause, words) = problem(&network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", gone)));
     assert_eq!(cause, "no-answer");
     assert!(words.contains("GOLEM_PROVIDER_PORT_CHECK_SERVERS") && words.contains(gone), "{words}");
-    let both = format!("{gone},http://203.0.113.9:9000");
+    let both = format!("{gone},http://44.0.113.9:9000");
     let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &both));
     assert_eq!(report["provider"]["status"], "reachable", "{report:#}");
 }
@@ -298,7 +300,7 @@ fn s_064_the_published_check_server_is_a_source() {
         String::from_utf8_lossy(&listens.stdout).contains("00000000:238C ")
     });
     for (servers, agreed) in
-        [("http://203.0.113.9:9100", 1), ("http://203.0.113.9:9100,http://203.0.113.9:9000", 2)]
+        [("http://44.0.113.9:9100", 1), ("http://44.0.113.9:9100,http://44.0.113.9:9000", 2)]
     {
         let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", servers));
         for port in report["ssh"].as_array().unwrap() {
