@@ -26,10 +26,11 @@ const SEARCH: Duration = Duration::from_secs(3);
 /// How long one request over UPnP may take.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// Waits for a datagram's answer: a quarter, half, and a whole second. A router is one hop away.
+/// Waits for a datagram's answer: a second, and once more. The router is one hop away, but small ones take
+/// half a second for a change, and one that is asked again meanwhile does everything twice.
 const WAITS: TimeoutConfig = TimeoutConfig {
-    initial_timeout: Duration::from_millis(250),
-    max_retries: 2,
+    initial_timeout: Duration::from_secs(1),
+    max_retries: 1,
     max_retry_timeout: Some(Duration::from_secs(1)),
 };
 

@@ -41,7 +41,7 @@ const MOST: usize = 128;
 const ROUND: Duration = Duration::from_secs(60);
 
 /// Longest that it may take to remove them: a stop waits for it.
-const REMOVAL: Duration = Duration::from_secs(10);
+const REMOVAL: Duration = Duration::from_secs(20);
 
 /// Longest that asking for the public address may take.
 const ADDRESS: Duration = Duration::from_secs(5);
