@@ -61,8 +61,7 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
                     VmAccel::Tcg => Some(Accelerator::Tcg),
                 },
             };
-            let qemu = Qemu::open(&config, Arc::new(images)).context("the QEMU backend cannot be opened")?;
-            Ok(Backend::Qemu(qemu))
+            Ok(Backend::Qemu(Qemu::open(&config, Arc::new(images))))
         }
     }
 }
@@ -91,7 +90,7 @@ fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Mu
         data_dir: settings.data_dir.clone(),
         boot_deadline: settings.boot_timeout,
     };
-    Multipass::open(config).context("the Multipass backend cannot be opened")
+    Ok(Multipass::open(config))
 }
 
 /// A simulation that offers every image of the catalogue, and the operator's default.

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use golem_chain::answer::{self, AnswerError};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -100,22 +101,16 @@ pub async fn latest(settings: &Settings) -> Option<String> {
 enum IndexError {
     #[error("it does not answer")]
     NoAnswer(#[from] reqwest::Error),
-    #[error("its answer is too large")]
-    TooLarge,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     #[error("its answer makes no sense")]
     Nonsense,
 }
 
 async fn ask(url: &str) -> Result<String, IndexError> {
     let http = reqwest::Client::builder().timeout(DEADLINE).build()?;
-    let mut answer = http.get(url).send().await?.error_for_status()?;
-    let mut bytes = Vec::new();
-    while let Some(part) = answer.chunk().await? {
-        if bytes.len() + part.len() > ANSWER_BYTES {
-            return Err(IndexError::TooLarge);
-        }
-        bytes.extend_from_slice(&part);
-    }
+    let response = http.get(url).send().await?.error_for_status()?;
+    let bytes = answer::read(response, ANSWER_BYTES).await?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|_| IndexError::Nonsense)?;
     let numbers = numbers(&index.info.version).ok_or(IndexError::Nonsense)?;
     // Written anew: the text is a stranger's.

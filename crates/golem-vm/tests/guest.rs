@@ -48,7 +48,7 @@ impl World {
 
     fn backend(&self) -> Backend {
         let config = QemuConfig { data_dir: self.folder.path().to_owned(), accelerator: None };
-        Backend::Qemu(Qemu::open(&config, self.images()).unwrap())
+        Backend::Qemu(Qemu::open(&config, self.images()))
     }
 
     fn machine(&self) -> PathBuf {
@@ -267,7 +267,7 @@ async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
     assert!(made.unwrap().success());
     images.add(&world.spec.image, &file).unwrap();
     let config = QemuConfig { data_dir: volume.0.path().to_owned(), accelerator: None };
-    let backend = Backend::Qemu(Qemu::open(&config, images).unwrap());
+    let backend = Backend::Qemu(Qemu::open(&config, images));
     let refused = backend.create(&world.spec).await.unwrap_err();
     assert_eq!(refused.to_string(), "looking for disk space: the provider's disk is full");
     backend.delete(&world.spec.id).await.unwrap();

@@ -55,7 +55,7 @@ impl Host {
 fn multipass(folder: &std::path::Path) -> Multipass {
     let program = fake_multipass::install(folder).unwrap();
     let data_dir = folder.join("data");
-    Multipass::open(MultipassConfig { program, data_dir, boot_deadline: DEADLINE }).unwrap()
+    Multipass::open(MultipassConfig { program, data_dir, boot_deadline: DEADLINE })
 }
 
 fn spec(name: &str) -> MachineSpec {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::peers::peers;
 use super::report::{Last, Parts, PortsReport};
 use super::round::Round;
-use super::source::Source;
+use super::source::{DEADLINE, Source};
 use super::{ProgressReport, all_ports, host_facts, policy, ssh_ports};
 use crate::http::operator::Client;
 use crate::public_ip;
@@ -74,7 +74,7 @@ async fn verify(
         ports: all_ports(settings),
         sources: if address.is_some() { sources } else { &[] },
         end,
-        deadline: end.saturating_duration_since(Instant::now()),
+        deadline: DEADLINE,
         probes: Probes::default(),
         tasks: &tasks,
         served: &|_| None,

@@ -13,6 +13,9 @@ use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+/// Longest that a checker may take for a batch of ports: as the original's client.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
 /// How long connecting may take: a dead checker should not hold up the others' verdict.
 const CONNECT: Duration = Duration::from_secs(5);
 

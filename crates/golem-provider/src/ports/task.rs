@@ -20,12 +20,9 @@ use tokio::time::{Instant, sleep};
 use super::peers::peers;
 use super::report::{Last, Parts, PortsReport};
 use super::round::{Asked, Outcome, Round, Served};
-use super::source::Source;
+use super::source::{DEADLINE, Source};
 use super::{Display, all_ports, host_facts};
 use crate::settings::Settings;
-
-/// Longest that a check server may take for a batch of ports: as the original's client.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Longest that a verification may take in all: ten thousand ports, each batch at its deadline.
 const ROUND: Duration = Duration::from_secs(900);

@@ -140,6 +140,32 @@ fn where_ports_are_not_verified_nobody_is_asked() {
     assert!(puppet.asked.lock().unwrap().is_empty());
 }
 
+/// A look leaves an empty home empty, whatever backend is meant.
+#[test]
+fn looking_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = fake_multipass::install(folder.path()).unwrap();
+    for backend in ["qemu", "multipass", "sim"] {
+        let home = Home::new()
+            .set("GOLEM_PROVIDER_VM_BACKEND", backend)
+            .set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", program.to_str().unwrap());
+        let shown = text(&home, &[]);
+        assert!(shown.contains("Overall         Error"), "{shown}");
+        let made: Vec<_> = std::fs::read_dir(home.folder.path()).unwrap().map(Result::unwrap).collect();
+        assert!(made.is_empty(), "{backend}: {made:?}");
+    }
+}
+
+/// A check server that takes longer than a look may: who waits longer is named.
+#[test]
+fn a_slow_check_server_is_no_dead_end() {
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = verified(&[&format!("http://{}", slow.local_addr().unwrap())]);
+    let shown = text(&home, &[]);
+    assert!(shown.contains("It is not known whether renters can reach this node"), "{shown}");
+    assert!(shown.contains("`golem-provider ports check` waits longer"), "{shown}");
+}
+
 /// S-255: which resource is short, by how much, and which setting says so.
 #[test]
 fn s_255_a_resource_that_is_short_is_named_with_its_setting() {

@@ -232,6 +232,7 @@ struct Part {
 impl Part {
     /// Opens what is here of the file with `checksum`, and removes what is here of older ones.
     fn open(images: &Images, name: &ImageName, checksum: &str) -> Result<Self, PullError> {
+        images.make_folder()?;
         let prefix = format!("{name}.");
         // The start of a checksum tells the publisher's versions of a file apart.
         let path = images.folder.join(format!("{prefix}{}.part", &checksum[..16]));

@@ -85,14 +85,13 @@ pub fn canonical(name: &ImageName) -> ImageName {
 }
 
 impl Images {
-    /// Opens the images in `data_dir`; a file that is no image is left out, with a warning.
+    /// Opens the images in `data_dir`; a file that is no image is left out, with a warning. Makes nothing:
+    /// the folder comes with the first image.
     ///
     /// # Errors
     /// [`ImageError::File`].
     pub fn open(data_dir: &Path) -> Result<Self, ImageError> {
         let folder = data_dir.join("images");
-        std::fs::create_dir_all(&folder)
-            .map_err(file_error(format!("the folder {} cannot be made", folder.display())))?;
         let images = Self { folder, here: Mutex::default() };
         images.refresh()?;
         Ok(images)
@@ -105,7 +104,12 @@ impl Images {
     pub fn refresh(&self) -> Result<(), ImageError> {
         let mut here = BTreeMap::new();
         let read = || format!("the folder {} cannot be read", self.folder.display());
-        for entry in std::fs::read_dir(&self.folder).map_err(file_error(read()))? {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(file_error(read())(error)),
+        };
+        for entry in entries.into_iter().flatten() {
             let path = entry.map_err(file_error(read()))?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
             let (Some(name), Some(SUFFIX)) = (stem, path.extension().and_then(|suffix| suffix.to_str()))
@@ -139,6 +143,12 @@ impl Images {
             tracing::warn!(%name, %error, "the images cannot be looked at again");
         }
         known().map(|header| (path, header))
+    }
+
+    /// Makes the folder, before something is written there.
+    fn make_folder(&self) -> Result<(), ImageError> {
+        let step = || format!("the folder {} cannot be made", self.folder.display());
+        std::fs::create_dir_all(&self.folder).map_err(file_error(step()))
     }
 
     fn path(&self, name: &ImageName) -> PathBuf {
@@ -177,6 +187,7 @@ impl Images {
         if self.find(&name).is_some() {
             return Err(ImageError::Here(name));
         }
+        self.make_folder()?;
         let fresh = self.folder.join(format!("{name}.new"));
         std::fs::copy(file, &fresh).map_err(file_error(format!("{} cannot be copied", file.display())))?;
         let settled = self.settle(&name, &fresh);

@@ -125,19 +125,17 @@ fn failed(step: &'static str, message: &str) -> BackendError {
 }
 
 impl Multipass {
-    /// Uses the program that `config` names.
-    ///
-    /// # Errors
-    /// Any error of making the folder for what its calls complain of.
-    pub fn open(config: MultipassConfig) -> std::io::Result<Self> {
+    /// Uses the program that `config` names. Makes nothing: the folder for what its calls complain of
+    /// comes with the first.
+    #[must_use]
+    pub fn open(config: MultipassConfig) -> Self {
         let folder = config.data_dir.join("multipass");
-        std::fs::create_dir_all(&folder)?;
-        Ok(Self {
+        Self {
             program: Program(config.program),
             folder,
             boot_deadline: config.boot_deadline,
             inner: Mutex::default(),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -267,6 +265,8 @@ impl Multipass {
     }
 
     async fn begin(&self, id: &VmId, arguments: &[&str], input: &str) -> Result<(), BackendError> {
+        std::fs::create_dir_all(&self.folder)
+            .map_err(|error| unavailable("its folder cannot be made", Some(error)))?;
         let long = self.program.spawn(arguments, input, &self.folder.join(format!("{id}.log"))).await?;
         self.lock().long.insert(id.clone(), long);
         Ok(())

@@ -39,6 +39,12 @@ impl Qemu {
                 format!("image {} needs {least} GB of storage", spec.image),
             ));
         }
+        // Others may pass through to their own machine's folder, and see nothing else.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&self.folder)
+            .map_err(failed("making the folder of machines"))?;
         self.room()?;
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
         if !folder.join(DISK_FILE).exists() {

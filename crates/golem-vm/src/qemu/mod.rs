@@ -27,7 +27,7 @@ mod talk;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -167,14 +167,11 @@ fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
 }
 
 impl Qemu {
-    /// Opens the backend in `config.data_dir`, with the machines that are there.
-    ///
-    /// # Errors
-    /// Any error of making its folder.
-    pub fn open(config: &QemuConfig, images: Arc<Images>) -> io::Result<Self> {
+    /// Opens the backend in `config.data_dir`, with the machines that are there. Makes nothing: the
+    /// folder comes with the first machine.
+    #[must_use]
+    pub fn open(config: &QemuConfig, images: Arc<Images>) -> Self {
         let folder = config.data_dir.join("vms");
-        // Others may pass through to their own machine's folder, and see nothing else.
-        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder)?;
         let accelerator =
             config.accelerator.unwrap_or(if kvm_works() { Accelerator::Kvm } else { Accelerator::Tcg });
         if accelerator == Accelerator::Tcg {
@@ -189,7 +186,7 @@ impl Qemu {
         }
         let name = format!("qemu-system-{}", std::env::consts::ARCH);
         let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
-        Ok(Self {
+        Self {
             folder,
             binary,
             accelerator,
@@ -197,7 +194,7 @@ impl Qemu {
             images,
             choosing: Mutex::default(),
             launching: RwLock::default(),
-        })
+        }
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -233,7 +230,11 @@ impl Qemu {
     /// Ids of every folder that is a machine's.
     fn ids(&self) -> io::Result<Vec<VmId>> {
         let mut ids = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            entries => entries?,
+        };
+        for entry in entries {
             ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
         }
         Ok(ids)

@@ -337,7 +337,14 @@ impl Verdict {
             Check::Failed { reason } => {
                 let text = format!("It is not known whether renters can reach this node: {reason}");
                 let cause = problems.iter().find(|problem| is_of_check(problem));
-                self.error(Issue::from(text).with(cause));
+                let mut issue = Issue::from(text).with(cause);
+                // A look is brief, and a check server may be slow.
+                if !problems.iter().any(|problem| problem.cause == Cause::AddressUnknown) {
+                    issue
+                        .fixes
+                        .push("`golem-provider ports check` waits longer for check servers".to_owned());
+                }
+                self.error(issue);
             }
             Check::Done { .. } => {
                 if let Some(reason) = &provider.reason {

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use golem_chain::{Rpc, Sender};
+use golem_node::LEDGER_FILE;
 use golem_node::ledger::Ledger;
 use golem_node::ports::is_free;
 use golem_types::wire::Exact;
@@ -157,7 +158,7 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Opti
 
 /// The ports that rentals hold, as the ledger of a node that does not run tells.
 fn ports_held(settings: &Settings) -> BTreeSet<u16> {
-    let file = settings.data_dir.join("provider.db");
+    let file = settings.data_dir.join(LEDGER_FILE);
     if !file.exists() {
         return BTreeSet::new();
     }

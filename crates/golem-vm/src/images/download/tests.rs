@@ -100,7 +100,8 @@ fn name() -> ImageName {
 }
 
 fn files(images: &Images) -> Vec<String> {
-    let entries = std::fs::read_dir(&images.folder).unwrap();
+    // There is none before something is fetched.
+    let entries = std::fs::read_dir(&images.folder).into_iter().flatten();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -138,6 +139,7 @@ async fn what_an_earlier_process_fetched_is_kept() {
     let (publisher, source, _tasks) = publish(|_| {}).await;
     let checksum = hex(&Sha256::digest(image()));
     let part = images.folder.join(format!("24.04.{}.part", &checksum[..16]));
+    images.make_folder().unwrap();
     std::fs::write(&part, &image()[..2_000_000]).unwrap();
     // Part of a version that the publisher has replaced since.
     std::fs::write(images.folder.join("24.04.0123456789abcdef.part"), b"old").unwrap();
@@ -152,6 +154,7 @@ async fn a_publisher_that_cannot_resume_sends_the_whole_again() {
     let images = Images::open(folder.path()).unwrap();
     let (_, source, _tasks) = publish(|publisher| publisher.ignores_ranges = true).await;
     let checksum = hex(&Sha256::digest(image()));
+    images.make_folder().unwrap();
     std::fs::write(images.folder.join(format!("24.04.{}.part", &checksum[..16])), b"something").unwrap();
     images.pull_from(&name(), &source, |_| {}).await.unwrap();
     assert_eq!(std::fs::read(images.find(&name()).unwrap().0).unwrap(), image());
