@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::bail;
@@ -40,7 +41,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let network = ["test", "-p", "golem-provider", "--features", features, "--test", "network"];
     gate("ports behind a router", step("ports behind a router", with_root(cargo(&network))));
     gate("contracts", contracts());
-    gate("interop", interop());
+    gate("interop", interop(&image));
     gate("fuzz targets", step("fuzz targets", fuzz()));
     gate("promises", promises::check());
     println!("==> {:.0} s in all", began.elapsed().as_secs_f32());
@@ -88,16 +89,38 @@ fn contracts() -> anyhow::Result<()> {
 }
 
 /// The clients that renters have, unmodified, do all they can with the true node; prints each step.
-pub(crate) fn interop() -> anyhow::Result<()> {
+pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
     let table = root().join("target/interop.txt");
     std::fs::create_dir_all(root().join("target"))?;
     std::fs::write(&table, "")?;
-    let tests = ["test", "-p", "golem-provider", "--features", "peer-tests", "--test", "interop"];
-    let mut command = cargo(&tests);
+    let tests = ["test", "-p", "golem-provider", "--features", "peer-tests,guest-tests", "--test", "interop"];
+    let mut command = with_guests(cargo(&tests), image);
     command.env("GOLEM_INTEROP_TABLE", &table);
-    let result = step("the published clients", command);
+    let clients = step("the published clients", command);
+    let library = base_sdk(&table);
     print!("{}", std::fs::read_to_string(&table).unwrap_or_default());
-    result
+    clients.and(library)
+}
+
+/// The library with which the original advertises, beside ours; adds a row for each test to `table`.
+fn base_sdk(table: &Path) -> anyhow::Result<()> {
+    let tests = ["test", "-p", "golem-chain", "--features", "peer-tests", "--test", "golem_base_sdk"];
+    println!("==> the published library");
+    let output = cargo(&tests).stderr(Stdio::inherit()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let rows = said.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
+    let mut text = "golem-base-sdk 0.1.0, beside the node's own code\n".to_owned();
+    for (name, verdict) in rows {
+        let verdict = if verdict == "ok" { "passed" } else { "FAILED" };
+        text += &format!("  {}  {verdict}\n", name.replace('_', " "));
+    }
+    let mut file = std::fs::OpenOptions::new().append(true).open(table)?;
+    writeln!(file, "{text}")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    print!("{said}");
+    bail!("the published library failed")
 }
 
 /// What tests of the chain and of published clients need.

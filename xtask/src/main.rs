@@ -42,7 +42,9 @@ fn main() -> ExitCode {
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }
-        ["interop"] => setup::setup().and_then(|_| gates::chain_packages()).and_then(|()| gates::interop()),
+        ["interop"] => setup::setup()
+            .and_then(|image| gates::chain_packages().map(|()| image))
+            .and_then(|image| gates::interop(&image)),
         ["deploy-contract", arguments @ ..] => deploy::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["promises"] => promises::write(),

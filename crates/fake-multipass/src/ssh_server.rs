@@ -3,14 +3,19 @@
 //! Owns its configuration, its process and its end. Only the keys of the instance's cloud-init data
 //! may log in, as root, which is why tests that use it need to be root themselves.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::Failure;
 
 const SERVER: &str = "/usr/sbin/sshd";
+
+/// Longest that it may take to listen; a busy machine needs a second.
+const READY: Duration = Duration::from_secs(30);
 
 /// Every line of the cloud-init data that holds a public key, JSON or YAML.
 fn keys(user_data: &str) -> String {
@@ -64,7 +69,17 @@ pub(crate) fn start(folder: &Path, ip: &str) -> Result<i32, Failure> {
         .stderr(log)
         .spawn()
         .map_err(broken)?;
-    i32::try_from(child.id()).map_err(broken)
+    let server = i32::try_from(child.id()).map_err(broken)?;
+    // The real one too gives an instance out only when its SSH server answers.
+    let began = Instant::now();
+    while TcpStream::connect((ip, 22)).is_err() {
+        if began.elapsed() > READY {
+            stop(Some(server));
+            return Err(broken("it does not listen"));
+        }
+        std::thread::yield_now();
+    }
+    Ok(server)
 }
 
 /// Ends the server and, with it, its sessions' listener. One that has ended is fine.

@@ -53,7 +53,7 @@ pub enum Fate {
     Mined(Receipt),
     /// It is in none yet.
     Waiting,
-    /// It never will be: another transaction of the wallet has its number.
+    /// It never will be in one: another transaction of the wallet has its number.
     Lost,
 }
 
@@ -152,28 +152,42 @@ impl Payer {
         Ok(Attempt { transaction: plan.transaction, signed })
     }
 
-    /// What became of `attempt`, which is sent (again) unless that is known.
+    /// `attempt` with a fee that lets it take its place: the chain takes one of them.
+    ///
+    /// # Errors
+    /// [`SendError::Unsigned`].
+    pub fn raise(&self, attempt: &Attempt) -> Result<Attempt, SendError> {
+        let (transaction, signed) = self.sender.replacement(&attempt.transaction)?;
+        Ok(Attempt { transaction, signed })
+    }
+
+    /// What became of `attempts`, which are one transaction with ever higher fees, the lowest first. Unless
+    /// that is known, the highest that is taken is sent (again). With no attempt there is nothing to wait
+    /// for.
     ///
     /// # Errors
     /// [`ChainError`]; nothing is known then.
-    pub async fn look(&self, attempt: &Attempt) -> Result<Fate, ChainError> {
-        // Asked before the receipt: a receipt that is missing afterwards will never come.
+    pub async fn look(&self, attempts: &[Attempt]) -> Result<Fate, ChainError> {
+        // Asked before the receipts: a receipt that is missing afterwards will never come.
         let mined = self.sender.mined().await?;
-        if let Some(receipt) = self.sender.receipt(attempt.signed.hash).await? {
-            return Ok(Fate::Mined(receipt));
-        }
-        if mined > attempt.transaction.nonce {
-            return Ok(Fate::Lost);
-        }
-        match self.sender.send(&attempt.signed.raw).await {
-            Ok(()) => Ok(Fate::Waiting),
-            Err(SendError::Chain(error)) => Err(error),
-            // Mined meanwhile, most likely, or the node wants it later: the next look tells.
-            Err(error) => {
-                tracing::debug!(%error, "the chain's node did not take a transaction");
-                Ok(Fate::Waiting)
+        for attempt in attempts {
+            if let Some(receipt) = self.sender.receipt(attempt.signed.hash).await? {
+                return Ok(Fate::Mined(receipt));
             }
         }
+        if attempts.iter().all(|attempt| mined > attempt.transaction.nonce) {
+            return Ok(Fate::Lost);
+        }
+        for attempt in attempts.iter().rev() {
+            match self.sender.send(&attempt.signed.raw).await {
+                Ok(()) => break,
+                Err(SendError::Chain(error)) => return Err(error),
+                // Mined meanwhile, most likely, or the wallet cannot pay the higher fee, or the node wants
+                // it later: the next look tells.
+                Err(error) => tracing::debug!(%error, "the chain's node did not take a transaction"),
+            }
+        }
+        Ok(Fate::Waiting)
     }
 
     /// The stream that the transaction of `receipt` opened. The contract's first event about a stream

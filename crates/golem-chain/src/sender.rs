@@ -62,6 +62,8 @@ pub struct Plan {
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
+    /// The transaction's hash.
+    pub hash: B256,
     /// Whether it did what it said.
     pub succeeded: bool,
     /// The block it is in.
@@ -278,6 +280,7 @@ fn read_receipt(receipt: &Value, hash: B256) -> Option<Receipt> {
     let price = wei(&receipt["effectiveGasPrice"]).unwrap_or_default();
     let logs = receipt["logs"].as_array()?.iter().map(read_log).collect::<Option<_>>()?;
     Some(Receipt {
+        hash,
         succeeded: quantity(&receipt["status"])? == 1,
         block: quantity(&receipt["blockNumber"])?,
         gas_used,

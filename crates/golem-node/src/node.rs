@@ -173,6 +173,14 @@ impl Node {
         if inner.tasks.stopping().is_cancelled() {
             return Err(NodeError::ShuttingDown);
         }
+        let quote = request.quote_id.as_deref().map(|id| alloy_primitives::keccak256(id).to_string());
+        if let (Some(payments), Some(stream), Some(quote)) = (&inner.payments, request.stream_id, &quote) {
+            // The same create again: its answer was lost. Only who made it knows the quote's id.
+            let key = payments.key(stream);
+            if let Some(created) = inner.ledger.created(request.name.clone(), key, quote.clone()).await? {
+                return Ok(created);
+            }
+        }
         let image = request.image.unwrap_or_else(|| inner.config.default_image.clone());
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());
@@ -184,6 +192,7 @@ impl Node {
             resources: request.resources,
             image,
             ssh_key: request.ssh_key,
+            quote,
             paid: paid.clone(),
         };
         let host = *inner.host.borrow();

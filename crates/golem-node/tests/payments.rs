@@ -23,6 +23,11 @@ fn now() -> u128 {
     u128::try_from(jiff::Timestamp::now().as_second()).unwrap()
 }
 
+/// This machine's time, in seconds since the epoch.
+fn now_seconds() -> u64 {
+    u64::try_from(now()).unwrap()
+}
+
 struct Paid {
     world: World,
     chain: Emulator,
@@ -221,7 +226,7 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
     assert_eq!(refused(open(2, rate - 1), &id).await, "invalid stream: rate below price");
     assert!(node.create(CreateVm { stream_id: open(2, rate - 1), ..wanted("cheap") }).await.is_ok());
 
-    let other = open(3, rate);
+    let other = open(3, rate * 4);
     let large = payments.quote(golem_types::Resources::new(2, 1, 10), now).unwrap();
     assert_eq!(
         refused(other, &large.id()).await,
@@ -242,6 +247,23 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
         );
     }
     assert_eq!(refused(other, "123").await, "invalid quote: this is not the quote_id of a quote");
+
+    // Sent again because the answer was lost, a create gives the same VM: also once its quote is over, and
+    // only to who names all that it named.
+    let short = payments.quote(size, past + Duration::from_secs(3)).unwrap();
+    let (first, job) = {
+        let request = CreateVm { stream_id: other, quote_id: Some(short.id()), ..wanted("again") };
+        node.create(request).await.unwrap()
+    };
+    let is_over = || now_seconds() >= short.quote.expires_at;
+    support::until("the quote is over", is_over).await;
+    assert!(refused(open(4, rate), &short.id()).await.contains("it has expired"));
+    let again = CreateVm { stream_id: other, quote_id: Some(short.id()), ..wanted("again") };
+    let (same, same_job) = node.create(again).await.unwrap();
+    assert_eq!((&same.id, &same_job.id), (&first.id, &job.id));
+    assert_eq!(refused(other, &id).await, "invalid stream: already used by another VM");
+    let named = CreateVm { stream_id: other, quote_id: Some(short.id()), ..wanted("another") };
+    assert!(node.create(named).await.is_err());
     node.shutdown(false).await;
 }
 

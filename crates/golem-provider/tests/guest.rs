@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use home::Home;
+use home::{Home, NoGuestLeft};
 use serde_json::{Value, json};
 
 /// Longest that a boot may take here; about 25 s on an idle machine of two cores.
@@ -56,20 +56,6 @@ fn other_guests() -> bool {
             .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
         uid.is_some_and(|uid: u32| (1_900_000_000..1_900_065_536).contains(&uid))
     })
-}
-
-/// Ends a guest that a failed test would leave behind.
-struct NoGuestLeft<'a>(&'a Home);
-
-impl Drop for NoGuestLeft<'_> {
-    fn drop(&mut self) {
-        for machine in std::fs::read_dir(self.0.data().join("vms")).into_iter().flatten().flatten() {
-            let pid = std::fs::read_to_string(machine.path().join("qemu.pid")).unwrap_or_default();
-            if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
-    }
 }
 
 /// S-003, S-055, S-085, S-087, S-089, S-091, S-093, S-095, S-097, S-143, S-160, S-217, S-251, I1, I4.

@@ -23,7 +23,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, Resources, VmId, VmName, VmState};
+use golem_types::{
+    AuthorizedKey, IllegalMove, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -175,6 +177,8 @@ pub struct Wanted {
     pub image: ImageName,
     /// The key that may log in.
     pub ssh_key: AuthorizedKey,
+    /// The digest of the quote that was named, by which the same create is known again.
+    pub quote: Option<String>,
     /// That it is paid for.
     pub paid: Paid,
 }
@@ -309,6 +313,30 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         self.ask(move |book| book.reserve(wanted, &terms, now)).await
+    }
+
+    /// The live rental `name` that `stream` pays for, and its job, if its create named the quote of the
+    /// digest `quote`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn created(
+        &self,
+        name: VmName,
+        stream: StreamKey,
+        quote: String,
+    ) -> Result<Option<(Arc<Vm>, Job)>, LedgerError> {
+        self.ask(move |book| {
+            let is_it = |rental: &&Rental| {
+                rental.vm.stream.as_ref() == Some(&stream)
+                    && rental.vm.name == name
+                    && rental.goal != Goal::Deleted
+            };
+            let Some(rental) = book.now.iter().find(is_it) else { return Ok(None) };
+            let job = rows::job_of_quote(&book.connection, &rental.vm.id, &quote)?;
+            Ok(job.map(|job| (Arc::clone(&rental.vm), job)))
+        })
+        .await
     }
 
     /// Sets what the live rental `id` should be, and moves it to `state` where given and legal.
@@ -541,7 +569,7 @@ impl Book {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = kept(now);
-        let Wanted { owner, name, resources, image, ssh_key, paid } = wanted;
+        let Wanted { owner, name, resources, image, ssh_key, quote, paid } = wanted;
         if self.stream_in_use(&paid) {
             return Ok(Err(Refusal::StreamUsed));
         }
@@ -590,6 +618,9 @@ impl Book {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;
+        if let Some(quote) = quote {
+            rows::put_quote(&transaction, &vm.id, &quote)?;
+        }
         if let Some(copy) = paid.copy(&vm.id) {
             money::put_stream(&transaction, &copy)?;
             money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;

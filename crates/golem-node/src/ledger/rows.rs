@@ -172,17 +172,35 @@ pub(super) fn end_job(
 /// The job `id`.
 pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, LedgerError> {
     let sql = "SELECT id, vm_id, state, error, created_at, updated_at FROM jobs WHERE id = ?1";
-    let read = |row: &Row<'_>| {
-        Ok(Job {
-            id: parsed(row, 0)?,
-            vm_id: parsed(row, 1)?,
-            state: parsed(row, 2)?,
-            error: row.get(3)?,
-            created_at: time(row, 4)?,
-            updated_at: time(row, 5)?,
-        })
-    };
-    Ok(connection.prepare_cached(sql)?.query_row([id.as_str()], read).optional()?)
+    Ok(connection.prepare_cached(sql)?.query_row([id.as_str()], read_job).optional()?)
+}
+
+fn read_job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    Ok(Job {
+        id: parsed(row, 0)?,
+        vm_id: parsed(row, 1)?,
+        state: parsed(row, 2)?,
+        error: row.get(3)?,
+        created_at: time(row, 4)?,
+        updated_at: time(row, 5)?,
+    })
+}
+
+/// Keeps the digest of the quote that the create of `vm` named.
+pub(super) fn put_quote(connection: &Connection, vm: &VmId, quote: &str) -> Result<(), LedgerError> {
+    connection.execute("UPDATE vms SET quote = ?2 WHERE id = ?1", [vm.as_str(), quote])?;
+    Ok(())
+}
+
+/// The job of `vm`, if its create named the quote of this digest.
+pub(super) fn job_of_quote(
+    connection: &Connection,
+    vm: &VmId,
+    quote: &str,
+) -> Result<Option<Job>, LedgerError> {
+    let sql = "SELECT jobs.id, vm_id, jobs.state, jobs.error, jobs.created_at, jobs.updated_at \
+               FROM jobs JOIN vms ON vms.id = vm_id WHERE vm_id = ?1 AND quote = ?2";
+    Ok(connection.prepare_cached(sql)?.query_row([vm.as_str(), quote], read_job).optional()?)
 }
 
 /// Whether the operator lets the node run empty.

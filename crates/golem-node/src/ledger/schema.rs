@@ -146,9 +146,15 @@ CREATE TABLE port_verdicts (
 ) STRICT;
 ";
 
+/// Which quote a create named, as a digest of its id: whoever sends the same create again, because its
+/// answer was lost, is told of the same VM. The id itself is not kept, because it is the right to that.
+const QUOTES: &str = "
+ALTER TABLE vms ADD COLUMN quote TEXT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS];
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

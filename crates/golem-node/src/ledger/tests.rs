@@ -18,6 +18,7 @@ fn wanted(name: &str) -> Wanted {
         resources: Resources::new(1, 1, 10),
         image: "24.04".parse().unwrap(),
         ssh_key: KEY.parse().unwrap(),
+        quote: None,
         paid: Paid::free(),
     }
 }

@@ -264,7 +264,7 @@ impl Payments {
     }
 
     /// The key of stream `id` of the contract that is configured.
-    fn key(&self, id: StreamId) -> StreamKey {
+    pub(crate) fn key(&self, id: StreamId) -> StreamKey {
         StreamKey { contract: Arc::clone(&self.0.contract), id }
     }
 

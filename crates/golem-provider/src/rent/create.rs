@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::end::{EndError, Ended, end};
 use super::offer::{Offer, OfferError};
-use super::provider::{Provider, ProviderError};
+use super::provider::{Accepted, Provider, ProviderError};
 use super::purse::{MoneyError, Purse};
 use super::rental::{Payment, Rental, Step};
 use super::store::StoreError;
@@ -25,6 +25,9 @@ use crate::payments::Profile;
 /// How often the provider is asked whether the VM runs: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(2);
+
+/// How often a create is sent, where no answer comes.
+const TRIES: u32 = 5;
 
 /// What a renter wants.
 pub(crate) struct Wanted {
@@ -101,6 +104,9 @@ pub(crate) enum CreateError {
     /// What an earlier run left could not be undone.
     #[error("what an earlier create left could not be undone")]
     Earlier(#[source] EndError),
+    /// Another command ended it.
+    #[error("{0} was destroyed meanwhile")]
+    Destroyed(VmName),
     /// It takes long.
     #[error(
         "{0} does not run yet; it is rented: see `golem-provider rent show {0}`, or `golem-provider rent destroy {0}`"
@@ -163,8 +169,9 @@ pub(crate) async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Renta
 
 /// Brings what an earlier run left to a step from which can be gone on, or to nothing.
 async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>, CreateError> {
-    if let (Step::Opening, Some(payment)) = (old.step, &old.payment) {
-        let purse = Purse::open(renter, payment)?;
+    if old.step == Step::Opening {
+        let (purse, now) = Purse::of(renter, &old.name)?;
+        old = now;
         match purse.settle(&mut old).await {
             Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}
             Err(error) => return Err(error.into()),
@@ -180,9 +187,13 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
             renter.store.forget(&old.name)?;
             Ok(None)
         }
-        // Whether the provider took it is not known, and without its answer the VM's id is not.
+        // Asked again with the same quote, the provider tells of the same VM.
+        Step::Asking if old.quote_id.is_some() => {
+            renter.step("an earlier create was cut off while the provider was asked; it is asked again");
+            Ok(Some(old))
+        }
         Step::Asking | Step::Ending | Step::Rented => {
-            let ended = end(renter, old).await.map_err(CreateError::Earlier)?;
+            let ended = end(renter, &old.name).await.map_err(CreateError::Earlier)?;
             renter.step(&format!("an earlier create was cut off and is undone: {}", ended.summary()));
             Ok(None)
         }
@@ -232,7 +243,12 @@ async fn begin(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateErr
         refunded: None,
     };
     renter.step(&format!("quote: {} {} a month, signed", paying.price_for_people(), payment.symbol));
-    let purse = Purse::open(renter, &payment).map_err(CreateError::Unpaid)?;
+    let lock = renter.store.lock()?;
+    if renter.store.find(&wanted.name)?.is_some() {
+        // Another command was faster.
+        return Err(CreateError::Exists(wanted.name.clone()));
+    }
+    let purse = Purse::open(renter, &payment, lock).map_err(CreateError::Unpaid)?;
     purse.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
     rental.payment = Some(payment);
     rental.step = Step::Opening;
@@ -260,7 +276,7 @@ async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> Creat
         return error.into();
     }
     if payment.stream_id.is_some() {
-        return undo(renter, rental, chain(&error)).await;
+        return undo(renter, &rental.name, chain(&error)).await;
     }
     match renter.store.forget(&rental.name) {
         Ok(()) => error.into(),
@@ -268,8 +284,8 @@ async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> Creat
     }
 }
 
-async fn undo(renter: &Renter<'_>, rental: Rental, why: String) -> CreateError {
-    match end(renter, rental).await {
+async fn undo(renter: &Renter<'_>, name: &VmName, why: String) -> CreateError {
+    match end(renter, name).await {
         Ok(ended) => CreateError::Undone { why, ended: Box::new(ended) },
         Err(source) => CreateError::Left { why, source },
     }
@@ -285,15 +301,19 @@ fn is_over(rental: &Rental) -> bool {
 
 /// Asks the provider for the VM.
 async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateError> {
-    if is_over(&rental) {
-        // The price that the provider advertised lately will do as well.
-        rental.quote_id = None;
-    }
     rental.step = Step::Asking;
     renter.store.keep(&rental)?;
     crash_point!("rent-asking");
     let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
-    match provider.create(&rental).await {
+    let mut answer = ask_again(renter, &provider, &rental).await;
+    // Of a quote that is over the provider tells what it granted on it, and grants nothing more; the
+    // price that it advertised lately will do as well.
+    if matches!(&answer, Err(ProviderError::Refused { status: 400, .. })) && is_over(&rental) {
+        rental.quote_id = None;
+        renter.store.keep(&rental)?;
+        answer = provider.create(&rental).await;
+    }
+    match answer {
         Ok(accepted) => {
             crash_point!("rent-asked");
             rental.vm_id = Some(accepted.vm_id);
@@ -303,7 +323,27 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
             renter.step(&format!("{} is rented, and is being made", rental.name));
             Ok(rental)
         }
-        Err(error) => Err(undo(renter, rental, chain(&error)).await),
+        Err(error) => Err(undo(renter, &rental.name, chain(&error)).await),
+    }
+}
+
+/// Asks for `rental`, and again where no answer comes: with a quote the same request is the same VM.
+async fn ask_again(
+    renter: &Renter<'_>,
+    provider: &Provider,
+    rental: &Rental,
+) -> Result<Accepted, ProviderError> {
+    let began = Instant::now();
+    let mut left = if rental.quote_id.is_some() { TRIES } else { 1 };
+    loop {
+        left -= 1;
+        match provider.create(rental).await {
+            Err(ProviderError::NoAnswer(_)) if left > 0 => {
+                (renter.tell)(Told::Waiting("the provider does not answer", began.elapsed()));
+                tokio::time::sleep(POLL).await;
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -313,6 +353,9 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
     let Some(id) = rental.vm_id.clone() else { return Err(CreateError::Late(rental.name)) };
     let (began, mut pause) = (Instant::now(), POLL_FIRST);
     while began.elapsed() < deadline {
+        if renter.store.find(&rental.name)?.is_none() {
+            return Err(CreateError::Destroyed(rental.name));
+        }
         match provider.vm(&id).await {
             Ok(seen) if seen.status == VmState::Running => {
                 if let Ok(access) = provider.access(&id).await
@@ -325,11 +368,12 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
             }
             Ok(seen) if seen.status == VmState::Error => {
                 let why = seen.error_message.unwrap_or_else(|| "it says not why".to_owned());
-                return Err(undo(renter, rental, format!("the provider could not make the VM: {why}")).await);
+                let why = format!("the provider could not make the VM: {why}");
+                return Err(undo(renter, &rental.name, why).await);
             }
             Err(ProviderError::Refused { status: 404, .. }) => {
                 let why = "the provider does not know the VM any more".to_owned();
-                return Err(undo(renter, rental, why).await);
+                return Err(undo(renter, &rental.name, why).await);
             }
             // Other states and a provider that does not answer now may change.
             Ok(_) | Err(_) => {}

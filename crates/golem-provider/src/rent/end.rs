@@ -3,14 +3,15 @@
 //! Owns the order: money last, because a stream that has ended stops the VM anyway, and a provider that
 //! does not answer must not keep it. Never forgets a rental whose stream may still run.
 
-use golem_types::VmId;
 use golem_types::wire::Exact;
+use golem_types::{VmId, VmName};
 use ruint::aliases::U256;
 use serde::Serialize;
 
 use super::provider::{Provider, ProviderError};
 use super::purse::{MoneyError, Purse};
 use super::rental::{Rental, Step};
+use super::store::WalletLock;
 use super::{Renter, StoreError, crash_point};
 
 /// What an end has come to.
@@ -54,11 +55,14 @@ async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
     Provider::at(&rental.provider_url)?.delete(id).await
 }
 
-/// Ends `rental` from wherever it stands, and forgets it.
+/// Ends the rental `name` from wherever it stands, and forgets it.
 ///
 /// # Errors
 /// [`EndError`]; run again, it goes on.
-pub(crate) async fn end(renter: &Renter<'_>, mut rental: Rental) -> Result<Ended, EndError> {
+pub(crate) async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> {
+    // Held from before it is read: what another command is paying is in the record then.
+    let lock = renter.store.lock()?;
+    let mut rental = renter.store.rental(name)?;
     rental.step = Step::Ending;
     renter.store.keep(&rental)?;
     crash_point!("rent-ending");
@@ -68,7 +72,9 @@ pub(crate) async fn end(renter: &Renter<'_>, mut rental: Rental) -> Result<Ended
     };
     let deleted = rental.vm_id.is_some() && problem.is_none();
     let name = rental.name.to_string();
-    end_stream(renter, &mut rental).await.map_err(|source| EndError::Money { name: name.clone(), source })?;
+    end_stream(renter, &mut rental, lock)
+        .await
+        .map_err(|source| EndError::Money { name: name.clone(), source })?;
     renter.store.forget(&rental.name)?;
     let payment = rental.payment.as_ref();
     let opened = payment.filter(|payment| payment.stream_id.is_some());
@@ -87,9 +93,9 @@ pub(crate) async fn end(renter: &Renter<'_>, mut rental: Rental) -> Result<Ended
     })
 }
 
-async fn end_stream(renter: &Renter<'_>, rental: &mut Rental) -> Result<(), MoneyError> {
+async fn end_stream(renter: &Renter<'_>, rental: &mut Rental, lock: WalletLock) -> Result<(), MoneyError> {
     let Some(payment) = &rental.payment else { return Ok(()) };
-    let purse = Purse::open(renter, payment)?;
+    let purse = Purse::open(renter, payment, lock)?;
     match purse.settle(rental).await {
         // What did nothing leaves nothing to end.
         Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}

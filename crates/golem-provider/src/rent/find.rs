@@ -4,25 +4,21 @@
 //! counts once its provider has signed it.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use alloy_primitives::Address;
 use anyhow::{Context, bail, ensure};
 use golem_chain::golem_base::market::{Filter, month};
 use golem_chain::golem_base::{Offer, Prices};
+use golem_discovery::Listed;
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::provider::shown;
 use crate::market::Market;
 use crate::settings::Settings;
 
-/// Most adverts that are read.
+/// Most adverts that are shown.
 const MOST: usize = 500;
-
-/// Longest that a discovery server may take, and its largest answer.
-const DEADLINE: Duration = Duration::from_secs(20);
-const ANSWER_BYTES: usize = 4 << 20;
 
 /// What is looked for.
 #[derive(Debug, Clone, Default)]
@@ -52,42 +48,6 @@ pub(crate) struct Found {
     pub glm_month: Option<f64>,
 }
 
-/// A row of a discovery server.
-#[derive(Deserialize)]
-struct Row {
-    provider_id: String,
-    ip_address: String,
-    country: String,
-    resources: Resources,
-    #[serde(default)]
-    pricing: Option<Pricing>,
-    #[serde(default)]
-    platform: Option<String>,
-    #[serde(default)]
-    provider_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resources {
-    cpu: u64,
-    memory: u64,
-    storage: u64,
-}
-
-#[derive(Deserialize)]
-struct Pricing {
-    usd_per_core_month: Option<f64>,
-    usd_per_gb_ram_month: Option<f64>,
-    usd_per_gb_storage_month: Option<f64>,
-    glm_per_core_month: Option<f64>,
-    glm_per_gb_ram_month: Option<f64>,
-    glm_per_gb_storage_month: Option<f64>,
-}
-
-fn prices(core: Option<f64>, ram_gb: Option<f64>, storage_gb: Option<f64>) -> Option<Prices> {
-    Some(Prices { core: core?, ram_gb: ram_gb?, storage_gb: storage_gb? })
-}
-
 impl Search {
     fn month(&self, prices: Option<Prices>) -> Option<f64> {
         let month = month(prices?, self.cpu, self.memory, self.storage);
@@ -109,23 +69,19 @@ impl Search {
         }
     }
 
-    fn of_server(&self, row: Row) -> Found {
-        let pricing = row.pricing.as_ref();
-        let usd = pricing
-            .and_then(|p| prices(p.usd_per_core_month, p.usd_per_gb_ram_month, p.usd_per_gb_storage_month));
-        let glm = pricing
-            .and_then(|p| prices(p.glm_per_core_month, p.glm_per_gb_ram_month, p.glm_per_gb_storage_month));
+    fn of_server(&self, listed: Listed) -> Found {
+        let free = |resource: &str| listed.resources.get(resource).copied().unwrap_or(0);
         Found {
-            usd_month: self.month(usd),
-            glm_month: self.month(glm),
-            provider_id: shown(&row.provider_id),
-            name: row.provider_name.as_deref().map(shown).unwrap_or_default(),
-            ip_address: shown(&row.ip_address),
-            country: shown(&row.country),
-            platform: row.platform.as_deref().map(shown).unwrap_or_default(),
-            cpu: row.resources.cpu,
-            memory: row.resources.memory,
-            storage: row.resources.storage,
+            usd_month: self.month(listed.usd()),
+            glm_month: self.month(listed.glm()),
+            cpu: free("cpu"),
+            memory: free("memory"),
+            storage: free("storage"),
+            provider_id: listed.provider_id,
+            name: listed.provider_name.unwrap_or_default(),
+            ip_address: listed.ip_address,
+            country: listed.country,
+            platform: listed.platform.unwrap_or_default(),
         }
     }
 }
@@ -164,37 +120,20 @@ async fn on_market(settings: &Settings, search: &Search) -> anyhow::Result<Vec<F
 }
 
 async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
-    let mut url: Url = url.parse().with_context(|| format!("{:?} is no URL", shown(url)))?;
+    let parsed: Url = url.parse().with_context(|| format!("{:?} is no URL", shown(url)))?;
     ensure!(
-        matches!(url.scheme(), "http" | "https"),
+        matches!(parsed.scheme(), "http" | "https"),
         "a discovery server's URL begins with http:// or https://"
     );
-    url.set_path("/api/v1/advertisements");
-    {
-        let mut query = url.query_pairs_mut();
-        for (name, number) in [("cpu", search.cpu), ("memory", search.memory), ("storage", search.storage)] {
-            query.append_pair(name, &number.to_string());
-        }
-        for (name, text) in [("country", &search.country), ("platform", &search.platform)] {
-            if let Some(text) = text {
-                query.append_pair(name, text);
-            }
-        }
-    }
-    let http = reqwest::Client::builder().timeout(DEADLINE).build().context("no HTTP client")?;
-    let mut answer = http.get(url).send().await.context("the discovery server does not answer")?;
-    let status = answer.status();
-    let mut bytes = Vec::new();
-    while let Some(part) = answer.chunk().await.context("the discovery server does not answer")? {
-        ensure!(bytes.len() + part.len() <= ANSWER_BYTES, "the discovery server's answer is too large");
-        bytes.extend_from_slice(&part);
-    }
-    ensure!(status.is_success(), "the discovery server answers with HTTP {}", status.as_u16());
-    let rows: Vec<serde_json::Value> =
-        serde_json::from_slice(&bytes).context("the discovery server's answer makes no sense")?;
-    // A row that is none is another provider's fault, and hides nobody.
-    let rows = rows.into_iter().take(MOST).filter_map(|row| serde_json::from_value(row).ok());
-    Ok(rows.map(|row| search.of_server(row)).collect())
+    let wanted = golem_discovery::Filter {
+        cpu: Some(search.cpu),
+        memory: Some(search.memory),
+        storage: Some(search.storage),
+        country: search.country.clone(),
+        platform: search.platform.clone(),
+    };
+    let listed = golem_discovery::Client::new(url)?.find(&wanted).await?;
+    Ok(listed.into_iter().take(MOST).map(|listed| search.of_server(listed)).collect())
 }
 
 /// The IP address at which the provider `id` says that it is.
@@ -221,24 +160,4 @@ pub(crate) async fn address_of(
         );
     };
     advert.ip_address.parse().with_context(|| format!("its advert has the address {:?}", advert.ip_address))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_of_either_servers_form_is_read_and_stripped() {
-        let search = Search { cpu: 1, memory: 1, storage: 10, ..Search::default() };
-        let old = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE\u001b[2J", "created_at": "x",
-            "resources": {"cpu": 4, "memory": 8, "storage": 100, "gpu": 1}, "pricing": null}"#;
-        let row = search.of_server(serde_json::from_str(old).unwrap());
-        assert_eq!((row.country.as_str(), row.usd_month), ("SE[2J", None));
-        let new = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE", "platform": "arm64",
-            "provider_name": "mine", "resources": {"cpu": 4, "memory": 8, "storage": 100},
-            "pricing": {"usd_per_core_month": 5, "usd_per_gb_ram_month": 2.0, "usd_per_gb_storage_month": 0.1}}"#;
-        let row = search.of_server(serde_json::from_str(new).unwrap());
-        assert_eq!((row.name.as_str(), row.platform.as_str(), row.usd_month), ("mine", "arm64", Some(8.0)));
-        assert_eq!(row.glm_month, None);
-    }
 }

@@ -119,18 +119,16 @@ async fn round(
     bounds: &Bounds,
     spent: &mut U256,
 ) -> Result<Next, MoneyError> {
-    let mut rental = renter.store.rental(name)?;
-    let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+    let known = renter.store.rental(name)?;
+    let payment = known.payment.as_ref().ok_or(MoneyError::Free)?;
     if payment.pending.is_none() {
-        let (stream, now) = stream_of(renter, &rental).await?.ok_or(MoneyError::Free)?;
+        let (stream, now) = stream_of(renter, &known).await?.ok_or(MoneyError::Free)?;
         let next = next(&stream, now, bounds, *spent);
         if !matches!(next, Next::TopUp(_)) {
             return Ok(next);
         }
     }
-    // Read again under the lock: another command may have paid meanwhile.
-    let purse = Purse::open(renter, payment)?;
-    rental = renter.store.rental(name)?;
+    let (purse, mut rental) = Purse::of(renter, name)?;
     let before = deposit(&rental);
     let settled = purse.settle(&mut rental).await;
     *spent = spent.saturating_add(deposit(&rental).saturating_sub(before));

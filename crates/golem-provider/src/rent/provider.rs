@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use golem_chain::answer::{self, AnswerError};
 use golem_types::wire::QuoteInfo;
 use golem_types::{JobId, Resources, VmId, VmState};
 use reqwest::{Method, Url};
@@ -128,15 +129,12 @@ impl Provider {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut answer = request.send().await.map_err(ProviderError::NoAnswer)?;
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(ProviderError::NoAnswer)? {
-            if bytes.len() + part.len() > ANSWER_BYTES {
-                return Err(ProviderError::Nonsense("it is too large"));
-            }
-            bytes.extend_from_slice(&part);
-        }
+        let answer = request.send().await.map_err(ProviderError::NoAnswer)?;
         let status = answer.status();
+        let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
+            AnswerError::Broken(error) => ProviderError::NoAnswer(error),
+            AnswerError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
+        })?;
         if status.is_success() {
             return serde_json::from_slice(&bytes)
                 .map_err(|_| ProviderError::Nonsense("it is not what was asked"));

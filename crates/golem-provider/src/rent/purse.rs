@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   sign ─► record ─► send ─► look … ─► mined: booked │ lost, refused: told │ not known: goes on next time
+//!              ▲                 │
+//!              └── raise the fee ┘ in no block for long
 //! ```
 //! Owns that a crash anywhere neither pays twice nor forgets a payment: what is recorded is sent again
 //! with the same number, which a chain takes once. Never decides to pay.
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 use alloy_primitives::B256;
 use golem_chain::{Attempt, ChainError, Fate, Payer, Reader, Reading, Receipt, Rpc, SendError};
 use golem_types::wire::Exact;
-use golem_types::{Decimal, Stream, StreamId};
+use golem_types::{Decimal, Stream, StreamId, VmName};
 use ruint::aliases::{U160, U256};
 
 use super::rental::{Payment, Pending, Rental, Step, What};
@@ -23,6 +25,14 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// How long it is followed before the command gives up; the next one goes on.
 const WAIT: Duration = Duration::from_secs(180);
+
+/// How long a transaction may be in no block until its fee is raised: a few blocks of a slow chain, while
+/// somebody waits for it.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// How many times a transaction may be sent, an eighth more each: three and a half times the first fee, at
+/// most.
+const TRIES: usize = 11;
 
 /// After how many failures in a row the endpoint is taken to be down.
 const FAILURES: u32 = 10;
@@ -38,7 +48,7 @@ pub(crate) enum MoneyError {
     Send(#[from] SendError),
     /// The wallet has too little.
     #[error(
-        "the wallet {wallet} has {has} {symbol}, and {needs} {symbol} are needed{gas}; fix: send it some"
+        "the wallet {wallet} has {has} {symbol}, and {needs} {symbol} are needed, beside gas; fix: send it some"
     )]
     Funds {
         /// The wallet.
@@ -49,9 +59,10 @@ pub(crate) enum MoneyError {
         needs: Decimal,
         /// What the coins are called.
         symbol: String,
-        /// That gas comes on top.
-        gas: &'static str,
     },
+    /// The wallet cannot pay for gas.
+    #[error("the wallet {0} has nothing of the chain's own money, which pays for gas; fix: send it some")]
+    NoGas(alloy_primitives::Address),
     /// It is sent, and not known to be mined.
     #[error(
         "transaction {0} was sent and is in no block yet; fix: run the same command again to go on, or `golem-provider rent \
@@ -94,12 +105,27 @@ fn reader(renter: &Renter<'_>, payment: &Payment) -> Result<Reader, ChainError> 
 }
 
 impl<'a> Purse<'a> {
-    /// The purse for a rental that is paid as `payment` says.
+    /// The purse of the rental `name`, and the rental as it is now that no other command can pay for it.
     ///
     /// # Errors
-    /// [`MoneyError::Store`] while another command has the wallet; [`MoneyError::Chain`].
-    pub(crate) fn open(renter: &'a Renter<'a>, payment: &Payment) -> Result<Self, MoneyError> {
+    /// [`MoneyError::Store`] while another command has the wallet, or when there is no such rental;
+    /// [`MoneyError::Free`], [`MoneyError::Chain`].
+    pub(crate) fn of(renter: &'a Renter<'a>, name: &VmName) -> Result<(Self, Rental), MoneyError> {
         let lock = renter.store.lock()?;
+        let rental = renter.store.rental(name)?;
+        let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+        Ok((Self::open(renter, payment, lock)?, rental))
+    }
+
+    /// The purse for a rental that is paid as `payment` says, for who has the wallet.
+    ///
+    /// # Errors
+    /// [`MoneyError::Chain`].
+    pub(super) fn open(
+        renter: &'a Renter<'a>,
+        payment: &Payment,
+        lock: WalletLock,
+    ) -> Result<Self, MoneyError> {
         let rpc = Rpc::new(renter.rpc_url.unwrap_or(&payment.rpc_url))?;
         let place = (payment.contract, payment.token);
         let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place);
@@ -109,20 +135,16 @@ impl<'a> Purse<'a> {
     /// Makes sure that the wallet can pay `amount` wei, before anything is written or sent.
     ///
     /// # Errors
-    /// [`MoneyError::Funds`], [`MoneyError::Chain`].
+    /// [`MoneyError::Funds`], [`MoneyError::NoGas`], [`MoneyError::Chain`].
     pub(crate) async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), MoneyError> {
         let funds = self.payer.funds().await?;
-        let native = payment.token.is_zero();
-        if funds.token < amount || funds.native.is_zero() {
-            let (has, needs) =
-                if funds.token < amount { (funds.token, amount) } else { (funds.native, U256::ONE) };
-            return Err(MoneyError::Funds {
-                wallet: self.payer.address(),
-                has: Decimal::from_atto(has),
-                needs: Decimal::from_atto(needs),
-                symbol: payment.symbol.clone(),
-                gas: if native { " beside gas" } else { ", and the chain's own money for gas" },
-            });
+        let wallet = self.payer.address();
+        if funds.token < amount {
+            let [has, needs] = [funds.token, amount].map(Decimal::from_atto);
+            return Err(MoneyError::Funds { wallet, has, needs, symbol: payment.symbol.clone() });
+        }
+        if funds.native.is_zero() {
+            return Err(MoneyError::NoGas(wallet));
         }
         Ok(())
     }
@@ -183,7 +205,7 @@ impl<'a> Purse<'a> {
     async fn transact(&self, rental: &mut Rental, what: What, attempt: Attempt) -> Result<(), MoneyError> {
         crash_point!("rent-before-record");
         if let Some(payment) = &mut rental.payment {
-            payment.pending = Some(Pending { what, attempt });
+            payment.pending = Some(Pending { what, attempts: vec![attempt] });
         }
         self.renter.store.keep(rental)?;
         crash_point!("rent-recorded");
@@ -196,13 +218,13 @@ impl<'a> Purse<'a> {
     /// [`MoneyError`].
     pub(crate) async fn settle(&self, rental: &mut Rental) -> Result<(), MoneyError> {
         let pending = rental.payment.as_ref().and_then(|payment| payment.pending.clone());
-        let Some(Pending { what, attempt }) = pending else { return Ok(()) };
-        let fate = self.follow(&attempt).await?;
+        let Some(Pending { what, attempts }) = pending else { return Ok(()) };
+        let Some(first) = attempts.first().map(|attempt| attempt.signed.hash) else { return Ok(()) };
+        let fate = self.follow(rental, attempts).await?;
         crash_point!("rent-mined");
-        let hash = attempt.signed.hash;
         let result = match fate {
-            Some(receipt) => self.book(rental, what, &receipt, hash).await?,
-            None => Err(MoneyError::Lost(hash)),
+            Some(receipt) => self.book(rental, what, &receipt).await?,
+            None => Err(MoneyError::Lost(first)),
         };
         if let Some(payment) = &mut rental.payment {
             payment.pending = None;
@@ -212,12 +234,17 @@ impl<'a> Purse<'a> {
         result
     }
 
-    /// The receipt of `attempt`; none when it will never have one.
-    async fn follow(&self, attempt: &Attempt) -> Result<Option<Receipt>, MoneyError> {
-        let (began, hash) = (Instant::now(), attempt.signed.hash);
+    /// The receipt of one of `attempts`, the transaction of `rental`; none when it will never have one.
+    async fn follow(
+        &self,
+        rental: &mut Rental,
+        mut attempts: Vec<Attempt>,
+    ) -> Result<Option<Receipt>, MoneyError> {
+        let began = Instant::now();
+        let mut raised = began;
         let mut failures = 0;
         loop {
-            let problem = match self.payer.look(attempt).await {
+            let problem = match self.payer.look(&attempts).await {
                 Ok(Fate::Mined(receipt)) => return Ok(Some(receipt)),
                 Ok(Fate::Lost) => return Ok(None),
                 Ok(Fate::Waiting) => {
@@ -230,8 +257,19 @@ impl<'a> Purse<'a> {
                     Some(error)
                 }
             };
+            let Some(newest) = attempts.last() else { return Ok(None) };
             if failures >= FAILURES || began.elapsed() >= WAIT {
-                return Err(MoneyError::UnderWay(hash, problem));
+                return Err(MoneyError::UnderWay(newest.signed.hash, problem));
+            }
+            if raised.elapsed() >= STUCK && attempts.len() < TRIES {
+                attempts.push(self.payer.raise(newest)?);
+                if let Some(pending) = rental.payment.as_mut().and_then(|payment| payment.pending.as_mut()) {
+                    pending.attempts.clone_from(&attempts);
+                }
+                self.renter.store.keep(rental)?;
+                self.renter.step("the transaction waits for long; it is sent with a higher fee");
+                raised = Instant::now();
+                continue;
             }
             (self.renter.tell)(Told::Waiting("waiting for the transaction", began.elapsed()));
             tokio::time::sleep(POLL).await;
@@ -245,8 +283,8 @@ impl<'a> Purse<'a> {
         rental: &mut Rental,
         what: What,
         receipt: &Receipt,
-        hash: B256,
     ) -> Result<Result<(), MoneyError>, MoneyError> {
+        let hash = receipt.hash;
         let unknown = |error| MoneyError::UnderWay(hash, Some(error));
         let provider = number(rental.provider_id);
         let Some(payment) = &mut rental.payment else { return Err(MoneyError::Free) };

@@ -65,8 +65,8 @@ pub(crate) enum What {
 pub(crate) struct Pending {
     /// What it is for.
     pub what: What,
-    /// The transaction.
-    pub attempt: Attempt,
+    /// The transaction, and after it the same with ever higher fees.
+    pub attempts: Vec<Attempt>,
 }
 
 /// How a rental is paid for.

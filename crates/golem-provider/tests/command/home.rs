@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -55,6 +55,24 @@ static OWN: LazyLock<(u16, File)> = LazyLock::new(|| {
         })
         .expect("fewer test processes at a time")
 });
+
+/// An address of the loopback on which `port` is the caller's alone while its process lives: for clients
+/// that dial one port wherever a provider is.
+pub(crate) fn own_address(port: u16) -> Ipv4Addr {
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("golem-provider-test-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (address, lock) = (2..255)
+        .find_map(|last| {
+            let address = Ipv4Addr::new(127, 66, 0, last);
+            let file = File::create(folder.join(format!("{address}-{port}"))).unwrap();
+            file.try_lock().ok()?;
+            TcpListener::bind((address, port)).is_ok().then_some((address, file))
+        })
+        .expect("an address of the loopback");
+    HELD.lock().unwrap().push(lock);
+    address
+}
 
 /// The first of `count` ports that nobody uses.
 pub(crate) fn ports(count: u16) -> u16 {
@@ -261,6 +279,20 @@ pub(crate) struct StopAtEnd<'a>(pub(crate) &'a Home);
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         let _ = self.0.command(&["stop"]).output();
+    }
+}
+
+/// Ends a guest that a failed test would leave behind.
+pub(crate) struct NoGuestLeft<'a>(pub(crate) &'a Home);
+
+impl Drop for NoGuestLeft<'_> {
+    fn drop(&mut self) {
+        for machine in std::fs::read_dir(self.0.data().join("vms")).into_iter().flatten().flatten() {
+            let pid = std::fs::read_to_string(machine.path().join("qemu.pid")).unwrap_or_default();
+            if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::home::{Home, wait_until};
 use crate::peers::REQUESTOR;
+use crate::table::Table;
 
 #[test]
 fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
@@ -39,7 +40,23 @@ fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
         let document = text.find("{\n").map(|at| &text[at..]).unwrap_or_default();
         serde_json::from_str(document).unwrap_or_else(|_| panic!("{}", Home::show(&output)))
     };
-    let found = find(&["--network", "testnet"]);
+    let mut table = Table::new("request-vm-on-golem 0.1.58, what it finds on Golem Base");
+    table.step("vm providers --network testnet", || ((), seen(&find(&["--network", "testnet"]), &home)));
+    for (name, arguments) in [
+        ("another market", &["--network", "mainnet"][..]),
+        ("more than the node has", &["--network", "testnet", "--cpu", "5000"]),
+    ] {
+        table.step(name, || {
+            let none = find(arguments);
+            assert_eq!(none["providers"], serde_json::json!([]), "{none}");
+            ((), "the node is not among them".to_owned())
+        });
+    }
+    table.end();
+}
+
+/// What the node's advert says is what the requestor sees.
+fn seen(found: &Value, home: &Home) -> String {
     let [provider] = found["providers"].as_array().unwrap().as_slice() else { panic!("{found}") };
     let key = std::fs::read_to_string(home.data().join("keys/provider_key.json")).unwrap();
     let key: Value = serde_json::from_str(&key).unwrap();
@@ -49,9 +66,5 @@ fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
     assert_eq!(provider["pricing"]["glm_per_core_month"], 25.0);
     assert_eq!(provider["pricing"]["glm_per_gb_storage_month"], 1e-5);
     assert_eq!(provider["pricing"]["usd_per_core_month"], 5.0);
-
-    let none = find(&["--network", "mainnet"]);
-    assert_eq!(none["providers"], serde_json::json!([]), "{none}");
-    let large = find(&["--network", "testnet", "--cpu", "5000"]);
-    assert_eq!(large["providers"], serde_json::json!([]), "{large}");
+    "identity, address, payment network and prices".to_owned()
 }

@@ -2,7 +2,8 @@
 //! failed, with the reason. `cargo xtask interop` prints the table; `docs/interop.md` tells of the
 //! peers' own defects.
 //!
-//! Needs python3-venv, a package index once, and `npm ci` in `contracts/`.
+//! Needs python3-venv, a package index once, and `npm ci` in `contracts/`; the walk with a real guest, behind the
+//! feature `guest-tests`, what other tests of guests need.
 #![cfg(test)]
 
 #[path = "../command/home.rs"]
@@ -11,6 +12,8 @@ mod home;
 
 mod discovery;
 mod find;
+#[cfg(feature = "guest-tests")]
+mod guest;
 mod moving;
 mod newer_abi;
 mod peers;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::home::{Home, wait_until};
 use crate::peers::ORIGINAL;
+use crate::table::Table;
 
 /// A process that ends with the test.
 struct Ends(Child);
@@ -69,13 +70,19 @@ fn s_086_s_217_the_original_is_taken_over_under_a_renters_session() {
     let body = json!({
         "name": "customer", "resources": { "cpu": 1, "memory": 1, "storage": 10 }, "ssh_key": key.trim(),
     });
-    let (status, vm) = home.http("POST", "/api/v1/vms", &body.to_string());
     let told = || std::fs::read_to_string(folder.path().join("original.log")).unwrap();
-    assert_eq!(status, 200, "{vm} {}", told());
-    let port = u16::try_from(vm["ssh_port"].as_u64().unwrap()).unwrap();
-    let address = vm["ip_address"].as_str().unwrap().to_owned();
+    let mut table = Table::new("golem-vm-provider 0.1.63, whose VMs are taken over (Multipass, emulated)");
+    let (port, address): (u16, String) = table.step("a VM is rented from it", || {
+        let (status, vm) = home.http("POST", "/api/v1/vms", &body.to_string());
+        assert_eq!(status, 200, "{vm} {}", told());
+        let port = u16::try_from(vm["ssh_port"].as_u64().unwrap()).unwrap();
+        ((port, vm["ip_address"].as_str().unwrap().to_owned()), format!("port {port}"))
+    });
     let through_node = || ssh(folder.path(), "127.0.0.1", port).arg("echo here").output().unwrap();
-    assert!(String::from_utf8_lossy(&through_node().stdout).contains("here"), "{}", told());
+    table.step("ssh through its port", || {
+        assert!(String::from_utf8_lossy(&through_node().stdout).contains("here"), "{}", told());
+        ((), String::new())
+    });
 
     // A session with the machine itself, which has to outlive both providers.
     let mut session = ssh(folder.path(), &address, 22);
@@ -96,16 +103,23 @@ fn s_086_s_217_the_original_is_taken_over_under_a_renters_session() {
     wait_until("the original is gone", || std::net::TcpListener::bind(("0.0.0.0", home.api)).is_ok());
 
     let home = home.set("GOLEM_PROVIDER_ADVERTISER_TYPE", "none");
-    let tried = home.json(&["import", "--dry-run", "--json"]);
-    assert_eq!(tried["vms"][0]["ssh_port"], port, "{tried}");
+    table.step("import --dry-run", || {
+        let tried = home.json(&["import", "--dry-run", "--json"]);
+        assert_eq!(tried["vms"][0]["ssh_port"], port, "{tried}");
+        ((), "the VM, with its port".to_owned())
+    });
     let _node = home.start(&[]);
-    say("after");
-    let list = home.json(&["vms", "list", "--json"]);
-    assert_eq!((&list[0]["name"], &list[0]["status"]), (&json!("customer"), &json!("running")), "{list}");
-    assert_eq!(list[0]["ssh_port"], port);
-    let again = through_node();
-    assert!(String::from_utf8_lossy(&again.stdout).contains("here"), "{}", Home::show(&again));
-    let (_, info) = home.http("GET", "/api/v1/provider/info", "");
-    assert_eq!(info["provider_id"], identity["address"], "the identity is the same");
+    table.step("the node takes over", || {
+        say("after");
+        let list = home.json(&["vms", "list", "--json"]);
+        assert_eq!((&list[0]["name"], &list[0]["status"]), (&json!("customer"), &json!("running")), "{list}");
+        assert_eq!(list[0]["ssh_port"], port);
+        let again = through_node();
+        assert!(String::from_utf8_lossy(&again.stdout).contains("here"), "{}", Home::show(&again));
+        let (_, info) = home.http("GET", "/api/v1/provider/info", "");
+        assert_eq!(info["provider_id"], identity["address"], "the identity is the same");
+        ((), "a session goes on; the ssh command and the identity are the same".to_owned())
+    });
     home.json(&["vms", "delete", "customer", "--yes", "--json"]);
+    table.end();
 }

@@ -35,7 +35,7 @@ print(Account.recover_message(encode_typed_data(domain, types, message), signatu
 pub(crate) fn create(world: &World, name: &str, stream: Option<u64>) -> u16 {
     let stream = stream.map(|stream| stream.to_string());
     let mut arguments = vec!["vm", "create", name, "--provider-id", &world.provider_id];
-    arguments.extend(["--cpu", "1", "--memory", "1", "--storage", "10"]);
+    arguments.extend(SPEC);
     if let Some(stream) = &stream {
         arguments.extend(["--stream-id", stream]);
     }
@@ -51,31 +51,7 @@ fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
     world.wait_for_advert();
     let mut table = Table::new("request-vm-on-golem 0.1.58, Golem Base driver, simulated machines");
     let provider = &world.provider_id;
-    let spec = ["--cpu", "1", "--memory", "1", "--storage", "10"];
-
-    table.step("vm providers", || {
-        let text = world.says(&[&["vm", "providers"], &spec[..]].concat());
-        assert!(text.contains(provider.as_str()), "{}", tail(&text));
-        ((), "the table".to_owned())
-    });
-    table.step("vm providers --json", || {
-        let found = world.json(&["vm", "providers", "--json"]);
-        assert_eq!(found["providers"][0]["provider_id"], *provider, "{found}");
-        assert_eq!(found["providers"][0]["pricing"]["glm_per_core_month"], 25.0);
-        assert_eq!(found["providers"][0]["ip_address"], world.home.host.to_string());
-        ((), "identity, address and prices are the node's".to_owned())
-    });
-    let opened: u64 = table.step("vm stream open", || {
-        let arguments = [&["vm", "stream", "open", "--provider-id", provider, "--hours", "2"], &spec[..]];
-        let opened = world.json(&arguments.concat());
-        let id = opened["stream_id"].as_u64().unwrap();
-        let (stream, _) = world.stream(id);
-        assert_eq!(json!(stream.rate as u64), opened["rate_per_second_wei"]);
-        assert_eq!(stream.deposit, U256::from(stream.rate) * U256::from(7200));
-        // 25 + 10 + 5 GLM a month of 730 hours.
-        assert_eq!(stream.rate, (40.0 / (730.0 * 3600.0) * 1e18) as u128);
-        (id, format!("stream {id}, {} wei a second", stream.rate))
-    });
+    let opened = find_and_open(&world, &mut table);
     table.step("the node's quote, read by eth-account", || {
         let size = json!({ "resources": { "cpu": 1, "memory": 1, "storage": 10 } });
         let (status, quote) = world.home.http("POST", "/api/v1/quotes", &size.to_string());
@@ -96,7 +72,7 @@ fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
         let began = Instant::now();
         let used = opened.to_string();
         let more = ["vm", "create", "third", "--stream-id", &used, "--provider-id", provider];
-        let (succeeded, text) = world.ask(&[&more[..], &spec[..]].concat());
+        let (succeeded, text) = world.ask(&[&more[..], &SPEC[..]].concat());
         assert!(!succeeded && text.contains("already used by another VM"), "{}", tail(&text));
         // Not its ten minutes of polling.
         assert!(began.elapsed().as_secs() < 300);
@@ -121,13 +97,44 @@ fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
         assert_eq!(info["config"]["cpu"], 1);
         ((), String::new())
     });
-    streams(&world, &mut table, opened);
+    streams(&world, &mut table, opened, 2);
     machines(&world, &mut table);
     table.end();
 }
 
-/// What the requestor can do with streams.
-fn streams(world: &World, table: &mut Table, opened: u64) {
+/// The VM that the requestor asks for.
+pub(crate) const SPEC: [&str; 6] = ["--cpu", "1", "--memory", "1", "--storage", "10"];
+
+/// Finds the node on the market, and opens a stream to it for two hours; gives its number.
+pub(crate) fn find_and_open(world: &World, table: &mut Table) -> u64 {
+    let provider = &world.provider_id;
+    table.step("vm providers", || {
+        let text = world.says(&[&["vm", "providers"], &SPEC[..]].concat());
+        assert!(text.contains(provider.as_str()), "{}", tail(&text));
+        ((), "the table".to_owned())
+    });
+    table.step("vm providers --json", || {
+        let found = world.json(&["vm", "providers", "--json"]);
+        assert_eq!(found["providers"][0]["provider_id"], *provider, "{found}");
+        assert_eq!(found["providers"][0]["pricing"]["glm_per_core_month"], 25.0);
+        assert_eq!(found["providers"][0]["ip_address"], world.home.host.to_string());
+        ((), "identity, address and prices are the node's".to_owned())
+    });
+    table.step("vm stream open", || {
+        let arguments = [&["vm", "stream", "open", "--provider-id", provider, "--hours", "2"], &SPEC[..]];
+        let opened = world.json(&arguments.concat());
+        let id = opened["stream_id"].as_u64().unwrap();
+        let (stream, _) = world.stream(id);
+        assert_eq!(json!(stream.rate as u64), opened["rate_per_second_wei"]);
+        assert_eq!(stream.deposit, U256::from(stream.rate) * U256::from(7200));
+        // 25 + 10 + 5 GLM a month of 730 hours.
+        assert_eq!(stream.rate, (40.0 / (730.0 * 3600.0) * 1e18) as u128);
+        (id, format!("stream {id}, {} wei a second", stream.rate))
+    })
+}
+
+/// What the requestor can do with streams; `count` of its VMs have one.
+pub(crate) fn streams(world: &World, table: &mut Table, opened: u64, count: usize) {
     table.step("vm stream status", || {
         let status = world.json(&["vm", "stream", "status", "first", "--json"]);
         assert_eq!(status["stream_id"], opened);
@@ -139,9 +146,9 @@ fn streams(world: &World, table: &mut Table, opened: u64) {
     table.step("vm stream list", || {
         let list = world.json(&["vm", "stream", "list", "--json"]);
         let streams = list["streams"].as_array().unwrap();
-        assert_eq!(streams.len(), 2, "{list}");
+        assert_eq!(streams.len(), count, "{list}");
         assert!(streams.iter().all(|stream| stream["verified"] == true), "{list}");
-        ((), "both verified".to_owned())
+        ((), "all verified".to_owned())
     });
     let id = opened.to_string();
     table.step("vm stream inspect", || {

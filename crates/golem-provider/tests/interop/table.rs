@@ -7,15 +7,19 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The steps of one client.
+/// Most characters of a step's name that are printed.
+const NAME: usize = 60;
+
+/// The steps of one client. Printed when it ends, and also when the walk is cut off.
 pub(crate) struct Table {
     client: &'static str,
     rows: Vec<(String, bool, String)>,
+    ended: bool,
 }
 
 impl Table {
     pub(crate) const fn new(client: &'static str) -> Self {
-        Self { client, rows: Vec::new() }
+        Self { client, rows: Vec::new(), ended: false }
     }
 
     /// Takes one step; `walk` panics when it fails, and otherwise gives what there is to say of it.
@@ -35,20 +39,44 @@ impl Table {
         }
     }
 
-    /// Prints the table, adds it to the file that `GOLEM_INTEROP_TABLE` names, and fails when a step
-    /// did.
-    pub(crate) fn end(self) {
-        let width = self.rows.iter().map(|(name, _, _)| name.chars().count()).max().unwrap_or(0);
+    /// Prints the table, and fails when a step did.
+    pub(crate) fn end(mut self) {
+        self.ended = true;
+        let text = self.print();
+        assert!(!self.rows.is_empty() && self.rows.iter().all(|(_, passed, _)| *passed), "{text}");
+    }
+
+    /// Prints the table, and adds it to the file that `GOLEM_INTEROP_TABLE` names.
+    fn print(&self) -> String {
+        // A request with its body is longer than anybody reads.
+        let name = |name: &str| -> String {
+            let short = name.chars().take(NAME);
+            if name.chars().nth(NAME).is_some() { short.chain(['…']).collect() } else { short.collect() }
+        };
+        let width = self.rows.iter().map(|row| name(&row.0).chars().count()).max().unwrap_or(0);
         let mut text = format!("{}\n", self.client);
-        for (name, passed, remark) in &self.rows {
+        for (step, passed, remark) in &self.rows {
+            let name = name(step);
             let verdict = if *passed { "passed" } else { "FAILED" };
             writeln!(text, "{}", format!("  {name:<width$}  {verdict}  {remark}").trim_end()).unwrap();
+        }
+        if !self.ended {
+            text += "  the walk was cut off: FAILED\n";
         }
         println!("{text}");
         if let Some(path) = std::env::var_os("GOLEM_INTEROP_TABLE") {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            writeln!(file.unwrap(), "{text}").unwrap();
+            // At once: tables of tests that run together must not be mixed.
+            file.unwrap().write_all(format!("{text}\n").as_bytes()).unwrap();
         }
-        assert!(!self.rows.is_empty() && self.rows.iter().all(|(_, passed, _)| *passed), "{text}");
+        text
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.print();
+        }
     }
 }

@@ -3,7 +3,6 @@
 //!
 //! Owns how they find each other. Never judges a step.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -14,7 +13,7 @@ use ruint::aliases::U256;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::home::{Home, wait_until};
+use crate::home::{Home, own_address, wait_until};
 use crate::peers::REQUESTOR;
 
 /// The port that the requestor dials, whatever a provider says.
@@ -26,14 +25,6 @@ const PROVIDER: usize = 2;
 
 /// The market's chain id: that of the original's network.
 const MARKET_CHAIN: u64 = 60_138_453_033;
-
-/// An address of the loopback whose port 7466 nobody has.
-fn address() -> Ipv4Addr {
-    (2..255)
-        .map(|last| Ipv4Addr::new(127, 66, 0, last))
-        .find(|address| std::net::TcpListener::bind((*address, PORT)).is_ok())
-        .expect("an address of the loopback")
-}
 
 pub(crate) struct World {
     pub(crate) home: Home,
@@ -53,7 +44,7 @@ impl World {
         let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
         let chain = runtime.block_on(Anvil::start(&contracts, &[])).unwrap();
         let market = runtime.block_on(Emulator::start(Protocol::GolemBase, MARKET_CHAIN)).unwrap();
-        let host = address();
+        let host = own_address(PORT);
         let mut home = Home::new()
             .set("GOLEM_PROVIDER_HOST", &host.to_string())
             .set("GOLEM_PROVIDER_PUBLIC_IP", &host.to_string())
@@ -116,6 +107,16 @@ impl World {
             .current_dir(renter)
             .stdin(Stdio::null());
         command
+    }
+
+    /// What the requestor says while `typed` is typed into it.
+    #[cfg(feature = "guest-tests")]
+    pub(crate) fn type_into(&self, arguments: &[&str], typed: &str) -> (bool, String) {
+        let mut command = self.requestor(arguments);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes()).unwrap();
+        shown(&child.wait_with_output().unwrap())
     }
 
     /// What the requestor says, and whether it succeeded.

@@ -6,26 +6,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use market_emulator::{Emulator, Protocol};
 use serde_json::json;
 
-use crate::home::{Home, wait_until};
+use crate::home::{Home, own_address, wait_until};
 use crate::world::World;
 
 /// The port that every client dials for a provider that it knows by an advert.
 const PORT: u16 = 7466;
-
-/// An address of the loopback whose port 7466 nobody has.
-fn address() -> Ipv4Addr {
-    (2..255)
-        .map(|last| Ipv4Addr::new(127, 77, 0, last))
-        .find(|address| TcpListener::bind((*address, PORT)).is_ok())
-        .expect("an address of the loopback")
-}
 
 /// A provider is found by its advert, rented from by its id, and has to be who the advert says.
 #[test]
 fn a_provider_is_found_on_the_market_and_rented_from_by_its_id() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let market = runtime.block_on(Emulator::start(Protocol::GolemBase, 60_138_453_033)).unwrap();
-    let host = address();
+    let host = own_address(PORT);
     let mut world = World::new();
     world.home = world
         .home

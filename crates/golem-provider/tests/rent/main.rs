@@ -9,5 +9,6 @@ mod home;
 mod crash;
 mod find;
 mod refused;
+mod stuck;
 mod walk;
 mod world;

@@ -129,6 +129,11 @@ impl World {
         self.runtime.block_on(asked).unwrap()
     }
 
+    /// What anvil answers.
+    pub(crate) fn ask(&self, method: &str, params: Value) -> Value {
+        self.runtime.block_on(self.chain.ask(method, params)).unwrap()
+    }
+
     pub(crate) fn warp(&self, seconds: u64) {
         self.runtime.block_on(self.chain.warp(seconds)).unwrap();
     }

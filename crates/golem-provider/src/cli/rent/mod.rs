@@ -98,7 +98,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Stop { vm } => order(&store, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&store, printer, &vm, "start").await?,
         Command::Destroy { vm } => {
-            let ended = rent::end(&renter, store.rental(&vm)?).await;
+            let ended = rent::end(&renter, &vm).await;
             progress.end();
             let ended = ended?;
             if let Some(error) = &ended.provider_error {
@@ -209,9 +209,7 @@ async fn login(
 
 /// Pays for `hours` more.
 async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, MoneyError> {
-    let mut rental = renter.store.rental(vm)?;
-    let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
-    let purse = Purse::open(renter, payment)?;
+    let (purse, mut rental) = Purse::of(renter, vm)?;
     purse.settle(&mut rental).await?;
     let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
     let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));

@@ -1,5 +1,7 @@
 //! Rentals as they are shown: what is remembered, and what the provider and the chain say now.
 
+use std::path::Path;
+
 use futures_util::future::join_all;
 use golem_types::wire::Exact;
 use golem_types::{Resources, Stream, VmId};
@@ -68,18 +70,33 @@ pub(super) fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
     Some((host, rental.ssh_port?))
 }
 
+/// A login without this program, as a line for a shell.
+fn ssh_command(
+    identity: Option<&Path>,
+    known_hosts: &Path,
+    alias: &str,
+    (host, port): (&str, u16),
+) -> String {
+    // Only a byte of zero cannot be quoted, and no path has one.
+    let quoted = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
+    let known = known_hosts.display().to_string();
+    // ssh itself splits this value at white space.
+    let known = if known.contains(char::is_whitespace) { format!("\"{known}\"") } else { known };
+    let key = identity.map(|file| format!("-i {} ", quoted(&file.display().to_string())));
+    format!(
+        "ssh {}-o StrictHostKeyChecking=accept-new -o HostKeyAlias={alias} -o UserKnownHostsFile={} -p {port} ubuntu@{host}",
+        key.unwrap_or_default(),
+        quoted(&known)
+    )
+}
+
 impl Shown {
     /// What is remembered.
     pub(super) fn of(store: &Store, rental: &Rental) -> Self {
         let ssh = host_and_port(rental).map(|(host, port)| {
-            let key = rental.identity.as_ref().map(|file| format!("-i {} ", file.display()));
-            let known = store.path("known_hosts");
-            let command = format!(
-                "ssh {}-o StrictHostKeyChecking=accept-new -o HostKeyAlias={} -o UserKnownHostsFile={} -p {port} ubuntu@{host}",
-                key.unwrap_or_default(),
-                rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted),
-                known.display()
-            );
+            let alias = rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted);
+            let identity = rental.identity.as_deref();
+            let command = ssh_command(identity, &store.path("known_hosts"), alias, (&host, port));
             Ssh { host, port, command }
         });
         let payment = rental.payment.as_ref().map(|payment| Paid {
@@ -89,7 +106,11 @@ impl Shown {
             rate_wei_per_second: payment.rate,
             deposit_wei: payment.deposit,
             gas_wei: payment.gas,
-            pending: payment.pending.as_ref().map(|pending| pending.attempt.signed.hash.to_string()),
+            pending: payment
+                .pending
+                .as_ref()
+                .and_then(|pending| pending.attempts.last())
+                .map(|attempt| attempt.signed.hash.to_string()),
             stream: None,
         });
         Self {
@@ -170,5 +191,26 @@ impl Chain {
             refundable_wei: refundable,
             ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_login_is_one_line_for_a_shell_whatever_the_home_is_called() {
+        let command = |home: &str| {
+            let home = Path::new(home);
+            ssh_command(Some(&home.join("id")), &home.join("known"), "web", ("192.0.2.7", 50800))
+        };
+        assert_eq!(
+            command("/home/ann"),
+            "ssh -i /home/ann/id -o StrictHostKeyChecking=accept-new -o HostKeyAlias=web \
+             -o UserKnownHostsFile=/home/ann/known -p 50800 ubuntu@192.0.2.7"
+        );
+        let words = shlex::split(&command("/Users/Ann B; $(x)")).unwrap();
+        assert_eq!(words[2], "/Users/Ann B; $(x)/id");
+        assert!(words.contains(&"UserKnownHostsFile=\"/Users/Ann B; $(x)/known\"".to_owned()), "{words:?}");
     }
 }
