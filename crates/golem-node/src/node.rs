@@ -3,12 +3,14 @@
 //! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
 //! it writes what a rental should be into the ledger and pokes the rental's task.
 
+mod paid;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, VmId, VmState};
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmState};
 use golem_vm::{Backend, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -18,7 +20,7 @@ use crate::config::NodeConfig;
 use crate::host::{Host, HostUse, held_bytes};
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
-use crate::payment::{self, Paid, PaymentError, Payments, StreamStatus};
+use crate::payment::{PaymentError, Payments};
 use crate::ports::{Offered, PortVerdict, Probes, offered};
 use crate::pricing::Rate;
 use crate::proxy::{Counts, Proxy, ProxyError};
@@ -150,20 +152,6 @@ impl Node {
         Ok(node)
     }
 
-    /// Starts what follows the streams.
-    fn follow_payments(&self) {
-        let Some(payments) = &self.0.payments else { return };
-        let tasks = &self.0.tasks;
-        let stop = || tasks.stopping().clone();
-        let folder = self.0.config.data_dir.clone();
-        tasks.spawn("streams export", payment::export(self.clone(), folder, stop()));
-        if payments.config().monitor {
-            tasks.spawn("stream monitor", payment::monitor(payments.clone(), self.clone(), stop()));
-        }
-        tasks.spawn("payment contract", payments.clone().tell_contract(stop()));
-        tasks.spawn("withdrawals", payment::withdrawals(payments.clone(), stop()));
-    }
-
     /// Reserves what is asked for, or refuses at once; the machine is made by its own task.
     ///
     /// # Errors
@@ -229,54 +217,6 @@ impl Node {
         }
     }
 
-    /// The verdict on the payment of a create.
-    async fn gate(
-        &self,
-        stream: Option<StreamId>,
-        resources: Resources,
-        quote: Option<&str>,
-    ) -> Result<Paid, NodeError> {
-        match (&self.0.payments, stream) {
-            (None, _) => Ok(Paid::free()),
-            (Some(_), None) => Err(Refusal::StreamRequired.into()),
-            (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
-        }
-    }
-
-    fn remember(&self, paid: &Paid, vm: &VmId) {
-        if let (Some(payments), Some(copy)) = (&self.0.payments, paid.copy(vm)) {
-            payments.remember(copy);
-        }
-    }
-
-    /// Lets the stream `stream` pay for the VM `id` from now on. One that was stopped because it
-    /// was not paid for starts again.
-    ///
-    /// # Errors
-    /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::ChainUnknown`],
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn attach_stream(&self, id: &VmId, stream: StreamId) -> Result<Arc<Vm>, NodeError> {
-        let resources = self.live(id)?.vm.resources;
-        if self.0.payments.is_none() {
-            return Err(NodeError::PaymentsOff);
-        }
-        let paid = self.gate(Some(stream), resources, None).await?;
-        let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
-        let vm = attached.map_err(|error| lost(id, error))??;
-        tracing::info!(vm = id.redacted(), %stream, "another stream pays for the VM");
-        self.remember(&paid, id);
-        self.poke(id);
-        Ok(vm)
-    }
-
-    /// Records whether the VM `id` is paid for; its machine follows.
-    pub(crate) async fn set_unpaid(&self, id: &VmId, reason: Option<String>) -> Result<(), NodeError> {
-        let recorded = self.0.ledger.set_unpaid(id, reason, Timestamp::now()).await;
-        recorded.map_err(|error| lost(id, error))?;
-        self.poke(id);
-        Ok(())
-    }
-
     /// Records that something happened to the VM `id`.
     ///
     /// # Errors
@@ -309,34 +249,6 @@ impl Node {
     /// [`NodeError::Ledger`].
     pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), NodeError> {
         Ok(self.0.ledger.keep_rate(coin, rate).await?)
-    }
-
-    /// How rentals are paid for; none where they are not.
-    #[must_use]
-    pub fn payments(&self) -> Option<&Payments> {
-        self.0.payments.as_ref()
-    }
-
-    /// What the chain says now of the stream that pays for the VM `id`.
-    ///
-    /// # Errors
-    /// [`NodeError::PaymentsOff`], [`NodeError::NoStream`], [`NodeError::ChainUnknown`],
-    /// [`NodeError::NotFound`].
-    pub async fn stream(&self, id: &VmId) -> Result<StreamStatus, NodeError> {
-        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
-        let key = self.live(id)?.vm.stream.clone().ok_or(NodeError::NoStream)?;
-        payments.statuses(&[(id.clone(), key)]).await?.pop().ok_or(NodeError::NoStream)
-    }
-
-    /// What the chain says now of every stream that pays for a VM.
-    ///
-    /// # Errors
-    /// [`NodeError::PaymentsOff`], [`NodeError::ChainUnknown`].
-    pub async fn streams(&self) -> Result<Vec<StreamStatus>, NodeError> {
-        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
-        let paid = |vm: Arc<Vm>| vm.stream.clone().map(|key| (vm.id.clone(), key));
-        let rentals: Vec<_> = self.vms().into_iter().filter_map(paid).collect();
-        payments.statuses(&rentals).await
     }
 
     /// The last `limit` events, newest first: those of the VM `id`, or all.

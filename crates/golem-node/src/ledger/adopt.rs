@@ -11,8 +11,9 @@ use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::book::{kept, random};
 use super::rows::parsed;
-use super::{Book, Goal, Ledger, LedgerError, Rental, kept, money, random, rows};
+use super::{Book, Goal, Ledger, LedgerError, Rental, money, rows};
 use crate::ports;
 use crate::vm::Vm;
 

@@ -8,6 +8,7 @@
 
 mod adopt;
 mod adverts;
+mod book;
 mod money;
 mod ports;
 mod rates;
@@ -27,7 +28,7 @@ use golem_types::{
     AuthorizedKey, IllegalMove, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState,
 };
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
@@ -35,12 +36,12 @@ pub use adverts::{AdvertSpending, AdvertWrite};
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use snapshot::Snapshot;
 
-use crate::admit::{Facts, admit};
 use crate::config::Limits;
 use crate::host::HostUse;
 use crate::payment::Paid;
-use crate::ports::{self as rules, PortPolicy, Probes};
-use crate::vm::{Job, JobState, Refusal, Unpaid, Vm};
+use crate::ports::{PortPolicy, Probes};
+use crate::vm::{Job, Refusal, Vm};
+use book::JobEnd;
 
 /// Why the ledger could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -536,221 +537,6 @@ impl Ledger {
             Ok(())
         })
         .await
-    }
-}
-
-/// How an edit ends the create's job, if it has not ended.
-enum JobEnd {
-    Ready,
-    Failed(String),
-}
-
-/// The time as the database keeps it, so that a row reads back as it was published.
-fn kept(now: Timestamp) -> Timestamp {
-    now.round(jiff::Unit::Microsecond).unwrap_or(now)
-}
-
-/// Ten bytes nobody can guess.
-fn random() -> Result<[u8; 10], LedgerError> {
-    let mut bytes = [0; 10];
-    getrandom::fill(&mut bytes).map_err(|_| LedgerError::Random)?;
-    Ok(bytes)
-}
-
-impl Book {
-    fn publish(&self) {
-        self.published.send_replace(Arc::new(self.now.clone()));
-    }
-
-    fn reserve(
-        &mut self,
-        wanted: Wanted,
-        terms: &Terms,
-        now: Timestamp,
-    ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
-        let now = kept(now);
-        let Wanted { owner, name, resources, image, ssh_key, quote, paid } = wanted;
-        if self.stream_in_use(&paid) {
-            return Ok(Err(Refusal::StreamUsed));
-        }
-        if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
-            return Ok(Err(Refusal::NameTaken(name)));
-        }
-        let facts = Facts {
-            total: terms.total,
-            held: self.now.held(),
-            vms: u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX),
-            host: terms.host,
-            draining: self.now.draining,
-        };
-        if let Err(refusal) = admit(resources, &terms.limits, &facts) {
-            return Ok(Err(refusal));
-        }
-        let ssh_port = match self.free_port(terms) {
-            Ok(port) => port,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let vm = Arc::new(Vm {
-            id: VmId::new(&name, now, random()?),
-            name,
-            owner,
-            state: VmState::Creating,
-            error: None,
-            resources,
-            image,
-            keys: vec![ssh_key],
-            ip_address: None,
-            ssh_port,
-            stream: paid.key().cloned(),
-            unpaid: None,
-            created_at: now,
-            updated_at: now,
-        });
-        let job = Job {
-            id: JobId::new(random()?),
-            vm_id: vm.id.clone(),
-            state: JobState::Creating,
-            error: None,
-            created_at: now,
-            updated_at: now,
-        };
-        let rental = Rental { vm: Arc::clone(&vm), goal: Goal::Running, made: false };
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        rows::put(&transaction, &rental)?;
-        rows::insert_job(&transaction, &job)?;
-        if let Some(quote) = quote {
-            rows::put_quote(&transaction, &vm.id, &quote)?;
-        }
-        if let Some(copy) = paid.copy(&vm.id) {
-            money::put_stream(&transaction, &copy)?;
-            money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
-        }
-        transaction.commit()?;
-        self.now.mirror(rental);
-        self.publish();
-        Ok(Ok((vm, job)))
-    }
-
-    /// Whether the stream that is to pay pays for a live rental already.
-    fn stream_in_use(&self, paid: &Paid) -> bool {
-        paid.key().is_some_and(|key| self.now.iter().any(|rental| rental.vm.stream.as_ref() == Some(key)))
-    }
-
-    /// Lets another stream pay for the live rental `id`.
-    fn attach(
-        &mut self,
-        id: &VmId,
-        paid: &Paid,
-        now: Timestamp,
-    ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
-        let rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
-        if rental.vm.stream.as_ref() != paid.key() && self.stream_in_use(paid) {
-            return Ok(Err(Refusal::StreamUsed));
-        }
-        let mut rental = rental.clone();
-        let mut vm = (*rental.vm).clone();
-        vm.stream = paid.key().cloned();
-        vm.unpaid = None;
-        vm.updated_at = kept(now);
-        rental.vm = Arc::new(vm);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        rows::put(&transaction, &rental)?;
-        if let Some(copy) = paid.copy(id) {
-            money::put_stream(&transaction, &copy)?;
-            money::put_event(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
-        }
-        transaction.commit()?;
-        let vm = Arc::clone(&rental.vm);
-        self.now.mirror(rental);
-        self.publish();
-        Ok(Ok(vm))
-    }
-
-    /// Records whether the live rental `id` is paid for.
-    fn set_unpaid(
-        &mut self,
-        id: &VmId,
-        reason: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Arc<Vm>, LedgerError> {
-        let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
-        let mut vm = (*rental.vm).clone();
-        let (kind, detail) = match (reason, &vm.unpaid) {
-            // The clock of the hold runs on from when it began.
-            (Some(reason), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
-            (Some(reason), before) => {
-                let since = before.as_ref().map_or(kept(now), |before| before.since);
-                vm.unpaid = Some(Unpaid { since, reason: reason.to_owned() });
-                ("payment.ended", reason)
-            }
-            (None, None) => return Ok(rental.vm),
-            (None, Some(_)) => {
-                vm.unpaid = None;
-                ("payment.resumed", "")
-            }
-        };
-        vm.updated_at = kept(now);
-        rental.vm = Arc::new(vm);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        rows::put(&transaction, &rental)?;
-        money::put_event(&transaction, id, kind, detail, now)?;
-        transaction.commit()?;
-        let vm = Arc::clone(&rental.vm);
-        self.now.mirror(rental);
-        self.publish();
-        Ok(vm)
-    }
-
-    /// A port of the range that may be handed out, that no rental holds and on which nothing else
-    /// listens.
-    fn free_port(&self, terms: &Terms) -> Result<u16, Refusal> {
-        let taken = self.now.ports();
-        let offered = rules::offered(terms.port_policy, terms.ports.clone(), &self.now.port_verdicts);
-        let strict = terms.port_policy == PortPolicy::Verified;
-        let refusal = if strict && offered.unverified { Refusal::Unverified } else { Refusal::NoPort };
-        let mut out = offered.blocked;
-        // A listener of ours may come or go while the port is tried.
-        let is_free = |port| {
-            terms.probes.is_ours(port) || rules::is_free(terms.ssh_bind, port) || terms.probes.is_ours(port)
-        };
-        loop {
-            let picked = rules::pick(terms.ports.clone(), &taken, &out, &self.ports_last_used);
-            let port = picked.ok_or_else(|| refusal.clone())?;
-            if is_free(port) {
-                return Ok(port);
-            }
-            out.insert(port);
-        }
-    }
-
-    /// Changes the live rental `id` in one transaction.
-    fn edit(
-        &mut self,
-        id: &VmId,
-        now: Timestamp,
-        change: impl FnOnce(&mut Rental, &mut Vm) -> Result<Option<JobEnd>, LedgerError>,
-    ) -> Result<Arc<Vm>, LedgerError> {
-        let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
-        let before = rental.clone();
-        let mut vm = (*rental.vm).clone();
-        let job_end = change(&mut rental, &mut vm)?;
-        if vm == *before.vm && rental == before && job_end.is_none() {
-            return Ok(before.vm);
-        }
-        vm.updated_at = kept(now);
-        rental.vm = Arc::new(vm);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        rows::put(&transaction, &rental)?;
-        match &job_end {
-            Some(JobEnd::Ready) => rows::end_job(&transaction, id, None, now)?,
-            Some(JobEnd::Failed(error)) => rows::end_job(&transaction, id, Some(error), now)?,
-            None => {}
-        }
-        transaction.commit()?;
-        let vm = Arc::clone(&rental.vm);
-        self.now.mirror(rental);
-        self.publish();
-        Ok(vm)
     }
 }
 

@@ -11,8 +11,9 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::book::kept;
 use super::rows::{parsed, time};
-use super::{Ledger, LedgerError, kept};
+use super::{Ledger, LedgerError};
 
 /// A stream as it was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]

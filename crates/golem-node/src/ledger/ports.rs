@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
+use super::book::kept;
 use super::rows::{parsed, time};
-use super::{Ledger, LedgerError, kept};
+use super::{Ledger, LedgerError};
 use crate::ports::{PortVerdict, Why};
 
 fn verdict(row: &Row<'_>) -> rusqlite::Result<PortVerdict> {

@@ -161,3 +161,23 @@ pub(crate) async fn address_of(
     };
     advert.ip_address.parse().with_context(|| format!("its advert has the address {:?}", advert.ip_address))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_either_servers_form_is_read() {
+        let search = Search { cpu: 1, memory: 1, storage: 10, ..Search::default() };
+        let old = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE", "created_at": "x",
+            "resources": {"cpu": 4, "memory": 8, "storage": 100, "gpu": 1}, "pricing": null}"#;
+        let row = search.of_server(serde_json::from_str(old).unwrap());
+        assert_eq!((row.country.as_str(), row.usd_month), ("SE", None));
+        let new = r#"{"provider_id": "0x1", "ip_address": "192.0.2.1", "country": "SE", "platform": "arm64",
+            "provider_name": "mine", "resources": {"cpu": 4, "memory": 8, "storage": 100},
+            "pricing": {"usd_per_core_month": 5, "usd_per_gb_ram_month": 2.0, "usd_per_gb_storage_month": 0.1}}"#;
+        let row = search.of_server(serde_json::from_str(new).unwrap());
+        assert_eq!((row.name.as_str(), row.platform.as_str(), row.usd_month), ("mine", "arm64", Some(8.0)));
+        assert_eq!(row.glm_month, None);
+    }
+}

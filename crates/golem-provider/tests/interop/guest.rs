@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::home::NoGuestLeft;
-use crate::rent::{create, find_and_open, streams};
+use crate::rent::{create, find_and_open, listed, streams};
 use crate::table::Table;
 use crate::world::{World, tail};
 
@@ -56,16 +56,7 @@ fn the_published_requestor_rents_a_real_guest() {
         let seconds = began.elapsed().as_secs();
         ((), format!("runs after {seconds} s, port {port}; the requestor then fails on its own row, which is repaired"))
     });
-    table.step("vm list", || {
-        let list = world.json(&["vm", "list", "--json"]);
-        assert_eq!(list["vms"].as_array().unwrap().len(), 1, "{list}");
-        ((), String::new())
-    });
-    table.step("vm info", || {
-        let info = world.json(&["vm", "info", "first", "--json"]);
-        assert_eq!(info["provider_ip"], world.home.host.to_string());
-        ((), String::new())
-    });
+    listed(&world, &mut table, 1);
     table.step("vm ssh", || {
         let text = typed(&world, "echo mine > kept && sync; echo \"$(whoami)@$(hostname), $(nproc) CPU\"");
         assert!(text.contains("ubuntu@first, 1 CPU"), "{}", tail(&text));

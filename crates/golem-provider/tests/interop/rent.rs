@@ -86,17 +86,7 @@ fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
         assert_eq!(stream.deposit, U256::from(stream.rate) * U256::from(3600));
         ((), "one hour, its default".to_owned())
     });
-    table.step("vm list", || {
-        let list = world.json(&["vm", "list", "--json"]);
-        assert_eq!(list["vms"].as_array().unwrap().len(), 2, "{list}");
-        ((), String::new())
-    });
-    table.step("vm info", || {
-        let info = world.json(&["vm", "info", "first", "--json"]);
-        assert_eq!(info["provider_ip"], world.home.host.to_string());
-        assert_eq!(info["config"]["cpu"], 1);
-        ((), String::new())
-    });
+    listed(&world, &mut table, 2);
     streams(&world, &mut table, opened, 2);
     machines(&world, &mut table);
     table.end();
@@ -131,6 +121,21 @@ pub(crate) fn find_and_open(world: &World, table: &mut Table) -> u64 {
         assert_eq!(stream.rate, (40.0 / (730.0 * 3600.0) * 1e18) as u128);
         (id, format!("stream {id}, {} wei a second", stream.rate))
     })
+}
+
+/// The requestor's list, of `count` VMs, and what it tells of the first.
+pub(crate) fn listed(world: &World, table: &mut Table, count: usize) {
+    table.step("vm list", || {
+        let list = world.json(&["vm", "list", "--json"]);
+        assert_eq!(list["vms"].as_array().unwrap().len(), count, "{list}");
+        ((), String::new())
+    });
+    table.step("vm info", || {
+        let info = world.json(&["vm", "info", "first", "--json"]);
+        assert_eq!(info["provider_ip"], world.home.host.to_string());
+        assert_eq!(info["config"]["cpu"], 1);
+        ((), String::new())
+    });
 }
 
 /// What the requestor can do with streams; `count` of its VMs have one.

@@ -11,7 +11,7 @@ use crab_nat::pcp::{self, BaseMapRequest, DropMappingRange, Nonce};
 use crab_nat::{GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, TimeoutConfig, natpmp};
 use igd_next::aio::tokio::{Tokio, search_gateway};
 use igd_next::{AddPortError, PortMappingProtocol, RemovePortError, RequestError, SearchOptions};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::timeout;
 
 /// How long a port is asked to be forwarded, in seconds: what a node that dies leaves behind is gone then.
@@ -38,7 +38,7 @@ const WAITS: TimeoutConfig = TimeoutConfig {
 const LIST: u32 = 1024;
 
 /// A way to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Protocol {
     /// The Port Control Protocol (RFC 6887).
     #[serde(rename = "pcp")]

@@ -19,7 +19,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use alloy_primitives::keccak256;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use gateway::Protocol;
@@ -77,7 +77,7 @@ pub(crate) enum MappingError {
 }
 
 /// What the router does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MappingReport {
     /// The router.
     pub(crate) gateway: IpAddr,
@@ -96,7 +96,7 @@ pub(crate) struct MappingReport {
 }
 
 /// What the router does with a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MappedPort {
     /// The port.
     pub(crate) port: u16,
@@ -119,7 +119,7 @@ impl MappingReport {
 }
 
 /// What came of a removal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct UnmappingReport {
     /// The ways in which a router could be asked.
     pub(crate) protocols: Vec<Protocol>,
@@ -358,7 +358,7 @@ fn problems(
         let what = format!("TCP {shown} is not forwarded: {why}");
         tell(Cause::NotForwarded, &ports, what, by_hand(&shown, report.to));
     }
-    if let (Some(first), false) = (left_out.first(), left_out.is_empty()) {
+    if let Some(first) = left_out.first() {
         let shown = ranges(left_out, '-', ", ");
         tell(
             Cause::NotForwarded,
@@ -381,9 +381,7 @@ fn nonce(settings: &Settings) -> io::Result<[u32; 3]> {
     std::fs::create_dir_all(&settings.data_dir)?;
     let token = Token::ensure(&settings.data_dir)?;
     let hash = keccak256(format!("port mapping {}", token.bearer()));
-    let word =
-        |index: usize| hash.iter().skip(4 * index).take(4).fold(0, |word, byte| word << 8 | u32::from(*byte));
-    Ok([word(0), word(1), word(2)])
+    Ok(std::array::from_fn(|word| u32::from_be_bytes(std::array::from_fn(|byte| hash[4 * word + byte]))))
 }
 
 /// The router by which this host goes out, as the kernel's table names it; none elsewhere than on
