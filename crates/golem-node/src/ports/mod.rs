@@ -14,4 +14,4 @@ mod verdict;
 pub use offer::{Offered, PortPolicy, offered};
 pub use pick::{is_free, pick};
 pub use probe::{Claim, Probes};
-pub use verdict::{PortVerdict, Proof, Said, Verdict, Why, judge};
+pub use verdict::{PortVerdict, Proof, Said, Verdict, Why, is_decided, judge};

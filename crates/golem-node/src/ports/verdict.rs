@@ -129,6 +129,20 @@ pub fn judge(said: &[Said]) -> Verdict {
     why.map_or(Verdict::Unknown, |why| Verdict::Unreachable(why.clone()))
 }
 
+/// Whether `more` checkers, whatever they say, can no longer turn the verdict on a port of which those
+/// that answered say this.
+#[must_use]
+pub fn is_decided(said: &[Said], more: usize) -> bool {
+    let open = said.iter().filter(|said| matches!(said, Said::Open(_))).count();
+    let majority = open.abs_diff(said.len() - open);
+    match judge(said) {
+        // With a proof, it stands against as many.
+        Verdict::Reachable => majority + usize::from(said.contains(&Said::Open(Proof::Shown))) > more,
+        Verdict::Unreachable(_) => majority > more,
+        Verdict::Unknown => more == 0,
+    }
+}
+
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortVerdict {
@@ -223,6 +237,25 @@ mod tests {
                 Verdict::Unknown => return Ok(()),
             });
             prop_assert_eq!(judge(&more), verdict);
+        }
+
+        #[test]
+        fn s_070_nothing_that_comes_after_a_decision_turns_it(
+            all in proptest::collection::vec(said(), 0..8), late in proptest::collection::vec(said(), 0..8),
+        ) {
+            let whole = [&all[..], &late].concat();
+            if is_decided(&all, late.len()) {
+                prop_assert_eq!(kind(&judge(&whole)), kind(&judge(&all)));
+            }
+            // Nor is there more to wait for than that: as many that say the contrary leave it open.
+            let contrary = match judge(&all) {
+                Verdict::Reachable => Said::Closed(Why::Refused),
+                _ => Said::Open(Proof::Shown),
+            };
+            let turned = [&all[..], &vec![contrary; late.len()]].concat();
+            if !is_decided(&all, late.len()) && !late.is_empty() {
+                prop_assert_ne!(kind(&judge(&turned)), kind(&judge(&all)));
+            }
         }
 
         #[test]

@@ -2,26 +2,31 @@
 //!
 //! ```text
 //!   for each batch:  open listeners ─► ask every source at once ─► judge each port ─► close
+//!                                          until all answered, or the rest can turn no verdict
 //! ```
 //! Owns the order, the batches, and what an answer means next to what this host saw itself: a
 //! checker that claims to have been let in where nobody came was not. Never records.
+
+mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use golem_node::ports::{PortVerdict, Probes, Proof, Said, Verdict, Why, judge};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use golem_node::ports::{PortVerdict, Probes, Proof, Said, Verdict, Why, is_decided, judge};
 use golem_node::service::Tasks;
 use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::holder::holder;
 use super::knock::Knocks;
 use super::peers;
 use super::source::{Source, SourceError};
+pub(crate) use outcome::{Asked, Local, Outcome, Progress, Served};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
 const BATCH: usize = 500;
@@ -34,6 +39,10 @@ const ARRIVAL_LOOK: Duration = Duration::from_millis(10);
 
 /// Least time that has to be left for a closer look.
 const CLOSER_LOOK: Duration = Duration::from_secs(2);
+
+/// How long those that did not answer are waited for, once the others have decided: one that is only
+/// slow is heard, and one that hangs does not hold up the verdicts until the deadline.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How often it is told how many have come so far.
 const UNDER_WAY: Duration = Duration::from_millis(100);
@@ -61,66 +70,6 @@ pub(crate) struct Round<'a> {
     pub(crate) tasks: &'a Tasks,
     /// What this program itself serves on a port.
     pub(crate) served: &'a (dyn Fn(u16) -> Option<Served> + Sync),
-}
-
-/// What this program serves on a port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// The public API, which says the port's banner when it is asked.
-    Api,
-    /// A rental's SSH server.
-    Ssh,
-}
-
-/// What is on a port of this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Local {
-    /// Nothing: it could be listened on.
-    Free,
-    /// This program.
-    Served(Served),
-    /// Another program, by its name where that can be seen.
-    Held(Option<String>),
-    /// It cannot be listened on, and why.
-    Failed(String),
-}
-
-/// What came of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// Its name.
-    pub(crate) source: String,
-    /// Why it did not answer.
-    pub(crate) problem: Option<String>,
-    /// The address that it saw this node at, where that is another.
-    pub(crate) seen_at: Option<IpAddr>,
-}
-
-/// What came of a round.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// What is on each port here.
-    pub(crate) local: BTreeMap<u16, Local>,
-    /// Verdicts; none of a port that nobody can tell of.
-    pub(crate) verdicts: Vec<PortVerdict>,
-    /// Ports about which those that answered contradict each other.
-    pub(crate) disputed: BTreeSet<u16>,
-    /// The sources.
-    pub(crate) asked: Vec<Asked>,
-    /// Of the ports that nobody found: whether this host was knocked at; none where that cannot be
-    /// seen.
-    pub(crate) knocked: Option<BTreeMap<u16, bool>>,
-}
-
-/// How far a round is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Ports that are done.
-    pub(crate) done: usize,
-    /// Ports of those under way to which somebody came already.
-    pub(crate) visited: usize,
-    /// Ports in all.
-    pub(crate) total: usize,
 }
 
 /// Thirty-two bytes nobody can guess.
@@ -186,12 +135,14 @@ impl Round<'_> {
                 outcome.local.insert(port, local);
             }
             // One that failed once would hold up every further batch.
-            let sources: Vec<_> =
-                self.sources.iter().filter(|source| !problems.contains_key(source.name())).collect();
+            let failed = |source: &&Source| {
+                problems.get(source.name()).is_some_and(|problem| !matches!(problem, SourceError::Late))
+            };
+            let sources: Vec<_> = self.sources.iter().filter(|source| !failed(source)).collect();
             let visited = || asked.iter().filter(|port| self.probes.arrivals(**port) > Some(0)).count();
             let done = number * BATCH;
             let under_way = || tell(Progress { done, visited: visited(), total });
-            let answers = self.ask(&sources, &asked, &mut problems, under_way).await?;
+            let answers = self.ask(&sources, &asked, &outcome.local, &mut problems, under_way).await?;
             self.wait_for_arrivals(&asked, &answers).await;
             for &port in &asked {
                 match self.verdict(port, &outcome.local, &answers) {
@@ -264,6 +215,7 @@ impl Round<'_> {
         &self,
         sources: &[&'s Source],
         ports: &[u16],
+        local: &BTreeMap<u16, Local>,
         problems: &mut BTreeMap<&'s str, SourceError>,
         under_way: impl Fn(),
     ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
@@ -275,31 +227,54 @@ impl Round<'_> {
             nonces.push(alloy_primitives::hex::encode(random()?));
         }
         let deadline = self.deadline.min(self.end.saturating_duration_since(Instant::now()));
-        let asking = sources.iter().zip(&nonces).map(async |(source, nonce)| {
-            (source.name(), source.ask(self.address, ports, nonce, deadline).await)
-        });
-        let mut asking = std::pin::pin!(join_all(asking));
-        let all = loop {
-            tokio::select! {
-                all = &mut asking => break all,
-                () = sleep(UNDER_WAY) => under_way(),
-            }
-        };
+        let mut asking: FuturesUnordered<_> = sources
+            .iter()
+            .zip(&nonces)
+            .map(async |(source, nonce)| {
+                (source.name(), source.ask(self.address, ports, nonce, deadline).await)
+            })
+            .collect();
         let mut answers = Vec::new();
-        for (name, answer) in all {
+        let mut end = None;
+        loop {
+            let answer = tokio::select! {
+                answer = asking.next() => answer,
+                () = until(end) => break,
+                () = sleep(UNDER_WAY) => {
+                    under_way();
+                    continue;
+                }
+            };
             match answer {
-                Ok(answer) => answers.push((name, answer)),
-                Err(error) => {
+                None => break,
+                Some((name, Ok(answer))) => {
+                    problems.remove(name);
+                    answers.push((name, answer));
+                }
+                Some((name, Err(error))) => {
                     tracing::debug!(source = name, %error, "a port checker did not answer");
                     problems.insert(name, error);
                 }
             }
+            let counting = counting(sources, &answers);
+            let more = asking.len() + answers.len() - counting.len();
+            let decided = |port: &u16| {
+                let said: Vec<Said> =
+                    self.all_said(*port, local, &counting).into_iter().map(|(_, said)| said).collect();
+                is_decided(&said, more)
+            };
+            if end.is_none() && ports.iter().all(decided) {
+                end = Some(Instant::now() + LATE);
+            }
         }
-        // So few other providers could all be one liar's.
-        let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);
-        if answers.iter().filter(|(name, _)| is_peer(name)).count() < peers::LEAST {
-            answers.retain(|(name, _)| !is_peer(name));
+        for source in sources {
+            let name = source.name();
+            if !problems.contains_key(name) && answers.iter().all(|(known, _)| *known != name) {
+                problems.insert(name, SourceError::Late);
+            }
         }
+        let count: BTreeSet<&str> = counting(sources, &answers).into_iter().map(|(name, _)| *name).collect();
+        answers.retain(|(name, _)| count.contains(name));
         Ok(answers)
     }
 
@@ -316,6 +291,21 @@ impl Round<'_> {
         }
     }
 
+    /// What each of `answers` says of `port`, as far as it does.
+    fn all_said<'s>(
+        &self,
+        port: u16,
+        local: &BTreeMap<u16, Local>,
+        answers: &[&(&'s str, CheckAnswer)],
+    ) -> Vec<(&'s str, Said)> {
+        answers
+            .iter()
+            .filter_map(|(name, answer)| {
+                Some((*name, self.said(port, local.get(&port)?, answer.results.get(&port)?)))
+            })
+            .collect()
+    }
+
     /// The verdict on `port`; none when nobody can tell.
     fn verdict(
         &self,
@@ -323,12 +313,7 @@ impl Round<'_> {
         local: &BTreeMap<u16, Local>,
         answers: &[(&str, CheckAnswer)],
     ) -> Option<PortVerdict> {
-        let said: Vec<(&str, Said)> = answers
-            .iter()
-            .filter_map(|(name, answer)| {
-                Some((*name, self.said(port, local.get(&port)?, answer.results.get(&port)?)))
-            })
-            .collect();
+        let said = self.all_said(port, local, &answers.iter().collect::<Vec<_>>());
         let problem = match judge(&said.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()) {
             Verdict::Reachable => None,
             Verdict::Unreachable(why) => Some(why),
@@ -361,6 +346,24 @@ impl Round<'_> {
             (Local::Free, None) if self.probes.arrivals(port) == Some(0) => Said::Closed(Why::NobodyCame),
             (_, None) => Said::Open(Proof::Claimed),
         }
+    }
+}
+
+/// Those of `answers` that count: so few other providers could all be one liar's.
+fn counting<'a, 's>(
+    sources: &[&Source],
+    answers: &'a [(&'s str, CheckAnswer)],
+) -> Vec<&'a (&'s str, CheckAnswer)> {
+    let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);
+    let few = answers.iter().filter(|(name, _)| is_peer(name)).count() < peers::LEAST;
+    answers.iter().filter(|(name, _)| !few || !is_peer(name)).collect()
+}
+
+/// Ready at `end`; never without one.
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

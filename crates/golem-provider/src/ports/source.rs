@@ -37,6 +37,9 @@ pub(crate) enum SourceError {
     /// It did not answer.
     #[error("does not answer{}", .0.as_ref().map_or_else(String::new, |error| format!(" ({})", innermost(error))))]
     NoAnswer(#[source] Option<reqwest::Error>),
+    /// The others had decided by then.
+    #[error("did not answer while the others did, whose answers decide")]
+    Late,
     /// It sends the node elsewhere, where the operator did not.
     #[error("answers with a redirect, which is not followed")]
     Redirect,

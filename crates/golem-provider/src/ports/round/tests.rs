@@ -219,8 +219,8 @@ async fn s_064_s_070_what_does_not_answer_changes_nothing_and_is_told() {
     let ports = ports(3);
     for (kind, told) in [
         (Kind::Down, "Connection refused"),
-        (Kind::Silent, "does not answer"),
-        (Kind::Slow, "does not answer"),
+        (Kind::Silent, "not answer"),
+        (Kind::Slow, "not answer"),
         (Kind::Text, "makes no sense"),
         (Kind::Other, "makes no sense"),
         (Kind::Uninvited, "not asked for"),
@@ -238,6 +238,28 @@ async fn s_064_s_070_what_does_not_answer_changes_nothing_and_is_told() {
         let outcome = find(HOST, &ports, &[kind], SHORT).await;
         assert_eq!(outcome.verdicts, [], "{told}");
     }
+}
+
+/// S-070: who ran out of time is told in other words than who came too late for a decision.
+#[tokio::test]
+async fn s_070_one_that_hangs_is_not_waited_for_once_the_others_have_decided() {
+    let ports = ports(3);
+    for hanging in [Kind::Silent, Kind::Slow] {
+        for (kinds, verdict) in [
+            (&[hanging, Kind::Honest, Kind::Old][..], Ok(())),
+            (&[Kind::No, hanging, Kind::No], Err(Why::Refused)),
+            // One that shows that it came through stands against one.
+            (&[hanging, Kind::Honest], Ok(())),
+        ] {
+            let outcome = find(HOST, &ports, kinds, PATIENCE).await;
+            assert_eq!(all(&outcome, &ports), Some(verdict));
+            let late: Vec<_> = outcome.asked.iter().filter_map(|asked| asked.problem.as_deref()).collect();
+            assert_eq!(late, ["did not answer while the others did, whose answers decide"]);
+        }
+    }
+    // Where it could still turn the verdict, it is waited for.
+    let outcome = find(HOST, &ports, &[Kind::Old, Kind::Silent], SHORT).await;
+    assert_eq!(outcome.asked[1].problem.as_deref(), Some("does not answer"));
 }
 
 #[tokio::test]
