@@ -156,7 +156,7 @@ pub struct PortVerdict {
     pub sources: BTreeSet<String>,
     /// How many answered.
     pub answered: u16,
-    /// When.
+    /// When the verification began that found it out.
     pub at: Timestamp,
 }
 

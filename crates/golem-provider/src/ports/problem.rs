@@ -290,11 +290,11 @@ impl Diagnosis<'_> {
 
     /// What is in the way between the internet and this host.
     fn outside(&mut self) {
-        // A wrong address explains every port that nobody found.
-        let explained = self
-            .found
-            .iter()
-            .any(|problem| matches!(problem.cause, Cause::WrongAddress | Cause::DoubleNat | Cause::Ipv6Only));
+        // A wrong address explains every port that nobody found, unless somebody who knocked was turned
+        // away here; where nothing listens on IPv6, everybody is.
+        let is = |cause: Cause| self.found.iter().any(|problem| problem.cause == cause);
+        let unheard = is(Cause::Ipv6Only);
+        let explained = unheard || is(Cause::WrongAddress) || is(Cause::DoubleNat);
         let mut causes: BTreeMap<Cause, Vec<u16>> = BTreeMap::new();
         let mut last = None;
         for port in self.all() {
@@ -305,7 +305,7 @@ impl Diagnosis<'_> {
                 Reach::Unreachable => self.cause(port, last),
             };
             last = Some(cause);
-            if !explained || cause == Cause::Firewall {
+            if !explained || (cause == Cause::Firewall && !unheard) {
                 causes.entry(cause).or_default().push(port.port);
             }
         }
@@ -347,7 +347,17 @@ impl Diagnosis<'_> {
                 let map = "or have the router asked to: golem-provider ports map";
                 (format!("the router does not forward TCP {shown} to {here}"), vec![forward, map.to_owned()])
             }
-            Cause::Upstream => (format!("TCP {shown} is kept out before it reaches this host"), vec![hoster]),
+            Cause::Upstream => {
+                let mut fixes = vec![hoster];
+                // No router translates it, and those at home let nobody in.
+                if let Some(address) = self.report.address.filter(|address| address.to_canonical().is_ipv6())
+                {
+                    fixes.push(format!(
+                        "at home, in the router's firewall, let TCP {shown} in to {address} (IPv6)"
+                    ));
+                }
+                (format!("TCP {shown} is kept out before it reaches this host"), fixes)
+            }
             Cause::AnotherAnswers => {
                 let address =
                     self.report.address.map_or_else(String::new, |address| format!(" at {address}"));

@@ -124,6 +124,8 @@ impl Round<'_> {
         let mut outcome = Outcome::default();
         let mut problems: BTreeMap<&str, SourceError> = BTreeMap::new();
         let total = self.ports.len();
+        // One time for all, so that ports of which the same is known are shown as one row.
+        let at = Timestamp::now();
         tell(Progress { done: 0, visited: 0, total });
         for (number, batch) in self.ports.chunks(BATCH).enumerate() {
             let mut asked = Vec::new();
@@ -145,7 +147,7 @@ impl Round<'_> {
             let answers = self.ask(&sources, &asked, &outcome.local, &mut problems, under_way).await?;
             self.wait_for_arrivals(&asked, &answers).await;
             for &port in &asked {
-                match self.verdict(port, &outcome.local, &answers) {
+                match self.verdict(port, &outcome.local, &answers, at) {
                     Some(verdict) => outcome.verdicts.push(verdict),
                     None if answers.iter().any(|(_, answer)| answer.results.contains_key(&port)) => {
                         outcome.disputed.insert(port);
@@ -312,6 +314,7 @@ impl Round<'_> {
         port: u16,
         local: &BTreeMap<u16, Local>,
         answers: &[(&str, CheckAnswer)],
+        at: Timestamp,
     ) -> Option<PortVerdict> {
         let said = self.all_said(port, local, &answers.iter().collect::<Vec<_>>());
         let problem = match judge(&said.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()) {
@@ -328,7 +331,7 @@ impl Round<'_> {
             answered: u16::try_from(said.len()).unwrap_or(u16::MAX),
             sources,
             problem,
-            at: Timestamp::now(),
+            at,
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::feed::Feed;
 use crate::home::{Home, wait_until};
 
 /// A check server that says of every port what it is told to, and what it was asked.
@@ -14,32 +15,44 @@ pub(crate) struct Puppet {
     /// Ports of which it says that they are open.
     pub(crate) open: Arc<Mutex<Vec<u16>>>,
     pub(crate) asked: Arc<Mutex<Vec<Value>>>,
+    /// While this is held, it has made up its mind and does not say so.
+    pub(crate) silence: Arc<Mutex<()>>,
 }
 
 impl Puppet {
     pub(crate) fn start(open: Vec<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (open, asked) = (Arc::new(Mutex::new(open)), Arc::new(Mutex::new(Vec::new())));
-        let puppet = Self { url, open: Arc::clone(&open), asked: Arc::clone(&asked) };
+        let puppet =
+            Self { url, open: Arc::new(Mutex::new(open)), asked: Arc::default(), silence: Arc::default() };
+        let (open, asked, silence) =
+            (Arc::clone(&puppet.open), Arc::clone(&puppet.asked), Arc::clone(&puppet.silence));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let request = request(&mut stream);
-                let mut results = serde_json::Map::new();
-                for port in request["ports"].as_array().unwrap() {
-                    let number = u16::try_from(port.as_u64().unwrap()).unwrap();
-                    // As the original: it knocks, so that somebody comes.
-                    let _ = TcpStream::connect(("127.0.0.1", number));
-                    let accessible = open.lock().unwrap().contains(&number);
-                    let error = (!accessible).then_some("Connection timed out");
-                    results.insert(port.to_string(), json!({ "accessible": accessible, "error": error }));
-                }
-                asked.lock().unwrap().push(request);
-                let body = json!({ "success": true, "results": results, "message": "" }).to_string();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all((head + &body).as_bytes()).unwrap();
+                let (open, asked, silence) = (Arc::clone(&open), Arc::clone(&asked), Arc::clone(&silence));
+                std::thread::spawn(move || {
+                    let request = request(&mut stream);
+                    let open = open.lock().unwrap().clone();
+                    let mut results = serde_json::Map::new();
+                    for port in request["ports"].as_array().unwrap() {
+                        let number = u16::try_from(port.as_u64().unwrap()).unwrap();
+                        // As the original: it knocks, so that somebody comes.
+                        let _ = TcpStream::connect(("127.0.0.1", number));
+                        let accessible = open.contains(&number);
+                        let error = (!accessible).then_some("Connection timed out");
+                        results.insert(port.to_string(), json!({ "accessible": accessible, "error": error }));
+                    }
+                    asked.lock().unwrap().push(request);
+                    drop(silence.lock().unwrap());
+                    let body = json!({ "success": true, "results": results, "message": "" }).to_string();
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    // Who asked may have gone meanwhile.
+                    let _ = stream.write_all((head + &body).as_bytes());
+                });
             }
         });
         puppet
@@ -202,6 +215,37 @@ fn what_is_known_of_one_address_says_nothing_about_another() {
     assert_eq!(statuses(&report), ["unknown"; 8]);
     assert_eq!(report["sources"][0]["seen_at"], "127.0.0.1");
     assert_eq!(create(&home, "one").0, 503);
+}
+
+/// The address changes while a check server is still at the old one: what it then says of that counts for
+/// nothing, and the ports are tried anew at the new one.
+#[test]
+fn s_059_what_is_said_of_an_address_that_changes_meanwhile_counts_for_nothing() {
+    let (before, now) = ("203.0.113.7", "203.0.113.8");
+    let echoes = [Feed::start(before), Feed::start(before)];
+    let puppet = Puppet::start(Vec::new());
+    let home = verified(&[&puppet.url])
+        .set("GOLEM_PROVIDER_PUBLIC_IP", "auto")
+        .set("GOLEM_PROVIDER_PUBLIC_IP_SOURCES", &format!("{},{}", echoes[0].url, echoes[1].url))
+        .set("GOLEM_PROVIDER_PUBLIC_IP_INTERVAL_SECONDS", "1");
+    *puppet.open.lock().unwrap() = home.ssh_ports().chain([home.api]).collect();
+    let silence = puppet.silence.lock().unwrap();
+    let mut node = home.start(&[]);
+    let asked = || -> Vec<Value> {
+        puppet.asked.lock().unwrap().iter().map(|request| request["provider_ip"].clone()).collect()
+    };
+    wait_until("it is asked about the first address", || asked() == [before]);
+    puppet.open.lock().unwrap().clear();
+    echoes.iter().for_each(|echo| echo.say(now));
+    wait_until("it is asked about the second", || asked() == [before, now]);
+    let report = home.json(&["ports", "list", "--json"]);
+    assert_eq!((&report["address"], &report["rounds"]), (&json!(now), &json!(0)), "{report}");
+    drop(silence);
+    let report = wait_for_round(&home, 1);
+    assert_eq!((statuses(&report), &report["rounds"]), (vec!["unreachable"; 8], &json!(1)), "{report}");
+    assert_eq!(create(&home, "one").0, 503);
+    node.says("0 of 8 SSH ports are reachable");
+    assert!(!node.seen.iter().any(|line| line.contains("all 8")), "{:#?}", node.seen);
 }
 
 #[test]

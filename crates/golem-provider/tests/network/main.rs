@@ -5,11 +5,13 @@
 #[path = "../command/home.rs"]
 #[allow(dead_code, reason = "the command tests use the rest")]
 mod home;
+mod ipv6;
 mod mapping;
 #[cfg(feature = "peer-tests")]
 #[path = "../interop/peers.rs"]
 #[allow(dead_code, reason = "the interop tests use the rest")]
 mod peers;
+mod wide;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
