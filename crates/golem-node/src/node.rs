@@ -472,6 +472,13 @@ impl Node {
         offered(config.port_policy, config.ports.clone(), &self.0.ledger.now().port_verdicts)
     }
 
+    /// Whether a port is left that another rental may have.
+    #[must_use]
+    pub fn has_port_left(&self) -> bool {
+        let (blocked, used) = (self.ports_offered().blocked, self.ports_in_use());
+        self.config().ports.clone().any(|port| !blocked.contains(&port) && !used.contains(&port))
+    }
+
     /// Listeners that are up while ports are verified.
     #[must_use]
     pub fn probes(&self) -> &Probes {

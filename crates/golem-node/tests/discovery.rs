@@ -5,13 +5,17 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use golem_chain::golem_base::{Advert, Prices};
 use golem_chain::wallet::signer_of;
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
+use golem_node::ports::{PortPolicy, PortVerdict, Why};
 use golem_node::service::Tasks;
+use golem_node::{Node, NodeConfig};
 use golem_types::Resources;
+use jiff::Timestamp;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;
 use support::market::{PACE, advert, shown, wallet};
@@ -241,5 +245,36 @@ async fn s_056_s_081_the_server_is_told_of_rentals_and_of_a_drain() {
     node.set_draining(false).await.unwrap();
     until("it is found again", || cores() == Some(99)).await;
     assert_eq!(advertising.place(), server.url());
+    node.shutdown(false).await;
+}
+
+/// S-062, S-081: what no port can be handed out for is not offered: before any was seen to be reachable, after
+/// the last one went to a rental, and when all that are left stop being reachable.
+#[tokio::test]
+async fn s_062_s_081_nothing_is_offered_without_a_port_to_hand_out() {
+    let world = World::new(2);
+    let config = NodeConfig { port_policy: PortPolicy::Verified, ..world.config() };
+    let node = Node::start(config, world.sim().0).await.unwrap();
+    let (_offer, offer) = watch::channel(Some(advert(0)));
+    let wish = wishes(&node, offer);
+    let free = || match &*wish.borrow() {
+        Wish::Shown(advert) => Some(advert.free.cpu),
+        Wish::Unknown | Wish::Hidden => None,
+    };
+    let found = async |port: u16, problem: Option<Why>| {
+        let (address, sources) = ([203, 0, 113, 7].into(), BTreeSet::new());
+        let verdict = PortVerdict { port, problem, address, sources, answered: 1, at: Timestamp::now() };
+        node.keep_port_verdicts(vec![verdict]).await.unwrap();
+    };
+    until("nothing is known of any port", || free() == Some(0)).await;
+    found(world.ports.start, Some(Why::TimedOut)).await;
+    found(world.ports.start + 1, None).await;
+    until("one port is reachable", || free() == Some(100)).await;
+    node.create(wanted("one")).await.unwrap();
+    until("it is rented out", || free() == Some(0)).await;
+    found(world.ports.start, None).await;
+    until("another port is reachable", || free() == Some(99)).await;
+    found(world.ports.start, Some(Why::Refused)).await;
+    until("it no longer is", || free() == Some(0)).await;
     node.shutdown(false).await;
 }

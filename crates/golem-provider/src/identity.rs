@@ -4,7 +4,7 @@
 //! identity carries over, and `keys/renter_key.json` in a renter's folder. Never logs the key and never writes it where others can read it.
 
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -117,23 +117,33 @@ impl Identity {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(private)?;
         close(&folder, 0o700).map_err(private)?;
         let path = folder.join(file);
-        match OpenOptions::new().read(true).open(&path) {
-            Ok(file) => {
-                close(&path, 0o600).map_err(|source| IdentityError::Read { path: path.clone(), source })?;
-                let mut text = String::new();
-                file.take(FILE_MAXIMUM)
-                    .read_to_string(&mut text)
-                    .map_err(|source| IdentityError::Read { path: path.clone(), source })?;
-                Self::from_file(&text).map_err(|problem| IdentityError::Content { path, problem })
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let identity = Self::draw()?;
-                identity.write(&path).map_err(|source| IdentityError::Write { path, source })?;
-                tracing::info!(address = identity.address(), file, "made a new key");
-                Ok(identity)
-            }
-            Err(source) => Err(IdentityError::Read { path, source }),
+        if let Some(identity) = Self::read(&path)? {
+            return Ok(identity);
         }
+        // Two that begin at once would else each hold a key, of which only one is kept.
+        let turn = File::open(&folder).map_err(private)?;
+        turn.lock().map_err(private)?;
+        if let Some(identity) = Self::read(&path)? {
+            return Ok(identity);
+        }
+        let identity = Self::draw()?;
+        identity.write(&path).map_err(|source| IdentityError::Write { path, source })?;
+        tracing::info!(address = identity.address(), file, "made a new key");
+        Ok(identity)
+    }
+
+    /// The identity that the file at `path` holds; none where there is no file.
+    fn read(path: &Path) -> Result<Option<Self>, IdentityError> {
+        let unreadable = |source| IdentityError::Read { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(unreadable)?,
+        };
+        close(path, 0o600).map_err(unreadable)?;
+        let mut text = String::new();
+        file.take(FILE_MAXIMUM).read_to_string(&mut text).map_err(unreadable)?;
+        let content = |problem| IdentityError::Content { path: path.to_owned(), problem };
+        Self::from_file(&text).map(Some).map_err(content)
     }
 
     /// The address of the node, with the checksum of EIP-55.
@@ -192,7 +202,7 @@ impl Identity {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)?;
-        path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 }
 
@@ -238,6 +248,20 @@ mod tests {
         assert_eq!(text["address"], made.address());
         assert_eq!(text["private_key"].as_str().unwrap().len(), 64);
         assert!(!format!("{made:?}").contains(text["private_key"].as_str().unwrap()));
+    }
+
+    #[test]
+    fn all_that_begin_at_once_have_the_one_key_that_is_kept() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let made = std::thread::scope(|scope| {
+                let begin = || Identity::load(folder.path(), None).unwrap();
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+            });
+            let kept = Identity::load(folder.path(), None).unwrap();
+            assert!(made.iter().all(|one| one.address() == kept.address()));
+        }
     }
 
     #[test]

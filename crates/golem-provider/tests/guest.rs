@@ -8,11 +8,10 @@
 #[allow(dead_code, reason = "the command tests use the rest")]
 mod home;
 
-use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use home::{Home, NoGuestLeft};
+use home::{Home, NoGuestLeft, alive};
 use serde_json::{Value, json};
 
 /// Longest that a boot may take here; about 25 s on an idle machine of two cores.
@@ -99,8 +98,9 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
 
     // The guest's process is killed: seen, and booted again with its disk.
     let pid = std::fs::read_to_string(home.data().join("vms").join(&id).join("qemu.pid")).unwrap();
-    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let pid: i32 = pid.trim().parse().unwrap();
+    let guest = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(guest, rustix::process::Signal::KILL).unwrap();
     reaches(&home, &id, "creating");
     reaches(&home, &id, "running");
     assert_eq!(says(&home, port, "cat kept"), "mine");
@@ -113,7 +113,7 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     assert!(!home.reaches(u16::try_from(port).unwrap()));
     let rules = Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap();
     assert!(!rules.status.success() || other_guests(), "no guest, no rules");
-    assert!(!Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
+    assert!(!alive(pid.unsigned_abs().into()));
     node.signal(rustix::process::Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
 }

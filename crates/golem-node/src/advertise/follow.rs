@@ -46,7 +46,9 @@ fn wished(node: &Node, offer: Option<&Advert>) -> Wish {
     }
     let Some(offer) = offer else { return Wish::Unknown };
     let capacity = node.capacity();
-    // What nobody can rent is not offered.
-    let free = if capacity.vms >= capacity.max_vms { Resources::default() } else { capacity.free };
+    // What nobody can rent is not offered: a renter would pay for a stream first. It is told as nothing
+    // and not hidden, because other providers find by the advert who may try their ports.
+    let full = capacity.vms >= capacity.max_vms || !node.has_port_left();
+    let free = if full { Resources::default() } else { capacity.free };
     Wish::Shown(Box::new(Advert { free, ..offer.clone() }))
 }

@@ -45,7 +45,7 @@ fn over_ipv6() -> Home {
 #[test]
 fn s_059_s_208_a_node_with_ipv6_only_is_verified_and_reached() {
     let (server, home) = (Home::new(), over_ipv6());
-    let mut network = Network::over_ipv6(&server);
+    let network = Network::over_ipv6(&server);
     let report = network.check(&home);
     assert_eq!(report["address"], LAN);
     assert_eq!(report["provider"]["status"], "reachable", "{report:#}");

@@ -35,6 +35,9 @@ impl Token {
     /// Any error of reading or writing the file, or of the system's randomness.
     pub fn ensure(data_dir: &Path) -> io::Result<Self> {
         let path = place(data_dir);
+        // Two commands that begin at once would else each hold a token, of which only one is kept.
+        let turn = std::fs::File::open(data_dir)?;
+        turn.lock()?;
         let private = std::fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o077 == 0);
         if private && let Ok(token) = Self::read(data_dir) {
             return Ok(token);
@@ -83,6 +86,18 @@ mod tests {
         assert_eq!(Token::read(folder.path()).unwrap().bearer(), first.bearer());
         std::fs::set_permissions(place(folder.path()), std::fs::Permissions::from_mode(0o644)).unwrap();
         assert_ne!(Token::ensure(folder.path()).unwrap().bearer(), first.bearer());
+    }
+
+    #[test]
+    fn all_that_begin_at_once_have_the_one_token_that_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || Token::ensure(folder.path()).unwrap().bearer();
+        let made: Vec<String> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let kept = Token::read(folder.path()).unwrap().bearer();
+        assert!(made.iter().all(|one| *one == kept));
     }
 
     #[test]
