@@ -124,8 +124,11 @@ fn text(report: &PortsReport) -> String {
     let address = report.address.map_or_else(|| "not known".to_owned(), |address| address.to_string());
     let mut lines = vec![format!("Public address  {address}")];
     for source in &report.sources {
-        let said =
-            source.problem.as_ref().map_or_else(|| "✅ answered".to_owned(), |why| format!("❌ {why}"));
+        let said = match &source.problem {
+            Some(why) => format!("❌ {why}"),
+            None if source.inside => "answered, from this node's own network".to_owned(),
+            None => "✅ answered".to_owned(),
+        };
         lines.push(format!("Check server    {} {said}", source.source));
     }
     let usable = report.ssh.iter().filter(|port| port.is_usable()).count();

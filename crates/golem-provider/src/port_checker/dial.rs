@@ -24,12 +24,14 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Most bytes that are read: an HTTP answer with a banner in it.
 const BYTES: usize = 2048;
 
-/// Tries `port` of `address`.
-pub(super) async fn dial(address: IpAddr, port: u16) -> PortResult {
+/// Tries `port` of `address`; what it says as well where `read` is wished, which takes longer where it is
+/// silent.
+pub(super) async fn dial(address: IpAddr, port: u16, read: bool) -> PortResult {
     let connected = timeout(CONNECT, TcpStream::connect(SocketAddr::new(address, port))).await;
     match connected {
         Ok(Ok(stream)) => {
-            PortResult { accessible: true, error: None, read: Some(banner(stream, address).await) }
+            let read = if read { Some(banner(stream, address).await) } else { None };
+            PortResult { accessible: true, error: None, read }
         }
         Ok(Err(error)) => closed(match error.kind() {
             ErrorKind::ConnectionRefused => "Connection refused",

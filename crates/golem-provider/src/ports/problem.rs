@@ -30,6 +30,8 @@ pub enum Cause {
     CannotListen,
     /// No check server answered.
     NoAnswer,
+    /// Only check servers of the node's own network answered.
+    OnlyInside,
     /// Those who knock reach this host, and its own firewall keeps them out.
     Firewall,
     /// Nobody who knocks at the router reaches this host.
@@ -48,7 +50,7 @@ impl Cause {
     /// The heading of `docs/troubleshooting.md` that is about it, as a link's anchor.
     const fn anchor(self) -> &'static str {
         match self {
-            Self::NoAnswer | Self::Disputed => "check-servers",
+            Self::NoAnswer | Self::Disputed | Self::OnlyInside => "check-servers",
             Self::AddressUnknown | Self::WrongAddress | Self::DoubleNat | Self::Ipv6Only => {
                 "the-public-address"
             }
@@ -119,6 +121,7 @@ pub(crate) fn problems(report: &PortsReport, facts: &HostFacts) -> Vec<ProblemRe
     diagnosis.address();
     diagnosis.here();
     diagnosis.servers();
+    diagnosis.inside();
     diagnosis.outside();
     let mut found = diagnosis.found;
     found.sort_by_key(|problem| (!problem.critical, problem.cause));
@@ -152,6 +155,13 @@ impl Diagnosis<'_> {
             impact.push("no VM can be rented out".to_owned());
         } else if !ssh.is_empty() {
             impact.push(format!("{} of {} SSH ports are not rented out", ssh.len(), self.report.ssh.len()));
+        }
+        if cause == Cause::OnlyInside {
+            impact.push(
+                "ports may seem reachable that are not, because the router loops them back (hairpin NAT), and the \
+                 other way round"
+                    .to_owned(),
+            );
         }
         self.found.push(ProblemReport {
             cause,
@@ -286,6 +296,20 @@ impl Diagnosis<'_> {
             ];
             self.tell(Cause::NoAnswer, &ports, what, fixes);
         }
+    }
+
+    /// Check servers that cannot know.
+    fn inside(&mut self) {
+        let answered: Vec<_> = self.report.sources.iter().filter(|source| source.problem.is_none()).collect();
+        let Some(first) = answered.first().filter(|_| answered.iter().all(|source| source.inside)) else {
+            return;
+        };
+        let what = format!(
+            "{} stands in the same network as this node and not outside, and no other check server answers",
+            first.source
+        );
+        let fix = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS".to_owned();
+        self.tell(Cause::OnlyInside, &[], what, vec![fix]);
     }
 
     /// What is in the way between the internet and this host.

@@ -61,6 +61,9 @@ pub struct SourceReport {
     pub problem: Option<String>,
     /// The address that it sees this node at, where it says that this is another.
     pub seen_at: Option<IpAddr>,
+    /// Whether it stands in the same network as the node: beside others, its word does not count.
+    #[serde(default)]
+    pub inside: bool,
 }
 
 /// What is known of a port.
@@ -198,6 +201,7 @@ impl Parts<'_> {
             source: asked.source.clone(),
             problem: asked.problem.clone(),
             seen_at: asked.seen_at,
+            inside: asked.inside,
         };
         let mut report = PortsReport {
             address: self.address,

@@ -97,8 +97,11 @@ impl Round<'_> {
             return Ok(outcome);
         };
         let Some(knocks) = Knocks::begin(first, &missed).await else { return Ok(outcome) };
+        let answered: Vec<&Asked> = outcome.asked.iter().filter(|asked| asked.problem.is_none()).collect();
+        // Who knocks from inside does so by another way.
+        let outside = answered.iter().any(|asked| !asked.inside);
         let answered = |source: &&Source| {
-            outcome.asked.iter().any(|asked| asked.source == source.name() && asked.problem.is_none())
+            answered.iter().any(|asked| asked.source == source.name() && !(outside && asked.inside))
         };
         let sources: Vec<Source> = self.sources.iter().filter(answered).cloned().collect();
         let again = Round { ports: missed.clone(), sources: &sources, probes: self.probes.clone(), ..*self };
@@ -122,7 +125,7 @@ impl Round<'_> {
     pub(crate) async fn run(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
         self.probes.renew(random()?);
         let mut outcome = Outcome::default();
-        let mut problems: BTreeMap<&str, SourceError> = BTreeMap::new();
+        let mut known = Known::default();
         let total = self.ports.len();
         // One time for all, so that ports of which the same is known are shown as one row.
         let at = Timestamp::now();
@@ -138,13 +141,13 @@ impl Round<'_> {
             }
             // One that failed once would hold up every further batch.
             let failed = |source: &&Source| {
-                problems.get(source.name()).is_some_and(|problem| !matches!(problem, SourceError::Late))
+                known.problems.get(source.name()).is_some_and(|problem| !matches!(problem, SourceError::Late))
             };
             let sources: Vec<_> = self.sources.iter().filter(|source| !failed(source)).collect();
             let visited = || asked.iter().filter(|port| self.probes.arrivals(**port) > Some(0)).count();
             let done = number * BATCH;
             let under_way = || tell(Progress { done, visited: visited(), total });
-            let answers = self.ask(&sources, &asked, &outcome.local, &mut problems, under_way).await?;
+            let answers = self.ask(&sources, &asked, &outcome.local, &mut known, under_way).await?;
             self.wait_for_arrivals(&asked, &answers).await;
             for &port in &asked {
                 match self.verdict(port, &outcome.local, &answers, at) {
@@ -158,15 +161,15 @@ impl Round<'_> {
             self.probes.close(batch.iter().copied()).await;
             tell(Progress { done: (done + batch.len()).min(total), visited: 0, total });
         }
-        outcome.asked = self.asked(&problems);
+        outcome.asked = self.asked(&known);
         Ok(outcome)
     }
 
     /// What came of the sources. Of other providers, only those that answered are named: most may not
     /// try ports at all.
-    fn asked(&self, problems: &BTreeMap<&str, SourceError>) -> Vec<Asked> {
+    fn asked(&self, known: &Known<'_>) -> Vec<Asked> {
         let row = |source: &Source| {
-            let problem = problems.get(source.name());
+            let problem = known.problems.get(source.name());
             Asked {
                 source: source.name().to_owned(),
                 problem: problem.map(ToString::to_string),
@@ -174,6 +177,7 @@ impl Round<'_> {
                     Some(SourceError::Elsewhere(address)) => Some(*address),
                     _ => None,
                 },
+                inside: known.inside.contains(source.name()),
             }
         };
         let (peers, named): (Vec<&Source>, Vec<&Source>) =
@@ -191,6 +195,7 @@ impl Round<'_> {
                     peers::LEAST
                 )),
                 seen_at: None,
+                inside: false,
             });
         } else {
             asked.extend(answered);
@@ -218,7 +223,7 @@ impl Round<'_> {
         sources: &[&'s Source],
         ports: &[u16],
         local: &BTreeMap<u16, Local>,
-        problems: &mut BTreeMap<&'s str, SourceError>,
+        known: &mut Known<'s>,
         under_way: impl Fn(),
     ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
         if ports.is_empty() {
@@ -249,16 +254,19 @@ impl Round<'_> {
             };
             match answer {
                 None => break,
-                Some((name, Ok(answer))) => {
-                    problems.remove(name);
+                Some((name, Ok((answer, inside)))) => {
+                    known.problems.remove(name);
+                    if inside {
+                        known.inside.insert(name);
+                    }
                     answers.push((name, answer));
                 }
                 Some((name, Err(error))) => {
                     tracing::debug!(source = name, %error, "a port checker did not answer");
-                    problems.insert(name, error);
+                    known.problems.insert(name, error);
                 }
             }
-            let counting = counting(sources, &answers);
+            let counting = known.counting(sources, &answers);
             let more = asking.len() + answers.len() - counting.len();
             let decided = |port: &u16| {
                 let said: Vec<Said> =
@@ -271,11 +279,12 @@ impl Round<'_> {
         }
         for source in sources {
             let name = source.name();
-            if !problems.contains_key(name) && answers.iter().all(|(known, _)| *known != name) {
-                problems.insert(name, SourceError::Late);
+            if answers.iter().all(|(answered, _)| *answered != name) {
+                known.problems.entry(name).or_insert(SourceError::Late);
             }
         }
-        let count: BTreeSet<&str> = counting(sources, &answers).into_iter().map(|(name, _)| *name).collect();
+        let count: BTreeSet<&str> =
+            known.counting(sources, &answers).into_iter().map(|(name, _)| *name).collect();
         answers.retain(|(name, _)| count.contains(name));
         Ok(answers)
     }
@@ -352,14 +361,31 @@ impl Round<'_> {
     }
 }
 
-/// Those of `answers` that count: so few other providers could all be one liar's.
-fn counting<'a, 's>(
-    sources: &[&Source],
-    answers: &'a [(&'s str, CheckAnswer)],
-) -> Vec<&'a (&'s str, CheckAnswer)> {
-    let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);
-    let few = answers.iter().filter(|(name, _)| is_peer(name)).count() < peers::LEAST;
-    answers.iter().filter(|(name, _)| !few || !is_peer(name)).collect()
+/// What a round knows of its sources so far.
+#[derive(Default)]
+struct Known<'s> {
+    /// Why they did not answer.
+    problems: BTreeMap<&'s str, SourceError>,
+    /// Those that stand in the same network as this node.
+    inside: BTreeSet<&'s str>,
+}
+
+impl Known<'_> {
+    /// Those of `answers` that count. Few other providers could all be one liar's; and who stands inside
+    /// knows less than anyone outside.
+    fn counting<'a, 's>(
+        &self,
+        sources: &[&Source],
+        answers: &'a [(&'s str, CheckAnswer)],
+    ) -> Vec<&'a (&'s str, CheckAnswer)> {
+        let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);
+        let few = answers.iter().filter(|(name, _)| is_peer(name)).count() < peers::LEAST;
+        let mut counting: Vec<_> = answers.iter().filter(|(name, _)| !few || !is_peer(name)).collect();
+        if counting.iter().any(|(name, _)| !self.inside.contains(name)) {
+            counting.retain(|(name, _)| !self.inside.contains(name));
+        }
+        counting
+    }
 }
 
 /// Ready at `end`; never without one.

@@ -13,6 +13,9 @@ use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use crate::http::limit::peer as network_of;
+use crate::port_checker::is_public;
+
 /// Longest that a checker may take for a batch of ports: as the original's client.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -135,7 +138,8 @@ impl Source {
         self.signer.is_some()
     }
 
-    /// Asks whether `ports` are reachable at `address`, for at most `deadline`.
+    /// Asks whether `ports` are reachable at `address`, for at most `deadline`: what it says, and whether it
+    /// stands in the same network as this node.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -145,14 +149,14 @@ impl Source {
         ports: &[u16],
         nonce: &str,
         deadline: Duration,
-    ) -> Result<CheckAnswer, SourceError> {
+    ) -> Result<(CheckAnswer, bool), SourceError> {
         let request = CheckRequest {
             provider_ip: address.to_string(),
             ports: ports.to_vec(),
             nonce: Some(nonce.to_owned()),
         };
         let answer = timeout(deadline, self.exchange(&request)).await;
-        let answer = answer.map_err(|_| SourceError::NoAnswer(None))??;
+        let (answer, from) = answer.map_err(|_| SourceError::NoAnswer(None))??;
         if !answer.results.keys().all(|port| ports.contains(port)) {
             return Err(SourceError::Nonsense("it is about ports that were not asked for"));
         }
@@ -165,14 +169,15 @@ impl Source {
         } else if self.is_peer() {
             return Err(SourceError::Nonsense("it is not signed"));
         }
-        Ok(answer)
+        Ok((answer, from.is_some_and(|from| is_inside(from, address))))
     }
 
-    async fn exchange(&self, request: &CheckRequest) -> Result<CheckAnswer, SourceError> {
+    /// What it says, and from where.
+    async fn exchange(&self, request: &CheckRequest) -> Result<(CheckAnswer, Option<IpAddr>), SourceError> {
         let no_answer = |error| SourceError::NoAnswer(Some(error));
         let url = format!("{}/check-ports", self.url);
         let answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
-        let status = answer.status();
+        let (status, from) = (answer.status(), answer.remote_addr().map(|from| from.ip()));
         if status.is_redirection() {
             return Err(SourceError::Redirect);
         }
@@ -190,8 +195,17 @@ impl Source {
             let text = text.chars().filter(|c| !c.is_control()).take(REFUSAL).collect();
             return Err(SourceError::Refused { status: status.as_u16(), text });
         }
-        serde_json::from_slice(&bytes).map_err(|_| SourceError::Nonsense("it is not what a checker says"))
+        let answer = serde_json::from_slice(&bytes);
+        answer
+            .map(|answer| (answer, from))
+            .map_err(|_| SourceError::Nonsense("it is not what a checker says"))
     }
+}
+
+/// Whether who answers at `from` stands in the same network as a node with the public `address`, so that
+/// a router that loops connections back (hairpin NAT), or does not, decides what it finds.
+fn is_inside(from: IpAddr, address: IpAddr) -> bool {
+    is_public(address) && (!is_public(from) || network_of(from) == network_of(address))
 }
 
 /// Who signed `answer`, if it is one to `request`, now, by whom it names.
@@ -252,6 +266,19 @@ mod tests {
 
     fn verdict(answer: &CheckAnswer, now: i64) -> Result<(), &'static str> {
         check_signature(answer, answer.signature.as_deref().unwrap(), &request(), now).map(drop)
+    }
+
+    #[test]
+    fn who_stands_in_the_same_network_is_told_from_who_does_not() {
+        let is_inside =
+            |from: &str, address: &str| is_inside(from.parse().unwrap(), address.parse().unwrap());
+        for from in ["192.168.7.9", "127.0.0.1", "44.0.113.1", "::ffff:10.0.0.1", "fd00::1"] {
+            assert!(is_inside(from, "44.0.113.1"), "{from}");
+        }
+        assert!(is_inside("2a0b:cafe:7::9", "2a0b:cafe:7::2"));
+        assert!(!is_inside("2a0b:cafe:8::9", "2a0b:cafe:7::2") && !is_inside("44.0.113.9", "44.0.113.1"));
+        // Where nothing is public, there is no outside.
+        assert!(!is_inside("127.0.0.1", "127.0.0.1") && !is_inside("10.0.0.1", "10.0.0.2"));
     }
 
     #[test]

@@ -11,6 +11,10 @@ use super::source::{Found, Origin};
 use super::value::{ApiAuth, Network};
 use super::{Mistake, Settings};
 
+/// Most ports for VMs: in as many batches as fit into the time of one verification (`ports::task`), and
+/// thousands more than a machine has room for VMs.
+const PORTS_MAXIMUM: u16 = 10_000;
+
 /// Everything that is wrong between the settings.
 pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
@@ -33,6 +37,16 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
                 u32::from(start.get()) + 1,
                 u32::from(start.get()) + 100
             ),
+        );
+    }
+    let ports = end.get().saturating_sub(start.get());
+    if ports > PORTS_MAXIMUM {
+        wrong(
+            "GOLEM_PROVIDER_PORT_RANGE_END",
+            format!(
+                "leaves {ports} ports for VMs, of which each is tried from outside: {PORTS_MAXIMUM} are the most"
+            ),
+            format!("set it to at most {}", u32::from(start.get()) + u32::from(PORTS_MAXIMUM)),
         );
     }
     for (variable, port) in

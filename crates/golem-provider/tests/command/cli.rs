@@ -74,6 +74,18 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_snapshot!(snapshot(&home, &["start", "--network", "mainnet"]));
 }
 
+/// S-112: a range that is reversed or empty, one that is too wide, and the widest.
+#[test]
+fn s_112_ranges_of_ports_that_cannot_be_are_refused() {
+    let range = |start: &str, end: &str| {
+        Home::bare().set("GOLEM_PROVIDER_PORT_RANGE_START", start).set("GOLEM_PROVIDER_PORT_RANGE_END", end)
+    };
+    assert_snapshot!(snapshot(&range("50900", "50800"), &["ports", "check"]));
+    assert_snapshot!(snapshot(&range("50800", "50800"), &["ports", "check"]));
+    assert_snapshot!(snapshot(&range("20000", "30001"), &["start"]));
+    range("20000", "30000").json(&["config", "show", "--json"]);
+}
+
 #[test]
 fn s_009_s_011_status_of_a_provider_that_is_not_running() {
     let home = Home::new();

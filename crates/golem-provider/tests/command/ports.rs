@@ -286,6 +286,10 @@ fn the_check_server_dials_who_asks_and_nobody_else() {
     assert_eq!(answer["success"], true);
     assert_eq!(answer["results"][port.to_string()]["accessible"], true);
     assert_eq!(answer["results"]["1"], json!({ "accessible": false, "error": "Connection refused" }));
+    // What a port says is told to those who ask as a node does; the original's clients wait for none.
+    assert_eq!(answer["results"][port.to_string()]["read"], Value::Null);
+    let request = json!({ "provider_ip": "127.0.0.1", "ports": [port], "nonce": "00" });
+    assert_eq!(ask(&url, &request.to_string()).1["results"][port.to_string()]["read"], "");
     assert_eq!(answer["message"], "Successfully verified 1 out of 2 ports");
     assert!(answer["signature"].is_string() && answer["checker"].is_string(), "{answer}");
     let (status, empty) = ask(&url, r#"{"provider_ip": "127.0.0.1", "ports": []}"#);

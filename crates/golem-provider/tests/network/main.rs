@@ -268,6 +268,35 @@ fn s_252_a_wrong_address_is_told_with_the_right_one() {
     assert!(words.contains("not outside"), "{words}");
 }
 
+/// A router that loops back what the node's own network sends to the public address (hairpin NAT), and lets
+/// nobody in from outside: a check server inside is fooled, and does not count beside one outside.
+#[test]
+fn s_071_s_254_a_check_server_that_the_router_loops_back_is_not_believed() {
+    let looped = FORWARD.replace("iifname \"wan\"", "iifname \"inside\" ip daddr 44.0.113.1")
+        + "\nchain back { type nat hook postrouting priority srcnat - 1; ip daddr 192.168.7.2 masquerade; }";
+    let mut network = Network::new(&looped);
+    network.check_server("net", &Home::new());
+    let (inside, outside) = ("http://192.168.7.2:9000", "http://44.0.113.9:9000");
+    let server = Home::new();
+    let command = network.on("lan", &server, &["port-checker", "--port", "9000", "--allow-any-target"]);
+    network.servers.push(Running::of(command, "checking ports on"));
+
+    let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", inside));
+    assert_eq!(report["provider"]["status"], "reachable", "{report:#}");
+    let (cause, words) = problem(&report);
+    assert_eq!(cause, "only-inside", "{words}");
+    assert!(words.contains(&format!("{inside} stands in the same network")), "{words}");
+
+    let both = format!("{inside},{outside}");
+    let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &both));
+    assert_eq!(report["provider"]["status"], "unreachable", "{report:#}");
+    assert_eq!(
+        (&report["sources"][0]["inside"], &report["sources"][1]["inside"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(problem(&report).0, "not-forwarded");
+}
+
 /// S-254: a line that is cut, and another server by a setting.
 #[test]
 fn s_254_a_check_server_that_is_gone_is_told_and_another_is_used() {

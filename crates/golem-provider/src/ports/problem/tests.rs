@@ -26,7 +26,12 @@ fn port(port: u16, why: Option<Why>) -> PortReport {
 
 /// A node of which everything is well: the API and ten SSH ports.
 fn well() -> PortsReport {
-    let source = |source: &str| SourceReport { source: source.to_owned(), problem: None, seen_at: None };
+    let source = |source: &str| SourceReport {
+        source: source.to_owned(),
+        problem: None,
+        seen_at: None,
+        inside: false,
+    };
     PortsReport {
         address: Some(PUBLIC.into()),
         verified_only: true,

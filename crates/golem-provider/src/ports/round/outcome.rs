@@ -36,6 +36,8 @@ pub(crate) struct Asked {
     pub(crate) problem: Option<String>,
     /// The address that it saw this node at, where that is another.
     pub(crate) seen_at: Option<IpAddr>,
+    /// Whether it stands in the same network as this node.
+    pub(crate) inside: bool,
 }
 
 /// What came of a round.

@@ -443,6 +443,7 @@ proptest! {
                 problem: (!good).then(|| "does not answer".to_owned()),
                 source: format!("https://{number}"),
                 seen_at: None,
+                inside: false,
             };
             report.sources = sources.into_iter().enumerate().map(source).collect();
             report.provider = port(7466, api, LocalState::Served);
