@@ -3,39 +3,37 @@
 //! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
 //! it writes what a rental should be into the ledger and pokes the rental's task.
 
+mod host;
 mod paid;
+mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmState};
+use golem_types::{AuthorizedKey, ImageName, JobId, VmId, VmState};
 use golem_vm::{Backend, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::config::NodeConfig;
-use crate::host::{Host, HostUse, held_bytes};
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
 use crate::payment::{PaymentError, Payments};
-use crate::ports::{Offered, PortVerdict, Probes, offered};
+use crate::ports::Probes;
 use crate::pricing::Rate;
-use crate::proxy::{Counts, Proxy, ProxyError};
+use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::watch::{Eyes, Sample, look};
 use crate::service::{Tasks, crash_point};
 use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
 
+pub use host::Capacity;
+use host::{HostView, measure};
+
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
 pub const LEDGER_FILE: &str = "provider.db";
-
-/// How often the host is measured.
-const HOST_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How often the space that VMs hold is counted, in host measurements: it walks their folders.
-const STORAGE_EVERY: u32 = 15;
 
 /// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
 const DELETE_WAIT: Duration = Duration::from_secs(60);
@@ -55,26 +53,6 @@ pub enum StartError {
     /// Payments cannot be had.
     #[error("payments cannot be had")]
     Payments(#[from] PaymentError),
-}
-
-/// What is rented out, and what is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// What the host has to rent out.
-    pub total: Resources,
-    /// What is left of it.
-    pub free: Resources,
-    /// Live rentals.
-    pub vms: u32,
-    /// Most live rentals.
-    pub max_vms: u32,
-}
-
-/// What the host is and how busy it is.
-#[derive(Debug, Clone, Copy)]
-struct HostView {
-    total: Resources,
-    used: HostUse,
 }
 
 struct Inner {
@@ -387,25 +365,6 @@ impl Node {
         Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
     }
 
-    /// What is rented out, and what is left.
-    #[must_use]
-    pub fn capacity(&self) -> Capacity {
-        let now = self.0.ledger.now();
-        let total = self.0.host.borrow().total;
-        Capacity {
-            total,
-            free: total.minus(now.held()),
-            vms: u32::try_from(now.iter().len()).unwrap_or(u32::MAX),
-            max_vms: self.0.config.limits.max_vms,
-        }
-    }
-
-    /// How busy the host is.
-    #[must_use]
-    pub fn host(&self) -> HostUse {
-        self.0.host.borrow().used
-    }
-
     /// The node's tasks, which end with it.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
@@ -434,61 +393,6 @@ impl Node {
     #[must_use]
     pub fn images_in_use(&self) -> BTreeSet<ImageName> {
         self.0.ledger.now().iter().map(|rental| rental.vm.image.clone()).collect()
-    }
-
-    /// Ports that live rentals hold.
-    #[must_use]
-    pub fn ports_in_use(&self) -> BTreeSet<u16> {
-        self.0.ledger.now().ports()
-    }
-
-    /// What was found out last about each port.
-    #[must_use]
-    pub fn port_verdicts(&self) -> Arc<BTreeMap<u16, PortVerdict>> {
-        Arc::clone(&self.0.ledger.now().port_verdicts)
-    }
-
-    /// Keeps what was found out about ports.
-    ///
-    /// # Errors
-    /// [`NodeError::Ledger`].
-    pub async fn keep_port_verdicts(&self, verdicts: Vec<PortVerdict>) -> Result<(), NodeError> {
-        Ok(self.0.ledger.keep_port_verdicts(verdicts).await?)
-    }
-
-    /// Forgets what was found out about ports at any other address than `address`. Gives how many
-    /// verdicts that were.
-    ///
-    /// # Errors
-    /// [`NodeError::Ledger`].
-    pub async fn forget_port_verdicts_but_of(&self, address: std::net::IpAddr) -> Result<usize, NodeError> {
-        Ok(self.0.ledger.forget_port_verdicts_but_of(address).await?)
-    }
-
-    /// What may be handed out of the SSH ports.
-    #[must_use]
-    pub fn ports_offered(&self) -> Offered {
-        let config = &self.0.config;
-        offered(config.port_policy, config.ports.clone(), &self.0.ledger.now().port_verdicts)
-    }
-
-    /// Whether a port is left that another rental may have.
-    #[must_use]
-    pub fn has_port_left(&self) -> bool {
-        let (blocked, used) = (self.ports_offered().blocked, self.ports_in_use());
-        self.config().ports.clone().any(|port| !blocked.contains(&port) && !used.contains(&port))
-    }
-
-    /// Listeners that are up while ports are verified.
-    #[must_use]
-    pub fn probes(&self) -> &Probes {
-        &self.0.probes
-    }
-
-    /// What went through `port`, while it is served.
-    #[must_use]
-    pub fn traffic(&self, port: u16) -> Option<Counts> {
-        self.0.proxy.counts(port)
     }
 
     /// Machines on the backend that the ledger never knew; never touched.
@@ -673,46 +577,4 @@ async fn adopt(
         }
     }
     Ok(())
-}
-
-/// Starts measuring the host; the first measurement is there at once.
-fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receiver<HostView> {
-    let folder = config.data_dir.join("vms");
-    let mut host = Host::new(&config.data_dir);
-    let wanted = config.totals;
-    let total = wanted.unwrap_or_else(|| host.totals(held_bytes(&folder)));
-    let (sender, receiver) = watch::channel(HostView { total, used: host.sample(HOST_INTERVAL) });
-    let stop = tasks.stopping().clone();
-    tasks.spawn("host", async move {
-        let mut round = 0u32;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(HOST_INTERVAL) => {}
-            }
-            round = round.wrapping_add(1);
-            let folder = folder.clone();
-            let before = sender.borrow().total;
-            let sampled = tokio::task::spawn_blocking(move || {
-                let used = host.sample(HOST_INTERVAL);
-                let total = match wanted {
-                    Some(total) => total,
-                    None if round.is_multiple_of(STORAGE_EVERY) => host.totals(held_bytes(&folder)),
-                    None => before,
-                };
-                (host, HostView { total, used })
-            });
-            match sampled.await {
-                Ok((back, view)) => {
-                    host = back;
-                    sender.send_replace(view);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the host is no longer measured");
-                    return;
-                }
-            }
-        }
-    });
-    receiver
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask bench ports`: how long it takes to verify 100 ports by three check servers of which none,
 //! one or two are dead, beside the original's own verifier with the same servers.
 //!
-//! Dead is either that the connection is refused, or that it is accepted and nothing is ever answered.
+//! Both ask the same check servers, our own. Ours is the whole command `ports check`, the original's time is
+//! that of its verification alone. Dead is either that the connection is refused, or that it is accepted and nothing is ever answered.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
 
@@ -91,8 +92,15 @@ fn compare() -> anyhow::Result<ExitCode> {
         if how == Dead::Hangs {
             hanging.push(ours.median());
         }
-        let target = format!("not slower than the original, {dead} of {SERVERS} dead ({words})");
-        targets.add(&target, format!("{ratio:.2}×"), ratio >= 1.0);
+        if how == Dead::Hangs {
+            let target = format!("faster than the original, {dead} of {SERVERS} hang");
+            targets.add(&target, format!("{ratio:.2}×"), ratio > 1.0);
+        } else {
+            // Ours is timed with the start of its program, the original without.
+            let more = ours.median() - theirs.median();
+            let target = format!("at most 0.1 s more than the original, {dead} of {SERVERS} dead");
+            targets.add(&target, format!("{more:.3} s"), more <= 0.1);
+        }
     }
     if let [one, two] = hanging.as_slice() {
         // A server may be slow without being dead: it is heard for a second after the others decided.
