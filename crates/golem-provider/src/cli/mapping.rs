@@ -1,23 +1,41 @@
 //! `ports map` and `ports unmap`: the router is asked to forward the ports, and no longer to.
 
 use anyhow::bail;
-use tokio::time::sleep;
+use serde_json::json;
 
 use super::ports::problem;
-use super::printer::table;
+use super::printer::{Printer, table};
 use super::{Exit, Invocation};
 use crate::daemon::Signals;
 use crate::pid_file;
-use crate::ports::{Mapper, MappingReport, UnmappingReport, ranges};
+use crate::ports::{
+    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport, ranges,
+};
 
 /// Whether a running node keeps the ports forwarded by itself.
 fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
     Ok(invocation.resolved.settings.port_mapping && pid_file::holder(&invocation.pid_file)?.is_some())
 }
 
+/// Who asks the router; none where no router has to be asked, which is said.
+fn mapper(invocation: &Invocation) -> anyhow::Result<Option<Mapper>> {
+    match Mapper::new(&invocation.resolved.settings) {
+        Ok(mapper) => Ok(Some(mapper)),
+        Err(MappingError::Public(address)) => {
+            invocation.printer.answer(&json!({ "needed": false, "public_address": address }), || {
+                format!(
+                    "Nothing to do: this host has the public address {address} itself, and no router has to forward. \
+                     `golem-provider ports check` tells whether the ports are reachable."
+                )
+            });
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// `ports map`: holds what the router gave until it is told to end, and gives it back.
 pub(super) async fn map(invocation: &Invocation) -> anyhow::Result<Exit> {
-    let printer = invocation.printer;
     if node_does_it(invocation)? {
         bail!(
             "the node that runs maps its ports by itself (GOLEM_PROVIDER_PORT_MAPPING); `golem-provider ports \
@@ -25,49 +43,80 @@ pub(super) async fn map(invocation: &Invocation) -> anyhow::Result<Exit> {
         );
     }
     let mut signals = Signals::listen()?;
-    let mut mapper = Mapper::new(&invocation.resolved.settings)?;
-    let mut held = None;
-    let failed = loop {
-        let waiting = held.is_none().then(|| printer.waiting("Asking the router"));
-        let asked = tokio::select! {
-            asked = mapper.map() => Some(asked),
-            _ = signals.next() => None,
-        };
-        drop(waiting);
-        let pause = match asked {
-            None => break None,
-            Some(Ok(report)) => {
-                let pause = report.renewal();
-                let now = report.forwarded();
-                if held.as_ref() != Some(&now) {
-                    printer.answer(&report, || text(&report));
-                    if held.is_none() {
-                        printer.note("Forwarded until Ctrl-C.");
-                    }
-                    verify(invocation).await;
-                    held = Some(now);
-                }
-                pause
-            }
-            Some(Err(error)) => break Some(error),
-        };
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = signals.next() => break None,
-        }
+    let Some(mut mapper) = mapper(invocation)? else { return Ok(Exit::Done) };
+    let held = tokio::select! {
+        error = hold(invocation, &mut mapper) => Err(error),
+        _ = signals.next() => Ok(()),
     };
-    let undone = mapper.undo().await;
-    if let Some(error) = failed {
-        return Err(error.into());
+    tokio::select! {
+        () = give_back(invocation.printer, &mut mapper, held.is_ok()) => {}
+        _ = signals.next() => {}
     }
-    match undone {
-        Ok(()) => printer.note("The router forwards no port to this host any more."),
-        Err(ports) => printer.warning(&format!(
-            "the router may forward TCP {} until its lease ends, within the hour",
-            ranges(&ports, '-', ", ")
-        )),
+    let ports: Vec<u16> = mapper.held().into_iter().collect();
+    held?;
+    if ports.is_empty() {
+        invocation.printer.note("The router forwards no port to this host any more.");
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    invocation.printer.warning(&format!(
+        "the router may forward TCP {} to this host until its lease ends, within the hour; fix: golem-provider ports unmap",
+        ranges(&ports, '-', ", ")
+    ));
+    Ok(Exit::Failed)
+}
+
+/// Tells what the router forwards, for as long as it is waited for; why it never did.
+async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
+    let printer = invocation.printer;
+    let mut holding = Holding::new(mapper);
+    let waiting = printer.waiting("Asking the router");
+    let first =
+        holding.news(|done, total| waiting.say(format!("Asking the router: {done} of {total} ports"))).await;
+    drop(waiting);
+    match first {
+        News::Forwarded(report) | News::Problems(report) => printer.answer(&report, || text(&report)),
+        News::Failed(error) => return error,
+    }
+    printer.note("Forwarded until Ctrl-C.");
+    verify(invocation).await;
+    loop {
+        match holding.news(|_, _| ()).await {
+            News::Forwarded(report) => {
+                printer.note(&format!(
+                    "The router forwards {} ports to this host now.",
+                    report.forwarded().len()
+                ));
+                warn(printer, &report);
+                verify(invocation).await;
+            }
+            News::Problems(report) => warn(printer, &report),
+            News::Failed(error) => printer.warning(&format!(
+                "{error}; the router is asked again every {} s until Ctrl-C",
+                AGAIN.as_secs()
+            )),
+        }
+    }
+}
+
+fn warn(printer: Printer, report: &MappingReport) {
+    for problem in &report.problems {
+        printer.warning(&format!("{}; fix: {}", problem.what, problem.fixes.join("; or ")));
+    }
+}
+
+/// Has the router forward nothing any more, before the eyes of who waits for that.
+async fn give_back(printer: Printer, mapper: &mut Mapper, shown: bool) {
+    let total = mapper.held().len();
+    if shown && total > 0 {
+        printer.note(&format!(
+            "The router is told to forward {total} ports no longer; a second Ctrl-C ends this at once, and names \
+             those that stay forwarded until their lease ends, within the hour."
+        ));
+    }
+    let waiting = printer.waiting("Asking the router");
+    mapper
+        .undo(|done, total| waiting.say(format!("Asking the router: {done} of {total} ports are done")))
+        .await;
 }
 
 /// A node that runs looks at once whether its ports are reachable now.
@@ -87,21 +136,38 @@ pub(super) async fn unmap(invocation: &Invocation) -> anyhow::Result<Exit> {
              it anew, or `golem-provider stop`"
         );
     }
+    let Some(mapper) = mapper(invocation)? else { return Ok(Exit::Done) };
     let waiting = invocation.printer.waiting("Asking the router");
-    let report = Mapper::new(&invocation.resolved.settings)?.unmap().await?;
+    let unmapped = mapper.unmap(|protocol, done, total| {
+        waiting.say(format!("Asking the router by {}: {done} of {total} ports", protocol.as_str()));
+    });
+    let report = unmapped.await;
     drop(waiting);
-    invocation.printer.answer(&report, || unmapped(&report));
-    Ok(Exit::Done)
+    let report = report?;
+    invocation.printer.answer(&report, || unmapped_text(&report));
+    Ok(if report.left.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-fn unmapped(report: &UnmappingReport) -> String {
+fn unmapped_text(report: &UnmappingReport) -> String {
     let ways: Vec<&str> = report.protocols.iter().map(|protocol| protocol.as_str()).collect();
     let ways = ways.join(", ");
-    if report.ports.is_empty() {
-        format!("Nothing was forwarded to this host ({ways}).")
-    } else {
-        format!("The router forwards TCP {} no longer ({ways}).", ranges(&report.ports, '-', ", "))
-    }
+    let mut lines = match report.ports.as_slice() {
+        [] if report.left.is_empty() => vec![format!("Nothing was forwarded to this host ({ways}).")],
+        [] => Vec::new(),
+        ports => vec![format!("The router forwards TCP {} no longer ({ways}).", ranges(ports, '-', ", "))],
+    };
+    let same =
+        |one: &LeftPort, other: &LeftPort| one.protocol == other.protocol && one.problem == other.problem;
+    lines.extend(report.left.chunk_by(same).filter_map(|left| {
+        let LeftPort { protocol, problem, .. } = left.first()?;
+        let ports: Vec<u16> = left.iter().map(|left| left.port).collect();
+        Some(format!(
+            "It may still forward TCP {} until the lease ends, within the hour ({}: {problem}).",
+            ranges(&ports, '-', ", "),
+            protocol.as_str()
+        ))
+    }));
+    lines.join("\n")
 }
 
 /// The report for people; ports of which the same is to say are one row.

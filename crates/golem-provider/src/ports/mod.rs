@@ -21,7 +21,9 @@ mod task;
 
 pub(crate) use display::Display;
 pub use look::{look, look_here};
-pub(crate) use mapping::{Mapper, MappingReport, UnmappingReport, keep as keep_mapped};
+pub(crate) use mapping::{
+    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport, keep as keep_mapped,
+};
 pub(crate) use problem::ranges;
 pub use problem::{Cause, ProblemReport};
 pub use report::{LocalState, PortReport, PortsReport, ProgressReport, Reach, SourceReport};

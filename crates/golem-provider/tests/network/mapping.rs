@@ -1,13 +1,13 @@
 //! Ports that the router forwards because it was asked: by a real one (miniupnpd) in each protocol, and
 //! by ones that misbehave.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{INSIDE, LAN, Network, PUBLIC, node, problem};
+use super::{INSIDE, LAN, Network, OUTSIDE, PUBLIC, node, problem};
 use crate::home::{Home, Running, wait_until};
 
 /// What miniupnpd writes its rules into.
@@ -21,61 +21,8 @@ const ALL: &str = "enable_natpmp=yes";
 const NO_PCP: &str =
     "table inet nopcp { chain in { type filter hook input priority 0; udp dport 5351 @th,64,8 2 drop; }\n }";
 
-/// A router that misbehaves: how, and the address that it says it has.
-const FAKE: &str = r#"
-import socket, struct, sys, threading
-mode, address = sys.argv[1:]
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(('192.168.7.1', 5351))
-
-def mapping(request):
-    if mode == 'silent':
-        return None
-    if mode == 'garbage':
-        return b'\xff' * 28
-    if mode == 'huge':
-        return b'\x00' * 60000
-    if request[0] == 2:
-        return bytes([0, 0x80, 0, 1, 0, 0, 0, 1])
-    head = bytes([0, 0x80 + request[1], 0, 2 if mode == 'refuses' else 0, 0, 0, 0, 1])
-    if request[1] == 0:
-        return head + socket.inet_aton(address)
-    inner, outer, life = struct.unpack('>HHI', request[4:12])
-    print('unmap' if life == 0 else 'map', inner, flush=True)
-    given = 0 if life == 0 else outer + 1000 if mode == 'another' else outer
-    return head + struct.pack('>HHI', inner, given, life)
-
-def searched():
-    search = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    search.bind(('', 1900))
-    member = socket.inet_aton('239.255.255.250') + socket.inet_aton('192.168.7.1')
-    search.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-    while True:
-        _, caller = search.recvfrom(2000)
-        reply = {'garbage': b'\xff\xfe', 'huge': b'HTTP/1.1 200 OK\r\nLOCATION: http://192.168.7.1:5000/\r\n\r\n'}
-        if mode in reply:
-            search.sendto(reply[mode], caller)
-
-def endless():
-    server = socket.create_server(('192.168.7.1', 5000))
-    while True:
-        client, _ = server.accept()
-        try:
-            client.sendall(b'HTTP/1.1 200 OK\r\n\r\n<a>')
-            while True:
-                client.sendall(b'<a>' * 10000)
-        except OSError:
-            pass
-
-for task in searched, endless:
-    threading.Thread(target=task, daemon=True).start()
-print('up', flush=True)
-while True:
-    request, caller = udp.recvfrom(2000)
-    answer = mapping(request)
-    if answer:
-        udp.sendto(answer, caller)
-"#;
+/// A router that misbehaves: how, the address that it says it has, and how long its leases last.
+const FAKE: &str = include_str!("router.py");
 
 impl Network {
     /// Runs miniupnpd on the router, with `more` in its configuration.
@@ -86,7 +33,7 @@ impl Network {
         let text = format!(
             "ext_ifname=wan\nlistening_ip=inside\nenable_upnp=yes\nipv6_disable=yes\nsecure_mode=yes\n\
              upnp_table_name=gateway\nupnp_nat_table_name=gateway\nupnp_forward_chain=forwarded\n\
-             upnp_nat_chain=translated\nupnp_nat_postrouting_chain=sent\nmin_lifetime=60\nmax_lifetime=7200\n\
+             upnp_nat_chain=translated\nupnp_nat_postrouting_chain=sent\nmin_lifetime=30\nmax_lifetime=7200\n\
              uuid=6a8d1ab0-0000-4000-8000-000000000001\n{more}\n"
         );
         std::fs::write(&configuration, text).unwrap();
@@ -95,10 +42,11 @@ impl Network {
         self.servers.push(Running::of(command, "HTTP listening on port"));
     }
 
-    /// Runs the router's fake.
-    fn fake(&mut self, mode: &str, address: &str) {
+    /// Runs the router's fake, whose leases last `lease` seconds at most.
+    fn fake(&mut self, mode: &str, address: &str, lease: &str) {
         let mut command = self.at("router", "python3");
-        let mut child = command.args(["-c", FAKE, mode, address]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.args(["-c", FAKE, mode, address, lease]).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
         self.children.push(child);
     }
@@ -122,7 +70,11 @@ impl Network {
 
     /// `ports map` on the node's host, when it holds what it got.
     fn map(&self, home: &Home) -> Running {
-        let mut command = self.on("lan", home, &["ports", "map", "--json"]);
+        self.map_with(home, &["ports", "map", "--json"])
+    }
+
+    fn map_with(&self, home: &Home, arguments: &[&str]) -> Running {
+        let mut command = self.on("lan", home, arguments);
         command.stdout(Stdio::piped());
         Running::of(command, "Forwarded until Ctrl-C")
     }
@@ -136,9 +88,19 @@ impl Network {
 fn interrupted(mut map: Running) -> Value {
     map.signal(Signal::INT);
     assert_eq!(map.end(), Some(0), "{:#?}", map.seen);
+    serde_json::from_str(&printed(&mut map)).unwrap()
+}
+
+/// What a program that has ended printed.
+fn printed(map: &mut Running) -> String {
     let mut text = String::new();
     map.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    serde_json::from_str(&text).unwrap()
+    text
+}
+
+/// All that an operator reads of a program that has ended.
+fn read(map: &mut Running) -> String {
+    format!("--- stdout\n{}--- stderr\n{}", printed(map), map.seen.join("\n"))
 }
 
 /// S-252: a router that forwards nothing is told to by each protocol, and forwards nothing again afterwards.
@@ -250,7 +212,7 @@ fn routers_that_misbehave_are_told_apart() {
         ("another", "NAT-PMP: the router gave port 8466 instead, which was given back"),
     ] {
         let mut network = Network::new("");
-        network.fake(mode, PUBLIC);
+        network.fake(mode, PUBLIC, "3600");
         let output = network.ports(&node(), &["map"]);
         let words = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{mode}: {words}");
@@ -268,11 +230,152 @@ fn an_address_that_does_not_lead_here_is_told() {
         ("44.0.113.5", "wrong-address", "set GOLEM_PROVIDER_PUBLIC_IP=44.0.113.5, or to auto"),
     ] {
         let mut network = Network::new("");
-        network.fake("works", address);
+        network.fake("works", address, "3600");
         let (found, words) = problem(&interrupted(network.map(&node())));
         assert_eq!(found, cause, "{words}");
         assert!(words.contains(fix), "{words}");
         let asked = network.asked();
         assert_eq!(asked.matches("unmap").count(), 11, "{asked}");
+    }
+}
+
+/// What an operator reads: a range above what a router is asked for, a router that keeps a port,
+/// and one that is slow, whose removal an impatient operator ends.
+#[test]
+fn what_people_read_of_a_mapping() {
+    let mut network = Network::new("");
+    network.fake("works", PUBLIC, "3600");
+    let mut map = network.map_with(&node().set("GOLEM_PROVIDER_PORT_RANGE_END", "50960"), &["ports", "map"]);
+    map.signal(Signal::INT);
+    assert_eq!(map.end(), Some(0), "{:#?}", map.seen);
+    insta::assert_snapshot!("a_wide_range", read(&mut map));
+    let asked = network.asked();
+    assert_eq!((asked.matches("unmap ").count(), asked.matches("map ").count()), (128, 256), "{asked}");
+    assert!(asked.contains("map 50926") && !asked.contains("map 50927"), "{asked}");
+
+    network.fake("keeps", PUBLIC, "3600");
+    let mut map = network.map_with(&node(), &["ports", "map"]);
+    map.signal(Signal::INT);
+    assert_eq!(map.end(), Some(1), "{:#?}", map.seen);
+    insta::assert_snapshot!("a_port_that_is_kept", read(&mut map));
+    let output = network.ports(&node(), &["unmap"]);
+    insta::assert_snapshot!("a_port_that_is_kept_from_unmap", Home::show(&output));
+    assert_eq!(network.asked().matches("unmap ").count(), 11 + 11 + 1);
+
+    network.fake("slow", PUBLIC, "3600");
+    let mut map = network.map_with(&node(), &["ports", "map"]);
+    map.signal(Signal::INT);
+    map.wait_for("a second Ctrl-C ends this at once");
+    map.signal(Signal::INT);
+    assert_eq!(map.end(), Some(1), "{:#?}", map.seen);
+    let said = map.seen.join("\n");
+    assert!(said.contains("the router may forward TCP 7466, 5080"), "{said}");
+    assert!(network.asked().matches("unmap ").count() < 11);
+}
+
+/// Leases are renewed before they end. A router that is gone then is warned about, and what it may still
+/// forward is named at the end.
+#[test]
+fn leases_are_renewed_before_they_end_and_a_router_that_is_gone_ends_nothing() {
+    let mut network = Network::new("");
+    network.fake("works", PUBLIC, "60");
+    let mut map = network.map(&node());
+    let fake = network.children.last_mut().unwrap();
+    let lines = BufReader::new(fake.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let asked: Vec<String> = lines.take(22).collect();
+    let ports = || std::iter::once(7466).chain(50800..50810);
+    let first = ports().map(|port| format!("map {port}"));
+    let again = ports().map(|port| format!("renew {port}"));
+    assert_eq!(asked, first.chain(again).collect::<Vec<_>>());
+    fake.kill().unwrap();
+    fake.wait().unwrap();
+    map.wait_for("the router is asked again every 60 s until Ctrl-C");
+    map.signal(Signal::INT);
+    assert_eq!(map.end(), Some(1), "{:#?}", map.seen);
+    let said = map.seen.join("\n");
+    assert!(said.contains("no router forwards the port of the API (PCP: no answer"), "{said}");
+    assert!(said.contains("the router may forward TCP 7466, 50800-50809 to this host"), "{said}");
+    let report: Value = serde_json::from_str(&printed(&mut map)).unwrap();
+    assert_eq!(report["lease_seconds"], 60, "one document: {report:#}");
+}
+
+/// A real router that starts anew and has forgotten everything forwards again after the next renewal.
+#[test]
+fn a_router_that_starts_anew_forwards_again() {
+    let (home, router) = (node(), Home::new());
+    let mut network = Network::new("");
+    let short = format!("{ALL}\nmax_lifetime=60");
+    network.gateway(&router, &short);
+    let map = network.map(&home);
+    assert!(network.forwarded().contains("7466"));
+    // Ends it by its pid, and it takes no rule along.
+    drop(network.servers.pop());
+    network.rules("router", "delete table inet gateway");
+    network.gateway(&router, &short);
+    assert_eq!(network.forwarded(), "");
+    wait_until("the router is asked again", || network.forwarded().contains("50809"));
+    assert_eq!(interrupted(map)["protocol"], "pcp");
+    assert_eq!(network.forwarded(), "");
+}
+
+/// Each protocol in which the router answered is named. What another protocol had it forward is removed
+/// as well; what another node did is not, and is named.
+#[test]
+fn unmap_names_each_protocol_and_what_the_router_does_not_let_go() {
+    for same in [true, false] {
+        let (home, another, router) = (node(), node(), Home::new());
+        let mut network = Network::new("");
+        network.gateway(&router, ALL);
+        if same {
+            network.rules("router", NO_PCP);
+        }
+        let mut map = network.map(&home);
+        map.child.kill().unwrap();
+        map.child.wait().unwrap();
+        if same {
+            network.rules("router", "delete table inet nopcp");
+        }
+        // PCP lets nobody without the first one's token remove what it forwards.
+        let output = network.ports(if same { &home } else { &another }, &["unmap", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["protocols"], serde_json::json!(["pcp", "nat-pmp", "upnp-igd"]), "{report:#}");
+        let (gone, left) = if same { (11, 0) } else { (0, 11) };
+        assert_eq!(report["ports"].as_array().unwrap().len(), gone, "{report:#}");
+        assert_eq!(report["left"].as_array().unwrap().len(), left, "{report:#}");
+        assert_eq!(output.status.code(), Some(if same { 0 } else { 1 }));
+        assert_eq!(network.forwarded().is_empty(), same);
+    }
+}
+
+/// A host with a public address of its own needs no router, and one without IPv4 has none to ask.
+#[test]
+fn a_host_that_needs_no_router_is_told_so() {
+    let network = Network::new("");
+    network.ip("net", &format!("route add default via {PUBLIC}"));
+    for command in ["map", "unmap"] {
+        let output = network.on("net", &node(), &["ports", command]).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{}", Home::show(&output));
+        assert!(words.starts_with("Nothing to do: this host has the public address 44.0.113.9"), "{words}");
+        let output = network.on("net", &node(), &["ports", command, "--json"]).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report, serde_json::json!({ "needed": false, "public_address": OUTSIDE }));
+    }
+    let mapping = node().set("GOLEM_PROVIDER_PORT_MAPPING", "true");
+    let mut running = Running::of(network.on("net", &mapping, &["start"]), "no port is mapped");
+    let line = running.seen.last().unwrap();
+    assert!(line.contains("INFO") && line.contains(OUTSIDE), "{line}");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(), Some(0));
+
+    network.ip("lan", "route delete default");
+    for (home, fix) in [
+        (node().set("GOLEM_PROVIDER_HOST", "127.0.0.1"), "fix: set GOLEM_PROVIDER_HOST=0.0.0.0"),
+        (node(), "fix: give it an IPv4 address and a default route"),
+    ] {
+        let output = network.ports(&home, &["map"]);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains(fix), "{words}");
     }
 }

@@ -3,16 +3,19 @@
 //! Owns the three protocols in which that can be asked, and what answers mean. What answers is not
 //! trusted: every request has a deadline, and no word of an answer is shown. Never decides which ports.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crab_nat::pcp::{self, BaseMapRequest, DropMappingRange, Nonce};
+use crab_nat::pcp::{self, BaseMapRequest, DropMappingRange};
 use crab_nat::{GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, TimeoutConfig, natpmp};
 use igd_next::aio::tokio::{Tokio, search_gateway};
 use igd_next::{AddPortError, PortMappingProtocol, RemovePortError, RequestError, SearchOptions};
 use serde::Serialize;
 use tokio::time::timeout;
+
+use super::client::Client;
 
 /// How long a port is asked to be forwarded, in seconds: what a node that dies leaves behind is gone then.
 pub(crate) const LEASE: u32 = 3600;
@@ -78,6 +81,9 @@ pub(crate) enum Refusal {
     /// It does not allow it.
     #[error("the router refuses ({0})")]
     Refused(String),
+    /// It knows another protocol, or none.
+    #[error("the router does not speak it")]
+    Unspoken,
     /// The port is another host's, or the router's own.
     #[error("the port is taken in the router")]
     Taken,
@@ -92,6 +98,13 @@ pub(crate) enum Refusal {
     Endless,
 }
 
+impl Refusal {
+    /// Whether the router says the same to every port.
+    pub(crate) const fn is_of_all(&self) -> bool {
+        matches!(self, Self::Silent | Self::Unspoken)
+    }
+}
+
 /// A port that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lease {
@@ -99,17 +112,6 @@ pub(crate) struct Lease {
     pub(crate) life: Duration,
     /// The router's address on the other side, where it said so.
     pub(crate) external: Option<IpAddr>,
-}
-
-/// This host, as a router sees it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Client {
-    /// Its address.
-    pub(crate) lan: Ipv4Addr,
-    /// The router that it goes out by; none where that cannot be seen.
-    pub(crate) router: Option<Ipv4Addr>,
-    /// What proves to a router that a mapping is this node's.
-    pub(crate) nonce: Nonce,
 }
 
 /// A router that may be asked.
@@ -219,7 +221,11 @@ impl Gateway {
             Way::Pcp => {
                 let one = DropMappingRange::Single { protocol: InternetProtocol::Tcp, internal_port: port };
                 let Client { lan, nonce, .. } = self.client;
-                pcp::try_drop_mapping(self.at(), lan.into(), nonce, one, Some(WAITS)).await.map_err(of_pcp)
+                match pcp::try_drop_mapping(self.at(), lan.into(), nonce, one, Some(WAITS)).await {
+                    // miniupnpd says so where it forwards nothing; there is no other want of room here.
+                    Ok(()) | Err(pcp::Failure::NoResources(_)) => Ok(()),
+                    Err(failure) => Err(of_pcp(failure)),
+                }
             }
             Way::NatPmp => {
                 natpmp::try_drop_mapping(self.at(), InternetProtocol::Tcp, Some(port), Some(WAITS))
@@ -240,9 +246,9 @@ impl Gateway {
     /// Of `ports`, those that the router may forward to this host. Over UPnP anyone may remove
     /// anyone's, so that only what its list says is this node's is named; by the other protocols
     /// nobody reaches another host's.
-    pub(crate) async fn own(&self, ports: &[NonZeroU16]) -> Vec<NonZeroU16> {
-        let Way::Upnp(gateway) = &self.way else { return ports.to_vec() };
-        let mut own = Vec::new();
+    pub(crate) async fn own(&self, ports: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
+        let Way::Upnp(gateway) = &self.way else { return ports.clone() };
+        let mut own = BTreeSet::new();
         for index in 0..LIST {
             let Ok(Ok(entry)) = timeout(REQUEST, gateway.get_generic_port_mapping_entry(index)).await else {
                 break;
@@ -276,7 +282,7 @@ fn of_pcp(failure: pcp::Failure) -> Refusal {
     match failure {
         Failure::Socket(_) | Failure::Timeout => Refusal::Silent,
         Failure::Nonce | Failure::InvalidResponse(_) => Refusal::Nonsense,
-        Failure::UnsupportedVersion(_) => Refusal::Refused("it does not speak it".to_owned()),
+        Failure::UnsupportedVersion(_) => Refusal::Unspoken,
         Failure::NotAuthorized(_) => not_allowed(),
         Failure::NetworkFailure(_) => Refusal::Refused("it has no public address now".to_owned()),
         Failure::NoResources(_) | Failure::UserExceededQuota(_) => Refusal::Full,
@@ -291,11 +297,11 @@ fn of_natpmp(failure: natpmp::Failure) -> Refusal {
     match failure {
         Failure::Socket(_) | Failure::Timeout => Refusal::Silent,
         Failure::InvalidResponse(_) => Refusal::Nonsense,
-        Failure::UnsupportedVersion(_) => Refusal::Refused("it does not speak it".to_owned()),
+        Failure::UnsupportedVersion(_) => Refusal::Unspoken,
         Failure::NotAuthorized => not_allowed(),
         Failure::NetworkFailure => Refusal::Refused("it has no public address now".to_owned()),
         Failure::OutOfResources => Refusal::Full,
-        Failure::UnsupportedOpcode => Refusal::Refused("not supported".to_owned()),
+        Failure::UnsupportedOpcode => Refusal::Unspoken,
     }
 }
 
@@ -314,7 +320,7 @@ fn of_request(error: &RequestError) -> Refusal {
         // NoPortMapsAvailable of IGD 2.
         RequestError::ErrorCode(728, _) => Refusal::Full,
         RequestError::ErrorCode(code, _) => Refusal::Refused(format!("UPnP error {code}")),
-        RequestError::UnsupportedAction(_) => Refusal::Refused("not supported".to_owned()),
+        RequestError::UnsupportedAction(_) => Refusal::Unspoken,
         RequestError::InvalidResponse(_) | RequestError::Utf8Error(_) => Refusal::Nonsense,
         _ => Refusal::Silent,
     }

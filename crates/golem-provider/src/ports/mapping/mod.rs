@@ -2,36 +2,40 @@
 //!
 //! ```text
 //!   wanted ─► the API's port by PCP, else NAT-PMP, else UPnP ─► the SSH ports the same way
-//!                │ none: why each did not                          │
-//!                ▼                                            report ─► again before leases end ─► removed
-//!              error
+//!     ▲          │ none: why each did not                          │
+//!     │          ▼                                               report ─► removed at the end
+//!     │ 60 s   error                                               │
+//!     └──────────┴── before leases end, soon where it fell silent ─┘
 //! ```
 //! Owns which ports are asked for, how often, and what the answers mean for the operator. Nothing is
 //! asked for that the operator did not; what a node that dies leaves behind ends with its lease.
 
+mod client;
 mod gateway;
+mod hold;
 mod keep;
+mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use alloy_primitives::keccak256;
-use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use gateway::Protocol;
+use client::Client;
+use gateway::{Gateway, LEASE, Lease, Protocol, Refusal};
+pub(crate) use hold::{AGAIN, Holding, News};
 pub(crate) use keep::keep;
+pub(crate) use report::{LeftPort, MappingReport, UnmappingReport};
+use report::{MappedPort, by_hand, problems};
 
-use super::all_ports;
-use super::problem::{Cause, ProblemReport, ranges};
-use crate::http::operator::Token;
+use super::problem::ranges;
+use super::{all_ports, ssh_ports};
 use crate::port_checker::is_public;
 use crate::public_ip;
 use crate::settings::{Environment, Settings};
-use gateway::{Client, Gateway, LEASE, Refusal};
 
 /// Most ports that a router is asked for: home routers keep some hundred mappings at most, and some
 /// fall over with more.
@@ -40,24 +44,12 @@ const MOST: usize = 128;
 /// Longest that the router may take for all ports.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// Longest that it may take to remove them: a stop waits for it.
-const REMOVAL: Duration = Duration::from_secs(20);
+/// Longest that it may take to remove them. A small router takes 0.4 s for one, and has a hundred. A
+/// node's stop waits for it, and `stop` waits a minute for the node.
+const REMOVAL: Duration = Duration::from_secs(45);
 
 /// Longest that asking for the public address may take.
 const ADDRESS: Duration = Duration::from_secs(5);
-
-/// Time between two rounds: a router that started anew has forgotten everything, and is told soon. At
-/// most half of what a lease lasts.
-const RENEWAL: Duration = Duration::from_secs(600);
-/// However short a router's leases are, it is not asked more often.
-const LEAST_RENEWAL: Duration = Duration::from_secs(30);
-
-/// What to do where no router does it.
-fn by_hand(ports: &str, lan: Ipv4Addr) -> String {
-    format!(
-        "turn on UPnP or NAT-PMP in the router's settings, or forward TCP {ports} to {lan} there yourself"
-    )
-}
 
 /// Why no port is forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +58,10 @@ pub(crate) enum MappingError {
     Loopback(IpAddr),
     #[error("this host has the public address {0} itself: no router has to forward")]
     Public(IpAddr),
-    #[error("this host has no IPv4 address with which it goes out: routers forward IPv4 only")]
+    #[error(
+        "this host goes out by no IPv4 address, and routers forward nothing else; fix: give it an IPv4 address and \
+         a default route, or forward the ports in the router yourself"
+    )]
     NoIpv4,
     #[error(
         "the operator token, which marks the mappings, cannot be read or made; fix: run as the user who runs the provider"
@@ -76,64 +71,13 @@ pub(crate) enum MappingError {
     Nobody { why: String, fix: String },
 }
 
-/// What the router does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct MappingReport {
-    /// The router.
-    pub(crate) gateway: IpAddr,
-    /// How it was asked.
-    pub(crate) protocol: Protocol,
-    /// Its address on the other side, as it says.
-    pub(crate) external_address: Option<IpAddr>,
-    /// The address to which it forwards.
-    pub(crate) to: Ipv4Addr,
-    /// Until when it forwards unless it is asked again, in seconds from now: the first port to end.
-    pub(crate) lease_seconds: u64,
-    /// The ports.
-    pub(crate) ports: Vec<MappedPort>,
-    /// What is still in the way, the worst first.
-    pub(crate) problems: Vec<ProblemReport>,
-}
-
-/// What the router does with a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct MappedPort {
-    /// The port.
-    pub(crate) port: u16,
-    /// Whether it is forwarded.
-    pub(crate) forwarded: bool,
-    /// Why it is not.
-    pub(crate) problem: Option<String>,
-}
-
-impl MappingReport {
-    /// Time until the router has to be asked again.
-    pub(crate) fn renewal(&self) -> Duration {
-        (Duration::from_secs(self.lease_seconds) / 2).clamp(LEAST_RENEWAL, RENEWAL)
-    }
-
-    /// The ports that are forwarded.
-    pub(crate) fn forwarded(&self) -> BTreeSet<u16> {
-        self.ports.iter().filter(|port| port.forwarded).map(|port| port.port).collect()
-    }
-}
-
-/// What came of a removal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct UnmappingReport {
-    /// The ways in which a router could be asked.
-    pub(crate) protocols: Vec<Protocol>,
-    /// The ports that are no longer forwarded to this host by them.
-    pub(crate) ports: Vec<u16>,
-}
-
 /// Who asks the router, and remembers what for.
 pub(crate) struct Mapper {
     settings: Settings,
     client: Client,
-    /// The API's port first.
-    ports: Vec<NonZeroU16>,
-    /// Ports above what a router is asked for.
+    /// SSH ports that a router is asked for.
+    ssh: Vec<NonZeroU16>,
+    /// Those above what it is asked for.
     left_out: Vec<u16>,
     /// What was asked for, by whom it was asked.
     asked: Vec<(Gateway, BTreeSet<NonZeroU16>)>,
@@ -143,72 +87,44 @@ impl Mapper {
     /// Asks nobody yet.
     ///
     /// # Errors
-    /// Where no router could forward to this host.
+    /// Where no router could forward to this host, or has to.
     pub(crate) fn new(settings: &Settings) -> Result<Self, MappingError> {
         let lan = match public_ip::own(settings.host) {
-            address if address.is_loopback() => return Err(MappingError::Loopback(address)),
+            _ if settings.host.is_loopback() => return Err(MappingError::Loopback(settings.host)),
             address if is_public(address) => return Err(MappingError::Public(address)),
-            IpAddr::V4(address) => address,
-            IpAddr::V6(_) => return Err(MappingError::NoIpv4),
+            IpAddr::V4(address) if !address.is_loopback() => address,
+            _ => return Err(MappingError::NoIpv4),
         };
-        let mut all = all_ports(settings);
-        let left_out = all.split_off(all.len().min(MOST));
-        let nonce = nonce(settings).map_err(MappingError::Token)?;
-        Ok(Self {
-            settings: settings.clone(),
-            client: Client { lan, router: router(), nonce },
-            ports: all.into_iter().filter_map(NonZeroU16::new).collect(),
-            left_out,
-            asked: Vec::new(),
-        })
+        Ok(Self::of(settings, Client::new(settings, lan).map_err(MappingError::Token)?))
     }
 
-    /// Has the ports forwarded, or forwarded on.
+    /// As [`Mapper::new`], with `client` this host.
+    fn of(settings: &Settings, client: Client) -> Self {
+        let mut ssh: Vec<u16> = ssh_ports(settings).collect();
+        let left_out = ssh.split_off(ssh.len().min(MOST - 1));
+        let ssh = ssh.into_iter().filter_map(NonZeroU16::new).collect();
+        Self { settings: settings.clone(), client, ssh, left_out, asked: Vec::new() }
+    }
+
+    /// Has the ports forwarded, or forwarded on; `tell` hears how many are done, of how many.
     ///
     /// # Errors
     /// [`MappingError::Nobody`].
-    pub(crate) async fn map(&mut self) -> Result<MappingReport, MappingError> {
+    pub(crate) async fn map(&mut self, tell: impl Fn(usize, usize)) -> Result<MappingReport, MappingError> {
         let end = Instant::now() + ROUND;
-        let (&api, ssh) = self.ports.split_first().ok_or(MappingError::NoIpv4)?;
-        let ssh = ssh.to_vec();
-        // As before, and else from the beginning: the router may have been exchanged.
-        let before = self.asked.last().map(|(gateway, _)| gateway.clone());
-        let mut tried = Vec::new();
-        let mut found = None;
-        if let Some(gateway) = before
-            && let Ok(lease) = self.ask(&gateway, api).await
-        {
-            found = Some((gateway, lease));
-        }
-        for protocol in Protocol::ALL {
-            if found.is_some() {
-                break;
-            }
-            let asked = match Gateway::find(self.client, protocol).await {
-                Ok(gateway) => self.ask(&gateway, api).await.map(|lease| (gateway, lease)),
-                Err(refusal) => Err(refusal),
-            };
-            match asked {
-                Ok(one) => found = Some(one),
-                Err(refusal) => tried.push(format!("{}: {refusal}", protocol.as_str())),
-            }
-        }
-        let Some((gateway, lease)) = found else {
-            let all: Vec<u16> = all_ports(&self.settings);
-            let fix = by_hand(&ranges(&all, '-', ", "), self.client.lan);
-            return Err(MappingError::Nobody { why: tried.join("; "), fix });
-        };
+        let (api, ssh) = (self.settings.port, self.ssh.clone());
+        let (gateway, lease) = self.find(api).await?;
         let mut life = lease.life;
         let mut ports = vec![MappedPort { port: api.get(), forwarded: true, problem: None }];
         let mut silent = false;
-        for port in ssh {
-            let asked = match tokio::time::timeout_at(end, self.ask(&gateway, port)).await {
-                // One that stopped answering is not waited for again and again.
-                _ if silent => Err(Refusal::Silent),
-                Ok(asked) => asked,
-                Err(_) => Err(Refusal::Silent),
+        for &port in &ssh {
+            tell(ports.len(), ssh.len() + 1);
+            // One that stopped answering is not waited for again and again.
+            let asked = match silent {
+                true => Err(Refusal::Silent),
+                false => timeout_at(end, self.ask(&gateway, port)).await.unwrap_or(Err(Refusal::Silent)),
             };
-            silent = silent || matches!(asked, Err(Refusal::Silent));
+            silent = silent || asked == Err(Refusal::Silent);
             if let Ok(lease) = &asked {
                 life = life.min(lease.life);
             }
@@ -225,6 +141,7 @@ impl Mapper {
             external_address,
             to: self.client.lan,
             lease_seconds: life.as_secs(),
+            silent,
             ports,
             problems: Vec::new(),
         };
@@ -234,172 +151,154 @@ impl Mapper {
         Ok(report)
     }
 
+    /// The router that forwards `api`: as before, and else whoever does, for it may have been exchanged.
+    async fn find(&mut self, api: NonZeroU16) -> Result<(Gateway, Lease), MappingError> {
+        let before = self.asked.iter().rfind(|(_, ports)| !ports.is_empty());
+        if let Some((gateway, _)) = before.cloned()
+            && let Ok(lease) = self.ask(&gateway, api).await
+        {
+            return Ok((gateway, lease));
+        }
+        let mut tried = Vec::new();
+        for protocol in Protocol::ALL {
+            let asked = match Gateway::find(self.client, protocol).await {
+                Ok(gateway) => self.ask(&gateway, api).await.map(|lease| (gateway, lease)),
+                Err(refusal) => Err(refusal),
+            };
+            match asked {
+                Ok(found) => return Ok(found),
+                Err(refusal) => tried.push(format!("{}: {refusal}", protocol.as_str())),
+            }
+        }
+        let fix = by_hand(&ranges(&all_ports(&self.settings), '-', ", "), self.client.lan);
+        Err(MappingError::Nobody { why: tried.join("; "), fix })
+    }
+
     /// Asks `gateway` for `port`; it is remembered first, so that a request that is cut off is undone.
-    async fn ask(&mut self, gateway: &Gateway, port: NonZeroU16) -> Result<gateway::Lease, Refusal> {
+    async fn ask(&mut self, gateway: &Gateway, port: NonZeroU16) -> Result<Lease, Refusal> {
         let same =
             |known: &Gateway| known.protocol() == gateway.protocol() && known.address() == gateway.address();
-        match self.asked.iter_mut().find(|(known, _)| same(known)) {
-            Some((_, ports)) => _ = ports.insert(port),
-            None => self.asked.push((gateway.clone(), BTreeSet::from([port]))),
-        }
+        let is_new = match self.asked.iter_mut().find(|(known, _)| same(known)) {
+            Some((known, ports)) => {
+                // After a start it may be reached elsewhere (UPnP).
+                *known = gateway.clone();
+                ports.insert(port)
+            }
+            None => {
+                self.asked.push((gateway.clone(), BTreeSet::from([port])));
+                true
+            }
+        };
         let lease = gateway.map(port).await;
-        let given_back = !matches!(lease, Ok(_) | Err(Refusal::Silent | Refusal::Nonsense));
-        if given_back && let Some((_, ports)) = self.asked.iter_mut().find(|(known, _)| same(known)) {
-            ports.remove(&port);
+        // A renewal that is refused does not end what was given before.
+        let given_back = is_new && !matches!(lease, Ok(_) | Err(Refusal::Silent | Refusal::Nonsense));
+        for (known, ports) in &mut self.asked {
+            // It is one's at a time: who forwards it now is who removes it, and not who once fell silent.
+            let is_not_its = if same(known) { given_back } else { lease.is_ok() };
+            if is_not_its {
+                ports.remove(&port);
+            }
         }
         lease
     }
 
-    /// Has what was asked for no longer forwarded.
-    ///
-    /// # Errors
-    /// The ports that may still be forwarded, until their lease ends.
-    pub(crate) async fn undo(&mut self) -> Result<(), Vec<u16>> {
-        let end = Instant::now() + REMOVAL;
-        let mut left = Vec::new();
-        for (gateway, ports) in std::mem::take(&mut self.asked) {
-            let mut silent = false;
-            for port in ports {
-                silent =
-                    silent || !matches!(tokio::time::timeout_at(end, gateway.unmap(port)).await, Ok(Ok(())));
-                if silent {
-                    left.push(port.get());
-                }
-            }
-        }
-        if left.is_empty() { Ok(()) } else { Err(left) }
+    /// What was asked for and may be forwarded.
+    pub(crate) fn held(&self) -> BTreeSet<u16> {
+        self.asked.iter().flat_map(|(_, ports)| ports).map(|port| port.get()).collect()
     }
 
-    /// Has none of this node's ports forwarded to this host any more, whoever asked for it.
+    /// Has what was asked for no longer forwarded, in [`REMOVAL`] at most; what may still be, until its
+    /// lease ends, is [`Mapper::held`] afterwards, and whenever this is cut off. `tell` hears how many
+    /// are done, of how many.
+    pub(crate) async fn undo(&mut self, tell: impl Fn(usize, usize)) {
+        let end = Instant::now() + REMOVAL;
+        let total = self.asked.iter().map(|(_, ports)| ports.len()).sum();
+        let mut done = 0..;
+        for (gateway, ports) in &mut self.asked {
+            // What is left says enough.
+            _ = remove(gateway, ports, end, || tell(done.next().unwrap_or_default(), total)).await;
+        }
+    }
+
+    /// Has none of this node's ports forwarded to this host any more, whoever asked for it; `tell` hears
+    /// whom that is asked of, and how many are done, of how many.
     ///
     /// # Errors
     /// [`MappingError::Nobody`].
-    pub(crate) async fn unmap(&mut self) -> Result<UnmappingReport, MappingError> {
-        let mut report = UnmappingReport { protocols: Vec::new(), ports: Vec::new() };
-        let mut tried = Vec::new();
-        let mut removed = BTreeSet::new();
+    pub(crate) async fn unmap(
+        &self,
+        tell: impl Fn(Protocol, usize, usize),
+    ) -> Result<UnmappingReport, MappingError> {
+        let all: BTreeSet<_> = std::iter::once(self.settings.port).chain(self.ssh.iter().copied()).collect();
+        let (mut routers, mut tried, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
         for protocol in Protocol::ALL {
-            let unmapped = async {
+            let asked = async {
                 let gateway = Gateway::find(self.client, protocol).await?;
-                for port in gateway.own(&self.ports).await {
-                    gateway.unmap(port).await?;
-                    removed.insert(port.get());
+                let own = gateway.own(&all).await;
+                let mut left = own.clone();
+                let mut done = 0..;
+                let told = || tell(protocol, done.next().unwrap_or_default(), own.len());
+                match remove(&gateway, &mut left, Instant::now() + ROUND, told).await {
+                    Err(refusal) if refusal.is_of_all() && left == own => Err(refusal),
+                    _ => Ok((gateway, own, left)),
                 }
-                Ok::<(), Refusal>(())
             };
-            match timeout(ROUND, unmapped).await {
-                Ok(Ok(())) => report.protocols.push(protocol),
-                Ok(Err(refusal)) => tried.push(format!("{}: {refusal}", protocol.as_str())),
-                Err(_) => tried.push(format!("{}: {}", protocol.as_str(), Refusal::Silent)),
+            match asked.await {
+                Ok((gateway, own, left)) => {
+                    gone.extend(&own - &left);
+                    routers.push((gateway, left));
+                }
+                Err(refusal) => tried.push(format!("{}: {refusal}", protocol.as_str())),
             }
         }
-        if report.protocols.is_empty() {
+        if routers.is_empty() {
             let fix = format!("wait: what was asked for ends {} minutes after it was", LEASE / 60);
             return Err(MappingError::Nobody { why: tried.join("; "), fix });
         }
-        report.ports = removed.into_iter().collect();
-        Ok(report)
+        let protocols = routers.iter().map(|(gateway, _)| gateway.protocol()).collect();
+        let mut left = Vec::new();
+        for (gateway, mut ports) in routers {
+            // One protocol refuses what another had forwarded: now that each had its turn, it is gone.
+            let refused = ports.clone();
+            let again = remove(&gateway, &mut ports, Instant::now() + ROUND, || ()).await;
+            gone.extend(&refused - &ports);
+            if let Err(refusal) = again {
+                let (protocol, problem) = (gateway.protocol(), refusal.to_string());
+                left.extend(ports.iter().map(|port| LeftPort {
+                    port: port.get(),
+                    protocol,
+                    problem: problem.clone(),
+                }));
+            }
+        }
+        let ports = gone.into_iter().map(NonZeroU16::get);
+        let ports = ports.filter(|port| left.iter().all(|left| left.port != *port)).collect();
+        Ok(UnmappingReport { protocols, ports, left })
     }
 }
 
-/// What is still in the way, with `known` the address that renters are told.
-fn problems(
-    report: &MappingReport,
-    known: Option<IpAddr>,
-    development: bool,
-    left_out: &[u16],
-) -> Vec<ProblemReport> {
-    let ssh = report.ports.len().saturating_sub(1) + left_out.len();
-    let mut problems = Vec::new();
-    let mut tell = |cause: Cause, ports: &[u16], what: String, fix: String| {
-        problems.push(ProblemReport {
-            cause,
-            critical: ports.is_empty(),
-            ports: ranges(ports, '-', ", "),
-            what,
-            impact: if ports.is_empty() {
-                "renters cannot reach this node at all".to_owned()
-            } else {
-                format!("{} of {ssh} SSH ports are not forwarded", ports.len())
-            },
-            fixes: vec![fix],
-            help: "docs/troubleshooting.md#port-mapping".to_owned(),
-        });
-    };
-    match report.external_address {
-        Some(external) if !is_public(external) && !development => tell(
-            Cause::DoubleNat,
-            &[],
-            format!(
-                "the router's own address {external} is none of the internet: another router stands before it"
-            ),
-            "ask the internet provider for a public address, or let the outer router forward to this one"
-                .to_owned(),
-        ),
-        Some(external) if known.is_some_and(|known| known != external) => tell(
-            Cause::WrongAddress,
-            &[],
-            format!(
-                "the router's address is {external}, and renters are told {}",
-                known.map(|known| known.to_string()).unwrap_or_default()
-            ),
-            format!("set GOLEM_PROVIDER_PUBLIC_IP={external}, or to auto"),
-        ),
-        _ => {}
-    }
-    let mut refused: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
-    for port in &report.ports {
-        if let Some(problem) = &port.problem {
-            refused.entry(problem).or_default().push(port.port);
+/// Has `ports` no longer forwarded by `gateway` until `end`, and takes out those that are not; `tell` is
+/// called before each.
+///
+/// # Errors
+/// Why some are left. One that is refused keeps no other; a router that does not answer is not waited
+/// for again and again.
+async fn remove(
+    gateway: &Gateway,
+    ports: &mut BTreeSet<NonZeroU16>,
+    end: Instant,
+    mut tell: impl FnMut(),
+) -> Result<(), Refusal> {
+    let mut refused = Ok(());
+    for port in ports.clone() {
+        tell();
+        match timeout_at(end, gateway.unmap(port)).await.unwrap_or(Err(Refusal::Silent)) {
+            Ok(()) => _ = ports.remove(&port),
+            Err(refusal) if refusal.is_of_all() => return Err(refusal),
+            Err(refusal) => refused = Err(refusal),
         }
     }
-    for (why, ports) in refused {
-        let shown = ranges(&ports, '-', ", ");
-        let what = format!("TCP {shown} is not forwarded: {why}");
-        tell(Cause::NotForwarded, &ports, what, by_hand(&shown, report.to));
-    }
-    if let Some(first) = left_out.first() {
-        let shown = ranges(left_out, '-', ", ");
-        tell(
-            Cause::NotForwarded,
-            left_out,
-            format!(
-                "TCP {shown} was not asked for: routers keep few mappings, and {MOST} are asked for at most"
-            ),
-            format!(
-                "set GOLEM_PROVIDER_PORT_RANGE_END={first}, or forward TCP {shown} to {} in the router yourself",
-                report.to
-            ),
-        );
-    }
-    problems
-}
-
-/// The first 96 bits of what only this node knows, the same after a restart: a router lets nobody
-/// else renew or remove what it forwards (RFC 6887, 11.2).
-fn nonce(settings: &Settings) -> io::Result<[u32; 3]> {
-    std::fs::create_dir_all(&settings.data_dir)?;
-    let token = Token::ensure(&settings.data_dir)?;
-    let hash = keccak256(format!("port mapping {}", token.bearer()));
-    Ok(std::array::from_fn(|word| u32::from_be_bytes(std::array::from_fn(|byte| hash[4 * word + byte]))))
-}
-
-/// The router by which this host goes out, as the kernel's table names it; none elsewhere than on
-/// Linux, where only UPnP, which finds it by itself, is left.
-fn router() -> Option<Ipv4Addr> {
-    default_route(&std::fs::read_to_string("/proc/net/route").ok()?)
-}
-
-/// The gateway of the default route with the least metric in `table`.
-fn default_route(table: &str) -> Option<Ipv4Addr> {
-    let routes = table.lines().skip(1).filter_map(|line| {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let (to, by) = (*columns.get(1)?, u32::from_str_radix(columns.get(2)?, 16).ok()?);
-        let (metric, mask) = (columns.get(6)?.parse::<u32>().ok()?, *columns.get(7)?);
-        (to == "00000000" && mask == "00000000" && by != 0)
-            .then_some((metric, Ipv4Addr::from(by.to_ne_bytes())))
-    });
-    routes.min_by_key(|(metric, _)| *metric).map(|(_, address)| address)
+    refused
 }
 
 #[cfg(test)]

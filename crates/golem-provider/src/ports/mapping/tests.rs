@@ -1,4 +1,10 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::client::default_route;
+use super::report::MappedPort;
 use super::*;
+use crate::ports::problem::{Cause, ProblemReport};
 
 fn report(external: &str, refused: &[u16]) -> MappingReport {
     let port = |port| MappedPort {
@@ -12,6 +18,7 @@ fn report(external: &str, refused: &[u16]) -> MappingReport {
         external_address: Some(external.parse().unwrap()),
         to: [192, 168, 7, 2].into(),
         lease_seconds: 3600,
+        silent: false,
         ports: [7466, 50800, 50801, 50802].map(port).to_vec(),
         problems: Vec::new(),
     }
