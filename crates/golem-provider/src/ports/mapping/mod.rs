@@ -44,7 +44,7 @@ const MOST: usize = 128;
 /// Longest that the router may take for all ports.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// Longest that it may take to remove them. A small router takes 0.4 s for one, and has a hundred. A
+/// Longest that it may take to remove them. A small router takes up to 0.4 s for one, and has a hundred. A
 /// node's stop waits for it, and `stop` waits a minute for the node.
 const REMOVAL: Duration = Duration::from_secs(45);
 
@@ -290,7 +290,8 @@ async fn remove(
     mut tell: impl FnMut(),
 ) -> Result<(), Refusal> {
     let mut refused = Ok(());
-    for port in ports.clone() {
+    // The newest first: miniupnpd finds those in two thirds of the time.
+    for port in ports.clone().into_iter().rev() {
         tell();
         match timeout_at(end, gateway.unmap(port)).await.unwrap_or(Err(Refusal::Silent)) {
             Ok(()) => _ = ports.remove(&port),
