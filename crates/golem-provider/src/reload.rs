@@ -74,13 +74,12 @@ impl Reload {
         }
     }
 
-    /// Whether the node could be started anew.
+    /// The settings with which the node would be started anew.
     ///
     /// # Errors
     /// Every mistake in the settings as they are now.
-    pub fn check(&self) -> anyhow::Result<()> {
-        settings::load(self.flags.clone(), self.environment.clone(), &self.directory)?;
-        Ok(())
+    pub fn check(&self) -> anyhow::Result<Settings> {
+        Ok(settings::load(self.flags.clone(), self.environment.clone(), &self.directory)?.settings)
     }
 
     /// Makes this process the program anew, with the same arguments. Returns only when that fails.

@@ -117,9 +117,10 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if settings.environment == Environment::Development && node.payments().is_none() {
         tracing::info!("{}", how_to_rent(&settings));
     }
-    if settings.port_mapping {
-        ports::keep_mapped(&settings, node.tasks(), verifier.clone());
-    }
+    let mapped = match settings.port_mapping {
+        true => ports::keep_mapped(&settings, node.tasks(), verifier.clone()),
+        false => None,
+    };
     if !settings.skip_port_verification {
         // Only now does the API answer a check server.
         verifier.verify();
@@ -136,7 +137,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     }
 
     let why = tokio::select! {
-        asked = asked(&mut signals, &mut reload) => Ok(asked),
+        asked = asked(&mut signals, &mut reload, mapped.as_ref()) => Ok(asked),
         () = http.stop_asked() => Ok((Ended::Stopped, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = http.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
@@ -156,7 +157,11 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
 }
 
 /// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
-async fn asked(signals: &mut Signals, reload: &mut Reload) -> (Ended, &'static str) {
+async fn asked(
+    signals: &mut Signals,
+    reload: &mut Reload,
+    mapped: Option<&ports::Kept>,
+) -> (Ended, &'static str) {
     loop {
         let by = tokio::select! {
             asked = signals.next() => match asked {
@@ -166,7 +171,10 @@ async fn asked(signals: &mut Signals, reload: &mut Reload) -> (Ended, &'static s
             () = reload.changed() => "a file that changed",
         };
         match reload.check() {
-            Ok(()) => {
+            Ok(settings) => {
+                if let Some(mapped) = mapped {
+                    mapped.leave_to(&settings);
+                }
                 tracing::info!(by, "reloading: the node starts anew, VMs run on");
                 return (Ended::Reload, by);
             }

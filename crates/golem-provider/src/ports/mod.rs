@@ -22,7 +22,8 @@ mod task;
 pub(crate) use display::Display;
 pub use look::{look, look_here};
 pub(crate) use mapping::{
-    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport, keep as keep_mapped,
+    AGAIN, Holding, Kept, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport,
+    keep as keep_mapped,
 };
 pub(crate) use problem::ranges;
 pub use problem::{Cause, ProblemReport};

@@ -161,6 +161,35 @@ fn a_node_keeps_its_ports_mapped_while_it_runs() {
     assert_eq!(network.forwarded(), "");
 }
 
+/// A node that starts anew leaves to itself what the router forwards, and has it removed where it no longer
+/// wants that.
+#[test]
+fn a_reload_shuts_no_renter_out() {
+    let (home, router) = (node(), Home::new());
+    let settings = |text: &str| std::fs::write(home.folder.path().join(".env"), text).unwrap();
+    settings("GOLEM_PROVIDER_PORT_MAPPING=true");
+    let mut network = Network::new("");
+    network.gateway(&router, ALL);
+    let mut running = Running::of(network.on("lan", &home, &["start"]), "listening on");
+    running.says("the router forwards 11 ports to this node");
+    let before = network.forwarded();
+    assert!(before.contains("7466") && before.contains("50809"), "{before}");
+    settings("GOLEM_PROVIDER_PORT_MAPPING=true\nGOLEM_PROVIDER_MAX_VMS=3");
+    running.signal(Signal::HUP);
+    running.wait_for("the router forwards 11 ports on, for the node that starts anew");
+    assert_eq!(network.forwarded(), before);
+    running.wait_for("listening on");
+    running.wait_for("the router forwards 11 ports to this node");
+
+    settings("GOLEM_PROVIDER_PORT_MAPPING=false");
+    running.signal(Signal::HUP);
+    running.wait_for("the router forwards no port to this node any more");
+    assert_eq!(network.forwarded(), "");
+    running.wait_for("listening on");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(), Some(0));
+}
+
 /// What a program that was killed leaves in the router is its own when it comes again, and goes when it is told to.
 #[test]
 fn what_a_killed_program_left_is_taken_over_and_removed() {

@@ -1,24 +1,57 @@
 //! The mappings of a running node, from its start to its stop.
 //!
-//! Owns the log of them. They are removed when the node stops.
+//! Owns the log of them. They are removed when the node stops, unless it starts anew and wants the same: on
+//! a slow router renters would be shut out for a minute.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use golem_node::service::Tasks;
 
 use super::{Holding, Mapper, MappingError, MappingReport, News};
-use crate::ports::Verifier;
+use crate::ports::{Verifier, all_ports};
 use crate::settings::Settings;
 
-/// Keeps the ports forwarded until `tasks` stop; `verifier` hears when others are.
-pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) {
+/// The ports that the router forwards for a running node.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    settings: Settings,
+    stay: Arc<AtomicBool>,
+}
+
+impl Kept {
+    /// Leaves them to the node that starts anew with `settings`, if it has the same forwarded.
+    pub(crate) fn leave_to(&self, settings: &Settings) {
+        let wanted = |settings: &Settings| {
+            (settings.port_mapping, settings.host, all_ports(settings), settings.data_dir.clone())
+        };
+        self.stay.store(wanted(&self.settings) == wanted(settings), Ordering::Release);
+    }
+}
+
+/// Keeps the ports forwarded until `tasks` stop; `verifier` hears when others are. None where no router is
+/// asked.
+pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) -> Option<Kept> {
     let mut mapper = match Mapper::new(settings) {
         Ok(mapper) => mapper,
-        Err(error @ MappingError::Public(_)) => return tracing::info!("no port is mapped: {error}"),
-        Err(error) => return tracing::warn!("no port is mapped: {error:#}"),
+        Err(error) => {
+            match error {
+                MappingError::Public(_) => tracing::info!("no port is mapped: {error}"),
+                error => tracing::warn!("no port is mapped: {error:#}"),
+            }
+            return None;
+        }
     };
+    let stay = Arc::new(AtomicBool::new(false));
+    let kept = Kept { settings: settings.clone(), stay: Arc::clone(&stay) };
     let stop = tasks.stopping().clone();
     tasks.spawn("port mapping", async move {
         stop.run_until_cancelled(log(&mut Holding::new(&mut mapper), &verifier)).await;
-        tracing::info!("the router is told to forward {} ports no longer", mapper.held().len());
+        let held = mapper.held().len();
+        if stay.load(Ordering::Acquire) {
+            return tracing::info!("the router forwards {held} ports on, for the node that starts anew");
+        }
+        tracing::info!("the router is told to forward {held} ports no longer");
         mapper.undo(|_, _| ()).await;
         let ports = mapper.held();
         if ports.is_empty() {
@@ -27,6 +60,7 @@ pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) {
             tracing::warn!(?ports, "the router may forward these ports until their lease ends");
         }
     });
+    Some(kept)
 }
 
 async fn log(holding: &mut Holding<'_>, verifier: &Verifier) {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use client::Client;
 use gateway::{Gateway, LEASE, Lease, Protocol, Refusal};
 pub(crate) use hold::{AGAIN, Holding, News};
-pub(crate) use keep::keep;
+pub(crate) use keep::{Kept, keep};
 pub(crate) use report::{LeftPort, MappingReport, UnmappingReport};
 use report::{MappedPort, by_hand, problems};
 
