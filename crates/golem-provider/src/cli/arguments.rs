@@ -54,9 +54,9 @@ pub(super) enum Command {
     Start(Start),
     /// Stop the provider; its VMs run on, unless it was told otherwise.
     Stop {
-        /// Seconds to wait until it has ended by itself.
-        #[arg(long, default_value_t = 60)]
-        timeout: u64,
+        /// Seconds to wait until it has ended by itself [default: a minute more than its VMs have to shut down].
+        #[arg(long)]
+        timeout: Option<u64>,
         /// Take the node off its markets first, so that no renter comes in vain.
         #[arg(long)]
         withdraw_advert: bool,

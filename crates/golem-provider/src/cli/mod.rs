@@ -165,7 +165,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
-                stop::stop(&context, arguments::seconds(timeout), withdraw_advert).await
+                stop::stop(&context, timeout.map(arguments::seconds), withdraw_advert).await
             }
             Command::Status(typed) => status::status(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,

@@ -9,11 +9,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Exit, Invocation};
 use crate::http::operator::Client;
@@ -22,13 +22,16 @@ use crate::pid_file::{self, Held};
 /// How often it is looked whether the node has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a node may take to end at once.
+/// How long a node may take for all but its VMs: mapped ports alone, on a slow router, take 45 s.
+const BESIDES: Duration = Duration::from_secs(60);
+
+/// How long a node may take to answer, and to end at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// `stop`.
+/// `stop`, with `patience` until the node is ended at once: by default as long as it may need.
 pub(super) async fn stop(
     invocation: &Invocation,
-    patience: Duration,
+    patience: Option<Duration>,
     withdraw_advert: bool,
 ) -> anyhow::Result<Exit> {
     let Some(held) = pid_file::holder(&invocation.pid_file)? else {
@@ -39,6 +42,7 @@ pub(super) async fn stop(
     };
     let pid = held.pid;
     let settings = &invocation.resolved.settings;
+    let patience = patience.unwrap_or(settings.stop_grace.saturating_add(BESIDES));
     if withdraw_advert {
         let _waiting = invocation.printer.waiting("Taking the node off its markets");
         if let Err(error) = remove_adverts(invocation).await {
@@ -46,7 +50,11 @@ pub(super) async fn stop(
         }
     }
     let asked = match Client::open(&settings.data_dir, settings.operator_port.get()) {
-        Ok(client) => client.shutdown().await.map_err(anyhow::Error::from),
+        // It only says that it was heard.
+        Ok(client) => match timeout(AT_ONCE, client.shutdown()).await {
+            Ok(asked) => asked.map_err(anyhow::Error::from),
+            Err(_) => Err(anyhow!("no answer within {} s", AT_ONCE.as_secs())),
+        },
         Err(error) => Err(error.into()),
     };
     if let Err(error) = asked {

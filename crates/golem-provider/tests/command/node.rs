@@ -44,6 +44,21 @@ fn s_187_a_second_start_is_refused_and_names_the_first() {
     }
 }
 
+/// S-189: a node that does not react is not waited for without an end, and the operator reads what to do.
+#[test]
+fn s_189_a_frozen_node_is_told_of_with_what_ends_it() {
+    let home = Home::new();
+    let mut node = home.start(&[]);
+    node.signal(Signal::STOP);
+    let output = home.run(&["stop", "--timeout", "1"]);
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(&format!("fix: kill -9 {}", node.child.id())), "{words}");
+    // It was asked, and does it when it can.
+    node.signal(Signal::CONT);
+    assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
+}
+
 #[test]
 fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay() {
     let home = Home::new();

@@ -45,7 +45,7 @@ const MOST: usize = 128;
 const ROUND: Duration = Duration::from_secs(60);
 
 /// Longest that it may take to remove them. A small router takes up to 0.4 s for one, and has a hundred. A
-/// node's stop waits for it, and `stop` waits a minute for the node.
+/// node's stop waits for it, and `stop` waits a minute for the node, beside what its VMs may take.
 const REMOVAL: Duration = Duration::from_secs(45);
 
 /// Longest that asking for the public address may take.
