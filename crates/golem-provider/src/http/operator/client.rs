@@ -21,6 +21,9 @@ use crate::ports::PortsReport;
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// The same where it is only looked at something, if need be on a chain.
+const LOOK: Duration = Duration::from_secs(30);
+
 /// How long connecting may take, on this host.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -64,7 +67,6 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT)
-            .timeout(DEADLINE)
             .build()
             .map_err(ClientError::NoAnswer)?;
         Ok(Self { http, base: format!("http://127.0.0.1:{port}/v1"), token })
@@ -76,9 +78,11 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> Result<T, ClientError> {
+        let deadline = if method == Method::GET { LOOK } else { DEADLINE };
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
+            .timeout(deadline)
             .header("authorization", self.token.bearer());
         if let Some(body) = body {
             request = request.json(&body);
