@@ -117,13 +117,16 @@ fn compare() -> anyhow::Result<ExitCode> {
 struct Servers {
     urls: Vec<String>,
     _alive: Vec<Process>,
+    /// Where those that live keep their keys.
+    home: tempfile::TempDir,
     /// Nobody takes the connections that the kernel accepts for these.
     _hanging: Vec<TcpListener>,
 }
 
 impl Servers {
     fn start(binary: &Path, dead: usize, how: Dead) -> anyhow::Result<Self> {
-        let mut servers = Self { urls: Vec::new(), _alive: Vec::new(), _hanging: Vec::new() };
+        let home = tempfile::tempdir()?;
+        let mut servers = Self { urls: Vec::new(), _alive: Vec::new(), home, _hanging: Vec::new() };
         for number in 0..SERVERS {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let port = listener.local_addr()?.port();
@@ -134,16 +137,18 @@ impl Servers {
             }
             drop(listener);
             if number >= dead {
-                servers._alive.push(check_server(binary, port)?);
+                let server = check_server(binary, servers.home.path(), port)?;
+                servers._alive.push(server);
             }
         }
         Ok(servers)
     }
 }
 
-/// Starts a check server that dials this host.
-fn check_server(binary: &Path, port: u16) -> anyhow::Result<Process> {
+/// Starts a check server that dials this host, with its key in `home`.
+fn check_server(binary: &Path, home: &Path, port: u16) -> anyhow::Result<Process> {
     let mut command = Command::new(binary);
+    command.env_clear().env("HOME", home);
     command.args(["port-checker", "--host", "127.0.0.1", "--allow-private-targets", "--port"]);
     let mut server = Process::start(command.arg(port.to_string()).stderr(Stdio::piped()))?;
     let mut log = BufReader::new(server.child().stderr.take().context("no log")?);
