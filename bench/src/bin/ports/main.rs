@@ -2,7 +2,8 @@
 //! one or two are dead, beside the original's own verifier with the same servers.
 //!
 //! Both ask the same check servers, our own. Ours is the whole command `ports check`, the original's time is
-//! that of its verification alone. Dead is either that the connection is refused, or that it is accepted and nothing is ever answered.
+//! that of its verification alone. Dead is either that the connection is refused, or that it is accepted and
+//! nothing is ever answered.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
 
@@ -91,8 +92,6 @@ fn compare() -> anyhow::Result<ExitCode> {
         }
         if how == Dead::Hangs {
             hanging.push(ours.median());
-        }
-        if how == Dead::Hangs {
             let target = format!("faster than the original, {dead} of {SERVERS} hang");
             targets.add(&target, format!("{ratio:.2}×"), ratio > 1.0);
         } else {
@@ -116,29 +115,29 @@ fn compare() -> anyhow::Result<ExitCode> {
 /// The check servers of a round, the dead ones first.
 struct Servers {
     urls: Vec<String>,
-    _alive: Vec<Process>,
+    alive: Vec<Process>,
     /// Where those that live keep their keys.
     home: tempfile::TempDir,
     /// Nobody takes the connections that the kernel accepts for these.
-    _hanging: Vec<TcpListener>,
+    hanging: Vec<TcpListener>,
 }
 
 impl Servers {
     fn start(binary: &Path, dead: usize, how: Dead) -> anyhow::Result<Self> {
         let home = tempfile::tempdir()?;
-        let mut servers = Self { urls: Vec::new(), _alive: Vec::new(), home, _hanging: Vec::new() };
+        let mut servers = Self { urls: Vec::new(), alive: Vec::new(), home, hanging: Vec::new() };
         for number in 0..SERVERS {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let port = listener.local_addr()?.port();
             servers.urls.push(format!("http://127.0.0.1:{port}"));
             if number < dead && how == Dead::Hangs {
-                servers._hanging.push(listener);
+                servers.hanging.push(listener);
                 continue;
             }
             drop(listener);
             if number >= dead {
                 let server = check_server(binary, servers.home.path(), port)?;
-                servers._alive.push(server);
+                servers.alive.push(server);
             }
         }
         Ok(servers)

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Node;
-use crate::ports::{Offered, PortVerdict, Probes, offered};
+use crate::ports::{Offered, PortVerdict, Probes, offered, pick};
 use crate::proxy::Counts;
 use crate::vm::NodeError;
 
@@ -51,8 +51,8 @@ impl Node {
     /// Whether a port is left that another rental may have.
     #[must_use]
     pub fn has_port_left(&self) -> bool {
-        let (blocked, used) = (self.ports_offered().blocked, self.ports_in_use());
-        self.config().ports.clone().any(|port| !blocked.contains(&port) && !used.contains(&port))
+        let (used, blocked) = (self.ports_in_use(), self.ports_offered().blocked);
+        pick(self.config().ports.clone(), &used, &blocked, &BTreeMap::new()).is_some()
     }
 
     /// Listeners that are up while ports are verified.

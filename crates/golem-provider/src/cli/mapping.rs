@@ -100,7 +100,7 @@ async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
 
 fn warn(printer: Printer, report: &MappingReport) {
     for problem in &report.problems {
-        printer.warning(&format!("{}; fix: {}", problem.what, problem.fixes.join("; or ")));
+        printer.warning(&problem.line());
     }
 }
 

@@ -12,6 +12,9 @@ use crate::port_checker::is_public;
 
 use super::report::{LocalState, PortReport, PortsReport, Reach};
 
+/// What to do where check servers cannot know.
+const ASK_OUTSIDE: &str = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS";
+
 /// What is in the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,6 +60,11 @@ impl Cause {
             _ => "ports",
         }
     }
+
+    /// Where there is more about it.
+    fn help(self) -> String {
+        format!("docs/troubleshooting.md#{}", self.anchor())
+    }
 }
 
 /// Something in the way of renters.
@@ -76,6 +84,13 @@ pub struct ProblemReport {
     pub fixes: Vec<String>,
     /// Where there is more.
     pub help: String,
+}
+
+impl ProblemReport {
+    /// What is wrong and every fix, in one line of a log.
+    pub(crate) fn line(&self) -> String {
+        format!("{}; fix: {}", self.what, self.fixes.join("; or "))
+    }
 }
 
 /// What this host knows of its own place.
@@ -156,13 +171,6 @@ impl Diagnosis<'_> {
         } else if !ssh.is_empty() {
             impact.push(format!("{} of {} SSH ports are not rented out", ssh.len(), self.report.ssh.len()));
         }
-        if cause == Cause::OnlyInside {
-            impact.push(
-                "ports may seem reachable that are not, because the router loops them back (hairpin NAT), and the \
-                 other way round"
-                    .to_owned(),
-            );
-        }
         self.found.push(ProblemReport {
             cause,
             critical: about_api || all,
@@ -174,13 +182,18 @@ impl Diagnosis<'_> {
                 impact.join("; ")
             },
             fixes,
-            help: format!("docs/troubleshooting.md#{}", cause.anchor()),
+            help: cause.help(),
         });
     }
 
     /// Every port that is not known to be reachable.
     fn not_reachable(&self) -> Vec<u16> {
         self.all().filter(|port| port.status != Reach::Reachable).map(|port| port.port).collect()
+    }
+
+    /// The public address, where renters come over IPv6.
+    fn over_ipv6(&self) -> Option<IpAddr> {
+        self.report.address.filter(|address| address.to_canonical().is_ipv6())
     }
 
     /// What is wrong with the public address.
@@ -212,10 +225,7 @@ impl Diagnosis<'_> {
                 let what = format!(
                     "the check server sees this node at {seen_at}: it stands in the same network and not outside"
                 );
-                let fixes = vec![
-                    "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS".to_owned(),
-                ];
-                return self.tell(Cause::WrongAddress, &ports, what, fixes);
+                return self.tell(Cause::WrongAddress, &ports, what, vec![ASK_OUTSIDE.to_owned()]);
             }
             _ => {}
         }
@@ -233,7 +243,7 @@ impl Diagnosis<'_> {
             ];
             return self.tell(Cause::DoubleNat, &ports, what, fixes);
         }
-        if address.to_canonical().is_ipv6() && self.facts.only_ipv4 {
+        if self.over_ipv6().is_some() && self.facts.only_ipv4 {
             let what = format!("the public address {address} is IPv6, and the node listens on IPv4 only");
             let fixes = vec!["set GOLEM_PROVIDER_HOST=::, which listens on both".to_owned()];
             self.tell(Cause::Ipv6Only, &ports, what, fixes);
@@ -308,8 +318,18 @@ impl Diagnosis<'_> {
             "{} stands in the same network as this node and not outside, and no other check server answers",
             first.source
         );
-        let fix = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS".to_owned();
-        self.tell(Cause::OnlyInside, &[], what, vec![fix]);
+        let impact = "ports may seem reachable that are not, because the router loops them back (hairpin NAT), \
+                      and the other way round";
+        let cause = Cause::OnlyInside;
+        self.found.push(ProblemReport {
+            cause,
+            critical: false,
+            ports: String::new(),
+            what,
+            impact: impact.to_owned(),
+            fixes: vec![ASK_OUTSIDE.to_owned()],
+            help: cause.help(),
+        });
     }
 
     /// What is in the way between the internet and this host.
@@ -374,8 +394,7 @@ impl Diagnosis<'_> {
             Cause::Upstream => {
                 let mut fixes = vec![hoster];
                 // No router translates it, and those at home let nobody in.
-                if let Some(address) = self.report.address.filter(|address| address.to_canonical().is_ipv6())
-                {
+                if let Some(address) = self.over_ipv6() {
                     fixes.push(format!(
                         "at home, in the router's firewall, let TCP {shown} in to {address} (IPv6)"
                     ));

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use golem_node::ports::{PortVerdict, Probes, Proof, Said, Verdict, Why, is_decided, judge};
 use golem_node::service::Tasks;
@@ -147,7 +148,8 @@ impl Round<'_> {
             let visited = || asked.iter().filter(|port| self.probes.arrivals(**port) > Some(0)).count();
             let done = number * BATCH;
             let under_way = || tell(Progress { done, visited: visited(), total });
-            let answers = self.ask(&sources, &asked, &outcome.local, &mut known, under_way).await?;
+            let all = self.ask(&sources, &asked, &outcome.local, &mut known, under_way).await?;
+            let answers = known.counting(&sources, &all);
             self.wait_for_arrivals(&asked, &answers).await;
             for &port in &asked {
                 match self.verdict(port, &outcome.local, &answers, at) {
@@ -218,6 +220,7 @@ impl Round<'_> {
         Local::Held(holder(port).await)
     }
 
+    /// What `sources` say of `ports`, until all have answered or the rest can turn no verdict.
     async fn ask<'s>(
         &self,
         sources: &[&'s Source],
@@ -246,7 +249,7 @@ impl Round<'_> {
         loop {
             let answer = tokio::select! {
                 answer = asking.next() => answer,
-                () = until(end) => break,
+                Some(()) = OptionFuture::from(end.map(sleep_until)) => break,
                 () = sleep(UNDER_WAY) => {
                     under_way();
                     continue;
@@ -283,14 +286,11 @@ impl Round<'_> {
                 known.problems.entry(name).or_insert(SourceError::Late);
             }
         }
-        let count: BTreeSet<&str> =
-            known.counting(sources, &answers).into_iter().map(|(name, _)| *name).collect();
-        answers.retain(|(name, _)| count.contains(name));
         Ok(answers)
     }
 
     /// Waits a moment for connections that a checker says it made.
-    async fn wait_for_arrivals(&self, ports: &[u16], answers: &[(&str, CheckAnswer)]) {
+    async fn wait_for_arrivals(&self, ports: &[u16], answers: &[&(&str, CheckAnswer)]) {
         let claimed = |port: &u16| {
             answers.iter().any(|(_, answer)| answer.results.get(port).is_some_and(|r| r.accessible))
         };
@@ -322,10 +322,10 @@ impl Round<'_> {
         &self,
         port: u16,
         local: &BTreeMap<u16, Local>,
-        answers: &[(&str, CheckAnswer)],
+        answers: &[&(&str, CheckAnswer)],
         at: Timestamp,
     ) -> Option<PortVerdict> {
-        let said = self.all_said(port, local, &answers.iter().collect::<Vec<_>>());
+        let said = self.all_said(port, local, answers);
         let problem = match judge(&said.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()) {
             Verdict::Reachable => None,
             Verdict::Unreachable(why) => Some(why),
@@ -385,14 +385,6 @@ impl Known<'_> {
             counting.retain(|(name, _)| !self.inside.contains(name));
         }
         counting
-    }
-}
-
-/// Ready at `end`; never without one.
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use golem_node::Node;
 use golem_node::ports::{PortPolicy, PortVerdict};
 use tokio::sync::{Notify, watch};
@@ -118,7 +119,7 @@ impl Verifier {
         loop {
             let asked = tokio::select! {
                 () = self.wanted.notified() => true,
-                () = wait(pause) => false,
+                Some(()) = OptionFuture::from(pause.map(sleep)) => false,
                 Ok(()) = addresses.changed() => false,
             };
             // Who follows the address tells when it cannot be known.
@@ -232,14 +233,6 @@ impl Verifier {
 /// The names of those that answered.
 fn answered(asked: &[Asked]) -> BTreeSet<String> {
     asked.iter().filter(|asked| asked.problem.is_none()).map(|asked| asked.source.clone()).collect()
-}
-
-/// Ready after `pause`; never without one.
-async fn wait(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => sleep(pause).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn log(address: IpAddr, report: &PortsReport, silent: bool) {

@@ -240,13 +240,7 @@ impl Home {
 
     /// As [`Home::rent`], paid by a stream.
     pub(crate) fn rent_paid(&self, name: &str, stream: Option<u64>) -> String {
-        let body = serde_json::json!({
-            "name": name,
-            "resources": { "cpu": 1, "memory": 1, "storage": 10 },
-            "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
-            "stream_id": stream,
-        });
-        let (status, vm) = self.http("POST", "/api/v1/vms", &body.to_string());
+        let (status, vm) = self.http("POST", "/api/v1/vms", &wanted(name, stream).to_string());
         assert_eq!(status, 200, "{vm}");
         assert_eq!(vm["status"], "running", "{vm}");
         vm["id"].as_str().unwrap().to_owned()
@@ -256,6 +250,16 @@ impl Home {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         TcpStream::connect_timeout(&address, DEADLINE).is_ok()
     }
+}
+
+/// What a create of the VM `name`, paid by `stream`, asks for.
+pub(crate) fn wanted(name: &str, stream: Option<u64>) -> Value {
+    serde_json::json!({
+        "name": name,
+        "resources": { "cpu": 1, "memory": 1, "storage": 10 },
+        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
+        "stream_id": stream,
+    })
 }
 
 /// Whether the process `pid` is there and no zombie.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use crate::feed::Feed;
-use crate::home::{Home, wait_until};
+use crate::home::{Home, wait_until, wanted};
 
 /// A check server that says of every port what it is told to, and what it was asked.
 pub(crate) struct Puppet {
@@ -84,12 +84,7 @@ pub(crate) fn verified(servers: &[&str]) -> Home {
 }
 
 fn create(home: &Home, name: &str) -> (u16, Value) {
-    let body = json!({
-        "name": name,
-        "resources": { "cpu": 1, "memory": 1, "storage": 10 },
-        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X",
-    });
-    home.http("POST", "/api/v1/vms", &body.to_string())
+    home.http("POST", "/api/v1/vms", &wanted(name, None).to_string())
 }
 
 /// Waits until the running node has verified its ports once more.

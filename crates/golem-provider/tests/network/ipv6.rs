@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Network, node, problem, run};
-use crate::home::{Home, Running, wait_until};
+use crate::home::{Home, Running, wait_until, wanted};
 
 /// The node's host, the router's two sides, and a host on the internet.
 const LAN: &str = "2a0b:cafe:7::2";
@@ -15,21 +15,13 @@ impl Network {
     /// The hosts, joined by a router that passes IPv6 on, with a check server on the internet.
     fn over_ipv6(server: &Home) -> Self {
         let mut network = Self::new("");
-        for (host, device, address) in [
-            ("lan", "eth", LAN),
-            ("router", "inside", INSIDE),
-            ("router", "wan", WAN),
-            ("net", "eth", OUTSIDE),
-        ] {
-            network.ip(host, &format!("address add {address}/64 dev {device} nodad"));
-        }
+        network.addresses([LAN, INSIDE, WAN, OUTSIDE], "/64 nodad");
         network.ip("lan", &format!("route add default via {INSIDE}"));
         network.ip("net", &format!("route add default via {WAN}"));
         run(network.at("router", "sysctl").args(["-qw", "net.ipv6.conf.all.forwarding=1"]));
         // Nothing is left of IPv4 between them.
         network.ip("router", "-4 address flush dev wan");
-        let command = network.on("net", server, &["port-checker", "--host", "::", "--port", "9000"]);
-        network.servers.push(Running::of(command, "checking ports on"));
+        network.check_server_with("net", server, &["--host", "::"]);
         network
     }
 }
@@ -61,9 +53,8 @@ fn s_059_s_208_a_node_with_ipv6_only_is_verified_and_reached() {
     };
     let api = format!("http://[{LAN}]:7466/api/v1");
     assert_eq!(outside(&[&format!("{api}/provider/info")])["ip_address"], LAN);
-    let body = r#"{"name": "six", "resources": {"cpu": 1, "memory": 1, "storage": 10},
-        "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X"}"#;
-    let vm = outside(&["-H", "Content-Type: application/json", "-d", body, &format!("{api}/vms")]);
+    let body = wanted("six", None).to_string();
+    let vm = outside(&["-H", "Content-Type: application/json", "-d", &body, &format!("{api}/vms")]);
     assert_eq!(vm["status"], "running", "{vm}");
     let id = vm["id"].as_str().unwrap();
     let access = outside(&[&format!("{api}/vms/{id}/access")]);

@@ -77,15 +77,7 @@ impl Network {
         };
         link("lan", "eth", "router", "inside");
         link("net", "eth", "router", "wan");
-        for (host, device, address) in [
-            ("lan", "eth", LAN),
-            ("router", "inside", INSIDE),
-            ("router", "wan", PUBLIC),
-            ("net", "eth", OUTSIDE),
-        ] {
-            network.ip(host, &format!("address add {address}/24 dev {device}"));
-            network.ip(host, &format!("link set {device} up"));
-        }
+        network.addresses([LAN, INSIDE, PUBLIC, OUTSIDE], "/24");
         network.ip("lan", &format!("route add default via {INSIDE}"));
         run(network.at("router", "sysctl").args(["-qw", "net.ipv4.ip_forward=1"]));
         network.rules("router", &format!(
@@ -109,6 +101,16 @@ impl Network {
         run(Command::new("ip").args(["-n", &self.host(host)]).args(arguments.split(' ')));
     }
 
+    /// Gives the node's host, the router's two sides and the host outside these addresses, which end in
+    /// `more`.
+    fn addresses(&self, addresses: [&str; 4], more: &str) {
+        let sides = [("lan", "eth"), ("router", "inside"), ("router", "wan"), ("net", "eth")];
+        for ((host, device), address) in sides.into_iter().zip(addresses) {
+            self.ip(host, &format!("address add dev {device} {address}{more}"));
+            self.ip(host, &format!("link set {device} up"));
+        }
+    }
+
     fn rules(&self, host: &str, rules: &str) {
         run(self.at(host, "nft").arg(rules));
     }
@@ -125,7 +127,11 @@ impl Network {
 
     /// Runs our check server on `host`.
     fn check_server(&mut self, host: &str, home: &Home) {
-        let command = self.on(host, home, &["port-checker", "--port", "9000"]);
+        self.check_server_with(host, home, &[]);
+    }
+
+    fn check_server_with(&mut self, host: &str, home: &Home, more: &[&str]) {
+        let command = self.on(host, home, &[&["port-checker", "--port", "9000"], more].concat());
         self.servers.push(Running::of(command, "checking ports on"));
     }
 
@@ -277,9 +283,7 @@ fn s_071_s_254_a_check_server_that_the_router_loops_back_is_not_believed() {
     let mut network = Network::new(&looped);
     network.check_server("net", &Home::new());
     let (inside, outside) = ("http://192.168.7.2:9000", "http://44.0.113.9:9000");
-    let server = Home::new();
-    let command = network.on("lan", &server, &["port-checker", "--port", "9000", "--allow-any-target"]);
-    network.servers.push(Running::of(command, "checking ports on"));
+    network.check_server_with("lan", &Home::new(), &["--allow-any-target"]);
 
     let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", inside));
     assert_eq!(report["provider"]["status"], "reachable", "{report:#}");

@@ -85,6 +85,6 @@ async fn log(holding: &mut Holding<'_>, verifier: &Verifier) {
 
 fn warn(report: &MappingReport) {
     for problem in &report.problems {
-        tracing::warn!("{}; fix: {}", problem.what, problem.fixes.join("; or "));
+        tracing::warn!("{}", problem.line());
     }
 }
