@@ -3,6 +3,7 @@
 //! Owns the exchange with it: bounded in time and size, no redirect followed, the answer read
 //! strictly, a signature that is there has to be good. Never judges what is said.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -104,17 +105,18 @@ fn client() -> Result<reqwest::Client, SourceError> {
 }
 
 impl Source {
-    /// The checkers at `urls`.
+    /// The checkers at `urls`, each once.
     ///
     /// # Errors
     /// [`SourceError::Client`].
     pub(crate) fn all(urls: &[String]) -> Result<Vec<Self>, SourceError> {
         let http = client()?;
-        let source = |url: &String| {
-            let url = url.trim_end_matches('/').to_owned();
-            Self { http: http.clone(), name: url.clone(), url, signer: None }
-        };
-        Ok(urls.iter().map(source).collect())
+        let source =
+            |url: &str| Self { http: http.clone(), name: url.to_owned(), url: url.to_owned(), signer: None };
+        // One that is named twice has one voice.
+        let mut known = BTreeSet::new();
+        let urls = urls.iter().map(|url| url.trim_end_matches('/')).filter(|url| known.insert(*url));
+        Ok(urls.map(source).collect())
     }
 
     /// Other providers: what each is called, its address, and who it is.
@@ -266,6 +268,14 @@ mod tests {
 
     fn verdict(answer: &CheckAnswer, now: i64) -> Result<(), &'static str> {
         check_signature(answer, answer.signature.as_deref().unwrap(), &request(), now).map(drop)
+    }
+
+    #[test]
+    fn s_071_a_check_server_that_is_named_twice_has_one_voice() {
+        let urls = ["http://one:9000", "http://two:9000/", "http://one:9000/", "http://two:9000"];
+        let sources = Source::all(&urls.map(str::to_owned)).unwrap();
+        let names: Vec<&str> = sources.iter().map(Source::name).collect();
+        assert_eq!(names, ["http://one:9000", "http://two:9000"]);
     }
 
     #[test]
