@@ -39,7 +39,9 @@ impl Service {
     fn of(home: Home, arguments: &[&str]) -> Self {
         let (running, url) = home.discovery_service(arguments);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { home, running, url, runtime, http: reqwest::Client::new() }
+        // A connection on which too much was sent is closed, maybe just when it would be used again.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { home, running, url, runtime, http }
     }
 
     fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
