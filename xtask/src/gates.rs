@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::run::{cargo, root, step};
-use crate::{policy, promises, setup};
+use crate::{log_lines, policy, promises, setup};
 
 /// Runs every gate, the cheapest first, and names all that failed.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -23,6 +23,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     };
     gate("format", step("format", cargo(&["fmt", "--all", "--check"])));
     gate("licences and layers", policy::check());
+    gate("log lines", log_lines::check());
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     gate("clippy", step("clippy", cargo(&clippy)));
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);

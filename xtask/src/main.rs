@@ -9,6 +9,7 @@
 mod demo;
 mod deploy;
 mod gates;
+mod log_lines;
 mod market;
 mod policy;
 mod promises;

@@ -310,8 +310,11 @@ impl Machine {
     async fn failed(&self, rental: &Rental, error: &StepError, memory: &mut Memory) {
         let creating = rental.aim() == Goal::Running && !rental.made;
         let late = memory.began.elapsed() >= self.config.boot_deadline;
-        let source = std::error::Error::source(error).map(ToString::to_string);
-        tracing::error!(vm = self.id.redacted(), %error, source, "a step of the VM failed");
+        tracing::error!(
+            vm = self.id.redacted(),
+            error = error as &dyn std::error::Error,
+            "a step of the VM failed"
+        );
         memory.failures = memory.failures.saturating_add(1);
         let doublings = memory.failures.saturating_sub(1).min(16);
         let pause = self.config.restart_delay.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
@@ -325,7 +328,11 @@ impl Machine {
             Ok(())
         };
         if let Err(error) = recorded {
-            tracing::error!(vm = self.id.redacted(), %error, "the failure could not be recorded");
+            tracing::error!(
+                vm = self.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "the failure could not be recorded"
+            );
         }
     }
 }

@@ -451,10 +451,18 @@ impl Node {
             Ok(()) => {
                 let change = Change::to(VmState::Stopped);
                 if let Err(error) = self.0.ledger.advance(id, change, Timestamp::now()).await {
-                    tracing::error!(vm = id.redacted(), %error, "a stop could not be recorded");
+                    tracing::error!(
+                        vm = id.redacted(),
+                        error = &error as &dyn std::error::Error,
+                        "a stop could not be recorded"
+                    );
                 }
             }
-            Err(error) => tracing::error!(vm = id.redacted(), %error, "VM not stopped"),
+            Err(error) => tracing::error!(
+                vm = id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "VM not stopped"
+            ),
         }
     }
 
@@ -567,7 +575,11 @@ async fn adopt(
                 match proxy.open(listen, guest.ssh).await {
                     Ok(()) => tracing::info!(vm = vm.id.redacted(), port = vm.ssh_port, "VM adopted"),
                     // The rental's task shows the error and tries again.
-                    Err(error) => tracing::error!(vm = vm.id.redacted(), %error, "SSH port not opened"),
+                    Err(error) => tracing::error!(
+                        vm = vm.id.redacted(),
+                        error = &error as &dyn std::error::Error,
+                        "SSH port not opened"
+                    ),
                 }
             }
             Some(Observed::Stopped) => {

@@ -79,7 +79,7 @@ pub(crate) async fn withdraw(payments: &Payments, vm: Option<&VmId>) -> Vec<With
                 ..view
             },
             Err(error) => {
-                tracing::warn!(stream = %copy.key.id, %error, "not withdrawn");
+                tracing::warn!(stream = %copy.key.id, error = &error as &dyn std::error::Error, "not withdrawn");
                 WithdrawView { error: Some(error.to_string()), ..view }
             }
         });

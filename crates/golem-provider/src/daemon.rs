@@ -112,7 +112,10 @@ fn report(report: &Report) {
 pub fn notify_service_manager(state: &str) {
     let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = notify(&place, state) {
-        tracing::warn!(%error, "the service manager cannot be told {state}");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the service manager cannot be told {state}"
+        );
     }
 }
 

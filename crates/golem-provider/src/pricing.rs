@@ -209,7 +209,11 @@ async fn follow(
             Err(error) if !told => {
                 told = true;
                 let last = glm.rate().map(|rate| rate.usd.to_string());
-                tracing::warn!(%error, last_glm_usd = last, "no rates; the last good ones stay");
+                tracing::warn!(
+                    error = &*error as &dyn std::error::Error,
+                    last_glm_usd = last,
+                    "no rates; the last good ones stay"
+                );
             }
             Err(_) => {}
         }
@@ -238,7 +242,7 @@ async fn judge(node: &Node, coin: &'static str, follower: &mut Follower, usd: De
             if let Some(rate) = follower.rate()
                 && let Err(error) = node.keep_rate(coin, rate).await
             {
-                tracing::error!(%error, "a rate cannot be recorded");
+                tracing::error!(error = &error as &dyn std::error::Error, "a rate cannot be recorded");
             }
         }
         Outcome::Kept => {}

@@ -20,7 +20,7 @@ pub(crate) fn reserve(ports: &Range<u16>) {
             tracing::info!(%reserved, "kept the system's own connections off the SSH ports")
         }
         Err((error, wanted)) => tracing::warn!(
-            %error,
+            error = &error as &dyn std::error::Error,
             "the system may take SSH ports for its own connections, and their VMs cannot be reached then; \
              fix: sysctl -w net.ipv4.ip_local_reserved_ports={wanted}"
         ),

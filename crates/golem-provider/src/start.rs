@@ -215,7 +215,7 @@ pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
+        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
     }
 }
 

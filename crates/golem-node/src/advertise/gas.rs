@@ -70,7 +70,8 @@ pub(super) async fn keep(name: String, sender: Sender, faucet: Faucet, check: Ar
 fn tell(name: &str, sender: &Sender, error: &FaucetError) {
     tracing::warn!(
         network = name,
-        "the faucet sent no gas: {error}; without gas the advert cannot be written; fix: send some to {}; it is \
+        error = error as &dyn std::error::Error,
+        "the faucet sent no gas; without gas the advert cannot be written; fix: send some to {}; it is \
          tried again every hour",
         sender.address()
     );

@@ -141,7 +141,10 @@ impl Task {
         };
         match self.ledger.record_advert_write(write).await {
             Ok(spent) => self.state.send_modify(|state| state.spent = spent),
-            Err(error) => tracing::error!(%error, "what an advert cost could not be recorded"),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what an advert cost could not be recorded"
+            ),
         }
     }
 }

@@ -93,7 +93,10 @@ pub(super) fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receive
                     sender.send_replace(view);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the host is no longer measured");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the host is no longer measured"
+                    );
                     return;
                 }
             }

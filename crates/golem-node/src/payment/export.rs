@@ -23,7 +23,10 @@ pub(crate) async fn run(node: Node, folder: PathBuf, stop: CancellationToken) {
         if written.as_ref() != Some(&wanted) {
             match write(&folder, wanted.clone()).await {
                 Ok(()) => written = Some(wanted),
-                Err(error) => tracing::error!(%error, "streams.json cannot be written"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "streams.json cannot be written"
+                ),
             }
         }
         tokio::select! {

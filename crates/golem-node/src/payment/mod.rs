@@ -424,7 +424,7 @@ impl Payments {
                         return tracing::info!(version = %self.config().version, "the payment contract is there");
                     }
                     Err(error @ ChainError::Contract(_)) => {
-                        return tracing::warn!(%error, contract = %self.config().contract, "rentals cannot be paid");
+                        return tracing::warn!(error = &error as &dyn std::error::Error, contract = %self.config().contract, "rentals cannot be paid");
                     }
                     Err(error) => tracing::debug!(%error, "the payment contract cannot be looked at yet"),
                 }
@@ -438,8 +438,10 @@ impl Payments {
         let text = error.to_string();
         self.0.health.send_modify(|health| {
             if health.error.as_deref() != Some(&text) {
-                let source = std::error::Error::source(error).map(ToString::to_string);
-                tracing::warn!(%error, source, "the payment chain cannot be asked; rentals run on");
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "the payment chain cannot be asked; rentals run on"
+                );
             }
             health.error = Some(text);
         });

@@ -189,7 +189,10 @@ async fn keep(
     if !changed.is_empty()
         && let Err(error) = payments.0.ledger.keep_streams(changed).await
     {
-        tracing::error!(%error, "what was read of streams cannot be recorded");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "what was read of streams cannot be recorded"
+        );
     }
     let now = block.time;
     let live: BTreeSet<VmId> = payments.0.ledger.now().iter().map(|rental| rental.vm.id.clone()).collect();
@@ -256,6 +259,10 @@ async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) 
     };
     match done {
         Ok(()) | Err(crate::vm::NodeError::NotFound(_)) => {}
-        Err(error) => tracing::error!(vm = id.redacted(), %error, "what follows from a payment failed"),
+        Err(error) => tracing::error!(
+            vm = id.redacted(),
+            error = &error as &dyn std::error::Error,
+            "what follows from a payment failed"
+        ),
     }
 }

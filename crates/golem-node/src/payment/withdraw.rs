@@ -98,7 +98,7 @@ pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
     let mut last = match last_withdrawals(&payments).await {
         Ok(last) => last,
         Err(error) => {
-            tracing::error!(%error, "earlier withdrawals cannot be read");
+            tracing::error!(error = &error as &dyn std::error::Error, "earlier withdrawals cannot be read");
             BTreeMap::new()
         }
     };
@@ -136,11 +136,13 @@ impl Payments {
             Ok(Some(withdrawal)) => {
                 let settled = self.settle(withdrawal).await;
                 if let Err(error) = settled {
-                    tracing::warn!(%error, "a withdrawal is not settled");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a withdrawal is not settled");
                 }
             }
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "withdrawals cannot be read"),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "withdrawals cannot be read")
+            }
         }
     }
 
@@ -174,7 +176,7 @@ impl Payments {
                     // The same trouble is told once, not at every interval.
                     let text = error.to_string();
                     if told.get(&id) != Some(&text) {
-                        tracing::warn!(stream = %id, %error, "not withdrawn");
+                        tracing::warn!(stream = %id, error = &error as &dyn std::error::Error, "not withdrawn");
                         told.insert(id, text);
                     }
                 }

@@ -134,7 +134,7 @@ impl Port {
 
 fn ended(result: Result<(), tokio::task::JoinError>) {
     if let Err(error) = result {
-        tracing::error!(%error, "a task of the SSH proxy failed");
+        tracing::error!(error = &error as &dyn std::error::Error, "a task of the SSH proxy failed");
     }
 }
 
@@ -162,7 +162,7 @@ impl Listening {
                     Err(error) => {
                         if is_exhausted(&error) {
                             if self.exhausted.is_due(Instant::now()) {
-                                tracing::warn!(port = self.port, %error, "SSH connections wait: the host has no room for more");
+                                tracing::warn!(port = self.port, error = &error as &dyn std::error::Error, "SSH connections wait: the host has no room for more");
                             }
                             tokio::select! {
                                 () = cut.cancelled() => break,

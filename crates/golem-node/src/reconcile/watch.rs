@@ -53,7 +53,10 @@ pub async fn look(backend: &Backend) -> Sample {
     let machines = match timeout(LOOK_DEADLINE, backend.list()).await {
         Ok(Ok(machines)) => Some(machines),
         Ok(Err(error)) => {
-            tracing::warn!(error = %error, "the VM backend could not be asked what runs");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the VM backend could not be asked what runs"
+            );
             None
         }
         Err(_) => {
@@ -107,13 +110,20 @@ impl Eyes {
                 Ok(Known::Ended) => {
                     tracing::info!(vm = id.redacted(), "removing what is left of an ended rental");
                     if let Err(error) = self.backend.delete(id).await {
-                        tracing::warn!(vm = id.redacted(), %error, "leftover not removed; will be tried again");
+                        tracing::warn!(
+                            vm = id.redacted(),
+                            error = &error as &dyn std::error::Error,
+                            "leftover not removed; will be tried again"
+                        );
                     }
                 }
                 Ok(Known::Unknown) => {
                     unmanaged.insert(id.clone());
                 }
-                Err(error) => tracing::error!(%error, "the ledger could not be asked about a machine"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the ledger could not be asked about a machine"
+                ),
             }
         }
         if sample.machines.is_some() {

@@ -79,9 +79,9 @@ async fn clean(store: Arc<Store>) {
             Ok(Ok(0)) => {}
             Ok(Ok(removed)) => tracing::info!(removed, "adverts lapsed"),
             Ok(Err(error)) => {
-                tracing::error!(%error, source = ?std::error::Error::source(&error), "cleaning failed")
+                tracing::error!(error = &error as &dyn std::error::Error, "cleaning failed")
             }
-            Err(error) => tracing::error!(%error, "cleaning failed"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cleaning failed"),
         }
         sleep(CLEANING).await;
     }

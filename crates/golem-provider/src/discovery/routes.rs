@@ -79,7 +79,7 @@ impl From<StoreError> for Refusal {
             StoreError::WrongTime { .. } | StoreError::Old { .. } => unauthorized("AUTH_005"),
             StoreError::Full => Self::Coded(StatusCode::SERVICE_UNAVAILABLE, "ADV_001", text),
             StoreError::Database(_) | StoreError::Tables(_) | StoreError::Damaged => {
-                tracing::error!(%error, source = ?std::error::Error::source(&error), "a request failed");
+                tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::Coded(StatusCode::INTERNAL_SERVER_ERROR, "ADV_001", "the database fails".to_owned())
             }
         }
@@ -126,7 +126,7 @@ async fn with<T: Send + 'static>(
     match tokio::task::spawn_blocking(move || work(&store)).await {
         Ok(done) => Ok(done?),
         Err(error) => {
-            tracing::error!(%error, "a request to the database was lost");
+            tracing::error!(error = &error as &dyn std::error::Error, "a request to the database was lost");
             Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred").into())
         }
     }

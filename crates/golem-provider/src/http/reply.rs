@@ -21,7 +21,10 @@ pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response
             response
         }
         Err(error) => {
-            tracing::error!(%error, "an answer could not be written as JSON");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an answer could not be written as JSON"
+            );
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -98,11 +101,11 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
             (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         }
         NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
-            tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
+            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
             (StatusCode::BAD_GATEWAY, format!("{step}: {message}"))
         }
         NodeError::Backend(_) | NodeError::Ledger(_) | NodeError::Unsigned => {
-            tracing::error!(%error, source = ?std::error::Error::source(error), "a request failed");
+            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
             (StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED.to_owned())
         }
     }

@@ -66,7 +66,11 @@ pub(crate) async fn serve(name: &'static str, listener: TcpListener, router: Rou
                 });
             }
             (_, Err(error)) => {
-                tracing::warn!(%error, listener = name, "a connection could not be accepted");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    listener = name,
+                    "a connection could not be accepted"
+                );
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             (Err(_), _) => return,

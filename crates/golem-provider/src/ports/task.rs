@@ -129,7 +129,10 @@ impl Verifier {
                 Ok(_) => {
                     tracing::info!(%address, "the public address is another: what was known of ports is forgotten")
                 }
-                Err(error) => tracing::error!(%error, "what was known of ports cannot be forgotten"),
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "what was known of ports cannot be forgotten"
+                ),
             }
             if self.settings.skip_port_verification && !asked {
                 continue;
@@ -150,7 +153,10 @@ impl Verifier {
             pause = Some(match outcome {
                 Ok(outcome) => self.take(address, outcome, &last).await,
                 Err(error) => {
-                    tracing::error!(%error, "the ports could not be verified");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the ports could not be verified"
+                    );
                     SILENT
                 }
             });
@@ -191,7 +197,10 @@ impl Verifier {
         let now: BTreeMap<u16, PortVerdict> =
             outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
         if let Err(error) = self.node.keep_port_verdicts(outcome.verdicts.clone()).await {
-            tracing::error!(%error, "what was found out about ports cannot be kept");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what was found out about ports cannot be kept"
+            );
         }
         let host = host_facts(&self.settings, address);
         last.send_modify(|last| last.take(outcome, host));
@@ -224,7 +233,11 @@ impl Verifier {
                 "a rental's port changed"
             );
             if let Err(error) = self.node.note(&vm.id, kind, detail).await {
-                tracing::error!(vm = vm.id.redacted(), %error, "the change of its port cannot be recorded");
+                tracing::error!(
+                    vm = vm.id.redacted(),
+                    error = &error as &dyn std::error::Error,
+                    "the change of its port cannot be recorded"
+                );
             }
         }
     }

@@ -76,10 +76,14 @@ async fn watch_changes(settings: &Settings, address: watch::Sender<Option<IpAddr
             Err(error) => {
                 told = true;
                 if known {
-                    tracing::warn!(%error, "the public address cannot be asked for; the last one stays");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the public address cannot be asked for; the last one stays"
+                    );
                 } else {
                     tracing::warn!(
-                        "the node is not offered: its public address is not known: {error}; fix: set \
+                        error = &error as &dyn std::error::Error,
+                        "the node is not offered: its public address is not known; fix: set \
                          GOLEM_PROVIDER_PUBLIC_IP to the router's address"
                     );
                 }

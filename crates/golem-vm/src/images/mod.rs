@@ -120,7 +120,9 @@ impl Images {
                 Ok(header) => {
                     here.insert(name, header);
                 }
-                Err(error) => tracing::warn!(%name, %error, "the image is damaged and not offered"),
+                Err(error) => {
+                    tracing::warn!(%name, error = &error as &dyn std::error::Error, "the image is damaged and not offered")
+                }
             }
         }
         *self.here.lock().unwrap_or_else(PoisonError::into_inner) = here;
@@ -140,7 +142,7 @@ impl Images {
         if known().is_some() != path.exists()
             && let Err(error) = self.refresh()
         {
-            tracing::warn!(%name, %error, "the images cannot be looked at again");
+            tracing::warn!(%name, error = &error as &dyn std::error::Error, "the images cannot be looked at again");
         }
         known().map(|header| (path, header))
     }

@@ -150,7 +150,11 @@ impl Multipass {
         let read = |(id, name): (VmId, String)| match name.parse() {
             Ok(name) => Some((id, name)),
             Err(error) => {
-                tracing::error!(vm = id.redacted(), %error, "the ledger names an impossible instance");
+                tracing::error!(
+                    vm = id.redacted(),
+                    error = &error as &dyn std::error::Error,
+                    "the ledger names an impossible instance"
+                );
                 None
             }
         };
@@ -361,7 +365,11 @@ impl Multipass {
                 }
                 Ok(None) if !under_way => return Err(BackendError::NoSuchMachine(id.clone())),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(vm = id.redacted(), %error, "Multipass does not answer"),
+                Err(error) => tracing::warn!(
+                    vm = id.redacted(),
+                    error = &error as &dyn std::error::Error,
+                    "Multipass does not answer"
+                ),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -379,7 +387,11 @@ impl Multipass {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(Refusal::Absent)) => return Ok(()),
             Ok(Err(refusal)) => tracing::warn!(vm = id.redacted(), ?refusal, "the guest does not shut down"),
-            Err(error) => tracing::warn!(vm = id.redacted(), %error, "the guest does not shut down"),
+            Err(error) => tracing::warn!(
+                vm = id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "the guest does not shut down"
+            ),
         }
         match self.program.run(&["stop", "--force", name], "", ACT_DEADLINE).await? {
             Ok(_) | Err(Refusal::Absent) => Ok(()),

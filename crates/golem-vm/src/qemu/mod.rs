@@ -267,7 +267,10 @@ impl Qemu {
             Some(_) => match isolation::enforce().await {
                 Ok(()) => false,
                 Err(error) => {
-                    tracing::error!(%error, "no packet filter: the guest gets no network but SSH in");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "no packet filter: the guest gets no network but SSH in"
+                    );
                     true
                 }
             },
@@ -387,7 +390,10 @@ impl Qemu {
         {
             // The last guest is gone; nobody is left to keep in.
             if let Err(error) = isolation::lift().await {
-                tracing::warn!(%error, "the guests' packet filter was not removed");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the guests' packet filter was not removed"
+                );
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) -> Op
         Err(error) => {
             match error {
                 MappingError::Public(_) => tracing::info!("no port is mapped: {error}"),
-                error => tracing::warn!("no port is mapped: {error:#}"),
+                error => tracing::warn!(error = &error as &dyn std::error::Error, "no port is mapped"),
             }
             return None;
         }
@@ -78,7 +78,9 @@ async fn log(holding: &mut Holding<'_>, verifier: &Verifier) {
                 warn(&report);
             }
             News::Problems(report) => warn(&report),
-            News::Failed(error) => tracing::warn!("no port is mapped: {error:#}"),
+            News::Failed(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "no port is mapped");
+            }
         }
     }
 }
