@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::market::Market;
-use crate::run::{cargo, root, step};
+use crate::run::{built, cargo, root, step};
 use crate::setup;
 
 /// Longest that the node may take to answer.
@@ -45,8 +45,7 @@ pub(crate) fn demo(once: bool, paid: bool) -> anyhow::Result<()> {
         let _ = interrupt.send(());
     })
     .context("Ctrl-C cannot be listened to")?;
-    let image = setup::setup()?;
-    step("build the node", cargo(&["build", "-p", "golem-provider"]))?;
+    let image = setup::setup_beside("build the node", cargo(&["build", "-p", "golem-provider"]))?;
     let market = if paid { Some(Market::start()?) } else { None };
     let mut demo = Demo::start(&image, market)?;
     let rented = demo.rent_a_vm();
@@ -82,7 +81,7 @@ impl Demo {
     fn start(image: &Path, market: Option<Market>) -> anyhow::Result<Self> {
         let folder = root().join(format!(".cache/demo/{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let program = root().join("target/debug/golem-provider");
+        let program = built("golem-provider");
         let port = free_port(7466)?;
         let first = free_port(50_800)?.min(60_000);
         let mut environment = vec![
@@ -204,10 +203,12 @@ impl Demo {
     }
 
     /// Shows how the VM is paid for, until its stream has run out.
-    fn show_money(&self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let Some(market) = &self.market else { return Ok(()) };
-        let show = || -> anyhow::Result<()> {
-            let stream = &self.shown()?["payment"]["stream"];
+    fn show_money(&mut self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
+        if self.market.is_none() {
+            return Ok(());
+        }
+        let show = |demo: &Self| -> anyhow::Result<()> {
+            let stream = &demo.shown()?["payment"]["stream"];
             println!(
                 "    {:>6} s left, {:>20} wei are the provider's, {:>20} wei would come back",
                 stream["remaining_seconds"], stream["vested_wei"], stream["refundable_wei"]
@@ -216,8 +217,8 @@ impl Demo {
         };
         println!("==> money vests by the second: rent show");
         for _ in 0..4 {
-            market.pass(900)?;
-            show()?;
+            self.pass(900)?;
+            show(self)?;
         }
         step("rent topup", self.rent(&["topup", VM, "--hours", "2"]))?;
         println!("==> the operator withdraws: golem-provider streams withdraw --all");
@@ -231,11 +232,15 @@ impl Demo {
             let _ = interrupted.recv();
         }
         println!("==> nobody tops up any more: the stream runs out, the VM is stopped, its disk is held");
-        market.pass(1_000_000)?;
+        self.pass(1_000_000)?;
         self.wait_for("stopped")?;
         println!("==> the renter keeps it paid: it goes on where it was");
         step("rent keep", self.rent(&["keep", VM, "--most", "1", "--once"]))?;
         self.wait_for("running")
+    }
+
+    fn pass(&mut self, seconds: u64) -> anyhow::Result<()> {
+        self.market.as_mut().map_or(Ok(()), |market| market.pass(seconds))
     }
 
     fn wait_for(&self, status: &str) -> anyhow::Result<()> {

@@ -7,7 +7,6 @@
 )]
 
 mod demo;
-mod deploy;
 mod gates;
 mod log_lines;
 mod market;
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
         ["interop"] => setup::setup()
             .and_then(|image| gates::chain_packages().map(|()| image))
             .and_then(|image| gates::interop(&image)),
-        ["deploy-contract", arguments @ ..] => deploy::deploy(arguments),
+        ["deploy-contract", arguments @ ..] => run::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),

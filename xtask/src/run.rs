@@ -19,6 +19,12 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// The program `name` as cargo built it for development.
+pub(crate) fn built(name: &str) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("debug").join(name)
+}
+
 /// Says and runs `command`, and how long it took.
 pub(crate) fn step(what: &str, mut command: Command) -> anyhow::Result<()> {
     println!("==> {what}");
@@ -51,4 +57,10 @@ pub(crate) fn generate() -> anyhow::Result<()> {
         println!("wrote {path}");
     }
     crate::promises::write()
+}
+
+/// Puts the payment contract on a chain, as the arguments say.
+pub(crate) fn deploy(arguments: &[&str]) -> anyhow::Result<()> {
+    let run = ["run", "--quiet", "-p", "golem-testchain", "--bin", "testchain", "--", "deploy"];
+    step("deploy the payment contract", cargo(&[&run, arguments].concat()))
 }

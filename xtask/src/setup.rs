@@ -47,7 +47,7 @@ fn has_venv() -> bool {
 
 /// Whether this runs as root.
 pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
 /// `program` as root: through sudo where this is not root.
@@ -116,6 +116,16 @@ pub(crate) fn image() -> anyhow::Result<PathBuf> {
         step("build the guest image", build)?;
     }
     Ok(image)
+}
+
+/// Everything, with `command` run meanwhile: compiling and building the image wait for different things.
+pub(crate) fn setup_beside(what: &str, command: Command) -> anyhow::Result<PathBuf> {
+    programs()?;
+    std::thread::scope(|scope| {
+        let image = scope.spawn(image);
+        step(what, command)?;
+        image.join().map_err(|_| anyhow::anyhow!("the image's builder panicked"))?
+    })
 }
 
 /// Everything; returns the image.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use golem_testchain::{Network, Rpc, Wallet, network};
 
-use crate::run::root;
+use crate::contracts;
 
 const USAGE: &str =
     "cargo xtask deploy-contract --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]";
@@ -38,7 +38,7 @@ pub(crate) fn deploy(arguments: &[&str]) -> anyhow::Result<()> {
     let wallet = read_key(&key_file)?;
     println!("==> deploy StreamPayment from {} over {rpc}", wallet.address());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let contracts = root().join("contracts");
+    let contracts = contracts();
     let deployed = golem_testchain::deploy(Rpc::new(rpc)?, wallet, &contracts);
     let (contract, chain_id) = runtime.block_on(deployed)?;
     let local = LOCAL.contains(&chain_id);
