@@ -25,7 +25,7 @@ pub struct Rules {
     pub least_runway: Duration,
     /// How much above that a rental is warned about.
     pub warning: Duration,
-    /// How long the disk of a stopped rental is held.
+    /// How long the disk of a stopped rental is held, by this machine's clock and by the chain's.
     pub hold: Duration,
     /// How long a rental runs on after its last known stop time while the chain cannot be asked.
     pub grace: Duration,
@@ -94,9 +94,12 @@ pub fn next(
             }
             (Err(bad), None) => Action::Stop(reason(bad)),
             (Err(_), Some(unpaid)) => {
-                let held = now.duration_since(unpaid.since).unsigned_abs();
-                // A clock that was set back holds longer, never shorter.
-                if now > unpaid.since && held >= rules.hold { Action::Delete } else { Action::Rest }
+                // The slower of two clocks: one that was set wrong, this machine's or the chain's, holds
+                // longer and never shorter.
+                let clock = |seconds: u128| i64::try_from(seconds).unwrap_or(i64::MAX);
+                let held = now.as_second().min(clock(chain_now)).saturating_sub(unpaid.since.as_second());
+                let over = u64::try_from(held).is_ok_and(|held| held >= rules.hold.as_secs());
+                if over { Action::Delete } else { Action::Rest }
             }
         },
         Evidence::Remembered { stream, now: chain_now } => {
@@ -147,7 +150,7 @@ mod tests {
     }
 
     fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_000_000 + second).unwrap()
+        Timestamp::from_second(9_900 + second).unwrap()
     }
 
     fn unpaid(second: i64) -> Unpaid {
@@ -166,9 +169,10 @@ mod tests {
         assert_eq!(read(&stream, 9_900, None, 0), Action::Warn(100));
         assert_eq!(read(&stream, 9_901, None, 0), Action::Stop("its stream has run out".to_owned()));
         let stopped = unpaid(0);
-        assert_eq!(read(&stream, 9_902, Some(&stopped), 999), Action::Rest);
-        assert_eq!(read(&stream, 9_902, Some(&stopped), 1000), Action::Delete);
-        assert_eq!(read(&stream, 9_902, Some(&stopped), -5000), Action::Rest, "the clock was set back");
+        assert_eq!(read(&stream, 10_900, Some(&stopped), 999), Action::Rest);
+        assert_eq!(read(&stream, 10_900, Some(&stopped), 1000), Action::Delete);
+        assert_eq!(read(&stream, 10_900, Some(&stopped), -5000), Action::Rest, "the clock was set back");
+        assert_eq!(read(&stream, 9_902, Some(&stopped), 99_999), Action::Rest, "the clock was set forward");
         assert_eq!(read(&stream, 5_000, Some(&stopped), 5000), Action::Resume);
         for (bad, why) in [
             (Stream { halted: true, ..stream }, "its stream was halted"),
@@ -210,7 +214,9 @@ mod tests {
             let action = next(was_unpaid.then_some(&before), evidence, &TERMS, &RULES, at(second));
             let pays = !halted && !gone && stop >= chain_now + 100;
             match action {
-                Action::Delete => prop_assert!(seen && was_unpaid && !pays && second >= 1000),
+                Action::Delete => {
+                    prop_assert!(seen && was_unpaid && !pays && second >= 1000 && chain_now >= 10_900);
+                }
                 Action::Stop(_) => {
                     prop_assert!(!was_unpaid);
                     prop_assert!(!pays || chain_now > stop);
