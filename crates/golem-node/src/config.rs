@@ -13,6 +13,7 @@ use golem_types::{ImageName, Resources};
 use crate::payment::PaymentConfig;
 use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
+use crate::vm::Refusal;
 
 /// Limits on what is rented out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct NodeConfig {
     pub port_policy: PortPolicy,
     /// Limits on what is rented out.
     pub limits: Limits,
+    /// Why no new rental is taken, whatever is free; none where they are.
+    pub closed: Option<Refusal>,
     /// Image of a create that names none.
     pub default_image: ImageName,
     /// How long a guest may take from its launch to its SSH banner.

@@ -147,6 +147,9 @@ impl Node {
                 return Ok(created);
             }
         }
+        if let Some(closed) = &inner.config.closed {
+            return Err(closed.clone().into());
+        }
         let image = request.image.unwrap_or_else(|| inner.config.default_image.clone());
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());

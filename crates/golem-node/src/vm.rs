@@ -144,6 +144,9 @@ pub enum Refusal {
     /// The operator takes no new rentals.
     #[error("provider is draining and takes no new rentals")]
     Draining,
+    /// Rentals are paid with real money, and guests would run on translation.
+    #[error("provider takes no new rentals: its machine offers no hardware virtualization")]
+    NotIsolated,
     /// `GOLEM_PROVIDER_MAX_VMS` rentals exist.
     #[error("provider is at capacity: {maximum} of {maximum} VMs are rented")]
     TooManyVms {

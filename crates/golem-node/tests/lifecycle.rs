@@ -273,6 +273,26 @@ async fn draining_refuses_creates_and_survives_a_restart() {
     node.shutdown(false).await;
 }
 
+/// H-01: a node whose guests are not isolated enough takes no new rentals, and keeps those it has.
+#[tokio::test]
+async fn h_01_a_closed_node_refuses_creates_and_goes_on_with_what_runs() {
+    let world = World::new(3);
+    let (node, _) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.shutdown(false).await;
+    drop(node);
+    let (backend, _) = world.sim();
+    let config = golem_node::NodeConfig { closed: Some(Refusal::NotIsolated), ..world.config() };
+    let node = golem_node::Node::start(config, backend).await.unwrap();
+    assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
+    let refused = node.create(wanted("two")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Refused(Refusal::NotIsolated)));
+    node.restart_vm(&vm.id).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.shutdown(false).await;
+}
+
 #[tokio::test]
 async fn an_image_that_is_not_here_is_refused_at_once() {
     let world = World::new(3);

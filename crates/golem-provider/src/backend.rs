@@ -54,14 +54,15 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
         Choice::Qemu => {
             let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
             let config = QemuConfig {
-                data_dir: settings.data_dir.clone(),
                 accelerator: match settings.vm_accel {
                     VmAccel::Auto => None,
                     VmAccel::Kvm => Some(Accelerator::Kvm),
                     VmAccel::Tcg => Some(Accelerator::Tcg),
                 },
+                nested: settings.nested_virtualization,
+                ..QemuConfig::new(settings.data_dir.clone())
             };
-            Ok(Backend::Qemu(Qemu::open(&config, Arc::new(images))))
+            Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns everything that meets an operator, a shell or a socket of the API. Never decides about a
 //! rental: `golem_node` does.
 
+mod acceleration;
 mod backend;
 mod books;
 pub mod cli;

@@ -32,7 +32,7 @@ use crate::pricing::{self, Prices};
 use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
 use crate::settings::{Environment, Settings};
-use crate::{backend, image, import, port_checker, reserved_ports};
+use crate::{acceleration, backend, image, import, port_checker, reserved_ports};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -83,10 +83,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     raise_file_limit();
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
     warn_of_another_id(&settings, &identity);
-    image::ensure(&settings).await?;
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");
+    let payments = payments::profile(&settings)?;
+    let closed = acceleration::judge(&settings, &backend, payments.as_ref()).await?;
+    image::ensure(&settings).await?;
     move_in(&settings, &backend).await?;
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
@@ -94,9 +96,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     reserved_ports::reserve(&ssh_ports(&settings));
     look_at_ports(&settings);
 
-    let payments = payments::profile(&settings)?;
     payments::tell(payments.as_ref(), &settings);
-    let node = Node::start(node_config(&settings, &identity, payments.as_ref()), backend).await?;
+    let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref()) };
+    let node = Node::start(config, backend).await?;
     let asking = pricing::start(&settings, &node).await?;
     let address = public_ip::follow(&settings, node.tasks());
     let advertising =
@@ -294,6 +296,7 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
             memory_threshold: settings.memory_threshold.0,
             storage_threshold: settings.storage_threshold.0,
         },
+        closed: None,
         default_image: settings.default_vm_image.clone(),
         boot_deadline: settings.boot_timeout,
         stop_grace: settings.stop_grace,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
 
 use crate::multipass::Multipass;
-use crate::qemu::Qemu;
+use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
 
 /// What a machine is to be.
@@ -120,6 +120,17 @@ impl Backend {
             Self::Qemu(qemu) => qemu.check().await,
             Self::Multipass(multipass) => multipass.check().await,
             Self::Sim(_) => Ok(()),
+        }
+    }
+
+    /// What runs guests' CPUs; none where this node does not decide that.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub async fn acceleration(&self) -> Result<Option<&Acceleration>, BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.acceleration().await.map(Some),
+            Self::Multipass(_) | Self::Sim(_) => Ok(None),
         }
     }
 

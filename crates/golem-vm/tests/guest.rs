@@ -47,8 +47,8 @@ impl World {
     }
 
     fn backend(&self) -> Backend {
-        let config = QemuConfig { data_dir: self.folder.path().to_owned(), accelerator: None };
-        Backend::Qemu(Qemu::open(&config, self.images()))
+        let config = QemuConfig::new(self.folder.path().to_owned());
+        Backend::Qemu(Qemu::open(config, self.images()))
     }
 
     fn machine(&self) -> PathBuf {
@@ -266,8 +266,8 @@ async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&file).arg("1G").status();
     assert!(made.unwrap().success());
     images.add(&world.spec.image, &file).unwrap();
-    let config = QemuConfig { data_dir: volume.0.path().to_owned(), accelerator: None };
-    let backend = Backend::Qemu(Qemu::open(&config, images));
+    let config = QemuConfig::new(volume.0.path().to_owned());
+    let backend = Backend::Qemu(Qemu::open(config, images));
     let refused = backend.create(&world.spec).await.unwrap_err();
     assert_eq!(refused.to_string(), "looking for disk space: the provider's disk is full");
     backend.delete(&world.spec.id).await.unwrap();

@@ -133,6 +133,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
             storage_threshold: 100,
             ..Limits::default()
         },
+        closed: None,
         default_image: "24.04".parse()?,
         boot_deadline: Duration::from_secs(60),
         stop_grace: Duration::from_secs(5),

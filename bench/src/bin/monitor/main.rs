@@ -210,6 +210,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy: PortPolicy::Free,
         limits: Limits { max_vms: u32::MAX, ..Limits::default() },
+        closed: None,
         default_image: "24.04".parse()?,
         boot_deadline: Duration::from_secs(60),
         stop_grace: Duration::from_secs(1),

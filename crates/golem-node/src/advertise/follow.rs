@@ -48,7 +48,7 @@ fn wished(node: &Node, offer: Option<&Advert>) -> Wish {
     let capacity = node.capacity();
     // What nobody can rent is not offered: a renter would pay for a stream first. It is told as nothing
     // and not hidden, because other providers find by the advert who may try their ports.
-    let full = capacity.vms >= capacity.max_vms || !node.has_port_left();
+    let full = node.config().closed.is_some() || capacity.vms >= capacity.max_vms || !node.has_port_left();
     let free = if full { Resources::default() } else { capacity.free };
     Wish::Shown(Box::new(Advert { free, ..offer.clone() }))
 }

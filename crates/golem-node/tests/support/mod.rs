@@ -50,6 +50,7 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
             storage_threshold: 100,
             ..Limits::default()
         },
+        closed: None,
         default_image: "24.04".parse().unwrap(),
         boot_deadline: Duration::from_secs(10),
         stop_grace: Duration::from_secs(5),

@@ -81,6 +81,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::Quote(_)
         | Refusal::StreamUsed => StatusCode::BAD_REQUEST,
         Refusal::Draining
+        | Refusal::NotIsolated
         | Refusal::TooManyVms { .. }
         | Refusal::Insufficient { .. }
         | Refusal::OverThreshold { .. }

@@ -164,8 +164,14 @@ table! {
         vm_backend: VmBackend = "GOLEM_PROVIDER_VM_BACKEND" default "auto";
         /// The `multipass` program; unset, it is looked for in PATH and where its installers put it.
         multipass_binary_path: Option<PathBuf> = "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH";
-        /// What runs the guests' processors; `auto` takes KVM where it works, else TCG, which is slow.
+        /// What runs the guests' processors; `auto` takes KVM where guests can use it, else TCG, which is
+        /// slow and no security boundary. With `kvm` the node does not start where they cannot.
         vm_accel: VmAccel = "GOLEM_PROVIDER_VM_ACCEL" default "auto";
+        /// Whether VMs are rented out for real money where they run on TCG, which QEMU's makers do not call
+        /// a security boundary.
+        allow_tcg: bool = "GOLEM_PROVIDER_ALLOW_TCG" default "false";
+        /// Whether guests may run virtual machines themselves, on x86.
+        nested_virtualization: bool = "GOLEM_PROVIDER_NESTED_VIRTUALIZATION" default "false";
         /// Image of a VM whose renter names none.
         default_vm_image: ImageName = "GOLEM_PROVIDER_DEFAULT_VM_IMAGE" default "24.04";
         /// Most VMs at a time.

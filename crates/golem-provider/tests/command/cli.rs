@@ -67,6 +67,20 @@ fn every_wrong_setting_is_reported_in_one_run() {
     assert_snapshot!(snapshot(&home, &["status", "--json"]));
 }
 
+/// H-01: who wants KVM and cannot have it is told so at the start, before anything is downloaded.
+#[test]
+fn h_01_forced_kvm_refuses_to_start_where_guests_cannot_use_it() {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    if ["vmx", "svm"].iter().any(|flag| cpus.split_whitespace().any(|word| word == *flag)) {
+        return; // Here it may start.
+    }
+    let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "qemu").set("GOLEM_PROVIDER_VM_ACCEL", "kvm");
+    let output = home.run(&["start"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("KVM is wanted and guests cannot use it: ") && said.contains("; fix: "), "{said}");
+}
+
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     let home =

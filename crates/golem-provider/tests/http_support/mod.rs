@@ -82,6 +82,7 @@ impl World {
                 storage_threshold: 100,
                 ..Limits::default()
             },
+            closed: None,
             default_image: "24.04".parse().unwrap(),
             boot_deadline: DEADLINE,
             stop_grace: Duration::from_secs(5),

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id in a folder that QEMU cannot write |
 //! | `setpriv --reuid … --bounding-set=-all --no-new-privs` | a guest that breaks out is nobody, for good |
+//! | `--groups …` | the group of `/dev/kvm` where only that may open it, which QEMU does by its path; else none |
 //! | `prlimit --core=0` | no core file with a renter's memory |
 //! | `-sandbox on,…` | system calls that QEMU does not need are refused by the kernel |
 //! | `-nodefaults -no-user-config` | no device that is not listed here |
 //! | `setsid --fork` | a session of its own that outlives the node; QEMU's `-daemonize` forks, which its sandbox refuses |
+//! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
 //! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
 //! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
 //! | `restrict=on` | only where the host's packet filter cannot do better: no network at all but SSH in |
@@ -22,14 +24,7 @@ use std::path::Path;
 use golem_types::{Resources, VmId};
 use sha2::{Digest, Sha256};
 
-/// How guests' CPUs are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    /// Hardware virtualisation.
-    Kvm,
-    /// Translation; slow, and no security boundary by QEMU's own policy.
-    Tcg,
-}
+use super::accelerator::Accelerator;
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
 pub(super) const CONSOLE_BYTES: usize = 65_536;
@@ -40,8 +35,12 @@ pub(super) struct Launch<'a> {
     pub(super) id: &'a VmId,
     pub(super) resources: Resources,
     pub(super) accelerator: Accelerator,
+    /// Whether the guest may run virtual machines itself, where the CPU can.
+    pub(super) nested: bool,
     /// User to become; none when the node is not root.
     pub(super) uid: Option<u32>,
+    /// Group that the process keeps, for the device of its accelerator.
+    pub(super) group: Option<u32>,
     /// Loopback port of the host that leads to the guest's SSH server.
     pub(super) ssh_port: u16,
     /// Whether the guest gets no network but SSH in.
@@ -53,15 +52,24 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     let mut words: Vec<OsString> =
         ["setsid", "--fork", "sh", "-c", RECORD_PID, "sh"].map(OsString::from).to_vec();
     if let Some(uid) = launch.uid {
-        let uid = uid.to_string();
-        words.extend(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups"].map(OsString::from));
-        words.extend(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"].map(OsString::from));
+        words.extend(become_guest(uid, launch.group));
     }
     words.extend(["prlimit", "--core=0", "--nofile=4096"].map(OsString::from));
     words.push(qemu.into());
     words.extend(guest(launch).into_iter().map(OsString::from));
     let program = words.remove(0);
     (program, words)
+}
+
+/// The words after which a command runs as the guest's user `uid`, in no group but its own and `group`.
+pub(super) fn become_guest(uid: u32, group: Option<u32>) -> Vec<OsString> {
+    let uid = uid.to_string();
+    let groups = group.map_or_else(|| "--clear-groups".to_owned(), |group| format!("--groups={group}"));
+    ["setpriv", "--reuid", &uid, "--regid", &uid, &groups]
+        .into_iter()
+        .chain(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"])
+        .map(OsString::from)
+        .collect()
 }
 
 /// What names the machine on QEMU's command line, which every user of the host can read: knowing
@@ -73,11 +81,12 @@ pub(super) fn name_word(id: &VmId) -> String {
 }
 
 fn guest(launch: &Launch<'_>) -> Vec<String> {
-    let Launch { id, resources, accelerator, ssh_port, restricted, .. } = *launch;
-    let (accel, cpu) = match accelerator {
+    let Launch { id, resources, accelerator, nested, ssh_port, restricted, .. } = *launch;
+    let (accel, model) = match accelerator {
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Tcg => ("tcg,thread=multi,tb-size=128", "qemu64"),
     };
+    let cpu = format!("{model}{}", if nested { "" } else { ",vmx=off,svm=off" });
     let restrict = if restricted { ",restrict=on" } else { "" };
     let network = format!("user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{restrict}");
     let name = format!("{},debug-threads=on", name_word(id));
@@ -96,7 +105,7 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         "-accel",
         accel,
         "-cpu",
-        cpu,
+        &cpu,
         "-smp",
         &smp,
         "-m",
@@ -169,9 +178,25 @@ mod tests {
     fn words(name: &str, resources: Resources, uid: Option<u32>, restricted: bool) -> Vec<String> {
         let name: VmName = name.parse().unwrap();
         let id = VmId::new(&name, "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
-        let accelerator = Accelerator::Tcg;
-        let launch_ = Launch { id: &id, resources, accelerator, uid, ssh_port: 40001, restricted };
-        let (program, arguments) = launch(Path::new("qemu-system-x86_64"), &launch_);
+        let launch_ = Launch { uid, restricted, ..plain(&id, resources) };
+        words_of(&launch_)
+    }
+
+    fn plain(id: &VmId, resources: Resources) -> Launch<'_> {
+        Launch {
+            id,
+            resources,
+            accelerator: Accelerator::Tcg,
+            nested: false,
+            uid: None,
+            group: None,
+            ssh_port: 40001,
+            restricted: true,
+        }
+    }
+
+    fn words_of(launch_: &Launch<'_>) -> Vec<String> {
+        let (program, arguments) = launch(Path::new("qemu-system-x86_64"), launch_);
         std::iter::once(program).chain(arguments).map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -202,6 +227,23 @@ mod tests {
         assert!(root.contains("hostfwd=tcp:127.0.0.1:40001-:22 "), "{root}");
         let plain = words("abc", Resources::new(1, 1, 10), None, true).join(" ");
         assert!(!plain.contains("setpriv") && plain.contains(",restrict=on "), "{plain}");
+    }
+
+    #[test]
+    fn h_01_the_guests_process_keeps_the_group_of_the_kvm_device_and_no_other() {
+        let id = VmId::new(&"abc".parse().unwrap(), "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
+        let root = Launch { uid: Some(1_900_000_001), ..plain(&id, Resources::new(1, 1, 10)) };
+        assert!(words_of(&root).contains(&"--clear-groups".to_owned()));
+        let kvm = words_of(&Launch { group: Some(108), ..root });
+        assert!(kvm.contains(&"--groups=108".to_owned()) && !kvm.contains(&"--clear-groups".to_owned()));
+    }
+
+    #[test]
+    fn i_17_guests_run_no_virtual_machines_unless_the_operator_says_so() {
+        let id = VmId::new(&"abc".parse().unwrap(), "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
+        let kvm = Launch { accelerator: Accelerator::Kvm, ..plain(&id, Resources::new(1, 1, 10)) };
+        assert!(words_of(&kvm).contains(&"host,vmx=off,svm=off".to_owned()));
+        assert!(words_of(&Launch { nested: true, ..kvm }).contains(&"host".to_owned()));
     }
 
     proptest! {

@@ -17,6 +17,7 @@
 //! a kill at any point: files appear whole under their final name or not at all. Never decides
 //! whether a machine may exist, and never kills a guest but when told to.
 
+mod accelerator;
 mod boot;
 mod command;
 mod isolation;
@@ -38,10 +39,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
-pub use command::Accelerator;
+pub use accelerator::{Acceleration, Accelerator, KvmHost};
 use process::Life;
 use talk::Talk;
 
@@ -56,6 +57,18 @@ pub struct QemuConfig {
     pub data_dir: PathBuf,
     /// How guests' CPUs are run; none means the best that works here.
     pub accelerator: Option<Accelerator>,
+    /// Whether guests may run virtual machines themselves.
+    pub nested: bool,
+    /// Where KVM is looked for.
+    pub kvm: KvmHost,
+}
+
+impl QemuConfig {
+    /// The backend in `data_dir`, as it is set up where nobody says otherwise.
+    #[must_use]
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self { data_dir, accelerator: None, nested: false, kvm: KvmHost::default() }
+    }
 }
 
 /// The backend.
@@ -63,7 +76,9 @@ pub struct QemuConfig {
 pub struct Qemu {
     folder: PathBuf,
     binary: PathBuf,
-    accelerator: Accelerator,
+    config: QemuConfig,
+    /// What runs guests' CPUs, once that was found out.
+    acceleration: OnceCell<Acceleration>,
     /// Whether guests get users of their own and the host's packet filter.
     root: bool,
     images: Arc<Images>,
@@ -128,16 +143,6 @@ fn said(step: &'static str, message: impl Into<String>) -> BackendError {
     BackendError::Failed { step, message: message.into(), source: None }
 }
 
-/// Whether hardware virtualisation really works: the device opens, and the CPU has it. A machine
-/// that shows the device without the CPU's support hangs in it.
-fn kvm_works() -> bool {
-    let opens = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let has =
-        |flag| flags.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|f| f == flag));
-    opens && (cfg!(target_arch = "aarch64") || has("vmx") || has("svm"))
-}
-
 /// The program `name` on the search path.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
@@ -170,16 +175,8 @@ impl Qemu {
     /// Opens the backend in `config.data_dir`, with the machines that are there. Makes nothing: the
     /// folder comes with the first machine.
     #[must_use]
-    pub fn open(config: &QemuConfig, images: Arc<Images>) -> Self {
+    pub fn open(config: QemuConfig, images: Arc<Images>) -> Self {
         let folder = config.data_dir.join("vms");
-        let accelerator =
-            config.accelerator.unwrap_or(if kvm_works() { Accelerator::Kvm } else { Accelerator::Tcg });
-        if accelerator == Accelerator::Tcg {
-            tracing::warn!(
-                "guests run without hardware virtualisation: slow, and not a security boundary; \
-                 enable VT-x or AMD-V in the firmware and load the kvm module"
-            );
-        }
         let root = rustix::process::geteuid().is_root();
         if !root {
             tracing::warn!("not started as root: guests get no network but SSH in, and no user of their own");
@@ -189,7 +186,8 @@ impl Qemu {
         Self {
             folder,
             binary,
-            accelerator,
+            config,
+            acceleration: OnceCell::new(),
             root,
             images,
             choosing: Mutex::default(),
@@ -214,13 +212,31 @@ impl Qemu {
         let missing: Vec<_> =
             needed.into_iter().filter(|name| !Path::new(name).is_file() && program(name).is_none()).collect();
         if missing.is_empty() {
-            return Ok(());
+            return self.acceleration().await.map(drop);
         }
         let message = format!(
             "{} not found; install with: apt-get install qemu-system-x86 qemu-utils util-linux nftables",
             missing.join(", ")
         );
         Err(BackendError::Unavailable { backend: NAME, message, source: None })
+    }
+
+    /// What runs guests' CPUs here; found out once, because nothing may change under guests that run.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] when KVM is wanted and guests cannot use it.
+    pub(crate) async fn acceleration(&self) -> Result<&Acceleration, BackendError> {
+        let Self { config, folder, .. } = self;
+        let uid = self.root.then(|| isolation::uids(folder).start);
+        let chosen = self
+            .acceleration
+            .get_or_try_init(|| accelerator::choose(config.accelerator, &config.kvm, uid))
+            .await;
+        chosen.map_err(|problem| BackendError::Unavailable {
+            backend: NAME,
+            message: format!("KVM is wanted and guests cannot use it: {problem}"),
+            source: None,
+        })
     }
 
     fn of(&self, id: &VmId) -> PathBuf {
@@ -302,13 +318,19 @@ impl Qemu {
         let launched =
             serde_json::to_vec(&Launched { ssh_port }).map_err(|error| failed(step)(error.into()))?;
         replace(&folder.join(LAUNCH_FILE), &launched).map_err(failed(step))?;
+        let accelerator = self.acceleration().await?.accelerator;
         let (program, arguments) = command::launch(
             &self.binary,
             &command::Launch {
                 id: &spec.id,
                 resources: record.resources,
-                accelerator: self.accelerator,
+                accelerator,
+                nested: self.config.nested,
                 uid: record.uid,
+                group: match accelerator {
+                    Accelerator::Kvm => accelerator::device_group(&self.config.kvm.device),
+                    Accelerator::Tcg => None,
+                },
                 ssh_port,
                 restricted,
             },

@@ -58,6 +58,7 @@ pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
             name: seen.backend_name,
             ok: seen.backend.is_ok(),
             error: seen.backend.err(),
+            accelerator: summary.and_then(|summary| summary.backend.accelerator.clone()),
         },
         vms: summary.map_or(0, |summary| summary.vms),
         resources: summary.map(|summary| ResourcesPart {
@@ -370,10 +371,7 @@ impl Verdict {
             if is_told || (*check == Check::Skipped && !is_here) {
                 continue;
             }
-            let mut letters = problem.what.chars();
-            let first = letters.next().map(|letter| letter.to_uppercase().to_string());
-            let text = first.unwrap_or_default() + letters.as_str();
-            let issue = Issue::from(text).with(Some(problem));
+            let issue = Issue::from(capital(&problem.what)).with(Some(problem));
             if problem.critical {
                 self.error(issue);
             } else {
@@ -387,6 +385,14 @@ impl Verdict {
         let summary = &node.summary;
         if summary.draining {
             self.issue("The provider is draining, it takes no new rentals: `golem-provider drain off`");
+        }
+        if let Some(closed) = &summary.closed {
+            let why = summary.backend.accelerator_problem.as_deref().unwrap_or("GOLEM_PROVIDER_VM_ACCEL=tcg");
+            self.error(format!("{}: {why}; or set GOLEM_PROVIDER_ALLOW_TCG=true", capital(closed)));
+        } else if let Some(problem) = &summary.backend.accelerator_problem {
+            self.issue(format!(
+                "Guests run without hardware virtualization (TCG), slow and not a security boundary: {problem}"
+            ));
         }
         if !summary.backend.answers {
             self.issue("The VM backend did not answer when the node last asked");
@@ -481,6 +487,13 @@ impl Verdict {
             ));
         }
     }
+}
+
+/// `text` as a sentence begins.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
 }
 
 /// Whether `problem` is that nothing can be found out.

@@ -66,7 +66,10 @@ fn backend(backend: &BackendPart) -> String {
     match (backend.name, backend.ok) {
         ("multipass", true) => "Multipass       ✅ OK".to_owned(),
         ("multipass", false) => "Multipass       ❌ Missing".to_owned(),
-        (name, ok) => format!("VM Backend      {} {name}", mark(ok)),
+        (name, ok) => {
+            let accelerator = backend.accelerator.as_deref().map(|name| format!(" on {name}"));
+            format!("VM Backend      {} {name}{}", mark(ok), accelerator.unwrap_or_default())
+        }
     }
 }
 

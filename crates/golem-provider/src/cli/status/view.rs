@@ -115,6 +115,8 @@ pub(super) struct BackendPart {
     pub(super) name: &'static str,
     pub(super) ok: bool,
     pub(super) error: Option<String>,
+    /// `kvm` or `tcg`, where a node runs and decides it.
+    pub(super) accelerator: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -146,8 +146,9 @@ async fn summary(State(operator): Shared) -> Response {
         provider_id: config.provider_id.clone(),
         environment: config.environment.to_owned(),
         network: config.network.to_owned(),
-        backend: BackendView { name: node.backend().name().to_owned(), answers: node.backend_answers() },
+        backend: backend_view(node).await,
         draining: node.draining(),
+        closed: node.config().closed.as_ref().map(ToString::to_string),
         total: capacity.total,
         free: capacity.free,
         host: HostView {
@@ -162,6 +163,17 @@ async fn summary(State(operator): Shared) -> Response {
         adverts: config.advertising.iter().map(advert_view).collect(),
         unmanaged: node.unmanaged(),
     })
+}
+
+async fn backend_view(node: &Node) -> BackendView {
+    // Known since the start.
+    let acceleration = node.backend().acceleration().await.ok().flatten();
+    BackendView {
+        name: node.backend().name().to_owned(),
+        answers: node.backend_answers(),
+        accelerator: acceleration.map(|found| found.accelerator.as_str().to_owned()),
+        accelerator_problem: acceleration.and_then(|found| found.problem.clone()),
+    }
 }
 
 fn payments_view(config: &HttpConfig, node: &Node) -> Option<PaymentsView> {

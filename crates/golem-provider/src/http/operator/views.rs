@@ -24,6 +24,9 @@ pub struct Summary {
     pub backend: BackendView,
     /// Whether no new rentals are taken.
     pub draining: bool,
+    /// Why no new rentals are taken, beside that.
+    #[serde(default)]
+    pub closed: Option<String>,
     /// What the host has to rent out.
     pub total: Resources,
     /// What is left of it.
@@ -51,6 +54,12 @@ pub struct BackendView {
     pub name: String,
     /// Whether it answered when it was last asked.
     pub answers: bool,
+    /// `kvm` or `tcg`; none where this node does not decide it.
+    #[serde(default)]
+    pub accelerator: Option<String>,
+    /// Why guests cannot use KVM, and what to do.
+    #[serde(default)]
+    pub accelerator_problem: Option<String>,
 }
 
 /// How busy the host is, in percent.

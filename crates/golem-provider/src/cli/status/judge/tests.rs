@@ -191,6 +191,23 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
 }
 
 /// S-036, S-040, S-255: anything else that is off is an issue, named in a short text.
+/// H-01: who would be paid with real money for guests on translation is told why nothing is rented out.
+#[test]
+fn h_01_a_node_that_is_closed_says_why_and_what_to_do() {
+    let seen = with_node(|node| {
+        node.summary.closed = Some("provider takes no new rentals".to_owned());
+        node.summary.backend.accelerator = Some("tcg".to_owned());
+        node.summary.backend.accelerator_problem = Some("no device; fix: modprobe".to_owned());
+    });
+    let (json, text) = judged(Seen { backend_name: "qemu", ..seen });
+    assert_eq!(json["overall"]["status"], "error", "{json:#}");
+    assert!(
+        text.contains("Provider takes no new rentals: no device; fix: modprobe; or set GOLEM_"),
+        "{text}"
+    );
+    assert!(text.contains("VM Backend      ✅ qemu on tcg"), "{text}");
+}
+
 #[test]
 fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
     let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
@@ -199,6 +216,12 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
         (with_node(|node| node.listening.clear()), "SSH ports 50800-50899: 1 not listening"),
         (with_node(|node| node.summary.draining = true), "draining"),
         (with_node(|node| node.summary.backend.answers = false), "VM backend did not answer"),
+        (
+            with_node(|node| {
+                node.summary.backend.accelerator_problem = Some("no device; fix: modprobe".to_owned());
+            }),
+            "without hardware virtualization (TCG), slow and not a security boundary: no device; fix: modprobe",
+        ),
         (with_node(|node| node.vms[0].stream_id = None), "No stream pays for web"),
         (
             with_node(|node| node.summary.host.memory_percent = 86),
