@@ -43,6 +43,25 @@ impl Default for Limits {
     }
 }
 
+/// What of the host an operator rents out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rent {
+    /// Cores (`GOLEM_PROVIDER_RENT_CPU`); none means all less the host's reserve.
+    pub cpu: Option<u32>,
+    /// Memory in GiB (`GOLEM_PROVIDER_RENT_MEMORY_GB`); none means all less the host's reserve.
+    pub memory_gib: Option<u32>,
+    /// Storage in GiB (`GOLEM_PROVIDER_RENT_STORAGE_GB`); none means all less the host's reserve.
+    pub storage_gib: Option<u32>,
+    /// Virtual CPUs for each hundred cores (`GOLEM_PROVIDER_CPU_OVERCOMMIT`).
+    pub cpu_overcommit_percent: u32,
+}
+
+impl Default for Rent {
+    fn default() -> Self {
+        Self { cpu: None, memory_gib: None, storage_gib: None, cpu_overcommit_percent: 100 }
+    }
+}
+
 /// Everything a node needs to know to run.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -70,7 +89,9 @@ pub struct NodeConfig {
     pub restart_delay: Duration,
     /// Connection caps and deadlines of the SSH proxy.
     pub proxy: ProxyLimits,
-    /// What the host has to rent out; none means measured, less the host's reserve.
+    /// What of the host is rented out.
+    pub rent: Rent,
+    /// What is rented out in place of what the host has, for tests; none means measured.
     pub totals: Option<Resources>,
     /// How rentals are paid for; none means that they are not.
     pub payments: Option<PaymentConfig>,

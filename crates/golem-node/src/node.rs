@@ -53,6 +53,9 @@ pub enum StartError {
     /// Payments cannot be had.
     #[error("payments cannot be had")]
     Payments(#[from] PaymentError),
+    /// The host cannot be measured.
+    #[error("the host cannot be measured")]
+    Host(#[source] tokio::task::JoinError),
 }
 
 struct Inner {
@@ -97,7 +100,7 @@ impl Node {
         adopt(&config, &ledger, &proxy, &first).await?;
         let (samples, eyes) = watch::channel(Arc::new(first));
         let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
-        let host = measure(&config, &tasks);
+        let host = measure(&config, backend.memory_per_vm(), &tasks).await.map_err(StartError::Host)?;
         let look = Arc::new(Notify::new());
         let node = Self(Arc::new(Inner {
             config,
@@ -167,7 +170,7 @@ impl Node {
         let host = *inner.host.borrow();
         let terms = Terms {
             limits: inner.config.limits,
-            total: host.total,
+            offer: host.offer,
             host: host.used,
             ports: inner.config.ports.clone(),
             ssh_bind: inner.config.ssh_bind,

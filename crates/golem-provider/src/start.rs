@@ -15,7 +15,7 @@ use anyhow::Context;
 use golem_node::advertise::Advertising;
 use golem_node::ports::is_free;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig};
+use golem_node::{Limits, Node, NodeConfig, Rent};
 use golem_types::Resources;
 use golem_vm::Backend;
 use tokio::net::TcpListener;
@@ -303,6 +303,12 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
         watch_interval: WATCH_INTERVAL,
         restart_delay: RESTART_DELAY,
         proxy: PROXY_LIMITS,
+        rent: Rent {
+            cpu: settings.rent_cpu.map(|number| number.0),
+            memory_gib: settings.rent_memory_gb.map(|number| number.0),
+            storage_gib: settings.rent_storage_gb.map(|number| number.0),
+            cpu_overcommit_percent: settings.cpu_overcommit.0,
+        },
         totals: None,
         payments: payments.map(|profile| profile.config(settings, identity.wallet().clone())),
     }

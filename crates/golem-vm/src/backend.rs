@@ -144,6 +144,16 @@ impl Backend {
         }
     }
 
+    /// Memory that what runs one machine takes beside the machine's own, in bytes.
+    #[must_use]
+    pub fn memory_per_vm(&self) -> u64 {
+        match self {
+            Self::Qemu(qemu) => qemu.memory_per_vm(),
+            Self::Multipass(multipass) => multipass.memory_per_vm(),
+            Self::Sim(_) => 0,
+        }
+    }
+
     /// Whether machines can be made from `image` now. Cheap.
     #[must_use]
     pub fn has_image(&self, image: &ImageName) -> bool {

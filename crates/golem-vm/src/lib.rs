@@ -5,6 +5,7 @@
 //! may exist: the ledger of `golem-node` does.
 
 pub mod backend;
+pub mod cgroup;
 pub mod images;
 pub mod multipass;
 pub mod qemu;

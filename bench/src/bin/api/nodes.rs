@@ -146,6 +146,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
             drain: Duration::from_secs(1),
             connect: Duration::from_secs(10),
         },
+        rent: golem_node::Rent::default(),
         totals: Some(Resources::new(4096, 16_384, 1 << 20)),
         payments: None,
     };

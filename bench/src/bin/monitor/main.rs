@@ -224,6 +224,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
             drain: Duration::from_millis(10),
             connect: Duration::from_secs(1),
         },
+        rent: golem_node::Rent::default(),
         totals: Some(Resources::new(u32::MAX / 2, u32::MAX / 2, u32::MAX / 2)),
         payments: Some(payments),
     };

@@ -52,10 +52,11 @@ impl Book {
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
             return Ok(Err(Refusal::NameTaken(name)));
         }
+        let vms = u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX);
         let facts = Facts {
-            total: terms.total,
+            total: terms.offer.for_vms(vms.saturating_add(1)),
             held: self.now.held(),
-            vms: u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX),
+            vms,
             host: terms.host,
             draining: self.now.draining,
         };

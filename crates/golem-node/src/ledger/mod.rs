@@ -37,7 +37,7 @@ pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use snapshot::Snapshot;
 
 use crate::config::Limits;
-use crate::host::HostUse;
+use crate::host::{HostUse, Offer};
 use crate::payment::Paid;
 use crate::ports::{PortPolicy, Probes};
 use crate::vm::{Job, Refusal, Vm};
@@ -190,7 +190,7 @@ pub struct Terms {
     /// Limits on what is rented out.
     pub limits: Limits,
     /// What the host has to rent out.
-    pub total: Resources,
+    pub offer: Offer,
     /// How busy the host is.
     pub host: HostUse,
     /// SSH ports that may be handed out, end exclusive.

@@ -30,7 +30,7 @@ fn wanted(name: &str) -> Wanted {
 fn terms(vms: u32, ports: Range<u16>) -> Terms {
     Terms {
         limits: Limits { max_vms: 1000, ..Limits::default() },
-        total: Resources::new(vms, vms, vms * 10),
+        offer: Offer::fixed(Resources::new(vms, vms, vms * 10)),
         host: HostUse::default(),
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),

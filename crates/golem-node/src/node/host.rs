@@ -2,6 +2,7 @@
 //!
 //! Owns the task that measures the host again and again. Never decides whether a rental fits: the ledger does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,19 +11,19 @@ use tokio::sync::watch;
 
 use super::Node;
 use crate::config::NodeConfig;
-use crate::host::{Host, HostUse, held_bytes};
+use crate::host::{Host, HostUse, Offer, VMS_FOLDER, held_bytes};
 use crate::service::Tasks;
 
 /// How often the host is measured.
 const HOST_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the space that VMs hold is counted, in host measurements: it walks their folders.
-const STORAGE_EVERY: u32 = 15;
+/// How often what can be rented out is looked at, in host measurements: it walks the folders of VMs.
+const OFFER_EVERY: u32 = 15;
 
 /// What is rented out, and what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// What the host has to rent out.
+    /// What the host has to rent out, with one more VM than there are.
     pub total: Resources,
     /// What is left of it.
     pub free: Resources,
@@ -35,7 +36,7 @@ pub struct Capacity {
 /// What the host is and how busy it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostView {
-    pub(super) total: Resources,
+    pub(super) offer: Offer,
     pub(super) used: HostUse,
 }
 
@@ -44,13 +45,10 @@ impl Node {
     #[must_use]
     pub fn capacity(&self) -> Capacity {
         let now = self.0.ledger.now();
-        let total = self.0.host.borrow().total;
-        Capacity {
-            total,
-            free: total.minus(now.held()),
-            vms: u32::try_from(now.iter().len()).unwrap_or(u32::MAX),
-            max_vms: self.0.config.limits.max_vms,
-        }
+        let vms = u32::try_from(now.iter().len()).unwrap_or(u32::MAX);
+        // As the next create will be judged.
+        let total = self.0.host.borrow().offer.for_vms(vms.saturating_add(1));
+        Capacity { total, free: total.minus(now.held()), vms, max_vms: self.0.config.limits.max_vms }
     }
 
     /// How busy the host is.
@@ -60,13 +58,51 @@ impl Node {
     }
 }
 
-/// Starts measuring the host; the first measurement is there at once.
-pub(super) fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receiver<HostView> {
-    let folder = config.data_dir.join("vms");
-    let mut host = Host::new(&config.data_dir);
-    let wanted = config.totals;
-    let total = wanted.unwrap_or_else(|| host.totals(held_bytes(&folder)));
-    let (sender, receiver) = watch::channel(HostView { total, used: host.sample(HOST_INTERVAL) });
+/// What is measured, and how.
+struct Measuring {
+    host: Host,
+    folder: PathBuf,
+    config: Arc<NodeConfig>,
+    memory_per_vm: u64,
+    /// What was said last about settings that ask for too much.
+    capped: Vec<String>,
+}
+
+impl Measuring {
+    /// What can be rented out now. Says so where that is less than the settings ask for.
+    fn offer(&mut self) -> Offer {
+        if let Some(totals) = self.config.totals {
+            return Offer::fixed(totals);
+        }
+        let held = held_bytes(&self.folder);
+        let (offer, capped) = self.host.offer(&self.config.rent, held, self.memory_per_vm);
+        if capped != self.capped {
+            for sentence in &capped {
+                tracing::warn!("{sentence}");
+            }
+            self.capped = capped;
+        }
+        offer
+    }
+}
+
+/// Starts measuring the host; the first measurement is there at once. `memory_per_vm` is what runs a VM takes
+/// beside the VM's own memory, in bytes.
+pub(super) async fn measure(
+    config: &Arc<NodeConfig>,
+    memory_per_vm: u64,
+    tasks: &Tasks,
+) -> Result<watch::Receiver<HostView>, tokio::task::JoinError> {
+    let config = Arc::clone(config);
+    let first = tokio::task::spawn_blocking(move || {
+        let host = Host::new(&config.data_dir);
+        let folder = config.data_dir.join(VMS_FOLDER);
+        let mut measuring = Measuring { host, folder, config, memory_per_vm, capped: Vec::new() };
+        let view = HostView { offer: measuring.offer(), used: measuring.host.sample(HOST_INTERVAL) };
+        (measuring, view)
+    });
+    let (mut measuring, view) = first.await?;
+    let (sender, receiver) = watch::channel(view);
     let stop = tasks.stopping().clone();
     tasks.spawn("host", async move {
         let mut round = 0u32;
@@ -76,20 +112,15 @@ pub(super) fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receive
                 () = tokio::time::sleep(HOST_INTERVAL) => {}
             }
             round = round.wrapping_add(1);
-            let folder = folder.clone();
-            let before = sender.borrow().total;
+            let before = sender.borrow().offer;
             let sampled = tokio::task::spawn_blocking(move || {
-                let used = host.sample(HOST_INTERVAL);
-                let total = match wanted {
-                    Some(total) => total,
-                    None if round.is_multiple_of(STORAGE_EVERY) => host.totals(held_bytes(&folder)),
-                    None => before,
-                };
-                (host, HostView { total, used })
+                let used = measuring.host.sample(HOST_INTERVAL);
+                let offer = if round.is_multiple_of(OFFER_EVERY) { measuring.offer() } else { before };
+                (measuring, HostView { offer, used })
             });
             match sampled.await {
                 Ok((back, view)) => {
-                    host = back;
+                    measuring = back;
                     sender.send_replace(view);
                 }
                 Err(error) => {
@@ -102,5 +133,5 @@ pub(super) fn measure(config: &Arc<NodeConfig>, tasks: &Tasks) -> watch::Receive
             }
         }
     });
-    receiver
+    Ok(receiver)
 }

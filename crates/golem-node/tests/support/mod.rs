@@ -63,6 +63,7 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
             drain: Duration::from_millis(200),
             connect: Duration::from_secs(5),
         },
+        rent: golem_node::Rent::default(),
         totals: Some(Resources::new(100, 100, 1000)),
         payments: None,
     }

@@ -107,5 +107,47 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             );
         }
     }
+    for (variable, offered, least, minimum) in [
+        (
+            "GOLEM_PROVIDER_RENT_MEMORY_GB",
+            settings.rent_memory_gb,
+            "GOLEM_PROVIDER_MIN_MEMORY_GB",
+            settings.min_memory_gb,
+        ),
+        (
+            "GOLEM_PROVIDER_RENT_STORAGE_GB",
+            settings.rent_storage_gb,
+            "GOLEM_PROVIDER_MIN_STORAGE_GB",
+            settings.min_storage_gb,
+        ),
+    ] {
+        if let Some(offered) = offered
+            && offered.0 < minimum.0
+        {
+            wrong(
+                variable,
+                format!(
+                    "is less than any renter may ask for, {least}={}: nothing could be rented",
+                    minimum.0
+                ),
+                format!("set it to at least {}", minimum.0),
+            );
+        }
+    }
+    let vcpus =
+        settings.rent_cpu.map(|cores| u64::from(cores.0) * u64::from(settings.cpu_overcommit.0) / 100);
+    if let Some(vcpus) = vcpus
+        && vcpus < u64::from(settings.min_cpu_cores.0)
+    {
+        wrong(
+            "GOLEM_PROVIDER_RENT_CPU",
+            format!(
+                "leaves {vcpus} virtual CPUs with this GOLEM_PROVIDER_CPU_OVERCOMMIT, less than \
+                 GOLEM_PROVIDER_MIN_CPU_CORES={}: nothing could be rented",
+                settings.min_cpu_cores.0
+            ),
+            "rent out more cores".to_owned(),
+        );
+    }
     mistakes
 }

@@ -13,7 +13,8 @@ use golem_types::ImageName;
 use super::source::Reader;
 use super::value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Percent, Price, PublicIp, Seconds, Secret, Url, Urls, Value, VmAccel, VmBackend, WebSocketUrl, Wei,
+    Overcommit, Percent, Price, PublicIp, Seconds, Secret, Url, Urls, Value, VmAccel, VmBackend,
+    WebSocketUrl, Wei,
 };
 
 /// One row of the table.
@@ -176,6 +177,16 @@ table! {
         default_vm_image: ImageName = "GOLEM_PROVIDER_DEFAULT_VM_IMAGE" default "24.04";
         /// Most VMs at a time.
         max_vms: AtLeastOne = "GOLEM_PROVIDER_MAX_VMS" default "10";
+        /// Cores of this machine to rent out; unset, all that the node may use, less one from four on.
+        rent_cpu: Option<AtLeastOne> = "GOLEM_PROVIDER_RENT_CPU";
+        /// Memory to rent out, in GiB; unset, all that the node may use, less half a GiB or a twentieth for the
+        /// machine itself. More than that is never rented out, and neither is what running the VMs takes.
+        rent_memory_gb: Option<AtLeastOne> = "GOLEM_PROVIDER_RENT_MEMORY_GB";
+        /// Storage to rent out, in GiB; unset, all of the volume on which VMs' disks lie, less 2 GiB or a twentieth.
+        /// More than that is never rented out.
+        rent_storage_gb: Option<AtLeastOne> = "GOLEM_PROVIDER_RENT_STORAGE_GB";
+        /// Virtual CPUs that are rented out for each core.
+        cpu_overcommit: Overcommit = "GOLEM_PROVIDER_CPU_OVERCOMMIT" default "1.0";
         /// Least CPU cores that a renter may ask for.
         min_cpu_cores: AtLeastOne = "GOLEM_PROVIDER_MIN_CPU_CORES" default "1";
         /// Least memory that a renter may ask for, in GiB.

@@ -186,6 +186,44 @@ fn settings_that_contradict_each_other_are_mistakes() {
 }
 
 #[test]
+fn h_20_what_is_rented_out_is_set_and_at_least_what_renters_may_ask_for() {
+    let settings = with(&[]).unwrap().settings;
+    assert_eq!((settings.rent_cpu, settings.rent_memory_gb, settings.rent_storage_gb), (None, None, None));
+    assert_eq!(settings.cpu_overcommit.0, 100);
+    let overcommit = |text: &str| {
+        with(&[("GOLEM_PROVIDER_CPU_OVERCOMMIT", text)]).map(|all| all.settings.cpu_overcommit.0)
+    };
+    for (text, percent) in [("3", 300), ("1.25", 125), ("0.1", 10), ("10", 1000), ("2.50", 250)] {
+        assert_eq!(overcommit(text).unwrap(), percent, "{text}");
+    }
+    for text in ["0", "0.09", "10.01", "1.234", "-1", "1e2", "x", "NaN", "inf"] {
+        assert_eq!(
+            variables(with(&[("GOLEM_PROVIDER_CPU_OVERCOMMIT", text)])),
+            ["GOLEM_PROVIDER_CPU_OVERCOMMIT"],
+            "{text}"
+        );
+    }
+    for name in ["GOLEM_PROVIDER_RENT_CPU", "GOLEM_PROVIDER_RENT_MEMORY_GB", "GOLEM_PROVIDER_RENT_STORAGE_GB"]
+    {
+        assert!(with(&[(name, "16")]).is_ok());
+        for text in ["0", "-4", "1.5", "4294967296", "all"] {
+            assert_eq!(variables(with(&[(name, text)])), [name], "{text}");
+        }
+    }
+    let contradicted = [
+        ("GOLEM_PROVIDER_RENT_MEMORY_GB", "2"),
+        ("GOLEM_PROVIDER_MIN_MEMORY_GB", "4"),
+        ("GOLEM_PROVIDER_RENT_STORAGE_GB", "9"),
+        ("GOLEM_PROVIDER_RENT_CPU", "1"),
+        ("GOLEM_PROVIDER_CPU_OVERCOMMIT", "0.5"),
+    ];
+    assert_eq!(
+        variables(with(&contradicted)),
+        ["GOLEM_PROVIDER_RENT_MEMORY_GB", "GOLEM_PROVIDER_RENT_STORAGE_GB", "GOLEM_PROVIDER_RENT_CPU"]
+    );
+}
+
+#[test]
 fn a_secret_is_neither_shown_nor_in_a_mistake() {
     let key = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318";
     let resolved = with(&[("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", key)]).unwrap();

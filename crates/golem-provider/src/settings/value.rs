@@ -127,6 +127,24 @@ impl Value for AtLeastOne {
     }
 }
 
+/// How often each core is rented out, in percent. Below a tenth hardly a guest has a core, and beyond ten
+/// guests have too little time to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overcommit(pub u32);
+
+impl Value for Overcommit {
+    fn expects() -> String {
+        "a number from 0.1 to 10 with at most two digits after the point, e.g. `1.5`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let exact: Decimal = text.parse().ok()?;
+        let hundredth = U256::from(10).pow(U256::from(16));
+        let (percent, rest) = exact.atto().div_rem(hundredth);
+        let percent = u32::try_from(percent).ok().filter(|percent| (10..=1000).contains(percent));
+        percent.filter(|_| rest.is_zero()).map(Self)
+    }
+}
+
 /// A country as two letters, in capitals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Country(pub String);

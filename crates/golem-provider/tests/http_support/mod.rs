@@ -95,6 +95,7 @@ impl World {
                 drain: Duration::from_millis(200),
                 connect: Duration::from_secs(5),
             },
+            rent: golem_node::Rent::default(),
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
         };

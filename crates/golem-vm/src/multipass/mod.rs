@@ -28,6 +28,7 @@ pub use answers::{Instance, InstanceName, NotAName, Sizes, State, bytes};
 pub use find::find;
 
 use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+use crate::qemu::Accelerator;
 use crate::seed;
 use answers::{Versions, major_minor};
 use call::{Long, Program, Refusal, unavailable};
@@ -192,6 +193,11 @@ impl Multipass {
             }
         }
         Ok(())
+    }
+
+    /// Multipass runs its machines in QEMU with hardware virtualisation.
+    pub(crate) const fn memory_per_vm(&self) -> u64 {
+        Accelerator::Kvm.memory()
     }
 
     pub(crate) fn has_image(&self, image: &ImageName) -> bool {

@@ -166,7 +166,7 @@ pub(super) fn overlay(base_format: &str, gib: u32) -> Vec<String> {
 }
 
 /// Name of the link to the base image in the machine's folder.
-pub(super) const BASE_FILE: &str = "base.img";
+pub const BASE_FILE: &str = "base.img";
 
 #[cfg(test)]
 mod tests {

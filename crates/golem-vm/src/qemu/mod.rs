@@ -43,6 +43,7 @@ use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
+pub use command::BASE_FILE;
 use process::Life;
 use talk::Talk;
 
@@ -197,6 +198,11 @@ impl Qemu {
 
     pub(crate) const fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// As long as nobody asked what runs guests' CPUs here, what takes the most.
+    pub(crate) fn memory_per_vm(&self) -> u64 {
+        self.acceleration.get().map_or(Accelerator::Tcg, |chosen| chosen.accelerator).memory()
     }
 
     pub(crate) fn has_image(&self, image: &ImageName) -> bool {
