@@ -51,20 +51,42 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
     match choose(settings) {
         Choice::Sim => Ok(Backend::Sim(sim(settings)?)),
         Choice::Multipass(program) => Ok(Backend::Multipass(multipass(settings, program)?)),
-        Choice::Qemu => {
-            let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
-            let config = QemuConfig {
-                accelerator: match settings.vm_accel {
-                    VmAccel::Auto => None,
-                    VmAccel::Kvm => Some(Accelerator::Kvm),
-                    VmAccel::Tcg => Some(Accelerator::Tcg),
-                },
-                nested: settings.nested_virtualization,
-                ..QemuConfig::new(settings.data_dir.clone())
-            };
-            Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
-        }
+        Choice::Qemu => qemu(settings, settings.data_dir.clone()),
     }
+}
+
+/// Where the throw-away guest of an isolation check lives, below the data directory.
+pub(crate) const ISOLATION_FOLDER: &str = golem_vm::qemu::ISOLATION_FOLDER;
+
+/// The node's backend with its machines elsewhere: for the guest of an isolation check, which the node must neither
+/// count nor touch.
+///
+/// # Errors
+/// When the node's backend is another than QEMU.
+pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend> {
+    match choose(settings) {
+        Choice::Qemu => qemu(settings, settings.data_dir.join(ISOLATION_FOLDER)),
+        Choice::Sim | Choice::Multipass(_) => anyhow::bail!(
+            "guests of the {} backend are kept in by it and not by this program; there is nothing to check; \
+             fix: set GOLEM_PROVIDER_VM_BACKEND=qemu",
+            name(settings)
+        ),
+    }
+}
+
+/// QEMU with the settings' images, and its machines in `data_dir`.
+fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
+    let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
+    let config = QemuConfig {
+        accelerator: match settings.vm_accel {
+            VmAccel::Auto => None,
+            VmAccel::Kvm => Some(Accelerator::Kvm),
+            VmAccel::Tcg => Some(Accelerator::Tcg),
+        },
+        nested: settings.nested_virtualization,
+        ..QemuConfig::new(data_dir)
+    };
+    Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
 }
 
 /// Multipass, for taking over what a Python provider left there.

@@ -120,6 +120,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Ports,
     },
+    /// See what guests of this node can reach.
+    Isolation {
+        /// What to see.
+        #[command(subcommand)]
+        command: Isolation,
+    },
     /// Run a discovery server, on which providers advertise and renters find them.
     Discovery(Discovery),
     /// Run a server that tries other nodes' ports from outside.
@@ -511,6 +517,40 @@ pub(super) struct PortChecker {
     /// Dial private and loopback addresses as well; development does so, too.
     #[arg(long)]
     pub allow_private_targets: bool,
+}
+
+/// `isolation …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Isolation {
+    /// Boot a guest that tries to reach this host, its networks and other guests; exits with 1 when it does. Works
+    /// whether or not the provider runs.
+    Check(IsolationCheck),
+}
+
+/// `isolation check`.
+#[derive(Debug, Args)]
+pub(super) struct IsolationCheck {
+    /// Image that the guest starts from [default: that of VMs that ask for none].
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Where guests should get to: a name or an IPv4 address, and a port.
+    #[arg(long, value_name = "HOST:PORT", default_value = "one.one.one.one:443", value_parser = host_and_port)]
+    pub internet: String,
+    /// Try again with the same guest at each Enter, until the end of the input.
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// A name or IPv4 address with a port, as it was typed.
+fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port))
+            if !host.is_empty() && !host.contains(':') && port.parse::<u16>().is_ok_and(|p| p > 0) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("is no HOST:PORT".to_owned()),
+    }
 }
 
 /// `config …`.

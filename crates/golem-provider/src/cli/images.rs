@@ -47,7 +47,7 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
     Ok(Exit::Done)
 }
 
-fn parse(name: &str) -> anyhow::Result<ImageName> {
+pub(super) fn parse(name: &str) -> anyhow::Result<ImageName> {
     name.parse()
         .map_err(|error| anyhow::anyhow!("{name:?} {error}; fix: use a to z, 0 to 9, `.`, `:`, `-` and `_`"))
 }

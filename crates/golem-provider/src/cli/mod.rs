@@ -9,6 +9,7 @@ mod config;
 mod discovery;
 mod images;
 mod import;
+mod isolation;
 mod mapping;
 mod market;
 mod networks;
@@ -37,7 +38,7 @@ use crate::http::operator::Client;
 use crate::logs::{self, Destination};
 use crate::settings::{self, Mistakes, Resolved, Settings};
 use crate::{daemon, pid_file};
-use arguments::{Arguments, Command, Config};
+use arguments::{Arguments, Command, Config, Isolation};
 pub(crate) use pricing::{PricingView, view as pricing_view};
 use printer::Printer;
 
@@ -161,7 +162,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    let is_prompt = matches!(arguments.command, Command::Status(_));
+    let is_prompt = matches!(arguments.command, Command::Status(_) | Command::Isolation { .. });
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
@@ -177,6 +178,9 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
             Command::Ports { command } => ports::ports(&context, command).await,
+            Command::Isolation { command: Isolation::Check(typed) } => {
+                isolation::check(&context, typed).await
+            }
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
@@ -184,7 +188,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         }
     });
     if is_prompt {
-        // The system's resolver goes on waiting for name servers that are silent.
+        // The system's resolver goes on waiting for name servers that are silent, and a read of a terminal for a
+        // line.
         runtime.shutdown_background();
     }
     exit

@@ -25,13 +25,27 @@ pub(super) const UIDS: Range<u32> = 1_900_000_000..1_900_065_536;
 /// one host hardly ever share a user.
 const UIDS_OF_A_NODE: u32 = 1024;
 
-/// The users of the node whose data is in `data_dir`.
-pub(super) fn uids(data_dir: &Path) -> Range<u32> {
-    let digest = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
-    let blocks = (UIDS.end - UIDS.start) / UIDS_OF_A_NODE;
-    let block = u32::from(u16::from_be_bytes([digest[0], digest[1]])) % blocks;
-    let start = UIDS.start + block * UIDS_OF_A_NODE;
+/// Name of the data directory of isolation checks, which is inside the node's.
+pub const ISOLATION_FOLDER: &str = "isolation-check";
+
+/// The users of the node whose machines are in `folder`. The last block is for the guests of isolation checks, so
+/// that none has the user of a guest that is rented out.
+pub(super) fn uids(folder: &Path) -> Range<u32> {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    let number = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
+    let blocks = (UIDS.end - UIDS.start) / UIDS_OF_A_NODE - 1;
+    if folder.parent().is_some_and(|parent| parent.ends_with(ISOLATION_FOLDER)) {
+        let start = UIDS.start + blocks * UIDS_OF_A_NODE;
+        return start + number % UIDS_OF_A_NODE..UIDS.end;
+    }
+    let start = UIDS.start + number % blocks * UIDS_OF_A_NODE;
     start..start + UIDS_OF_A_NODE
+}
+
+/// Whether guests run as the user `uid`, of whatever node.
+#[must_use]
+pub fn is_guest_user(uid: u32) -> bool {
+    UIDS.contains(&uid)
 }
 
 const TABLE: &str = "inet golem_provider";
@@ -136,7 +150,9 @@ mod tests {
         let (one, two) = (uids(Path::new("/srv/one")), uids(Path::new("/srv/two")));
         assert_ne!(one, two);
         assert_eq!(one, uids(Path::new("/srv/one")));
-        for range in [one, two] {
+        let check = uids(Path::new("/srv/one/isolation-check/vms"));
+        assert!(!check.is_empty() && check.start >= one.end.max(two.end));
+        for range in [one, two, check] {
             assert!(UIDS.start <= range.start && range.end <= UIDS.end);
         }
     }

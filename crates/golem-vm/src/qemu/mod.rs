@@ -44,6 +44,7 @@ use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
 pub use command::BASE_FILE;
+pub use isolation::{ISOLATION_FOLDER, is_guest_user};
 use process::Life;
 use talk::Talk;
 

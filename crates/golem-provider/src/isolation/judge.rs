@@ -1,0 +1,168 @@
+//! What the attempts show.
+//!
+//! Owns the verdict on each. Never tries anything.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::plan::{Attempt, Proof, Wanted};
+use super::report::{Report, Row, Verdict};
+use super::traps::Traps;
+use super::wire::Wire;
+
+/// What the guest says about one attempt.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(super) struct Outcome {
+    pub(super) id: usize,
+    pub(super) outcome: Seen,
+    #[serde(default)]
+    pub(super) detail: String,
+}
+
+/// The guest's words for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Seen {
+    /// A connection was made.
+    Open,
+    /// Something came back.
+    Answered,
+    /// Refused, unreachable or silent.
+    None,
+    /// It went out; the guest cannot know more.
+    Sent,
+    /// It could not be tried.
+    Error,
+}
+
+/// Everything that is known of one attempt.
+#[derive(Debug, Clone, Copy)]
+struct Evidence<'a> {
+    outcome: Option<&'a Outcome>,
+    /// This host itself gets through.
+    control: bool,
+    /// One of the traps was told the attempt's word.
+    caught: bool,
+    /// The attempt's target was seen on the wire; none where nobody watched.
+    wire: Option<bool>,
+}
+
+pub(super) fn judge(
+    attempts: &[Attempt],
+    controls: &[bool],
+    outcomes: &BTreeMap<usize, Outcome>,
+    traps: &Traps,
+    wire: &Wire,
+) -> Report {
+    let rows = attempts.iter().enumerate().map(|(number, attempt)| {
+        let address = attempt.step.address.parse::<IpAddr>().ok();
+        let went = |address| match attempt.proof {
+            Proof::Wire { stranger: true } => wire.went_to(address) || wire.asked_for(address),
+            _ => attempt.step.port == Some(traps.port) && wire.went_to(address),
+        };
+        let evidence = Evidence {
+            outcome: outcomes.get(&number),
+            control: controls.get(number).copied().unwrap_or_default(),
+            caught: traps.caught(number),
+            wire: wire.sees().then(|| wire.heard(number) || address.is_some_and(went)),
+        };
+        let (verdict, detail) = verdict(attempt.wanted, attempt.proof, evidence);
+        Row {
+            what: attempt.what,
+            target: attempt.target.clone(),
+            wanted: if attempt.wanted == Wanted::Works { "works" } else { "refused" },
+            verdict,
+            detail,
+        }
+    });
+    Report::new(rows.collect(), wire.sees(), traps.wordless())
+}
+
+/// The verdict, and what it rests on where that is not plain.
+fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, String) {
+    let seen = evidence.outcome.map(|outcome| outcome.outcome);
+    let detail = evidence.outcome.map_or("", |outcome| outcome.detail.as_str());
+    let through = matches!(seen, Some(Seen::Open | Seen::Answered));
+    let not_tried = |why: &str| (Verdict::NotTried, why.to_owned());
+    if wanted == Wanted::Works {
+        return match seen {
+            _ if through => (Verdict::Works, String::new()),
+            _ if !evidence.control => not_tried("this host itself gets no answer there"),
+            None => not_tried("the guest did not report"),
+            Some(Seen::Error) => not_tried(detail),
+            Some(_) => (Verdict::Fails, detail.to_owned()),
+        };
+    }
+    if evidence.caught {
+        return (Verdict::Reached, "it arrived at a trap of this check".to_owned());
+    }
+    if through {
+        return (Verdict::Reached, "the guest got an answer".to_owned());
+    }
+    if evidence.wire == Some(true) {
+        return (Verdict::Reached, "it was seen on this host's network devices".to_owned());
+    }
+    match seen {
+        None => return not_tried("the guest did not report"),
+        Some(Seen::Error) => return not_tried(detail),
+        Some(_) => {}
+    }
+    let shown = match proof {
+        Proof::Guest => true,
+        // Whoever catches it tells the kind and not the address.
+        Proof::Trap(_) | Proof::Answer => evidence.control,
+        Proof::Wire { .. } => evidence.wire.is_some(),
+    };
+    if shown {
+        return (Verdict::Refused, String::new());
+    }
+    not_tried(match proof {
+        Proof::Wire { .. } => "only root can see whether it leaves this host",
+        Proof::Trap(_) => "this host does not get there itself",
+        _ => "nothing answers there, so that a refusal would show nothing",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(proof: Proof, seen: Option<Seen>, control: bool, caught: bool, wire: Option<bool>) -> Verdict {
+        let outcome = seen.map(|outcome| Outcome { id: 0, outcome, detail: String::new() });
+        let evidence = Evidence { outcome: outcome.as_ref(), control, caught, wire };
+        verdict(Wanted::Refused, proof, evidence).0
+    }
+
+    #[test]
+    fn nothing_is_called_refused_that_could_not_have_been_seen() {
+        let here = Proof::Trap(Some(("10.0.0.1".parse().unwrap(), 0)));
+        let wire = Proof::Wire { stranger: false };
+        assert_eq!(judged(here, Some(Seen::None), true, false, None), Verdict::Refused);
+        assert_eq!(judged(here, Some(Seen::None), false, false, None), Verdict::NotTried);
+        assert_eq!(judged(Proof::Answer, Some(Seen::None), false, false, Some(false)), Verdict::NotTried);
+        assert_eq!(judged(wire, Some(Seen::None), true, false, Some(false)), Verdict::Refused);
+        assert_eq!(judged(wire, Some(Seen::None), true, false, None), Verdict::NotTried);
+        for silent in [None, Some(Seen::Error)] {
+            assert_eq!(judged(here, silent, true, false, Some(false)), Verdict::NotTried);
+        }
+    }
+
+    #[test]
+    fn whoever_sees_it_it_was_reached() {
+        let here = Proof::Trap(None);
+        for (seen, caught, wire) in [
+            (Some(Seen::None), true, None),
+            (Some(Seen::Error), true, None),
+            (None, true, Some(false)),
+            (Some(Seen::Open), false, None),
+            (Some(Seen::Answered), false, Some(false)),
+            (Some(Seen::None), false, Some(true)),
+        ] {
+            assert_eq!(
+                judged(here, seen, false, caught, wire),
+                Verdict::Reached,
+                "{seen:?} {caught} {wire:?}"
+            );
+        }
+    }
+}

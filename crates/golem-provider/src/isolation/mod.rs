@@ -1,0 +1,123 @@
+//! `isolation check`: what a guest of this node can reach, tried from inside a real one.
+//!
+//! ```text
+//!   surroundings ──► traps ──► guest (boots) ──► plan ──► attempts ──► judge ──► report
+//!   what is near     listeners  the node's own    what is    made in the   what was caught,
+//!   this host        of ours    backend           tried      guest         what the guest saw
+//! ```
+//!
+//! An attempt counts as refused only where it would have shown had it come through: a listener of ours waits
+//! there, or something was seen to answer there, or the host's own wires were watched. All else is "not tried",
+//! with the reason.
+//!
+//! Owns the throw-away guest, which lives in a folder and as a user of its own, so that a node that runs
+//! neither counts nor touches it. Never changes anything of the host, and never looks at a rental.
+
+mod guest;
+mod judge;
+mod plan;
+mod report;
+mod surroundings;
+mod traps;
+mod wire;
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use golem_types::ImageName;
+use tokio::time::timeout;
+
+use crate::backend;
+use crate::settings::Settings;
+use guest::ThrowAway;
+pub(crate) use report::{Report, Row, Verdict};
+use surroundings::Surroundings;
+use traps::Traps;
+use wire::Wire;
+
+/// Longest that all attempts of one round may take. Each waits a few seconds at most, and many are made at once;
+/// a guest without hardware virtualisation on a busy machine needs most of it.
+const ROUND: Duration = Duration::from_secs(240);
+
+/// What is still on its way when the last attempt has ended.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// How far a check is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stage<'a> {
+    /// What is being done now.
+    Step(&'a str),
+    /// So many attempts of so many were made.
+    Tried(usize, usize),
+}
+
+/// A check: a guest that is there to try things. Whoever has one ends it, whatever else happens.
+pub(crate) struct Check {
+    guest: ThrowAway,
+    settings: Settings,
+    internet: String,
+}
+
+impl Check {
+    /// Sees to it that a guest of `image` can be made; none is yet. `internet` is a name or address with a port
+    /// that a guest should reach.
+    ///
+    /// # Errors
+    /// When the node's backend is another than QEMU, another check goes on, or something is missing; the message
+    /// names the fix.
+    pub(crate) async fn prepare(
+        settings: &Settings,
+        image: ImageName,
+        internet: String,
+    ) -> anyhow::Result<Self> {
+        let backend = backend::for_isolation_check(settings)?;
+        let guest = ThrowAway::prepare(settings, backend, image).await?;
+        Ok(Self { guest, settings: settings.clone(), internet })
+    }
+
+    /// Makes and boots the guest; `tell` hears how far it is.
+    ///
+    /// # Errors
+    /// When it cannot be made or does not boot.
+    pub(crate) async fn boot(&mut self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
+        tell(Stage::Step("a throw-away guest is made"));
+        self.guest.create().await?;
+        tell(Stage::Step("the guest boots; without hardware virtualisation that takes a minute"));
+        self.guest.boot(self.settings.boot_timeout).await
+    }
+
+    /// Has the guest try everything, once.
+    ///
+    /// # Errors
+    /// When the surroundings cannot be seen or the guest cannot be told to try. That says nothing about isolation.
+    pub(crate) async fn round(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<Report> {
+        let surroundings = Surroundings::look().context("what is near this host cannot be seen")?;
+        let traps = Traps::open(&surroundings).context("no trap can be set")?;
+        let attempts = plan::plan(&surroundings, &traps, &self.settings, &self.internet);
+        tell(Stage::Step("this host itself tries what the guest will"));
+        let controls = plan::controls(&attempts, &traps).await;
+        // After the controls, so that it sees the guest's packets only.
+        let wire = Wire::open();
+        tell(Stage::Step("the guest tries every way that it should not have"));
+        let script = plan::script(&attempts, &traps);
+        let tries = async {
+            let outcomes = self.guest.run(&script, attempts.len(), tell).await?;
+            tokio::time::sleep(AFTERMATH).await;
+            anyhow::Ok(outcomes)
+        };
+        let outcomes = tokio::select! {
+            outcomes = timeout(ROUND, tries) => match outcomes {
+                Ok(outcomes) => outcomes?,
+                Err(_) => bail!("the guest did not finish trying in {} s", ROUND.as_secs()),
+            },
+            never = traps.watch() => match never {},
+            never = wire.watch(&traps) => match never {},
+        };
+        Ok(judge::judge(&attempts, &controls, &outcomes, &traps, &wire))
+    }
+
+    /// Removes the guest and all that belongs to it.
+    pub(crate) async fn end(self) {
+        self.guest.remove().await;
+    }
+}

@@ -1,0 +1,81 @@
+//! What a round showed, for programs.
+//!
+//! Owns the report's form and what counts as failed.
+
+use serde::Serialize;
+
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// It came through and must not.
+    Reached,
+    /// It should come through and does not.
+    Fails,
+    /// It could not be tried, or its refusal would show nothing.
+    NotTried,
+    /// It did not come through.
+    Refused,
+    /// It came through, as it should.
+    Works,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    /// The kind of thing that was tried.
+    pub(crate) what: &'static str,
+    /// Where to, and how.
+    pub(crate) target: String,
+    /// What should become of it: `refused` or `works`.
+    pub(crate) wanted: &'static str,
+    /// What became of it.
+    #[serde(rename = "result")]
+    pub(crate) verdict: Verdict,
+    /// What the verdict rests on, or why there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) detail: String,
+}
+
+/// One round.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// Whether nothing was reached that must not be, and enough was tried to say so.
+    pub(crate) isolated: bool,
+    /// How many attempts ended so.
+    pub(crate) reached: usize,
+    pub(crate) refused: usize,
+    pub(crate) not_tried: usize,
+    pub(crate) works: usize,
+    pub(crate) fails: usize,
+    /// Whether this host's network devices were watched meanwhile, which takes root.
+    pub(crate) wire_watched: bool,
+    /// Each attempt.
+    pub(crate) attempts: Vec<Row>,
+}
+
+impl Report {
+    /// Of `rows`. Where a program came to a trap on the loopback without the word of an attempt (`wordless`), that
+    /// was the guest's forged greeting, because nobody else knows of it.
+    pub(super) fn new(mut rows: Vec<Row>, wire_watched: bool, wordless: bool) -> Self {
+        if wordless {
+            for row in rows.iter_mut().filter(|row| row.target.starts_with("127.0.0.1 TCP")) {
+                row.verdict = Verdict::Reached;
+                "a connection arrived at a trap of this check".clone_into(&mut row.detail);
+            }
+        }
+        let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
+        let (reached, refused) = (count(Verdict::Reached), count(Verdict::Refused));
+        Self {
+            // A guest that tried nothing has shown nothing.
+            isolated: reached == 0 && refused > 0,
+            reached,
+            refused,
+            not_tried: count(Verdict::NotTried),
+            works: count(Verdict::Works),
+            fails: count(Verdict::Fails),
+            wire_watched,
+            attempts: rows,
+        }
+    }
+}
