@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("qemu-img", "qemu-utils"),
     ("nft", "nftables"),
+    ("slirp4netns", "slirp4netns"),
     ("ip", "iproute2"),
     ("miniupnpd", "miniupnpd-nftables"),
     ("setpriv", "util-linux"),

@@ -25,6 +25,7 @@ use crate::payment::{PaymentError, Payments};
 use crate::ports::Probes;
 use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
+use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::watch::{Eyes, Sample, look};
 use crate::service::{Tasks, crash_point};
 use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
@@ -71,6 +72,7 @@ struct Inner {
     look: Arc<Notify>,
     host: watch::Receiver<HostView>,
     unmanaged: watch::Receiver<BTreeSet<VmId>>,
+    networks: watch::Receiver<Networks>,
 }
 
 /// A handle on the running node; clones share it.
@@ -100,6 +102,7 @@ impl Node {
         adopt(&config, &ledger, &proxy, &first).await?;
         let (samples, eyes) = watch::channel(Arc::new(first));
         let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
+        let (networks_sender, networks) = watch::channel(Networks::default());
         let host = measure(&config, backend.memory_per_vm(), &tasks).await.map_err(StartError::Host)?;
         let look = Arc::new(Notify::new());
         let node = Self(Arc::new(Inner {
@@ -115,7 +118,10 @@ impl Node {
             look,
             host,
             unmanaged,
+            networks,
         }));
+        let (backend, stop) = (Arc::clone(&node.0.backend), node.0.tasks.stopping().clone());
+        node.0.tasks.spawn("networks", guard(backend, networks_sender, stop));
         node.supervise();
         let eyes = Eyes {
             backend: Arc::clone(&node.0.backend),
@@ -405,6 +411,13 @@ impl Node {
     #[must_use]
     pub fn unmanaged(&self) -> BTreeSet<VmId> {
         self.0.unmanaged.borrow().clone()
+    }
+
+    /// How running guests are connected, as seen within the last seconds. A guest that its backend
+    /// does not look at is missing.
+    #[must_use]
+    pub fn networks(&self) -> Networks {
+        self.0.networks.borrow().clone()
     }
 
     /// Whether no new rentals are taken.

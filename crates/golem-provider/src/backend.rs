@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use golem_types::ImageName;
-use golem_vm::Backend;
 use golem_vm::images::{ENTRIES, Images};
 use golem_vm::multipass::{Multipass, MultipassConfig};
 use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
+use golem_vm::{Backend, NetworkLimits};
 
 use crate::settings::{Settings, VmAccel, VmBackend};
 
@@ -84,6 +84,11 @@ fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
             VmAccel::Tcg => Some(Accelerator::Tcg),
         },
         nested: settings.nested_virtualization,
+        network: NetworkLimits {
+            connections: Some(settings.vm_max_connections).filter(|most| *most > 0),
+            megabits: Some(settings.vm_bandwidth_mbit).filter(|most| *most > 0),
+            smtp: settings.allow_smtp,
+        },
         ..QemuConfig::new(data_dir)
     };
     Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))

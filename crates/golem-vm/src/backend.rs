@@ -56,6 +56,77 @@ pub enum Observed {
     },
 }
 
+/// What the operator lets every guest do on the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkLimits {
+    /// Most connections that a guest may have at a time; none means no cap.
+    pub connections: Option<u32>,
+    /// Megabits a second that a guest may send, and receive; none means no cap.
+    pub megabits: Option<u32>,
+    /// Whether guests may send mail to other servers (TCP port 25).
+    pub smtp: bool,
+}
+
+impl Default for NetworkLimits {
+    /// The defaults of the settings: 1000 connections, no mail, no cap of the bandwidth.
+    fn default() -> Self {
+        Self { connections: Some(1000), megabits: None, smtp: false }
+    }
+}
+
+impl NetworkLimits {
+    /// Bytes a second that may pass each way; none means no cap.
+    #[must_use]
+    pub fn rate(&self) -> Option<u64> {
+        self.megabits.map(|megabits| u64::from(megabits) * 125_000)
+    }
+}
+
+/// How a running guest is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkState {
+    /// By a network namespace of its own, whose rules are in place.
+    Own,
+    /// By the host's own namespace, behind the host's packet filter: a version of this program that
+    /// knew no better launched it. A restart gives it one of its own.
+    Shared,
+    /// By nothing but SSH in, since its launch.
+    Restricted {
+        /// Why, with the fix.
+        reason: String,
+    },
+    /// Not at all: its network was not as it should be, could not be mended, and was cut. It is tried
+    /// again, again and again.
+    Cut {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What passed between a running guest and the outside since its launch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetworkTraffic {
+    /// Bytes that it received, with their IP headers.
+    pub bytes_in: u64,
+    /// Bytes that it sent.
+    pub bytes_out: u64,
+    /// Packets that it received.
+    pub packets_in: u64,
+    /// Packets that it sent.
+    pub packets_out: u64,
+    /// Packets that were refused, of either direction.
+    pub packets_blocked: u64,
+}
+
+/// A running guest's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// How it is connected.
+    pub state: NetworkState,
+    /// What passed, where that is counted.
+    pub traffic: Option<NetworkTraffic>,
+}
+
 /// Why a backend could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -233,6 +304,16 @@ impl Backend {
             Self::Qemu(qemu) => qemu.list().await,
             Self::Multipass(multipass) => multipass.list().await,
             Self::Sim(sim) => sim.list().await,
+        }
+    }
+
+    /// Looks at the network of every running guest, and mends what is not as it should be; what
+    /// cannot be mended is cut. To be called every few seconds. A guest that is being launched is not
+    /// in the answer, nor is one whose backend sees to its network itself.
+    pub async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
+        match self {
+            Self::Qemu(qemu) => qemu.keep_networks().await,
+            Self::Multipass(_) | Self::Sim(_) => BTreeMap::new(),
         }
     }
 

@@ -12,4 +12,6 @@ pub mod qemu;
 pub mod seed;
 pub mod sim;
 
-pub use backend::{Backend, BackendError, Guest, MachineSpec, Observed};
+pub use backend::{
+    Backend, BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, NetworkTraffic, Observed,
+};

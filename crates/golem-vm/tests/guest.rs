@@ -13,7 +13,10 @@ use std::time::Duration;
 use golem_types::{Resources, VmId, VmName};
 use golem_vm::images::Images;
 use golem_vm::qemu::{Qemu, QemuConfig};
-use golem_vm::{Backend, Guest, MachineSpec, Observed};
+use golem_vm::{Backend, Guest, MachineSpec, NetworkLimits, Observed};
+
+/// What the guests of these tests may do on the network.
+const LIMITS: NetworkLimits = NetworkLimits { connections: Some(50), megabits: None, smtp: false };
 
 /// Longest that a boot may take here; about 25 s on an idle machine of two cores.
 const BOOT: Duration = Duration::from_secs(300);
@@ -47,7 +50,7 @@ impl World {
     }
 
     fn backend(&self) -> Backend {
-        let config = QemuConfig::new(self.folder.path().to_owned());
+        let config = QemuConfig { network: LIMITS, ..QemuConfig::new(self.folder.path().to_owned()) };
         Backend::Qemu(Qemu::open(config, self.images()))
     }
 

@@ -199,6 +199,14 @@ table! {
         memory_threshold: Percent = "GOLEM_PROVIDER_MEMORY_THRESHOLD" default "85";
         /// Percent of the disk in use above which no new VM is granted.
         storage_threshold: Percent = "GOLEM_PROVIDER_STORAGE_THRESHOLD" default "90";
+        /// Whether guests may send mail to other servers (TCP port 25), which spreads spam and puts this
+        /// machine's address on block lists. Submission with a password (465, 587) is always open.
+        allow_smtp: bool = "GOLEM_PROVIDER_ALLOW_SMTP" default "false";
+        /// Most connections that a VM may have to the outside at a time; 0 turns the cap off. Each costs the
+        /// provider up to half a megabyte of memory.
+        vm_max_connections: u32 = "GOLEM_PROVIDER_VM_MAX_CONNECTIONS" default "1000";
+        /// Megabits a second that a VM may send, and as many that it may receive; 0 turns the cap off.
+        vm_bandwidth_mbit: u32 = "GOLEM_PROVIDER_VM_BANDWIDTH_MBIT" default "0";
         /// How long a guest may take until its SSH server answers, in seconds. Without KVM a cloud
         /// image needs minutes.
         boot_timeout: Duration = "GOLEM_PROVIDER_BOOT_TIMEOUT_SECONDS" also "GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS" default "600";

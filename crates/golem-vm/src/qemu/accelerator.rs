@@ -9,6 +9,7 @@
 //!          └─ no                └─ no             └─ refused                    ─► TCG, and the reason
 //! ```
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -171,7 +172,8 @@ fn cpu_has_it(cpu_info: &str, architecture: &str) -> Result<(), KvmProblem> {
 
 /// Opens `device` in a child that becomes the guest's user as its launch does.
 async fn opens(device: &Path, uid: Option<u32>) -> io::Result<()> {
-    let mut words = uid.map(|uid| command::become_guest(uid, device_group(device))).unwrap_or_default();
+    let user = uid.map(|uid| command::become_guest(uid, device_group(device))).unwrap_or_default();
+    let mut words: Vec<OsString> = user.into_iter().map(OsString::from).collect();
     words.extend(["sh", "-c", "exec 3<>\"$0\""].map(Into::into));
     words.push(device.into());
     let program = words.remove(0);

@@ -16,7 +16,8 @@
 //! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
 //! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
 //! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
-//! | `restrict=on` | only where the host's packet filter cannot do better: no network at all but SSH in |
+//! | `unshare … sh -c …` | namespaces of its own: see `network` |
+//! | `restrict=on` | only where this host makes no namespace: no network at all but SSH in |
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -25,6 +26,7 @@ use golem_types::{Resources, VmId};
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
+use super::network;
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
 pub(super) const CONSOLE_BYTES: usize = 65_536;
@@ -41,19 +43,32 @@ pub(super) struct Launch<'a> {
     pub(super) uid: Option<u32>,
     /// Group that the process keeps, for the device of its accelerator.
     pub(super) group: Option<u32>,
-    /// Loopback port of the host that leads to the guest's SSH server.
-    pub(super) ssh_port: u16,
-    /// Whether the guest gets no network but SSH in.
-    pub(super) restricted: bool,
+    pub(super) network: Netdev,
+}
+
+/// What the guest's network card leads to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Netdev {
+    /// The namespace that QEMU is in.
+    Namespace,
+    /// Nothing; and this loopback port of the host leads to its SSH server.
+    Restricted {
+        /// The port.
+        ssh_port: u16,
+    },
 }
 
 /// The program and arguments that launch a guest.
 pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsString>) {
     let mut words: Vec<OsString> =
         ["setsid", "--fork", "sh", "-c", RECORD_PID, "sh"].map(OsString::from).to_vec();
-    if let Some(uid) = launch.uid {
-        words.extend(become_guest(uid, launch.group));
-    }
+    let user = match launch.network {
+        Netdev::Namespace => network::around_qemu(launch.uid, launch.group),
+        Netdev::Restricted { .. } => {
+            launch.uid.map(|uid| become_guest(uid, launch.group)).unwrap_or_default()
+        }
+    };
+    words.extend(user.into_iter().map(OsString::from));
     words.extend(["prlimit", "--core=0", "--nofile=4096"].map(OsString::from));
     words.push(qemu.into());
     words.extend(guest(launch).into_iter().map(OsString::from));
@@ -61,14 +76,28 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     (program, words)
 }
 
-/// The words after which a command runs as the guest's user `uid`, in no group but its own and `group`.
-pub(super) fn become_guest(uid: u32, group: Option<u32>) -> Vec<OsString> {
+/// The words after which a command runs as the guest's user `uid`, in no group but its own and `group`,
+/// for good.
+pub(super) fn become_guest(uid: u32, group: Option<u32>) -> Vec<String> {
+    become_user(uid, group, &["--inh-caps=-all", "--bounding-set=-all"])
+}
+
+/// As [`become_guest`], for a command that makes a user namespace first thing: until then it keeps
+/// `CAP_SYS_ADMIN`, because hosts that forbid those to plain users (`kernel.unprivileged_userns_clone=0`,
+/// Ubuntu's AppArmor) allow them to whoever has it. Making the namespace takes it away.
+pub(super) fn become_guest_with_namespace(uid: u32, group: Option<u32>) -> Vec<String> {
+    let only =
+        ["--inh-caps=-all,+sys_admin", "--ambient-caps=-all,+sys_admin", "--bounding-set=-all,+sys_admin"];
+    become_user(uid, group, &only)
+}
+
+fn become_user(uid: u32, group: Option<u32>, capabilities: &[&str]) -> Vec<String> {
     let uid = uid.to_string();
     let groups = group.map_or_else(|| "--clear-groups".to_owned(), |group| format!("--groups={group}"));
-    ["setpriv", "--reuid", &uid, "--regid", &uid, &groups]
-        .into_iter()
-        .chain(["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"])
-        .map(OsString::from)
+    ["setpriv", "--reuid", &uid, "--regid", &uid, &groups, "--no-new-privs"]
+        .iter()
+        .chain(capabilities)
+        .map(ToString::to_string)
         .collect()
 }
 
@@ -81,14 +110,17 @@ pub(super) fn name_word(id: &VmId) -> String {
 }
 
 fn guest(launch: &Launch<'_>) -> Vec<String> {
-    let Launch { id, resources, accelerator, nested, ssh_port, restricted, .. } = *launch;
+    let Launch { id, resources, accelerator, nested, network, .. } = *launch;
     let (accel, model) = match accelerator {
         Accelerator::Kvm => ("kvm", "host"),
         Accelerator::Tcg => ("tcg,thread=multi,tb-size=128", "qemu64"),
     };
     let cpu = format!("{model}{}", if nested { "" } else { ",vmx=off,svm=off" });
-    let restrict = if restricted { ",restrict=on" } else { "" };
-    let network = format!("user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:{ssh_port}-:22{restrict}");
+    let (address, port, restrict) = match network {
+        Netdev::Namespace => (network::ADDRESS, network::SSH_PORT, ""),
+        Netdev::Restricted { ssh_port } => ("127.0.0.1", ssh_port, ",restrict=on"),
+    };
+    let network = format!("user,id=net0,ipv6=off,hostfwd=tcp:{address}:{port}-:22{restrict}");
     let name = format!("{},debug-threads=on", name_word(id));
     let smp = format!("cpus={}", resources.cpu);
     let memory = format!("size={}G", resources.memory);
@@ -178,7 +210,8 @@ mod tests {
     fn words(name: &str, resources: Resources, uid: Option<u32>, restricted: bool) -> Vec<String> {
         let name: VmName = name.parse().unwrap();
         let id = VmId::new(&name, "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
-        let launch_ = Launch { uid, restricted, ..plain(&id, resources) };
+        let network = if restricted { Netdev::Restricted { ssh_port: 40001 } } else { Netdev::Namespace };
+        let launch_ = Launch { uid, network, ..plain(&id, resources) };
         words_of(&launch_)
     }
 
@@ -190,8 +223,7 @@ mod tests {
             nested: false,
             uid: None,
             group: None,
-            ssh_port: 40001,
-            restricted: true,
+            network: Netdev::Restricted { ssh_port: 40001 },
         }
     }
 
@@ -224,9 +256,10 @@ mod tests {
         for part in ["setpriv --reuid 1900000001", "--no-new-privs", "--bounding-set=-all", "-sandbox on"] {
             assert!(root.contains(part), "{root}");
         }
-        assert!(root.contains("hostfwd=tcp:127.0.0.1:40001-:22 "), "{root}");
+        assert!(root.contains("hostfwd=tcp:10.0.3.100:2222-:22 "), "{root}");
         let plain = words("abc", Resources::new(1, 1, 10), None, true).join(" ");
-        assert!(!plain.contains("setpriv") && plain.contains(",restrict=on "), "{plain}");
+        assert!(!plain.contains("setpriv"), "{plain}");
+        assert!(plain.contains("hostfwd=tcp:127.0.0.1:40001-:22,restrict=on "), "{plain}");
     }
 
     #[test]

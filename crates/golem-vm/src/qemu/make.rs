@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use tokio::process::Command;
 
 use super::{
-    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, command, failed, isolation, process,
+    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, command, failed, network, process,
     read_json, replace, said,
 };
 use crate::backend::{BackendError, MachineSpec};
@@ -88,7 +88,7 @@ impl Qemu {
             let record: Option<Record> = process::seen(read_json(&self.of(&id).join(RECORD_FILE)))?;
             taken.extend(record.and_then(|record| record.uid));
         }
-        isolation::uids(&self.folder)
+        network::uids(&self.folder)
             .find(|uid| !taken.contains(uid))
             .ok_or_else(|| io::Error::other("every user id for guests is taken"))
     }

@@ -6,22 +6,25 @@
 //!     base.img       hard link to the image: it stays while the machine does
 //!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
 //!     seed.img       cloud-init's data
-//!     launch.json    loopback port of the running process
+//!     launch.json    loopback port of the running process, and how it is connected
 //!     qemu.pid       the running process
+//!     uplink.pid     the process that connects it
+//!     etc/           empty; QEMU mounts its own /etc here
 //!     run/           its sockets; the only place where it can make files
 //! ```
 //!
 //! The folder is the node's own, so that a QEMU that was taken over can forge nothing in it.
 //!
-//! Owns that folder, the process and the guests' packet filter. Every call may be repeated after
+//! Owns that folder, the process and the guests' networks. Every call may be repeated after
 //! a kill at any point: files appear whole under their final name or not at all. Never decides
 //! whether a machine may exist, and never kills a guest but when told to.
 
 mod accelerator;
 mod boot;
 mod command;
-mod isolation;
+mod launch;
 mod make;
+mod network;
 mod process;
 mod talk;
 
@@ -30,25 +33,24 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
 pub use command::BASE_FILE;
-pub use isolation::{ISOLATION_FOLDER, is_guest_user};
+use network::{Connected, Networks, Way};
+pub use network::{ISOLATION_FOLDER, is_guest_user};
 use process::Life;
 use talk::Talk;
 
-use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed};
 use crate::images::Images;
 use crate::seed;
 
@@ -63,13 +65,21 @@ pub struct QemuConfig {
     pub nested: bool,
     /// Where KVM is looked for.
     pub kvm: KvmHost,
+    /// What guests may do on the network.
+    pub network: NetworkLimits,
 }
 
 impl QemuConfig {
     /// The backend in `data_dir`, as it is set up where nobody says otherwise.
     #[must_use]
     pub fn new(data_dir: PathBuf) -> Self {
-        Self { data_dir, accelerator: None, nested: false, kvm: KvmHost::default() }
+        Self {
+            data_dir,
+            accelerator: None,
+            nested: false,
+            kvm: KvmHost::default(),
+            network: NetworkLimits::default(),
+        }
     }
 }
 
@@ -88,6 +98,7 @@ pub struct Qemu {
     choosing: Mutex<()>,
     /// Read by launches, written by the lifting of the packet filter.
     launching: RwLock<()>,
+    networks: Networks,
 }
 
 /// Name of this backend in settings and messages.
@@ -96,8 +107,8 @@ const NAME: &str = "qemu";
 /// The address that QEMU's user network gives to every guest.
 const GUEST_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 
-/// Attempts at a loopback port that another program took between its choice and its use.
-const PORT_ATTEMPTS: u32 = 5;
+/// Most guests whose network is looked at side by side.
+const KEPT_AT_ONCE: usize = 4;
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
 const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
@@ -106,7 +117,6 @@ const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
 const QUIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Most bytes of QEMU's complaints that are kept.
-const COMPLAINT_BYTES: u64 = 16_384;
 
 /// What the machine is; `machine.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,9 +127,13 @@ struct Record {
 }
 
 /// How it was launched; `launch.json`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Launched {
+    /// Loopback port of the host that leads to the guest's SSH server.
     ssh_port: u16,
+    /// How it is connected; none when a version launched it that knew one way only.
+    #[serde(default)]
+    network: Option<Way>,
 }
 
 const RECORD_FILE: &str = "machine.json";
@@ -147,7 +161,7 @@ fn said(step: &'static str, message: impl Into<String>) -> BackendError {
 
 /// The program `name` on the search path.
 fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = network::search_path();
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
@@ -181,13 +195,14 @@ impl Qemu {
         let folder = config.data_dir.join("vms");
         let root = rustix::process::geteuid().is_root();
         if !root {
-            tracing::warn!("not started as root: guests get no network but SSH in, and no user of their own");
+            tracing::warn!("not started as root: guests get no user of their own");
         }
         let name = format!("qemu-system-{}", std::env::consts::ARCH);
         let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
         Self {
             folder,
             binary,
+            networks: Networks::new(config.network),
             config,
             acceleration: OnceCell::new(),
             root,
@@ -214,7 +229,7 @@ impl Qemu {
         let qemu = self.binary.to_string_lossy();
         let mut needed = vec![qemu.as_ref(), "qemu-img", "prlimit", "setsid"];
         if self.root {
-            needed.extend(["setpriv", "nft"]);
+            needed.push("setpriv");
         }
         let missing: Vec<_> =
             needed.into_iter().filter(|name| !Path::new(name).is_file() && program(name).is_none()).collect();
@@ -222,7 +237,8 @@ impl Qemu {
             return self.acceleration().await.map(drop);
         }
         let message = format!(
-            "{} not found; install with: apt-get install qemu-system-x86 qemu-utils util-linux nftables",
+            "{} not found; install with: apt-get install qemu-system-x86 qemu-utils util-linux nftables \
+             slirp4netns",
             missing.join(", ")
         );
         Err(BackendError::Unavailable { backend: NAME, message, source: None })
@@ -234,7 +250,7 @@ impl Qemu {
     /// [`BackendError::Unavailable`] when KVM is wanted and guests cannot use it.
     pub(crate) async fn acceleration(&self) -> Result<&Acceleration, BackendError> {
         let Self { config, folder, .. } = self;
-        let uid = self.root.then(|| isolation::uids(folder).start);
+        let uid = self.root.then(|| network::uids(folder).start);
         let chosen = self
             .acceleration
             .get_or_try_init(|| accelerator::choose(config.accelerator, &config.kvm, uid))
@@ -261,118 +277,6 @@ impl Qemu {
             ids.extend(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
         }
         Ok(ids)
-    }
-
-    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
-        self.check().await?;
-        let folder = self.of(&spec.id);
-        if !folder.join(DISK_FILE).exists() {
-            return Err(BackendError::NoSuchMachine(spec.id.clone()));
-        }
-        let looking = "looking at the guest's process";
-        match process::of(&folder, &spec.id).map_err(failed(looking))? {
-            Some(_)
-                if matches!(self.observe(&spec.id).await.map_err(failed(looking))?, Observed::Running(_)) =>
-            {
-                return Ok(());
-            }
-            // It can only be started once it is out of the way.
-            Some(_) => process::kill(&folder, &spec.id).await.map_err(failed("ending the old process"))?,
-            None => {}
-        }
-        let record: Record =
-            read_json(&folder.join(RECORD_FILE)).map_err(failed("reading the machine's record"))?;
-        // Until the process runs, the rules are not lifted.
-        let _launching = self.launching.read().await;
-        let restricted = match record.uid {
-            None => true,
-            // Before the guest has a network, never after.
-            Some(_) => match isolation::enforce().await {
-                Ok(()) => false,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "no packet filter: the guest gets no network but SSH in"
-                    );
-                    true
-                }
-            },
-        };
-        for _ in 0..PORT_ATTEMPTS {
-            if self.launch(spec, &folder, &record, restricted).await? {
-                return Ok(());
-            }
-        }
-        Err(said("launching the guest", "no loopback port could be had"))
-    }
-
-    /// Launches the process; false when its loopback port was taken by another program.
-    async fn launch(
-        &self,
-        spec: &MachineSpec,
-        folder: &Path,
-        record: &Record,
-        restricted: bool,
-    ) -> Result<bool, BackendError> {
-        let step = "launching the guest";
-        for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
-            absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(step))?;
-        }
-        let ssh_port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .map_err(failed(step))?
-            .port();
-        let launched =
-            serde_json::to_vec(&Launched { ssh_port }).map_err(|error| failed(step)(error.into()))?;
-        replace(&folder.join(LAUNCH_FILE), &launched).map_err(failed(step))?;
-        let accelerator = self.acceleration().await?.accelerator;
-        let (program, arguments) = command::launch(
-            &self.binary,
-            &command::Launch {
-                id: &spec.id,
-                resources: record.resources,
-                accelerator,
-                nested: self.config.nested,
-                uid: record.uid,
-                group: match accelerator {
-                    Accelerator::Kvm => accelerator::device_group(&self.config.kvm.device),
-                    Accelerator::Tcg => None,
-                },
-                ssh_port,
-                restricted,
-            },
-        );
-        // Not killed on drop: once it runs it is the renter's, whatever becomes of this call.
-        let mut child = Command::new(program)
-            .args(arguments)
-            .current_dir(folder)
-            // The node's environment may hold its key, and a guest that breaks out reads QEMU's.
-            .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(failed(step))?;
-        let mut complaints = Vec::new();
-        let ended = async {
-            if let Some(stderr) = child.stderr.take() {
-                // Ends when every process of the launch has ended, QEMU among them.
-                let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut complaints).await;
-            }
-        };
-        tokio::select! {
-            () = boot::answers(folder) => {
-                tracing::debug!(vm = spec.id.redacted(), ssh_port, "QEMU launched");
-                return Ok(true);
-            }
-            () = ended => {}
-        }
-        let complaints = String::from_utf8_lossy(&complaints).into_owned();
-        if complaints.contains("host forwarding") {
-            return Ok(false);
-        }
-        Err(failed(step)(io::Error::other(complaints)))
     }
 
     fn guest(&self, folder: &Path) -> io::Result<Option<Guest>> {
@@ -410,15 +314,20 @@ impl Qemu {
 
     pub(crate) async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
         let folder = self.of(id);
+        let _held = self.networks.hold(id).await;
         process::kill(&folder, id).await.map_err(failed("ending the guest"))?;
+        network::end_uplink(&folder, &command::name_word(id))
+            .await
+            .map_err(failed("ending the guest's uplink"))?;
         absent_is_fine(tokio::fs::remove_dir_all(&folder).await)
             .map_err(failed("removing the machine's files"))?;
+        self.networks.forget(id);
         if self.root
             && self.ids().is_ok_and(|ids| ids.is_empty())
             && let Ok(_nobody_launches) = self.launching.try_write()
         {
             // The last guest is gone; nobody is left to keep in.
-            if let Err(error) = isolation::lift().await {
+            if let Err(error) = self.networks.lift_host_table().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the guests' packet filter was not removed"
@@ -461,6 +370,47 @@ impl Qemu {
                 _ => Observed::Running(guest),
             },
         })
+    }
+
+    pub(crate) async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
+        // The packet filter is not lifted meanwhile.
+        let _launching = self.launching.read().await;
+        let ids = match self.ids() {
+            Ok(ids) => ids,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the machines cannot be looked at; their networks are not checked"
+                );
+                return BTreeMap::new();
+            }
+        };
+        let running: Vec<_> = ids.iter().filter_map(|id| self.connected(id)).collect();
+        let table = if running.iter().any(|(guest, _)| guest.uid.is_some()) {
+            self.networks.enforce_host_table().await
+        } else {
+            Ok(())
+        };
+        let keep = async |(guest, way): (Connected, Option<Way>)| {
+            // One that is being launched or removed is somebody else's.
+            let mut held = self.networks.try_hold(&guest.id)?;
+            let seen = self.networks.keep(&mut held, &guest, way, &table).await;
+            // It may have ended while it was looked at.
+            let lives = !matches!(process::of(&guest.folder, &guest.id), Ok(None));
+            lives.then_some((guest.id, seen))
+        };
+        let kept = futures_util::stream::iter(running).map(keep).buffer_unordered(KEPT_AT_ONCE);
+        kept.filter_map(|seen| std::future::ready(seen)).collect().await
+    }
+
+    /// The machine's running process as far as its network goes, and how it was launched.
+    fn connected(&self, id: &VmId) -> Option<(Connected, Option<Way>)> {
+        let folder = self.of(id);
+        let (qemu, _) = process::of(&folder, id).ok()??;
+        let launched: Launched = read_json(&folder.join(LAUNCH_FILE)).ok()?;
+        let record: Record = read_json(&folder.join(RECORD_FILE)).ok()?;
+        let guest = Connected { id: id.clone(), folder, uid: record.uid, qemu, ssh_port: launched.ssh_port };
+        Some((guest, launched.network))
     }
 
     pub(crate) async fn console(&self, id: &VmId) -> Result<String, BackendError> {

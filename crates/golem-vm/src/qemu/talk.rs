@@ -27,7 +27,7 @@ pub(super) struct Talk(BufReader<UnixStream>);
 
 /// Connects to `folder/socket`, however long the folder's path is: a socket's path is limited to
 /// 108 bytes, a path through an open directory is short.
-async fn connect(folder: &Path, socket: &str) -> io::Result<UnixStream> {
+pub(super) async fn connect(folder: &Path, socket: &str) -> io::Result<UnixStream> {
     let open = std::fs::File::open(folder)?;
     UnixStream::connect(format!("/proc/self/fd/{}/{socket}", open.as_raw_fd())).await
 }

@@ -1,25 +1,25 @@
-//! What a guest may reach: the internet, and nothing nearer.
+//! The packet filter in the host's own namespace: a second layer, and the first of old guests.
 //!
-//! Owns one nftables table, `inet golem_provider`. QEMU's user network makes a guest's connections
-//! in QEMU's name, and QEMU runs as one of [`UIDS`]; so the host's own packet filter decides what
-//! those users may reach: not the host, its loopback, its LAN, link-local or metadata addresses,
-//! nor another guest's port, but the internet, and DNS at the host's resolvers. Never touches
-//! another table.
+//! Owns one nftables table, `inet golem_provider`. Guests' processes (QEMU, and the uplink of its
+//! namespace) run as one of [`UIDS`], so the host's packet filter can decide what those users may
+//! reach: not the host, its loopback, its LAN, link-local or metadata addresses, nor another guest's
+//! port, but the internet, and DNS at the host's resolvers. Whoever may change the host's rules can
+//! lift it, so guests with a namespace of their own do not depend on it. Never touches another table.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
-use std::process::Stdio;
 
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+
+use super::near::{self, Near};
+use super::nft;
 
 /// Users as which guests run, one each. systemd's list of user ids leaves 1879048192 to
 /// 2147483647 unused by anyone.
-pub(super) const UIDS: Range<u32> = 1_900_000_000..1_900_065_536;
+pub(in crate::qemu) const UIDS: Range<u32> = 1_900_000_000..1_900_065_536;
 
 /// How many of them one node has; which ones follows from where its data is, so that two nodes on
 /// one host hardly ever share a user.
@@ -30,7 +30,7 @@ pub const ISOLATION_FOLDER: &str = "isolation-check";
 
 /// The users of the node whose machines are in `folder`. The last block is for the guests of isolation checks, so
 /// that none has the user of a guest that is rented out.
-pub(super) fn uids(folder: &Path) -> Range<u32> {
+pub(in crate::qemu) fn uids(folder: &Path) -> Range<u32> {
     let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
     let number = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
     let blocks = (UIDS.end - UIDS.start) / UIDS_OF_A_NODE - 1;
@@ -50,13 +50,9 @@ pub fn is_guest_user(uid: u32) -> bool {
 
 const TABLE: &str = "inet golem_provider";
 
-/// Special-purpose networks that are not the internet (IANA's registries for IPv4 and IPv6).
-const NEAR_V4: &str = "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, \
-                       192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/4, 240.0.0.0/4";
-const NEAR_V6: &str = "::/128, ::1/128, ::ffff:0:0/96, 64:ff9b:1::/48, fc00::/7, fe80::/10, ff00::/8";
-
 /// The table as text, which replaces the one that is there in one step.
-fn rules(resolvers: &BTreeSet<IpAddr>) -> String {
+fn rules(resolvers: &BTreeSet<IpAddr>, near: &Near) -> String {
+    let (near_v4, near_v6) = near.elements();
     let mut allow = String::new();
     for resolver in resolvers {
         let family = if resolver.is_ipv4() { "ip" } else { "ip6" };
@@ -70,8 +66,8 @@ fn rules(resolvers: &BTreeSet<IpAddr>) -> String {
          meta skuid != {}-{} accept\n    \
          ct state established,related accept\n{allow}    \
          fib daddr type != unicast reject\n    \
-         ip daddr {{ {NEAR_V4} }} reject\n    \
-         ip6 daddr {{ {NEAR_V6} }} reject\n  }}\n}}\n",
+         ip daddr {{ {near_v4} }} reject\n    \
+         ip6 daddr {{ {near_v6} }} reject\n  }}\n}}\n",
         UIDS.start,
         UIDS.end - 1,
     )
@@ -79,36 +75,47 @@ fn rules(resolvers: &BTreeSet<IpAddr>) -> String {
 
 /// The resolvers that the host asks, from the text of its `resolv.conf`.
 fn resolvers(text: &str) -> BTreeSet<IpAddr> {
-    let address = |line: &str| line.trim().strip_prefix("nameserver")?.trim().parse().ok();
+    let address =
+        |line: &str| line.trim().strip_prefix("nameserver")?.split_whitespace().next()?.parse().ok();
     text.lines().filter_map(address).collect()
 }
 
-async fn nft(arguments: &[&str], input: &str) -> io::Result<()> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).await?;
-    }
-    let output = child.wait_with_output().await?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("nft: {}", said.lines().next().unwrap_or("failed"))))
+/// The table as it should be now: the host's resolvers and subnets may have changed.
+///
+/// # Errors
+/// Any error of reading what is near this host.
+pub(super) fn wanted() -> io::Result<String> {
+    let text = match std::fs::read_to_string("/etc/resolv.conf") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        text => text.unwrap_or_default(),
+    };
+    Ok(rules(&resolvers(&text), &near::now()?))
 }
 
-/// Puts the rules in place, or renews them: the host's resolvers may have changed.
+/// Puts the table in place if `in_place`, what was put there last, is not what it should be or
+/// not what is there, and returns what is there then.
 ///
 /// # Errors
 /// `NotFound` without nftables; `Other` with its words when it refuses.
-pub(super) async fn enforce() -> io::Result<()> {
-    let text = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
-    nft(&["-f", "-"], &rules(&resolvers(&text))).await
+pub(super) async fn enforce(in_place: Option<&InPlace>) -> io::Result<InPlace> {
+    let text = wanted()?;
+    if let Some(in_place) = in_place.filter(|in_place| in_place.text == text)
+        && nft::list(&[], Some(TABLE)).await.is_ok_and(|listing| listing.digest == in_place.digest)
+    {
+        return Ok(in_place.clone());
+    }
+    if in_place.is_some() {
+        tracing::warn!("the guests' packet filter was changed or removed; it is put in place again");
+    }
+    nft::load(&[], &text).await?;
+    Ok(InPlace { text, digest: nft::list(&[], Some(TABLE)).await?.digest })
+}
+
+/// The table as it was put in place.
+#[derive(Debug, Clone)]
+pub(super) struct InPlace {
+    text: String,
+    digest: [u8; 32],
 }
 
 /// Whether any process of this host runs as a guest's user, in whatever node's name.
@@ -129,16 +136,17 @@ fn guests_run() -> io::Result<bool> {
     Ok(false)
 }
 
-/// Takes the rules away if no guest is left on this host: another node may have some. The caller
-/// sees to it that its own node launches none meanwhile.
+/// Takes the rules away if no guest is left on this host, and says whether it did: another node may
+/// have some. The caller sees to it that its own node launches none meanwhile.
 ///
 /// # Errors
 /// As [`enforce`].
-pub(super) async fn lift() -> io::Result<()> {
+pub(super) async fn lift() -> io::Result<bool> {
     if guests_run()? {
-        return Ok(());
+        return Ok(false);
     }
-    nft(&["-f", "-"], &format!("table {TABLE}\ndelete table {TABLE}\n")).await
+    nft::load(&[], &format!("table {TABLE}\ndelete table {TABLE}\n")).await?;
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -159,7 +167,10 @@ mod tests {
 
     #[test]
     fn s_247_i5_the_rules_name_every_network_that_is_not_the_internet() {
-        let text = rules(&resolvers("# a comment\nnameserver 127.0.0.53\nnameserver fd00::1\nsearch lan\n"));
+        let text = rules(
+            &resolvers("# a comment\nnameserver 127.0.0.53 # stub\nnameserver fd00::1\nsearch lan\n"),
+            &near::now().unwrap(),
+        );
         for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7"]
         {
             assert!(text.contains(near), "{near}");

@@ -1,0 +1,255 @@
+//! Launching a guest.
+//!
+//! Owns the order: what is left of an earlier launch goes, the guest's namespace gets its rules and
+//! its uplink, and only then does QEMU start. Whoever dies on the way leaves nothing that runs: the
+//! wrapper ends with the node, the uplink with the wrapper.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::command::{Netdev, name_word};
+use super::network::{Connected, Known, PORT_ATTEMPTS, Way, end_uplink, free_port};
+use super::{
+    Accelerator, DISK_FILE, LAUNCH_FILE, Launched, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator,
+    boot, command, failed, network, process, read_json, replace, said,
+};
+use crate::backend::{BackendError, MachineSpec, Observed};
+
+/// Most bytes of QEMU's complaints that are kept.
+const COMPLAINT_BYTES: u64 = 16_384;
+
+/// Longest that a namespace may take to be made.
+const NAMESPACE_DEADLINE: Duration = Duration::from_secs(30);
+
+const STEP: &str = "launching the guest";
+
+impl Qemu {
+    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+        self.check().await?;
+        let folder = self.of(&spec.id);
+        if !folder.join(DISK_FILE).exists() {
+            return Err(BackendError::NoSuchMachine(spec.id.clone()));
+        }
+        // Nobody looks at its network before it is launched.
+        let mut held = self.networks.hold(&spec.id).await;
+        let looking = "looking at the guest's process";
+        match process::of(&folder, &spec.id).map_err(failed(looking))? {
+            Some(_)
+                if matches!(self.observe(&spec.id).await.map_err(failed(looking))?, Observed::Running(_)) =>
+            {
+                return Ok(());
+            }
+            // It can only be started once it is out of the way.
+            Some(_) => process::kill(&folder, &spec.id).await.map_err(failed("ending the old process"))?,
+            None => {}
+        }
+        end_uplink(&folder, &name_word(&spec.id)).await.map_err(failed("ending the old uplink"))?;
+        let record: Record =
+            read_json(&folder.join(RECORD_FILE)).map_err(failed("reading the machine's record"))?;
+        // Until the process runs, the rules are not lifted.
+        let _launching = self.launching.read().await;
+        if record.uid.is_some()
+            && let Err(error) = self.networks.enforce_host_table().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the host's packet filter, the second layer around guests, is not in place"
+            );
+        }
+        match self.networks.way(record.uid).await {
+            Way::Namespace => self.launch_inside(spec, &folder, &record, &mut held).await,
+            way @ Way::Restricted(_) => {
+                tracing::error!(vm = spec.id.redacted(), ?way, "the guest gets no network but SSH in");
+                for _ in 0..PORT_ATTEMPTS {
+                    if self.launch_restricted(spec, &folder, &record, &way).await? {
+                        return Ok(());
+                    }
+                }
+                Err(said(STEP, "no loopback port could be had"))
+            }
+        }
+    }
+
+    /// Launches the guest in a namespace of its own.
+    async fn launch_inside(
+        &self,
+        spec: &MachineSpec,
+        folder: &Path,
+        record: &Record,
+        known: &mut Known,
+    ) -> Result<(), BackendError> {
+        let mut port = free_port().map_err(failed(STEP))?;
+        note(folder, port, &Way::Namespace)?;
+        let mut child = self.spawn(spec, folder, record, Netdev::Namespace).await?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let go_ahead = async {
+            let qemu = made(folder, spec, stdout).await?;
+            let mut attempts = PORT_ATTEMPTS;
+            loop {
+                let guest = Connected {
+                    id: spec.id.clone(),
+                    folder: folder.to_owned(),
+                    uid: record.uid,
+                    qemu,
+                    ssh_port: port,
+                };
+                match self.networks.mend(known, &guest).await {
+                    Ok(_) => break,
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 1 => {
+                        attempts -= 1;
+                        port = free_port()?;
+                        note(folder, port, &Way::Namespace).map_err(io::Error::other)?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            go(stdin).await
+        };
+        let launched = until_answers(folder, &mut child, go_ahead).await;
+        if launched.is_err() {
+            // Without its node's word the wrapper ends by itself; QEMU would not.
+            process::kill(folder, &spec.id).await.map_err(failed("ending the launch"))?;
+        }
+        launched.map_err(failed(STEP))
+    }
+
+    /// Launches the guest with nothing but SSH in; false when its loopback port was taken by another
+    /// program.
+    async fn launch_restricted(
+        &self,
+        spec: &MachineSpec,
+        folder: &Path,
+        record: &Record,
+        way: &Way,
+    ) -> Result<bool, BackendError> {
+        let ssh_port = free_port().map_err(failed(STEP))?;
+        note(folder, ssh_port, way)?;
+        let mut child = self.spawn(spec, folder, record, Netdev::Restricted { ssh_port }).await?;
+        match until_answers(folder, &mut child, async { Ok(()) }).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.to_string().contains("host forwarding") => Ok(false),
+            Err(error) => Err(failed(STEP)(error)),
+        }
+    }
+
+    async fn spawn(
+        &self,
+        spec: &MachineSpec,
+        folder: &Path,
+        record: &Record,
+        network: Netdev,
+    ) -> Result<Child, BackendError> {
+        for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
+            absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(STEP))?;
+        }
+        // QEMU's own /etc is mounted here, in its namespace; on the host it stays empty.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(folder.join(network::ETC_FOLDER))
+            .map_err(failed(STEP))?;
+        let accelerator = self.acceleration().await?.accelerator;
+        let (program, arguments) = command::launch(
+            &self.binary,
+            &command::Launch {
+                id: &spec.id,
+                resources: record.resources,
+                accelerator,
+                nested: self.config.nested,
+                uid: record.uid,
+                group: match accelerator {
+                    Accelerator::Kvm => accelerator::device_group(&self.config.kvm.device),
+                    Accelerator::Tcg => None,
+                },
+                network,
+            },
+        );
+        let inside = matches!(network, Netdev::Namespace);
+        let channel = || if inside { Stdio::piped() } else { Stdio::null() };
+        // Not killed on drop: once it runs it is the renter's, whatever becomes of this call.
+        Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            // The node's environment may hold its key, and a guest that breaks out reads QEMU's.
+            .env_clear()
+            .env("PATH", network::search_path())
+            .stdin(channel())
+            .stdout(channel())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed(STEP))
+    }
+}
+
+/// Writes down how the guest is launched.
+fn note(folder: &Path, ssh_port: u16, way: &Way) -> Result<(), BackendError> {
+    let launched = Launched { ssh_port, network: Some(way.clone()) };
+    let text = serde_json::to_vec(&launched).map_err(|error| failed(STEP)(error.into()))?;
+    replace(&folder.join(LAUNCH_FILE), &text).map_err(failed(STEP))
+}
+
+/// The process that will be QEMU, once it has made its namespaces.
+async fn made(folder: &Path, spec: &MachineSpec, stdout: Option<ChildStdout>) -> io::Result<Pid> {
+    let mut word = [0; 3];
+    let read = async {
+        match stdout {
+            Some(mut stdout) => stdout.read_exact(&mut word).await.map(drop),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    };
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the guest's namespace is not made in time");
+    timeout(NAMESPACE_DEADLINE, read).await.unwrap_or_else(|_| Err(late()))?;
+    let ended = || io::Error::other("the process that made the guest's namespace is gone");
+    let (qemu, _) = process::of(folder, &spec.id)?.filter(|_| &word == b"up\n").ok_or_else(ended)?;
+    Ok(qemu)
+}
+
+/// Lets the wrapper become QEMU.
+async fn go(stdin: Option<ChildStdin>) -> io::Result<()> {
+    let mut stdin = stdin.ok_or(io::ErrorKind::BrokenPipe)?;
+    stdin.write_all(b"go\n").await?;
+    stdin.flush().await
+}
+
+/// Waits for `prepared` and then until QEMU answers. It needs nobody from then on: its standard error
+/// leads nowhere, which it does not mind.
+///
+/// # Errors
+/// That of `prepared`, or what QEMU or its wrappers complained of when they ended.
+async fn until_answers(
+    folder: &Path,
+    child: &mut Child,
+    prepared: impl Future<Output = io::Result<()>>,
+) -> io::Result<()> {
+    let stderr = child.stderr.take();
+    let mut complaints = Vec::new();
+    let ended = async {
+        if let Some(stderr) = stderr {
+            // Ends when every process of the launch has ended, QEMU among them.
+            let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut complaints).await;
+        }
+    };
+    let answers = async {
+        prepared.await?;
+        boot::answers(folder).await;
+        Ok(())
+    };
+    let error = tokio::select! {
+        done = answers => match done {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        },
+        () = ended => io::Error::other("it ended"),
+    };
+    let complaints = String::from_utf8_lossy(&complaints);
+    let complaints = complaints.trim();
+    Err(if complaints.is_empty() { error } else { io::Error::other(complaints.to_owned()) })
+}

@@ -1,0 +1,128 @@
+//! The rules of one guest's namespace, as text.
+//!
+//! Owns what a guest may send and receive, and the addresses inside its namespace. Never loads
+//! anything. The order of the rules is the promise: nothing near before anything far.
+//!
+//! ```text
+//!   guest 10.0.2.15 ─ QEMU ─ 10.0.3.100 ─ these rules ─ tap0 ─ slirp4netns 10.0.3.2 ─ the host's network
+//!                      DNS 10.0.2.3 ───────► 10.0.3.3:53 ───────► the host's resolver
+//!                      SSH :22 ◄──────────── 10.0.3.100:2222 ◄─── a loopback port of the host
+//! ```
+
+use super::near::Near;
+use crate::backend::NetworkLimits;
+
+/// The network between QEMU and the uplink.
+pub(super) const CIDR: &str = "10.0.3.0/24";
+
+/// The address that QEMU has in it.
+pub(in crate::qemu) const ADDRESS: &str = "10.0.3.100";
+
+/// The uplink's DNS forwarder in it.
+pub(super) const DNS: &str = "10.0.3.3";
+
+/// The uplink's own address in it, from which logins come.
+const GATEWAY: &str = "10.0.3.2";
+
+/// The port at which QEMU takes logins for the guest's SSH server.
+pub(in crate::qemu) const SSH_PORT: u16 = 2222;
+
+/// The uplink's device.
+pub(super) const DEVICE: &str = "tap0";
+
+/// How much of its bandwidth a guest may take at once, as a part of what passes in a second.
+const BURST: u64 = 5;
+
+/// Least of a burst in bytes: two of the largest packets.
+const LEAST_BURST: u64 = 131_072;
+
+/// The rules as text. They replace what is there in one step and keep the counters; with `anew`
+/// they replace those as well.
+pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String {
+    let (near_v4, _) = near.elements();
+    let start = if anew { "table inet golem_vm\ndelete table inet golem_vm\n" } else { "" };
+    let smtp = if limits.smtp { "" } else { "    tcp dport 25 counter name blocked reject\n" };
+    let connections = limits.connections.map_or_else(String::new, |most| {
+        format!("    ct state new ct count over {most} counter name blocked reject\n")
+    });
+    let bandwidth = limits.rate().map_or_else(String::new, |rate| {
+        let burst = burst(rate);
+        format!(
+            "    iifname \"{DEVICE}\" limit rate over {rate} bytes/second burst {burst} bytes \
+             counter name blocked drop\n"
+        )
+    });
+    format!(
+        "{start}table inet golem_vm {{
+  counter in {{ }}
+  counter out {{ }}
+  counter blocked {{ }}
+  chain guest {{ }}
+  chain output {{ type filter hook output priority 0; policy drop; }}
+  chain forward {{ type filter hook forward priority 0; policy drop; }}
+  chain input {{ type filter hook input priority 0; policy drop; }}
+}}
+flush table inet golem_vm
+table inet golem_vm {{
+  chain guest {{
+    meta nfproto ipv6 counter name blocked drop
+    ip daddr {GATEWAY} tcp sport {SSH_PORT} ct state established counter name out accept
+    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
+    ip daddr {{ {near_v4} }} counter name blocked reject
+    ct state established,related counter name out accept
+{smtp}{connections}    oifname \"{DEVICE}\" counter name out accept
+  }}
+  chain output {{
+    oifname \"lo\" accept
+    jump guest
+  }}
+  chain input {{
+{bandwidth}    iifname \"lo\" accept
+    ct state established,related counter name in accept
+    iifname \"{DEVICE}\" ip saddr {GATEWAY} tcp dport {SSH_PORT} counter name in accept
+  }}
+}}
+"
+    )
+}
+
+/// Bytes that may pass at once at `rate` bytes a second.
+pub(super) fn burst(rate: u64) -> u64 {
+    (rate / BURST).max(LEAST_BURST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: NetworkLimits = NetworkLimits { connections: None, megabits: None, smtp: true };
+
+    #[test]
+    fn s_247_i5_nothing_near_is_reached_but_dns() {
+        let text = of_guest(&super::super::near::now().unwrap(), OFF, false);
+        for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"] {
+            assert!(text.contains(near), "{near}");
+        }
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in {text}"));
+        assert!(at("nfproto ipv6 counter name blocked drop") < at("accept"));
+        assert!(at("dport 53") < at("127.0.0.0/8"));
+        // An address that becomes the host's ends what was connected to it before.
+        assert!(at("127.0.0.0/8") < at("ct state established,related counter name out"));
+        assert_eq!(text.matches("policy drop").count(), 3);
+        assert!(!text.contains("policy accept"));
+    }
+
+    #[test]
+    fn i_13_i_04_mail_connections_and_bandwidth_are_closed_as_the_operator_says() {
+        let near = super::super::near::now().unwrap();
+        let open = of_guest(&near, OFF, false);
+        assert!(!open.contains("dport 25 ") && !open.contains("ct count") && !open.contains("limit rate"));
+        let limits = NetworkLimits { connections: Some(7), megabits: Some(8), smtp: false };
+        let text = of_guest(&near, limits, true);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in {text}"));
+        assert!(at("tcp dport 25 counter name blocked reject") < at("oifname \"tap0\""));
+        assert!(at("ct count over 7 counter name blocked reject") < at("oifname \"tap0\""));
+        assert!(at("limit rate over 1000000 bytes/second burst 200000 bytes") < at("iifname \"lo\""));
+        assert!(text.starts_with("table inet golem_vm\ndelete table inet golem_vm\n"));
+    }
+}
