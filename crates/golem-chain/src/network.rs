@@ -280,10 +280,8 @@ pub fn save(data_dir: &Path, name: &str, network: &Network) -> Result<PathBuf, N
     let text = toml::to_string(network)
         .map_err(|error| NetworkError::Content { path: path.clone(), problem: error.to_string() })?;
     let wrong = |source| NetworkError::File { path: path.clone(), source };
-    std::fs::create_dir_all(data_dir.join("networks")).map_err(wrong)?;
-    let unfinished = path.with_extension("toml.new");
-    std::fs::write(&unfinished, text).map_err(wrong)?;
-    std::fs::rename(&unfinished, &path).map_err(wrong)?;
+    golem_files::private_subfolder(&data_dir.join("networks")).map_err(wrong)?;
+    golem_files::replace(&path, text.as_bytes()).map_err(wrong)?;
     Ok(path)
 }
 

@@ -62,6 +62,9 @@ pub enum StoreError {
     /// The database fails.
     #[error("the database fails")]
     Database(#[from] rusqlite::Error),
+    /// Its file cannot be made.
+    #[error("the database's file cannot be used")]
+    File(#[from] std::io::Error),
     /// Its tables cannot be made.
     #[error("the database's tables cannot be made")]
     Tables(#[from] rusqlite_migration::Error),
@@ -142,6 +145,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        golem_files::private_database(path)?;
         let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // What a loss of power takes comes again within minutes.

@@ -86,7 +86,7 @@ impl Node {
     /// # Errors
     /// [`StartError`]; a backend that does not answer is not one.
     pub async fn start(config: NodeConfig, backend: Backend) -> Result<Self, StartError> {
-        std::fs::create_dir_all(&config.data_dir).map_err(StartError::DataDir)?;
+        golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let payments = match &config.payments {
             Some(payments) => Some(Payments::open(payments.clone(), ledger.clone()).await?),

@@ -4,9 +4,9 @@
 //! identity carries over, and `keys/renter_key.json` in a renter's folder. Never logs the key and never writes it where others can read it.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use golem_chain::Wallet;
@@ -114,8 +114,7 @@ impl Identity {
         }
         let folder = data_dir.join("keys");
         let private = |source| IdentityError::Folder { path: folder.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(private)?;
-        close(&folder, 0o700).map_err(private)?;
+        golem_files::private_subfolder(&folder).map_err(private)?;
         let path = folder.join(file);
         if let Some(identity) = Self::read(&path)? {
             return Ok(identity);
@@ -193,16 +192,7 @@ impl Identity {
     fn write(&self, path: &Path) -> io::Result<()> {
         let private_key = self.wallet.to_hex();
         let text = serde_json::to_string(&KeyFile { address: self.address.clone(), private_key })?;
-        let unfinished = path.with_extension("json.new");
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        golem_files::replace(path, text.as_bytes())
     }
 }
 

@@ -8,6 +8,7 @@ mod backend;
 mod books;
 pub mod cli;
 pub mod daemon;
+mod data_dir;
 pub mod discovery;
 mod faucet;
 pub mod http;

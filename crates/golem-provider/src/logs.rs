@@ -5,7 +5,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
@@ -25,8 +24,15 @@ const FILE_MAXIMUM: u64 = 10 << 20;
 const FILES_KEPT: u32 = 4;
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
-const OURS: [&str; 6] =
-    ["golem_chain", "golem_discovery", "golem_node", "golem_provider", "golem_types", "golem_vm"];
+const OURS: [&str; 7] = [
+    "golem_chain",
+    "golem_discovery",
+    "golem_files",
+    "golem_node",
+    "golem_provider",
+    "golem_types",
+    "golem_vm",
+];
 
 /// Where log lines go.
 #[derive(Debug)]
@@ -121,7 +127,7 @@ struct RotatingFile {
 
 impl RotatingFile {
     fn open(folder: &Path, maximum: u64) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        golem_files::private_subfolder(folder)?;
         let path = folder.join("provider.log");
         let file = Self::append(&path)?;
         let size = file.metadata()?.len();
@@ -129,7 +135,7 @@ impl RotatingFile {
     }
 
     fn append(path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+        golem_files::private_file(path, OpenOptions::new().append(true))
     }
 
     /// `provider.log` becomes `provider.log.1`, that `.2`, and so on; the last is dropped.

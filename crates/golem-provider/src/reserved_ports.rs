@@ -1,95 +1,312 @@
 //! Keeping the system's own connections off the ports of VMs.
 //!
-//! Owns the entry of the port range in Linux's `ip_local_reserved_ports`. The system takes the
-//! local ports of outgoing connections from a range (usually 32768 to 60999) that holds the
-//! default SSH ports; while such a connection lives, its port cannot be listened on, and a VM that
-//! was paid for could not be reached. Never takes away what others reserved.
+//! ```text
+//!   what is missing ─► remembered in the data directory ─► added to the kernel's list ─► read back
+//!        ▲ every minute: somebody may have set the list anew                                │
+//!        └──────────────────────────────────────────────────────────────────────────────────┤ end of the node
+//!                                                 taken away again, and forgotten ◄─────────┘
+//! ```
+//! Owns this node's part of Linux's `ip_local_reserved_ports`. The system takes the local ports of
+//! outgoing connections from a range (usually 32768 to 60999) that holds the default SSH ports; while such
+//! a connection lives, its port cannot be listened on, and a VM that was paid for could not be reached.
+//! Never takes away what others reserved, and touches nothing that it cannot read. A node that starts anew
+//! leaves its part to itself.
 
-use std::io;
+mod list;
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use golem_node::service::Tasks;
+use serde::{Deserialize, Serialize};
 
 /// Where Linux keeps both ranges.
 const FOLDER: &str = "/proc/sys/net/ipv4";
 
-/// Reserves `ports`, or says how the operator can.
-pub(crate) fn reserve(ports: &Range<u16>) {
-    match reserve_in(Path::new(FOLDER), ports) {
-        Ok(None) => {}
-        Ok(Some(reserved)) => {
-            tracing::info!(%reserved, "kept the system's own connections off the SSH ports")
+/// The file in the data directory that remembers what was added.
+const MEMORY: &str = "reserved-ports.json";
+
+/// Most bytes of that file.
+const MEMORY_MAXIMUM: u64 = 1 << 20;
+
+/// How often the list is looked at again.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Longest text that the kernel takes as one list; it cuts longer ones into several.
+const PIECE: usize = 4000;
+
+/// Why ports are not reserved.
+#[derive(Debug, thiserror::Error)]
+enum ReservedPortsError {
+    #[error("{path} cannot be read", path = .path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path} holds {text:?}, which is not understood, and is left alone", path = .path.display())]
+    Unknown { path: PathBuf, text: String },
+    #[error("what was reserved cannot be remembered, so nothing is")]
+    Memory(#[source] io::Error),
+    #[error("the list of reserved ports cannot be changed")]
+    Write {
+        /// The list as it should be.
+        wanted: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the list of reserved ports is {found:?} after it was set to {wanted:?}")]
+    Lost { wanted: String, found: String },
+}
+
+/// What this node added, and where: on another boot or in another network the list is another one.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    place: String,
+    ports: String,
+}
+
+/// This node's part of the list.
+#[derive(Debug, Clone)]
+pub(crate) struct ReservedPorts {
+    folder: PathBuf,
+    memory: PathBuf,
+    place: String,
+    ports: Range<u16>,
+}
+
+impl ReservedPorts {
+    /// For a node whose SSH ports are `ports`.
+    pub(crate) fn new(data_dir: &Path, ports: Range<u16>) -> Self {
+        let boot =
+            golem_files::kernel_value(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
+        let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+        Self {
+            folder: FOLDER.into(),
+            memory: data_dir.join(MEMORY),
+            place: format!("{} {}", boot.trim(), network.display()),
+            ports,
         }
-        Err((error, wanted)) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the system may take SSH ports for its own connections, and their VMs cannot be reached then; \
-             fix: sysctl -w net.ipv4.ip_local_reserved_ports={wanted}"
-        ),
+    }
+
+    /// Reserves the ports, or says how the operator can.
+    pub(crate) fn begin(self) -> Reservation {
+        let told = self.see_to_it(None);
+        Reservation { ports: self, told, stays: false }
+    }
+
+    /// Reserves what is not; the problem, if there is one, which is only told if it is not `told`.
+    fn see_to_it(&self, told: Option<&str>) -> Option<String> {
+        match self.reserve() {
+            Ok(added) => {
+                if !added.is_empty() {
+                    let ports = list::text(&added);
+                    tracing::info!(ports, "kept the system's own connections off the SSH ports");
+                }
+                None
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if told != Some(&text) {
+                    self.tell(&error);
+                }
+                Some(text)
+            }
+        }
+    }
+
+    fn tell(&self, error: &ReservedPortsError) {
+        let fix = match error {
+            ReservedPortsError::Write { wanted, .. } => {
+                format!("sysctl -w net.ipv4.ip_local_reserved_ports={wanted}")
+            }
+            _ => format!(
+                "add {}-{} to net.ipv4.ip_local_reserved_ports, or set the SSH ports to others",
+                self.ports.start,
+                self.ports.end.saturating_sub(1)
+            ),
+        };
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "the system may take SSH ports for its own connections, and their VMs cannot be reached then; fix: \
+             {fix}"
+        );
+    }
+
+    fn list(&self) -> PathBuf {
+        self.folder.join("ip_local_reserved_ports")
+    }
+
+    /// What is reserved; none on systems that know no such list.
+    fn reserved(&self) -> Result<Option<BTreeSet<u16>>, ReservedPortsError> {
+        let Some(text) = read(&self.list())? else { return Ok(None) };
+        let unknown =
+            || ReservedPortsError::Unknown { path: self.list(), text: text.chars().take(80).collect() };
+        list::parse(&text).map(Some).ok_or_else(unknown)
+    }
+
+    /// The SSH ports that the system might take.
+    fn endangered(&self) -> Result<BTreeSet<u16>, ReservedPortsError> {
+        let path = self.folder.join("ip_local_port_range");
+        let Some(text) = read(&path)? else { return Ok(BTreeSet::new()) };
+        let bounds: Option<Vec<u16>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+        match bounds.as_deref() {
+            Some([low, high]) => Ok(self.ports.clone().filter(|port| (low..=high).contains(&port)).collect()),
+            _ => Err(ReservedPortsError::Unknown { path, text: text.chars().take(80).collect() }),
+        }
+    }
+
+    /// Adds what is missing and takes away what is no longer wanted of what was added; what was added now.
+    fn reserve(&self) -> Result<BTreeSet<u16>, ReservedPortsError> {
+        let Some(reserved) = self.reserved()? else { return Ok(BTreeSet::new()) };
+        let wanted = self.endangered()?;
+        let own = self.remembered(&reserved)?;
+        let missing = &wanted - &reserved;
+        if !missing.is_empty() {
+            self.remember(&(&own | &missing))?;
+            // At another place than the start, the kernel adds to the list instead of replacing it.
+            if let Err(error) = self.write(&missing, 1, &(&reserved | &missing)) {
+                self.remember(&own)?;
+                return Err(error);
+            }
+        }
+        let outdated = &own - &wanted;
+        if !outdated.is_empty() {
+            self.take_away(&outdated)?;
+        }
+        self.remember(&(&(&own | &missing) & &wanted))?;
+        Ok(missing)
+    }
+
+    /// Takes away what was added and is still there.
+    fn release(&self) -> Result<(), ReservedPortsError> {
+        if let Some(reserved) = self.reserved()? {
+            let own = self.remembered(&reserved)?;
+            if !own.is_empty() {
+                self.take_away(&own)?;
+            }
+        }
+        self.remember(&BTreeSet::new())
+    }
+
+    fn take_away(&self, ports: &BTreeSet<u16>) -> Result<(), ReservedPortsError> {
+        // What others changed meanwhile stays as they want it.
+        let Some(reserved) = self.reserved()? else { return Ok(()) };
+        self.write(&(&reserved - ports), 0, &(&reserved - ports))
+    }
+
+    /// Writes `ports` to the list at `offset`, which has to hold at least `all` afterwards.
+    fn write(
+        &self,
+        ports: &BTreeSet<u16>,
+        offset: u64,
+        all: &BTreeSet<u16>,
+    ) -> Result<(), ReservedPortsError> {
+        let failed = |source| ReservedPortsError::Write { wanted: list::text(all), source };
+        let file = std::fs::OpenOptions::new().write(true).open(self.list()).map_err(failed)?;
+        for (number, piece) in list::pieces(ports, PIECE).into_iter().enumerate() {
+            let offset = if number == 0 { offset } else { 1 };
+            let written = file.write_at(piece.as_bytes(), offset).map_err(failed)?;
+            if written < piece.len() {
+                return Err(failed(ErrorKind::WriteZero.into()));
+            }
+        }
+        let found = self.reserved()?.unwrap_or_default();
+        if found.is_superset(all) {
+            return Ok(());
+        }
+        Err(ReservedPortsError::Lost { wanted: list::text(all), found: list::text(&found) })
+    }
+
+    /// What this node added to the list and is still `reserved`.
+    fn remembered(&self, reserved: &BTreeSet<u16>) -> Result<BTreeSet<u16>, ReservedPortsError> {
+        let bytes = match golem_files::read(&self.memory, MEMORY_MAXIMUM) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            bytes => bytes.map_err(ReservedPortsError::Memory)?,
+        };
+        // One that is damaged remembers nothing: better a port too many than one of others too few.
+        let memory: Memory = serde_json::from_slice(&bytes).unwrap_or_default();
+        let ports = list::parse(&memory.ports).filter(|_| memory.place == self.place).unwrap_or_default();
+        Ok(&ports & reserved)
+    }
+
+    fn remember(&self, ports: &BTreeSet<u16>) -> Result<(), ReservedPortsError> {
+        let kept = if ports.is_empty() {
+            golem_files::absent_is_fine(std::fs::remove_file(&self.memory))
+        } else {
+            let memory = Memory { place: self.place.clone(), ports: list::text(ports) };
+            let same =
+                |bytes: &[u8]| serde_json::from_slice::<Memory>(bytes).is_ok_and(|kept| kept == memory);
+            match golem_files::read(&self.memory, MEMORY_MAXIMUM) {
+                Ok(bytes) if same(&bytes) => Ok(()),
+                _ => serde_json::to_vec(&memory)
+                    .map_err(io::Error::from)
+                    .and_then(|bytes| golem_files::replace(&self.memory, &bytes)),
+            }
+        };
+        kept.map_err(ReservedPortsError::Memory)
     }
 }
 
-/// Reserves `ports`, and gives the new list if there is one; with an error, the list that should be.
-fn reserve_in(folder: &Path, ports: &Range<u16>) -> Result<Option<String>, (io::Error, String)> {
-    // Other systems have neither file.
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-    let Some(own) = read("ip_local_port_range") else { return Ok(None) };
-    let reserved = read("ip_local_reserved_ports").unwrap_or_default();
-    let Some(wanted) = addition(&own, &reserved, ports) else { return Ok(None) };
-    match std::fs::write(folder.join("ip_local_reserved_ports"), &wanted) {
-        Ok(()) => Ok(Some(wanted)),
-        Err(error) => Err((error, wanted)),
+/// Keeps the ports reserved until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    ports: ReservedPorts,
+    /// The problem that was told last.
+    told: Option<String>,
+    /// Whether the node starts anew, which goes on with it.
+    stays: bool,
+}
+
+impl Reservation {
+    /// Sees to it again and again.
+    pub(crate) fn keep(&self, tasks: &Tasks) {
+        let (ports, stop, mut told) = (self.ports.clone(), tasks.stopping().clone(), self.told.clone());
+        tasks.spawn("reserved ports", async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(INTERVAL) => {}
+                }
+                let ports = ports.clone();
+                let before = told.clone();
+                let seen = tokio::task::spawn_blocking(move || ports.see_to_it(before.as_deref()));
+                told = seen.await.unwrap_or(told);
+            }
+        });
+    }
+
+    /// Leaves the ports reserved for the node that starts anew.
+    pub(crate) fn leave(&mut self) {
+        self.stays = true;
     }
 }
 
-/// The list that has to be reserved for `ports` where the system takes its own from `own` and
-/// `reserved` is reserved; none when nothing is to be added.
-fn addition(own: &str, reserved: &str, ports: &Range<u16>) -> Option<String> {
-    let mut bounds = own.split_whitespace().filter_map(|word| word.parse::<u16>().ok());
-    let (low, high) = (bounds.next()?, bounds.next()?);
-    let endangered = |port: &u16| (low..=high).contains(port);
-    let reserved = reserved.trim();
-    let held = |port: u16| {
-        reserved.split(',').any(|part| {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&port))
-        })
-    };
-    if ports.clone().filter(endangered).all(held) {
-        return None;
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if !self.stays
+            && let Err(error) = self.ports.release()
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the ports that were kept off the system's own connections stay reserved until a reboot"
+            );
+        }
     }
-    let ours = format!("{}-{}", ports.start, ports.end - 1);
-    Some(if reserved.is_empty() { ours } else { format!("{reserved},{ours}") })
+}
+
+/// The value at `path`, if this system has it.
+fn read(path: &Path) -> Result<Option<String>, ReservedPortsError> {
+    match golem_files::kernel_value(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReservedPortsError::Read { path: path.to_owned(), source }),
+        Ok(text) => Ok(Some(text)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_endangered_and_not_yet_reserved_is_added() {
-        let own = "32768\t60999\n";
-        let add = |reserved: &str, ports: Range<u16>| addition(own, reserved, &ports);
-        assert_eq!(add("\n", 50800..50900).as_deref(), Some("50800-50899"));
-        assert_eq!(add("22,8080-8090\n", 50800..50900).as_deref(), Some("22,8080-8090,50800-50899"));
-        assert_eq!(add("50800-50899\n", 50800..50900), None);
-        assert_eq!(add("40000,50000-51000", 50800..50900), None);
-        assert_eq!(add("50800-50898", 50800..50900).as_deref(), Some("50800-50898,50800-50899"));
-        assert_eq!(add("", 20000..20100), None);
-        // Half of it is in the system's range.
-        assert_eq!(add("", 60990..61010).as_deref(), Some("60990-61009"));
-        assert_eq!(addition("nonsense", "", &(50800..50900)), None);
-    }
-
-    #[test]
-    fn what_cannot_be_reserved_is_told_and_other_systems_are_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let ports = 50800..50900;
-        assert!(matches!(reserve_in(folder.path(), &ports), Ok(None)));
-        std::fs::write(folder.path().join("ip_local_port_range"), "32768 60999").unwrap();
-        std::fs::create_dir(folder.path().join("ip_local_reserved_ports")).unwrap();
-        let (_, wanted) = reserve_in(folder.path(), &ports).unwrap_err();
-        assert_eq!(wanted, "50800-50899");
-        std::fs::remove_dir(folder.path().join("ip_local_reserved_ports")).unwrap();
-        assert_eq!(reserve_in(folder.path(), &ports).unwrap().as_deref(), Some("50800-50899"));
-        assert!(matches!(reserve_in(folder.path(), &ports), Ok(None)), "once is enough");
-    }
-}
+mod tests;

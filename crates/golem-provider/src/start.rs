@@ -31,8 +31,9 @@ use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
 use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
+use crate::reserved_ports::ReservedPorts;
 use crate::settings::{Environment, Settings};
-use crate::{acceleration, backend, image, import, port_checker, reserved_ports};
+use crate::{acceleration, backend, image, import, port_checker};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -93,12 +94,13 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
-    reserved_ports::reserve(&ssh_ports(&settings));
+    let mut reserved_ports = ReservedPorts::new(&settings.data_dir, ssh_ports(&settings)).begin();
     look_at_ports(&settings);
 
     payments::tell(payments.as_ref(), &settings);
     let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref()) };
     let node = Node::start(config, backend).await?;
+    reserved_ports.keep(node.tasks());
     let asking = pricing::start(&settings, &node).await?;
     let address = public_ip::follow(&settings, node.tasks());
     let advertising =
@@ -146,6 +148,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     };
     tracing::info!(by = why.as_ref().map_or("a failure", |(_, by)| by), "stopping");
     daemon::notify_service_manager("STOPPING=1");
+    if matches!(why, Ok((Ended::Reload, _))) {
+        reserved_ports.leave();
+    }
     let stop_vms = settings.stop_vms_on_exit && !matches!(why, Ok((Ended::Reload, _)));
     let stop = async {
         http.stop().await;

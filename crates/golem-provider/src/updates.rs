@@ -126,7 +126,7 @@ fn remembered(file: &Path) -> Option<Remembered> {
 /// A look makes no folder; what cannot be remembered is asked for again.
 fn remember(file: &Path, answer: Remembered) {
     if let Ok(text) = serde_json::to_vec(&answer)
-        && let Err(error) = std::fs::write(file, text)
+        && let Err(error) = golem_files::replace(file, &text)
     {
         tracing::debug!(%error, "the latest version cannot be remembered");
     }

@@ -120,7 +120,7 @@ impl Sim {
     /// Any error of reading the records, or of listening on a loopback port.
     pub fn open(config: SimConfig) -> io::Result<Self> {
         let folder = config.data_dir.join("sim");
-        std::fs::create_dir_all(&folder)?;
+        golem_files::private_subfolder(&folder)?;
         let mut machines = BTreeMap::new();
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();

@@ -52,6 +52,9 @@ pub enum LedgerError {
     /// The database is of a newer version, or damaged.
     #[error("the database could not be brought to this version's schema")]
     Migrate(#[source] rusqlite_migration::Error),
+    /// The database's file cannot be made, or is not this user's alone.
+    #[error("the database's file cannot be used")]
+    File(#[source] std::io::Error),
     /// The thread of the ledger could not be started.
     #[error("the ledger's thread could not be started")]
     Thread(#[source] std::io::Error),
@@ -240,6 +243,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`], [`LedgerError::Migrate`] when it is newer or damaged.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A rental that was confirmed must survive a power cut, not only a crash of the process.

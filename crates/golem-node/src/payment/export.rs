@@ -4,8 +4,6 @@
 //! reads it back: the ledger knows.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use golem_types::wire::Exact;
@@ -55,14 +53,7 @@ fn mapping(now: &Snapshot) -> BTreeMap<String, Exact> {
 
 /// Writes `mapping` to `path`, which is whole at any time.
 fn replace(path: &Path, mapping: &BTreeMap<String, Exact>) -> std::io::Result<()> {
-    let unfinished = path.with_extension("json.new");
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    serde_json::to_writer_pretty(&mut file, mapping)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)
+    let mut text = serde_json::to_vec_pretty(mapping)?;
+    text.push(b'\n');
+    golem_files::replace(path, &text)
 }

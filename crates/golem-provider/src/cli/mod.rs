@@ -27,7 +27,9 @@ mod vms;
 mod wallet;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,7 +39,7 @@ use clap::Parser;
 use crate::http::operator::Client;
 use crate::logs::{self, Destination};
 use crate::settings::{self, Mistakes, Resolved, Settings};
-use crate::{daemon, pid_file};
+use crate::{daemon, data_dir, pid_file};
 use arguments::{Arguments, Command, Config, Isolation};
 pub(crate) use pricing::{PricingView, view as pricing_view};
 use printer::Printer;
@@ -117,8 +119,25 @@ fn foreground(settings: &Settings, run: impl Future<Output = anyhow::Result<()>>
 /// Runs the command that was typed.
 #[must_use]
 pub fn run() -> ExitCode {
+    golem_files::private_by_default();
     let arguments = Arguments::parse();
     let printer = Printer { json: arguments.json };
+    if let Some(path) = search_path() {
+        printer.warning("PATH names folders that are not absolute; programs in them are not run");
+        // In place of this process: every program that is started later looks there.
+        let why = std::env::current_exe().map_or_else(
+            |error| error,
+            |program| {
+                let mut anew = std::process::Command::new(program);
+                anew.args(std::env::args_os().skip(1))
+                    .env_remove("PATH")
+                    .envs(path.map(|path| ("PATH", path)));
+                anew.exec()
+            },
+        );
+        printer.error(&format!("this program cannot be started without them: {why}"));
+        return Exit::Failed.into();
+    }
     let detached = matches!(&arguments.command, Command::Start(start) if start.detached);
     let exit = execute(arguments, printer).unwrap_or_else(|error| {
         let text = format!("{error:#}");
@@ -136,6 +155,14 @@ pub fn run() -> ExitCode {
         }
     });
     exit.into()
+}
+
+/// The search path without folders that are not absolute, if there are such: whatever lies in the working
+/// directory would be run. None inside where nothing is left of it.
+fn search_path() -> Option<Option<OsString>> {
+    let path = std::env::var_os("PATH")?;
+    let (good, bad): (Vec<_>, Vec<_>) = std::env::split_paths(&path).partition(|folder| folder.is_absolute());
+    (!bad.is_empty()).then(|| std::env::join_paths(good).ok().filter(|path| !path.is_empty()))
 }
 
 fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
@@ -158,6 +185,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         _ => {}
     }
     logs::begin_for_command();
+    data_dir::close(&context.resolved.settings.data_dir);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,7 +10,7 @@ use crate::logs::{self, Destination};
 use crate::pid_file::{self, PidFileError};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
-use crate::{daemon, image};
+use crate::{daemon, data_dir, image};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -23,6 +23,9 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
     logs::begin(settings.log_format, settings.log_level, destination)
         .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
+    // After the log begins: it tells what was open to others.
+    data_dir::make(&settings.data_dir)
+        .with_context(|| format!("the data directory {} cannot be used", settings.data_dir.display()))?;
     for warning in &invocation.resolved.warnings {
         tracing::warn!("{warning}");
     }

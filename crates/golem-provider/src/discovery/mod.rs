@@ -8,7 +8,9 @@
 
 mod routes;
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +43,9 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let store = {
         let file = file.clone();
         let open = move || {
-            file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            // One that is there may be for others too, and holds nothing that is secret.
+            file.parent()
+                .map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))?;
             Ok::<_, anyhow::Error>(Store::open(&file)?)
         };
         tokio::task::spawn_blocking(open).await.context("the database was lost")?

@@ -78,7 +78,7 @@ impl From<StoreError> for Refusal {
             StoreError::SignatureNeeded => unauthorized("AUTH_002"),
             StoreError::WrongTime { .. } | StoreError::Old { .. } => unauthorized("AUTH_005"),
             StoreError::Full => Self::Coded(StatusCode::SERVICE_UNAVAILABLE, "ADV_001", text),
-            StoreError::Database(_) | StoreError::Tables(_) | StoreError::Damaged => {
+            StoreError::Database(_) | StoreError::Tables(_) | StoreError::File(_) | StoreError::Damaged => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::Coded(StatusCode::INTERNAL_SERVER_ERROR, "ADV_001", "the database fails".to_owned())
             }

@@ -145,7 +145,7 @@ fn put_away(data_dir: &Path, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
     }
     for file in files {
         let target = folder.join(file);
-        std::fs::create_dir_all(target.parent().unwrap_or(&folder))?;
+        golem_files::private_folder(target.parent().unwrap_or(&folder))?;
         std::fs::rename(data_dir.join(file), &target)
             .with_context(|| format!("{} cannot be moved to the backup", file.display()))?;
     }

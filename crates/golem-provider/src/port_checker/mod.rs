@@ -32,6 +32,7 @@ use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::daemon::{self, Signals};
+use crate::data_dir;
 use crate::http::limit::{RateLimit, peer};
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::{Peer, body, serve};
@@ -208,6 +209,7 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     raise_file_limit();
     let development = settings.environment == Environment::Development;
     let targets = Targets { any: allowed.any || development, private: allowed.private || development };
+    data_dir::close(&settings.data_dir);
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
     let address = SocketAddr::new(settings.port_checker_host, settings.port_checker_port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {

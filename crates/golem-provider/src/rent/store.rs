@@ -6,9 +6,8 @@
 //! Owns that a record is whole or not there, on the disk before the next step is taken, and closed to
 //! others: a VM's id is the right to use it. Never reads more than a record's size.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use golem_types::VmName;
@@ -46,6 +45,12 @@ pub(crate) enum StoreError {
     NoRental(VmName),
 }
 
+/// What only a renter's folder has.
+const MARKS: [&str; 1] = ["keys/renter_key.json"];
+
+/// What the renter's folder may hold.
+const NAMES: [&str; 5] = ["keys", "known_hosts", "lock", "rentals", "ssh"];
+
 /// The renter's folder.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -62,13 +67,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`].
     pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
-        for path in [folder.to_owned(), folder.join("rentals")] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .map_err(|source| StoreError::File { path, source })?;
-        }
+        let wrong = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File { path, source }
+        };
+        golem_files::private_root(folder, &MARKS, &NAMES).map_err(wrong(folder))?;
+        let rentals = folder.join("rentals");
+        golem_files::private_folder(&rentals).map_err(wrong(&rentals))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -87,7 +92,7 @@ impl Store {
     /// [`StoreError::Busy`], [`StoreError::File`].
     pub(crate) fn lock(&self) -> Result<WalletLock, StoreError> {
         let path = self.path("lock");
-        let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(&path);
+        let file = golem_files::private_file(&path, OpenOptions::new().write(true));
         let file = file.map_err(|source| StoreError::File { path: path.clone(), source })?;
         match file.try_lock() {
             Ok(()) => Ok(WalletLock(file)),
@@ -142,18 +147,9 @@ impl Store {
     /// [`StoreError::File`].
     pub(crate) fn keep(&self, rental: &Rental) -> Result<(), StoreError> {
         let path = self.record(&rental.name);
-        self.write(&path, rental).map_err(|source| StoreError::File { path, source })
-    }
-
-    fn write(&self, path: &Path, rental: &Rental) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(rental)?;
-        let unfinished = path.with_extension("new");
-        let mut file =
-            OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&unfinished)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        File::open(self.folder.join("rentals"))?.sync_all()
+        let text = serde_json::to_vec_pretty(rental).map_err(io::Error::from);
+        text.and_then(|text| golem_files::replace(&path, &text))
+            .map_err(|source| StoreError::File { path, source })
     }
 
     /// Forgets the rental `name`.

@@ -39,12 +39,24 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             ),
         );
     }
+    if settings
+        .multipass_binary_path
+        .as_ref()
+        .is_some_and(|path| !path.starts_with("/") && !path.starts_with("~"))
+    {
+        wrong(
+            "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH",
+            "begins in the working directory, where anybody's program may lie".to_owned(),
+            "set it to an absolute path".to_owned(),
+        );
+    }
     let ports = end.get().saturating_sub(start.get());
     if ports > PORTS_MAXIMUM {
         wrong(
             "GOLEM_PROVIDER_PORT_RANGE_END",
             format!(
-                "leaves {ports} ports for VMs, of which each is tried from outside: {PORTS_MAXIMUM} are the most"
+                "leaves {ports} ports for VMs above GOLEM_PROVIDER_PORT_RANGE_START={start}, of which each is tried \
+                 from outside: {PORTS_MAXIMUM} are the most"
             ),
             format!("set it to at most {}", u32::from(start.get()) + u32::from(PORTS_MAXIMUM)),
         );

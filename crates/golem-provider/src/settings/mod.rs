@@ -106,9 +106,10 @@ pub fn load(
 ) -> Result<Resolved, Mistakes> {
     let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let files = files(&environment, directory);
+    let own = user_file(&environment);
     let mut layers = Layers::new(flags, environment);
     for file in files {
-        layers.add_file(&file);
+        layers.add_file(&file, own.as_ref() == Some(&file));
     }
     resolve(&layers, home.as_deref(), directory)
 }
@@ -162,13 +163,10 @@ pub fn write(path: &Path, changes: &BTreeMap<&'static str, String>) -> std::io::
     let added = changes.iter().map(|(name, text)| format!("{name}={text}"));
     let text: String = kept.chain(added).map(|line| line + "\n").collect();
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        golem_files::private_subfolder(folder)?;
     }
-    let unfinished = path.with_extension("new");
-    std::fs::write(&unfinished, text)?;
     // It may hold the key.
-    std::fs::set_permissions(&unfinished, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    std::fs::rename(&unfinished, path)
+    golem_files::replace(path, text.as_bytes())
 }
 
 /// Reads the settings from `layers`.
@@ -197,6 +195,12 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             if let Some(place) = place(dir, home, directory) {
                 *dir = place;
             }
+        }
+        if let Some(program) = &mut settings.multipass_binary_path
+            && let Ok(rest) = program.strip_prefix("~")
+            && let Some(home) = home
+        {
+            *program = home.join(rest);
         }
         match place(&settings.data_dir, home, directory) {
             Some(data_dir) => settings.data_dir = data_dir,

@@ -72,6 +72,8 @@ pub fn markdown() -> String {
          3. `.env` in the working directory,\n\
          4. `~/.golem/provider/.env`,\n\
          5. the default.\n\n\
+         A `.env` that belongs to another user (root aside) or that others can write is refused, and one in\n\
+         the working directory may name no program.\n\n\
          An empty value counts as not set. All mistakes are reported in one run, each with its fix; a\n\
          variable that begins with `GOLEM_PROVIDER_` and is not listed here is a warning.\n\
          `golem-provider config show` prints what is in force and where it came from, without secrets.\n",
@@ -86,6 +88,9 @@ pub fn markdown() -> String {
             let mut meaning = format!("{} Expects {}.", sentence(row), (row.expects)());
             if row.secret {
                 meaning.push_str(" Never shown.");
+            }
+            if row.program {
+                meaning.push_str(" Not taken from a `.env` of the working directory.");
             }
             if !row.aliases.is_empty() {
                 let _ = write!(meaning, " Also read as `{}`.", row.aliases.join("`, `"));

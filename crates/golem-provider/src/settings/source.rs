@@ -7,7 +7,9 @@
 //! that nobody reads. Never changes the environment of the process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::dotenv;
@@ -84,6 +86,8 @@ pub struct Layers {
 #[derive(Debug)]
 struct File {
     path: PathBuf,
+    /// Whether it may name programs.
+    programs: bool,
     values: BTreeMap<String, (String, usize)>,
 }
 
@@ -94,26 +98,21 @@ impl Layers {
         Self { flags, environment, ..Self::default() }
     }
 
-    /// Adds the `.env` file at `path`, below what was added before. Its absence is no mistake.
-    pub fn add_file(&mut self, path: &Path) {
-        let refused = |problem: String, fix: &str| Mistake {
-            variable: path.display().to_string(),
-            value: None,
-            origin: Origin::File { path: path.to_owned(), line: 1 },
-            problem,
-            fix: fix.to_owned(),
-        };
-        let text = match std::fs::metadata(path) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return,
-            Ok(metadata) if !metadata.is_file() => Err("is not a file".to_owned()),
-            Ok(metadata) if metadata.len() > DOTENV_MAXIMUM => Err("is larger than 1 MiB".to_owned()),
-            Ok(_) | Err(_) => {
-                std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+    /// Adds the `.env` file at `path`, below what was added before; `programs` tells whether it may name
+    /// programs. Its absence is no mistake.
+    pub fn add_file(&mut self, path: &Path, programs: bool) {
+        let text = match read(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return,
+            Err((problem, fix)) => {
+                return self.mistakes.push(Mistake {
+                    variable: path.display().to_string(),
+                    value: None,
+                    origin: Origin::File { path: path.to_owned(), line: 1 },
+                    problem,
+                    fix,
+                });
             }
-        };
-        let text = match text {
-            Ok(text) => text,
-            Err(problem) => return self.mistakes.push(refused(problem, "make it a readable text file")),
         };
         let (assignments, bad) = dotenv::parse(&text);
         self.mistakes.extend(bad.into_iter().map(|bad| Mistake {
@@ -125,7 +124,7 @@ impl Layers {
         }));
         // The last of several assignments wins, as in a shell.
         let values = assignments.into_iter().map(|a| (a.name, (a.value, a.line))).collect();
-        self.files.push(File { path: path.to_owned(), values });
+        self.files.push(File { path: path.to_owned(), programs, values });
     }
 
     /// The text for `row`, or none. An empty text counts as not set.
@@ -155,6 +154,12 @@ impl Layers {
         None
     }
 
+    /// Whether `found` comes from a file that may not name programs.
+    fn is_from_the_directory(&self, found: &Found) -> bool {
+        let Origin::File { path, .. } = &found.origin else { return false };
+        self.files.iter().any(|file| file.path == *path && !file.programs)
+    }
+
     /// One warning for each variable with our prefix that the table does not have.
     pub(super) fn unknown(&self) -> Vec<String> {
         let ours = |name: &&String| name.starts_with(PREFIX) && variable(name).is_none();
@@ -176,6 +181,56 @@ impl Layers {
                 format!("{name} (in {place}) is not a setting of this version and has no effect{hint}")
             })
             .collect()
+    }
+}
+
+/// What the `.env` file at `path` holds, if it is there; or what is wrong with it, and the fix. Whoever can
+/// write it decides what this process does: so only its user, or root, may.
+fn read(path: &Path) -> Result<Option<String>, (String, String)> {
+    let wrong = |problem: String, fix: String| Err((problem, fix));
+    let text_file = || "make it a readable text file".to_owned();
+    let user = rustix::process::geteuid().as_raw();
+    let is_trusted = |owner: u32| owner == user || owner == 0;
+    let foreign = |what: &str, owner: u32| {
+        let fix = format!("look at what it says, then `chown -h {user} {}`, or remove it", path.display());
+        Err((format!("{what} user {owner}, and this process runs as user {user}"), fix))
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Ok(link) if link.is_symlink() && !is_trusted(link.uid()) => {
+            return foreign("is a symbolic link of", link.uid());
+        }
+        _ => {}
+    }
+    // Opening a pipe must not wait for its other end.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return wrong(format!("cannot be read: {error}"), text_file()),
+        Ok(file) => file,
+    };
+    let found = match file.metadata() {
+        Err(error) => return wrong(format!("cannot be read: {error}"), text_file()),
+        Ok(found) if !found.is_file() => return wrong("is not a file".to_owned(), text_file()),
+        Ok(found) if found.len() > DOTENV_MAXIMUM => {
+            return wrong("is larger than 1 MiB".to_owned(), text_file());
+        }
+        Ok(found) => found,
+    };
+    if !is_trusted(found.uid()) {
+        return foreign("belongs to", found.uid());
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        let fix = format!("look at what it says, then `chmod go-w {}`", path.display());
+        return wrong(format!("can be written by other users ({mode:03o})"), fix);
+    }
+    let mut text = String::new();
+    match file.take(DOTENV_MAXIMUM).read_to_string(&mut text) {
+        Ok(_) => Ok(Some(text)),
+        Err(error) => wrong(format!("cannot be read: {error}"), text_file()),
     }
 }
 
@@ -220,6 +275,18 @@ impl<'a> Reader<'a> {
             (_, Some(text)) => Found { text: text.to_owned(), origin: Origin::Default },
             _ => Found { text: String::new(), origin: Origin::Unset },
         });
+        if row.program && self.layers.is_from_the_directory(&found) {
+            self.mistakes.push(Mistake {
+                variable: row.name.to_owned(),
+                value: Some(shown(row, &found)),
+                origin: found.origin.clone(),
+                problem: "names a program, which a `.env` of the working directory may not: it runs as you"
+                    .to_owned(),
+                fix: "set it in ~/.golem/provider/.env or in the environment".to_owned(),
+            });
+            self.found.insert(row.name, found);
+            return None;
+        }
         let value = if found.origin == Origin::Unset { T::unset() } else { T::read(&found.text) };
         if value.is_none() {
             self.mistakes.push(Mistake {

@@ -32,6 +32,9 @@ pub struct Variable {
     pub development: Option<&'static str>,
     /// Whether its value is never shown.
     pub secret: bool,
+    /// Whether it names a program. One that the working directory's `.env` names is not run: whoever wrote
+    /// what lies there need not be the operator.
+    pub program: bool,
     /// What it does.
     pub doc: &'static str,
     /// What a good value looks like.
@@ -42,11 +45,12 @@ macro_rules! table {
     (@optional) => { None };
     (@optional $text:literal) => { Some($text) };
     (@flag) => { false };
-    (@flag $secret:literal) => { $secret };
+    (@flag $set:literal) => { $set };
     ($($section:literal { $(
         $(#[doc = $doc:literal])+
         $field:ident: $type:ty = $name:literal
-            $(also $alias:literal)* $(default $default:literal)? $(development $development:literal)? $(secret $secret:literal)?;
+            $(also $alias:literal)* $(default $default:literal)? $(development $development:literal)? $(secret $secret:literal)?
+            $(program $program:literal)?;
     )+ })+) => {
         /// Every setting, resolved: what the node runs with.
         #[derive(Debug, Clone)]
@@ -60,6 +64,7 @@ macro_rules! table {
             default: table!(@optional $($default)?),
             development: table!(@optional $($development)?),
             secret: table!(@flag $($secret)?),
+            program: table!(@flag $($program)?),
             doc: concat!($($doc),+),
             expects: <$type as Value>::expects,
         }, )+)+ ];
@@ -164,7 +169,7 @@ table! {
         /// its program is found, else QEMU.
         vm_backend: VmBackend = "GOLEM_PROVIDER_VM_BACKEND" default "auto";
         /// The `multipass` program; unset, it is looked for in PATH and where its installers put it.
-        multipass_binary_path: Option<PathBuf> = "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH";
+        multipass_binary_path: Option<PathBuf> = "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH" program true;
         /// What runs the guests' processors; `auto` takes KVM where guests can use it, else TCG, which is
         /// slow and no security boundary. With `kvm` the node does not start where they cannot.
         vm_accel: VmAccel = "GOLEM_PROVIDER_VM_ACCEL" default "auto";

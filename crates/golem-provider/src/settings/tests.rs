@@ -261,6 +261,66 @@ fn without_a_home_the_data_directory_must_be_given() {
 }
 
 #[test]
+fn i_03_an_env_file_that_others_wrote_or_can_write_is_refused() {
+    use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    let environment = || map(&[("HOME", "/nowhere")]);
+    let refused = || load(BTreeMap::new(), environment(), folder.path()).unwrap_err().to_string();
+    std::fs::write(&file, "GOLEM_PROVIDER_MAX_VMS=2").unwrap();
+    for (mode, is_good) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false), (0o602, false)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        match load(BTreeMap::new(), environment(), folder.path()) {
+            Ok(resolved) => assert!(is_good && resolved.settings.max_vms.0 == 2, "{mode:o}"),
+            Err(mistakes) => {
+                let text = mistakes.to_string();
+                assert!(!is_good && text.contains("can be written by other users"), "{mode:o}: {text}");
+                assert!(text.contains("`chmod go-w "), "{text}");
+            }
+        }
+    }
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH=/bin/true").unwrap();
+    let text = refused();
+    assert!(
+        text.contains("names a program") && text.contains("fix: set it in ~/.golem/provider/.env"),
+        "{text}"
+    );
+    // The operator's own file may, also when it is the working directory's.
+    let own = folder.path().join(".golem/provider");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::rename(&file, own.join(".env")).unwrap();
+    let home = map(&[("HOME", &folder.path().display().to_string())]);
+    for directory in [folder.path(), &own] {
+        let resolved = load(BTreeMap::new(), home.clone(), directory).unwrap();
+        assert_eq!(resolved.settings.multipass_binary_path.as_deref(), Some(Path::new("/bin/true")));
+    }
+    for relative in ["multipass", "./multipass", "../bin/multipass"] {
+        let text = with(&[("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", relative)]).unwrap_err().to_string();
+        assert!(text.contains("set it to an absolute path"), "{text}");
+    }
+    let resolved = with(&[("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "~/bin/multipass")]).unwrap();
+    assert!(resolved.settings.multipass_binary_path.unwrap().is_absolute());
+    // Files of others can only be made by root.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    std::fs::write(&file, "GOLEM_PROVIDER_MAX_VMS=2").unwrap();
+    chown(&file, Some(4242), None).unwrap();
+    let text = refused();
+    assert!(text.contains("belongs to user 4242, and this process runs as user 0; fix: "), "{text}");
+    chown(&file, Some(0), None).unwrap();
+    load(BTreeMap::new(), environment(), folder.path()).unwrap();
+    // One of the user's own files that somebody else points at.
+    std::fs::rename(&file, folder.path().join("other")).unwrap();
+    symlink(folder.path().join("other"), &file).unwrap();
+    load(BTreeMap::new(), environment(), folder.path()).unwrap();
+    lchown(&file, Some(4242), None).unwrap();
+    let text = refused();
+    assert!(text.contains("is a symbolic link of user 4242"), "{text}");
+}
+
+#[test]
 fn an_unreadable_env_file_is_a_mistake() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "GOLEM_PROVIDER_PORT 7466\nGOLEM_PROVIDER_MAX_VMS=no")

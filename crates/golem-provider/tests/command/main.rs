@@ -11,6 +11,7 @@ mod node;
 mod outside;
 mod peers;
 mod ports;
+mod private;
 mod reload;
 mod status;
 mod terminal;

@@ -150,7 +150,7 @@ impl Images {
     /// Makes the folder, before something is written there.
     fn make_folder(&self) -> Result<(), ImageError> {
         let step = || format!("the folder {} cannot be made", self.folder.display());
-        std::fs::create_dir_all(&self.folder).map_err(file_error(step()))
+        golem_files::private_subfolder(&self.folder).map_err(file_error(step()))
     }
 
     fn path(&self, name: &ImageName) -> PathBuf {

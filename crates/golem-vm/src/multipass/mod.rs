@@ -275,7 +275,7 @@ impl Multipass {
     }
 
     async fn begin(&self, id: &VmId, arguments: &[&str], input: &str) -> Result<(), BackendError> {
-        std::fs::create_dir_all(&self.folder)
+        golem_files::private_subfolder(&self.folder)
             .map_err(|error| unavailable("its folder cannot be made", Some(error)))?;
         let long = self.program.spawn(arguments, input, &self.folder.join(format!("{id}.log"))).await?;
         self.lock().long.insert(id.clone(), long);

@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::{
     DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, command, failed, network, process,
-    read_json, replace, said,
+    read_json, said,
 };
 use crate::backend::{BackendError, MachineSpec};
 use crate::seed;
@@ -39,19 +39,16 @@ impl Qemu {
                 format!("image {} needs {least} GB of storage", spec.image),
             ));
         }
-        // Others may pass through to their own machine's folder, and see nothing else.
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&self.folder)
-            .map_err(failed("making the folder of machines"))?;
+        // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
+        golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
         self.room()?;
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
         if !folder.join(DISK_FILE).exists() {
             self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
         }
         let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
-        replace(&folder.join(SEED_FILE), &image).map_err(failed("writing the cloud-init seed"))?;
+        golem_files::replace(&folder.join(SEED_FILE), &image)
+            .map_err(failed("writing the cloud-init seed"))?;
         self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
     }
 
@@ -75,7 +72,10 @@ impl Qemu {
         let uid = if self.root { Some(self.free_uid()?) } else { None };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let record = Record { resources: spec.resources, image: spec.image.clone(), uid };
-        replace(&folder.join(RECORD_FILE), &serde_json::to_vec(&record).map_err(io::Error::other)?)?;
+        golem_files::replace(
+            &folder.join(RECORD_FILE),
+            &serde_json::to_vec(&record).map_err(io::Error::other)?,
+        )?;
         Ok(record)
     }
 

@@ -31,12 +31,12 @@ mod talk;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use golem_files::{absent_is_fine, replace};
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -145,12 +145,7 @@ const RUN_FOLDER: &str = "run";
 fn failed(step: &'static str) -> impl FnOnce(io::Error) -> BackendError {
     move |source| BackendError::Failed {
         step,
-        message: match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "the provider's disk is full".to_owned()
-            }
-            _ => "the provider failed".to_owned(),
-        },
+        message: golem_files::disk_trouble(&source).unwrap_or("the provider failed").to_owned(),
         source: Some(source),
     }
 }
@@ -161,30 +156,16 @@ fn said(step: &'static str, message: impl Into<String>) -> BackendError {
 
 /// The program `name` on the search path.
 fn program(name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
     let path = network::search_path();
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-}
-
-/// Replaces the file at `path` as a whole and on disk.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
-    let fresh = path.with_extension("new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
+    let runs = |file: &PathBuf| {
+        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(runs)
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::other)
-}
-
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 impl Qemu {

@@ -158,7 +158,8 @@ async fn ssh_key(store: &Store, file: Option<&Path>) -> anyhow::Result<(String, 
     let own = store.path("ssh/id_ed25519");
     let public = file.map_or_else(|| own.with_extension("pub"), Path::to_owned);
     if file.is_none() && !public.exists() {
-        std::fs::create_dir_all(store.path("ssh")).context("the folder of the SSH key cannot be made")?;
+        golem_files::private_folder(&store.path("ssh"))
+            .context("the folder of the SSH key cannot be made")?;
         let made = tokio::process::Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "golem-renter", "-f"])
             .arg(&own)

@@ -3,8 +3,8 @@
 //! Owns the file `<data directory>/operator.token`: 32 random bytes in hexadecimal, readable by
 //! its owner only. Never logs it.
 
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The secret.
@@ -45,13 +45,7 @@ impl Token {
         let mut random = [0; BYTES];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let fresh = path.with_extension("new");
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(fresh, path)?;
+        golem_files::replace(&path, text.as_bytes())?;
         Ok(Self(text))
     }
 

@@ -36,7 +36,7 @@ impl Client {
 /// The first 96 bits of what only this node knows, the same after a restart: a router lets nobody
 /// else renew or remove what it forwards (RFC 6887, 11.2).
 fn nonce(settings: &Settings) -> io::Result<Nonce> {
-    std::fs::create_dir_all(&settings.data_dir)?;
+    golem_files::private_folder(&settings.data_dir)?;
     let token = Token::ensure(&settings.data_dir)?;
     let hash = keccak256(format!("port mapping {}", token.bearer()));
     Ok(std::array::from_fn(|word| u32::from_be_bytes(std::array::from_fn(|byte| hash[4 * word + byte]))))

@@ -1,0 +1,147 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn open_up(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn refusal(result: io::Result<()>) -> Refusal {
+    *result.unwrap_err().into_inner().unwrap().downcast().unwrap()
+}
+
+#[test]
+fn i_02_folders_and_files_are_private_from_the_start_and_closed_when_they_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (above, root) = (folder.path().join("a"), folder.path().join("a/b"));
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    assert_eq!((mode(&above), mode(&root)), (0o700, 0o700));
+    let file = root.join("file");
+    drop(private_file(&file, OpenOptions::new().append(true)).unwrap());
+    assert_eq!(mode(&file), 0o600);
+    replace(&root.join("text"), b"words").unwrap();
+    assert_eq!((mode(&root.join("text")), read(&root.join("text"), 5).unwrap()), (0o600, b"words".to_vec()));
+
+    let inner = root.join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(root.join("provider.db"), "").unwrap();
+    let image = root.join("image");
+    std::fs::write(&image, "").unwrap();
+    for (path, mode) in [(&root, 0o777), (&inner, 0o755), (&file, 0o644), (&image, 0o444)] {
+        open_up(path, mode);
+    }
+    drop(private_file(&file, OpenOptions::new().append(true)).unwrap());
+    assert_eq!(mode(&file), 0o600);
+    open_up(&file, 0o666);
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    assert_eq!(
+        [&root, &inner, &file, &image].map(|path| mode(path)),
+        [0o700, 0o700, 0o600, 0o400],
+        "closed, and never opened wider"
+    );
+}
+
+#[test]
+fn i_02_a_folder_that_others_use_is_not_closed_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("srv");
+    std::fs::create_dir(&root).unwrap();
+    open_up(&root, 0o755);
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    assert_eq!(mode(&root), 0o700, "an empty folder is nobody's");
+    std::fs::write(root.join("file"), "").unwrap();
+    open_up(&root, 0o755);
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    assert_eq!(mode(&root), 0o700, "it holds nothing but ours");
+    std::fs::create_dir(root.join("www")).unwrap();
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    open_up(&root, 0o755);
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Shared(_)));
+    assert_eq!(mode(&root), 0o755);
+    std::fs::write(root.join("provider.db"), "").unwrap();
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    assert_eq!(mode(&root), 0o700);
+    open_up(&root, 0o1777);
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Shared(_)));
+}
+
+/// Needs root, as the tests of the whole project do: another user's files are made by it.
+#[test]
+fn i_02_what_others_own_or_planted_is_refused() {
+    if user() != 0 {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let other = Some(4242);
+    let root = folder.path().join("data");
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    let victim = folder.path().join("victim");
+    std::fs::write(&victim, "mine").unwrap();
+    let planted = root.join("provider.db");
+    symlink(&victim, &planted).unwrap();
+    // A link of the operator's own: to another disk, say.
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    std::os::unix::fs::lchown(&planted, other, other).unwrap();
+    let append = OpenOptions::new().append(true).clone();
+    let refused = refusal(private_file(&planted, &append).map(drop));
+    assert!(matches!(refused, Refusal::Link { owner: 4242, .. }), "{refused}");
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Link { .. }));
+    // It is replaced, not followed.
+    replace(&planted, b"new").unwrap();
+    assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+    std::os::unix::fs::chown(&planted, other, None).unwrap();
+    let refused = refusal(private_root(&root, &["provider.db"], &["file"]));
+    assert!(refused.to_string().contains("fix: run as user 4242, or `chown 0 "), "{refused}");
+    std::fs::remove_file(&planted).unwrap();
+    std::os::unix::fs::chown(&root, other, None).unwrap();
+    assert!(matches!(refusal(private_subfolder(&root.join("inner"))), Refusal::Foreign { .. }));
+    assert!(!root.join("inner").exists());
+    assert!(matches!(refusal(private_folder(&root)), Refusal::Foreign { owner: 4242, user: 0, .. }));
+    std::os::unix::fs::chown(&root, Some(0), None).unwrap();
+    private_root(&root, &["provider.db"], &["file"]).unwrap();
+}
+
+#[test]
+fn h_16_a_file_that_cannot_be_replaced_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    replace(&path, b"before").unwrap();
+    // Nothing can be renamed over a folder.
+    let other = folder.path().join("other");
+    std::fs::create_dir_all(other.join("full")).unwrap();
+    replace(&other, b"after").unwrap_err();
+    replace(&path, b"after").unwrap();
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "nothing half is left: {names:?}");
+    assert_eq!(read(&path, 5).unwrap(), b"after");
+    assert_eq!(read(&path, 4).unwrap_err().kind(), ErrorKind::FileTooLarge);
+    for (errno, text) in [
+        (rustix::io::Errno::NOSPC, Some("the provider's disk is full")),
+        (rustix::io::Errno::DQUOT, Some("the provider's disk is full")),
+        (rustix::io::Errno::ROFS, Some("the provider's disk is read-only")),
+        (rustix::io::Errno::IO, Some("the provider's disk is failing")),
+        (rustix::io::Errno::NOENT, None),
+    ] {
+        assert_eq!(disk_trouble(&errno.into()), text);
+    }
+}
+
+#[test]
+fn h_05_a_value_of_the_kernel_is_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("value");
+    for length in [0, 31, 32, 33, 4096, FIRST_SIZE - 1, FIRST_SIZE, FIRST_SIZE + 1, 1 << 20] {
+        std::fs::write(&path, vec![b'7'; length]).unwrap();
+        assert_eq!(kernel_value(&path).unwrap().len(), length);
+    }
+    std::fs::write(&path, vec![b'7'; 3 << 20]).unwrap();
+    assert_eq!(kernel_value(&path).unwrap_err().kind(), ErrorKind::InvalidData);
+}
+
+const FIRST_SIZE: usize = 256 << 10;

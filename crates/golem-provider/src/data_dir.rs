@@ -1,0 +1,49 @@
+//! The data directory: whose it is.
+//!
+//! Owns that it and everything in it is the node's user's alone, whichever command is the first. Never
+//! decides what lies in it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What only a data directory has; the Python provider's too.
+const MARKS: [&str; 4] = ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
+
+/// What a data directory may hold; the Python provider's too.
+const NAMES: [&str; 17] = [
+    ".env",
+    "images",
+    "keys",
+    "logs",
+    "markets",
+    "multipass",
+    "networks",
+    "operator.token",
+    "provider.db",
+    "ports.json",
+    "provider.pid",
+    "proxy",
+    "python-provider-backup",
+    "reserved-ports.json",
+    "sim",
+    "streams.json",
+    "vms",
+];
+
+/// Makes `data_dir` for this user alone; closes it and what is in it to others, with a warning.
+///
+/// # Errors
+/// When it is another user's, or not only a provider's; the message names the fix.
+pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
+    golem_files::private_root(data_dir, &MARKS, &NAMES)
+}
+
+/// As [`make`], for a command that may write nothing: makes nothing, and leaves another user's alone.
+pub(crate) fn close(data_dir: &Path) {
+    let own =
+        std::fs::metadata(data_dir).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
+    if own && let Err(error) = make(data_dir) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the data directory is open to others");
+    }
+}
