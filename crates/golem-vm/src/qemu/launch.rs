@@ -16,10 +16,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::command::{Netdev, name_word};
-use super::network::{Connected, Known, PORT_ATTEMPTS, Way, end_uplink, free_port};
+use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
-    Accelerator, DISK_FILE, LAUNCH_FILE, Launched, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator,
-    boot, command, failed, network, process, read_json, replace, said,
+    Accelerator, DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator, boot, command, failed,
+    network, process, read_json, said,
 };
 use crate::backend::{BackendError, MachineSpec, Observed};
 
@@ -86,31 +86,20 @@ impl Qemu {
         record: &Record,
         known: &mut Known,
     ) -> Result<(), BackendError> {
-        let mut port = free_port().map_err(failed(STEP))?;
-        note(folder, port, &Way::Namespace)?;
+        let port = free_port().map_err(failed(STEP))?;
+        Launched::note(folder, port, &Way::Namespace).map_err(failed(STEP))?;
         let mut child = self.spawn(spec, folder, record, Netdev::Namespace).await?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let go_ahead = async {
             let qemu = made(folder, spec, stdout).await?;
-            let mut attempts = PORT_ATTEMPTS;
-            loop {
-                let guest = Connected {
-                    id: spec.id.clone(),
-                    folder: folder.to_owned(),
-                    uid: record.uid,
-                    qemu,
-                    ssh_port: port,
-                };
-                match self.networks.mend(known, &guest).await {
-                    Ok(_) => break,
-                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 1 => {
-                        attempts -= 1;
-                        port = free_port()?;
-                        note(folder, port, &Way::Namespace).map_err(io::Error::other)?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+            let guest = Connected {
+                id: spec.id.clone(),
+                folder: folder.to_owned(),
+                uid: record.uid,
+                qemu,
+                ssh_port: port,
+            };
+            self.networks.mend(known, &guest).await?;
             go(stdin).await
         };
         let launched = until_answers(folder, &mut child, go_ahead).await;
@@ -131,7 +120,7 @@ impl Qemu {
         way: &Way,
     ) -> Result<bool, BackendError> {
         let ssh_port = free_port().map_err(failed(STEP))?;
-        note(folder, ssh_port, way)?;
+        Launched::note(folder, ssh_port, way).map_err(failed(STEP))?;
         let mut child = self.spawn(spec, folder, record, Netdev::Restricted { ssh_port }).await?;
         match until_answers(folder, &mut child, async { Ok(()) }).await {
             Ok(()) => Ok(true),
@@ -187,13 +176,6 @@ impl Qemu {
             .spawn()
             .map_err(failed(STEP))
     }
-}
-
-/// Writes down how the guest is launched.
-fn note(folder: &Path, ssh_port: u16, way: &Way) -> Result<(), BackendError> {
-    let launched = Launched { ssh_port, network: Some(way.clone()) };
-    let text = serde_json::to_vec(&launched).map_err(|error| failed(STEP)(error.into()))?;
-    replace(&folder.join(LAUNCH_FILE), &text).map_err(failed(STEP))
 }
 
 /// The process that will be QEMU, once it has made its namespaces.

@@ -45,7 +45,7 @@ use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
 pub use command::BASE_FILE;
-use network::{Connected, Networks, Way};
+use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
 use process::Life;
 use talk::Talk;
@@ -126,18 +126,7 @@ struct Record {
     uid: Option<u32>,
 }
 
-/// How it was launched; `launch.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Launched {
-    /// Loopback port of the host that leads to the guest's SSH server.
-    ssh_port: u16,
-    /// How it is connected; none when a version launched it that knew one way only.
-    #[serde(default)]
-    network: Option<Way>,
-}
-
 const RECORD_FILE: &str = "machine.json";
-const LAUNCH_FILE: &str = "launch.json";
 const DISK_FILE: &str = "disk.qcow2";
 const SEED_FILE: &str = "seed.img";
 const RUN_FOLDER: &str = "run";

@@ -18,6 +18,8 @@ mod namespace;
 mod near;
 mod nft;
 mod rules;
+#[cfg(all(test, feature = "guest-tests"))]
+mod tests;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -42,8 +44,8 @@ pub(super) use rules::{ADDRESS, SSH_PORT};
 pub(super) use uplink::end as end_uplink;
 
 use super::command::name_word;
-use super::process;
 use super::talk::Talk;
+use super::{process, replace};
 use crate::backend::{Network, NetworkLimits, NetworkState, NetworkTraffic};
 
 /// How long a guest keeps its network while nobody can look at it (I3): the node may be short of
@@ -52,6 +54,30 @@ const BLIND: Duration = Duration::from_secs(60);
 
 /// Attempts at a loopback port that another program took between its choice and its use.
 pub(super) const PORT_ATTEMPTS: u32 = 5;
+
+/// How a guest was launched, in the machine's folder.
+pub(super) const LAUNCH_FILE: &str = "launch.json";
+
+/// How a guest was launched; [`LAUNCH_FILE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Launched {
+    /// Loopback port of the host that leads to the guest's SSH server.
+    pub(super) ssh_port: u16,
+    /// How it is connected; none when a version launched it that knew one way only.
+    #[serde(default)]
+    pub(super) network: Option<Way>,
+}
+
+impl Launched {
+    /// Writes down that the guest in `folder` is launched this `way`.
+    ///
+    /// # Errors
+    /// Any error of writing.
+    pub(super) fn note(folder: &Path, ssh_port: u16, way: &Way) -> io::Result<()> {
+        let launched = Self { ssh_port, network: Some(way.clone()) };
+        replace(&folder.join(LAUNCH_FILE), &serde_json::to_vec(&launched).map_err(io::Error::other)?)
+    }
+}
 
 /// How a guest can be launched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,10 +214,11 @@ impl Networks {
     }
 
     /// Sees to it that the guest's rules are in place and then that its uplink lives, and counts.
-    /// Nothing that is as it should be is touched.
+    /// Nothing that is as it should be is touched. A port that another program has taken is replaced,
+    /// and written down.
     ///
     /// # Errors
-    /// What could not be mended, or not be looked at; `AddrInUse` when the port is taken by another program.
+    /// What could not be mended, or not be looked at.
     pub(super) async fn mend(&self, known: &mut Known, guest: &Connected) -> io::Result<NetworkTraffic> {
         let inside = namespace::enter(guest.uid, guest.qemu);
         let near = near::now()?;
@@ -230,9 +257,7 @@ impl Networks {
                 self.limit_sending(&inside).await?;
             }
         } else {
-            let name = name_word(&guest.id);
-            uplink::end(&guest.folder, &name).await?;
-            uplink::start(&guest.folder, &name, guest.uid, guest.qemu, guest.ssh_port).await?;
+            start_uplink(guest).await?;
             self.limit_sending(&inside).await?;
             if !adopted {
                 tracing::warn!(
@@ -334,6 +359,22 @@ async fn keep_shared(known: &mut Known, guest: &Connected, table: &io::Result<()
         }
     }
     Network { state, traffic: None }
+}
+
+/// Starts an uplink anew, at another port if the guest's is taken.
+async fn start_uplink(guest: &Connected) -> io::Result<()> {
+    let name = name_word(&guest.id);
+    uplink::end(&guest.folder, &name).await?;
+    let mut port = guest.ssh_port;
+    for _ in 1..PORT_ATTEMPTS {
+        match uplink::start(&guest.folder, &name, guest.uid, guest.qemu, port).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            done => return done,
+        }
+        port = free_port()?;
+        Launched::note(&guest.folder, port, &Way::Namespace)?;
+    }
+    uplink::start(&guest.folder, &name, guest.uid, guest.qemu, port).await
 }
 
 /// Plugs the guest's network in or out, as with a cable.
