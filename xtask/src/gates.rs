@@ -34,6 +34,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gate("crashes", step("crashes", cargo(&crashes)));
     let multipass = ["test", "-p", "golem-vm", "--features", "multipass-tests", "--test", "multipass"];
     gate("multipass", step("multipass", cargo(&multipass)));
+    let networks = ["test", "-p", "golem-vm", "--features", "guest-tests", "--lib", "network::tests"];
+    gate("guests' networks", step("guests' networks", with_guests(cargo(&networks), &image)));
     for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
         gate(name, step(name, with_guests(cargo(&tests), &image)));

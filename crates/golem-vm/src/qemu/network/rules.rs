@@ -41,10 +41,10 @@ const LEAST_BURST: u64 = 131_072;
 pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String {
     let (near_v4, _) = near.elements();
     let start = if anew { "table inet golem_vm\ndelete table inet golem_vm\n" } else { "" };
-    let smtp = if limits.smtp { "" } else { "    tcp dport 25 counter name blocked reject\n" };
-    let connections = limits.connections.map_or_else(String::new, |most| {
-        format!("    ct state new ct count over {most} counter name blocked reject\n")
-    });
+    let smtp = if limits.smtp { "" } else { "    tcp dport 25 goto refused\n" };
+    let connections = limits
+        .connections
+        .map_or_else(String::new, |most| format!("    ct state new ct count over {most} goto refused\n"));
     let bandwidth = limits.rate().map_or_else(String::new, |rate| {
         let burst = burst(rate);
         format!(
@@ -58,6 +58,7 @@ pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String
   counter out {{ }}
   counter blocked {{ }}
   chain guest {{ }}
+  chain refused {{ }}
   chain output {{ type filter hook output priority 0; policy drop; }}
   chain forward {{ type filter hook forward priority 0; policy drop; }}
   chain input {{ type filter hook input priority 0; policy drop; }}
@@ -68,9 +69,14 @@ table inet golem_vm {{
     meta nfproto ipv6 counter name blocked drop
     ip daddr {GATEWAY} tcp sport {SSH_PORT} ct state established counter name out accept
     ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
-    ip daddr {{ {near_v4} }} counter name blocked reject
+    ip daddr {{ {near_v4} }} goto refused
     ct state established,related counter name out accept
 {smtp}{connections}    oifname \"{DEVICE}\" counter name out accept
+  }}
+  chain refused {{
+    counter name blocked
+    meta l4proto tcp reject with tcp reset
+    reject
   }}
   chain output {{
     oifname \"lo\" accept
@@ -120,8 +126,8 @@ mod tests {
         let limits = NetworkLimits { connections: Some(7), megabits: Some(8), smtp: false };
         let text = of_guest(&near, limits, true);
         let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} in {text}"));
-        assert!(at("tcp dport 25 counter name blocked reject") < at("oifname \"tap0\""));
-        assert!(at("ct count over 7 counter name blocked reject") < at("oifname \"tap0\""));
+        assert!(at("tcp dport 25 goto refused") < at("oifname \"tap0\""));
+        assert!(at("ct count over 7 goto refused") < at("oifname \"tap0\""));
         assert!(at("limit rate over 1000000 bytes/second burst 200000 bytes") < at("iifname \"lo\""));
         assert!(text.starts_with("table inet golem_vm\ndelete table inet golem_vm\n"));
     }
