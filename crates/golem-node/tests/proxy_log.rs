@@ -42,7 +42,8 @@ async fn s_243_a_port_has_one_line_when_it_opens_and_closes_and_renters_have_non
     let guest = EchoGuest::start(b'a').await;
     let proxy = Proxy::start(ProxyLimits { per_port: 1, ..WIDE }).unwrap();
     let (closed, drained) = (open(&proxy, guest.address).await, open(&proxy, guest.address).await);
-    let (_renter, _) = Renter::greeted(closed).await;
+    let (mut renter, _) = Renter::greeted(closed).await;
+    assert!(renter.is_alive().await);
     for _ in 0..100 {
         Renter::connect(closed).await.is_ended().await;
     }

@@ -62,6 +62,8 @@ pub enum Ended {
 const PROXY_LIMITS: ProxyLimits = ProxyLimits {
     per_port: 256,
     total: 4096,
+    greeting: 48,
+    speak: Duration::from_secs(30),
     idle: Duration::from_secs(4 * 3600),
     drain: Duration::from_secs(2),
     connect: Duration::from_secs(10),

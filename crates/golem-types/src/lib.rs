@@ -7,6 +7,7 @@
 
 pub mod decimal;
 pub mod names;
+pub mod net;
 pub mod resources;
 pub mod ssh_key;
 pub mod state;

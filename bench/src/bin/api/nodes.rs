@@ -142,6 +142,8 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         proxy: ProxyLimits {
             per_port: 256,
             total: 4096,
+            greeting: 48,
+            speak: Duration::from_secs(30),
             idle: Duration::from_secs(3600),
             drain: Duration::from_secs(1),
             connect: Duration::from_secs(10),

@@ -220,6 +220,8 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         proxy: ProxyLimits {
             per_port: 1,
             total: 1,
+            greeting: 48,
+            speak: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             drain: Duration::from_millis(10),
             connect: Duration::from_secs(1),

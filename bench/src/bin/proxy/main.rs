@@ -68,8 +68,15 @@ fn main() -> anyhow::Result<()> {
 /// Our proxy alone, until the input ends: the process that is measured.
 fn serve(pairs: &[&str]) -> anyhow::Result<()> {
     let hour = Duration::from_secs(3600);
-    let limits =
-        ProxyLimits { per_port: 8192, total: 8192, idle: hour, drain: Duration::ZERO, connect: hour };
+    let limits = ProxyLimits {
+        per_port: 32_768,
+        total: 32_768,
+        greeting: 196_608,
+        speak: hour,
+        idle: hour,
+        drain: Duration::ZERO,
+        connect: hour,
+    };
     let proxy = Proxy::start(limits)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     for pair in pairs.chunks_exact(2) {

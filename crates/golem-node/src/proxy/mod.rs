@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   renter ──► listener of the rental's port ──► guest's SSH server on this host
-//!   handle (this file) ──commands──► desk ──► port (accepts, caps) ──► relay (bytes) ──► pipe
+//!   handle (this file) ──commands──► desk ──► port (accepts) ──► seats (who may stay) ──► relay (bytes) ──► pipe
 //! ```
 //!
 //! Owns every byte between a renter and a guest, on one thread with its own runtime, so that
@@ -22,6 +22,7 @@ mod pipe;
 mod pipe_buffer;
 mod port;
 mod relay;
+mod seats;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,10 +38,17 @@ use desk::{Command, Desk};
 /// Caps and deadlines of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyLimits {
-    /// Most connections open on one port.
+    /// Most connections open on one port; one address may have half of them, one network (an IPv4
+    /// /24, an IPv6 /48) three quarters.
     pub per_port: usize,
     /// Most connections open on all ports together.
     pub total: usize,
+    /// Most connections of one port that the guest has and that may be a stranger's still: open for
+    /// less than two minutes, and little came back. One address may have a sixth of them, one network
+    /// a third; more wait at the proxy. A guest's SSH server refuses renters when there are too many.
+    pub greeting: usize,
+    /// How long a renter may say nothing at first.
+    pub speak: Duration,
     /// A connection on which nothing moved for this long is closed.
     pub idle: Duration,
     /// How long open connections may go on after a shutdown was asked for.
@@ -70,7 +78,7 @@ pub struct Counts {
     pub connections_open: u64,
     /// Connections taken.
     pub connections_total: u64,
-    /// Connections closed at once because a cap was reached.
+    /// Connections closed, at once or later, because others have a better right to their place.
     pub connections_refused: u64,
     /// Bytes from renters that were handed to the guest.
     pub bytes_in: u64,

@@ -1,4 +1,4 @@
-//! One open port: its listener, its caps, its connections.
+//! One open port: its listener, its connections.
 //!
 //! ```text
 //!   listening ──stop──► draining ──all connections ended──► ended
@@ -8,11 +8,13 @@
 //! Owns a listener and the tasks of its connections. Never reads what a connection carries.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use golem_service::log_limited;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pipe::Pipes;
 use super::relay::relay;
+use super::seats::{Seat, Seats};
 use super::{Meter, ProxyLimits};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
@@ -30,8 +33,8 @@ const BACKLOG: u32 = 1024;
 /// give some back meanwhile; without a wait the loop would burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A port's warnings of one kind come at most this often: strangers decide how many there are.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// How often who waits for the guest asks whether another has become less worthy than it.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Silence after which the kernel asks whether the renter is still there. The guest's own
 /// keep-alive ends at this proxy, so nothing else would notice a renter whose line was cut.
@@ -44,14 +47,13 @@ const KEEPALIVE_COUNT: u32 = 4;
 /// What all ports share.
 pub(super) struct Shared {
     pub(super) limits: ProxyLimits,
-    /// Connections open on all ports.
-    open: AtomicUsize,
+    seats: Arc<Seats>,
     pipes: Pipes,
 }
 
 impl Shared {
     pub(super) fn new(limits: ProxyLimits) -> Self {
-        Self { limits, open: AtomicUsize::new(0), pipes: Pipes::default() }
+        Self { limits, seats: Arc::new(Seats::new(limits)), pipes: Pipes::default() }
     }
 }
 
@@ -91,9 +93,8 @@ impl Port {
             meter: Arc::clone(&meter),
             shared,
             connections: JoinSet::new(),
-            full: Warning::default(),
-            exhausted: Warning::default(),
         };
+        listening.shared.seats.open(listen.port());
         #[expect(
             clippy::disallowed_methods,
             reason = "the port owns this task, names it in its log lines and stops it by its tokens"
@@ -133,8 +134,11 @@ impl Port {
 }
 
 fn ended(result: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = result {
-        tracing::error!(error = &error as &dyn std::error::Error, "a task of the SSH proxy failed");
+    // Cancelled is who had to make room for another.
+    if let Err(error) = result
+        && !error.is_cancelled()
+    {
+        log_limited!(error, error = &error as &dyn std::error::Error, "a task of the SSH proxy failed");
     }
 }
 
@@ -145,8 +149,12 @@ struct Listening {
     meter: Arc<Meter>,
     shared: Arc<Shared>,
     connections: JoinSet<()>,
-    full: Warning,
-    exhausted: Warning,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.shared.seats.close(self.port);
+    }
 }
 
 impl Listening {
@@ -158,12 +166,16 @@ impl Listening {
                 () = stop.cancelled() => break,
                 Some(result) = self.connections.join_next() => ended(result),
                 accepted = listener.accept() => match accepted {
-                    Ok((renter, _)) => self.take(renter),
+                    Ok((renter, address)) => self.take(renter, address.ip()),
                     Err(error) => {
                         if is_exhausted(&error) {
-                            if self.exhausted.is_due(Instant::now()) {
-                                tracing::warn!(port = self.port, error = &error as &dyn std::error::Error, "SSH connections wait: the host has no room for more");
-                            }
+                            log_limited!(
+                                warn,
+                                port = self.port,
+                                error = &error as &dyn std::error::Error,
+                                "SSH connections wait: the host has no room for more"
+                            );
+                            self.shared.seats.relieve();
                             tokio::select! {
                                 () = cut.cancelled() => break,
                                 () = stop.cancelled() => break,
@@ -187,22 +199,18 @@ impl Listening {
         }
     }
 
-    /// Begins a connection, or closes it at once where a cap is reached.
-    fn take(&mut self, renter: TcpStream) {
-        let limits = self.shared.limits;
-        if self.connections.len() >= limits.per_port
-            || self.shared.open.load(Ordering::Relaxed) >= limits.total
-        {
-            self.meter.refused.fetch_add(1, Ordering::Relaxed);
-            if self.full.is_due(Instant::now()) {
-                let refused = self.meter.refused.load(Ordering::Relaxed);
-                tracing::warn!(port = self.port, refused, "SSH connections refused: too many are open");
-            }
+    /// Begins a connection, or closes it at once where there is no seat for it.
+    fn take(&mut self, renter: TcpStream, address: IpAddr) {
+        let Some(seat) = self.shared.seats.take(self.port, address, &self.meter) else {
+            let refused = self.meter.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            log_limited!(warn, port = self.port, refused, "SSH connections refused: too many are open");
             return;
-        }
+        };
+        let key = seat.key();
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        let seat = Seat::take(&self.meter, &self.shared);
-        self.connections.spawn(connection(renter, target, seat));
+        let task = self.connections.spawn(connection(renter, target, Arc::clone(&self.shared), seat));
+        // It has not run yet: the proxy has one thread.
+        self.shared.seats.served_by(self.port, key, task);
     }
 }
 
@@ -214,68 +222,41 @@ fn is_exhausted(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// A connection's place among those that the caps allow; given back when dropped.
-struct Seat {
-    meter: Arc<Meter>,
-    shared: Arc<Shared>,
-}
-
-impl Seat {
-    fn take(meter: &Arc<Meter>, shared: &Arc<Shared>) -> Self {
-        meter.open.fetch_add(1, Ordering::Relaxed);
-        meter.total.fetch_add(1, Ordering::Relaxed);
-        shared.open.fetch_add(1, Ordering::Relaxed);
-        Self { meter: Arc::clone(meter), shared: Arc::clone(shared) }
+/// Serves one renter until an end, an error or a deadline. A renter whose guest cannot be reached sees
+/// the connection close.
+async fn connection(mut renter: TcpStream, target: SocketAddr, shared: Arc<Shared>, mut seat: Seat) {
+    let limits = shared.limits;
+    if !seat.enter() && !waited(&renter, &mut seat).await {
+        return;
     }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.meter.open.fetch_sub(1, Ordering::Relaxed);
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Serves one renter until an end, an error or the idle deadline. A renter whose guest cannot be
-/// reached sees the connection close.
-async fn connection(mut renter: TcpStream, target: SocketAddr, seat: Seat) {
-    let limits = seat.shared.limits;
     let Ok(Ok(mut guest)) = timeout(limits.connect, TcpStream::connect(target)).await else { return };
     // Keystrokes must not wait for more of them. A socket that refuses the option is dead.
     if guest.set_nodelay(true).is_ok() {
-        let meter = &*seat.meter;
-        relay(&mut renter, &mut guest, &seat.shared.pipes, limits.idle, &meter.bytes_in, &meter.bytes_out)
-            .await;
+        relay(&mut renter, &mut guest, &shared.pipes, &mut seat).await;
     }
 }
 
-/// Keeps a warning from being said too often.
-#[derive(Default)]
-struct Warning {
-    said: Option<Instant>,
-}
-
-impl Warning {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.said.is_none_or(|said| now.duration_since(said) >= WARNING_INTERVAL);
-        if due {
-            self.said = Some(now);
+/// Waits until the guest has room for one more stranger; whether it was in time, and the renter there.
+async fn waited(renter: &TcpStream, seat: &mut Seat) -> bool {
+    let room = seat.freed();
+    let deadline = Instant::now() + seat.limits().speak;
+    let wait = async {
+        let mut first = [0];
+        loop {
+            let mut freed = pin!(room.notified());
+            freed.as_mut().enable();
+            if seat.enter() {
+                return true;
+            }
+            tokio::select! {
+                () = freed => {}
+                () = sleep(PATIENCE) => {}
+                spoken = renter.peek(&mut first), if !seat.has_spoken() => match spoken {
+                    Ok(1..) => seat.spoke(),
+                    _ => return false,
+                },
+            }
         }
-        due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s_243_a_warning_is_said_once_an_interval() {
-        let mut warning = Warning::default();
-        let start = Instant::now();
-        assert!(warning.is_due(start));
-        assert!(!warning.is_due(start + WARNING_INTERVAL / 2));
-        assert!(warning.is_due(start + WARNING_INTERVAL));
-        assert!(!warning.is_due(start + WARNING_INTERVAL));
-    }
+    };
+    timeout_at(deadline, wait).await.unwrap_or(false)
 }

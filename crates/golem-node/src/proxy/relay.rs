@@ -14,37 +14,33 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::pipe::{Pipe, Pipes};
+use super::seats::Seat;
 
 /// Bytes passed on without a pipe: what the smallest pipe, one page, takes in one write.
 const FEW_BYTES: usize = 4096;
 
-/// Carries bytes both ways until both have ended, a socket has failed, or nothing has moved for
-/// `idle`. The caller closes the sockets. `inward` counts bytes handed to `guest`, `outward` those
-/// handed to `renter`.
-pub(super) async fn relay(
-    renter: &mut TcpStream,
-    guest: &mut TcpStream,
-    pipes: &Pipes,
-    idle: Duration,
-    inward: &AtomicU64,
-    outward: &AtomicU64,
-) {
+/// Carries bytes both ways until both have ended, a socket has failed, nothing has moved for the idle
+/// deadline, or the renter has said nothing for too long. The caller closes the sockets. Tells `seat`
+/// when its renter has spoken and when it is no stranger any more.
+pub(super) async fn relay(renter: &mut TcpStream, guest: &mut TcpStream, pipes: &Pipes, seat: &mut Seat) {
     let (from_renter, to_renter) = renter.split();
     let (from_guest, to_guest) = guest.split();
-    let mut inward = Flow::new(from_renter, to_guest, pipes, inward);
-    let mut outward = Flow::new(from_guest, to_renter, pipes, outward);
+    let meter = Arc::clone(seat.meter());
+    let mut inward = Flow::new(from_renter, to_guest, pipes, &meter.bytes_in);
+    let mut outward = Flow::new(from_guest, to_renter, pipes, &meter.bytes_out);
+    let idle = seat.limits().idle;
     let mut last_move = Instant::now();
-    let mut timer = pin!(sleep(idle));
+    let mut timer = pin!(sleep_until(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle))));
     poll_fn(|cx| {
         let moved_in = inward.poll(cx);
         let moved_out = outward.poll(cx);
@@ -56,14 +52,18 @@ pub(super) async fn relay(
         }
         if moved_in || moved_out {
             last_move = Instant::now();
+            if seat.is_strange() {
+                seat.moved(moved_in, outward.carried);
+            }
         }
         // A move does not touch the timer, which would cost more than a look at the clock: the
         // timer is set again when it fires too early.
         while timer.as_mut().poll(cx).is_ready() {
-            if last_move.elapsed() >= idle {
+            let now = Instant::now();
+            if now >= last_move + idle || !seat.is_in_time(now) {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(last_move + idle);
+            timer.as_mut().reset(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle)));
         }
         Poll::Pending
     })
@@ -86,6 +86,8 @@ struct Flow<'a> {
     to: WriteHalf<'a>,
     pipes: &'a Pipes,
     delivered: &'a AtomicU64,
+    /// What of `delivered` went this way.
+    carried: u64,
     /// Holds the bytes on their way; none while there are none.
     pipe: Option<Pipe>,
     /// Whether so much comes at a time that a pipe is worth its system calls.
@@ -97,7 +99,17 @@ struct Flow<'a> {
 
 impl<'a> Flow<'a> {
     fn new(from: ReadHalf<'a>, to: WriteHalf<'a>, pipes: &'a Pipes, delivered: &'a AtomicU64) -> Self {
-        Self { from, to, pipes, delivered, pipe: None, bulk: false, state: State::Open, shut: false }
+        Self {
+            from,
+            to,
+            pipes,
+            delivered,
+            carried: 0,
+            pipe: None,
+            bulk: false,
+            state: State::Open,
+            shut: false,
+        }
     }
 
     /// Moves what can be moved now; whether anything was.
@@ -135,7 +147,7 @@ impl<'a> Flow<'a> {
             Poll::Ready(delivered) => delivered.map_err(|_| State::Ended)?,
             Poll::Pending => 0,
         };
-        self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
+        self.count(delivered);
         if delivered < bytes.len() {
             let mut pipe = self.pipes.get().map_err(|_| State::Failed)?;
             pipe.store(&bytes[delivered..]).map_err(|_| State::Failed)?;
@@ -174,12 +186,12 @@ impl<'a> Flow<'a> {
             ready!(to.poll_write_ready(cx)).map_err(|_| State::Ended)?;
             match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
                 Ok(delivered) => {
-                    self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
                     if pipe.is_empty()
                         && let Some(pipe) = self.pipe.take()
                     {
                         self.pipes.put(pipe);
                     }
+                    self.count(delivered);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if is_transient(&error) => {}
@@ -187,6 +199,11 @@ impl<'a> Flow<'a> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn count(&mut self, delivered: usize) {
+        self.carried += delivered as u64;
+        self.delivered.fetch_add(delivered as u64, Ordering::Relaxed);
     }
 
     /// Tells the other socket, once, that nothing more comes.

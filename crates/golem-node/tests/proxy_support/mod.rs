@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use golem_node::proxy::{Counts, Proxy, ProxyLimits};
@@ -19,6 +20,8 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const WIDE: ProxyLimits = ProxyLimits {
     per_port: 10_000,
     total: 10_000,
+    greeting: 60_000,
+    speak: Duration::from_secs(3600),
     idle: Duration::from_secs(3600),
     drain: Duration::from_secs(3600),
     connect: Duration::from_secs(60),
@@ -48,6 +51,7 @@ pub async fn open(proxy: &Proxy, target: SocketAddr) -> SocketAddr {
 /// A guest that says `name` to who comes, then everything that it is told.
 pub struct EchoGuest {
     pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -56,12 +60,15 @@ impl EchoGuest {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut task = JoinSet::new();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
         task.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    Some(_) = connections.join_next() => {}
+                    Some(_) = connections.join_next() => drop(counted.fetch_sub(1, Ordering::Relaxed)),
                     accepted = listener.accept() => if let Ok((mut stream, _)) = accepted {
+                        counted.fetch_add(1, Ordering::Relaxed);
                         connections.spawn(async move {
                             let (mut read, mut write) = stream.split();
                             if write.write_u8(name).await.is_ok() {
@@ -72,7 +79,12 @@ impl EchoGuest {
                 }
             }
         });
-        Self { address, _task: task }
+        Self { address, connections: count, _task: task }
+    }
+
+    /// How many connections it has.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 

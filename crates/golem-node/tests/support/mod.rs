@@ -59,6 +59,8 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         proxy: ProxyLimits {
             per_port: 20,
             total: 1000,
+            greeting: 48,
+            speak: Duration::from_secs(30),
             idle: Duration::from_secs(3600),
             drain: Duration::from_millis(200),
             connect: Duration::from_secs(5),

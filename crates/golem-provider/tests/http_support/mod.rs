@@ -91,6 +91,8 @@ impl World {
             proxy: ProxyLimits {
                 per_port: 20,
                 total: 1000,
+                greeting: 48,
+                speak: Duration::from_secs(30),
                 idle: Duration::from_secs(3600),
                 drain: Duration::from_millis(200),
                 connect: Duration::from_secs(5),

@@ -1,0 +1,12 @@
+//! What every process of ours needs to live among strangers.
+//!
+//! Owns fair shares of places ([`places`], [`shares`]) and rate-limited logs ([`log`]). Knows no VM, no money and
+//! no protocol.
+
+pub mod log;
+pub mod places;
+pub mod shares;
+
+// For the macros of this crate.
+#[doc(hidden)]
+pub use tracing;
