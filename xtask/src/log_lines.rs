@@ -41,7 +41,8 @@ fn look(folder: &Path, wrong: &mut Vec<String>) -> anyhow::Result<()> {
 
 /// The lines of `text` whose warning or error leaves its causes out, and by what.
 fn cut(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
-    let begins = ["warn!(", "error!("].into_iter().flat_map(|macro_| text.match_indices(macro_));
+    let begins =
+        ["warn!(", "error!(", "log_limited!("].into_iter().flat_map(|macro_| text.match_indices(macro_));
     begins.filter_map(|(at, macro_)| {
         let body = arguments(&text[at + macro_.len()..]);
         let what = CUTS.into_iter().find(|cut| body.contains(cut))?;

@@ -16,6 +16,7 @@ use golem_node::advertise::Advertising;
 use golem_node::ports::is_free;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, Rent};
+use golem_service::descriptors;
 use golem_types::Resources;
 use golem_vm::Backend;
 use tokio::net::TcpListener;
@@ -221,11 +222,23 @@ fn how_to_rent(settings: &Settings) -> String {
 
 /// Connections need two descriptors each; the usual soft limit is 1024.
 pub(crate) fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+    if let Err(error) = descriptors::raise_limit() {
         tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
     }
+}
+
+/// The caps of the SSH proxy, which are lower where the host allows few open files.
+fn proxy_limits() -> ProxyLimits {
+    let total = descriptors::share(PROXY_LIMITS.total);
+    if total < PROXY_LIMITS.total {
+        tracing::warn!(
+            open_files = descriptors::limit(),
+            "no more than {total} SSH connections at a time, because few files may be open; fix: raise the hard \
+             limit (ulimit -Hn, LimitNOFILE in a unit) to {}",
+            PROXY_LIMITS.total * 8
+        );
+    }
+    ProxyLimits { total, ..PROXY_LIMITS }
 }
 
 fn warn_of_another_id(settings: &Settings, identity: &Identity) {
@@ -271,6 +284,7 @@ fn http_config(
         data_dir: settings.data_dir.clone(),
         auth: settings.api_auth,
         rate_limit_per_minute: settings.rate_limit_per_minute,
+        trusted_proxies: settings.trusted_proxies.clone(),
         provider_id: identity.address().to_owned(),
         public_ip,
         host: settings.host,
@@ -309,7 +323,7 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
         stop_grace: settings.stop_grace,
         watch_interval: WATCH_INTERVAL,
         restart_delay: RESTART_DELAY,
-        proxy: PROXY_LIMITS,
+        proxy: proxy_limits(),
         rent: Rent {
             cpu: settings.rent_cpu.map(|number| number.0),
             memory_gib: settings.rent_memory_gb.map(|number| number.0),

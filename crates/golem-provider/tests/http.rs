@@ -1,6 +1,7 @@
 //! The public and the operator API over real sockets, on a node with the sim backend.
 #![cfg(test)]
 
+mod http_strangers;
 mod http_support;
 
 use http_support::{Api, KEY, World};

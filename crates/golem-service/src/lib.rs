@@ -1,8 +1,10 @@
 //! What every process of ours needs to live among strangers.
 //!
-//! Owns fair shares of places ([`places`], [`shares`]) and rate-limited logs ([`log`]). Knows no VM, no money and
+//! Owns fair shares of places ([`places`], [`shares`]) rate-limited logs ([`log`]) and the division of file
+//! descriptors ([`descriptors`]). Knows no VM, no money and
 //! no protocol.
 
+pub mod descriptors;
 pub mod log;
 pub mod places;
 pub mod shares;

@@ -1,53 +1,59 @@
-//! A bounded number of something that nobody has to give back early.
+//! A bounded amount of something that nobody has to give back early.
 //!
-//! Owns who holds how many. Where holders can be made to give way, [`places`](crate::places) is fairer.
+//! Owns who holds how much. Where holders can be made to give way, [`places`](crate::places) is fairer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use golem_types::net::Source;
 
-use crate::places::Limits;
-
-/// How many each source holds.
+/// How much each source holds.
 #[derive(Debug, Default)]
 pub struct Shares {
-    held: usize,
+    all: usize,
     customers: HashMap<IpAddr, usize>,
     networks: HashMap<IpAddr, usize>,
 }
 
+/// What a source holds, and those around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// All sources together.
+    pub all: usize,
+    /// Those of its network.
+    pub network: usize,
+    /// Its customer.
+    pub customer: usize,
+}
+
 impl Shares {
-    /// Counts one more for `source`, if all, its network and its customer stay within `limits`.
-    pub fn take(&mut self, source: Source, limits: Limits) -> bool {
-        let room = self.held < limits.total
-            && self.networks.get(&source.network).is_none_or(|held| *held < limits.per_network)
-            && self.customers.get(&source.customer).is_none_or(|held| *held < limits.per_customer);
-        if room {
-            self.held += 1;
-            *self.networks.entry(source.network).or_default() += 1;
-            *self.customers.entry(source.customer).or_default() += 1;
+    /// What is held, seen from `source`.
+    #[must_use]
+    pub fn held(&self, source: Source) -> Held {
+        Held {
+            all: self.all,
+            network: self.networks.get(&source.network).copied().unwrap_or_default(),
+            customer: self.customers.get(&source.customer).copied().unwrap_or_default(),
         }
-        room
     }
 
-    /// Counts one less for `source`, which took one.
-    pub fn give(&mut self, source: Source) {
-        self.held = self.held.saturating_sub(1);
-        for (counts, group) in [(&mut self.networks, source.network), (&mut self.customers, source.customer)]
-        {
-            if let Some(held) = counts.get_mut(&group) {
-                *held -= 1;
-                if *held == 0 {
-                    counts.remove(&group);
-                }
+    /// Counts `amount` more for `source`.
+    pub fn take(&mut self, source: Source, amount: usize) {
+        self.all += amount;
+        *self.networks.entry(source.network).or_default() += amount;
+        *self.customers.entry(source.customer).or_default() += amount;
+    }
+
+    /// Counts `amount` less for `source`, which took it.
+    pub fn give(&mut self, source: Source, amount: usize) {
+        self.all = self.all.saturating_sub(amount);
+        for (held, group) in [(&mut self.networks, source.network), (&mut self.customers, source.customer)] {
+            let left = held.get(&group).map_or(0, |held| held.saturating_sub(amount));
+            if left == 0 {
+                held.remove(&group);
+            } else {
+                held.insert(group, left);
             }
         }
-    }
-
-    /// How many are held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
     }
 }

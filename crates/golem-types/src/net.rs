@@ -18,7 +18,7 @@ impl Source {
     /// The source of what comes from `address`. An IPv4 address in IPv6 notation is the IPv4 address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
-        Self { customer: prefix(address, 32, 64), network: prefix(address, 24, 48) }
+        Self { customer: customer(address), network: prefix(address, 24, 48) }
     }
 
     /// The IPv4 /16 or the IPv6 /32 around it: about one access provider or data centre.
@@ -26,6 +26,13 @@ impl Source {
     pub fn region(&self) -> IpAddr {
         prefix(self.network, 16, 32)
     }
+}
+
+/// The smallest network that one customer of an access provider gets: the IPv4 `address`, or the /64 of
+/// the IPv6 one.
+#[must_use]
+pub fn customer(address: IpAddr) -> IpAddr {
+    prefix(address, 32, 64)
 }
 
 /// The first `v4` or `v6` bits of `address`; the rest are zero.

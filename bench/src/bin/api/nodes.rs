@@ -11,7 +11,7 @@ use bench::process::Process;
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
-use golem_provider::http::{self, HttpConfig};
+use golem_provider::http::{self, HttpConfig, TrustedProxies};
 use golem_provider::settings::ApiAuth;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -157,6 +157,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         data_dir: folder,
         auth: ApiAuth::Open,
         rate_limit_per_minute: 0,
+        trusted_proxies: TrustedProxies::default(),
         provider_id: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned(),
         public_ip: tokio::sync::watch::channel(Some(Ipv4Addr::LOCALHOST.into())).1,
         host: Ipv4Addr::LOCALHOST.into(),

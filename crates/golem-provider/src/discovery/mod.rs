@@ -61,7 +61,10 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let tasks = Tasks::new();
     let routes =
         routes::router(Arc::clone(&store), settings.discovery_server_limit, settings.discovery_server_signed);
-    tasks.spawn("discovery", serve("discovery connection", listener, routes, tasks.clone()));
+    tasks.spawn(
+        "discovery",
+        serve("discovery connection", listener, routes, settings.trusted_proxies.clone(), tasks.clone()),
+    );
     tasks.spawn("cleaning", {
         let stop = tasks.stopping().clone();
         async move {

@@ -1,37 +1,33 @@
 //! How often one peer may ask.
 //!
-//! Owns a token bucket per peer address, in bounded memory. An IPv6 peer counts by its /64, which
-//! is what one customer gets. Never looks at what is asked.
+//! Owns token buckets, in bounded memory: one a customer (an IPv4 address, an IPv6 /64) and one a network
+//! (a /24, a /48), which has those of [`CUSTOMERS`] customers. Where there are more of either than are
+//! remembered, some are forgotten: nobody is refused for the number of others. Never looks at what is
+//! asked.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
+use golem_types::net::Source;
 
-use super::serve::Peer;
+use super::peer::Peer;
 
-/// Most peers that are remembered; 16 bytes of address and 16 of state each, about 1 MB in all.
-const PEERS: usize = 16_384;
+/// Most customers, and most networks, that are remembered; about 1 MB each.
+const REMEMBERED: usize = 16_384;
 
-/// Least time between two walks over all peers: a flood of new addresses costs no more.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Customers of one network that can all ask as often as they may.
+const CUSTOMERS: u32 = 10;
 
-/// Buckets of tokens, one a peer.
+/// Buckets of tokens.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
-    /// Tokens of a full bucket, and how many come in a minute.
+    /// Tokens of a customer's full bucket, and how many come in a minute.
     per_minute: u32,
-    buckets: Mutex<Buckets>,
-}
-
-#[derive(Debug, Default)]
-struct Buckets {
-    by_peer: HashMap<IpAddr, Bucket>,
-    /// When full buckets were last looked for; that takes a walk over all.
-    swept: Option<Instant>,
+    buckets: Mutex<(Buckets, Buckets)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,19 +36,38 @@ struct Bucket {
     at: Instant,
 }
 
-/// The network that counts as one peer with `address`.
-pub(crate) fn peer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+#[derive(Debug, Default)]
+struct Buckets(HashMap<IpAddr, Bucket>);
+
+impl Buckets {
+    /// The tokens of `group`, of at most `full`, of which as many come in a minute.
+    fn tokens(&self, group: IpAddr, full: f64, now: Instant) -> f64 {
+        self.0.get(&group).map_or(full, |bucket| filled(bucket, full, now))
+    }
+
+    /// Remembers that one of `tokens` is gone.
+    fn take(&mut self, group: IpAddr, tokens: f64, full: f64, now: Instant) {
+        if self.0.len() >= REMEMBERED && !self.0.contains_key(&group) {
+            // Whoever has a full bucket loses nothing by being forgotten. If that is not enough, one in
+            // eight is, whoever it is: the table's order is by a secret of this process.
+            self.0.retain(|_, bucket| filled(bucket, full, now) < full);
+            let surplus = self.0.len().saturating_sub(REMEMBERED / 8 * 7);
+            let gone: Vec<IpAddr> = self.0.keys().copied().take(surplus).collect();
+            for group in gone {
+                self.0.remove(&group);
+            }
         }
-        address @ IpAddr::V4(_) => address,
+        self.0.insert(group, Bucket { tokens: tokens - 1.0, at: now });
     }
 }
 
+fn filled(bucket: &Bucket, full: f64, now: Instant) -> f64 {
+    let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+    (bucket.tokens + passed * full / 60.0).min(full)
+}
+
 impl RateLimit {
-    /// `per_minute` requests a minute and peer; 0 means no limit.
+    /// `per_minute` requests a minute and customer; 0 means no limit.
     pub(crate) fn new(per_minute: u32) -> Self {
         Self { per_minute, buckets: Mutex::default() }
     }
@@ -62,31 +77,20 @@ impl RateLimit {
         if self.per_minute == 0 {
             return Ok(());
         }
-        let full = f64::from(self.per_minute);
-        let a_second = full / 60.0;
+        let Source { customer, network } = Source::of(address);
+        let own = f64::from(self.per_minute);
+        let shared = own * f64::from(CUSTOMERS);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = |bucket: &Bucket| {
-            (bucket.tokens + now.saturating_duration_since(bucket.at).as_secs_f64() * a_second).min(full)
-        };
-        if buckets.by_peer.len() >= PEERS && !buckets.by_peer.contains_key(&peer(address)) {
-            if buckets.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP) {
-                // Whoever has a full bucket loses nothing by being forgotten.
-                buckets.by_peer.retain(|_, bucket| filled(bucket) < full);
-                buckets.swept = Some(now);
-            }
-            if buckets.by_peer.len() >= PEERS {
-                return Err(SWEEP);
+        let (customers, networks) = &mut *buckets;
+        let (has, has_shared) = (customers.tokens(customer, own, now), networks.tokens(network, shared, now));
+        for (tokens, full) in [(has, own), (has_shared, shared)] {
+            if tokens < 1.0 {
+                return Err(Duration::from_secs_f64((1.0 - tokens) * 60.0 / full));
             }
         }
-        let bucket = buckets.by_peer.entry(peer(address)).or_insert(Bucket { tokens: full, at: now });
-        let tokens = filled(bucket);
-        bucket.at = now;
-        bucket.tokens = tokens;
-        if tokens >= 1.0 {
-            bucket.tokens -= 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((1.0 - tokens) / a_second))
+        customers.take(customer, has, own, now);
+        networks.take(network, has_shared, shared, now);
+        Ok(())
     }
 }
 
@@ -131,16 +135,30 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_addresses_costs_bounded_memory() {
+    fn i_06_a_network_has_the_tokens_of_ten_customers() {
+        let limit = RateLimit::new(100);
+        let now = Instant::now();
+        let taken = |addresses: &mut dyn Iterator<Item = String>| {
+            addresses.filter(|address| limit.take(address.parse().unwrap(), now).is_ok()).count()
+        };
+        let prefix = |n: u32| format!("2001:db8:1:{:x}::1", n % 5000);
+        assert_eq!(taken(&mut (0..5000).map(prefix)), 1000);
+        assert_eq!(taken(&mut (0..5000).map(|n| format!("192.0.2.{}", n % 256))), 1000);
+        assert_eq!(taken(&mut (0..5000).map(|n| format!("192.0.{}.1", 3 + n % 100))), 5000);
+    }
+
+    #[test]
+    fn i_06_a_flood_of_addresses_costs_bounded_memory_and_refuses_nobody_else() {
         let limit = RateLimit::new(100);
         let now = Instant::now();
         for n in 0..100_000_u32 {
-            let _ = limit.take(IpAddr::from(n.to_be_bytes()), now);
+            let _ = limit.take(IpAddr::from((n << 8).to_be_bytes()), now);
+            if n % 1000 == 0 {
+                limit.take("203.0.113.9".parse().unwrap(), now).unwrap();
+            }
         }
-        assert_eq!(limit.buckets.lock().unwrap().by_peer.len(), PEERS);
-        let later = now + Duration::from_secs(60);
-        limit.take("192.0.2.1".parse().unwrap(), later).unwrap();
-        assert_eq!(limit.buckets.lock().unwrap().by_peer.len(), 1);
+        let buckets = limit.buckets.lock().unwrap();
+        assert!(buckets.0.0.len() <= REMEMBERED && buckets.1.0.len() <= REMEMBERED);
     }
 
     #[test]

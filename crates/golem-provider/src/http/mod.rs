@@ -1,13 +1,14 @@
 //! The HTTP edges: the public API for renters, the operator API for the owner of the machine.
 //!
 //! ```text
-//!   socket ─► serve (deadlines, caps) ─► limit ─► public   ─┐
+//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► public   ─┐
 //!   loopback ─► serve ─► token, Host ──────────► operator ─┴─► node
 //! ```
 //! Owns everything about HTTP. Never decides about a rental.
 
 pub(crate) mod limit;
 pub mod operator;
+pub(crate) mod peer;
 mod public;
 mod quotes;
 pub(crate) mod reply;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+pub use peer::TrustedProxies;
 pub(crate) use streams::info as stream_info;
 
 use crate::payments::Profile;
@@ -57,6 +59,8 @@ pub struct HttpConfig {
     pub auth: ApiAuth,
     /// Requests that one address may make in a minute; 0 means no limit.
     pub rate_limit_per_minute: u32,
+    /// Reverse proxies that say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
     /// The node's Ethereum address, in EIP-55 form.
     pub provider_id: String,
     /// The address that renters are told; none while it is not known.
@@ -129,9 +133,15 @@ pub fn start(config: HttpConfig, node: Node, public: TcpListener, operator: TcpL
     let stop_asked = CancellationToken::new();
     let tasks = Tasks::new();
     let routes = public::router(&config, node.clone(), stop_asked.clone());
-    tasks.spawn("public API", serve::serve("public API connection", public, routes, tasks.clone()));
+    tasks.spawn(
+        "public API",
+        serve::serve("public API connection", public, routes, config.trusted_proxies.clone(), tasks.clone()),
+    );
     let routes = operator::router(config, node, token, stop_asked.clone());
-    tasks.spawn("operator API", serve::serve("operator API connection", operator, routes, tasks.clone()));
+    tasks.spawn(
+        "operator API",
+        serve::serve("operator API connection", operator, routes, TrustedProxies::default(), tasks.clone()),
+    );
     Ok(Http { tasks, stop_asked })
 }
 

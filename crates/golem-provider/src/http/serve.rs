@@ -1,33 +1,50 @@
 //! From sockets to requests.
 //!
-//! Owns connections: how many, how long one may take to say what it wants, and their end at a
-//! stop. Never looks into a request.
+//! ```text
+//!   accepted ─► place (who may stay) ─► head ─► request ─► answer ─┐
+//!                  │                     ▲        │ body            │
+//!                  └── gives way         └────────┴── kept alive ◄──┘
+//! ```
+//!
+//! Owns connections: how many, and of whom; how long one may take to say what it wants and to read the
+//! answer; and their end at a stop. One whose request is being worked on keeps its place, any other has
+//! to give way when others need it more. Never looks into a request.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use std::{io, net::IpAddr};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use golem_node::service::Tasks;
+use golem_service::places::{Key, Limits, Places, Standing, Taken};
+use golem_service::{descriptors, log_limited};
+use golem_types::net::Source;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::peer::TrustedProxies;
 use super::reply::Failure;
 
-/// Most connections at a time; more wait in the kernel's queue.
+/// Most connections of a listener at a time; fewer where the process may have few descriptors.
 const CONNECTIONS: usize = 2048;
 
 /// How long a request's head may take, and a connection may stay silent between requests.
 const HEAD_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Largest head.
+const HEAD_BYTES: usize = 32 * 1024;
 
 /// How long a request's body may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
@@ -35,61 +52,169 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// Largest body; a create with the longest key is below 12 KiB.
 const BODY_BYTES: usize = 64 * 1024;
 
+/// How long a client may take to read an answer, beyond what the kernel holds for it.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
 /// How long requests under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Pause after a connection could not be accepted: the usual cause is that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The address of who asks.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+/// What one reads for whom there is no place.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+    content-length: 46\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
+    {\"detail\":\"too many connections; try again\"}\r\n";
 
-/// Serves `router` on `listener` until `tasks` are stopped.
-pub(crate) async fn serve(name: &'static str, listener: TcpListener, router: Router, tasks: Tasks) {
-    let stop = tasks.stopping().clone();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = async {
-                let place = Arc::clone(&room).acquire_owned().await;
-                (place, listener.accept().await)
-            } => accepted,
+/// The connections of one listener.
+struct Connections {
+    name: &'static str,
+    places: Mutex<Places<Arc<Connection>>>,
+}
+
+/// A connection, as the others see it.
+struct Connection {
+    standing: Mutex<Standing>,
+    gives_way: Notify,
+}
+
+impl Connection {
+    fn becomes(&self, standing: Standing) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    fn standing(&self) -> Standing {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place; given back when dropped.
+struct Place {
+    connections: Arc<Connections>,
+    key: Key,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.places.lock().unwrap_or_else(PoisonError::into_inner).leave(self.key);
+    }
+}
+
+impl Connections {
+    fn new(name: &'static str) -> Self {
+        let total = descriptors::share(CONNECTIONS);
+        let limits = Limits { total, per_customer: total / 4, per_network: total / 2 };
+        Self { name, places: Mutex::new(Places::new(limits)) }
+    }
+
+    /// A place for who comes from `source`, which another may have to give up.
+    fn take(self: &Arc<Self>, source: Option<Source>) -> Option<Place> {
+        let now = Instant::now();
+        let connection =
+            Arc::new(Connection { standing: Mutex::new(Standing::Idle(now)), gives_way: Notify::new() });
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = match places.take(source, Arc::clone(&connection), now, |other| other.standing()) {
+            Taken::Free(key) => key,
+            Taken::Instead(key, other) => {
+                other.gives_way.notify_one();
+                key
+            }
+            Taken::Refused(_) => return None,
         };
-        match accepted {
-            (Ok(place), Ok((stream, peer))) => {
-                let (router, stop) = (router.clone(), stop.clone());
-                tasks.spawn(name, async move {
-                    connection(stream, Peer(peer.ip()), router, stop).await;
-                    drop(place);
-                });
-            }
-            (_, Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    listener = name,
-                    "a connection could not be accepted"
-                );
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            (Err(_), _) => return,
+        Some(Place { connections: Arc::clone(self), key, connection })
+    }
+
+    /// Makes room where the process is short of descriptors.
+    fn relieve(&self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = places.give_up_idle(Instant::now(), |other| other.standing()) {
+            other.gives_way.notify_one();
         }
     }
 }
 
-async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: CancellationToken) {
+/// Serves `router` on `listener` until `tasks` are stopped; believes `trusted` proxies for whom they ask.
+pub(crate) async fn serve(
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+    trusted: TrustedProxies,
+    tasks: Tasks,
+) {
+    let stop = tasks.stopping().clone();
+    let connections = Arc::new(Connections::new(name));
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let address = address.ip();
+                // A proxy's connections are those of all its clients.
+                let source = (!trusted.contains(address)).then(|| Source::of(address));
+                let Some(place) = connections.take(source) else {
+                    refuse(&stream, connections.name);
+                    continue;
+                };
+                let (router, trusted, stop) = (router.clone(), trusted.clone(), stop.clone());
+                tasks.spawn(name, async move {
+                    let gives_way = Arc::clone(&place.connection);
+                    tokio::select! {
+                        () = connection(stream, address, router, trusted, stop, &place.connection) => {}
+                        () = gives_way.gives_way.notified() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                log_limited!(
+                    warn,
+                    error = &error as &dyn std::error::Error,
+                    listener = name,
+                    "a connection could not be accepted"
+                );
+                connections.relieve();
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn refuse(stream: &TcpStream, name: &str) {
+    log_limited!(warn, listener = name, "connections refused: their sources have too many open");
+    // Whoever does not read it in time learns it by the connection's end.
+    let _ = stream.try_write(NO_PLACE);
+}
+
+async fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    router: Router,
+    trusted: TrustedProxies,
+    stop: CancellationToken,
+    place: &Arc<Connection>,
+) {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
+        let peer = trusted.client(address, request.headers());
         request.extensions_mut().insert(peer);
-        router.clone().oneshot(request)
+        request.extensions_mut().insert(Arc::clone(place));
+        place.becomes(Standing::Kept);
+        let (router, place) = (router.clone(), Arc::clone(place));
+        async move {
+            let answer = router.oneshot(request).await;
+            place.becomes(Standing::Idle(Instant::now()));
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Reader { stream, stuck: None }), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -99,14 +224,18 @@ async fn connection(stream: TcpStream, peer: Peer, router: Router, stop: Cancell
         }
     };
     if let Some(Err(error)) = ended {
-        tracing::debug!(%error, "a connection ended early");
+        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
     }
 }
 
 /// The whole body of `request`, bounded in size and time.
 pub(crate) async fn body(request: Request) -> Result<Bytes, Failure> {
-    let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
-    match timeout(BODY_DEADLINE, read).await {
+    let place = request.extensions().get::<Arc<Connection>>().cloned();
+    let becomes = |standing| place.iter().for_each(|place| place.becomes(standing));
+    becomes(Standing::Young(Instant::now()));
+    let read = timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), BODY_BYTES)).await;
+    becomes(Standing::Kept);
+    match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(Failure::said(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -119,4 +248,101 @@ pub(crate) async fn body(request: Request) -> Result<Bytes, Failure> {
 
 fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+}
+
+/// A socket whose other end has to read what it is sent.
+struct Reader<S> {
+    stream: S,
+    /// Ends the connection, since the kernel took no more.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Reader<S> {
+    /// Passes `written` on, or the end of the other side's time.
+    fn in_time(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            return written;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(ANSWER_DEADLINE)));
+        ready!(stuck.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Reader<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Reader<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.in_time(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// Called when everything was handed to the kernel: what comes next has its own time.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stuck = None;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What is read in time may take as long as it is long.
+    #[tokio::test(start_paused = true)]
+    async fn i_06_an_answer_that_is_not_read_ends_the_connection() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let mut writer = Reader { stream: near, stuck: None };
+        for _ in 0..10 {
+            let read = async {
+                sleep(ANSWER_DEADLINE / 2).await;
+                far.read_exact(&mut [0; 32]).await.unwrap();
+            };
+            let write = async {
+                writer.write_all(&[1; 32]).await.unwrap();
+                writer.flush().await.unwrap();
+            };
+            tokio::join!(read, write);
+        }
+        let dribble = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                if far.read_u8().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let error = tokio::select! {
+            written = writer.write_all(&[1; 4096]) => written.unwrap_err(),
+            () = dribble => unreachable!("the other end is held"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -1,17 +1,20 @@
 //! The check server: it tries the ports of who asks, from outside.
 //!
 //! ```text
-//!   POST /check-ports ─► limit ─► read ─► target ─► dial each ─► sign
+//!   POST /check-ports ─► limit ─► read ─► target ─► queue (its turn) ─► dial each ─► sign
 //! ```
 //! Owns the original's protocol with our additions (what a port said, a signature), and the bounds that
 //! keep it from being a scanner. Never knows whether the caller is a provider.
 
 mod dial;
+mod queue;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -23,22 +26,24 @@ use axum::routing::{get, post};
 use futures_util::StreamExt;
 use golem_chain::Wallet;
 use golem_node::service::Tasks;
+use golem_types::net::Source;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest, PortResult, parse_check};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::daemon::{self, Signals};
 use crate::data_dir;
-use crate::http::limit::{RateLimit, peer};
+use crate::http::limit::RateLimit;
+use crate::http::peer::Peer;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
-use crate::http::serve::{Peer, body, serve};
+use crate::http::serve::{body, serve};
 use crate::identity::Identity;
 use crate::settings::{Environment, Settings};
 use crate::start::raise_file_limit;
+use queue::Queue;
 use target::TargetError;
 pub use target::Targets;
 pub(crate) use target::is_public;
@@ -46,16 +51,12 @@ pub(crate) use target::is_public;
 /// Checks that one address may ask for in a minute; ten thousand ports are twenty.
 const PER_MINUTE: u32 = 60;
 
-/// Checks at a time, and of one address; more are told to come later.
-const CHECKS: usize = 64;
-const CHECKS_OF_ONE: usize = 4;
-
-/// Ports that are dialled at a time for one check, and for all.
+/// Ports that are dialled at a time for one check.
 const DIALS: usize = 256;
-const DIALS_IN_ALL: usize = 2048;
 
-/// Longest that a check may take: clients give up after 30 s.
+/// Longest that a check may take, and wait for its turn: clients give up after 30 s.
 const DEADLINE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// What tries ports, and signs what it found.
 #[derive(Debug)]
@@ -63,40 +64,14 @@ pub struct Checker {
     wallet: Wallet,
     targets: Targets,
     limit: RateLimit,
-    /// Checks under way, by who asked.
-    under_way: Mutex<BTreeMap<IpAddr, usize>>,
-    dials: Semaphore,
-}
-
-/// A check under way.
-struct UnderWay<'a> {
-    checker: &'a Checker,
-    caller: IpAddr,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let mut under_way = self.checker.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = under_way.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                under_way.remove(&self.caller);
-            }
-        }
-    }
+    queue: Arc<Queue>,
 }
 
 impl Checker {
     /// One that signs with `wallet` and dials `targets`.
     #[must_use]
     pub fn new(wallet: Wallet, targets: Targets) -> Self {
-        Self {
-            wallet,
-            targets,
-            limit: RateLimit::new(PER_MINUTE),
-            under_way: Mutex::default(),
-            dials: Semaphore::new(DIALS_IN_ALL),
-        }
+        Self { wallet, targets, limit: RateLimit::new(PER_MINUTE), queue: Queue::new() }
     }
 
     /// Answers `request` as the original does.
@@ -112,42 +87,29 @@ impl Checker {
             Ok(address) => address,
             Err(error) => return Ok(refused(&error)),
         };
-        let Some(_under_way) = self.begin(caller) else {
+        let came = Instant::now();
+        let dials = request.ports.len().min(DIALS);
+        let Some(_turn) = self.queue.turn(Source::of(caller), dials, PATIENCE).await else {
             let text = "too many checks at a time; try again later";
             return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        Ok(ok(&self.check(address, request).await))
-    }
-
-    /// Counts a check of `caller`; none when there are enough.
-    fn begin(&self, caller: IpAddr) -> Option<UnderWay<'_>> {
-        let caller = peer(caller);
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = under_way.get(&caller).copied().unwrap_or_default();
-        if own >= CHECKS_OF_ONE || under_way.values().sum::<usize>() >= CHECKS {
-            return None;
-        }
-        under_way.insert(caller, own + 1);
-        Some(UnderWay { checker: self, caller })
+        Ok(ok(&self.check(address, request, DEADLINE.saturating_sub(came.elapsed())).await))
     }
 
     /// Tries the ports of `request` at `address`. Those for which there is no time are not in the answer.
-    async fn check(&self, address: IpAddr, request: CheckRequest) -> CheckAnswer {
+    async fn check(&self, address: IpAddr, request: CheckRequest, deadline: Duration) -> CheckAnswer {
         let mut results = BTreeMap::<u16, PortResult>::new();
         // The original's clients do not look at what a port says, and their listeners say nothing.
         let read = request.nonce.is_some();
         let mut dialled = futures_util::stream::iter(request.ports)
-            .map(async |port| {
-                let _dial = self.dials.acquire().await;
-                (port, dial::dial(address, port, read).await)
-            })
+            .map(async |port| (port, dial::dial(address, port, read).await))
             .buffer_unordered(DIALS);
         let all = async {
             while let Some((port, result)) = dialled.next().await {
                 results.insert(port, result);
             }
         };
-        let _ = timeout(DEADLINE, all).await;
+        let _ = timeout(deadline, all).await;
         drop(dialled);
         let mut answer = CheckAnswer {
             provider_ip: Some(address.to_string()),
@@ -217,7 +179,10 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     })?;
     let tasks = Tasks::new();
     let routes = router(Arc::new(Checker::new(identity.wallet().clone(), targets)));
-    tasks.spawn("check server", serve("check server connection", listener, routes, tasks.clone()));
+    tasks.spawn(
+        "check server",
+        serve("check server connection", listener, routes, settings.trusted_proxies.clone(), tasks.clone()),
+    );
     if targets.any {
         tracing::warn!("any address is dialled: others can be scanned through this server");
     }

@@ -13,9 +13,9 @@ use std::net::IpAddr;
 use alloy_primitives::Address;
 use golem_chain::golem_base::Offer;
 use golem_chain::golem_base::market::Filter;
+use golem_types::net::customer;
 
 use super::source::Source;
-use crate::http::limit::peer as network_of;
 use crate::market::{Market, is_on_network};
 use crate::port_checker::is_public;
 use crate::settings::{Environment, Settings};
@@ -98,7 +98,7 @@ fn choose<L: Ord>(mut peers: Vec<Peer>, own: IpAddr, private: bool, lot: impl Fn
     peers
         .into_iter()
         .filter(|peer| peer.address != own && (private || is_public(peer.address)))
-        .filter(|peer| ids.insert(peer.id) && networks.insert(network_of(peer.address)))
+        .filter(|peer| ids.insert(peer.id) && networks.insert(customer(peer.address)))
         .take(ASKED)
         .collect()
 }

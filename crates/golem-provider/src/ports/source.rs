@@ -10,11 +10,11 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use golem_chain::answer::{self, AnswerError};
 use golem_chain::wallet::signer_of;
+use golem_types::net::customer;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use crate::http::limit::peer as network_of;
 use crate::port_checker::is_public;
 
 /// Longest that a checker may take for a batch of ports: as the original's client.
@@ -207,7 +207,7 @@ impl Source {
 /// Whether who answers at `from` stands in the same network as a node with the public `address`, so that
 /// a router that loops connections back (hairpin NAT), or does not, decides what it finds.
 fn is_inside(from: IpAddr, address: IpAddr) -> bool {
-    is_public(address) && (!is_public(from) || network_of(from) == network_of(address))
+    is_public(address) && (!is_public(from) || customer(from) == customer(address))
 }
 
 /// Who signed `answer`, if it is one to `request`, now, by whom it names.

@@ -16,6 +16,7 @@ use super::value::{
     Overcommit, Percent, Price, PublicIp, Seconds, Secret, Url, Urls, Value, VmAccel, VmBackend,
     WebSocketUrl, Wei,
 };
+use crate::http::TrustedProxies;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +119,13 @@ table! {
         /// Who may use a VM over the public API: with `capability` whoever knows its unguessable id;
         /// with `open` everyone, which is refused on mainnet.
         api_auth: ApiAuth = "GOLEM_PROVIDER_API_AUTH" default "capability" development "open";
-        /// Requests that one address may make in a minute; 0 turns the limit off.
+        /// Requests that one address (of IPv6 a /64) may make in a minute; a network (a /24, of IPv6 a /48)
+        /// may make ten times as many. 0 turns the limit off.
         rate_limit_per_minute: u32 = "GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE" default "100";
+        /// Reverse proxies before this node, or before its discovery or check server, as addresses or
+        /// networks. Who asks through one is told by its `X-Forwarded-For` or `Forwarded`; nobody else's
+        /// counts.
+        trusted_proxies: TrustedProxies = "GOLEM_PROVIDER_TRUSTED_PROXIES";
     }
     "SSH ports" {
         /// First port that a VM may get.

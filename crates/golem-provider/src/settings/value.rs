@@ -10,6 +10,8 @@ use std::time::Duration;
 use golem_types::{Decimal, ImageName};
 use ruint::aliases::U256;
 
+use crate::http::TrustedProxies;
+
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
     /// What a good value looks like, for documentation and for the fix of a bad one.
@@ -41,6 +43,18 @@ impl Value for bool {
             "false" | "no" | "off" | "0" => Some(false),
             _ => None,
         }
+    }
+}
+
+impl Value for TrustedProxies {
+    fn expects() -> String {
+        "addresses or networks, separated by commas: `127.0.0.1,10.0.0.0/8,fd00::/8`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+    fn unset() -> Option<Self> {
+        Some(Self::default())
     }
 }
 

@@ -10,7 +10,7 @@ use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
 use golem_provider::http::operator::{Client, Token};
-use golem_provider::http::{self, Http, HttpConfig};
+use golem_provider::http::{self, Http, HttpConfig, TrustedProxies};
 use golem_provider::settings::ApiAuth;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -65,6 +65,15 @@ impl World {
     }
 
     pub(crate) async fn start_limited(auth: ApiAuth, rate_limit_per_minute: u32) -> Self {
+        Self::start_with(auth, rate_limit_per_minute, TrustedProxies::default()).await
+    }
+
+    /// A world behind reverse proxies.
+    pub(crate) async fn start_behind(trusted_proxies: TrustedProxies, rate_limit_per_minute: u32) -> Self {
+        Self::start_with(ApiAuth::Capability, rate_limit_per_minute, trusted_proxies).await
+    }
+
+    async fn start_with(auth: ApiAuth, rate_limit_per_minute: u32, trusted_proxies: TrustedProxies) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let images = BTreeSet::from(["24.04".parse().unwrap()]);
         let data_dir = folder.path().to_owned();
@@ -106,6 +115,7 @@ impl World {
             data_dir,
             auth,
             rate_limit_per_minute,
+            trusted_proxies,
             provider_id: PROVIDER_ID.to_owned(),
             public_ip: watch::channel(Some("203.0.113.7".parse().unwrap())).1,
             host: Ipv4Addr::LOCALHOST.into(),

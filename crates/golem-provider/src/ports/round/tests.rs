@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::http::TrustedProxies;
 use crate::http::serve::serve;
 use crate::port_checker::{Checker, Targets, router};
 
@@ -78,7 +79,16 @@ impl Kind {
             Self::Honest => {
                 let targets = Targets { any: false, private: true };
                 let checker = Checker::new(Wallet::from_bytes(&[7; 32]).unwrap(), targets);
-                tasks.spawn("checker", serve("checker", listener, router(Arc::new(checker)), tasks.clone()));
+                tasks.spawn(
+                    "checker",
+                    serve(
+                        "checker",
+                        listener,
+                        router(Arc::new(checker)),
+                        TrustedProxies::default(),
+                        tasks.clone(),
+                    ),
+                );
             }
             Self::Down => drop(listener),
             kind => {
@@ -301,7 +311,10 @@ async fn a_middlebox_that_accepts_everything_is_no_way_in() {
     let checker = Checker::new(Wallet::from_bytes(&[7; 32]).unwrap(), Targets { any: true, private: true });
     let listener = TcpListener::bind((HOST, 0)).await.unwrap();
     let sources = Source::all(&[format!("http://{}", listener.local_addr().unwrap())]).unwrap();
-    tasks.spawn("checker", serve("checker", listener, router(Arc::new(checker)), tasks.clone()));
+    tasks.spawn(
+        "checker",
+        serve("checker", listener, router(Arc::new(checker)), TrustedProxies::default(), tasks.clone()),
+    );
     let round = Round {
         address: elsewhere,
         bind: HOST,
