@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, JobId, VmId, VmState};
-use golem_vm::{Backend, Observed};
+use golem_vm::{Backend, Network, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -413,11 +413,17 @@ impl Node {
         self.0.unmanaged.borrow().clone()
     }
 
-    /// How running guests are connected, as seen within the last seconds. A guest that its backend
-    /// does not look at is missing.
+    /// How the running guest is connected, as seen within the last seconds; none where it does not run, or
+    /// its backend sees to that itself.
     #[must_use]
-    pub fn networks(&self) -> Networks {
-        self.0.networks.borrow().clone()
+    pub fn network(&self, id: &VmId) -> Option<Network> {
+        self.0.networks.borrow().guests.get(id).cloned()
+    }
+
+    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    #[must_use]
+    pub fn network_problem(&self) -> Option<String> {
+        self.0.networks.borrow().problem.clone()
     }
 
     /// Whether no new rentals are taken.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use golem_types::wire::NetworkTraffic;
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
 
 use crate::multipass::Multipass;
@@ -101,21 +102,6 @@ pub enum NetworkState {
         /// Why.
         reason: String,
     },
-}
-
-/// What passed between a running guest and the outside since its launch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NetworkTraffic {
-    /// Bytes that it received, with their IP headers.
-    pub bytes_in: u64,
-    /// Bytes that it sent.
-    pub bytes_out: u64,
-    /// Packets that it received.
-    pub packets_in: u64,
-    /// Packets that it sent.
-    pub packets_out: u64,
-    /// Packets that were refused, of either direction.
-    pub packets_blocked: u64,
 }
 
 /// A running guest's network.
@@ -314,6 +300,15 @@ impl Backend {
         match self {
             Self::Qemu(qemu) => qemu.keep_networks().await,
             Self::Multipass(_) | Self::Sim(_) => BTreeMap::new(),
+        }
+    }
+
+    /// Why a guest that is launched now would get no network but SSH in, with the fix; none when it would.
+    /// Tries it, in a few hundredths of a second.
+    pub async fn network_problem(&self) -> Option<String> {
+        match self {
+            Self::Qemu(qemu) => qemu.network_problem().await,
+            Self::Multipass(_) | Self::Sim(_) => None,
         }
     }
 

@@ -16,15 +16,30 @@ use tokio_util::sync::CancellationToken;
 /// for as long.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-/// What the backend saw, by machine; empty before the first look.
-pub type Networks = BTreeMap<VmId, Network>;
+/// How often it is tried whether guests can be connected as they should be, in looks.
+const TRY_EVERY: u32 = 15;
+
+/// What the backend saw.
+#[derive(Debug, Clone, Default)]
+pub struct Networks {
+    /// Running guests; empty before the first look.
+    pub guests: BTreeMap<VmId, Network>,
+    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    pub problem: Option<String>,
+}
 
 /// Looks at once, and at every interval until `stop`.
 pub async fn guard(backend: Arc<Backend>, seen: watch::Sender<Networks>, stop: CancellationToken) {
+    let mut looks = 0_u32;
     loop {
         // A look that began is finished: what it began to mend should not stay half mended.
-        let networks = backend.keep_networks().await;
-        seen.send_replace(networks);
+        let guests = backend.keep_networks().await;
+        seen.send_modify(|networks| networks.guests = guests);
+        if looks.is_multiple_of(TRY_EVERY) {
+            let problem = backend.network_problem().await;
+            seen.send_modify(|networks| networks.problem = problem);
+        }
+        looks = looks.wrapping_add(1);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}

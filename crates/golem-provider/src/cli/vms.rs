@@ -11,7 +11,7 @@ use super::arguments::{OnOff, Vms};
 use super::printer::table;
 use super::ssh::Login;
 use super::{Exit, Invocation, reachable};
-use crate::http::operator::{Client, VmView};
+use crate::http::operator::{Client, NetworkProblem, VmView};
 
 /// `vms …`.
 pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result<Exit> {
@@ -152,6 +152,23 @@ fn show(vm: &VmView) -> String {
             traffic.connections_open, traffic.connections_total, traffic.bytes_in, traffic.bytes_out
         );
         lines.push(("Traffic", text));
+    }
+    if let Some(network) = &vm.network {
+        let access = match &vm.network_problem {
+            Some(NetworkProblem::Shared) => {
+                "the internet, through the host's own namespace; restart it".to_owned()
+            }
+            Some(NetworkProblem::Restricted(reason)) => format!("SSH in and nothing else: {reason}"),
+            Some(NetworkProblem::Cut(reason)) => format!("cut: {reason}"),
+            None => "the internet".to_owned(),
+        };
+        let counts = network.traffic.map_or_else(String::new, |traffic| {
+            format!(
+                "; {} bytes in, {} bytes out, {} packets refused",
+                traffic.bytes_in, traffic.bytes_out, traffic.packets_blocked
+            )
+        });
+        lines.push(("Network", access + &counts));
     }
     if let Some(error) = &vm.error {
         lines.push(("Error", error.clone()));

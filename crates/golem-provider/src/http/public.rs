@@ -17,10 +17,11 @@ use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
 use golem_types::wire::port_check::BANNER_PATH;
 use golem_types::wire::{
-    Access, JobInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key, parse_resources,
-    parse_stream,
+    Access, JobInfo, NetworkInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key,
+    parse_resources, parse_stream,
 };
 use golem_types::{VmId, VmState};
+use golem_vm::{Network, NetworkState};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::timeout;
@@ -150,7 +151,18 @@ fn info(vm: &Vm) -> VmInfo<'_> {
         created_at: WireTime(vm.created_at),
         updated_at: WireTime(vm.updated_at),
         error_message: vm.error.as_deref().or(vm.unpaid.as_ref().map(|unpaid| unpaid.reason.as_str())),
+        network: None,
     }
+}
+
+/// How a guest is connected, as its renter and its operator read it.
+pub(super) fn network_info(network: &Network) -> NetworkInfo {
+    let access = match network.state {
+        NetworkState::Own | NetworkState::Shared => "internet",
+        NetworkState::Restricted { .. } => "ssh",
+        NetworkState::Cut { .. } => "none",
+    };
+    NetworkInfo { access: access.to_owned(), traffic: network.traffic }
 }
 
 fn job_info(job: &Job) -> JobInfo<'_> {
@@ -246,7 +258,9 @@ async fn job(State(public): Shared, Path(id): Path<String>) -> Answer {
 }
 
 async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
-    Ok(ok(&info(&*public.find(&which).await?)))
+    let vm = public.find(&which).await?;
+    let network = public.node.network(&vm.id).map(|network| network_info(&network));
+    Ok(ok(&VmInfo { network, ..info(&vm) }))
 }
 
 async fn access(State(public): Shared, Path(which): Path<String>) -> Answer {

@@ -39,6 +39,35 @@ pub struct VmInfo<'a> {
     pub updated_at: WireTime,
     /// Why it cannot run.
     pub error_message: Option<&'a str>,
+    /// How it is connected, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkInfo>,
+}
+
+/// How a running VM is connected, and what passed since it was booted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// What it reaches: `internet`, `ssh` when its renter can log in and nothing else passes, or `none` when
+    /// its network was cut because it could not be secured.
+    pub access: String,
+    /// What passed, where that is counted.
+    #[serde(flatten)]
+    pub traffic: Option<NetworkTraffic>,
+}
+
+/// What passed between a running VM and the outside since it was booted, with IP headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkTraffic {
+    /// Bytes that it received.
+    pub bytes_in: u64,
+    /// Bytes that it sent.
+    pub bytes_out: u64,
+    /// Packets that it received.
+    pub packets_in: u64,
+    /// Packets that it sent.
+    pub packets_out: u64,
+    /// Packets that were refused, of either direction.
+    pub packets_blocked: u64,
 }
 
 /// How a VM is paid for.
@@ -181,6 +210,7 @@ mod tests {
             created_at: time,
             updated_at: time,
             error_message: None,
+            network: None,
         };
         assert_eq!(
             serde_json::to_string(&info).unwrap(),

@@ -9,7 +9,10 @@ pub mod exact;
 pub mod port_check;
 pub mod problem;
 
-pub use answers::{Access, ChainStream, Computed, JobInfo, QuoteInfo, StreamInfo, VmInfo, WireTime};
+pub use answers::{
+    Access, ChainStream, Computed, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo, StreamInfo, VmInfo,
+    WireTime,
+};
 pub use create::{CreateBody, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;
 pub use problem::{Problem, Problems};

@@ -373,6 +373,14 @@ impl Qemu {
         kept.filter_map(|seen| std::future::ready(seen)).collect().await
     }
 
+    pub(crate) async fn network_problem(&self) -> Option<String> {
+        let uid = self.root.then(|| network::uids(&self.folder).start);
+        match self.networks.way(uid).await {
+            Way::Namespace => None,
+            Way::Restricted(reason) => Some(reason),
+        }
+    }
+
     /// The machine's running process as far as its network goes, and how it was launched.
     fn connected(&self, id: &VmId) -> Option<(Connected, Option<Way>)> {
         let folder = self.of(id);

@@ -15,7 +15,7 @@ use super::view::{
     BackendPart, Check, EnvironmentPart, Grade, Issue, LastKnown, Overall, Ports, ProviderPort,
     ResourcesPart, SshIssues, SshPort, SshPorts, Status, Version, WalletPart,
 };
-use crate::http::operator::VmView;
+use crate::http::operator::{NetworkProblem, VmView};
 use crate::ports::{Cause, LocalState, PortReport, PortsReport, ProblemReport, Reach};
 use crate::settings::{Environment, Settings};
 use crate::updates::{INSTALLED, is_newer};
@@ -406,6 +406,7 @@ impl Verdict {
                 ));
             }
         }
+        self.networks(node);
         for vm in node.vms.iter().filter(|vm| vm.status == VmState::Error) {
             let why = vm.error.as_deref().unwrap_or("the log says why");
             self.issue(format!("The VM {0} cannot run: {why}: `golem-provider vms logs {0}`", vm.name));
@@ -437,6 +438,35 @@ impl Verdict {
             self.issue(format!(
                 "{count} machine(s) on the backend are not in the ledger, and are left alone"
             ));
+        }
+    }
+
+    /// How guests are connected, where that is not as it should be.
+    fn networks(&mut self, node: &NodeSeen) {
+        if let Some(problem) = &node.summary.backend.network_problem {
+            self.issue(format!("New guests get no network but SSH in: {problem}"));
+        }
+        let shared = |vm: &&VmView| vm.network_problem == Some(NetworkProblem::Shared);
+        let shared = names(node.vms.iter().filter(shared));
+        if !shared.is_empty() {
+            self.issue(format!(
+                "An older version launched {shared}, whose isolation hangs on this host's firewall; \
+                 give it a network namespace of its own: `golem-provider vms restart`"
+            ));
+        }
+        for vm in &node.vms {
+            match &vm.network_problem {
+                Some(NetworkProblem::Cut(reason)) => self.error(format!(
+                    "The network of {0} is cut, because it could not be secured: {reason}; it is tried again \
+                     every few seconds, and `golem-provider vms restart {0}` makes it anew",
+                    vm.name
+                )),
+                Some(NetworkProblem::Restricted(reason)) => self.issue(format!(
+                    "{0} has no network but SSH in: {reason}; then `golem-provider vms restart {0}`",
+                    vm.name
+                )),
+                Some(NetworkProblem::Shared) | None => {}
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
 use golem_types::VmId;
 use golem_types::wire::Exact;
+use golem_vm::NetworkState;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -23,12 +24,13 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::token::Token;
 use super::views::{
-    AdvertView, BackendView, ConsoleView, DrainView, HostView, PaymentsView, PortsView, Summary, TrafficView,
-    VmView,
+    AdvertView, BackendView, ConsoleView, DrainView, HostView, NetworkProblem, PaymentsView, PortsView,
+    Summary, TrafficView, VmView,
 };
 use crate::books;
 use crate::cli::pricing_view;
 use crate::http::HttpConfig;
+use crate::http::public::network_info;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
 use crate::payments::Profile;
@@ -114,6 +116,7 @@ impl Operator {
     }
 
     fn view(&self, vm: &Vm) -> VmView {
+        let network = self.node.network(&vm.id);
         VmView {
             id: vm.id.clone(),
             name: vm.name.clone(),
@@ -131,6 +134,13 @@ impl Operator {
                 bytes_in: counts.bytes_in,
                 bytes_out: counts.bytes_out,
             }),
+            network_problem: network.as_ref().and_then(|network| match network.state.clone() {
+                NetworkState::Own => None,
+                NetworkState::Shared => Some(NetworkProblem::Shared),
+                NetworkState::Restricted { reason } => Some(NetworkProblem::Restricted(reason)),
+                NetworkState::Cut { reason } => Some(NetworkProblem::Cut(reason)),
+            }),
+            network: network.as_ref().map(network_info),
             stream_id: vm.stream.as_ref().map(|key| key.id.to_string()),
             unpaid_since: vm.unpaid.as_ref().map(|unpaid| unpaid.since),
         }
@@ -170,6 +180,7 @@ async fn backend_view(node: &Node) -> BackendView {
     let acceleration = node.backend().acceleration().await.ok().flatten();
     BackendView {
         name: node.backend().name().to_owned(),
+        network_problem: node.network_problem(),
         answers: node.backend_answers(),
         accelerator: acceleration.map(|found| found.accelerator.as_str().to_owned()),
         accelerator_problem: acceleration.and_then(|found| found.problem.clone()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use golem_node::ledger::WithdrawalState;
-use golem_types::wire::{Exact, StreamInfo};
+use golem_types::wire::{Exact, NetworkInfo, StreamInfo};
 use golem_types::{ImageName, Resources, VmId, VmName, VmState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub struct BackendView {
     pub name: String,
     /// Whether it answered when it was last asked.
     pub answers: bool,
+    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    #[serde(default)]
+    pub network_problem: Option<String>,
     /// `kvm` or `tcg`; none where this node does not decide it.
     #[serde(default)]
     pub accelerator: Option<String>,
@@ -221,10 +224,26 @@ pub struct VmView {
     pub updated_at: Timestamp,
     /// What went through its port since that was opened; none while it is closed.
     pub traffic: Option<TrafficView>,
+    /// How its running guest is connected; none where that is not known.
+    pub network: Option<NetworkInfo>,
+    /// What is wrong with that, with the fix.
+    pub network_problem: Option<NetworkProblem>,
     /// The stream that pays for it, as a decimal number.
     pub stream_id: Option<String>,
     /// Since when it is not paid for.
     pub unpaid_since: Option<Timestamp>,
+}
+
+/// What is wrong with how a guest is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "reason", rename_all = "lowercase")]
+pub enum NetworkProblem {
+    /// It is behind the host's packet filter and not in a namespace of its own, until it is restarted.
+    Shared,
+    /// It was launched with nothing but SSH in; why, with the fix.
+    Restricted(String),
+    /// It was cut; why.
+    Cut(String),
 }
 
 /// What went through a VM's port.

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use golem_types::VmId;
+use golem_types::wire::NetworkTraffic;
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -46,7 +47,7 @@ pub(super) use uplink::end as end_uplink;
 use super::command::name_word;
 use super::talk::Talk;
 use super::{process, replace};
-use crate::backend::{Network, NetworkLimits, NetworkState, NetworkTraffic};
+use crate::backend::{Network, NetworkLimits, NetworkState};
 
 /// How long a guest keeps its network while nobody can look at it (I3): the node may be short of
 /// descriptors or memory for a moment.

@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use golem_types::wire::NetworkTraffic;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
-
-use crate::backend::NetworkTraffic;
 
 /// Longest that one call may take.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -209,6 +209,29 @@ fn h_01_a_node_that_is_closed_says_why_and_what_to_do() {
 }
 
 #[test]
+fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
+    let problem = |problem| with_node(|node| node.vms[0].network_problem = Some(problem));
+    let (json, text) = judged(problem(NetworkProblem::Cut("nft: no".to_owned())));
+    assert_eq!(json["overall"]["status"], "error", "{json:#}");
+    assert!(text.contains("The network of web is cut") && text.contains("vms restart web"), "{text}");
+    for (seen, words) in [
+        (problem(NetworkProblem::Shared), "An older version launched web"),
+        (
+            problem(NetworkProblem::Restricted("nft is not installed; fix: get it".to_owned())),
+            "web has no network but SSH in: nft is not installed; fix: get it",
+        ),
+        (
+            with_node(|node| node.summary.backend.network_problem = Some("no tun; fix: it".to_owned())),
+            "New guests get no network but SSH in: no tun; fix: it",
+        ),
+    ] {
+        let (json, text) = judged(seen);
+        assert_eq!(json["overall"]["status"], "issues", "{json:#}");
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
     let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
     for (seen, words) in [
