@@ -7,6 +7,9 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
 
 pub mod figures;
+pub mod guests;
+pub mod internet;
+pub mod node;
 pub mod original;
 pub mod process;
 

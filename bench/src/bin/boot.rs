@@ -8,14 +8,16 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's report is its output")]
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bench::figures::{Figures, Table};
+use bench::guests::keypair;
+use bench::node::{Node, free_port};
 use bench::process::Process;
 use bench::{say, wait_for};
 use golem_types::{Resources, VmId, VmName};
@@ -62,19 +64,6 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-fn keypair(folder: &Path) -> anyhow::Result<(PathBuf, String)> {
-    let path = folder.join("key");
-    let made =
-        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status()?;
-    ensure!(made.success(), "ssh-keygen failed");
-    let public = std::fs::read_to_string(path.with_extension("pub"))?;
-    Ok((path, public.trim().to_owned()))
-}
-
 /// Runs `true` over ssh.
 fn shell(key: &Path, port: u16) -> anyhow::Result<()> {
     let ran = Command::new("ssh")
@@ -97,76 +86,21 @@ fn greets(port: u16) -> bool {
         && &start == b"SSH-"
 }
 
-/// One request to the node; the answer as text.
-fn ask(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-/// The text of `field` in a JSON answer.
-fn text<'a>(answer: &'a str, field: &str) -> Option<&'a str> {
-    answer.split(&format!("\"{field}\":\"")).nth(1)?.split('"').next()
-}
-
 /// Seconds until the create was answered, QEMU was launched, the VM ran, a command ran.
 fn node(image: &Path) -> anyhow::Result<[f64; 4]> {
-    let folder = tempfile::tempdir()?;
-    let (key, public) = keypair(folder.path())?;
-    let (port, operator, ssh) = (free_port()?, free_port()?, free_port()?.min(60_000));
-    let provider = |arguments: &[&str]| -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?.with_file_name("golem-provider"));
-        command
-            .args(arguments)
-            .env("HOME", folder.path())
-            .env("GOLEM_PROVIDER_HOST", "127.0.0.1")
-            .env("GOLEM_PROVIDER_VM_BACKEND", "qemu")
-            .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0")
-            .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
-            .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
-            .env("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")
-            .env("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
-            .env("GOLEM_PROVIDER_PORT", port.to_string())
-            .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
-            .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
-            .env("GOLEM_PROVIDER_PORT_RANGE_END", (ssh + 100).to_string())
-            .env("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
-            .env("GOLEM_PROVIDER_CPU_THRESHOLD", "100")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Ok(command)
-    };
-    let added = provider(&["images", "add", "debian-12"])?.arg(image).status()?;
-    ensure!(added.success(), "the image was not taken");
-    let _node = Process::start(&mut provider(&["start"])?)?;
-    wait_for("the node answers", BOOT, || Ok(ask(port, "GET", "/health", "").is_ok()))?;
-
+    let node = Node::start(image)?;
+    let (key, public) = keypair(node.home())?;
     let began = Instant::now();
-    let body =
-        format!(r#"{{"name":"boot","ssh_key":"{public}","resources":{{"cpu":1,"memory":1,"storage":10}}}}"#);
-    let accepted = ask(port, "POST", "/api/v1/vms?async=true", &body)?;
+    let id = node.create("boot", &public)?;
     let answered = began.elapsed().as_secs_f64();
-    let id = text(&accepted, "vm_id").with_context(|| accepted.clone())?.to_owned();
-    let machine = folder.path().join(".golem/provider/vms").join(&id);
+    let machine = node.machine(&id);
     wait_for("QEMU is launched", BOOT, || Ok(machine.join("run/qmp.sock").exists()))?;
     let launched = began.elapsed().as_secs_f64();
-    let path = format!("/api/v1/vms/{id}");
-    wait_for("the VM runs", BOOT, || {
-        let answer = ask(port, "GET", &path, "")?;
-        ensure!(text(&answer, "status") != Some("error"), "{answer}");
-        Ok(text(&answer, "status") == Some("running"))
-    })?;
+    node.runs(&id, BOOT)?;
     let running = began.elapsed().as_secs_f64();
-    shell(&key, ssh)?;
+    shell(&key, node.ssh())?;
     let ran = began.elapsed().as_secs_f64();
-    ask(port, "DELETE", &path, "")?;
+    node.delete(&id)?;
     Ok([answered, launched, running, ran])
 }
 
