@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often every guest's network is looked at. An address that the host is given is open to guests
 /// for as long.
-const INTERVAL: Duration = Duration::from_secs(4);
+pub const INTERVAL: Duration = Duration::from_secs(4);
 
 /// How often it is tried whether guests can be connected as they should be, in looks.
 const TRY_EVERY: u32 = 15;

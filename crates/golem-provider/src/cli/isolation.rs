@@ -46,10 +46,10 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
     // From here on these end the check and not the process: the guest has to be removed.
     let [mut interrupt, mut terminate, mut hangup] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
-    let mut check = Check::prepare(settings, image, typed.internet).await?;
-    let work = rounds(&mut check, printer, typed.again);
+    let check = Check::prepare(settings, image, typed.internet).await?;
     let ended = tokio::select! {
-        ended = work => ended,
+        ended = rounds(&check, printer, typed.again) => ended,
+        never = check.guard() => match never {},
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
         _ = hangup.recv() => Err(anyhow::anyhow!("the terminal was closed")),
@@ -59,7 +59,7 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
 }
 
 /// Boots the guest and has it try everything, once or until nobody asks for more.
-async fn rounds(check: &mut Check, printer: Printer, again: bool) -> anyhow::Result<Exit> {
+async fn rounds(check: &Check, printer: Printer, again: bool) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let progress = Progress::of(printer);
     check.boot(&|stage| progress.tell(stage)).await?;
@@ -138,6 +138,9 @@ fn summary(report: &Report) -> String {
     }
     if *fails > 0 {
         text += &format!(" {fails} that should work do not.");
+    }
+    if let Some(network) = &report.network {
+        text += &format!("\nThe guest's network: {network}.");
     }
     text
 }

@@ -16,11 +16,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_types::{ImageName, Resources, VmId, VmName};
-use golem_vm::{Backend, Guest, MachineSpec};
+use golem_vm::{Backend, Guest, MachineSpec, NetworkState};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
@@ -55,7 +56,7 @@ pub(super) struct ThrowAway {
     backend: Backend,
     spec: MachineSpec,
     folder: PathBuf,
-    guest: Option<Guest>,
+    guest: OnceLock<Guest>,
     _lock: File,
 }
 
@@ -104,7 +105,7 @@ impl ThrowAway {
             image,
             keys: vec![public.parse().context("ssh-keygen made no key")?],
         };
-        Ok(Self { backend, spec, folder, guest: None, _lock: lock })
+        Ok(Self { backend, spec, folder, guest: OnceLock::new(), _lock: lock })
     }
 
     /// Makes the machine.
@@ -116,13 +117,16 @@ impl ThrowAway {
     }
 
     /// Boots it, for `deadline` at most.
-    pub(super) async fn boot(&mut self, deadline: Duration) -> anyhow::Result<()> {
+    pub(super) async fn boot(&self, deadline: Duration) -> anyhow::Result<()> {
         let boot = async {
             self.backend.start(&self.spec).await?;
             self.backend.wait_ready(&self.spec.id).await
         };
         match timeout(deadline, boot).await {
-            Ok(guest) => self.guest = Some(guest.context("the guest does not start")?),
+            Ok(guest) => {
+                let guest = guest.context("the guest does not start")?;
+                self.guest.get_or_init(|| guest);
+            }
             Err(_) => {
                 let console = self.backend.console(&self.spec.id).await.unwrap_or_default();
                 let last: Vec<&str> = console.lines().rev().take(3).collect();
@@ -164,7 +168,7 @@ impl ThrowAway {
         all: usize,
         tell: &impl Fn(Stage<'_>),
     ) -> anyhow::Result<(BTreeMap<usize, Outcome>, Output)> {
-        let guest = self.guest.context("the guest does not run")?;
+        let guest = self.guest.get().context("the guest does not run")?;
         let mut child = Command::new("ssh")
             .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
@@ -205,6 +209,11 @@ impl ThrowAway {
         let ((), outcomes, ()) = tokio::join!(say, hear, complain);
         let status = child.wait().await.context("ssh is lost")?;
         Ok((outcomes, Output { status, stdout: Vec::new(), stderr: complaints }))
+    }
+
+    /// Sees to the guest's network as a node does, once, and tells how the guest is connected.
+    pub(super) async fn keep_network(&self) -> Option<NetworkState> {
+        self.backend.keep_networks().await.remove(&self.spec.id).map(|network| network.state)
     }
 
     /// Removes the machine, its key and its folder; what cannot be removed is told in the log.

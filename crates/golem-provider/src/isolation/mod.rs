@@ -21,10 +21,13 @@ mod surroundings;
 mod traps;
 mod wire;
 
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_types::ImageName;
+use golem_vm::NetworkState;
 use tokio::time::timeout;
 
 use crate::backend;
@@ -56,6 +59,8 @@ pub(crate) struct Check {
     guest: ThrowAway,
     settings: Settings,
     internet: String,
+    /// How the guest was connected when that was last looked at.
+    network: Mutex<Option<NetworkState>>,
 }
 
 impl Check {
@@ -72,18 +77,29 @@ impl Check {
     ) -> anyhow::Result<Self> {
         let backend = backend::for_isolation_check(settings)?;
         let guest = ThrowAway::prepare(settings, backend, image).await?;
-        Ok(Self { guest, settings: settings.clone(), internet })
+        Ok(Self { guest, settings: settings.clone(), internet, network: Mutex::default() })
     }
 
     /// Makes and boots the guest; `tell` hears how far it is.
     ///
     /// # Errors
     /// When it cannot be made or does not boot.
-    pub(crate) async fn boot(&mut self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
+    pub(crate) async fn boot(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
         tell(Stage::Step("a throw-away guest is made"));
         self.guest.create().await?;
         tell(Stage::Step("the guest boots; without hardware virtualisation that takes a minute"));
         self.guest.boot(self.settings.boot_timeout).await
+    }
+
+    /// Sees to the guest's network as a node does, for as long as it is polled: it follows what changes on this host.
+    pub(crate) async fn guard(&self) -> Infallible {
+        loop {
+            let seen = self.guest.keep_network().await;
+            if seen.is_some() {
+                *self.network.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+            }
+            tokio::time::sleep(golem_node::reconcile::networks::INTERVAL).await;
+        }
     }
 
     /// Has the guest try everything, once.
@@ -113,7 +129,8 @@ impl Check {
             never = traps.watch() => match never {},
             never = wire.watch(&traps) => match never {},
         };
-        Ok(judge::judge(&attempts, &controls, &outcomes, &traps, &wire))
+        let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(judge::judge(&attempts, &controls, &outcomes, &traps, &wire).connected(network))
     }
 
     /// Removes the guest and all that belongs to it.

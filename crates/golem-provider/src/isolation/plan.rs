@@ -311,7 +311,7 @@ impl Plan<'_> {
         self.add(what, "a router advertisement of its own", advertise, Proof::Wire { stranger: false });
     }
 
-    fn internet(&mut self, internet: &str) {
+    fn internet(&mut self, internet: &str, mail: bool) {
         let (name, port) = internet.rsplit_once(':').unwrap_or((internet, "443"));
         let name = name.trim_matches(['[', ']']);
         let port = port.parse().unwrap_or(443);
@@ -321,10 +321,10 @@ impl Plan<'_> {
             self.add("names", format!("{name} by the guest's resolver"), step, Proof::Answer);
         }
         self.tcp("the internet", name, port, Proof::Answer);
-        for attempt in
-            self.attempts.iter_mut().filter(|attempt| matches!(attempt.what, "names" | "the internet"))
-        {
-            attempt.wanted = Wanted::Works;
+        for attempt in &mut self.attempts {
+            if matches!(attempt.what, "names" | "the internet") || (mail && attempt.what == "outgoing mail") {
+                attempt.wanted = Wanted::Works;
+            }
         }
     }
 }
@@ -346,7 +346,7 @@ pub(super) fn plan(
     plan.resolvers(if name.parse::<IpAddr>().is_ok() { "example.com" } else { name });
     plan.forgeries();
     plan.groups();
-    plan.internet(internet);
+    plan.internet(internet, settings.allow_smtp);
     plan.attempts
 }
 

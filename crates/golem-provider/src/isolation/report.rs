@@ -2,6 +2,7 @@
 //!
 //! Owns the report's form and what counts as failed.
 
+use golem_vm::NetworkState;
 use serde::Serialize;
 
 /// What became of one attempt.
@@ -48,6 +49,9 @@ pub(crate) struct Report {
     pub(crate) not_tried: usize,
     pub(crate) works: usize,
     pub(crate) fails: usize,
+    /// How the guest was connected, as `status` tells it of a rental; none where that was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<String>,
     /// Whether this host's network devices were watched meanwhile, which takes root.
     pub(crate) wire_watched: bool,
     /// Each attempt.
@@ -74,8 +78,20 @@ impl Report {
             not_tried: count(Verdict::NotTried),
             works: count(Verdict::Works),
             fails: count(Verdict::Fails),
+            network: None,
             wire_watched,
             attempts: rows,
         }
+    }
+
+    /// The same, of a guest that was connected so.
+    pub(super) fn connected(self, network: Option<NetworkState>) -> Self {
+        let network = network.map(|state| match state {
+            NetworkState::Own => "a network namespace of its own".to_owned(),
+            NetworkState::Shared => "this host's own network namespace, behind its packet filter".to_owned(),
+            NetworkState::Restricted { reason } => format!("no network but SSH in: {reason}"),
+            NetworkState::Cut { reason } => format!("cut off: {reason}"),
+        });
+        Self { network, ..self }
     }
 }
