@@ -40,6 +40,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
         gate(name, step(name, with_guests(cargo(&tests), &image)));
     }
+    let isolation =
+        ["test", "-p", "golem-provider", "--features", "guest-tests,network-tests", "--test", "isolation"];
+    gate("isolation", step("isolation", with_guests(cargo(&isolation), &image)));
     let features = "network-tests,peer-tests";
     let network = ["test", "-p", "golem-provider", "--features", features, "--test", "network"];
     gate("ports behind a router", step("ports behind a router", with_root(cargo(&network))));

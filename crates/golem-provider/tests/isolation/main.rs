@@ -44,7 +44,9 @@ const REPLACED: &str = "flush ruleset
         chain filter_INPUT { type filter hook input priority 10; policy accept; iifname lo accept;
             ct state established,related accept; reject with icmpx admin-prohibited; }
     }
-    table ip nat { chain out { type nat hook postrouting priority 100; masquerade; } }";
+    table ip nat {
+        chain out { type nat hook postrouting priority 100; masquerade; }
+    }";
 
 /// A check that goes on, with its guest.
 struct Check {

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::USER;
 use crate::home::wait_until;
 
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/isolation/server.py");
@@ -90,6 +91,10 @@ impl World {
         let etc = world.folder.path().join("etc");
         run(Command::new("cp").args(["-a", "/etc"]).arg(&etc));
         let _ = std::fs::remove_file(etc.join("resolv.conf"));
+        // ssh wants to know who runs it.
+        let mut users = std::fs::read_to_string("/etc/passwd").unwrap();
+        users += &format!("operator-of-a-test:x:{USER}:{USER}::/:/bin/sh\n");
+        std::fs::write(etc.join("passwd"), users).unwrap();
         world.resolver("10.88.0.2");
         let tun = world.folder.path().join("tun");
         run(Command::new("mknod").arg("-m").arg("666").arg(tun).args(["c", "10", "200"]));
