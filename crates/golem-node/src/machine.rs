@@ -210,6 +210,10 @@ impl Machine {
     async fn boot(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         if rental.vm.state == VmState::Running {
             tracing::warn!(vm = self.id.redacted(), "the guest stopped by itself and is booted again");
+            if self.backend.was_ended_for_memory(&self.id) {
+                let detail = "the guest's process was ended by the host for want of memory".to_owned();
+                self.ledger.note(&self.id, "vm.out_of_memory", detail, Timestamp::now()).await?;
+            }
         }
         self.record(Change::to(VmState::Creating)).await?;
         self.close(rental, memory).await;

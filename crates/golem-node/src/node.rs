@@ -103,7 +103,7 @@ impl Node {
         let (samples, eyes) = watch::channel(Arc::new(first));
         let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
         let (networks_sender, networks) = watch::channel(Networks::default());
-        let host = measure(&config, backend.memory_per_vm(), &tasks).await.map_err(StartError::Host)?;
+        let host = measure(&config, backend.overhead(), &tasks).await.map_err(StartError::Host)?;
         let look = Arc::new(Notify::new());
         let node = Self(Arc::new(Inner {
             config,

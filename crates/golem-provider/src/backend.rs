@@ -89,6 +89,7 @@ fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
             megabits: Some(settings.vm_bandwidth_mbit).filter(|most| *most > 0),
             smtp: settings.allow_smtp,
         },
+        disk_rate: Some(u64::from(settings.vm_disk_rate) * 1_000_000).filter(|rate| *rate > 0),
         ..QemuConfig::new(data_dir)
     };
     Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))

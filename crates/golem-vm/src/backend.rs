@@ -31,6 +31,30 @@ pub struct MachineSpec {
     pub keys: Vec<AuthorizedKey>,
 }
 
+/// Memory that what runs a machine takes beside the machine's own, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overhead {
+    /// For each machine.
+    pub per_machine: u64,
+    /// For each GiB of a machine's memory.
+    pub per_gib: u64,
+}
+
+impl Overhead {
+    /// For one machine of `gib` GiB of memory.
+    #[must_use]
+    pub const fn of_one(&self, gib: u32) -> u64 {
+        self.per_machine + self.per_gib * gib as u64
+    }
+
+    /// GiB that `machines` machines can have together where they and what runs them have `memory` bytes.
+    #[must_use]
+    pub fn leaves(&self, memory: u64, machines: u32) -> u32 {
+        let rest = memory.saturating_sub(self.per_machine.saturating_mul(u64::from(machines)));
+        u32::try_from(rest / ((1 << 30) + self.per_gib)).unwrap_or(u32::MAX)
+    }
+}
+
 /// Where a running guest is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guest {
@@ -69,9 +93,9 @@ pub struct NetworkLimits {
 }
 
 impl Default for NetworkLimits {
-    /// The defaults of the settings: 1000 connections, no mail, no cap of the bandwidth.
+    /// The defaults of the settings: 256 connections, no mail, no cap of the bandwidth.
     fn default() -> Self {
-        Self { connections: Some(1000), megabits: None, smtp: false }
+        Self { connections: Some(256), megabits: None, smtp: false }
     }
 }
 
@@ -150,7 +174,7 @@ pub enum BackendError {
 #[derive(Debug)]
 pub enum Backend {
     /// Real guests, driven by this node.
-    Qemu(Qemu),
+    Qemu(Box<Qemu>),
     /// Real guests, driven by Multipass.
     Multipass(Multipass),
     /// Machines on paper.
@@ -191,6 +215,23 @@ impl Backend {
         }
     }
 
+    /// What of this host machines can take without a bound, and what to do; none where they cannot.
+    pub async fn bounds_problem(&self) -> Option<String> {
+        match self {
+            Self::Qemu(qemu) => qemu.bounds_problem().await,
+            Self::Multipass(_) | Self::Sim(_) => None,
+        }
+    }
+
+    /// Whether the machine's process was ended by the host for want of memory since this was asked last.
+    #[must_use]
+    pub fn was_ended_for_memory(&self, id: &VmId) -> bool {
+        match self {
+            Self::Qemu(qemu) => qemu.was_ended_for_memory(id),
+            Self::Multipass(_) | Self::Sim(_) => false,
+        }
+    }
+
     /// Tells the backend of machines that were taken over and that it knows by other names than
     /// their ids. Called once, before anything else is asked.
     pub fn know(&self, names: BTreeMap<VmId, String>) {
@@ -201,13 +242,13 @@ impl Backend {
         }
     }
 
-    /// Memory that what runs one machine takes beside the machine's own, in bytes.
+    /// Memory that what runs a machine takes beside the machine's own.
     #[must_use]
-    pub fn memory_per_vm(&self) -> u64 {
+    pub fn overhead(&self) -> Overhead {
         match self {
-            Self::Qemu(qemu) => qemu.memory_per_vm(),
-            Self::Multipass(multipass) => multipass.memory_per_vm(),
-            Self::Sim(_) => 0,
+            Self::Qemu(qemu) => qemu.overhead(),
+            Self::Multipass(multipass) => multipass.overhead(),
+            Self::Sim(_) => Overhead::default(),
         }
     }
 

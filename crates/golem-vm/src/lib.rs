@@ -13,5 +13,5 @@ pub mod seed;
 pub mod sim;
 
 pub use backend::{
-    Backend, BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed,
+    Backend, BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed, Overhead,
 };

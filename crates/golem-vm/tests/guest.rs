@@ -58,6 +58,14 @@ impl World {
         self.folder.path().join("vms").join(self.spec.id.as_str())
     }
 
+    /// The guest's control groups.
+    fn groups(&self) -> Vec<PathBuf> {
+        let text = std::fs::read_to_string(self.machine().join("groups.json")).unwrap_or_default();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let groups = record["groups"].as_array().cloned().unwrap_or_default();
+        groups.iter().map(|group| PathBuf::from(group.as_str().unwrap())).collect()
+    }
+
     fn pid(&self) -> i32 {
         std::fs::read_to_string(self.machine().join("qemu.pid")).unwrap().trim().parse().unwrap()
     }
@@ -198,6 +206,18 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
     let uid: u32 = field("Uid:").split_whitespace().next().unwrap().parse().unwrap();
     assert!((1_900_000_000..1_900_065_536).contains(&uid));
+    // I-04: QEMU and its uplink are in the guest's control group, and among the first to go.
+    let groups = world.groups();
+    assert!(!groups.is_empty(), "this test needs control groups that can be written");
+    for file in ["qemu.pid", "uplink.pid"] {
+        let pid = std::fs::read_to_string(world.machine().join(file)).unwrap();
+        for group in &groups {
+            let processes = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+            assert!(processes.lines().any(|line| line == pid.trim()), "{file} in {}", group.display());
+        }
+        let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid.trim())).unwrap();
+        assert_eq!(score.trim(), "500", "{file}");
+    }
     // It can write its disk and its sockets' folder, and no record of the node's.
     for (file, owner) in [("disk.qcow2", uid), ("run", uid), ("", 0), ("machine.json", 0), ("qemu.pid", 0)] {
         let found = std::fs::metadata(world.machine().join(file)).unwrap();
@@ -232,6 +252,7 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     let pid = rustix::process::Pid::from_raw(world.pid()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     until(&backend, &spec.id, |seen| seen == Some(&Observed::Stopped)).await;
+    until(&backend, &spec.id, |_| groups.iter().all(|group| !group.exists())).await;
     backend.delete(&spec.id).await.unwrap();
     backend.delete(&spec.id).await.unwrap();
     assert!(!world.machine().exists() && backend.list().await.unwrap().is_empty());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use golem_types::Resources;
+use golem_vm::Overhead;
 use golem_vm::cgroup::Places;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -37,8 +38,8 @@ pub struct Offer {
     pub memory: u64,
     /// Most memory that VMs can have together, in GiB.
     pub memory_most: u32,
-    /// Memory that what runs a VM takes beside the VM's own, in bytes.
-    pub memory_per_vm: u64,
+    /// Memory that what runs a VM takes beside the VM's own.
+    pub overhead: Overhead,
     /// Storage, in GiB.
     pub storage: u32,
 }
@@ -48,14 +49,15 @@ impl Offer {
     #[must_use]
     pub const fn fixed(resources: Resources) -> Self {
         let Resources { cpu, memory, storage } = resources;
-        Self { cpu, memory: memory as u64 * GIB, memory_most: memory, memory_per_vm: 0, storage }
+        let overhead = Overhead { per_machine: 0, per_gib: 0 };
+        Self { cpu, memory: memory as u64 * GIB, memory_most: memory, overhead, storage }
     }
 
     /// What `vms` VMs can have together.
     #[must_use]
     pub fn for_vms(&self, vms: u32) -> Resources {
-        let memory = self.memory.saturating_sub(self.memory_per_vm.saturating_mul(u64::from(vms)));
-        Resources { cpu: self.cpu, memory: gib(memory).min(self.memory_most), storage: self.storage }
+        let memory = self.overhead.leaves(self.memory, vms).min(self.memory_most);
+        Resources { cpu: self.cpu, memory, storage: self.storage }
     }
 }
 
@@ -116,7 +118,7 @@ fn percent(part: u64, whole: u64) -> u8 {
 /// What of `has` is offered under `rent`, with a sentence for each setting that asks for more than can be had.
 /// Memory and storage are never offered beyond what there is less the host's reserve. Cores are at most all of
 /// them, times the overcommitment.
-fn offer(has: &Has, rent: &Rent, memory_per_vm: u64) -> (Offer, Vec<String>) {
+fn offer(has: &Has, rent: &Rent, overhead: Overhead) -> (Offer, Vec<String>) {
     let mut capped = Vec::new();
     let mut least = |setting: &str, unit: &str, asked: Option<u32>, most: u32, otherwise: u32| match asked {
         Some(asked) if asked > most => {
@@ -139,7 +141,7 @@ fn offer(has: &Has, rent: &Rent, memory_per_vm: u64) -> (Offer, Vec<String>) {
     let memory_most = gib(memory);
     let memory_most = least("GOLEM_PROVIDER_RENT_MEMORY_GB", "GB", rent.memory_gib, memory_most, memory_most);
     let storage = least("GOLEM_PROVIDER_RENT_STORAGE_GB", "GB", rent.storage_gib, storage, storage);
-    (Offer { cpu, memory, memory_most, memory_per_vm, storage }, capped)
+    (Offer { cpu, memory, memory_most, overhead, storage }, capped)
 }
 
 impl Host {
@@ -179,10 +181,10 @@ impl Host {
     }
 
     /// What can be rented out under `rent`, with a sentence for each setting that asks for more than can
-    /// be had. `held_bytes` is what VM disks already take on the volume, and `memory_per_vm` what runs a VM
+    /// be had. `held_bytes` is what VM disks already take on the volume, and `overhead` what runs a VM
     /// takes beside the VM's own memory.
     #[must_use]
-    pub fn offer(&self, rent: &Rent, held_bytes: u64, memory_per_vm: u64) -> (Offer, Vec<String>) {
+    pub fn offer(&self, rent: &Rent, held_bytes: u64, overhead: Overhead) -> (Offer, Vec<String>) {
         let (volume, available) = volume(&self.data_dir);
         let cores = u64::try_from(cores(&self.system).count()).unwrap_or(u64::MAX);
         let has = Has {
@@ -191,7 +193,7 @@ impl Host {
             volume,
             storage: available.saturating_add(held_bytes).min(volume),
         };
-        offer(&has, rent, memory_per_vm)
+        offer(&has, rent, overhead)
     }
 
     /// Measures again; `interval` is the time since the last measurement.
@@ -269,38 +271,40 @@ mod tests {
     use super::*;
 
     const ALL: Rent = Rent { cpu: None, memory_gib: None, storage_gib: None, cpu_overcommit_percent: 100 };
+    const NONE: Overhead = Overhead { per_machine: 0, per_gib: 0 };
+    const ONE: Overhead = Overhead { per_machine: GIB, per_gib: 0 };
     const HAS: Has = Has { cpu: 16_000, memory: 64 * GIB, volume: 1000 * GIB, storage: 900 * GIB };
 
     #[test]
     fn s_074_s_075_s_076_the_host_is_measured() {
         let folder = tempfile::tempdir().unwrap();
         let mut host = Host::new(folder.path());
-        let (offer, capped) = host.offer(&ALL, 0, 0);
+        let (offer, capped) = host.offer(&ALL, 0, NONE);
         assert!(offer.cpu >= 1 && offer.memory > 0 && capped.is_empty(), "{offer:?}");
         let used = host.sample(Duration::from_secs(2));
         assert!(used.memory_percent > 0 && used.memory_percent <= 100, "{used:?}");
         assert!(used.cpu_percent <= 100 && used.storage_percent <= 100, "{used:?}");
         // Space that VMs already hold stays rentable: it is counted through the ledger instead.
-        assert_eq!(host.offer(&ALL, GIB, 0).0.storage, offer.storage + 1);
+        assert_eq!(host.offer(&ALL, GIB, NONE).0.storage, offer.storage + 1);
     }
 
     #[test]
     fn h_20_an_operator_offers_a_part_or_more_than_there_is_of_cores() {
-        let (all, capped) = offer(&HAS, &ALL, 0);
+        let (all, capped) = offer(&HAS, &ALL, NONE);
         assert_eq!((all.for_vms(1), capped.len()), (Resources::new(15, 60, 850), 0));
         let part = Rent { cpu: Some(4), memory_gib: Some(8), storage_gib: Some(100), ..ALL };
-        let (part, capped) = offer(&HAS, &part, GIB);
+        let (part, capped) = offer(&HAS, &part, ONE);
         assert_eq!((part.for_vms(8), capped.len()), (Resources::new(4, 8, 100), 0));
-        let (three, _) = offer(&HAS, &Rent { cpu_overcommit_percent: 300, ..ALL }, 0);
+        let (three, _) = offer(&HAS, &Rent { cpu_overcommit_percent: 300, ..ALL }, NONE);
         assert_eq!(three.cpu, 45);
-        let (three, _) = offer(&HAS, &Rent { cpu: Some(16), cpu_overcommit_percent: 250, ..ALL }, 0);
+        let (three, _) = offer(&HAS, &Rent { cpu: Some(16), cpu_overcommit_percent: 250, ..ALL }, NONE);
         assert_eq!(three.cpu, 40);
     }
 
     #[test]
     fn h_20_more_than_there_is_is_capped_and_said() {
         let much = Rent { cpu: Some(17), memory_gib: Some(64), storage_gib: Some(1000), ..ALL };
-        let (most, capped) = offer(&HAS, &much, 0);
+        let (most, capped) = offer(&HAS, &much, NONE);
         assert_eq!(most.for_vms(1), Resources::new(16, 60, 850));
         assert!(
             capped[0].contains("GOLEM_PROVIDER_RENT_CPU=17") && capped[0].contains("16 cores"),
@@ -312,28 +316,29 @@ mod tests {
     #[test]
     fn h_10_half_a_core_runs_no_guest() {
         let has = |cpu| Has { cpu, ..HAS };
-        assert_eq!(offer(&has(500), &ALL, 0).0.cpu, 0);
-        assert_eq!(offer(&has(1500), &ALL, 0).0.cpu, 1);
-        assert_eq!(offer(&has(1500), &Rent { cpu_overcommit_percent: 200, ..ALL }, 0).0.cpu, 3);
+        assert_eq!(offer(&has(500), &ALL, NONE).0.cpu, 0);
+        assert_eq!(offer(&has(1500), &ALL, NONE).0.cpu, 1);
+        assert_eq!(offer(&has(1500), &Rent { cpu_overcommit_percent: 200, ..ALL }, NONE).0.cpu, 3);
     }
 
     proptest! {
         /// I-04: whatever VMs are let in, they and what runs them fit into the host.
         #[test]
         fn i_04_a_host_is_never_oversold(
-            memory in 0u64..300, need_mib in 0u64..2000, asked in proptest::option::of(0u32..400),
+            memory in 0u64..300, need_mib in 0u64..2000, per_gib_mib in 0u64..50, asked in proptest::option::of(0u32..400),
             sizes in proptest::collection::vec(1u32..64, 0..40),
         ) {
             let has = Has { memory: memory * GIB, ..HAS };
-            let (offer, _) = offer(&has, &Rent { memory_gib: asked, ..ALL }, need_mib << 20);
-            let mut held = 0;
-            let mut vms = 0;
+            let overhead = Overhead { per_machine: need_mib << 20, per_gib: per_gib_mib << 20 };
+            let (offer, _) = offer(&has, &Rent { memory_gib: asked, ..ALL }, overhead);
+            let (mut held, mut vms, mut taken) = (0, 0, 0);
             for size in sizes {
                 if held + size <= offer.for_vms(vms + 1).memory {
                     (held, vms) = (held + size, vms + 1);
+                    taken += u64::from(size) * GIB + overhead.of_one(size);
                 }
             }
-            prop_assert!(u64::from(held) * GIB + u64::from(vms) * (need_mib << 20) <= has.memory);
+            prop_assert!(taken <= has.memory);
             prop_assert!(held <= asked.unwrap_or(u32::MAX));
         }
     }

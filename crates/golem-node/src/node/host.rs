@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_types::Resources;
+use golem_vm::Overhead;
 use tokio::sync::watch;
 
 use super::Node;
@@ -63,7 +64,7 @@ struct Measuring {
     host: Host,
     folder: PathBuf,
     config: Arc<NodeConfig>,
-    memory_per_vm: u64,
+    overhead: Overhead,
     /// What was said last about settings that ask for too much.
     capped: Vec<String>,
 }
@@ -75,7 +76,7 @@ impl Measuring {
             return Offer::fixed(totals);
         }
         let held = held_bytes(&self.folder);
-        let (offer, capped) = self.host.offer(&self.config.rent, held, self.memory_per_vm);
+        let (offer, capped) = self.host.offer(&self.config.rent, held, self.overhead);
         if capped != self.capped {
             for sentence in &capped {
                 tracing::warn!("{sentence}");
@@ -86,18 +87,18 @@ impl Measuring {
     }
 }
 
-/// Starts measuring the host; the first measurement is there at once. `memory_per_vm` is what runs a VM takes
-/// beside the VM's own memory, in bytes.
+/// Starts measuring the host; the first measurement is there at once. `overhead` is what runs a VM takes
+/// beside the VM's own memory.
 pub(super) async fn measure(
     config: &Arc<NodeConfig>,
-    memory_per_vm: u64,
+    overhead: Overhead,
     tasks: &Tasks,
 ) -> Result<watch::Receiver<HostView>, tokio::task::JoinError> {
     let config = Arc::clone(config);
     let first = tokio::task::spawn_blocking(move || {
         let host = Host::new(&config.data_dir);
         let folder = config.data_dir.join(VMS_FOLDER);
-        let mut measuring = Measuring { host, folder, config, memory_per_vm, capped: Vec::new() };
+        let mut measuring = Measuring { host, folder, config, overhead, capped: Vec::new() };
         let view = HostView { offer: measuring.offer(), used: measuring.host.sample(HOST_INTERVAL) };
         (measuring, view)
     });

@@ -213,11 +213,14 @@ table! {
         /// Whether guests may send mail to other servers (TCP port 25), which spreads spam and puts this
         /// machine's address on block lists. Submission with a password (465, 587) is always open.
         allow_smtp: bool = "GOLEM_PROVIDER_ALLOW_SMTP" default "false";
-        /// Most connections that a VM may have to the outside at a time; 0 turns the cap off. Each costs the
-        /// provider up to half a megabyte of memory.
-        vm_max_connections: u32 = "GOLEM_PROVIDER_VM_MAX_CONNECTIONS" default "1000";
+        /// Most connections that a VM may have to the outside at a time; 0 turns the cap off. Half a
+        /// MiB of this machine's memory is set aside for each.
+        vm_max_connections: u32 = "GOLEM_PROVIDER_VM_MAX_CONNECTIONS" default "256";
         /// Megabits a second that a VM may send, and as many that it may receive; 0 turns the cap off.
         vm_bandwidth_mbit: u32 = "GOLEM_PROVIDER_VM_BANDWIDTH_MBIT" default "0";
+        /// Megabytes a second that a VM may read from its disk, and as many that it may write, each with at most 61
+        /// operations a second for each of them; 0 turns the cap off.
+        vm_disk_rate: u32 = "GOLEM_PROVIDER_VM_DISK_MB_PER_SECOND" default "250";
         /// How long a guest may take until its SSH server answers, in seconds. Without KVM a cloud
         /// image needs minutes.
         boot_timeout: Duration = "GOLEM_PROVIDER_BOOT_TIMEOUT_SECONDS" also "GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS" default "600";

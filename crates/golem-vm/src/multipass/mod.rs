@@ -27,7 +27,7 @@ use tokio::time::timeout;
 pub use answers::{Instance, InstanceName, NotAName, Sizes, State, bytes};
 pub use find::find;
 
-use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+use crate::backend::{BackendError, Guest, MachineSpec, Observed, Overhead};
 use crate::qemu::Accelerator;
 use crate::seed;
 use answers::{Versions, major_minor};
@@ -196,8 +196,9 @@ impl Multipass {
     }
 
     /// Multipass runs its machines in QEMU with hardware virtualisation.
-    pub(crate) const fn memory_per_vm(&self) -> u64 {
-        Accelerator::Kvm.memory()
+    pub(crate) const fn overhead(&self) -> Overhead {
+        // Its network has no connections of its own.
+        Accelerator::Kvm.overhead(0)
     }
 
     pub(crate) fn has_image(&self, image: &ImageName) -> bool {

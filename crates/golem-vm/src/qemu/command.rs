@@ -15,6 +15,7 @@
 //! | `setsid --fork` | a session of its own that outlives the node; QEMU's `-daemonize` forks, which its sandbox refuses |
 //! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
 //! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
+//! | `throttling.…` | bounds writes before they are in the host's memory, where v1 control groups no longer know whose they are |
 //! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
 //! | `unshare … sh -c …` | namespaces of its own: see `network` |
 //! | `restrict=on` | only where this host makes no namespace: no network at all but SSH in |
@@ -26,6 +27,7 @@ use golem_types::{Resources, VmId};
 use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
+use super::cgroup::FIRST_TO_GO;
 use super::network;
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
@@ -44,6 +46,10 @@ pub(super) struct Launch<'a> {
     /// Group that the process keeps, for the device of its accelerator.
     pub(super) group: Option<u32>,
     pub(super) network: Netdev,
+    /// Most bytes a second that the guest may read from its disk, and write.
+    pub(super) disk_rate: Option<u64>,
+    /// Words that run what follows in the guest's control group.
+    pub(super) group_words: &'a [String],
 }
 
 /// What the guest's network card leads to.
@@ -61,7 +67,8 @@ pub(super) enum Netdev {
 /// The program and arguments that launch a guest.
 pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsString>) {
     let mut words: Vec<OsString> =
-        ["setsid", "--fork", "sh", "-c", RECORD_PID, "sh"].map(OsString::from).to_vec();
+        ["setsid", "--fork", "sh", "-c", &record_pid(), "sh"].map(OsString::from).to_vec();
+    words.extend(launch.group_words.iter().map(OsString::from));
     let user = match launch.network {
         Netdev::Namespace => network::around_qemu(launch.uid, launch.group),
         Netdev::Restricted { .. } => {
@@ -104,9 +111,12 @@ fn become_user(uid: u32, group: Option<u32>, capabilities: &[&str]) -> Vec<Strin
 /// What names the machine on QEMU's command line, which every user of the host can read: knowing
 /// the whole id is the right to use the machine, so a hash stands for its secret part (I8).
 pub(super) fn name_word(id: &VmId) -> String {
-    let hash = Sha256::digest(id.as_str());
-    let short: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("guest={}-{short}", id.redacted())
+    format!("guest={}-{}", id.redacted(), short_hash(id))
+}
+
+/// What stands for the machine where every user of the host can read.
+pub(super) fn short_hash(id: &VmId) -> String {
+    Sha256::digest(id.as_str())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn guest(launch: &Launch<'_>) -> Vec<String> {
@@ -124,6 +134,16 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
     let name = format!("{},debug-threads=on", name_word(id));
     let smp = format!("cpus={}", resources.cpu);
     let memory = format!("size={}G", resources.memory);
+    let mut disk =
+        "file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap".to_owned();
+    if let Some(rate) = launch.disk_rate {
+        let operations = operations(rate);
+        for (bound, most) in
+            [("bps-read", rate), ("bps-write", rate), ("iops-read", operations), ("iops-write", operations)]
+        {
+            disk.push_str(&format!(",throttling.{bound}={most}"));
+        }
+    }
     let console = format!("ringbuf,id=console,size={CONSOLE_BYTES}");
     [
         "-name",
@@ -149,7 +169,7 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         "-rtc",
         "base=utc,clock=host",
         "-drive",
-        "file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap",
+        &disk,
         "-device",
         "virtio-blk-pci,drive=disk,bootindex=1",
         "-drive",
@@ -182,12 +202,20 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
     .collect()
 }
 
+/// Operations a second of a disk that may be used at `rate` bytes a second: below 16 KiB each, their number is
+/// the bound.
+pub(super) fn operations(rate: u64) -> u64 {
+    (rate / (16 << 10)).max(1)
+}
+
 /// Where the process id of QEMU is kept, in the machine's folder.
 pub(super) const PID_FILE: &str = "qemu.pid";
 
 /// Writes the process id that QEMU will have, as the node's user, so that QEMU cannot change it;
 /// then becomes the rest of the words.
-const RECORD_PID: &str = "echo $$ > qemu.pid && exec \"$@\"";
+fn record_pid() -> String {
+    format!("echo $$ > qemu.pid && {{ {FIRST_TO_GO} || :; }} && exec \"$@\"")
+}
 
 /// Arguments of `qemu-img` that make the overlay `disk.new` of `gib` GiB on the image `base.img`.
 pub(super) fn overlay(base_format: &str, gib: u32) -> Vec<String> {
@@ -220,6 +248,8 @@ mod tests {
             id,
             resources,
             accelerator: Accelerator::Tcg,
+            disk_rate: None,
+            group_words: &[],
             nested: false,
             uid: None,
             group: None,

@@ -64,17 +64,50 @@ impl Qemu {
                 "the host's packet filter, the second layer around guests, is not in place"
             );
         }
+        let groups = self.groups.launch(&spec.id, &folder, record.resources, self.overhead());
+        let groups = groups.await.map_err(failed("bounding the guest"))?;
+        let launched = self.launch_some_way(spec, &folder, &record, &groups.words, &mut held).await;
+        if launched.is_ok() {
+            self.note_groups(spec, &folder).await;
+        }
+        launched
+    }
+
+    async fn launch_some_way(
+        &self,
+        spec: &MachineSpec,
+        folder: &Path,
+        record: &Record,
+        group_words: &[String],
+        known: &mut Known,
+    ) -> Result<(), BackendError> {
         match self.networks.way(record.uid).await {
-            Way::Namespace => self.launch_inside(spec, &folder, &record, &mut held).await,
+            Way::Namespace => self.launch_inside(spec, folder, record, group_words, known).await,
             way @ Way::Restricted(_) => {
                 tracing::error!(vm = spec.id.redacted(), ?way, "the guest gets no network but SSH in");
                 for _ in 0..PORT_ATTEMPTS {
-                    if self.launch_restricted(spec, &folder, &record, &way).await? {
+                    if self.launch_restricted(spec, folder, record, group_words, &way).await? {
                         return Ok(());
                     }
                 }
                 Err(said(STEP, "no loopback port could be had"))
             }
+        }
+    }
+
+    /// Writes down in which control groups the guest is. That nothing bounds it is no reason to end it.
+    async fn note_groups(&self, spec: &MachineSpec, folder: &Path) {
+        let noted = match process::of(folder, &spec.id) {
+            Ok(Some((qemu, _))) => self.groups.launched(&spec.id, folder, qemu).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
+            tracing::warn!(
+                vm = spec.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "the guest's control groups were not written down"
+            );
         }
     }
 
@@ -84,11 +117,12 @@ impl Qemu {
         spec: &MachineSpec,
         folder: &Path,
         record: &Record,
+        group_words: &[String],
         known: &mut Known,
     ) -> Result<(), BackendError> {
         let port = free_port().map_err(failed(STEP))?;
         Launched::note(folder, port, &Way::Namespace).map_err(failed(STEP))?;
-        let mut child = self.spawn(spec, folder, record, Netdev::Namespace).await?;
+        let mut child = self.spawn(spec, folder, record, group_words, Netdev::Namespace).await?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let go_ahead = async {
             let qemu = made(folder, spec, stdout).await?;
@@ -117,11 +151,13 @@ impl Qemu {
         spec: &MachineSpec,
         folder: &Path,
         record: &Record,
+        group_words: &[String],
         way: &Way,
     ) -> Result<bool, BackendError> {
         let ssh_port = free_port().map_err(failed(STEP))?;
         Launched::note(folder, ssh_port, way).map_err(failed(STEP))?;
-        let mut child = self.spawn(spec, folder, record, Netdev::Restricted { ssh_port }).await?;
+        let mut child =
+            self.spawn(spec, folder, record, group_words, Netdev::Restricted { ssh_port }).await?;
         match until_answers(folder, &mut child, async { Ok(()) }).await {
             Ok(()) => Ok(true),
             Err(error) if error.to_string().contains("host forwarding") => Ok(false),
@@ -134,6 +170,7 @@ impl Qemu {
         spec: &MachineSpec,
         folder: &Path,
         record: &Record,
+        group_words: &[String],
         network: Netdev,
     ) -> Result<Child, BackendError> {
         for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
@@ -159,6 +196,8 @@ impl Qemu {
                     Accelerator::Tcg => None,
                 },
                 network,
+                disk_rate: self.config.disk_rate,
+                group_words,
             },
         );
         let inside = matches!(network, Netdev::Namespace);

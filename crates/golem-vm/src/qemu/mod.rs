@@ -9,6 +9,7 @@
 //!     launch.json    loopback port of the running process, and how it is connected
 //!     qemu.pid       the running process
 //!     uplink.pid     the process that connects it
+//!     groups.json    the control groups of both
 //!     etc/           empty; QEMU mounts its own /etc here
 //!     run/           its sockets; the only place where it can make files
 //! ```
@@ -21,6 +22,7 @@
 
 mod accelerator;
 mod boot;
+mod cgroup;
 mod command;
 mod launch;
 mod make;
@@ -38,19 +40,21 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use golem_files::{absent_is_fine, replace};
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};
 use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
+use cgroup::Groups;
 pub use command::BASE_FILE;
 use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
 use process::Life;
 use talk::Talk;
 
-use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed};
+use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
 use crate::images::Images;
 use crate::seed;
 
@@ -67,6 +71,8 @@ pub struct QemuConfig {
     pub kvm: KvmHost,
     /// What guests may do on the network.
     pub network: NetworkLimits,
+    /// Most bytes that a guest may read from its disks in a second, and write; none means no cap.
+    pub disk_rate: Option<u64>,
 }
 
 impl QemuConfig {
@@ -79,6 +85,7 @@ impl QemuConfig {
             nested: false,
             kvm: KvmHost::default(),
             network: NetworkLimits::default(),
+            disk_rate: None,
         }
     }
 }
@@ -99,6 +106,7 @@ pub struct Qemu {
     /// Read by launches, written by the lifting of the packet filter.
     launching: RwLock<()>,
     networks: Networks,
+    groups: Groups,
 }
 
 /// Name of this backend in settings and messages.
@@ -110,13 +118,14 @@ const GUEST_IP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15));
 /// Most guests whose network is looked at side by side.
 const KEPT_AT_ONCE: usize = 4;
 
+/// Connections of a guest for which there is memory where their number has no cap.
+const CONNECTIONS_WITHOUT_CAP: u32 = 1000;
+
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
 const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long QEMU may take to end when told to.
 const QUIT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// Most bytes of QEMU's complaints that are kept.
 
 /// What the machine is; `machine.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,7 +170,7 @@ impl Qemu {
     /// Opens the backend in `config.data_dir`, with the machines that are there. Makes nothing: the
     /// folder comes with the first machine.
     #[must_use]
-    pub fn open(config: QemuConfig, images: Arc<Images>) -> Self {
+    pub fn open(config: QemuConfig, images: Arc<Images>) -> Box<Self> {
         let folder = config.data_dir.join("vms");
         let root = rustix::process::geteuid().is_root();
         if !root {
@@ -169,17 +178,18 @@ impl Qemu {
         }
         let name = format!("qemu-system-{}", std::env::consts::ARCH);
         let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
-        Self {
+        Box::new(Self {
             folder,
             binary,
             networks: Networks::new(config.network),
+            groups: Groups::new(root, config.disk_rate),
             config,
             acceleration: OnceCell::new(),
             root,
             images,
             choosing: Mutex::default(),
             launching: RwLock::default(),
-        }
+        })
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -187,8 +197,9 @@ impl Qemu {
     }
 
     /// As long as nobody asked what runs guests' CPUs here, what takes the most.
-    pub(crate) fn memory_per_vm(&self) -> u64 {
-        self.acceleration.get().map_or(Accelerator::Tcg, |chosen| chosen.accelerator).memory()
+    pub(crate) fn overhead(&self) -> Overhead {
+        let accelerator = self.acceleration.get().map_or(Accelerator::Tcg, |chosen| chosen.accelerator);
+        accelerator.overhead(self.config.network.connections.unwrap_or(CONNECTIONS_WITHOUT_CAP))
     }
 
     pub(crate) fn has_image(&self, image: &ImageName) -> bool {
@@ -289,6 +300,7 @@ impl Qemu {
         network::end_uplink(&folder, &command::name_word(id))
             .await
             .map_err(failed("ending the guest's uplink"))?;
+        self.groups.remove(id, &folder).await.map_err(failed("removing the guest's control group"))?;
         absent_is_fine(tokio::fs::remove_dir_all(&folder).await)
             .map_err(failed("removing the machine's files"))?;
         self.networks.forget(id);
@@ -322,10 +334,38 @@ impl Qemu {
         seen.into_iter().collect::<io::Result<_>>().map_err(unseen)
     }
 
+    /// What bounds guests badly here, and what to do.
+    pub(crate) async fn bounds_problem(&self) -> Option<String> {
+        self.groups.problem().await
+    }
+
+    /// Whether the host ended the guest's process for want of memory; told once.
+    pub(crate) fn was_ended_for_memory(&self, id: &VmId) -> bool {
+        self.groups.was_ended_for_memory(id)
+    }
+
+    /// Keeps the guest's control groups as they should be: bounded while it lives, gone after it. What goes
+    /// wrong there says nothing about the guest.
+    async fn see_to_groups(&self, id: &VmId, folder: &Path, qemu: Option<Pid>) {
+        let seen_to = match qemu {
+            Some(qemu) => self.groups.alive(id, folder, qemu, self.overhead()).await,
+            None => self.groups.ended(id, folder),
+        };
+        if let Err(error) = seen_to {
+            tracing::debug!(
+                vm = id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "the guest's control groups are not as they should be"
+            );
+        }
+    }
+
     async fn observe(&self, id: &VmId) -> io::Result<Observed> {
         let folder = self.of(id);
+        let process = process::of(&folder, id)?;
+        self.see_to_groups(id, &folder, process.map(|(qemu, _)| qemu)).await;
         let broken = |reason: &str| Observed::Broken { reason: reason.to_owned() };
-        Ok(match (process::of(&folder, id)?, self.guest(&folder)?) {
+        Ok(match (process, self.guest(&folder)?) {
             (None, _) => Observed::Stopped,
             (Some(_), None) => broken("the record of the guest's port is lost"),
             (Some((_, Life::Frozen)), _) => broken("the guest's process is frozen by the host"),
@@ -370,7 +410,7 @@ impl Qemu {
             lives.then_some((guest.id, seen))
         };
         let kept = futures_util::stream::iter(running).map(keep).buffer_unordered(KEPT_AT_ONCE);
-        kept.filter_map(|seen| std::future::ready(seen)).collect().await
+        kept.filter_map(std::future::ready).collect().await
     }
 
     pub(crate) async fn network_problem(&self) -> Option<String> {

@@ -394,6 +394,9 @@ impl Verdict {
                 "Guests run without hardware virtualization (TCG), slow and not a security boundary: {problem}"
             ));
         }
+        if let Some(problem) = &summary.backend.bounds_problem {
+            self.issue(capital(problem));
+        }
         if !summary.backend.answers {
             self.issue("The VM backend did not answer when the node last asked");
         }

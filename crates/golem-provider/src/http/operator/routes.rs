@@ -183,6 +183,7 @@ async fn backend_view(node: &Node) -> BackendView {
         network_problem: node.network_problem(),
         answers: node.backend_answers(),
         accelerator: acceleration.map(|found| found.accelerator.as_str().to_owned()),
+        bounds_problem: node.backend().bounds_problem().await,
         accelerator_problem: acceleration.and_then(|found| found.problem.clone()),
     }
 }

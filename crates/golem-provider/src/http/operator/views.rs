@@ -63,6 +63,9 @@ pub struct BackendView {
     /// Why guests cannot use KVM, and what to do.
     #[serde(default)]
     pub accelerator_problem: Option<String>,
+    /// What of this host guests can take without a bound, and what to do.
+    #[serde(default)]
+    pub bounds_problem: Option<String>,
 }
 
 /// How busy the host is, in percent.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{namespace, nft, rules};
-use crate::qemu::{absent_is_fine, process, talk};
+use crate::qemu::{absent_is_fine, cgroup, process, talk};
 
 /// Longest that the start of an uplink may take, and a call to it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -27,7 +27,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) const PID_FILE: &str = "uplink.pid";
 
 /// Records the process id in a folder that only the node can write; then becomes the rest.
-const RECORD_PID: &str = "echo $$ > uplink.pid && exec \"$@\"";
+fn record_pid() -> String {
+    format!("echo $$ > uplink.pid && {{ {} || :; }} && exec \"$@\"", cgroup::FIRST_TO_GO)
+}
 
 /// Gives the uplink, and nobody else, a device node of its own: the host's is for root only.
 const OWN_DEVICE: &str = "mount -t tmpfs -o mode=755,size=64k,nosuid,noexec tmpfs /dev/net &&
@@ -37,10 +39,12 @@ mknod -m 600 /dev/net/tun c 10 200 && chown \"$1\" /dev/net/tun && shift && exec
 /// the node has stopped listening does not end it.
 const DESCRIPTORS: &str = "trap '' PIPE; exec \"$@\" 3>&1 1>&2 4<&0 0</dev/null";
 
-/// The words that start an uplink for `qemu`, whose API socket is `socket`.
-fn words(uid: Option<u32>, qemu: Pid, socket: &str) -> Vec<String> {
+/// The words that start an uplink for `qemu`, whose API socket is `socket`; `group_words` run it in the guest's
+/// control group.
+fn words(uid: Option<u32>, qemu: Pid, socket: &str, group_words: &[String]) -> Vec<String> {
     let mut words: Vec<String> =
-        ["setsid", "--fork", "sh", "-c", RECORD_PID, "sh"].map(str::to_owned).to_vec();
+        ["setsid", "--fork", "sh", "-c", &record_pid(), "sh"].map(str::to_owned).to_vec();
+    words.extend_from_slice(group_words);
     if let Some(uid) = uid.filter(|_| !namespace::tun_is_for_all()) {
         words.extend(
             ["unshare", "--mount", "--propagation=slave", "sh", "-c", OWN_DEVICE, "sh"].map(str::to_owned),
@@ -73,8 +77,12 @@ fn resolver_is_in_sight() -> bool {
 /// The uplink's API socket in the machine's folder. Its name tells whose uplink a process is, so it
 /// holds `name`, the machine's name on command lines.
 fn socket(name: &str) -> String {
-    let hash = name.rsplit('-').next().unwrap_or(name);
-    format!("run/uplink-{hash}.sock")
+    format!("run/uplink-{}.sock", hash(name))
+}
+
+/// What stands for the machine's id in `name`.
+fn hash(name: &str) -> &str {
+    name.rsplit('-').next().unwrap_or(name)
 }
 
 /// Starts an uplink for `qemu` in `folder`, and opens `port` on the host's loopback.
@@ -94,7 +102,7 @@ pub(super) async fn start(
     // It ends when this process does, whoever else lives.
     let lifeline: OwnedFd = pidfd_open(qemu, PidfdFlags::empty())?;
     // Not killed on drop: once it runs it is the guest's, whatever becomes of this call.
-    let mut child = nft::command(&words(uid, qemu, &socket))
+    let mut child = nft::command(&words(uid, qemu, &socket, &cgroup::beside(hash(name), qemu)))
         .current_dir(folder)
         .stdin(Stdio::from(lifeline))
         .stdout(Stdio::piped())
@@ -214,13 +222,13 @@ mod tests {
     #[test]
     fn i5_the_uplink_reaches_no_loopback_and_is_the_guests_user() {
         let qemu = Pid::from_raw(4321).unwrap();
-        let root = words(Some(1_900_000_001), qemu, "run/uplink-ab.sock").join(" ");
+        let root = words(Some(1_900_000_001), qemu, "run/uplink-ab.sock", &[]).join(" ");
         for part in
             ["setpriv --reuid 1900000001", "--disable-host-loopback", "--enable-seccomp", " 4321 tap0"]
         {
             assert!(root.contains(part), "{root}");
         }
-        assert!(!words(None, qemu, "run/uplink-ab.sock").join(" ").contains("setpriv"));
+        assert!(!words(None, qemu, "run/uplink-ab.sock", &[]).join(" ").contains("setpriv"));
         assert_eq!(
             socket("guest=golem-abc-20250219-130424-0011223344556677"),
             "run/uplink-0011223344556677.sock"

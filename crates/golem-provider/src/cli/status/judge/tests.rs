@@ -245,6 +245,12 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
             }),
             "without hardware virtualization (TCG), slow and not a security boundary: no device; fix: modprobe",
         ),
+        (
+            with_node(|node| {
+                node.summary.backend.bounds_problem = Some("no control groups; fix: mount".to_owned());
+            }),
+            "No control groups; fix: mount",
+        ),
         (with_node(|node| node.vms[0].stream_id = None), "No stream pays for web"),
         (
             with_node(|node| node.summary.host.memory_percent = 86),
