@@ -58,7 +58,9 @@ pub(super) fn judge(
         let address = attempt.step.address.parse::<IpAddr>().ok();
         let went = |address| match attempt.proof {
             Proof::Wire { stranger: true } => wire.went_to(address) || wire.asked_for(address),
-            _ => attempt.step.port == Some(traps.port) && wire.went_to(address),
+            Proof::Wire { stranger: false } => attempt.step.port == Some(traps.port) && wire.went_to(address),
+            // Where a trap is, the word tells; any program of this host may come there without one.
+            _ => false,
         };
         let evidence = Evidence {
             outcome: outcomes.get(&number),

@@ -52,7 +52,8 @@ impl Surroundings {
                 .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
         };
         let six = |name: &str| read(name).unwrap_or_default();
-        let mut addresses = own_v4(&read("fib_trie")?);
+        let trie = read("fib_trie")?;
+        let mut addresses = own_v4(&trie);
         addresses.extend(own_v6(&six("if_inet6")));
         addresses.retain(|address, _| !address.is_loopback());
         let routes = read("route")?;
@@ -66,7 +67,9 @@ impl Surroundings {
         listeners.extend(self::listeners(&six("tcp6")));
         let texts = RESOLVERS.map(|path| std::fs::read_to_string(path).unwrap_or_default());
         let resolvers = texts.iter().flat_map(|text| resolvers(text)).collect();
-        Ok(Self { addresses, subnets: subnets(&routes), neighbours, listeners, resolvers })
+        let mut subnets = subnets(&routes);
+        subnets.extend(connected(&trie));
+        Ok(Self { addresses, subnets, neighbours, listeners, resolvers })
     }
 }
 
@@ -82,6 +85,23 @@ fn own_v4(text: &str) -> BTreeMap<IpAddr, u32> {
         }
     }
     own
+}
+
+/// The networks that `/proc/net/fib_trie` calls connected, by whatever table of routes.
+fn connected(text: &str) -> BTreeSet<Subnet> {
+    let mut connected = BTreeSet::new();
+    let mut last = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse::<Ipv4Addr>().ok();
+        } else if let Some(prefix) =
+            line.strip_suffix(" link UNICAST").and_then(|word| word.strip_prefix('/'))
+        {
+            let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix));
+            connected.extend(last.zip(prefix).map(|(first, prefix)| Subnet { first, prefix }));
+        }
+    }
+    connected
 }
 
 /// The addresses in `/proc/net/if_inet6`.
@@ -190,6 +210,10 @@ mod tests {
     fn the_kernels_tables_are_read() {
         let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.88.0.0\n        /24 link UNICAST\n     |-- 10.88.0.1\n        /32 host LOCAL\n     |-- 10.88.0.255\n        /32 link BROADCAST\n";
         assert_eq!(own_v4(trie), BTreeMap::from([("10.88.0.1".parse().unwrap(), 0)]));
+        assert_eq!(
+            connected(trie),
+            BTreeSet::from([Subnet { first: Ipv4Addr::new(10, 88, 0, 0), prefix: 24 }])
+        );
         let six = own_v6("fe8000000000000000aabbfffeccddee 02 40 20 80     eth0\n");
         assert_eq!(six, [("fe80::aa:bbff:fecc:ddee".parse::<IpAddr>().unwrap(), 2)]);
         if cfg!(target_endian = "little") {

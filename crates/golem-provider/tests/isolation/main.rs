@@ -161,13 +161,17 @@ fn i_01_i_09_i_10_i_11_i_13_guests_are_kept_in_whatever_becomes_of_the_firewall(
     run(world.at("host", "sysctl").args(["-qw", "net.ipv4.ip_forward=1"]));
     all_kept_in(&mut checks, "after the firewall was replaced");
 
-    // Another network, and a stub resolver, which asks the one in the LAN.
+    // Other networks, one of them in another table of routes only, and a stub resolver, which asks the one in the LAN.
     world.server("host", &["127.0.0.53", "53"]);
     world.resolver("127.0.0.53");
     world.ip("host", "address add 192.0.2.1/24 dev wan0");
     world.ip("net", "address add 192.0.2.9/24 dev eth0");
+    world.ip("host", "route add 203.0.112.0/24 dev wan0 table 100");
+    world.ip("host", "rule add to 203.0.112.0/24 lookup 100");
     for report in all_kept_in(&mut checks, "after the resolver and the addresses changed") {
-        assert!(report.to_string().contains("192.0.2.1 TCP"), "{report:#}");
+        for target in ["192.0.2.1 TCP", "203.0.112.1 TCP"] {
+            assert!(report.to_string().contains(target), "{target}: {report:#}");
+        }
     }
     assert!(!world.said("lan", "0.0.0.0").contains("nonsense"), "{}", world.said("lan", "0.0.0.0"));
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -93,7 +93,9 @@ fn has_neighbours(device: &str) -> bool {
     flags.is_none_or(|flags| flags & (POINT_TO_POINT | NO_ARP) == 0)
 }
 
-/// Every IPv4 address of this host, from `/proc/net/fib_trie`.
+/// Every IPv4 address of this host and every subnet that it is connected to, by whatever table of routes, from
+/// `/proc/net/fib_trie`. It names no device, so that of wide subnets only `/proc/net/route` tells whether they
+/// count.
 fn own_v4(text: &str) -> BTreeSet<IpNet> {
     let mut own = BTreeSet::new();
     let mut address: Option<Ipv4Addr> = None;
@@ -101,8 +103,17 @@ fn own_v4(text: &str) -> BTreeSet<IpNet> {
         let line = line.trim();
         if let Some(leaf) = line.strip_prefix("|-- ") {
             address = leaf.trim().parse().ok();
-        } else if line == "/32 host LOCAL" {
-            own.extend(address.map(|address| IpNet::from(IpAddr::V4(address))));
+            continue;
+        }
+        let least = match line.split_once(' ') {
+            // A whole prefix can be local; all of the internet is where a proxy catches it, and that is no address.
+            Some((_, "host LOCAL")) => 1,
+            Some((_, "link UNICAST")) => TUNNEL_PREFIX,
+            _ => continue,
+        };
+        let prefix = line.split(' ').next().and_then(|word| word.strip_prefix('/')?.parse::<u8>().ok());
+        if let (Some(address), Some(prefix)) = (address, prefix.filter(|prefix| *prefix >= least)) {
+            own.extend(Ipv4Net::new(address, prefix).ok().map(|net| IpNet::V4(net.trunc())));
         }
     }
     own
@@ -164,6 +175,11 @@ mod tests {
                     \x20          /32 host LOCAL\n        |-- 203.0.113.255\n           /32 link BROADCAST\n\
                     \x20    |-- 198.51.100.9\n        /32 host LOCAL\n";
         assert_eq!(own_v4(trie), nets(&["203.0.113.2/32", "198.51.100.9/32"]));
+        // A subnet of another table, a prefix that is local as a whole, a VPN and a proxy that take everything.
+        let more = "Id 100:\n  +-- 0.0.0.0/0 2 0 2\n     |-- 0.0.0.0\n        /0 host LOCAL\n        /1 link UNICAST\n\
+                    \x20    |-- 8.0.0.0\n        /8 universe UNICAST\n     |-- 192.0.2.0\n        /24 link UNICAST\n\
+                    \x20    |-- 198.51.100.128\n        /25 host LOCAL\n";
+        assert_eq!(own_v4(more), nets(&["192.0.2.0/24", "198.51.100.128/25"]));
         assert_eq!(own_v4(""), nets(&[]));
     }
 
