@@ -10,11 +10,13 @@
 pub mod advert;
 pub mod client;
 pub mod identity;
+mod order;
 pub mod store;
 
 pub use advert::{Advert, Mistake, parse};
 pub use client::{Client, ClientError, Listed};
 pub use identity::{Claim, NoId, ProviderId};
+pub use order::Cursor;
 pub use store::{Filter, Page, Row, Store, StoreError};
 
 /// How long an advert is shown after it was posted, in seconds: the published server's.

@@ -1,7 +1,7 @@
 //! The service's database: adverts that were posted lately, and who signs theirs.
 //!
 //! ```text
-//!   put ─► may this claim say it? ─► adverts ─► list, get (until they lapse) ─► clean
+//!   put ─► may this claim say it? ─► adverts ─► list (in an order of its own), get ─► clean
 //!             ▲      └─► signers: ids that proved themselves once
 //! ```
 //! Owns the rule that an id once advertised with a proof is never again spoken for without one, nor
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use golem_types::net::Source;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 use rusqlite_migration::{M, Migrations};
@@ -19,9 +20,10 @@ use serde_json::{Map, Value};
 use crate::LIFETIME_SECONDS;
 use crate::advert::Advert;
 use crate::identity::{Claim, ProviderId};
+use crate::order::{Candidate, Cursor, Order};
 
 /// Most adverts at a time; each has at most some 4 KiB.
-const ADVERTS: u32 = 50_000;
+const ADVERTS: u32 = 10_000;
 
 /// Most ids that are remembered as signing theirs; those that have been silent longest are forgotten.
 const SIGNERS: u32 = 200_000;
@@ -55,6 +57,9 @@ CREATE TABLE signers (
 ) STRICT;
 CREATE INDEX signers_by_age ON signers (seen_at);
 ";
+
+/// Who posted an advert: the network of one customer.
+const SOURCE_COLUMN: &str = "ALTER TABLE adverts ADD COLUMN source TEXT;";
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -127,8 +132,8 @@ pub struct Filter {
 /// Which part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Only ids after this one.
-    pub after: Option<String>,
+    /// Only what comes after the page that ends there.
+    pub after: Option<Cursor>,
     /// At most so many.
     pub limit: u32,
 }
@@ -137,6 +142,7 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Store {
     connection: Mutex<Connection>,
+    order: Order,
 }
 
 impl Store {
@@ -150,8 +156,8 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // What a loss of power takes comes again within minutes.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        Migrations::new(vec![M::up(ADVERTS_TABLE)]).to_latest(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Migrations::new(vec![M::up(ADVERTS_TABLE), M::up(SOURCE_COLUMN)]).to_latest(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection), order: Order::default() })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -159,7 +165,7 @@ impl Store {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows `advert` of `id` from `now` on, in place of an earlier one.
+    /// Shows `advert` of `id` from `now` on, in place of an earlier one. `source` is who posted it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -168,14 +174,15 @@ impl Store {
         id: &ProviderId,
         advert: &Advert,
         claim: Claim,
+        source: Option<Source>,
         now: Timestamp,
     ) -> Result<Row, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         admit(&transaction, id, claim, advert.timestamp, now)?;
-        let known = find(&transaction, id)?;
+        let known = find(&transaction, id.as_str())?;
         if known.is_none() && count(&transaction, "adverts")? >= ADVERTS {
-            return Err(StoreError::Full);
+            self.make_room(&transaction, id, claim, source, now)?;
         }
         // One that lapsed and was not cleaned up yet begins anew.
         let created_at = known.filter(|row| row.updated_at >= oldest(now)).map_or(now, |row| row.created_at);
@@ -184,13 +191,14 @@ impl Store {
         let has = |name: &str| advert.resources.get(name).copied().unwrap_or_default();
         transaction.execute(
             "INSERT OR REPLACE INTO adverts VALUES (:id, :ip_address, :country, :platform, :name, :cpu, :memory, \
-             :storage, :resources, :pricing, :signed, :created_at, :updated_at)",
+             :storage, :resources, :pricing, :signed, :created_at, :updated_at, :source)",
             named_params! {
                 ":id": id.as_str(), ":ip_address": advert.ip_address.to_string(), ":country": advert.country,
                 ":platform": advert.platform, ":name": advert.name, ":cpu": has("cpu"), ":memory": has("memory"),
                 ":storage": has("storage"), ":resources": json(serde_json::to_string(&advert.resources))?,
                 ":pricing": pricing, ":signed": claim == Claim::Proven,
                 ":created_at": created_at.as_microsecond(), ":updated_at": now.as_microsecond(),
+                ":source": source.map(|source| source.customer.to_string()),
             },
         )?;
         transaction.commit()?;
@@ -204,33 +212,43 @@ impl Store {
         })
     }
 
-    /// Adverts that `filter` lets through and that have not lapsed at `now`, by their ids, and
-    /// whether there are more after them.
+    /// Forgets the advert that has the least right to its place, so that there is one for `id`.
+    fn make_room(
+        &self,
+        transaction: &Transaction<'_>,
+        id: &ProviderId,
+        claim: Claim,
+        source: Option<Source>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        transaction.execute("DELETE FROM adverts WHERE updated_at < ?", [oldest(now).as_microsecond()])?;
+        if count(transaction, "adverts")? < ADVERTS {
+            return Ok(());
+        }
+        let mut all = candidates(transaction, &Filter::default(), now)?;
+        let signed = claim == Claim::Proven;
+        all.push(Candidate { id: id.to_string(), signed, source, fits: true });
+        let gone = self.order.gives_way(all, id.as_str(), now).ok_or(StoreError::Full)?;
+        transaction.execute("DELETE FROM adverts WHERE provider_id = ?", [gone])?;
+        Ok(())
+    }
+
+    /// Adverts that `filter` lets through and that have not lapsed at `now`, in their order, and where the
+    /// page ends if there are more after it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn list(&self, filter: &Filter, page: &Page, now: Timestamp) -> Result<(Vec<Row>, bool), StoreError> {
+    pub fn list(
+        &self,
+        filter: &Filter,
+        page: &Page,
+        now: Timestamp,
+    ) -> Result<(Vec<Row>, Option<Cursor>), StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT * FROM adverts WHERE updated_at >= :oldest AND cpu >= :cpu AND memory >= :memory \
-             AND storage >= :storage AND (:country IS NULL OR country = :country) \
-             AND (:platform IS NULL OR platform = :platform) AND provider_id > :after \
-             ORDER BY provider_id LIMIT :limit",
-        )?;
-        let rows = statement.query_and_then(
-            named_params! {
-                ":oldest": oldest(now).as_microsecond(), ":cpu": filter.cpu.unwrap_or(0),
-                ":memory": filter.memory.unwrap_or(0), ":storage": filter.storage.unwrap_or(0),
-                ":country": filter.country, ":platform": filter.platform,
-                ":after": page.after.as_deref().unwrap_or_default(), ":limit": i64::from(page.limit) + 1,
-            },
-            read,
-        )?;
-        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok((rows, more))
+        let (ids, end) = self.order.page(candidates(&connection, filter, now)?, page.after, limit, now);
+        let rows = ids.iter().map(|id| find(&connection, id)).filter_map(Result::transpose);
+        Ok((rows.collect::<Result<_, _>>()?, end))
     }
 
     /// The advert of `id`, where it has not lapsed at `now`.
@@ -238,7 +256,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn get(&self, id: &ProviderId, now: Timestamp) -> Result<Option<Row>, StoreError> {
-        Ok(find(&self.connection(), id)?.filter(|row| row.updated_at >= oldest(now)))
+        Ok(find(&self.connection(), id.as_str())?.filter(|row| row.updated_at >= oldest(now)))
     }
 
     /// Shows the advert of `id` no longer; gives whether there was one. `timestamp` is the signed
@@ -326,9 +344,35 @@ fn admit(
     Ok(())
 }
 
-fn find(connection: &Connection, id: &ProviderId) -> Result<Option<Row>, StoreError> {
+/// What decides about the order of all that has not lapsed at `now`, and whether `filter` lets it through.
+fn candidates(
+    connection: &Connection,
+    filter: &Filter,
+    now: Timestamp,
+) -> Result<Vec<Candidate>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT provider_id, signed, source, cpu >= :cpu AND memory >= :memory AND storage >= :storage \
+         AND (:country IS NULL OR country = :country) AND (:platform IS NULL OR coalesce(platform, '') = :platform) \
+         FROM adverts WHERE updated_at >= :oldest",
+    )?;
+    let candidates = statement.query_map(
+        named_params! {
+            ":oldest": oldest(now).as_microsecond(), ":cpu": filter.cpu.unwrap_or(0),
+            ":memory": filter.memory.unwrap_or(0), ":storage": filter.storage.unwrap_or(0),
+            ":country": filter.country, ":platform": filter.platform,
+        },
+        |row| {
+            let source =
+                row.get::<_, Option<String>>(2)?.and_then(|source| source.parse().ok()).map(Source::of);
+            Ok(Candidate { id: row.get(0)?, signed: row.get(1)?, source, fits: row.get(3)? })
+        },
+    )?;
+    Ok(candidates.collect::<Result<_, _>>()?)
+}
+
+fn find(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM adverts WHERE provider_id = ?")?;
-    let mut rows = statement.query_and_then([id.as_str()], read)?;
+    let mut rows = statement.query_and_then([id], read)?;
     rows.next().transpose()
 }
 
@@ -392,9 +436,11 @@ mod tests {
         (folder, store)
     }
 
-    fn ids(store: &Store, filter: &Filter, page: &Page, now: Timestamp) -> (Vec<String>, bool) {
-        let (rows, more) = store.list(filter, page, now).unwrap();
-        (rows.iter().map(|row| row.provider_id.to_string()).collect(), more)
+    fn ids(store: &Store, filter: &Filter, page: &Page, now: Timestamp) -> Vec<String> {
+        let (rows, _) = store.list(filter, page, now).unwrap();
+        let mut ids: Vec<_> = rows.iter().map(|row| row.provider_id.to_string()).collect();
+        ids.sort();
+        ids
     }
 
     const ALL: Page = Page { after: None, limit: 100 };
@@ -402,10 +448,10 @@ mod tests {
     #[test]
     fn adverts_are_shown_for_five_minutes_after_each_post_and_outlive_a_restart() {
         let (folder, store) = store();
-        let first = store.put(&id("a"), &advert(4), Claim::Unproven, at(0)).unwrap();
+        let first = store.put(&id("a"), &advert(4), Claim::Unproven, None, at(0)).unwrap();
         assert_eq!(store.get(&id("a"), at(300)).unwrap(), Some(first.clone()));
         assert_eq!(store.get(&id("a"), at(301)).unwrap(), None);
-        let again = store.put(&id("a"), &advert(2), Claim::Unproven, at(240)).unwrap();
+        let again = store.put(&id("a"), &advert(2), Claim::Unproven, None, at(240)).unwrap();
         assert_eq!((again.created_at, again.updated_at), (at(0), at(240)));
         drop(store);
         let store = Store::open(&folder.path().join("discovery.db")).unwrap();
@@ -413,7 +459,7 @@ mod tests {
         assert_eq!(store.clean(at(540)).unwrap(), 0);
         assert!(store.list(&Filter::default(), &ALL, at(541)).unwrap().0.is_empty());
         assert_eq!(store.clean(at(541)).unwrap(), 1);
-        let anew = store.put(&id("a"), &advert(2), Claim::Unproven, at(600)).unwrap();
+        let anew = store.put(&id("a"), &advert(2), Claim::Unproven, None, at(600)).unwrap();
         assert_eq!(anew.created_at, at(600));
         assert!(store.remove(&id("a"), Claim::Unproven, None, at(600)).unwrap());
         assert!(!store.remove(&id("a"), Claim::Unproven, None, at(600)).unwrap());
@@ -426,27 +472,49 @@ mod tests {
             let mut advert = advert(number + 1);
             advert.country = if number % 2 == 0 { "SE" } else { "DE" }.to_owned();
             advert.platform = (number < 5).then(|| "arm64".to_owned());
-            store.put(&id(&format!("p{number}")), &advert, Claim::Unproven, at(0)).unwrap();
+            store.put(&id(&format!("p{number}")), &advert, Claim::Unproven, None, at(0)).unwrap();
         }
         let now = at(1);
         let filter = Filter { cpu: Some(3), country: Some("SE".to_owned()), ..Filter::default() };
-        assert_eq!(ids(&store, &filter, &ALL, now).0, ["p2", "p4", "p6", "p8"]);
+        assert_eq!(ids(&store, &filter, &ALL, now), ["p2", "p4", "p6", "p8"]);
         let arm = Filter { platform: Some("arm64".to_owned()), ..filter };
-        assert_eq!(ids(&store, &arm, &ALL, now).0, ["p2", "p4"]);
+        assert_eq!(ids(&store, &arm, &ALL, now), ["p2", "p4"]);
         let large = Filter { storage: Some(101), ..Filter::default() };
-        assert!(ids(&store, &large, &ALL, now).0.is_empty());
+        assert!(ids(&store, &large, &ALL, now).is_empty());
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let (part, more) = ids(&store, &Filter::default(), &Page { after, limit: 4 }, now);
-            after = part.last().cloned();
-            seen.extend(part);
-            if !more {
+            let (part, end) = store.list(&Filter::default(), &Page { after, limit: 4 }, now).unwrap();
+            seen.extend(part.iter().map(|row| row.provider_id.to_string()));
+            after = end;
+            if after.is_none() {
                 break;
             }
         }
-        assert_eq!(seen.len(), 9);
-        assert!(seen.is_sorted());
+        seen.sort();
+        assert_eq!(seen, (0..9).map(|n| format!("p{n}")).collect::<Vec<_>>());
+    }
+
+    /// I-07: 10,000 unsigned adverts fill the database, and keep nobody out.
+    #[test]
+    fn i_07_a_full_database_takes_who_has_a_better_right() {
+        let (_folder, store) = store();
+        let from = |address: &str| Some(Source::of(address.parse().unwrap()));
+        store.put(&id("0-0"), &advert(4), Claim::Unproven, from("198.51.0.1"), at(0)).unwrap();
+        let fill = "WITH RECURSIVE number (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < ?)
+            INSERT INTO adverts SELECT '0-' || n, ip_address, country, platform, name, cpu, memory, storage,
+            resources, pricing, signed, created_at, updated_at, '198.51.' || (n % 13) || '.1' FROM adverts, number";
+        store.connection().execute(fill, [ADVERTS - 1]).unwrap();
+        assert_eq!(count(&store.connection(), "adverts").unwrap(), ADVERTS);
+        // Whatever becomes of one more of theirs.
+        let _ = store.put(&id("more"), &advert(4), Claim::Unproven, from("198.51.0.1"), at(0));
+        for (name, claim) in [("zz", Claim::Unproven), ("zzz", Claim::Proven)] {
+            store.put(&id(name), &advert(4), claim, from("203.0.113.9"), at(1)).unwrap();
+        }
+        assert_eq!(count(&store.connection(), "adverts").unwrap(), ADVERTS);
+        let (page, more) = store.list(&Filter::default(), &Page { after: None, limit: 1000 }, at(1)).unwrap();
+        assert!(more.is_some() && page[0].provider_id.as_str() == "zzz");
+        assert!(page.iter().any(|row| row.provider_id.as_str() == "zz"));
     }
 
     #[test]
@@ -455,7 +523,7 @@ mod tests {
         let put = |claim, timestamp: Option<i64>, seconds| {
             let signed =
                 Advert { timestamp: timestamp.map(|second| at(second).as_millisecond()), ..advert(4) };
-            store.put(&id("a"), &signed, claim, at(seconds))
+            store.put(&id("a"), &signed, claim, None, at(seconds))
         };
         assert!(!put(Claim::Unproven, None, 0).unwrap().signed);
         assert!(put(Claim::Proven, None, 1).unwrap().signed);

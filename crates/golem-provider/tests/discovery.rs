@@ -80,7 +80,11 @@ impl Service {
         let Answer { status, body, .. } = self.get(path);
         assert_eq!(status, 200, "{body}");
         let list = body.as_array().unwrap();
-        list.iter().map(|advert| advert["provider_id"].as_str().unwrap().to_owned()).collect()
+        let mut ids: Vec<_> =
+            list.iter().map(|advert| advert["provider_id"].as_str().unwrap().to_owned()).collect();
+        // Their order is by chance.
+        ids.sort();
+        ids
     }
 }
 
@@ -161,7 +165,39 @@ fn a_list_is_bounded_and_goes_on_page_by_page() {
         path = next.unwrap().to_owned();
         assert!(path.contains("cpu=2") && path.contains("limit=3"), "{path}");
     }
-    assert_eq!(pages, [&["p0", "p1", "p2"][..], &["p3", "p4", "p5"], &["p6"]]);
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+    let mut all = pages.concat();
+    all.sort();
+    assert_eq!(all, ["p0", "p1", "p2", "p3", "p4", "p5", "p6"]);
+    let lost = service.get(&format!("{ADVERTS}?after=p3"));
+    assert_eq!((lost.status, &lost.body["detail"][0]["loc"]), (422, &json!(["query", "after"])));
+}
+
+/// I-07: 1,100 unsigned adverts from 13 addresses, and whose ids come first in any order by id.
+#[test]
+fn i_07_a_flood_of_adverts_leaves_the_honest_on_the_first_page() {
+    let service = Service::of(Home::new().set("GOLEM_DISCOVERY_RATE_LIMIT_PER_MINUTE", "0"), &[]);
+    let body = advert(4).to_string();
+    service.runtime.block_on(async {
+        for address in 0..13 {
+            let from = std::net::Ipv4Addr::new(127, 1, 0, 1 + address);
+            let http = reqwest::Client::builder().local_address(Some(from.into())).build().unwrap();
+            for number in 0..85 {
+                let request = http.post(format!("{}{ADVERTS}", service.url)).body(body.clone());
+                let request = request.header("content-type", "application/json");
+                let request = request.header("X-Provider-ID", format!("0x0{address}-{number}"));
+                let answer = request.header("X-Provider-Signature", "s").send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+            }
+        }
+    });
+    assert_eq!(service.post("zz-unsigned", &advert(4)).status, 200);
+    assert_eq!(service.signed("POST", ADVERTS, &wallet(), &advert(4)).status, 200);
+    let page = service.get(ADVERTS);
+    let list = page.body.as_array().unwrap();
+    assert_eq!((list.len(), &list[0]["signed"]), (1000, &json!(true)), "the signed one is first");
+    assert!(list.iter().any(|advert| advert["provider_id"] == "zz-unsigned"));
+    assert!(page.link.is_some());
 }
 
 #[test]

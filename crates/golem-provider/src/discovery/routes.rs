@@ -12,7 +12,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use golem_discovery::{Claim, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
+use golem_discovery::{Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
+use golem_types::net::Source;
 use golem_types::wire::WireTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::cors;
 use crate::http::limit::{self, RateLimit};
+use crate::http::peer::Peer;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
 
@@ -213,6 +215,7 @@ async fn advertise(
     request: Request,
 ) -> Result<Response, Refusal> {
     let credentials = Credentials::of(&headers);
+    let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
     let body = body(request).await?;
     let (credentials, advert) = match (credentials, parse(&body)) {
         (Ok(credentials), Ok(advert)) => (credentials, advert),
@@ -222,7 +225,7 @@ async fn advertise(
         }
     };
     let (id, claim) = credentials.claim(&service, &body)?;
-    let row = with(&service, move |store| store.put(&id, &advert, claim, Timestamp::now())).await?;
+    let row = with(&service, move |store| store.put(&id, &advert, claim, source, Timestamp::now())).await?;
     tracing::debug!(provider = row.provider_id.as_str(), signed = row.signed, "advert posted");
     Ok(ok(&shown(&row)))
 }
@@ -282,6 +285,11 @@ impl Wanted {
         };
         let least = [number("cpu"), number("memory"), number("storage")];
         let limit = number("limit");
+        let after = query.get("after").map(|after| after.parse::<Cursor>());
+        if let Some(Err(())) = after {
+            let text = "value is not from the link of a page";
+            mistakes.push(Mistake::new(&["query", "after"], text, "value_error"));
+        }
         if !mistakes.is_empty() {
             return Err(Refusal::Mistakes(mistakes));
         }
@@ -296,7 +304,7 @@ impl Wanted {
         let limit = limit.and_then(|limit| u32::try_from(limit).ok()).map_or(PAGE, |limit| limit.min(PAGE));
         Ok(Self {
             filter: Filter { cpu, memory, storage, country: text("country"), platform: text("platform") },
-            page: Page { after: text("after"), limit },
+            page: Page { after: after.and_then(Result::ok), limit },
         })
     }
 }
@@ -310,11 +318,11 @@ async fn list(
     };
     let Wanted { filter, page } = Wanted::of(&query)?;
     let limit = page.limit;
-    let (rows, more) = with(&service, move |store| store.list(&filter, &page, Timestamp::now())).await?;
+    let (rows, end) = with(&service, move |store| store.list(&filter, &page, Timestamp::now())).await?;
     let mut response = ok(&rows.iter().map(shown).collect::<Vec<_>>());
-    if let (true, Some(last)) = (more, rows.last()) {
+    if let Some(end) = end {
         let mut next = query;
-        next.insert("after".to_owned(), last.provider_id.to_string());
+        next.insert("after".to_owned(), end.to_string());
         next.insert("limit".to_owned(), limit.to_string());
         let pairs: Result<_, _> = reqwest::Url::parse_with_params("http://-/api/v1/advertisements", &next);
         let link = pairs.ok().and_then(|url: reqwest::Url| {

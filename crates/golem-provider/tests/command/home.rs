@@ -273,7 +273,7 @@ pub(crate) fn wait_until(what: &str, level: impl Fn() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !level() {
         assert!(Instant::now() < end, "never: {what}");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 
