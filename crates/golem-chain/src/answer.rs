@@ -21,7 +21,7 @@ pub enum AnswerError {
 /// [`AnswerError`]; the rest of a body that is too large is not read.
 pub async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, AnswerError> {
     let mut bytes = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(AnswerError::Broken)? {
+    while let Some(part) = response.chunk().await.map_err(|error| AnswerError::Broken(error.without_url()))? {
         if bytes.len() + part.len() > most {
             return Err(AnswerError::TooLarge(most));
         }

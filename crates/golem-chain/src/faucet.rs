@@ -156,7 +156,8 @@ async fn post(
     url: &str,
     body: &Value,
 ) -> Result<Vec<u8>, FaucetError> {
-    let no_answer = |error| FaucetError::NoAnswer(server, error);
+    // The address may hold a key.
+    let no_answer = |error: reqwest::Error| FaucetError::NoAnswer(server, error.without_url());
     let answer = http.post(url).json(body).send().await.map_err(no_answer)?;
     let status = answer.status();
     let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {

@@ -96,7 +96,7 @@ impl Rpc {
             // What answers elsewhere was not configured by the operator.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(ChainError::Endpoint)?;
+            .map_err(|error| ChainError::Endpoint(error.without_url()))?;
         Ok(Self { http, url: url.to_owned() })
     }
 
@@ -144,15 +144,20 @@ impl Rpc {
     }
 
     async fn exchange(&self, request: &Value) -> Result<Vec<u8>, ChainError> {
-        let answer = self.http.post(&self.url).json(request).send().await.map_err(ChainError::NoAnswer)?;
+        let answer = self.http.post(&self.url).json(request).send().await.map_err(no_answer)?;
         if !answer.status().is_success() {
             return Err(ChainError::Status(answer.status().as_u16()));
         }
         answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
-            AnswerError::Broken(error) => ChainError::NoAnswer(error),
+            AnswerError::Broken(error) => no_answer(error),
             AnswerError::TooLarge(_) => ChainError::TooLarge,
         })
     }
+}
+
+/// Without the endpoint's address, which may hold a key.
+fn no_answer(error: reqwest::Error) -> ChainError {
+    ChainError::NoAnswer(error.without_url())
 }
 
 /// The number in a JSON-RPC quantity such as `"0x1a"`.

@@ -236,7 +236,7 @@ impl Client {
     }
 
     async fn exchange(&self, request: RequestBuilder, most: usize) -> Result<Vec<u8>, ClientError> {
-        let answer = request.send().await.map_err(ClientError::NoAnswer)?;
+        let answer = request.send().await.map_err(|error| ClientError::NoAnswer(error.without_url()))?;
         let status = answer.status();
         let bytes = answer::read(answer, most).await.map_err(|error| match error {
             AnswerError::Broken(error) => ClientError::NoAnswer(error),

@@ -86,7 +86,7 @@ impl StepError {
             }
             Self::Backend(error @ BackendError::NoSuchImage(_)) => error.to_string(),
             Self::NotReady(_) | Self::Port(_) | Self::Overtaken => self.to_string(),
-            Self::Ledger(_) => "the provider failed".to_owned(),
+            Self::Ledger(error) => error.disk_trouble().unwrap_or("the provider failed").to_owned(),
         }
     }
 

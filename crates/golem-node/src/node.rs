@@ -163,6 +163,9 @@ impl Node {
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());
         }
+        if let Some(trouble) = self.disk_trouble().await {
+            return Err(Refusal::Disk(trouble).into());
+        }
         let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
         let wanted = Wanted {
             owner: paid.owner().unwrap_or_else(|| format!("key:{}", request.ssh_key)),
@@ -399,6 +402,16 @@ impl Node {
     #[must_use]
     pub fn backend_answers(&self) -> bool {
         self.0.eyes.borrow().machines.is_some()
+    }
+
+    /// What is wrong with the disk that holds ledger and machines, so that nothing new can be taken.
+    pub async fn disk_trouble(&self) -> Option<&'static str> {
+        let (folder, backend) = (self.0.config.data_dir.clone(), Arc::clone(&self.0.backend));
+        let look = move || host::disk_trouble(&folder).or_else(|| backend.disk_trouble());
+        match tokio::task::spawn_blocking(look).await.ok().flatten() {
+            Some(trouble) => Some(trouble),
+            None => self.0.ledger.trouble().await,
+        }
     }
 
     /// Images that live rentals were made from.

@@ -141,6 +141,9 @@ pub enum Short {
 /// Why a create was refused. The text is shown to the renter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Nothing can be written.
+    #[error("{0}; try again later")]
+    Disk(&'static str),
     /// The operator takes no new rentals.
     #[error("provider is draining and takes no new rentals")]
     Draining,
@@ -244,7 +247,7 @@ pub enum NodeError {
     #[error("the ledger failed")]
     Ledger(#[from] crate::ledger::LedgerError),
     /// The chain could not be asked about the stream: nothing is known against it.
-    #[error("the payment chain cannot be asked now: {0}; try again later")]
+    #[error("the payment chain cannot be asked now; try again later")]
     ChainUnknown(#[source] ChainError),
     /// The rental is not paid for.
     #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]

@@ -3,6 +3,8 @@
 //! Owns the subscriber and the log file of a node in the background. Never decides what is
 //! logged: secrets never reach it because their types do not print.
 
+mod json;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{LogFormat, LogLevel};
+use json::Json;
 
 /// Size at which the log file is put aside, in bytes.
 const FILE_MAXIMUM: u64 = 10 << 20;
@@ -111,7 +114,7 @@ where
     let registry = tracing_subscriber::registry().with(targets);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
     match format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Json => registry.with(lines.event_format(Json)).init(),
         LogFormat::Text => registry.with(lines.with_target(level >= LevelFilter::DEBUG)).init(),
     }
 }
@@ -175,6 +178,61 @@ impl Write for RotatingFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A writer that keeps what it gets.
+    #[derive(Clone, Default)]
+    struct Kept(std::sync::Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the ledger failed")]
+    struct Outer(#[source] golem_node::ledger::LedgerError);
+
+    #[test]
+    fn h_16_both_forms_of_the_log_name_every_cause_once() {
+        let error = Outer(golem_node::ledger::LedgerError::File(rustix::io::Errno::NOSPC.into()));
+        let said = |format: LogFormat| {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+            let log = || {
+                tracing::error!(error = &error as &dyn std::error::Error, port = 7u16, "a \"step\"\nfailed");
+            };
+            let registry = tracing_subscriber::registry();
+            match format {
+                LogFormat::Json => {
+                    tracing::subscriber::with_default(registry.with(lines.event_format(Json)), log);
+                }
+                LogFormat::Text => tracing::subscriber::with_default(registry.with(lines), log),
+            }
+            let bytes = kept.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap()
+        };
+        let causes = ["the ledger failed", "the database's file cannot be used", "No space left on device"];
+        let text = said(LogFormat::Text);
+        let json = said(LogFormat::Json);
+        for line in [&text, &json] {
+            for cause in causes {
+                assert_eq!(line.matches(cause).count(), 1, "{line}");
+            }
+        }
+        assert_eq!(json.lines().count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(line["error"], causes[0]);
+        assert_eq!(line["error.sources"][0], causes[1]);
+        assert_eq!((&line["level"], &line["port"]), (&"ERROR".into(), &7.into()));
+        assert_eq!(line["message"], "a \"step\"\nfailed");
+        assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
+    }
 
     #[test]
     fn the_log_is_bounded_and_keeps_the_newest_lines() {

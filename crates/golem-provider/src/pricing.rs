@@ -132,7 +132,9 @@ impl Feeds {
         let url = format!("{}/simple/price", url.trim_end_matches('/'));
         let ids = format!("{},{ETHER_ID}", self.glm_ids.join(","));
         let url = reqwest::Url::parse_with_params(&url, [("ids", ids.as_str()), ("vs_currencies", "usd")])?;
-        let answer = self.http.get(url).send().await?.error_for_status()?;
+        let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        // The address may hold a key.
+        let answer = answer.map_err(reqwest::Error::without_url)?;
         let bytes = answer::read(answer, ANSWER_BYTES).await?;
         let coins: Coins = serde_json::from_slice(&bytes).context("its answer makes no sense")?;
         // The digits themselves: a float would round them.

@@ -262,6 +262,16 @@ impl Backend {
         }
     }
 
+    /// What is wrong with the disk on which machines lie, so that none can be made.
+    #[must_use]
+    pub fn disk_trouble(&self) -> Option<&'static str> {
+        match self {
+            Self::Qemu(qemu) => qemu.disk_trouble(),
+            // Multipass keeps its disks where it likes.
+            Self::Multipass(_) | Self::Sim(_) => None,
+        }
+    }
+
     /// Makes disk and seed of the machine; made already is fine.
     ///
     /// # Errors

@@ -39,10 +39,10 @@ pub struct DiscoveryConfig {
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     /// The server cannot be asked, or refuses.
-    #[error("{0}")]
+    #[error(transparent)]
     Server(#[from] ClientError),
     /// What should be said cannot be.
-    #[error("the advert cannot be made: {0}")]
+    #[error("the advert cannot be made")]
     Advert(#[from] AdvertError),
 }
 
@@ -62,7 +62,11 @@ impl Problem {
             Self::Server(_) => "; fix: check GOLEM_PROVIDER_DISCOVERY_URL",
             Self::Advert(_) => "; fix: correct the setting",
         };
-        format!("{self}; {cost}; rentals go on, and it is tried again{fix}")
+        let what = match self {
+            Self::Server(cause) => cause.to_string(),
+            Self::Advert(cause) => format!("{self}: {cause}"),
+        };
+        format!("{what}; {cost}; rentals go on, and it is tried again{fix}")
     }
 }
 

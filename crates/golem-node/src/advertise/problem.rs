@@ -9,13 +9,13 @@ use jiff::Timestamp;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     /// The network cannot be asked.
-    #[error("the market's network: {0}")]
+    #[error("the market's network cannot be asked")]
     Chain(#[from] ChainError),
     /// A transaction cannot be sent.
-    #[error("the advert cannot be written: {0}")]
-    Send(SendError),
+    #[error("the advert cannot be written")]
+    Send(#[source] SendError),
     /// What should be said cannot be.
-    #[error("the advert cannot be made: {0}")]
+    #[error("the advert cannot be made")]
     Advert(#[from] AdvertError),
     /// The endpoint has not seen what was written.
     #[error("the market's endpoint is at block {seen}, behind block {written} in which this node wrote")]
@@ -70,6 +70,12 @@ impl Problem {
             Self::Advert(_) => "; fix: correct the setting",
             _ => "",
         };
-        format!("{self}; {cost}; rentals go on, and it is tried again{fix}")
+        let what = match self {
+            Self::Chain(cause) => format!("the market's network: {cause}"),
+            Self::Send(cause) => format!("{self}: {cause}"),
+            Self::Advert(cause) => format!("{self}: {cause}"),
+            _ => self.to_string(),
+        };
+        format!("{what}; {cost}; rentals go on, and it is tried again{fix}")
     }
 }

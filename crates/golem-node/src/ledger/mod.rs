@@ -75,6 +75,26 @@ pub enum LedgerError {
     Closed,
 }
 
+impl LedgerError {
+    /// What is wrong with the disk under the ledger, if that is what is wrong; renters may read it.
+    #[must_use]
+    pub fn disk_trouble(&self) -> Option<&'static str> {
+        use rusqlite::ErrorCode;
+        match self {
+            Self::File(error) | Self::Thread(error) => golem_files::disk_trouble(error),
+            Self::Sql(error) => match error.sqlite_error_code()? {
+                ErrorCode::DiskFull => Some("the provider's disk is full"),
+                ErrorCode::ReadOnly => Some("the provider's disk is read-only"),
+                // A quota that is used up, too, and a full disk where SQLite maps a file.
+                ErrorCode::SystemIoFailure => Some("the provider's disk is full or failing"),
+                ErrorCode::CannotOpen => Some("the provider's disk cannot be written"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// What a rental should be; only its renter, the operator or the end of money changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
@@ -224,6 +244,8 @@ type Task = Box<dyn FnOnce(&mut Book) + Send>;
 pub struct Ledger {
     tasks: mpsc::Sender<Task>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What is wrong with the disk, since a write failed and until one succeeds.
+    trouble: watch::Receiver<Option<&'static str>>,
 }
 
 /// What the ledger's thread holds.
@@ -232,6 +254,7 @@ struct Book {
     now: Snapshot,
     ports_last_used: BTreeMap<u16, i64>,
     published: watch::Sender<Arc<Snapshot>>,
+    trouble: watch::Sender<Option<&'static str>>,
 }
 
 /// Callers that wait for the thread before the next one is made to wait to ask.
@@ -260,7 +283,8 @@ impl Ledger {
         let ports_last_used = rows::ports_last_used(&connection)?;
         let (published, snapshot) = watch::channel(Arc::new(now.clone()));
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
-        let mut book = Book { connection, now, ports_last_used, published };
+        let (in_trouble, trouble) = watch::channel(None);
+        let mut book = Book { connection, now, ports_last_used, published, trouble: in_trouble };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -269,7 +293,7 @@ impl Ledger {
                 }
             })
             .map_err(LedgerError::Thread)?;
-        Ok(Self { tasks, snapshot })
+        Ok(Self { tasks, snapshot, trouble })
     }
 
     /// The ports that live rentals hold in the file `path`, without changing it; no node needs to run.
@@ -300,11 +324,28 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
         let task: Task = Box::new(move |book| {
+            let before = book.connection.total_changes();
+            let done = task(book);
+            let trouble = done.as_ref().err().and_then(LedgerError::disk_trouble);
+            // What was only read says nothing about writing.
+            if trouble.is_some() || book.connection.total_changes() != before {
+                book.trouble.send_if_modified(|known| std::mem::replace(known, trouble) != trouble);
+            }
             // A caller that went away does not undo what it asked for.
-            let _ = answer.send(task(book));
+            let _ = answer.send(done);
         });
         self.tasks.send(task).await.map_err(|_| LedgerError::Closed)?;
         answered.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// What is wrong with the disk under the ledger: known from writes that fail, and tried again now when
+    /// the last one did.
+    pub async fn trouble(&self) -> Option<&'static str> {
+        if self.trouble.borrow().is_some() {
+            let draining = self.now().draining;
+            let _ = self.set_draining(draining).await;
+        }
+        *self.trouble.borrow()
     }
 
     /// Takes capacity, name and port for what is `wanted`, or says why not: one transaction.

@@ -244,7 +244,11 @@ async fn create(State(public): Shared, request: Request) -> Answer {
     match vm.state {
         VmState::Error => {
             let why = vm.error.as_deref().unwrap_or("the VM could not be made");
-            Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, why))
+            let status = match public.node.disk_trouble().await {
+                Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+                None => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            Err(Failure::said(status, why))
         }
         _ => Ok(ok(&info(&vm))),
     }

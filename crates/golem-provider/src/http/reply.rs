@@ -86,6 +86,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::Insufficient { .. }
         | Refusal::OverThreshold { .. }
         | Refusal::NoPort
+        | Refusal::Disk(_)
         | Refusal::Unverified => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -98,8 +99,13 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::Unpaid(_) => (StatusCode::PAYMENT_REQUIRED, error.to_string()),
         NodeError::PaymentsOff => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),
-        NodeError::ShuttingDown | NodeError::ChainUnknown(_) | NodeError::NoPrice => {
-            (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        // Its cause, but not what lies behind that: endpoints are the operator's.
+        NodeError::ChainUnknown(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error} ({cause})")),
+        NodeError::ShuttingDown | NodeError::NoPrice => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        NodeError::Ledger(ledger) if ledger.disk_trouble().is_some() => {
+            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
+            let why = ledger.disk_trouble().unwrap_or_default();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}; nothing was done, try again later"))
         }
         NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
             tracing::error!(error = error as &dyn std::error::Error, "a request failed");

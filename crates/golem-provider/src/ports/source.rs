@@ -176,7 +176,7 @@ impl Source {
 
     /// What it says, and from where.
     async fn exchange(&self, request: &CheckRequest) -> Result<(CheckAnswer, Option<IpAddr>), SourceError> {
-        let no_answer = |error| SourceError::NoAnswer(Some(error));
+        let no_answer = |error: reqwest::Error| SourceError::NoAnswer(Some(error.without_url()));
         let url = format!("{}/check-ports", self.url);
         let answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
         let (status, from) = (answer.status(), answer.remote_addr().map(|from| from.ip()));

@@ -116,7 +116,8 @@ async fn ask_one(url: &str, family: Family) -> Result<IpAddr, SourceError> {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .map_err(SourceError::Http)?;
-    let response = client.get(url).send().await.map_err(SourceError::NoAnswer)?;
+    let response =
+        client.get(url).send().await.map_err(|error| SourceError::NoAnswer(error.without_url()))?;
     if !response.status().is_success() {
         return Err(SourceError::Status(response.status().as_u16()));
     }

@@ -65,16 +65,27 @@ impl World {
     }
 
     pub(crate) async fn start_limited(auth: ApiAuth, rate_limit_per_minute: u32) -> Self {
-        Self::start_with(auth, rate_limit_per_minute, TrustedProxies::default()).await
+        Self::start_with(tempfile::tempdir().unwrap(), auth, rate_limit_per_minute, TrustedProxies::default())
+            .await
     }
 
     /// A world behind reverse proxies.
     pub(crate) async fn start_behind(trusted_proxies: TrustedProxies, rate_limit_per_minute: u32) -> Self {
-        Self::start_with(ApiAuth::Capability, rate_limit_per_minute, trusted_proxies).await
+        let folder = tempfile::tempdir().unwrap();
+        Self::start_with(folder, ApiAuth::Capability, rate_limit_per_minute, trusted_proxies).await
     }
 
-    async fn start_with(auth: ApiAuth, rate_limit_per_minute: u32, trusted_proxies: TrustedProxies) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    /// A world whose data directory is `folder`.
+    pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::start_with(folder, ApiAuth::Capability, 0, TrustedProxies::default()).await
+    }
+
+    async fn start_with(
+        folder: tempfile::TempDir,
+        auth: ApiAuth,
+        rate_limit_per_minute: u32,
+        trusted_proxies: TrustedProxies,
+    ) -> Self {
         let images = BTreeSet::from(["24.04".parse().unwrap()]);
         let data_dir = folder.path().to_owned();
         let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO }).unwrap();

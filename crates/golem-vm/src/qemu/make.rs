@@ -41,7 +41,9 @@ impl Qemu {
         }
         // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
         golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
-        self.room()?;
+        if let Some(trouble) = self.disk_trouble() {
+            return Err(said("looking for disk space", trouble));
+        }
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
         if !folder.join(DISK_FILE).exists() {
             self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
@@ -52,14 +54,13 @@ impl Qemu {
         self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
     }
 
-    /// Whether the volume has room for another machine at all.
-    fn room(&self) -> Result<(), BackendError> {
-        let step = "looking for disk space";
-        let volume = rustix::fs::statvfs(&self.folder).map_err(|error| failed(step)(error.into()))?;
-        if volume.f_bavail.saturating_mul(volume.f_frsize) < LEAST_FREE_BYTES {
-            return Err(said(step, "the provider's disk is full"));
-        }
-        Ok(())
+    /// Why the volume has no room for another machine at all.
+    pub(crate) fn disk_trouble(&self) -> Option<&'static str> {
+        // The folder comes with the first machine.
+        let folder = if self.folder.exists() { &self.folder } else { self.folder.parent()? };
+        let volume = rustix::fs::statvfs(folder).ok()?;
+        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+        (free < LEAST_FREE_BYTES).then_some("the provider's disk is full")
     }
 
     /// Makes the folder and chooses the user that the machine runs as.

@@ -271,7 +271,7 @@ impl Verdict {
         verdict.outside(check, provider, ssh, problems);
         verdict.problems(check, provider, problems);
         if let Some(node) = node {
-            verdict.node(node, ssh);
+            verdict.node(settings, node, ssh);
             verdict.resources(settings, node);
         }
         verdict.wallet(settings, seen);
@@ -381,8 +381,14 @@ impl Verdict {
     }
 
     /// What the node says of itself.
-    fn node(&mut self, node: &NodeSeen, ssh: &SshPorts) {
+    fn node(&mut self, settings: &Settings, node: &NodeSeen, ssh: &SshPorts) {
         let summary = &node.summary;
+        if let Some(trouble) = &summary.disk_trouble {
+            self.error(format!(
+                "No VM can be rented out or changed: {trouble}: make room or mend it in {} (`df -h`, `df -i`, quota)",
+                settings.data_dir.display()
+            ));
+        }
         if summary.draining {
             self.issue("The provider is draining, it takes no new rentals: `golem-provider drain off`");
         }

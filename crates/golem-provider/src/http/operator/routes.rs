@@ -158,6 +158,7 @@ async fn summary(State(operator): Shared) -> Response {
         network: config.network.to_owned(),
         backend: backend_view(node).await,
         draining: node.draining(),
+        disk_trouble: node.disk_trouble().await.map(str::to_owned),
         closed: node.config().closed.as_ref().map(ToString::to_string),
         total: capacity.total,
         free: capacity.free,

@@ -24,6 +24,9 @@ pub struct Summary {
     pub backend: BackendView,
     /// Whether no new rentals are taken.
     pub draining: bool,
+    /// What is wrong with the disk under the data directory.
+    #[serde(default)]
+    pub disk_trouble: Option<String>,
     /// Why no new rentals are taken, beside that.
     #[serde(default)]
     pub closed: Option<String>,

@@ -150,6 +150,10 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
     };
     let stopped = Seen { running: false, pid: None, node: None, local: Local::Free, ..good() };
     for (seen, words) in [
+        (
+            with_node(|node| node.summary.disk_trouble = Some("the provider's disk is full".to_owned())),
+            "No VM can be rented out or changed: the provider's disk is full: make room or mend it in",
+        ),
         (with_ports(closed), "TCP port 7466 is not reachable from outside: connection timed out"),
         (
             with_ports(silent),
