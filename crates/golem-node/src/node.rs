@@ -433,7 +433,7 @@ impl Node {
         self.0.networks.borrow().guests.get(id).cloned()
     }
 
-    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    /// Why a guest that is launched now would not reach the internet, with the fix.
     #[must_use]
     pub fn network_problem(&self) -> Option<String> {
         self.0.networks.borrow().problem.clone()

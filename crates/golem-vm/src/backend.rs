@@ -354,8 +354,8 @@ impl Backend {
         }
     }
 
-    /// Why a guest that is launched now would get no network but SSH in, with the fix; none when it would.
-    /// Tries it, in a few hundredths of a second.
+    /// Why a guest that is launched now would not reach the internet, with the fix; none when it would.
+    /// Tries all but the last step, in a few hundredths of a second.
     pub async fn network_problem(&self) -> Option<String> {
         match self {
             Self::Qemu(qemu) => qemu.network_problem().await,

@@ -24,25 +24,28 @@ const TRY_EVERY: u32 = 15;
 pub struct Networks {
     /// Running guests; empty before the first look.
     pub guests: BTreeMap<VmId, Network>,
-    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    /// Why a guest that is launched now would not reach the internet, with the fix.
     pub problem: Option<String>,
 }
 
 /// Looks at once, and at every interval until `stop`.
 pub async fn guard(backend: Arc<Backend>, seen: watch::Sender<Networks>, stop: CancellationToken) {
     let mut looks = 0_u32;
-    loop {
-        // A look that began is finished: what it began to mend should not stay half mended.
-        let guests = backend.keep_networks().await;
-        seen.send_modify(|networks| networks.guests = guests);
-        if looks.is_multiple_of(TRY_EVERY) {
-            let problem = backend.network_problem().await;
-            seen.send_modify(|networks| networks.problem = problem);
+    let look = async {
+        loop {
+            let guests = backend.keep_networks().await;
+            seen.send_modify(|networks| networks.guests = guests);
+            if looks.is_multiple_of(TRY_EVERY) {
+                let problem = backend.network_problem().await;
+                seen.send_modify(|networks| networks.problem = problem);
+            }
+            looks = looks.wrapping_add(1);
+            tokio::time::sleep(INTERVAL).await;
         }
-        looks = looks.wrapping_add(1);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
+    };
+    // What is half mended then, the next node sees, and mends.
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = look => {}
     }
 }

@@ -304,19 +304,22 @@ impl Qemu {
         absent_is_fine(tokio::fs::remove_dir_all(&folder).await)
             .map_err(failed("removing the machine's files"))?;
         self.networks.forget(id);
+        self.lift_host_table().await;
+        Ok(())
+    }
+
+    /// Takes the host's packet filter away once no machine is left for it.
+    async fn lift_host_table(&self) {
         if self.root
             && self.ids().is_ok_and(|ids| ids.is_empty())
             && let Ok(_nobody_launches) = self.launching.try_write()
+            && let Err(error) = self.networks.lift_host_table().await
         {
-            // The last guest is gone; nobody is left to keep in.
-            if let Err(error) = self.networks.lift_host_table().await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the guests' packet filter was not removed"
-                );
-            }
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the guests' packet filter was not removed"
+            );
         }
-        Ok(())
     }
 
     pub(crate) async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
@@ -384,7 +387,7 @@ impl Qemu {
 
     pub(crate) async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
         // The packet filter is not lifted meanwhile.
-        let _launching = self.launching.read().await;
+        let launching = self.launching.read().await;
         let ids = match self.ids() {
             Ok(ids) => ids,
             Err(error) => {
@@ -410,14 +413,20 @@ impl Qemu {
             lives.then_some((guest.id, seen))
         };
         let kept = futures_util::stream::iter(running).map(keep).buffer_unordered(KEPT_AT_ONCE);
-        kept.filter_map(std::future::ready).collect().await
+        let kept = kept.filter_map(std::future::ready).collect().await;
+        if ids.is_empty() && self.networks.has_host_table().await {
+            drop(launching);
+            // Somebody launched, or looked, when the last machine went.
+            self.lift_host_table().await;
+        }
+        kept
     }
 
     pub(crate) async fn network_problem(&self) -> Option<String> {
         let uid = self.root.then(|| network::uids(&self.folder).start);
         match self.networks.way(uid).await {
-            Way::Namespace => None,
-            Way::Restricted(reason) => Some(reason),
+            Way::Namespace => network::missing_on_host(),
+            Way::Restricted(reason) => Some(format!("new guests get no network but SSH in: {reason}")),
         }
     }
 
@@ -425,7 +434,9 @@ impl Qemu {
     fn connected(&self, id: &VmId) -> Option<(Connected, Option<Way>)> {
         let folder = self.of(id);
         let (qemu, _) = process::of(&folder, id).ok()??;
-        let launched: Launched = read_json(&folder.join(LAUNCH_FILE)).ok()?;
+        // Without a record of its launch it is taken for one of an older version, which expects the least.
+        let launched =
+            read_json(&folder.join(LAUNCH_FILE)).unwrap_or(Launched { ssh_port: 0, network: None });
         let record: Record = read_json(&folder.join(RECORD_FILE)).ok()?;
         let guest = Connected { id: id.clone(), folder, uid: record.uid, qemu, ssh_port: launched.ssh_port };
         Some((guest, launched.network))

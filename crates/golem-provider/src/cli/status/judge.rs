@@ -453,7 +453,7 @@ impl Verdict {
     /// How guests are connected, where that is not as it should be.
     fn networks(&mut self, node: &NodeSeen) {
         if let Some(problem) = &node.summary.backend.network_problem {
-            self.issue(format!("New guests get no network but SSH in: {problem}"));
+            self.issue(capital(problem));
         }
         let shared = |vm: &&VmView| vm.network_problem == Some(NetworkProblem::Shared);
         let shared = names(node.vms.iter().filter(shared));

@@ -57,7 +57,7 @@ pub struct BackendView {
     pub name: String,
     /// Whether it answered when it was last asked.
     pub answers: bool,
-    /// Why a guest that is launched now would get no network but SSH in, with the fix.
+    /// Why a guest that is launched now would not reach the internet, with the fix.
     #[serde(default)]
     pub network_problem: Option<String>,
     /// `kvm` or `tcg`; none where this node does not decide it.

@@ -80,16 +80,23 @@ fn resolvers(text: &str) -> BTreeSet<IpAddr> {
     text.lines().filter_map(address).collect()
 }
 
+/// The resolvers that the host asks now.
+///
+/// # Errors
+/// Any error of reading; a file that is missing names none.
+pub(super) fn resolvers_now() -> io::Result<BTreeSet<IpAddr>> {
+    match std::fs::read_to_string("/etc/resolv.conf") {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        text => Ok(resolvers(&text.unwrap_or_default())),
+    }
+}
+
 /// The table as it should be now: the host's resolvers and subnets may have changed.
 ///
 /// # Errors
 /// Any error of reading what is near this host.
 pub(super) fn wanted() -> io::Result<String> {
-    let text = match std::fs::read_to_string("/etc/resolv.conf") {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        text => text.unwrap_or_default(),
-    };
-    Ok(rules(&resolvers(&text), &near::now()?))
+    Ok(rules(&resolvers_now()?, &near::now()?))
 }
 
 /// Puts the table in place if `in_place`, what was put there last, is not what it should be or
@@ -104,7 +111,7 @@ pub(super) async fn enforce(in_place: Option<&InPlace>) -> io::Result<InPlace> {
     {
         return Ok(in_place.clone());
     }
-    if in_place.is_some() {
+    if in_place.is_some_and(|in_place| in_place.text == text) {
         tracing::warn!("the guests' packet filter was changed or removed; it is put in place again");
     }
     nft::load(&[], &text).await?;

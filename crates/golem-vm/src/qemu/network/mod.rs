@@ -18,7 +18,8 @@ mod namespace;
 mod near;
 mod nft;
 mod rules;
-#[cfg(all(test, feature = "guest-tests"))]
+#[cfg(test)]
+#[cfg(feature = "guest-tests")]
 mod tests;
 mod uplink;
 
@@ -141,6 +142,23 @@ fn is_blind(error: &io::Error) -> bool {
         )
 }
 
+/// What this host lacks for guests to use the internet, with the fix. Guests have IPv4 only.
+pub(super) fn missing_on_host() -> Option<String> {
+    if near::has_internet().is_ok_and(|has| !has) {
+        return Some(
+            "guests reach nothing, because they have IPv4 only and this host has no IPv4 route to the \
+             internet; fix: give it one, or CLAT (464XLAT)"
+                .to_owned(),
+        );
+    }
+    let resolvers = host_table::resolvers_now().ok()?;
+    (!resolvers.iter().any(std::net::IpAddr::is_ipv4)).then(|| {
+        "guests resolve no names, because /etc/resolv.conf names no IPv4 resolver; fix: name one; a stub \
+         like systemd-resolved's 127.0.0.53 is one"
+            .to_owned()
+    })
+}
+
 /// A loopback port that is free now.
 ///
 /// # Errors
@@ -200,6 +218,11 @@ impl Networks {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether this node has put the host's packet filter in place, and not taken it away.
+    pub(super) async fn has_host_table(&self) -> bool {
+        self.table.lock().await.is_some()
     }
 
     /// Takes the host's packet filter away if no guest is left on this host.

@@ -28,10 +28,11 @@ pub(super) const TUN: &str = "/dev/net/tun";
 
 /// What the wrapper does in its namespaces. QEMU gives the guest the resolver that its own
 /// `/etc/resolv.conf` names, so it has an `/etc` of its own: a file mounted over the host's would come off when the
-/// host replaces its own. The loader's cache and Debian's alternatives are all else that it needs of it.
+/// host replaces its own. The loader's cache and Debian's alternatives are all else that it needs of it. IPv6
+/// is switched off where that may be done; the rules drop it anyway.
 const WRAPPER: &str = "set -e
 for part in all default; do
-  [ ! -e /proc/sys/net/ipv6 ] || echo 1 >/proc/sys/net/ipv6/conf/$part/disable_ipv6
+  { echo 1 >/proc/sys/net/ipv6/conf/$part/disable_ipv6; } 2>/dev/null || :
 done
 mount -t tmpfs -o mode=755,size=16m,nosuid,nodev tmpfs etc
 cp -a /etc/ld.so.cache /etc/alternatives etc/ 2>/dev/null || :
@@ -119,6 +120,14 @@ pub(super) async fn hindrance(uid: Option<u32>, limits: NetworkLimits, rules: &s
     try_make.push("true".to_owned());
     if let Err(error) = nft::run(&try_make, "").await {
         return Some(format!("the kernel makes no user namespace ({error}); fix: {}", user_namespaces_fix()));
+    }
+    let try_mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/tmp"].map(str::to_owned);
+    let try_mount: Vec<_> = make.iter().cloned().chain(try_mount).collect();
+    if let Err(error) = nft::run(&try_mount, "").await {
+        return Some(format!(
+            "nothing can be mounted in a user namespace ({error}); fix: {}",
+            user_namespaces_fix()
+        ));
     }
     if let Err(error) = nft::load(&make, rules).await {
         return Some(format!(

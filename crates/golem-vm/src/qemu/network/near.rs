@@ -83,6 +83,25 @@ pub(super) fn now() -> io::Result<Near> {
     Ok(Near::of(own))
 }
 
+/// Whether this host has a way to the internet over IPv4, the only one that guests have.
+///
+/// # Errors
+/// Any error of reading the kernel's table.
+pub(super) fn has_internet() -> io::Result<bool> {
+    Ok(leads_out(&std::fs::read_to_string("/proc/net/route")?))
+}
+
+/// Whether one of the routes of `/proc/net/route` leads to half the internet or more.
+fn leads_out(text: &str) -> bool {
+    const REJECT: u32 = 0x200;
+    text.lines().skip(1).any(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let hex = |index: usize| words.get(index).and_then(|word| u32::from_str_radix(word, 16).ok());
+        let is_wide = hex(7).is_some_and(|mask| mask.count_ones() <= 1);
+        is_wide && hex(3).is_some_and(|flags| flags & REJECT == 0)
+    })
+}
+
 /// Whether the device has a link layer with neighbours on it, as Ethernet has; a tunnel has not.
 fn has_neighbours(device: &str) -> bool {
     const POINT_TO_POINT: u32 = 0x10;
@@ -207,6 +226,9 @@ mod tests {
         ]
         .concat();
         let found = connected_v4(&text, |device| device.starts_with("eth"));
+        assert!(leads_out(&text));
+        let only_lan = format!("Iface\n{}", line("eth0", "203.0.113.0", "0.0.0.0", "0001", "255.255.255.0"));
+        assert!(!leads_out(&only_lan) && !leads_out(""));
         assert_eq!(found, nets(&["203.0.113.0/24", "8.0.0.0/8", "192.0.2.0/24"]));
     }
 

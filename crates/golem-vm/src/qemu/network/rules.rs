@@ -45,6 +45,13 @@ pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String
     let connections = limits
         .connections
         .map_or_else(String::new, |most| format!("    ct state new ct count over {most} goto refused\n"));
+    // Names have a cap of their own: who has used up the other still resolves them.
+    let names = limits.connections.map_or_else(String::new, |most| {
+        format!(
+            "    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 ct state new ct count over {most} \
+             goto refused\n"
+        )
+    });
     let bandwidth = limits.rate().map_or_else(String::new, |rate| {
         let burst = burst(rate);
         format!(
@@ -68,7 +75,7 @@ table inet golem_vm {{
   chain guest {{
     meta nfproto ipv6 counter name blocked drop
     ip daddr {GATEWAY} tcp sport {SSH_PORT} ct state established counter name out accept
-    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
+{names}    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
     ip daddr {{ {near_v4} }} goto refused
     ct state established,related counter name out accept
 {smtp}{connections}    oifname \"{DEVICE}\" counter name out accept

@@ -267,7 +267,7 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     let machine = folder.path().join("machine");
     std::fs::create_dir(&machine).unwrap();
     let _children = host(folder.path());
-    let networks = Networks::new(NetworkLimits { connections: Some(20), megabits: None, smtp: false });
+    let networks = Networks::new(NetworkLimits { connections: Some(20), megabits: Some(800), smtp: false });
     let mut launch = launch(&machine);
     let guest = launch.guest.clone();
     assert_eq!(networks.way(guest.uid).await, Way::Namespace);
@@ -284,6 +284,8 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     assert_eq!(launch.resolves(), "far");
     let first = connected(&keep(&mut known).await);
     assert!(first.bytes_in > 0 && first.bytes_out > 0 && first.packets_blocked > 0, "{first:?}");
+
+    assert!(launch.says("tc qdisc show dev tap0").contains("tbf"), "what it sends is limited");
 
     // The firewall is reloaded, and replaced by one that lets everything pass.
     must(&["nft", "flush", "ruleset"]);
@@ -364,7 +366,8 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     assert!(matches!(seen.state, NetworkState::Cut { .. }), "{seen:?}");
     assert!(!namespace::has_device(guest.qemu).unwrap());
     assert_eq!(launch.greeting("198.51.100.10/80"), "");
-    assert!(matches!(networks.way(guest.uid).await, Way::Restricted(why) if why.contains("nftables")));
+    let way = networks.way(guest.uid).await;
+    assert!(matches!(&way, Way::Restricted(why) if why.contains("nftables")), "{way:?}");
     must(&["umount", nft]);
     connected(&keep(&mut known).await);
     launch.is_kept_in("after a cut");

@@ -225,8 +225,10 @@ fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
             "web has no network but SSH in: nft is not installed; fix: get it",
         ),
         (
-            with_node(|node| node.summary.backend.network_problem = Some("no tun; fix: it".to_owned())),
-            "New guests get no network but SSH in: no tun; fix: it",
+            with_node(|node| {
+                node.summary.backend.network_problem = Some("guests reach nothing; fix: it".to_owned())
+            }),
+            "Guests reach nothing; fix: it",
         ),
     ] {
         let (json, text) = judged(seen);
