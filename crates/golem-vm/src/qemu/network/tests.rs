@@ -148,16 +148,16 @@ impl Drop for Launch {
 
 /// A wrapper that has made its namespaces and waits for the word to go.
 fn launch(folder: &Path) -> Launch {
-    let uid = uids(folder).start;
-    std::os::unix::fs::chown(folder, None, Some(uid)).unwrap();
+    let uid = rustix::process::geteuid().is_root().then(|| uids(folder).start);
+    std::os::unix::fs::chown(folder, None, uid).unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o710)).unwrap();
-    for (name, owner) in [("run", Some(uid)), ("etc", None)] {
+    for (name, owner) in [("run", uid), ("etc", None)] {
         std::fs::DirBuilder::new().mode(0o755).create(folder.join(name)).unwrap();
         std::os::unix::fs::chown(folder.join(name), owner, owner).unwrap();
     }
     let id: VmId = ID.parse().unwrap();
     let mut words = ["sh", "-c", "echo $$ > qemu.pid && exec \"$@\"", "sh"].map(str::to_owned).to_vec();
-    words.extend(around_qemu(Some(uid), None));
+    words.extend(around_qemu(uid, None));
     words.extend(["python3", "-c", STAND_IN].map(str::to_owned));
     words.push(format!("{},debug-threads=on", name_word(&id)));
     let mut wrapper = Command::new(&words[0])
@@ -174,7 +174,7 @@ fn launch(folder: &Path) -> Launch {
     let (qemu, _) = process::of(folder, &id).unwrap().unwrap();
     let ssh_port = free_port().unwrap();
     Launched::note(folder, ssh_port, &Way::Namespace).unwrap();
-    let guest = Connected { id, folder: folder.to_owned(), uid: Some(uid), qemu, ssh_port };
+    let guest = Connected { id, folder: folder.to_owned(), uid, qemu, ssh_port };
     Launch { guest, wrapper }
 }
 
@@ -399,4 +399,56 @@ async fn i1_a_launch_without_its_node_ends_by_itself() {
     assert_eq!(process::of(&machine, &launch.guest.id).unwrap(), None);
     let (uid, port) = (launch.guest.uid.unwrap(), launch.guest.ssh_port);
     until("the uplink ends, too", || !uplink::listens(uid, port).unwrap()).await;
+}
+
+/// I-01, the same without root. A user of no rights at all has what udev gives to every user: the device.
+#[tokio::test]
+async fn i_01_a_node_that_is_not_root_keeps_its_guests_in_as_well() {
+    const NAME: &str = "i_01_a_node_that_is_not_root_keeps_its_guests_in_as_well";
+    if rustix::process::geteuid().is_root() {
+        if !on_own_host(NAME) {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let _children = host(folder.path());
+        let place = folder.path().join("users");
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::chown(&place, Some(64_000), Some(64_000)).unwrap();
+        must(&["mount", "-t", "tmpfs", "tmpfs", "/dev/net"]);
+        must(&["mknod", "-m", "666", "/dev/net/tun", "c", "10", "200"]);
+        // It may not pass through the folders above this program.
+        let program = folder.path().join("program");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let status = Command::new("setpriv")
+            .args([
+                "--reuid=64000",
+                "--regid=64000",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ])
+            .arg(&program)
+            .args(["--exact", &format!("qemu::network::tests::{NAME}"), "--nocapture"])
+            .env("TMPDIR", &place)
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let machine = folder.path().join("machine");
+    std::fs::create_dir(&machine).unwrap();
+    let networks = Networks::new(NetworkLimits::default());
+    assert_eq!(networks.way(None).await, Way::Namespace);
+    let mut launch = launch(&machine);
+    let guest = launch.guest.clone();
+    let mut known = Known::default();
+    networks.mend(&mut known, &guest).await.unwrap();
+    launch.go();
+    until("the guest answers", || launch.lets_in()).await;
+    launch.is_kept_in("without root");
+    kill_uplink(&guest);
+    until("the uplink is gone", || !namespace::has_device(guest.qemu).unwrap()).await;
+    connected(&networks.keep(&mut known, &guest, Some(Way::Namespace), &Ok(())).await);
+    launch.is_kept_in("with a new uplink");
 }
