@@ -37,7 +37,7 @@ fn ask(home: &Home, method: &str, path: &str, body: &str) -> Option<Value> {
     stream.set_read_timeout(Some(DEADLINE)).ok()?;
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .ok()?;

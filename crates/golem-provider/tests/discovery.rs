@@ -49,6 +49,9 @@ impl Service {
         for (name, text) in headers {
             request = request.header(*name, *text);
         }
+        if !body.is_empty() && headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
+            request = request.header("content-type", "application/json");
+        }
         self.runtime.block_on(async {
             let answer = request.body(body.to_vec()).send().await.unwrap();
             let status = answer.status().as_u16();
@@ -271,6 +274,21 @@ fn who_signs_once_cannot_be_spoken_for_by_others() {
     let wish = json!({ "remove": id, "timestamp": Timestamp::now().as_millisecond() + 3000 });
     assert_eq!(service.signed("DELETE", &own, &wallet, &wish).status, 200);
     assert!(service.ids(ADVERTS).is_empty());
+}
+
+#[test]
+fn i_14_pages_may_look_and_nothing_else() {
+    let service = Service::start(&[]);
+    let body = advert(4).to_string();
+    let own = [("X-Provider-ID", "0xAlice"), ("X-Provider-Signature", "s")];
+    let with = |name, text| [own[0], own[1], (name, text)];
+    let form = service.ask("POST", ADVERTS, &with("content-type", "text/plain"), body.as_bytes());
+    assert_eq!(form.status, 415, "{}", form.body);
+    let page = with("origin", "https://evil.example");
+    assert_eq!(service.ask("POST", ADVERTS, &page, body.as_bytes()).status, 403);
+    assert_eq!(service.post("0xAlice", &advert(4)).status, 200);
+    assert_eq!(service.ask("DELETE", &format!("{ADVERTS}/0xAlice"), &page, b"").status, 403);
+    assert_eq!(service.ask("GET", ADVERTS, &page[2..], b"").body.as_array().unwrap().len(), 1);
 }
 
 #[test]

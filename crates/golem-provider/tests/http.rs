@@ -238,12 +238,13 @@ async fn s_144_s_149_bad_bodies_are_refused_in_fastapis_shape() {
         assert_eq!(problem["loc"][0], "body", "{refused}");
         assert!(problem["msg"].is_string() && problem["type"].is_string(), "{refused}");
     }
-    let malformed = world.raw(Method::POST, "/api/v1/vms").body("{\"name\":").send().await.unwrap();
+    let typed = || world.raw(Method::POST, "/api/v1/vms").header("content-type", "application/json");
+    let malformed = typed().body("{\"name\":").send().await.unwrap();
     assert_eq!(malformed.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let large = world.raw(Method::POST, "/api/v1/vms").body(vec![b' '; 10_000_000]).send().await;
+    let large = typed().body(vec![b' '; 10_000_000]).send().await;
     // The refusal comes before the body is sent; some of it may meet a closed connection.
     assert!(large.is_err() || large.unwrap().status() == StatusCode::PAYLOAD_TOO_LARGE);
-    let barely = world.raw(Method::POST, "/api/v1/vms").body(vec![b' '; 64 * 1024 + 1]).send().await.unwrap();
+    let barely = typed().body(vec![b' '; 64 * 1024 + 1]).send().await.unwrap();
     assert_eq!(barely.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let (status, unknown) = world.get("/nothing").await;
     assert_eq!((status, unknown), (StatusCode::NOT_FOUND, json!({ "detail": "Not Found" })));
@@ -315,6 +316,53 @@ async fn every_origin_may_ask_as_with_the_original() {
 }
 
 #[tokio::test]
+async fn i_14_a_form_of_a_page_does_nothing_and_no_page_reaches_the_operator() {
+    let world = World::start(Api::Open).await;
+    let (_, vm) = world.post("/vms", &create_body("abc")).await;
+    let id = vm["id"].as_str().unwrap();
+    for (method, path) in [
+        (Method::POST, "/vms".to_owned()),
+        (Method::POST, "/quotes".to_owned()),
+        (Method::POST, format!("/vms/{id}/ssh-keys")),
+        (Method::POST, format!("/vms/{id}/stop")),
+        (Method::DELETE, format!("/vms/{id}")),
+    ] {
+        for kind in [Some("text/plain"), Some("application/x-www-form-urlencoded"), None] {
+            let mut form = world.raw(method.clone(), &format!("/api/v1{path}"));
+            if let Some(kind) = kind {
+                form = form.header("content-type", kind);
+            }
+            let refused = form.body(create_body("def").to_string()).send().await.unwrap();
+            assert_eq!(refused.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path} {kind:?}");
+        }
+    }
+    let (_, shown) = world.get(&format!("/vms/{id}")).await;
+    assert_eq!(shown["status"], "running");
+    let charset =
+        world.raw(Method::POST, "/api/v1/quotes").header("content-type", "application/json; charset=utf-8");
+    assert_eq!(charset.body("{}").send().await.unwrap().status(), StatusCode::OK);
+    // Who switches everything off is the operator, not a page that is open in the operator's browser.
+    let shutdown =
+        |origin: &str| world.raw(Method::POST, "/api/v1/admin/shutdown").header("origin", origin).send();
+    assert_eq!(shutdown("https://evil.example").await.unwrap().status(), StatusCode::FORBIDDEN);
+
+    let base = world.operator_base();
+    let operator = |name: &'static str, text: &str| {
+        let request =
+            reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{base}/v1/shutdown"));
+        request.header("authorization", world.bearer()).header(name, text).send()
+    };
+    for (name, text) in
+        [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")]
+    {
+        assert_eq!(operator(name, text).await.unwrap().status(), StatusCode::FORBIDDEN, "{name} {text}");
+    }
+    assert_eq!(operator("host", "evil.example").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(operator("origin", &base).await.unwrap().status(), StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn two_hundred_connections_are_all_answered() {
     let world = World::start(Api::Capability).await;
     let asked = (0..200).map(|_| world.raw(Method::GET, "/api/v1/provider/info").send());
@@ -370,7 +418,7 @@ async fn slow_heads_and_bodies_are_cut_off_while_others_are_answered() {
     let mut slow = Vec::new();
     for start in [
         "GET /api/v1/vms HTTP/1.1\r\nHost: t",
-        "POST /api/v1/vms HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{",
+        "POST /api/v1/vms HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
     ] {
         let mut stream = tokio::net::TcpStream::connect(world.address()).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();

@@ -11,7 +11,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, delete, get, post};
 use golem_discovery::{Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
 use golem_types::net::Source;
 use golem_types::wire::WireTime;
@@ -22,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::cors;
 use crate::http::limit::{self, RateLimit};
+use crate::http::page;
 use crate::http::peer::Peer;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
@@ -43,16 +44,22 @@ pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> R
     let service = Arc::new(Service { store, limit: RateLimit::new(per_minute), signed_only });
     Router::new()
         .route("/health", get(async || ok(&json!({ "status": "healthy" }))))
-        .route("/api/v1/advertisements", get(list).post(advertise))
-        .route("/api/v1/advertisements/{id}", get(show).delete(remove))
+        .route("/api/v1/advertisements", get(list).merge(own_pages(post(advertise))))
+        .route("/api/v1/advertisements/{id}", get(show).merge(own_pages(delete(remove))))
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
+        .layer(middleware::from_fn(page::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), limited))
         .layer(cors())
         .with_state(service)
+}
+
+/// Routes that pages have no business with; they may only look.
+fn own_pages(routes: MethodRouter<Arc<Service>>) -> MethodRouter<Arc<Service>> {
+    routes.layer(middleware::from_fn(page::own_pages_only))
 }
 
 /// Why a request was refused.

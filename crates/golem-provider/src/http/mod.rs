@@ -8,6 +8,7 @@
 
 pub(crate) mod limit;
 pub mod operator;
+pub(crate) mod page;
 pub(crate) mod peer;
 mod public;
 mod quotes;

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::limit::{self, RateLimit};
+use super::page;
 use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::serve::body;
@@ -87,20 +88,23 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         .route("/api/v1/vms/{id}/stream", get(stream).post(attach_stream))
         .route("/api/v1/payments/streams", get(all_streams));
     if config.auth == ApiAuth::Open {
-        routes =
-            routes.route("/api/v1/summary", get(summary)).route("/api/v1/admin/shutdown", post(shutdown));
+        routes = routes.route("/api/v1/summary", get(summary)).route(
+            "/api/v1/admin/shutdown",
+            post(shutdown).layer(middleware::from_fn(page::local_pages_only)),
+        );
     }
     let routes = routes
         .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
+        .layer(middleware::from_fn(page::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
         .layer(cors())
         .with_state(public);
     match &config.checker {
-        // No page on the web may have its visitors' ports tried.
+        // Without the words that let pages of other sites ask.
         Some(checker) => routes.merge(port_checker::checks(Arc::clone(checker))),
         None => routes,
     }

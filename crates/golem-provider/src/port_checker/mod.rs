@@ -21,6 +21,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::StreamExt;
@@ -37,6 +38,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::daemon::{self, Signals};
 use crate::data_dir;
 use crate::http::limit::RateLimit;
+use crate::http::page;
 use crate::http::peer::Peer;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::{body, serve};
@@ -152,6 +154,9 @@ pub(crate) fn checks(checker: Arc<Checker>) -> Router {
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
+        // No page on the web may have its visitors' ports tried.
+        .layer(middleware::from_fn(page::json_only))
+        .layer(middleware::from_fn(page::own_pages_only))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(checker)
 }

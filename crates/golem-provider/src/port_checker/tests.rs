@@ -16,6 +16,29 @@ async fn check(from: Ipv4Addr, server: SocketAddr, target: SocketAddr) -> Status
 }
 
 #[tokio::test]
+async fn i_14_no_page_has_ports_tried() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let wallet = Wallet::from_hex(&"46".repeat(32)).unwrap();
+    let routes = router(Arc::new(Checker::new(wallet, Targets { any: true, private: true })));
+    let tasks = Tasks::new();
+    tasks.spawn("check server", serve("test", listener, routes, TrustedProxies::default(), tasks.clone()));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = json!({ "provider_ip": "127.0.0.1", "ports": [server.port()] }).to_string();
+    let ask = async |lines: &[(&str, &str)]| {
+        let request = http.post(format!("http://{server}/check-ports")).body(body.clone());
+        let request = lines.iter().fold(request, |request, (name, line)| request.header(*name, *line));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let json = ("content-type", "application/json");
+    assert_eq!(ask(&[json]).await, 200);
+    assert_eq!(ask(&[("content-type", "text/plain")]).await, 415);
+    assert_eq!(ask(&[]).await, 415);
+    assert_eq!(ask(&[json, ("origin", "https://evil.example")]).await, 403);
+    tasks.stopping().cancel();
+}
+
+#[tokio::test]
 async fn i_08_sixteen_addresses_keep_nobody_from_a_check() {
     // Says nothing to who comes, so that a check of it lasts.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

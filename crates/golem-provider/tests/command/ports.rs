@@ -261,7 +261,7 @@ fn s_064_ports_are_checked_without_a_node_too() {
 fn ask(url: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     let head = format!(
-        "POST /check-ports HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        "POST /check-ports HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + body).as_bytes()).unwrap();

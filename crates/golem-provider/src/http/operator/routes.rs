@@ -30,6 +30,7 @@ use super::views::{
 use crate::books;
 use crate::cli::pricing_view;
 use crate::http::HttpConfig;
+use crate::http::page;
 use crate::http::public::network_info;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
@@ -72,8 +73,10 @@ pub(in crate::http) fn router(
         .method_not_allowed_fallback(async || {
             Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
+        .layer(middleware::from_fn(page::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&operator), guarded))
+        .layer(middleware::from_fn(page::own_pages_only))
         .with_state(operator)
 }
 
