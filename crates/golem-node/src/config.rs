@@ -62,6 +62,15 @@ impl Default for Rent {
     }
 }
 
+/// What becomes of a guest that shut itself down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// It stays off until its renter starts it; one that crashed is booted again.
+    OnFailure,
+    /// It is booted again, too.
+    Always,
+}
+
 /// Everything a node needs to know to run.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -87,6 +96,8 @@ pub struct NodeConfig {
     pub watch_interval: Duration,
     /// How long the node waits before it restarts a guest that died, doubled at each failure.
     pub restart_delay: Duration,
+    /// What becomes of a guest that shut itself down.
+    pub restart_policy: RestartPolicy,
     /// Connection caps and deadlines of the SSH proxy.
     pub proxy: ProxyLimits,
     /// What of the host is rented out.

@@ -18,6 +18,6 @@ pub mod reconcile;
 pub mod service;
 pub mod vm;
 
-pub use config::{Limits, NodeConfig, Rent};
+pub use config::{Limits, NodeConfig, Rent, RestartPolicy};
 pub use node::{Capacity, LEDGER_FILE, Node, StartError};
 pub use vm::{CreateVm, Job, JobState, NodeError, Refusal, Vm};

@@ -29,7 +29,7 @@ use crate::config::NodeConfig;
 use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
 use crate::ports::Probes;
 use crate::proxy::{Proxy, ProxyError};
-use crate::reconcile::plan::{Situation, Step, plan};
+use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;
 use crate::service::crash_point;
 
@@ -39,6 +39,9 @@ const CALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Longest pause between two attempts at something that keeps failing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Longest pause before a guest whose disk keeps failing is told again to go on.
+const LONGEST_HALT: Duration = Duration::from_secs(60);
 
 /// What others ask of a machine's task.
 #[derive(Debug, Default)]
@@ -125,6 +128,19 @@ struct Memory {
     serving: Option<SocketAddr>,
     failures: u32,
     retry_at: Option<Instant>,
+    /// How often the guest was told to go on since it last ran, or could not.
+    resumes: u32,
+    resume_at: Option<Instant>,
+}
+
+impl Memory {
+    /// Takes note of what is seen now.
+    fn see(&mut self, seen: &Seen) {
+        if matches!(seen, Seen::Running(_) | Seen::Halted { resumable: false, .. }) {
+            self.resumes = 0;
+            self.resume_at = None;
+        }
+    }
 }
 
 impl Machine {
@@ -134,17 +150,27 @@ impl Machine {
         let now = Instant::now();
         // What was seen before this task began is still true: nobody else touches the machine.
         let first_sample = self.eyes.borrow().asked;
-        let mut memory =
-            Memory { acted: first_sample, began: now, serving: None, failures: 0, retry_at: None };
+        let mut memory = Memory {
+            acted: first_sample,
+            began: now,
+            serving: None,
+            failures: 0,
+            retry_at: None,
+            resumes: 0,
+            resume_at: None,
+        };
         loop {
             let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
-            let step = plan(&self.situation(&rental, &memory));
+            let situation = self.situation(&rental, &memory);
+            memory.see(&situation.seen);
+            let step = plan(&situation);
             if step == Step::Rest {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = self.orders.poke.notified() => {}
                     _ = self.eyes.changed() => {}
                     () = pause(memory.retry_at) => memory.retry_at = None,
+                    () = pause(memory.resume_at) => memory.resume_at = None,
                 }
                 continue;
             }
@@ -166,14 +192,18 @@ impl Machine {
     }
 
     fn situation(&self, rental: &Rental, memory: &Memory) -> Situation {
+        let is_over = |pause: Option<Instant>| pause.is_none_or(|at| at <= Instant::now());
         Situation {
             goal: rental.aim(),
             state: rental.vm.state,
+            shown: rental.vm.error.clone(),
             made: rental.made,
             restart: self.orders.restart.load(Ordering::Acquire),
             seen: self.eyes.borrow().seen(&self.id, memory.acted),
             serving: memory.serving,
-            may_try: memory.retry_at.is_none_or(|at| at <= Instant::now()),
+            may_try: is_over(memory.retry_at),
+            may_resume: is_over(memory.resume_at),
+            policy: self.config.restart_policy,
         }
     }
 
@@ -182,7 +212,10 @@ impl Machine {
             Step::Rest => Ok(()),
             Step::Make => self.make(rental, memory).await,
             Step::Boot => self.boot(rental, memory).await,
+            Step::Meet(guest) => self.meet(rental, *guest, memory).await,
             Step::Serve(guest) => self.serve(rental, *guest, memory).await,
+            Step::Resume => self.resume(memory).await,
+            Step::Off => self.off().await,
             Step::Stop => self.stop(rental, memory).await,
             Step::Restart => {
                 // Taken off first: a crash from here on leaves the goal `running`, which boots.
@@ -191,7 +224,7 @@ impl Machine {
                 self.boot(rental, memory).await
             }
             Step::Fault(reason) => {
-                tracing::warn!(vm = self.id.redacted(), %reason, "VM cannot run");
+                tracing::warn!(vm = self.id.redacted(), %reason, "VM does not run");
                 self.record(Change::error(reason)).await
             }
             Step::Remove => self.remove(rental, memory).await,
@@ -209,7 +242,7 @@ impl Machine {
 
     async fn boot(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         if rental.vm.state == VmState::Running {
-            tracing::warn!(vm = self.id.redacted(), "the guest stopped by itself and is booted again");
+            tracing::warn!(vm = self.id.redacted(), "the guest ended by itself and is booted again");
             if self.backend.was_ended_for_memory(&self.id) {
                 let detail = "the guest's process was ended by the host for want of memory".to_owned();
                 self.ledger.note(&self.id, "vm.out_of_memory", detail, Timestamp::now()).await?;
@@ -222,9 +255,38 @@ impl Machine {
         let guest = self.ready(rental.aim()).await?;
         self.serve(rental, guest, memory).await?;
         crash_point!("port-open");
-        let change = Change { ip_address: Some(guest.ip), made: true, ..Change::to(VmState::Running) };
-        self.record(change).await?;
+        self.record(running(guest)).await?;
         crash_point!("running");
+        Ok(())
+    }
+
+    /// Takes a guest back that is there, without touching it.
+    async fn meet(&self, rental: &Rental, guest: Guest, memory: &mut Memory) -> Result<(), StepError> {
+        if memory.serving == Some(guest.ssh) {
+            return self.record(running(guest)).await;
+        }
+        let guest = self.ready(rental.aim()).await?;
+        self.serve(rental, guest, memory).await?;
+        self.record(running(guest)).await
+    }
+
+    async fn resume(&self, memory: &mut Memory) -> Result<(), StepError> {
+        tracing::info!(vm = self.id.redacted(), "the cause of the guest's pause may be over, it goes on");
+        memory.resumes = memory.resumes.saturating_add(1);
+        let pause = doubled(self.config.restart_delay, memory.resumes).min(LONGEST_HALT);
+        memory.resume_at = Some(Instant::now() + pause);
+        bounded(self.backend.resume(&self.id)).await
+    }
+
+    /// Its guest is the renter's: what that says of itself is the renter's will.
+    async fn off(&self) -> Result<(), StepError> {
+        tracing::info!(
+            vm = self.id.redacted(),
+            "the guest shut itself down and stays off until it is started"
+        );
+        self.ledger.aim(&self.id, Goal::Stopped, Some(VmState::Stopping), Timestamp::now()).await?;
+        let detail = "the guest shut itself down".to_owned();
+        self.ledger.note(&self.id, "vm.powered_off", detail, Timestamp::now()).await?;
         Ok(())
     }
 
@@ -235,7 +297,8 @@ impl Machine {
             loop {
                 self.orders.poke.notified().await;
                 let now = self.ledger.now();
-                if now.get(&self.id).is_none_or(|rental| rental.aim() != goal) {
+                let is_wanted = now.get(&self.id).is_some_and(|rental| rental.aim() == goal);
+                if !is_wanted || self.orders.restart.load(Ordering::Acquire) {
                     return;
                 }
             }
@@ -320,8 +383,7 @@ impl Machine {
             "a step of the VM failed"
         );
         memory.failures = memory.failures.saturating_add(1);
-        let doublings = memory.failures.saturating_sub(1).min(16);
-        let pause = self.config.restart_delay.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        let pause = doubled(self.config.restart_delay, memory.failures).min(LONGEST_PAUSE);
         memory.retry_at = Some(Instant::now() + pause);
         let recorded = if creating && (late || !error.may_pass()) {
             memory.retry_at = None;
@@ -339,6 +401,16 @@ impl Machine {
             );
         }
     }
+}
+
+/// That `guest` answers and its port is open.
+fn running(guest: Guest) -> Change {
+    Change { ip_address: Some(guest.ip), made: true, ..Change::to(VmState::Running) }
+}
+
+/// The pause before the attempt after the `n`th: `first`, doubled each time.
+fn doubled(first: Duration, n: u32) -> Duration {
+    first.saturating_mul(1 << n.saturating_sub(1).min(16))
 }
 
 /// What the backend needs to know of a rental.

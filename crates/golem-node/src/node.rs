@@ -623,7 +623,7 @@ async fn adopt(
             Some(Observed::Stopped) => {
                 ledger.advance(&vm.id, Change::to(VmState::Creating), Timestamp::now()).await?;
             }
-            Some(Observed::Broken { .. } | Observed::Unclear) | None => {}
+            Some(Observed::PoweredOff | Observed::Halted { .. } | Observed::Unclear) | None => {}
         }
     }
     Ok(())

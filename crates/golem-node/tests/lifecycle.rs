@@ -76,30 +76,11 @@ async fn s_091_a_guest_that_dies_is_seen_and_booted_again() {
     let (vm, _) = node.create(wanted("one")).await.unwrap();
     reaches(&node, &vm.id, VmState::Running).await;
     sim.fail(Call::Start, Fault::Unavailable, 1);
-    sim.power_off(&vm.id).unwrap();
+    sim.crash(&vm.id).unwrap();
     let seen = reaches(&node, &vm.id, VmState::Error).await;
     assert_eq!(seen.error.as_deref(), Some("the VM backend does not answer"));
     reaches(&node, &vm.id, VmState::Running).await;
     assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
-    node.shutdown(false).await;
-}
-
-#[tokio::test]
-async fn s_091_a_guest_that_hangs_is_shown_and_comes_back_by_itself_or_by_restart() {
-    let world = World::new(3);
-    let (node, sim) = world.node().await;
-    let (vm, _) = node.create(wanted("one")).await.unwrap();
-    reaches(&node, &vm.id, VmState::Running).await;
-    sim.hang(&vm.id, "the guest is paused").unwrap();
-    let hung = reaches(&node, &vm.id, VmState::Error).await;
-    assert_eq!(hung.error.as_deref(), Some("the guest is paused"));
-    sim.go_on(&vm.id).unwrap();
-    let well = reaches(&node, &vm.id, VmState::Running).await;
-    assert_eq!(well.error, None);
-    sim.hang(&vm.id, "the guest panicked").unwrap();
-    reaches(&node, &vm.id, VmState::Error).await;
-    node.restart_vm(&vm.id).await.unwrap();
-    reaches(&node, &vm.id, VmState::Running).await;
     node.shutdown(false).await;
 }
 

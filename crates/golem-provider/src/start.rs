@@ -33,7 +33,7 @@ use crate::pricing::{self, Prices};
 use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
-use crate::settings::{Environment, Settings};
+use crate::settings::{self, Environment, Settings};
 use crate::{acceleration, backend, image, import, port_checker};
 
 /// How the process is started, beside the settings.
@@ -323,6 +323,10 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
         stop_grace: settings.stop_grace,
         watch_interval: WATCH_INTERVAL,
         restart_delay: RESTART_DELAY,
+        restart_policy: match settings.restart_policy {
+            settings::RestartPolicy::OnFailure => golem_node::RestartPolicy::OnFailure,
+            settings::RestartPolicy::Always => golem_node::RestartPolicy::Always,
+        },
         proxy: proxy_limits(),
         rent: Rent {
             cpu: settings.rent_cpu.map(|number| number.0),

@@ -67,17 +67,21 @@ pub struct Guest {
 /// What a backend sees of one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed {
-    /// Disk there, no process.
+    /// Disk there, no guest: none was started, or it was shut down by us, or it crashed.
     Stopped,
+    /// The guest shut itself down.
+    PoweredOff,
     /// A process runs and its CPUs run; the guest may still be booting.
     Running(Guest),
     /// The machine exists, and the backend does not say how it stands: it is changing, or the
     /// backend cannot see it. Says nothing about the guest.
     Unclear,
-    /// The machine exists but does not run as it should (paused, I/O error, crashed).
-    Broken {
+    /// The guest is there, with all that is in its memory, and does not run.
+    Halted {
         /// Why, for the operator and the renter.
         reason: String,
+        /// Whether the cause is known and may be over, so that it can be told to go on.
+        resumable: bool,
     },
 }
 
@@ -172,6 +176,7 @@ pub enum BackendError {
 
 /// A backend; the set is closed.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Backend {
     /// Real guests, driven by this node.
     Qemu(Box<Qemu>),
@@ -284,7 +289,7 @@ impl Backend {
         }
     }
 
-    /// Launches the machine; running already is fine.
+    /// Launches the machine. A guest that is there already stays as it is, whether it runs or not.
     ///
     /// # Errors
     /// [`BackendError::NoSuchMachine`] when it was never made or its disk is lost.
@@ -317,6 +322,19 @@ impl Backend {
             Self::Qemu(qemu) => qemu.stop(id, grace).await,
             Self::Multipass(multipass) => multipass.stop(id, grace).await,
             Self::Sim(sim) => sim.stop(id).await,
+        }
+    }
+
+    /// Lets a guest go on that was seen to be resumable; any other stays as it is.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn resume(&self, id: &VmId) -> Result<(), BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.resume(id).await,
+            // It says of none that it could go on.
+            Self::Multipass(_) => Ok(()),
+            Self::Sim(sim) => sim.resume(id).await,
         }
     }
 

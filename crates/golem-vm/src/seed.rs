@@ -24,6 +24,23 @@ pub const USER: &str = "ubuntu";
 const SSHD: &str =
     "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n";
 
+/// Tells a recent SSH server (OpenSSH 9.8 or later) not to punish whole sources for failed logins: behind
+/// QEMU's network all the world has one address, so that one stranger would lock the renter out. Older servers
+/// refuse to start on a word that they do not know. So the server itself is asked, by an option (`-G`) that
+/// is older than the word and needs no host keys; what it does not know, and a configuration that it would not
+/// take as a whole, is not left behind. Runs at every boot, before the server: a guest may be upgraded.
+const NO_PENALTIES: &str = "\
+sshd=$(command -v sshd || echo /usr/sbin/sshd)
+file=/etc/ssh/sshd_config.d/10-no-source-penalties.conf
+if test -d \"${file%/*}\" && \"$sshd\" -G -f /dev/null -o PerSourcePenalties=no >/dev/null 2>&1; then
+    echo 'PerSourcePenalties no' >\"$file\"
+    \"$sshd\" -G >/dev/null 2>&1 || rm -f \"$file\"
+else
+    rm -f \"$file\"
+fi
+exit 0
+";
+
 /// The guest's user-data. The renter's keys work for [`USER`], who may become root without a
 /// password, and for root; passwords are off. Packages are neither listed nor upgraded at first
 /// boot: that is the known cause of slow and failed starts.
@@ -46,6 +63,7 @@ pub fn user_data(spec: &MachineSpec) -> String {
             },
             { "name": "root", "lock_passwd": true, "ssh_authorized_keys": keys },
         ],
+        "bootcmd": [["sh", "-c", NO_PENALTIES]],
         "write_files": [{ "path": "/etc/ssh/sshd_config.d/10-keys-only.conf", "content": SSHD }],
     });
     format!("#cloud-config\n{data:#}\n")
@@ -120,6 +138,55 @@ mod tests {
         }
         let meta: Value = serde_json::from_str(&read("meta-data")).unwrap();
         assert_eq!(meta["instance-id"], "golem-my-webserver-20250219-130424-a4dqobyha4dqobyh");
+    }
+
+    /// Runs the script against a server that answers as `sshd` says, and returns what it left behind.
+    fn penalties(sshd: &str, before: Option<&str>) -> Option<String> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("sshd_config.d")).unwrap();
+        std::fs::write(at("sshd"), format!("#!/bin/sh\n{sshd}")).unwrap();
+        std::fs::set_permissions(at("sshd"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let file = at("sshd_config.d/10-no-source-penalties.conf");
+        if let Some(text) = before {
+            std::fs::write(&file, text).unwrap();
+        }
+        let script = NO_PENALTIES.replace("/etc/ssh", folder.path().to_str().unwrap());
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let status = std::process::Command::new("sh").args(["-c", &script]).env("PATH", path).status();
+        assert!(status.unwrap().success(), "a boot goes on whatever happens");
+        std::fs::read_to_string(file).ok()
+    }
+
+    #[test]
+    fn i_16_only_a_server_that_knows_penalties_is_told_to_leave_them() {
+        const WORD: &str = "PerSourcePenalties no\n";
+        // As OpenSSH 9.8 and later, 9.3 to 9.7, and before that.
+        assert_eq!(penalties("exit 0", None).as_deref(), Some(WORD));
+        let middle = "case \"$*\" in *Penalties*) exit 255;; esac";
+        assert_eq!(penalties(middle, None), None);
+        let old = "echo 'unknown option -- G' >&2; exit 1";
+        assert_eq!(penalties(old, None), None);
+        assert_eq!(penalties(old, Some(WORD)), None, "a server that was put back");
+        // One whose whole configuration is not taken with it.
+        assert_eq!(penalties("test \"$2\" = -f", None), None);
+    }
+
+    /// I-16: the server of this machine, whatever its version, takes the configuration that is left.
+    #[test]
+    fn i_16_a_real_server_takes_what_is_left_behind() {
+        let left = penalties("exec /usr/sbin/sshd \"$@\"", None);
+        let folder = tempfile::tempdir().unwrap();
+        let (config, key) = (folder.path().join("config"), folder.path().join("key"));
+        let mut keygen = std::process::Command::new("ssh-keygen");
+        assert!(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
+        std::fs::write(&config, left.unwrap_or_default()).unwrap();
+        let mut sshd = std::process::Command::new("/usr/sbin/sshd");
+        let taken = sshd.arg("-t").arg("-f").arg(&config).arg("-h").arg(&key).output().unwrap();
+        let said = String::from_utf8_lossy(&taken.stderr);
+        // Its folder in /run is there only once it was started as a service.
+        assert!(taken.status.success() || said.contains("Missing privilege separation directory"), "{said}");
     }
 
     proptest! {

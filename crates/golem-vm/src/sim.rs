@@ -54,6 +54,8 @@ pub enum Call {
     WaitReady,
     /// `stop`.
     Stop,
+    /// `resume`.
+    Resume,
     /// `delete`.
     Delete,
     /// `list`.
@@ -78,7 +80,18 @@ pub enum Fault {
 struct Record {
     keys: Vec<String>,
     running: bool,
-    broken: Option<String>,
+    /// Why a guest that is there does not run.
+    #[serde(default)]
+    halted: Option<String>,
+    /// Whether that reason is known and over.
+    #[serde(default)]
+    resumable: bool,
+    /// Whether the guest shut itself down.
+    #[serde(default)]
+    powered_off: bool,
+    /// How many guests were started so far.
+    #[serde(default)]
+    boots: u32,
 }
 
 #[derive(Debug)]
@@ -159,7 +172,8 @@ impl Sim {
             return Ok(());
         }
         let keys = spec.keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let record = Record { keys, running: false, broken: None };
+        let record =
+            Record { keys, running: false, halted: None, resumable: false, powered_off: false, boots: 0 };
         self.0.write(&spec.id, &record).map_err(|error| failed("creating the machine", error))?;
         inner.machines.insert(spec.id.clone(), record);
         Ok(())
@@ -168,8 +182,12 @@ impl Sim {
     pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         self.0.enter(Call::Start).await?;
         self.0.change(&spec.id, "starting the machine", |record| {
-            record.running = true;
-            record.broken = None;
+            // A guest that is there stays as it is.
+            if !record.running {
+                record.running = true;
+                record.powered_off = false;
+                record.boots += 1;
+            }
         })
     }
 
@@ -186,10 +204,19 @@ impl Sim {
 
     pub(crate) async fn stop(&self, id: &VmId) -> Result<(), BackendError> {
         self.0.enter(Call::Stop).await?;
-        match self.0.change(id, "stopping the machine", Record::power_off) {
+        match self.0.change(id, "stopping the machine", Record::end) {
             Err(BackendError::NoSuchMachine(_)) => Ok(()),
             result => result,
         }
+    }
+
+    pub(crate) async fn resume(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.enter(Call::Resume).await?;
+        self.0.change(id, "resuming the machine", |record| {
+            if record.resumable {
+                record.halted = None;
+            }
+        })
     }
 
     pub(crate) async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
@@ -207,10 +234,11 @@ impl Sim {
     pub(crate) async fn list(&self) -> Result<BTreeMap<VmId, Observed>, BackendError> {
         self.0.enter(Call::List).await?;
         let guest = self.0.guest();
-        let observed = |record: &Record| match (&record.broken, record.running) {
-            (Some(reason), _) => Observed::Broken { reason: reason.clone() },
+        let observed = |record: &Record| match (&record.halted, record.running) {
+            (Some(reason), true) => Observed::Halted { reason: reason.clone(), resumable: record.resumable },
             (None, true) => Observed::Running(guest),
-            (None, false) => Observed::Stopped,
+            (_, false) if record.powered_off => Observed::PoweredOff,
+            (_, false) => Observed::Stopped,
         };
         Ok(self.0.lock().machines.iter().map(|(id, record)| (id.clone(), observed(record))).collect())
     }
@@ -234,9 +262,10 @@ impl Sim {
 }
 
 impl Record {
-    fn power_off(&mut self) {
+    fn end(&mut self) {
         self.running = false;
-        self.broken = None;
+        self.halted = None;
+        self.powered_off = false;
     }
 }
 
@@ -268,28 +297,56 @@ impl SimControl {
         inner.delays.clear();
     }
 
-    /// Ends the guest's process, as a crash or a power-off from inside does.
+    /// Ends the guest's process, as a crash does.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`].
+    pub fn crash(&self, id: &VmId) -> Result<(), BackendError> {
+        self.0.change(id, "crashing", Record::end)
+    }
+
+    /// Lets the guest shut itself down, if it runs.
     ///
     /// # Errors
     /// [`BackendError::NoSuchMachine`].
     pub fn power_off(&self, id: &VmId) -> Result<(), BackendError> {
-        self.0.change(id, "powering off", Record::power_off)
+        self.0.change(id, "powering off", |record| {
+            if record.running && record.halted.is_none() {
+                record.end();
+                record.powered_off = true;
+            }
+        })
     }
 
-    /// Lets the guest hang for `reason`.
+    /// Pauses the guest for `reason`, which is `resumable` or not.
     ///
     /// # Errors
     /// [`BackendError::NoSuchMachine`].
-    pub fn hang(&self, id: &VmId, reason: &str) -> Result<(), BackendError> {
-        self.0.change(id, "hanging", |record| record.broken = Some(reason.to_owned()))
+    pub fn halt(&self, id: &VmId, reason: &str, resumable: bool) -> Result<(), BackendError> {
+        self.0.change(id, "halting", |record| {
+            record.halted = Some(reason.to_owned());
+            record.resumable = resumable;
+        })
     }
 
-    /// Lets a guest that hangs go on.
+    /// Lets a guest that was paused go on.
     ///
     /// # Errors
     /// [`BackendError::NoSuchMachine`].
     pub fn go_on(&self, id: &VmId) -> Result<(), BackendError> {
-        self.0.change(id, "going on", |record| record.broken = None)
+        self.0.change(id, "going on", |record| record.halted = None)
+    }
+
+    /// Whether the guest is paused.
+    #[must_use]
+    pub fn is_halted(&self, id: &VmId) -> bool {
+        self.0.lock().machines.get(id).is_some_and(|record| record.halted.is_some())
+    }
+
+    /// How many guests were started as `id` so far, and whether the last one is there still.
+    #[must_use]
+    pub fn guests(&self, id: &VmId) -> (u32, bool) {
+        self.0.lock().machines.get(id).map_or((0, false), |record| (record.boots, record.running))
     }
 
     /// Loses the machine with its disk.
@@ -336,7 +393,7 @@ impl Shared {
                 source: None,
             });
         }
-        let ready = booted && !inner.boots_held && record.broken.is_none();
+        let ready = booted && !inner.boots_held && record.halted.is_none();
         Ok(ready.then(|| self.guest()))
     }
 

@@ -23,14 +23,16 @@ const LIMITS: NetworkLimits = NetworkLimits { connections: Some(50), megabits: N
 const BOOT: Duration = Duration::from_secs(300);
 
 struct World {
-    folder: tempfile::TempDir,
+    /// Where the node's data is: small enough to be filled.
+    volume: SmallVolume,
     key: PathBuf,
     spec: MachineSpec,
 }
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let volume = SmallVolume::mount("1300m");
+        let folder = &volume.0;
         let key = keypair(folder.path(), "renter");
         let name: VmName = "guest-test".parse().unwrap();
         let random = std::array::from_fn(|n| folder.path().as_os_str().as_encoded_bytes()[n]);
@@ -43,20 +45,24 @@ impl World {
             image: "debian-12".parse().unwrap(),
             keys: vec![public.parse().unwrap()],
         };
-        Self { folder, key, spec }
+        Self { volume, key, spec }
+    }
+
+    fn folder(&self) -> &Path {
+        self.volume.0.path()
     }
 
     fn images(&self) -> Arc<Images> {
-        Arc::new(Images::open(self.folder.path()).unwrap())
+        Arc::new(Images::open(self.folder()).unwrap())
     }
 
     fn backend(&self) -> Backend {
-        let config = QemuConfig { network: LIMITS, ..QemuConfig::new(self.folder.path().to_owned()) };
+        let config = QemuConfig { network: LIMITS, ..QemuConfig::new(self.folder().to_owned()) };
         Backend::Qemu(Qemu::open(config, self.images()))
     }
 
     fn machine(&self) -> PathBuf {
-        self.folder.path().join("vms").join(self.spec.id.as_str())
+        self.folder().join("vms").join(self.spec.id.as_str())
     }
 
     /// The guest's control groups.
@@ -262,7 +268,7 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
 
     // Its key works for both users; nothing else does.
     assert!(ssh(guest, "root", key, "true").status.success());
-    let stranger = keypair(world.folder.path(), "stranger");
+    let stranger = keypair(world.folder(), "stranger");
     assert!(!ssh(guest, "ubuntu", &stranger, "true").status.success());
     let offered = says(guest, key, "sudo sshd -T 2>/dev/null | grep -i ^passwordauthentication");
     assert_eq!(offered, "passwordauthentication no");
@@ -332,13 +338,42 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     backend.start(spec).await.unwrap();
     assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Running(guest)));
 
-    // Frozen, paused and killed are seen as such.
+    // What is paused is left as it is, and goes on where that is known to help.
+    h_02_h_03_a_paused_guest_loses_nothing(&world, &backend, guest).await;
+
+    // Frozen and killed are seen as such.
     let pid = rustix::process::Pid::from_raw(world.pid()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-    until(&backend, &spec.id, |seen| matches!(seen, Some(Observed::Broken { .. }))).await;
+    until(&backend, &spec.id, |seen| matches!(seen, Some(Observed::Halted { .. }))).await;
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     until(&backend, &spec.id, |seen| seen == Some(&Observed::Running(guest))).await;
     assert!(backend.console(&spec.id).await.is_ok());
+
+    // Rebooted from inside: another boot of the same process.
+    let boot_id = |key: &Path| says(guest, key, "cat /proc/sys/kernel/random/boot_id");
+    let (before, process) = (boot_id(key), world.pid());
+    let _ = ssh(guest, "ubuntu", key, "sudo reboot");
+    let again = async {
+        loop {
+            let output = ssh(guest, "ubuntu", key, "cat /proc/sys/kernel/random/boot_id");
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if output.status.success() && text != before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(BOOT, again).await.expect("rebooted in time");
+    assert_eq!((world.pid(), says(guest, key, "cat mine").as_str()), (process, "kept"));
+
+    // H-13: powered off from inside: known as that, by the next node, too, until it is started.
+    let _ = ssh(guest, "ubuntu", key, "sudo poweroff");
+    until(&backend, &spec.id, |seen| seen == Some(&Observed::PoweredOff)).await;
+    drop(backend);
+    let backend = world.backend();
+    assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::PoweredOff));
+    let guest = boot(&backend, spec).await;
+    assert_eq!(says(guest, key, "cat mine"), "kept");
 
     let words = std::fs::read(format!("/proc/{}/cmdline", world.pid())).unwrap();
 
@@ -378,6 +413,59 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     assert!(!table_exists(), "no guest, no rules");
 }
 
+/// Says `command` to the machine's QEMU, in the one conversation that it has at a time.
+fn qmp(world: &World, command: &str) {
+    use std::io::{BufRead, BufReader, Write};
+    let mut stream = std::os::unix::net::UnixStream::connect(world.machine().join("run/qmp.sock")).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    for command in ["qmp_capabilities", command] {
+        stream.write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes()).unwrap();
+        assert!(lines.by_ref().any(|line| line.unwrap().contains("return")), "{command}");
+    }
+}
+
+/// H-02, H-03: neither a guest that somebody paused nor one that a full disk paused is ended by a start; the
+/// first goes on when they say so, the second when there is room, with all that was in its memory.
+async fn h_02_h_03_a_paused_guest_loses_nothing(world: &World, backend: &Backend, guest: Guest) {
+    let (spec, key, process) = (&world.spec, world.key.as_path(), world.pid());
+    let resumable = |seen: Option<&Observed>| match seen {
+        Some(Observed::Halted { resumable, .. }) => Some(*resumable),
+        _ => None,
+    };
+    let _ = says(guest, key, "echo unsynced >/dev/shm/memory");
+    qmp(world, "stop");
+    until(backend, &spec.id, |seen| resumable(seen) == Some(false)).await;
+    backend.start(spec).await.unwrap();
+    backend.resume(&spec.id).await.unwrap();
+    assert_eq!(
+        resumable(backend.list().await.unwrap().get(&spec.id)),
+        Some(false),
+        "it is somebody else's pause"
+    );
+    qmp(world, "cont");
+    until(backend, &spec.id, |seen| seen == Some(&Observed::Running(guest))).await;
+
+    let filler = world.folder().join("filler");
+    let volume = rustix::fs::statvfs(world.folder()).unwrap();
+    // Room for what a login writes, and for some of what follows.
+    let left = volume.f_bavail * volume.f_frsize - (12 << 20);
+    let file = std::fs::File::create(&filler).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, left).unwrap();
+    let write = "nohup sh -c 'sleep 2; dd if=/dev/urandom of=big bs=1M count=24 conv=fsync; touch done' >/dev/null 2>&1 &";
+    let _ = ssh(guest, "ubuntu", key, write);
+    until(backend, &spec.id, |seen| resumable(seen) == Some(false)).await;
+    backend.start(spec).await.unwrap();
+    assert_eq!(world.pid(), process, "a start leaves it");
+    std::fs::remove_file(&filler).unwrap();
+    until(backend, &spec.id, |seen| resumable(seen) == Some(true)).await;
+    backend.resume(&spec.id).await.unwrap();
+    until(backend, &spec.id, |seen| seen == Some(&Observed::Running(guest))).await;
+    let wait =
+        "for n in $(seq 120); do test -e done && break; sleep 0.5; done; stat -c %s big; cat /dev/shm/memory";
+    assert_eq!(says(guest, key, wait), format!("{}\nunsynced", 24 << 20));
+    assert_eq!(world.pid(), process);
+}
+
 /// A small file system in memory, unmounted at the end.
 struct SmallVolume(tempfile::TempDir);
 
@@ -394,7 +482,8 @@ impl SmallVolume {
 
 impl Drop for SmallVolume {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
+        // A guest that was just ended may hold it for a moment.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }
 }
 
@@ -405,7 +494,7 @@ async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
     let world = World::new();
     let volume = SmallVolume::mount("64m");
     let images = Arc::new(Images::open(volume.0.path()).unwrap());
-    let file = world.folder.path().join("empty.qcow2");
+    let file = world.folder().join("empty.qcow2");
     let made = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&file).arg("1G").status();
     assert!(made.unwrap().success());
     images.add(&world.spec.image, &file).unwrap();

@@ -162,7 +162,7 @@ async fn states_that_say_nothing_change_nothing() {
         assert_eq!(host.backend.list().await.unwrap()[&spec.id], seen, "{state}");
     }
     host.now(&Mode { state: Some("Deleted".to_owned()), ..Mode::default() });
-    assert!(matches!(host.backend.list().await.unwrap()[&spec.id], Observed::Broken { .. }));
+    assert!(matches!(host.backend.list().await.unwrap()[&spec.id], Observed::Halted { .. }));
 }
 
 #[tokio::test]

@@ -139,6 +139,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         stop_grace: Duration::from_secs(5),
         watch_interval: Duration::from_secs(2),
         restart_delay: Duration::from_secs(5),
+        restart_policy: golem_node::RestartPolicy::OnFailure,
         proxy: ProxyLimits {
             per_port: 256,
             total: 4096,

@@ -217,6 +217,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         // The monitor alone is measured.
         watch_interval: Duration::from_secs(3600),
         restart_delay: Duration::from_secs(3600),
+        restart_policy: golem_node::RestartPolicy::OnFailure,
         proxy: ProxyLimits {
             per_port: 1,
             total: 1,

@@ -95,7 +95,8 @@ impl LedgerError {
     }
 }
 
-/// What a rental should be; only its renter, the operator or the end of money changes it.
+/// What a rental should be; only its renter, the operator or the end of money changes it, and its guest by
+/// shutting itself down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     /// Running, for as long as it is rented.

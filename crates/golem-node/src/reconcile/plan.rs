@@ -1,13 +1,40 @@
 //! What a machine's task does next.
 //!
-//! Owns the decision, as one pure function. Never waits, never acts: because every backend call
-//! may be repeated, a step that was cut short anywhere is simply planned again.
+//! Owns the decision, as one pure function, which is this table (a test compares the two):
+//!
+//! | wanted | made | state | unknown | absent | stopped | powered off | running | halted | resumable |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | running | no | any | make | make | make | make | make | make | make |
+//! | running | yes | creating | rest | fault | boot | boot | meet | fault | resume |
+//! | running | yes | running | rest | fault | boot | off | serve | fault | resume |
+//! | running | yes | stopping | rest | fault | boot | boot | restart | restart | restart |
+//! | running | yes | stopped | rest | fault | boot | boot | meet | fault | resume |
+//! | running | yes | error | rest | fault | boot | off | meet | fault | resume |
+//! | stopped | any | stopped | rest | rest | rest | stop | stop | stop | stop |
+//! | stopped | any | any | stop | stop | stop | stop | stop | stop | stop |
+//! | deleted | any | any | remove | remove | remove | remove | remove | remove | remove |
+//!
+//! and these four rules on top:
+//!
+//! - Every step but `fault`, `off` and `serve` rests while the pause after a failure lasts. `resume` has a pause
+//!   of its own, and is `fault` meanwhile.
+//! - `serve` rests where the port leads to that guest already; `meet` waits neither for a pause nor for an
+//!   answer there: it gave one before. `fault` rests where its reason is shown already.
+//! - `off` is `boot` where the operator wants guests to run whatever they do.
+//! - A restart that was ordered, and not yet begun, is `restart` wherever `running` is wanted of a machine
+//!   that was made.
+//!
+//! Only `stop`, `restart` and `remove` end a guest that is alive, and only a goal or a restart, which are
+//! somebody's order, lead to them: what is seen never does (`make` and `boot` leave a guest that is there as
+//! it is). Never waits, never acts: because every backend call may be repeated, a step that was cut short
+//! anywhere is simply planned again.
 
 use std::net::SocketAddr;
 
 use golem_types::VmState;
 use golem_vm::Guest;
 
+use crate::config::RestartPolicy;
 use crate::ledger::Goal;
 
 /// What is known of the machine now.
@@ -17,12 +44,19 @@ pub enum Seen {
     Unknown,
     /// The backend has no such machine.
     Absent,
-    /// Disk there, no process.
+    /// Disk there, no guest, which did not shut itself down.
     Stopped,
-    /// A process runs.
+    /// Disk there, no guest, which shut itself down.
+    PoweredOff,
+    /// A guest runs.
     Running(Guest),
-    /// It does not run as it should, and why.
-    Broken(String),
+    /// A guest is there and does not run.
+    Halted {
+        /// Why.
+        reason: String,
+        /// Whether it may be told to go on.
+        resumable: bool,
+    },
 }
 
 /// Everything that a decision takes.
@@ -32,6 +66,8 @@ pub struct Situation {
     pub goal: Goal,
     /// Where it stands.
     pub state: VmState,
+    /// What is shown as the reason for that.
+    pub shown: Option<String>,
     /// Whether it ran once.
     pub made: bool,
     /// Whether a restart was asked for and not yet done.
@@ -42,6 +78,10 @@ pub struct Situation {
     pub serving: Option<SocketAddr>,
     /// Whether the pause after the last failure is over.
     pub may_try: bool,
+    /// Whether the pause after the last time that the guest was told to go on is over.
+    pub may_resume: bool,
+    /// What becomes of a guest that shut itself down.
+    pub policy: RestartPolicy,
 }
 
 /// One step.
@@ -53,13 +93,19 @@ pub enum Step {
     Make,
     /// Boot the machine, whose disk exists, and open its port.
     Boot,
+    /// Wait until the guest, which is there, answers; open its port; say that it runs.
+    Meet(Guest),
     /// Point the port at the guest, which runs.
     Serve(Guest),
+    /// Tell the guest, which is paused for a reason that is over, to go on.
+    Resume,
+    /// Take the guest's word that it is to be off.
+    Off,
     /// Shut the guest down.
     Stop,
     /// Shut the guest down, then boot it.
     Restart,
-    /// Say that it cannot run, and why.
+    /// Say that it does not run, and why.
     Fault(String),
     /// Remove every trace.
     Remove,
@@ -71,184 +117,56 @@ const LOST: &str = "the machine's disk is missing on this host";
 /// The next step.
 #[must_use]
 pub fn plan(situation: &Situation) -> Step {
-    let Situation { goal, state, made, restart, seen, serving, may_try } = situation;
-    match goal {
-        Goal::Deleted => {
-            if *may_try {
-                Step::Remove
-            } else {
-                Step::Rest
-            }
-        }
-        Goal::Stopped => match (state, seen) {
-            (VmState::Stopped, Seen::Unknown | Seen::Absent | Seen::Stopped) => Step::Rest,
-            _ if *may_try => Step::Stop,
+    let Situation { state, seen, serving, may_try, .. } = situation;
+    match wanted(situation) {
+        Step::Restart if situation.restart => Step::Restart,
+        Step::Off if situation.policy == RestartPolicy::Always && *may_try => Step::Boot,
+        Step::Off if situation.policy == RestartPolicy::Always => Step::Rest,
+        Step::Meet(guest) | Step::Serve(guest) if *serving == Some(guest.ssh) => match state {
+            VmState::Running => Step::Rest,
+            _ => Step::Meet(guest),
+        },
+        Step::Resume if !situation.may_resume => match seen {
+            Seen::Halted { reason, .. } => show(reason, situation),
             _ => Step::Rest,
         },
-        Goal::Running if *restart && *made => Step::Restart,
-        Goal::Running => match (state, seen) {
-            (VmState::Running, Seen::Unknown) => Step::Rest,
-            (VmState::Running, Seen::Running(guest)) if *serving == Some(guest.ssh) => Step::Rest,
-            (VmState::Running, Seen::Running(guest)) => Step::Serve(*guest),
-            (VmState::Running, Seen::Broken(reason)) => Step::Fault(reason.clone()),
-            (VmState::Running, Seen::Absent) => Step::Fault(LOST.to_owned()),
-            // A guest that hangs is left as it is: killing it could lose what is in its memory.
-            (VmState::Error, Seen::Broken(_)) if *made => Step::Rest,
-            _ if !may_try => Step::Rest,
-            _ if *made => Step::Boot,
-            _ => Step::Make,
-        },
+        Step::Fault(reason) => show(&reason, situation),
+        step @ (Step::Rest | Step::Off | Step::Serve(_) | Step::Resume) => step,
+        step if *may_try => step,
+        _ => Step::Rest,
+    }
+}
+
+/// Shows `reason`, unless it is shown already.
+fn show(reason: &str, situation: &Situation) -> Step {
+    match (situation.state, situation.shown.as_deref()) {
+        (VmState::Error, Some(shown)) if shown == reason => Step::Rest,
+        _ => Step::Fault(reason.to_owned()),
+    }
+}
+
+/// The table, without the rules on top.
+fn wanted(situation: &Situation) -> Step {
+    let Situation { goal, state, seen, .. } = situation;
+    match (goal, state, seen) {
+        (Goal::Deleted, ..) => Step::Remove,
+        (Goal::Stopped, VmState::Stopped, Seen::Unknown | Seen::Absent | Seen::Stopped) => Step::Rest,
+        (Goal::Stopped, ..) => Step::Stop,
+        (Goal::Running, ..) if !situation.made => Step::Make,
+        (Goal::Running, ..) if situation.restart => Step::Restart,
+        (Goal::Running, _, Seen::Unknown) => Step::Rest,
+        (Goal::Running, _, Seen::Absent) => Step::Fault(LOST.to_owned()),
+        (Goal::Running, _, Seen::Stopped) => Step::Boot,
+        (Goal::Running, VmState::Running | VmState::Error, Seen::PoweredOff) => Step::Off,
+        (Goal::Running, _, Seen::PoweredOff) => Step::Boot,
+        // A restart that the node's end cut short.
+        (Goal::Running, VmState::Stopping, Seen::Running(_) | Seen::Halted { .. }) => Step::Restart,
+        (Goal::Running, VmState::Running, Seen::Running(guest)) => Step::Serve(*guest),
+        (Goal::Running, _, Seen::Running(guest)) => Step::Meet(*guest),
+        (Goal::Running, _, Seen::Halted { resumable: true, .. }) => Step::Resume,
+        (Goal::Running, _, Seen::Halted { reason, .. }) => Step::Fault(reason.clone()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn guest() -> Guest {
-        Guest { ssh: "127.0.0.1:2222".parse().unwrap(), ip: "10.0.2.15".parse().unwrap() }
-    }
-
-    fn any_seen() -> impl Strategy<Value = Seen> {
-        prop_oneof![
-            Just(Seen::Unknown),
-            Just(Seen::Absent),
-            Just(Seen::Stopped),
-            Just(Seen::Running(guest())),
-            Just(Seen::Broken("paused".to_owned())),
-        ]
-    }
-
-    fn any_situation() -> impl Strategy<Value = Situation> {
-        (
-            prop_oneof![Just(Goal::Running), Just(Goal::Stopped), Just(Goal::Deleted)],
-            proptest::sample::select(&VmState::ALL[..5]),
-            any::<bool>(),
-            any::<bool>(),
-            any_seen(),
-            prop_oneof![Just(None), Just(Some(guest().ssh))],
-        )
-            .prop_map(|(goal, state, made, restart, seen, serving)| Situation {
-                goal,
-                state,
-                // A rental cannot have run without having been made.
-                made: made || state == VmState::Running,
-                restart,
-                seen,
-                serving,
-                may_try: true,
-            })
-    }
-
-    /// What a backend that works would make of the step; false when the rental is gone.
-    fn carry_out(step: &Step, situation: &mut Situation) -> bool {
-        match step {
-            Step::Rest => {}
-            Step::Make | Step::Restart => {
-                *situation = Situation {
-                    state: VmState::Running,
-                    made: true,
-                    restart: false,
-                    seen: Seen::Running(guest()),
-                    serving: Some(guest().ssh),
-                    ..situation.clone()
-                };
-            }
-            Step::Boot if situation.seen == Seen::Absent => situation.state = VmState::Error,
-            Step::Boot => {
-                situation.state = VmState::Running;
-                situation.seen = Seen::Running(guest());
-                situation.serving = Some(guest().ssh);
-            }
-            Step::Serve(guest) => situation.serving = Some(guest.ssh),
-            Step::Stop => {
-                situation.state = VmState::Stopped;
-                situation.serving = None;
-                if situation.seen != Seen::Absent {
-                    situation.seen = Seen::Stopped;
-                }
-            }
-            Step::Fault(_) => situation.state = VmState::Error,
-            Step::Remove => return false,
-        }
-        true
-    }
-
-    proptest! {
-        /// I1: from wherever a crash left things, a few steps lead to where the goal is.
-        #[test]
-        fn i1_every_situation_converges(start in any_situation()) {
-            let mut situation = start.clone();
-            let mut gone = false;
-            for _ in 0..5 {
-                let step = plan(&situation);
-                if step == Step::Rest {
-                    break;
-                }
-                if !carry_out(&step, &mut situation) {
-                    gone = true;
-                    break;
-                }
-            }
-            match start.goal {
-                Goal::Deleted => prop_assert!(gone),
-                Goal::Stopped => prop_assert_eq!(situation.state, VmState::Stopped),
-                Goal::Running => prop_assert!(
-                    matches!(situation.state, VmState::Running | VmState::Error), "{:?} -> {:?}", start, situation
-                ),
-            }
-        }
-
-        /// I3, I4: a backend that cannot be seen changes nothing about a rental that runs.
-        #[test]
-        fn i3_cannot_see_is_never_gone(mut situation in any_situation()) {
-            situation.goal = Goal::Running;
-            situation.state = VmState::Running;
-            situation.restart = false;
-            situation.seen = Seen::Unknown;
-            prop_assert_eq!(plan(&situation), Step::Rest);
-        }
-
-        /// Only a goal stops or removes a machine; no observation does.
-        #[test]
-        fn i4_nothing_seen_ever_stops_a_rental(mut situation in any_situation()) {
-            situation.goal = Goal::Running;
-            situation.restart = false;
-            prop_assert!(!matches!(plan(&situation), Step::Stop | Step::Remove | Step::Restart));
-        }
-
-        /// After a failure nothing is tried before the pause is over.
-        #[test]
-        fn a_failing_backend_is_not_hammered(mut situation in any_situation()) {
-            situation.may_try = false;
-            situation.restart = false;
-            prop_assert!(!matches!(plan(&situation), Step::Make | Step::Boot | Step::Stop | Step::Remove));
-        }
-    }
-
-    #[test]
-    fn s_091_a_guest_that_died_is_booted_again_and_one_that_hangs_is_shown() {
-        let running = Situation {
-            goal: Goal::Running,
-            state: VmState::Running,
-            made: true,
-            restart: false,
-            seen: Seen::Stopped,
-            serving: Some(guest().ssh),
-            may_try: true,
-        };
-        assert_eq!(plan(&running), Step::Boot);
-        let hanging = Situation { seen: Seen::Broken("paused".to_owned()), ..running.clone() };
-        assert_eq!(plan(&hanging), Step::Fault("paused".to_owned()));
-        let shown = Situation { state: VmState::Error, ..hanging };
-        assert_eq!(plan(&shown), Step::Rest);
-        let recovered = Situation { seen: Seen::Running(guest()), ..shown };
-        assert_eq!(plan(&recovered), Step::Boot);
-        let moved = Situation {
-            seen: Seen::Running(Guest { ssh: "127.0.0.1:3333".parse().unwrap(), ..guest() }),
-            ..running
-        };
-        assert!(matches!(plan(&moved), Step::Serve(_)));
-    }
-}
+mod tests;

@@ -42,7 +42,10 @@ impl Sample {
             Some(Observed::Unclear) => Seen::Unknown,
             Some(Observed::Stopped) => Seen::Stopped,
             Some(Observed::Running(guest)) => Seen::Running(*guest),
-            Some(Observed::Broken { reason }) => Seen::Broken(reason.clone()),
+            Some(Observed::PoweredOff) => Seen::PoweredOff,
+            Some(Observed::Halted { reason, resumable }) => {
+                Seen::Halted { reason: reason.clone(), resumable: *resumable }
+            }
         }
     }
 }

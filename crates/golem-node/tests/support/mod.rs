@@ -56,6 +56,7 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         stop_grace: Duration::from_secs(5),
         watch_interval: Duration::from_millis(50),
         restart_delay: Duration::from_millis(20),
+        restart_policy: golem_node::RestartPolicy::OnFailure,
         proxy: ProxyLimits {
             per_port: 20,
             total: 1000,

@@ -19,7 +19,8 @@ pub use source::{Found, Layers, Origin};
 pub use table::{Settings, TABLE, Variable, variable};
 pub use value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Percent, Price, PublicIp, Seconds, Secret, Url, Urls, VmAccel, VmBackend, WebSocketUrl, Wei,
+    Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, VmAccel, VmBackend, WebSocketUrl,
+    Wei,
 };
 
 use source::Reader;

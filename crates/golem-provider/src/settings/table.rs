@@ -13,8 +13,8 @@ use golem_types::ImageName;
 use super::source::Reader;
 use super::value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Overcommit, Percent, Price, PublicIp, Seconds, Secret, Url, Urls, Value, VmAccel, VmBackend,
-    WebSocketUrl, Wei,
+    Overcommit, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value, VmAccel,
+    VmBackend, WebSocketUrl, Wei,
 };
 use crate::http::TrustedProxies;
 
@@ -226,6 +226,10 @@ table! {
         boot_timeout: Duration = "GOLEM_PROVIDER_BOOT_TIMEOUT_SECONDS" also "GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS" default "600";
         /// How long a guest may take to shut down before its power is cut, in seconds.
         stop_grace: Duration = "GOLEM_PROVIDER_STOP_GRACE_SECONDS" default "60";
+        /// What becomes of a guest that its user shuts down from inside: with `on-failure` it stays off, and goes
+        /// on being paid for, until it is started; with `always` it is booted again. One that crashes is booted
+        /// again in any case.
+        restart_policy: RestartPolicy = "GOLEM_PROVIDER_RESTART_POLICY" default "on-failure";
         /// Whether VMs are shut down when the node stops; otherwise they run on and are taken back
         /// at the next start.
         stop_vms_on_exit: bool = "GOLEM_PROVIDER_STOP_VMS_ON_EXIT" default "false";

@@ -411,6 +411,15 @@ choice! {
     }
 }
 choice! {
+    /// What becomes of a guest that shut itself down.
+    RestartPolicy {
+        /// It stays off until it is started.
+        OnFailure = "on-failure",
+        /// It is booted again.
+        Always = "always",
+    }
+}
+choice! {
     /// How log lines look.
     LogFormat {
         /// For people.

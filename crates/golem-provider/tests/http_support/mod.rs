@@ -108,6 +108,7 @@ impl World {
             stop_grace: Duration::from_secs(5),
             watch_interval: Duration::from_millis(50),
             restart_delay: Duration::from_millis(20),
+            restart_policy: golem_node::RestartPolicy::OnFailure,
             proxy: ProxyLimits {
                 per_port: 20,
                 total: 1000,

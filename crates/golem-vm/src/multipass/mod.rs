@@ -113,9 +113,10 @@ fn observed(instance: &Instance) -> Observed {
     match (instance.state, instance.ip) {
         (State::Running, Some(ip)) => Observed::Running(Guest { ssh: SocketAddr::new(ip, SSH_PORT), ip }),
         (State::Stopped | State::Suspended, _) => Observed::Stopped,
-        (State::Deleted, _) => Observed::Broken {
+        (State::Deleted, _) => Observed::Halted {
             reason: "the machine was deleted with `multipass delete`; `multipass recover` brings it back"
                 .to_owned(),
+            resumable: false,
         },
         (State::Running, None) | (State::Changing | State::Unknown, _) => Observed::Unclear,
     }

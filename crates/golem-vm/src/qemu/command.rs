@@ -13,6 +13,8 @@
 //! | `-sandbox on,…` | system calls that QEMU does not need are refused by the kernel |
 //! | `-nodefaults -no-user-config` | no device that is not listed here |
 //! | `setsid --fork` | a session of its own that outlives the node; QEMU's `-daemonize` forks, which its sandbox refuses |
+//! | `-no-shutdown` | a guest that powers itself off is told from a crash, also when no node sees it ([`super::standing`]) |
+//! | `werror=stop` | a write that this host fails pauses the guest, which loses nothing, and is tried again |
 //! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
 //! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
 //! | `throttling.…` | bounds writes before they are in the host's memory, where v1 control groups no longer know whose they are |
@@ -135,7 +137,8 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
     let smp = format!("cpus={}", resources.cpu);
     let memory = format!("size={}G", resources.memory);
     let mut disk =
-        "file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap".to_owned();
+        "file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap,werror=stop"
+            .to_owned();
     if let Some(rate) = launch.disk_rate {
         let operations = operations(rate);
         for (bound, most) in
@@ -162,6 +165,7 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         &smp,
         "-m",
         &memory,
+        "-no-shutdown",
         "-display",
         "none",
         "-vga",

@@ -21,7 +21,7 @@ use super::{
     Accelerator, DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator, boot, command, failed,
     network, process, read_json, said,
 };
-use crate::backend::{BackendError, MachineSpec, Observed};
+use crate::backend::{BackendError, MachineSpec};
 
 /// Most bytes of QEMU's complaints that are kept.
 const COMPLAINT_BYTES: u64 = 16_384;
@@ -40,16 +40,8 @@ impl Qemu {
         }
         // Nobody looks at its network before it is launched.
         let mut held = self.networks.hold(&spec.id).await;
-        let looking = "looking at the guest's process";
-        match process::of(&folder, &spec.id).map_err(failed(looking))? {
-            Some(_)
-                if matches!(self.observe(&spec.id).await.map_err(failed(looking))?, Observed::Running(_)) =>
-            {
-                return Ok(());
-            }
-            // It can only be started once it is out of the way.
-            Some(_) => process::kill(&folder, &spec.id).await.map_err(failed("ending the old process"))?,
-            None => {}
+        if !self.make_way(&spec.id).await.map_err(failed("looking at the guest's process"))? {
+            return Ok(());
         }
         end_uplink(&folder, &name_word(&spec.id)).await.map_err(failed("ending the old uplink"))?;
         let record: Record =

@@ -24,10 +24,12 @@ mod accelerator;
 mod boot;
 mod cgroup;
 mod command;
+mod greeting;
 mod launch;
 mod make;
 mod network;
 mod process;
+mod standing;
 mod talk;
 
 use std::collections::BTreeMap;
@@ -35,23 +37,20 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use golem_files::{absent_is_fine, replace};
 use golem_types::{AuthorizedKey, ImageName, Resources, VmId};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{OnceCell, RwLock};
-use tokio::time::timeout;
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
 use cgroup::Groups;
 pub use command::BASE_FILE;
 use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
-use process::Life;
 use talk::Talk;
 
 use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
@@ -120,12 +119,6 @@ const KEPT_AT_ONCE: usize = 4;
 
 /// Connections of a guest for which there is memory where their number has no cap.
 const CONNECTIONS_WITHOUT_CAP: u32 = 1000;
-
-/// How often a guest that should shut down is told again: one that still boots hears nothing.
-const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
-
-/// How long QEMU may take to end when told to.
-const QUIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the machine is; `machine.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -268,31 +261,6 @@ impl Qemu {
         }))
     }
 
-    pub(crate) async fn stop(&self, id: &VmId, grace: Duration) -> Result<(), BackendError> {
-        let folder = self.of(id);
-        let press = async {
-            while !matches!(process::of(&folder, id), Ok(None)) {
-                if let Ok(mut talk) = Talk::qmp(&folder).await {
-                    let _ = talk.call("system_powerdown", Value::Null).await;
-                }
-                let _ = timeout(POWER_BUTTON_AGAIN, process::ended(&folder, id)).await;
-            }
-        };
-        if timeout(grace, press).await.is_ok() {
-            return Ok(());
-        }
-        tracing::warn!(
-            vm = id.redacted(),
-            "the guest did not shut down in {} s and is ended",
-            grace.as_secs()
-        );
-        if let Ok(mut talk) = Talk::qmp(&folder).await {
-            let _ = talk.call("quit", Value::Null).await;
-            let _ = timeout(QUIT_DEADLINE, process::ended(&folder, id)).await;
-        }
-        process::kill(&folder, id).await.map_err(failed("ending the guest"))
-    }
-
     pub(crate) async fn delete(&self, id: &VmId) -> Result<(), BackendError> {
         let folder = self.of(id);
         let _held = self.networks.hold(id).await;
@@ -361,28 +329,6 @@ impl Qemu {
                 "the guest's control groups are not as they should be"
             );
         }
-    }
-
-    async fn observe(&self, id: &VmId) -> io::Result<Observed> {
-        let folder = self.of(id);
-        let process = process::of(&folder, id)?;
-        self.see_to_groups(id, &folder, process.map(|(qemu, _)| qemu)).await;
-        let broken = |reason: &str| Observed::Broken { reason: reason.to_owned() };
-        Ok(match (process, self.guest(&folder)?) {
-            (None, _) => Observed::Stopped,
-            (Some(_), None) => broken("the record of the guest's port is lost"),
-            (Some((_, Life::Frozen)), _) => broken("the guest's process is frozen by the host"),
-            (Some((_, Life::Alive)), Some(guest)) => match status(&folder).await.as_deref() {
-                Some("paused") => broken("the guest is paused"),
-                Some("suspended") => broken("the guest is suspended"),
-                Some("io-error") => broken("the guest is paused: the provider's disk is full or failing"),
-                Some("internal-error") => broken("the guest's virtual CPU failed"),
-                Some("guest-panicked") => broken("the guest's kernel panicked"),
-                // Everything else runs, or is about to; and a QEMU that does not answer now is
-                // busy, not gone: its process lives.
-                _ => Observed::Running(guest),
-            },
-        })
     }
 
     pub(crate) async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
@@ -475,11 +421,4 @@ impl Qemu {
         }
         Ok(())
     }
-}
-
-/// QEMU's word for how the guest stands; none when it does not answer.
-async fn status(folder: &Path) -> Option<String> {
-    let mut talk = Talk::qmp(folder).await.ok()?;
-    let answer = talk.call("query-status", Value::Null).await.ok()?;
-    Some(answer.get("status")?.as_str()?.to_owned())
 }
