@@ -451,6 +451,8 @@ async fn h_02_h_03_a_paused_guest_loses_nothing(world: &World, backend: &Backend
     let left = volume.f_bavail * volume.f_frsize - (12 << 20);
     let file = std::fs::File::create(&filler).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, left).unwrap();
+    // While it is open its space is taken, whatever becomes of its name.
+    drop(file);
     let write = "nohup sh -c 'sleep 2; dd if=/dev/urandom of=big bs=1M count=24 conv=fsync; touch done' >/dev/null 2>&1 &";
     let _ = ssh(guest, "ubuntu", key, write);
     until(backend, &spec.id, |seen| resumable(seen) == Some(false)).await;
