@@ -204,7 +204,7 @@ impl Node {
                 Ok((vm, job))
             }
             Err(refusal) => {
-                tracing::info!(%refusal, "create refused");
+                golem_service::log_limited!(info, %refusal, "create refused");
                 Err(refusal.into())
             }
         }

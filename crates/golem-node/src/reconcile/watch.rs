@@ -56,14 +56,19 @@ pub async fn look(backend: &Backend) -> Sample {
     let machines = match timeout(LOOK_DEADLINE, backend.list()).await {
         Ok(Ok(machines)) => Some(machines),
         Ok(Err(error)) => {
-            tracing::warn!(
+            golem_service::log_limited!(
+                warn,
                 error = &error as &dyn std::error::Error,
                 "the VM backend could not be asked what runs"
             );
             None
         }
         Err(_) => {
-            tracing::warn!("the VM backend did not answer within {} s", LOOK_DEADLINE.as_secs());
+            golem_service::log_limited!(
+                warn,
+                "the VM backend did not answer within {} s",
+                LOOK_DEADLINE.as_secs()
+            );
             None
         }
     };

@@ -13,6 +13,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use golem_discovery::{Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
+use golem_service::log_limited;
 use golem_types::net::Source;
 use golem_types::wire::WireTime;
 use jiff::Timestamp;
@@ -88,7 +89,7 @@ impl From<StoreError> for Refusal {
             StoreError::WrongTime { .. } | StoreError::Old { .. } => unauthorized("AUTH_005"),
             StoreError::Full => Self::Coded(StatusCode::SERVICE_UNAVAILABLE, "ADV_001", text),
             StoreError::Database(_) | StoreError::Tables(_) | StoreError::File(_) | StoreError::Damaged => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+                log_limited!(error, error = &error as &dyn std::error::Error, "a request failed");
                 Self::Coded(StatusCode::INTERNAL_SERVER_ERROR, "ADV_001", "the database fails".to_owned())
             }
         }
@@ -135,7 +136,11 @@ async fn with<T: Send + 'static>(
     match tokio::task::spawn_blocking(move || work(&store)).await {
         Ok(done) => Ok(done?),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a request to the database was lost");
+            log_limited!(
+                error,
+                error = &error as &dyn std::error::Error,
+                "a request to the database was lost"
+            );
             Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred").into())
         }
     }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use golem_node::{NodeError, Refusal};
+use golem_service::log_limited;
 use golem_types::wire::Problems;
 use serde::Serialize;
 use serde_json::json;
@@ -103,16 +104,16 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::ChainUnknown(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error} ({cause})")),
         NodeError::ShuttingDown | NodeError::NoPrice => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         NodeError::Ledger(ledger) if ledger.disk_trouble().is_some() => {
-            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
+            log_limited!(error, error = error as &dyn std::error::Error, "a request failed");
             let why = ledger.disk_trouble().unwrap_or_default();
             (StatusCode::SERVICE_UNAVAILABLE, format!("{why}; nothing was done, try again later"))
         }
         NodeError::Backend(golem_vm::BackendError::Failed { step, message, .. }) => {
-            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
+            log_limited!(error, error = error as &dyn std::error::Error, "a request failed");
             (StatusCode::BAD_GATEWAY, format!("{step}: {message}"))
         }
         NodeError::Backend(_) | NodeError::Ledger(_) | NodeError::Unsigned => {
-            tracing::error!(error = error as &dyn std::error::Error, "a request failed");
+            log_limited!(error, error = error as &dyn std::error::Error, "a request failed");
             (StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED.to_owned())
         }
     }
@@ -133,6 +134,6 @@ impl IntoResponse for Failure {
 
 /// The answer when a handler panicked.
 pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    tracing::error!("a request's handler panicked");
+    log_limited!(error, "a request's handler panicked");
     Failure::said(StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED).into_response()
 }
