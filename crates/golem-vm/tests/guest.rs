@@ -261,7 +261,7 @@ async fn i_01_a_machine_of_an_older_version_is_kept_behind_the_hosts_table_or_cu
     }
     let world = World::new();
     let spec = &world.spec;
-    let file = world.folder.path().join("empty.qcow2");
+    let file = world.folder().join("empty.qcow2");
     must(&["qemu-img", "create", "-q", "-f", "qcow2", file.to_str().unwrap(), "1G"]);
     world.images().add(&spec.image, &file).unwrap();
     let backend = world.backend();
