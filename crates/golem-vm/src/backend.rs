@@ -176,7 +176,6 @@ pub enum BackendError {
 
 /// A backend; the set is closed.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Backend {
     /// Real guests, driven by this node.
     Qemu(Box<Qemu>),

@@ -126,7 +126,7 @@ mod tests {
                     earlier.push(stream);
                     std::thread::spawn(move || {
                         for part in says(number) {
-                            std::thread::sleep(pause);
+                            std::thread::park_timeout(pause);
                             let _ = speaker.write_all(part);
                         }
                     });
