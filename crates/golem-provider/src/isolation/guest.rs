@@ -172,6 +172,8 @@ impl ThrowAway {
         let mut child = Command::new("ssh")
             .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
             .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
+            // A connection that was cut is noticed.
+            .args(["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"])
             .args(["-o", "LogLevel=ERROR", "-i", "key", "-p", &guest.ssh.port().to_string()])
             .args([&format!("root@{}", guest.ssh.ip()), "python3", "-u", "-"])
             .current_dir(&self.folder)

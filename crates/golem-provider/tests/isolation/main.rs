@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use home::Home;
+use home::{Home, wait_until};
 use serde_json::Value;
 use world::{World, run};
 
@@ -174,6 +174,13 @@ fn i_01_i_09_i_10_i_11_i_13_guests_are_kept_in_whatever_becomes_of_the_firewall(
         }
     }
     assert!(!world.said("lan", "0.0.0.0").contains("nonsense"), "{}", world.said("lan", "0.0.0.0"));
+
+    // Whoever came to a guest's SSH port while it booted and went away again is forgotten by its uplink.
+    wait_until("no connection that its client has closed is held", || {
+        let sockets = world.at("host", "cat").arg("/proc/net/tcp").output().unwrap();
+        let sockets = String::from_utf8(sockets.stdout).unwrap();
+        !sockets.lines().any(|line| line.split_whitespace().nth(3) == Some("08"))
+    });
 
     // Nothing is left of them.
     let folders: Vec<PathBuf> =

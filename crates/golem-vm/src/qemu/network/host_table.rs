@@ -50,7 +50,9 @@ pub fn is_guest_user(uid: u32) -> bool {
 
 const TABLE: &str = "inet golem_provider";
 
-/// The table as text, which replaces the one that is there in one step.
+/// The table as text, which replaces the one that is there in one step. Of TCP only what opens a connection is judged:
+/// where the host's rules were flushed, the kernel has forgotten which connections there are, and the first answer in
+/// one that goes on, a renter's login, would look like a new one.
 fn rules(resolvers: &BTreeSet<IpAddr>, near: &Near) -> String {
     let (near_v4, near_v6) = near.elements();
     let mut allow = String::new();
@@ -64,6 +66,7 @@ fn rules(resolvers: &BTreeSet<IpAddr>, near: &Near) -> String {
         "table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n  chain guests_out {{\n    \
          type filter hook output priority filter; policy accept;\n    \
          meta skuid != {}-{} accept\n    \
+         tcp flags & (syn | ack) != syn accept\n    \
          ct state established,related accept\n{allow}    \
          fib daddr type != unicast reject\n    \
          ip daddr {{ {near_v4} }} reject\n    \
@@ -185,6 +188,7 @@ mod tests {
         assert!(text.contains("meta skuid != 1900000000-1900065535 accept"));
         assert!(text.contains("ip daddr 127.0.0.53 udp dport 53 accept"));
         assert!(text.contains("ip6 daddr fd00::1 tcp dport 53 accept"));
+        assert!(text.contains("tcp flags & (syn | ack) != syn accept"), "logins outlive a flush");
         let dns = text.find("dport 53").unwrap();
         assert!(dns < text.find("reject").unwrap(), "DNS is allowed before the rest is refused");
     }

@@ -36,7 +36,9 @@ const BURST: u64 = 5;
 /// Least of a burst in bytes: two of the largest packets.
 const LEAST_BURST: u64 = 131_072;
 
-/// The rules as text. They replace what is there in one step and keep the counters; with `anew`
+/// The rules as text. What QEMU answers to logins is told by its flags, because the kernel forgets a connection that
+/// the client has closed after a minute, before QEMU gives up a guest that does not answer; and the uplink would
+/// hold what QEMU may not close for ever. They replace what is there in one step and keep the counters; with `anew`
 /// they replace those as well.
 pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String {
     let (near_v4, _) = near.elements();
@@ -74,7 +76,7 @@ flush table inet golem_vm
 table inet golem_vm {{
   chain guest {{
     meta nfproto ipv6 counter name blocked drop
-    ip daddr {GATEWAY} tcp sport {SSH_PORT} ct state established counter name out accept
+    ip daddr {GATEWAY} tcp sport {SSH_PORT} tcp flags & (syn | ack) != syn counter name out accept
 {names}    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
     ip daddr {{ {near_v4} }} goto refused
     ct state established,related counter name out accept
@@ -121,6 +123,8 @@ mod tests {
         assert!(at("dport 53") < at("127.0.0.0/8"));
         // An address that becomes the host's ends what was connected to it before.
         assert!(at("127.0.0.0/8") < at("ct state established,related counter name out"));
+        // Only what QEMU answers, however late, and nothing that it opens.
+        assert!(text.contains("tcp sport 2222 tcp flags & (syn | ack) != syn counter name out accept"));
         assert_eq!(text.matches("policy drop").count(), 3);
         assert!(!text.contains("policy accept"));
     }
