@@ -107,7 +107,10 @@ fn outside() -> anyhow::Result<ExitStatus> {
         let connect = format!("exec 3<>/dev/tcp/{SERVER}/{PORT}");
         Ok(at("host", &["bash", "-c", &connect]).output()?.status.success())
     })?;
-    let mut host = at("host", &["sh", "-c", ENTER]);
+    // Not by `ip netns exec`, which mounts a /sys without control groups.
+    let mut host = Command::new("nsenter");
+    host.arg(format!("--net=/run/netns/{}", hosts.of("host")));
+    host.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER]);
     host.arg(folder.path()).arg(&own).env(PART, "host");
     host.status().context("the host's part did not start")
 }
