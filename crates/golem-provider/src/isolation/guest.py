@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-PATIENCE = 5.0
-AT_ONCE = 40
+PATIENCE = 4.0
+AT_ONCE = 64
 lock = threading.Lock()
 
 
@@ -104,7 +104,8 @@ def udp(step):
         payload = question(step["question"])
     family, where = target(step, socket.SOCK_DGRAM)
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(PATIENCE / 2)
+        # Traps do not answer; who is asked something, may.
+        sender.settimeout(PATIENCE / 2 if step.get("question") else 0.7)
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         if family == socket.AF_INET:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
@@ -114,8 +115,7 @@ def udp(step):
                 return "answered", sender.recvfrom(512)[0][:32]
             except socket.timeout:
                 continue
-            except OSError as error:
-                last = error
+            except OSError:
                 continue
         return "none", ""
 
@@ -272,7 +272,8 @@ WAYS = {
 
 def main(plan):
     # Should whoever made this guest vanish, it ends by itself.
-    subprocess.run(["shutdown", "-P", "+30"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    subprocess.Popen(["shutdown", "--no-wall", "-P", "+30"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL)
     steps = iter(plan)
 
     def work():

@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -50,6 +50,9 @@ const NO_LOGIN: i32 = 255;
 
 /// How long the machine may take to be removed.
 const REMOVAL: Duration = Duration::from_secs(60);
+
+/// What the guest said of each attempt so far.
+pub(super) type Outcomes = Mutex<BTreeMap<usize, Outcome>>;
 
 /// The guest, and the lock on its place.
 pub(super) struct ThrowAway {
@@ -140,21 +143,23 @@ impl ThrowAway {
         Ok(())
     }
 
-    /// Runs `script`, which makes `all` attempts, and returns what it says of each.
+    /// Runs `script`, which makes `all` attempts, and adds to `outcomes` what it says of each, as it says it.
     pub(super) async fn run(
         &self,
         script: &str,
         all: usize,
+        outcomes: &Outcomes,
         tell: &impl Fn(Stage<'_>),
-    ) -> anyhow::Result<BTreeMap<usize, Outcome>> {
+    ) -> anyhow::Result<()> {
         let mut tries = 0;
         loop {
-            let (outcomes, ended) = self.run_once(script, all, tell).await?;
+            let ended = self.run_once(script, all, outcomes, tell).await?;
             if ended.status.success() {
-                return Ok(outcomes);
+                return Ok(());
             }
             tries += 1;
-            if ended.status.code() != Some(NO_LOGIN) || !outcomes.is_empty() || tries >= LOGINS {
+            let began = !outcomes.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            if ended.status.code() != Some(NO_LOGIN) || began || tries >= LOGINS {
                 let complaints = String::from_utf8_lossy(&ended.stderr);
                 bail!("the guest could not try everything: {}", complaints.trim());
             }
@@ -166,8 +171,9 @@ impl ThrowAway {
         &self,
         script: &str,
         all: usize,
+        outcomes: &Outcomes,
         tell: &impl Fn(Stage<'_>),
-    ) -> anyhow::Result<(BTreeMap<usize, Outcome>, Output)> {
+    ) -> anyhow::Result<Output> {
         let guest = self.guest.get().context("the guest does not run")?;
         let mut child = Command::new("ssh")
             .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
@@ -194,23 +200,25 @@ impl ThrowAway {
             drop(stdin);
         };
         let hear = async {
-            let mut outcomes = BTreeMap::new();
             let mut lines = BufReader::new(stdout.take(REPORT_BYTES)).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 // What a guest says is a guest's word: nonsense is nothing.
                 let Ok(outcome) = serde_json::from_str::<Outcome>(&line) else { continue };
-                outcomes.insert(outcome.id, outcome);
-                tell(Stage::Tried(outcomes.len(), all));
+                let done = {
+                    let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                    outcomes.insert(outcome.id, outcome);
+                    outcomes.len()
+                };
+                tell(Stage::Tried(done, all));
             }
-            outcomes
         };
         let mut complaints = Vec::new();
         let complain = async {
             let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut complaints).await;
         };
-        let ((), outcomes, ()) = tokio::join!(say, hear, complain);
+        tokio::join!(say, hear, complain);
         let status = child.wait().await.context("ssh is lost")?;
-        Ok((outcomes, Output { status, stdout: Vec::new(), stderr: complaints }))
+        Ok(Output { status, stdout: Vec::new(), stderr: complaints })
     }
 
     /// Sees to the guest's network as a node does, once, and tells how the guest is connected.

@@ -90,7 +90,7 @@ fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, St
         return match seen {
             _ if through => (Verdict::Works, String::new()),
             _ if !evidence.control => not_tried("this host itself gets no answer there"),
-            None => not_tried("the guest did not report"),
+            None => not_tried("the guest did not report in time"),
             Some(Seen::Error) => not_tried(detail),
             Some(_) => (Verdict::Fails, detail.to_owned()),
         };
@@ -105,7 +105,7 @@ fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, St
         return (Verdict::Reached, "it was seen on this host's network devices".to_owned());
     }
     match seen {
-        None => return not_tried("the guest did not report"),
+        None => return not_tried("the guest did not report in time"),
         Some(Seen::Error) => return not_tried(detail),
         Some(_) => {}
     }
