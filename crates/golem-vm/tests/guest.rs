@@ -101,6 +101,8 @@ fn ssh(guest: Guest, user: &str, key: &Path, script: &str) -> Output {
     Command::new("ssh")
         .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
         .args(["-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60"])
+        // A guest that reboots says no farewell.
+        .args(["-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"])
         .args(["-o", "LogLevel=ERROR", "-i"])
         .arg(key)
         .args(["-p", &guest.ssh.port().to_string(), &format!("{user}@{}", guest.ssh.ip()), script])
@@ -274,6 +276,7 @@ async fn i_01_a_machine_of_an_older_version_is_kept_behind_the_hosts_table_or_cu
     until(&backend, &spec.id, |seen| seen == Some(&Observed::Stopped)).await;
 
     launch_as_of_old(&world, &words);
+    until(&backend, &spec.id, |seen| matches!(seen, Some(Observed::Running(_)))).await;
     assert_eq!(network(&backend, &spec.id).await.state, NetworkState::Shared);
     must(&["nft", "flush", "ruleset"]);
     assert_eq!(network(&backend, &spec.id).await.state, NetworkState::Shared);
