@@ -229,10 +229,14 @@ pub(super) enum Vms {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Print what a VM wrote to its serial console.
+    /// Print what a VM wrote to its serial console. On a terminal its control characters are shown and
+    /// not sent.
     Logs {
         /// Name or id.
         vm: String,
+        /// Print every byte as it is: a guest can then change the terminal.
+        #[arg(long)]
+        raw: bool,
     },
     /// Log in to a VM through its port, with ssh.
     Ssh {

@@ -23,6 +23,7 @@ mod start;
 mod status;
 mod stop;
 mod streams;
+mod visible;
 mod vms;
 mod wallet;
 

@@ -5,11 +5,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
+
+use super::visible::visible;
 
 /// Bold red, bold yellow and plain again.
 const ERROR: &str = "\x1b[1;31merror\x1b[0m";
@@ -40,17 +42,32 @@ impl Printer {
 
     /// Prints to standard output as it is.
     pub(super) fn out(self, text: &str) {
-        let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+        let text = text.trim_end();
+        if io::stdout().is_terminal() && !self.json {
+            let _ = writeln!(anstream::stdout(), "{}", visible(text, true));
+        } else {
+            let _ = writeln!(anstream::stdout(), "{text}");
+        }
+    }
+
+    /// Others' words for standard output: on a terminal not even their colours are sent.
+    pub(super) fn others(self, text: &str) -> String {
+        if io::stdout().is_terminal() { visible(text, false) } else { text.to_owned() }
+    }
+
+    /// Prints others' words to standard output, every byte as it is.
+    pub(super) fn raw(self, text: &str) {
+        let _ = io::stdout().write_all(text.as_bytes());
     }
 
     /// Tells people something beside the answer.
     pub(super) fn note(self, text: &str) {
-        let _ = writeln!(anstream::stderr(), "{text}");
+        let _ = writeln!(anstream::stderr(), "{}", visible(text, true));
     }
 
     /// Tells people about something that may be wrong.
     pub(super) fn warning(self, text: &str) {
-        let _ = writeln!(anstream::stderr(), "{WARNING}: {text}");
+        let _ = writeln!(anstream::stderr(), "{WARNING}: {}", visible(text, true));
     }
 
     /// Shows people that something goes on, until the answer is dropped; nothing without a terminal.
@@ -65,7 +82,7 @@ impl Printer {
         if self.json {
             let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({ "error": error.to_string() }));
         }
-        let _ = writeln!(anstream::stderr(), "{ERROR}: {error}");
+        let _ = writeln!(anstream::stderr(), "{ERROR}: {}", visible(&error.to_string(), true));
     }
 }
 

@@ -41,10 +41,14 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
             }
             printer.answer(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
         }
-        Vms::Logs { vm } => {
+        Vms::Logs { vm, raw } => {
             let vm = client.vm(&vm).await?;
             let console = client.console(vm.id.as_str()).await?;
-            printer.answer(&json!({ "id": vm.id, "console": console }), || console.clone());
+            if raw && !printer.json {
+                printer.raw(&console);
+            } else {
+                printer.answer(&json!({ "id": vm.id, "console": console }), || printer.others(&console));
+            }
         }
         Vms::Ssh { vm, user, identity, command } => {
             let vm = client.vm(&vm).await?;
