@@ -15,6 +15,7 @@ pub mod ports;
 pub mod pricing;
 pub mod proxy;
 pub mod reconcile;
+pub mod recover;
 pub mod service;
 pub mod vm;
 

@@ -135,6 +135,8 @@ impl Node {
         let supervised = node.clone();
         node.0.tasks.spawn("watch", eyes.run(stop, move || supervised.supervise()));
         node.0.look.notify_one();
+        let stop = node.0.tasks.stopping().clone();
+        node.0.tasks.spawn("rental notes", crate::recover::keep_notes(node.clone(), stop));
         node.follow_payments();
         Ok(node)
     }
@@ -481,6 +483,12 @@ impl Node {
             futures_util::future::join_all(stops).await;
         }
         inner.proxy.shutdown().await;
+        if let Err(error) = inner.ledger.checkpoint().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the ledger could not be put into one file; copy provider.db-wal with it"
+            );
+        }
     }
 
     async fn stop_for_exit(&self, rental: &Rental) {

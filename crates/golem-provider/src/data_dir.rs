@@ -36,7 +36,16 @@ const NAMES: [&str; 17] = [
 /// # Errors
 /// When it is another user's, or not only a provider's; the message names the fix.
 pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
-    golem_files::private_root(data_dir, &MARKS, &NAMES)
+    golem_files::private_root(data_dir, &MARKS, &NAMES)?;
+    // Only now: each of the many files that are written would tell its own story.
+    match rustix::fs::access(data_dir, rustix::fs::Access::WRITE_OK) {
+        Err(rustix::io::Errno::ROFS) => Err(io::Error::new(
+            io::ErrorKind::ReadOnlyFilesystem,
+            "it is on a file system that is read-only; fix: mount it for writing, or set GOLEM_PROVIDER_DATA_DIR to \
+             another folder",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// As [`make`], for a command that may write nothing: makes nothing, and leaves another user's alone.

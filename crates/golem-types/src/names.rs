@@ -122,6 +122,16 @@ impl VmId {
         &self.0
     }
 
+    /// What the machine's renter called it, and when it was made; none if the id holds no such time.
+    #[must_use]
+    pub fn parts(&self) -> Option<(VmName, jiff::Timestamp)> {
+        let rest = self.redacted().strip_prefix("golem-")?;
+        let (rest, time) = rest.rsplit_once('-')?;
+        let (name, date) = rest.rsplit_once('-')?;
+        let made = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", format!("{date}{time}")).ok()?;
+        Some((name.parse().ok()?, made.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()))
+    }
+
     /// The id with its random part hidden, for logs and other places that strangers may read.
     #[must_use]
     pub fn redacted(&self) -> &str {

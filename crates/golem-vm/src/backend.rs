@@ -55,6 +55,21 @@ impl Overhead {
     }
 }
 
+/// What is on the disk of one machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnDisk {
+    /// What the node noted of it last, see [`Backend::keep_note`].
+    pub note: Option<Vec<u8>>,
+    /// What it was sold, where that is written down.
+    pub resources: Option<Resources>,
+    /// What its disk started from, where that is written down.
+    pub image: Option<ImageName>,
+    /// Keys that may log in.
+    pub keys: Vec<AuthorizedKey>,
+    /// Whether it was made to the end.
+    pub complete: bool,
+}
+
 /// Where a running guest is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guest {
@@ -377,6 +392,31 @@ impl Backend {
         match self {
             Self::Qemu(qemu) => qemu.network_problem().await,
             Self::Multipass(_) | Self::Sim(_) => None,
+        }
+    }
+
+    /// Keeps `note` beside the disk of the machine `id`, and with it: what the node has to know of it if its
+    /// ledger is lost. Machines that are elsewhere have no note.
+    ///
+    /// # Errors
+    /// `NotFound` while the machine is not made; any error of writing.
+    pub fn keep_note(&self, id: &VmId, note: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Qemu(qemu) => qemu.keep_note(id, note),
+            Self::Sim(sim) => sim.keep_note(id, note),
+            Self::Multipass(_) => Ok(()),
+        }
+    }
+
+    /// Every machine whose disk is on this host, and what is written there.
+    ///
+    /// # Errors
+    /// Any error of reading the folder of machines; what one of them holds and cannot be read is left out.
+    pub fn on_disk(&self) -> std::io::Result<BTreeMap<VmId, OnDisk>> {
+        match self {
+            Self::Qemu(qemu) => qemu.on_disk(),
+            Self::Sim(sim) => Ok(sim.on_disk()),
+            Self::Multipass(_) => Ok(BTreeMap::new()),
         }
     }
 

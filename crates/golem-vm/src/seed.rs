@@ -4,8 +4,10 @@
 //! which the guest finds it. All of it is JSON (which YAML contains), written by a serialiser, so
 //! no text of a renter can become structure. Never holds a private key.
 
-use std::io::{self, Cursor, Write};
+use std::io::{self, Cursor, Read, Write};
+use std::path::Path;
 
+use golem_types::AuthorizedKey;
 use serde_json::{Value, json};
 
 use crate::backend::MachineSpec;
@@ -46,7 +48,7 @@ exit 0
 /// boot: that is the known cause of slow and failed starts.
 #[must_use]
 pub fn user_data(spec: &MachineSpec) -> String {
-    let keys: Vec<&str> = spec.keys.iter().map(golem_types::AuthorizedKey::as_str).collect();
+    let keys: Vec<&str> = spec.keys.iter().map(AuthorizedKey::as_str).collect();
     let data = json!({
         "hostname": spec.name.hostname(),
         "preserve_hostname": false,
@@ -76,6 +78,21 @@ pub fn meta_data(spec: &MachineSpec) -> String {
     format!("{data:#}\n")
 }
 
+/// The keys that the seed at `path` lets in.
+///
+/// # Errors
+/// Any error of reading it; `InvalidData` when it is none of ours.
+pub fn keys(path: &Path) -> io::Result<Vec<AuthorizedKey>> {
+    let disk = golem_files::read(path, IMAGE_BYTES as u64)?;
+    let volume = fatfs::FileSystem::new(Cursor::new(disk), fatfs::FsOptions::new())?;
+    let mut text = String::new();
+    volume.root_dir().open_file("user-data")?.take(IMAGE_BYTES as u64).read_to_string(&mut text)?;
+    let text = text.strip_prefix("#cloud-config\n").ok_or(io::ErrorKind::InvalidData)?;
+    let data: Value = serde_json::from_str(text)?;
+    let keys = data["users"][0]["ssh_authorized_keys"].as_array();
+    Ok(keys.into_iter().flatten().filter_map(|key| key.as_str()?.parse().ok()).collect())
+}
+
 /// The disk image that carries both.
 ///
 /// # Errors
@@ -96,8 +113,6 @@ pub fn image(spec: &MachineSpec) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use golem_types::{Resources, VmName};
     use proptest::prelude::*;
 
@@ -120,6 +135,12 @@ mod tests {
     #[test]
     fn s_087_s_088_s_089_the_seed_reads_back_as_it_was_meant() {
         let image = image(&spec("my-webserver", &format!("{KEY} me@home"))).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("seed.img");
+        std::fs::write(&file, &image).unwrap();
+        assert_eq!(keys(&file).unwrap().iter().map(AuthorizedKey::as_str).collect::<Vec<_>>(), [KEY]);
+        std::fs::write(&file, vec![0; IMAGE_BYTES]).unwrap();
+        assert!(keys(&file).is_err() && keys(folder.path()).is_err());
         let volume = fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
         assert_eq!(volume.volume_label(), "CIDATA");
         let read = |name: &str| {

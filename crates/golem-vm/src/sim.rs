@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
-use crate::backend::{BackendError, Guest, MachineSpec, Observed};
+use crate::backend::{BackendError, Guest, MachineSpec, Observed, OnDisk};
 
 /// What every simulated guest says first.
 pub const BANNER: &[u8] = b"SSH-2.0-sim\r\n";
@@ -227,6 +227,7 @@ impl Sim {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("deleting the machine", error)),
         }
+        let _ = std::fs::remove_file(self.0.note(id));
         inner.machines.remove(id);
         Ok(())
     }
@@ -241,6 +242,22 @@ impl Sim {
             (_, false) => Observed::Stopped,
         };
         Ok(self.0.lock().machines.iter().map(|(id, record)| (id.clone(), observed(record))).collect())
+    }
+
+    pub(crate) fn keep_note(&self, id: &VmId, note: &[u8]) -> io::Result<()> {
+        if !self.0.lock().machines.contains_key(id) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        replace(&self.0.note(id), note)
+    }
+
+    pub(crate) fn on_disk(&self) -> BTreeMap<VmId, OnDisk> {
+        let machine = |(id, record): (&VmId, &Record)| {
+            let keys = record.keys.iter().filter_map(|key| key.parse().ok()).collect();
+            let note = std::fs::read(self.0.note(id)).ok();
+            (id.clone(), OnDisk { note, keys, complete: true, ..OnDisk::default() })
+        };
+        self.0.lock().machines.iter().map(machine).collect()
     }
 
     pub(crate) fn console(&self, id: &VmId) -> Result<String, BackendError> {
@@ -371,6 +388,10 @@ impl SimControl {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: &VmId) -> PathBuf {
+        self.folder.join(format!("{id}.note"))
     }
 
     fn path(&self, id: &VmId) -> PathBuf {

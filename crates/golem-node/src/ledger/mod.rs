@@ -12,6 +12,7 @@ mod book;
 mod money;
 mod ports;
 mod rates;
+mod recover;
 mod rows;
 mod schema;
 mod snapshot;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
+pub use recover::Recovery;
 pub use snapshot::Snapshot;
 
 use crate::config::Limits;
@@ -49,7 +51,13 @@ pub enum LedgerError {
     /// The database cannot be read or written.
     #[error("the database failed")]
     Sql(#[from] rusqlite::Error),
-    /// The database is of a newer version, or damaged.
+    /// The database is damaged.
+    #[error(
+        "the ledger is damaged; it is left as it is. Fix: `golem-provider recover` puts it aside and writes a new one \
+         from the VMs that are on this host"
+    )]
+    Damaged(#[source] rusqlite::Error),
+    /// The database is of a newer version.
     #[error("the database could not be brought to this version's schema")]
     Migrate(#[source] rusqlite_migration::Error),
     /// The database's file cannot be made, or is not this user's alone.
@@ -269,6 +277,7 @@ impl Ledger {
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;
+        look_for_damage(&connection)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A rental that was confirmed must survive a power cut, not only a crash of the process.
         connection.pragma_update(None, "synchronous", "full")?;
@@ -295,6 +304,19 @@ impl Ledger {
             })
             .map_err(LedgerError::Thread)?;
         Ok(Self { tasks, snapshot, trouble })
+    }
+
+    /// Puts everything that was written into the database's one file, so that a copy of it is whole. Other
+    /// calls go on to work.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn checkpoint(&self) -> Result<(), LedgerError> {
+        self.ask(|book| {
+            book.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            Ok(())
+        })
+        .await
     }
 
     /// The ports that live rentals hold in the file `path`, without changing it; no node needs to run.
@@ -584,6 +606,23 @@ impl Ledger {
         })
         .await
     }
+}
+
+/// Whether the database can be read to its end, before anything is written to it.
+fn look_for_damage(connection: &Connection) -> Result<(), LedgerError> {
+    let damaged = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            LedgerError::Damaged(error)
+        }
+        _ => LedgerError::Sql(error),
+    };
+    let found: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged)?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(LedgerError::Damaged(rusqlite::Error::SqliteFailure(code, Some(found))))
 }
 
 #[cfg(test)]

@@ -106,6 +106,15 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Write a ledger that was lost anew, from the VMs that are on this host; asks before.
+    Recover {
+        /// Only tell what would be taken back.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Rent VMs from other providers, or from this one.
     Rent(super::rent::Rent),
     /// See and set what VMs cost.

@@ -17,6 +17,7 @@ mod port_checker;
 mod ports;
 mod pricing;
 mod printer;
+mod recover;
 mod rent;
 mod ssh;
 mod start;
@@ -202,6 +203,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,
             Command::Import { dry_run } => import::import(&context, dry_run).await,
+            Command::Recover { dry_run, yes } => recover::recover(&context, dry_run, yes).await,
             Command::Pricing { command } => pricing::pricing(&context, command).await,
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,

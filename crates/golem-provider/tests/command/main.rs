@@ -12,6 +12,7 @@ mod outside;
 mod peers;
 mod ports;
 mod private;
+mod recover;
 mod reload;
 mod status;
 mod terminal;

@@ -3,6 +3,7 @@
 //! ```text
 //!   <data directory>/vms/<id>/
 //!     machine.json   what the machine is; written first, read by the next node
+//!     rental.json    what the node noted of its rental, for when its ledger is lost
 //!     base.img       hard link to the image: it stays while the machine does
 //!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
 //!     seed.img       cloud-init's data
@@ -28,6 +29,7 @@ mod greeting;
 mod launch;
 mod make;
 mod network;
+mod note;
 mod process;
 mod standing;
 mod talk;

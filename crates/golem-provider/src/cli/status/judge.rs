@@ -445,7 +445,8 @@ impl Verdict {
         if !summary.unmanaged.is_empty() {
             let count = summary.unmanaged.len();
             self.issue(format!(
-                "{count} machine(s) on the backend are not in the ledger, and are left alone"
+                "{count} machine(s) on the backend are not in the ledger, and are left alone: stop the provider, then \
+                 `golem-provider recover`"
             ));
         }
     }

@@ -1,0 +1,77 @@
+//! Rows of rentals whose ledger was lost.
+//!
+//! Owns writing them: under their old ids, and never over one that is there. What they say is known from
+//! the machines' disks: [`crate::recover`] reads that.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::TransactionBehavior;
+
+use super::book::kept;
+use super::{Book, Ledger, LedgerError, Rental, money, rows};
+use crate::ports;
+use crate::vm::Vm;
+
+/// A rental as its machine's disk tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// The rental; its port counts only if it is kept.
+    pub rental: Rental,
+    /// Whether it keeps its port; otherwise it gets a free one.
+    pub keeps_port: bool,
+}
+
+impl Ledger {
+    /// Writes the rows of `recoveries`, all of them or none. Those without a port get a free one of
+    /// `free_ports`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`], also when an id, a name of one owner, a port or a stream is in use already;
+    /// [`LedgerError::NoPort`].
+    pub async fn recover(
+        &self,
+        recoveries: Vec<Recovery>,
+        free_ports: Range<u16>,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Vm>>, LedgerError> {
+        self.ask(move |book| book.recover(recoveries, &free_ports, now)).await
+    }
+}
+
+impl Book {
+    fn recover(
+        &mut self,
+        recoveries: Vec<Recovery>,
+        free_ports: &Range<u16>,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Vm>>, LedgerError> {
+        let mut taken = self.now.ports();
+        taken.extend(recoveries.iter().filter(|one| one.keeps_port).map(|one| one.rental.vm.ssh_port));
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut rentals = Vec::new();
+        for Recovery { mut rental, keeps_port } in recoveries {
+            let mut vm = (*rental.vm).clone();
+            if !keeps_port {
+                let free = ports::pick(free_ports.clone(), &taken, &BTreeSet::new(), &self.ports_last_used);
+                vm.ssh_port = free.ok_or(LedgerError::NoPort)?;
+                taken.insert(vm.ssh_port);
+            }
+            vm.created_at = kept(vm.created_at);
+            vm.updated_at = kept(now);
+            rental.vm = Arc::new(vm);
+            rows::put(&transaction, &rental)?;
+            money::put_event(&transaction, &rental.vm.id, "vm.recovered", "", now)?;
+            rentals.push(rental);
+        }
+        transaction.commit()?;
+        let vms = rentals.iter().map(|rental| Arc::clone(&rental.vm)).collect();
+        for rental in rentals {
+            self.now.mirror(rental);
+        }
+        self.publish();
+        Ok(vms)
+    }
+}
