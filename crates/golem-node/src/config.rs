@@ -74,6 +74,8 @@ pub enum RestartPolicy {
 /// Everything a node needs to know to run.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
+    /// How long ended rentals are remembered; none means for good.
+    pub history: Option<Duration>,
     /// Folder of the ledger and of everything else the node writes.
     pub data_dir: PathBuf,
     /// SSH ports that may be handed out, end exclusive.

@@ -3,6 +3,7 @@
 //! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
 //! it writes what a rental should be into the ledger and pokes the rental's task.
 
+mod history;
 mod host;
 mod paid;
 mod ports;
@@ -12,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use golem_types::{AuthorizedKey, ImageName, JobId, VmId, VmState};
+use golem_types::{AuthorizedKey, JobId, VmId, VmState};
 use golem_vm::{Backend, Network, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -137,6 +138,10 @@ impl Node {
         node.0.look.notify_one();
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("rental notes", crate::recover::keep_notes(node.clone(), stop));
+        if let Some(time) = node.0.config.history {
+            let stop = node.0.tasks.stopping().clone();
+            node.0.tasks.spawn("history", history::run(node.clone(), time, stop));
+        }
         node.follow_payments();
         Ok(node)
     }
@@ -414,12 +419,6 @@ impl Node {
             Some(trouble) => Some(trouble),
             None => self.0.ledger.trouble().await,
         }
-    }
-
-    /// Images that live rentals were made from.
-    #[must_use]
-    pub fn images_in_use(&self) -> BTreeSet<ImageName> {
-        self.0.ledger.now().iter().map(|rental| rental.vm.image.clone()).collect()
     }
 
     /// Machines on the backend that the ledger never knew; never touched.

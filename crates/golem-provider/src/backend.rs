@@ -154,6 +154,12 @@ pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
+/// Whether the backend that `settings` mean starts VMs from images of this machine.
+#[must_use]
+pub(crate) fn has_images(settings: &Settings) -> bool {
+    matches!(choose(settings), Choice::Qemu)
+}
+
 /// Whether the default image should be on this machine and is not. Multipass fetches its own.
 #[must_use]
 pub(crate) fn image_missing(settings: &Settings) -> bool {

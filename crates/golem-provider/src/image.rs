@@ -4,14 +4,16 @@
 //! `golem_vm::images` does.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
+use golem_node::service::Tasks;
 use golem_types::ImageName;
-use golem_vm::images::{ImageInfo, Images, Progress};
+use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::backend;
 use crate::settings::Settings;
+use crate::{backend, logs};
 
 /// Sees to it that the default image is here, where the backend needs one.
 ///
@@ -25,9 +27,15 @@ pub(crate) async fn ensure(settings: &Settings) -> anyhow::Result<()> {
     let image = &settings.default_vm_image;
     tracing::info!(%image, "the default image is not here yet; downloading it");
     let Err(error) = pull(&settings.data_dir, image).await else { return Ok(()) };
+    let file = match url(image) {
+        Some(url) => format!(
+            "download {url} on a machine that reaches it, then `golem-provider images add {image} FILE`"
+        ),
+        None => format!("`golem-provider images add {image} FILE`"),
+    };
     let error = error.context(format!(
-        "the default image {image} cannot be had; fix: `golem-provider images add {image} FILE`, \
-         or set GOLEM_PROVIDER_DEFAULT_VM_IMAGE to an image that is here"
+        "the default image {image} cannot be had; fix: {file}, or set GOLEM_PROVIDER_DEFAULT_VM_IMAGE to an image \
+         that is here"
     ));
     if settings.data_dir.join(golem_node::LEDGER_FILE).exists() {
         tracing::warn!("{error:#}; until then, rentals of {image} are refused");
@@ -36,16 +44,84 @@ pub(crate) async fn ensure(settings: &Settings) -> anyhow::Result<()> {
     Err(error)
 }
 
+/// Where the catalogue's image `name` is published.
+fn url(name: &ImageName) -> Option<String> {
+    let name = canonical(name);
+    ENTRIES.iter().find(|entry| entry.name == name.as_str())?.url()
+}
+
+/// How often it is looked whether an image is due; and after a failure not for a day.
+const LOOK: Duration = Duration::from_secs(3600);
+const AFTER_FAILURE: Duration = Duration::from_secs(86_400);
+
+/// Keeps the images that were downloaded as new as their publishers', once in the time that the settings
+/// give; VMs keep what they started from. An operator's own images are left alone.
+pub(crate) fn keep_fresh(settings: &Settings, tasks: &Tasks) {
+    let days = settings.image_refresh_days;
+    if days == 0 || !backend::has_images(settings) {
+        return;
+    }
+    let due = Duration::from_secs(u64::from(days) * 86_400);
+    let (data_dir, stop) = (settings.data_dir.clone(), tasks.stopping().clone());
+    tasks.spawn("image refresh", async move {
+        loop {
+            let pause = tokio::select! {
+                () = stop.cancelled() => return,
+                pause = refresh(&data_dir, due) => pause,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    });
+}
+
+/// Pulls every image that is `due`; how long to wait before the next look.
+async fn refresh(data_dir: &Path, due: Duration) -> Duration {
+    let images = match Images::open(data_dir) {
+        Ok(images) => images,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the images cannot be kept fresh");
+            return AFTER_FAILURE;
+        }
+    };
+    let mut pause = LOOK;
+    for (image, age) in images.downloaded() {
+        if age < due {
+            continue;
+        }
+        match images.pull(&image, |_| ()).await {
+            Ok(Pulled { is_new: true, .. }) => {
+                tracing::info!(%image, "the image was replaced by its publisher's newest")
+            }
+            Ok(_) => tracing::debug!(%image, "the image is its publisher's newest"),
+            Err(error) => {
+                pause = AFTER_FAILURE;
+                tracing::warn!(
+                    %image,
+                    error = &error as &dyn std::error::Error,
+                    "the image is not replaced by its publisher's newest; the one that is here is used on"
+                );
+            }
+        }
+    }
+    pause
+}
+
 /// Downloads `image`; people at a terminal see how far it is, and the log sees every tenth.
 ///
 /// # Errors
-/// When it cannot be had, or is here already.
-pub(crate) async fn pull(data_dir: &Path, image: &ImageName) -> anyhow::Result<ImageInfo> {
+/// When it cannot be had.
+pub(crate) async fn pull(data_dir: &Path, image: &ImageName) -> anyhow::Result<Pulled> {
     let images = Images::open(data_dir).context("the images cannot be opened")?;
     let style =
         ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}, {eta} left")
             .context("the progress bar has no form")?;
-    let bar = ProgressBar::no_length().with_style(style).with_message(image.to_string());
+    let bar = match logs::can_redraw() {
+        true => ProgressBar::no_length().with_style(style).with_message(image.to_string()),
+        false => ProgressBar::hidden(),
+    };
     let mut logged = 0;
     let pulled = images
         .pull(image, |progress| {

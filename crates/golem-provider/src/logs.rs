@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -53,8 +53,7 @@ pub enum Destination {
 pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io::Result<()> {
     match destination {
         Destination::Terminal => {
-            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            install(format, level, colour, || Screen);
+            install(format, level, is_coloured(), || Screen);
         }
         Destination::Folder(folder) => {
             install(format, level, false, Mutex::new(RotatingFile::open(&folder, FILE_MAXIMUM)?));
@@ -69,9 +68,23 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
     Ok(())
 }
 
+/// Whether standard error may be coloured: a terminal that can, and nobody who does not want it
+/// (`NO_COLOR`, `TERM=dumb`), or somebody who does anyway (`CLICOLOR_FORCE`).
+fn is_coloured() -> bool {
+    anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// Whether standard error is a terminal on which something can be drawn over.
+pub(crate) fn can_redraw() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// Progress bars on the terminal to which the log goes as well.
 pub(crate) fn bars() -> &'static MultiProgress {
-    static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+    static BARS: LazyLock<MultiProgress> = LazyLock::new(|| match can_redraw() {
+        true => MultiProgress::new(),
+        false => MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+    });
     &BARS
 }
 
@@ -91,8 +104,7 @@ impl Write for Screen {
 /// Begins logging for a command that ends soon: what may be wrong, on standard error, without
 /// the time; once in a process.
 pub fn begin_for_command() {
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(colour);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(is_coloured());
     let targets = Targets::new().with_default(LevelFilter::WARN);
     tracing_subscriber::registry().with(targets).with(lines.without_time().with_target(false)).init();
 }

@@ -5,7 +5,6 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +103,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref()) };
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
+    image::keep_fresh(&settings, node.tasks());
     let asking = pricing::start(&settings, &node).await?;
     let address = public_ip::follow(&settings, node.tasks());
     let advertising =
@@ -131,7 +131,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if !settings.skip_port_verification {
         // Only now does the API answer a check server.
         verifier.verify();
-        if std::io::stderr().is_terminal() {
+        if crate::logs::can_redraw() {
             let stop = node.tasks().stopping().clone();
             node.tasks().spawn("port display", async move {
                 stop.run_until_cancelled(verifier.show()).await;
@@ -302,6 +302,7 @@ fn http_config(
 
 fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profile>) -> NodeConfig {
     NodeConfig {
+        history: settings.history(),
         data_dir: settings.data_dir.clone(),
         ports: ssh_ports(settings),
         ssh_bind: settings.host,

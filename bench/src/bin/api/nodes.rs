@@ -122,6 +122,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
     let images = BTreeSet::from(["24.04".parse()?]);
     let sim = Sim::open(SimConfig { data_dir: folder.clone(), images, boot: Duration::ZERO })?;
     let config = NodeConfig {
+        history: None,
         data_dir: folder.clone(),
         ports: 10_000..12_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),

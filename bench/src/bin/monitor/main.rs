@@ -205,6 +205,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         faucet: None,
     };
     let config = NodeConfig {
+        history: None,
         data_dir,
         ports: 1024..65_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),

@@ -2,11 +2,15 @@
 //!
 //! Owns every SQL statement on it. Never keeps what an advert says: the network does.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use alloy_primitives::B256;
 use jiff::Timestamp;
 use ruint::aliases::U256;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::rows::parsed;
 use super::{Ledger, LedgerError};
 
 /// A transaction that wrote an advert.
@@ -76,11 +80,67 @@ impl Ledger {
     }
 }
 
+/// What adverts on `network` have cost whose rows are no longer kept.
+fn total(connection: &Connection, network: &str) -> Result<AdvertSpending, LedgerError> {
+    let sql = "SELECT writes, failed, gas, cost FROM advert_totals WHERE network = ?1";
+    let read = |row: &Row<'_>| {
+        Ok(AdvertSpending {
+            writes: row.get(0)?,
+            failed: row.get(1)?,
+            gas: row.get(2)?,
+            cost: parsed(row, 3)?,
+        })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([network], read).optional()?.unwrap_or_default())
+}
+
+/// Adds up to `limit` writes before `cutoff` to the totals of their networks, in place of their rows; how
+/// many there were.
+pub(super) fn sum_up(connection: &Connection, cutoff: Timestamp, limit: u32) -> Result<usize, LedgerError> {
+    let sql =
+        "SELECT id, network, succeeded, gas, cost FROM advert_writes WHERE at < ?1 ORDER BY at LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![cutoff.as_microsecond(), limit])?;
+    let (mut ids, mut totals) = (Vec::<i64>::new(), BTreeMap::<String, AdvertSpending>::new());
+    while let Some(row) = rows.next()? {
+        let (network, succeeded, gas): (String, bool, i64) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let cost: String = row.get(4)?;
+        ids.push(row.get(0)?);
+        let spent = match totals.entry(network) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let before = total(connection, entry.key())?;
+                entry.insert(before)
+            }
+        };
+        spent.writes += 1;
+        spent.failed += u64::from(!succeeded);
+        spent.gas = spent.gas.saturating_add(gas.unsigned_abs());
+        spent.cost = spent.cost.saturating_add(cost.parse().unwrap_or_default());
+    }
+    for (network, spent) in totals {
+        connection.execute(
+            "INSERT OR REPLACE INTO advert_totals (network, writes, failed, gas, cost) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                network,
+                i64::try_from(spent.writes).unwrap_or(i64::MAX),
+                i64::try_from(spent.failed).unwrap_or(i64::MAX),
+                i64::try_from(spent.gas).unwrap_or(i64::MAX),
+                spent.cost.to_string()
+            ],
+        )?;
+    }
+    for id in &ids {
+        connection.prepare_cached("DELETE FROM advert_writes WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ids.len())
+}
+
 fn spending(connection: &Connection, network: &str) -> Result<AdvertSpending, LedgerError> {
+    let mut spent = total(connection, network)?;
     let mut statement =
         connection.prepare_cached("SELECT succeeded, gas, cost FROM advert_writes WHERE network = ?1")?;
     let mut rows = statement.query([network])?;
-    let mut spent = AdvertSpending::default();
     while let Some(row) = rows.next()? {
         let (succeeded, gas, cost): (bool, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         spent.writes += 1;

@@ -9,6 +9,7 @@
 mod adopt;
 mod adverts;
 mod book;
+mod history;
 mod money;
 mod ports;
 mod rates;
@@ -34,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
+pub use history::Pruned;
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
 pub use snapshot::Snapshot;
@@ -278,6 +280,7 @@ impl Ledger {
         golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;
         look_for_damage(&connection)?;
+        history::make_shrinkable(&connection);
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A rental that was confirmed must survive a power cut, not only a crash of the process.
         connection.pragma_update(None, "synchronous", "full")?;

@@ -252,6 +252,19 @@ fn tries_text(tries: &[Try]) -> Result<String, LedgerError> {
     serde_json::to_string(tries).map_err(|error| LedgerError::Sql(damaged(9, error)))
 }
 
+/// Whether no stream of the rental `vm` can pay any more, by `now`.
+pub(super) fn are_spent(connection: &Connection, vm: &str, now: Timestamp) -> Result<bool, LedgerError> {
+    let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE vm_id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    for copy in statement.query_map([vm], stream)? {
+        let copy = copy?;
+        if !crate::payment::is_spent(&copy.stream, copy.estimated_now(now)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Ledger {
     /// Keeps what was read of streams: one transaction.
     ///

@@ -152,9 +152,23 @@ const QUOTES: &str = "
 ALTER TABLE vms ADD COLUMN quote TEXT;
 ";
 
+/// What adverts cost whose rows are no longer kept; and what is looked for when old rows go.
+const HISTORY: &str = "
+CREATE TABLE advert_totals (
+    network     TEXT PRIMARY KEY,
+    writes      INTEGER NOT NULL,
+    failed      INTEGER NOT NULL,
+    gas         INTEGER NOT NULL,
+    cost        TEXT NOT NULL
+) STRICT;
+CREATE INDEX ended ON vms (updated_at) WHERE state = 'deleted';
+CREATE INDEX streams_of_vm ON streams (vm_id);
+CREATE INDEX advert_writes_at ON advert_writes (at);
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES];
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

@@ -304,3 +304,136 @@ async fn a_listener_of_ours_keeps_no_port_from_being_handed_out() {
     assert_eq!(vm.ssh_port, ports.start);
     tasks.stop().await;
 }
+
+/// Rows of a table.
+fn count(open: &Open, table: &str) -> i64 {
+    let connection = Connection::open(open.folder.path().join("ledger.db")).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn i_15_what_ended_is_forgotten_in_time_and_the_file_shrinks() {
+    let open = Open::new();
+    let terms = terms(500, free_ports(5));
+    let long_ago = now() - jiff::SignedDuration::from_hours(100 * 24);
+    let cutoff = now() - jiff::SignedDuration::from_hours(90 * 24);
+    let (live, _) = open.ledger.reserve(wanted("live"), terms.clone(), long_ago).await.unwrap().unwrap();
+    let mut last = None;
+    for number in 0..500 {
+        // The last ones ended just now.
+        let at = if number < 490 { long_ago } else { now() };
+        let (vm, _) = open.ledger.reserve(wanted("vm-of-many"), terms.clone(), at).await.unwrap().unwrap();
+        open.ledger.note(&vm.id, "vm.noted", "x".repeat(500), at).await.unwrap();
+        open.ledger.end(&vm.id, at).await.unwrap();
+        if number == 0 {
+            last = Some(vm.id.clone());
+        }
+    }
+    let kept = last.unwrap();
+    open.ledger.checkpoint().await.unwrap();
+    let size = || std::fs::metadata(open.folder.path().join("ledger.db")).unwrap().len();
+    let before = size();
+    assert_eq!((count(&open, "vms"), count(&open, "jobs"), count(&open, "events")), (501, 501, 500));
+
+    // A machine that is still on the backend keeps its row: it is known as ended, and removed.
+    let machines = BTreeSet::from([kept.clone()]);
+    let mut steps = Vec::new();
+    loop {
+        let pruned = open.ledger.prune(cutoff, machines.clone(), now()).await.unwrap();
+        if pruned.is_none() {
+            break;
+        }
+        steps.push(pruned.rentals);
+    }
+    assert_eq!(steps, [200, 200, 89], "in bounded steps");
+    assert_eq!((count(&open, "vms"), count(&open, "jobs"), count(&open, "events")), (12, 12, 11));
+    assert_eq!(open.ledger.known(&kept).await.unwrap(), Known::Ended);
+    assert_eq!(open.ledger.known(&live.id).await.unwrap(), Known::Live);
+    open.ledger.checkpoint().await.unwrap();
+    assert!(size() * 2 < before, "{} of {before} bytes", size());
+    assert_eq!(open.again().now().iter().len(), 1);
+}
+
+/// A stream that pays `rate` wei a second for `seconds` from the beginning of time.
+fn paid_by(number: u64, seconds: u64, withdrawn: u64) -> money::StreamCopy {
+    let of = |number: u64| ruint::aliases::U256::from(number);
+    money::StreamCopy {
+        key: StreamKey { contract: "1:0x0".into(), id: golem_types::StreamId(of(number)) },
+        vm: "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa".parse().unwrap(),
+        stream: golem_types::Stream {
+            token: Default::default(),
+            sender: ruint::aliases::U160::from(1),
+            recipient: ruint::aliases::U160::from(2),
+            start: 0,
+            stop: u128::from(seconds),
+            rate: 1,
+            deposit: of(seconds),
+            withdrawn: of(withdrawn),
+            halted: false,
+        },
+        block: 1,
+        block_time: 1_000_000,
+        read_at: now(),
+    }
+}
+
+#[tokio::test]
+async fn i_15_money_that_can_still_be_had_is_never_forgotten_and_the_sums_stay() {
+    let open = Open::new();
+    let terms = terms(10, free_ports(5));
+    let long_ago = now() - jiff::SignedDuration::from_hours(100 * 24);
+    let cutoff = now() - jiff::SignedDuration::from_hours(90 * 24);
+    let mut ids = Vec::new();
+    // Nothing left; some vested and not fetched; still running.
+    for (number, copy) in
+        [paid_by(1, 10, 10), paid_by(2, 10, 9), paid_by(3, 9_999_999_999, 0)].into_iter().enumerate()
+    {
+        let name = format!("vm-{number}");
+        let (vm, _) = open.ledger.reserve(wanted(&name), terms.clone(), long_ago).await.unwrap().unwrap();
+        let copy = money::StreamCopy { vm: vm.id.clone(), ..copy };
+        open.ledger.ask(move |book| money::put_stream(&book.connection, &copy)).await.unwrap();
+        open.ledger.end(&vm.id, long_ago).await.unwrap();
+        ids.push(vm.id.clone());
+    }
+    for at in [long_ago, now()] {
+        let write = AdvertWrite {
+            at,
+            network: "net".to_owned(),
+            hash: Default::default(),
+            kinds: "create".to_owned(),
+            succeeded: at != long_ago,
+            gas: 7,
+            cost: ruint::aliases::U256::MAX / ruint::aliases::U256::from(4),
+        };
+        open.ledger.record_advert_write(write).await.unwrap();
+    }
+    let before = open.ledger.advert_spending("net").await.unwrap();
+    assert_eq!((before.writes, before.failed, before.gas), (2, 1, 14));
+    let pruned = open.ledger.prune(cutoff, BTreeSet::new(), now()).await.unwrap();
+    assert_eq!((pruned.rentals, pruned.adverts), (1, 1));
+    assert!(open.ledger.prune(cutoff, BTreeSet::new(), now()).await.unwrap().is_none());
+    assert_eq!((count(&open, "streams"), count(&open, "advert_writes")), (2, 1));
+    assert_eq!(open.ledger.advert_spending("net").await.unwrap(), before);
+    let known: Vec<_> = futures_util::future::join_all(ids.iter().map(|id| open.ledger.known(id))).await;
+    let known: Vec<_> = known.into_iter().map(Result::unwrap).collect();
+    assert_eq!(known, [Known::Unknown, Known::Ended, Known::Ended]);
+}
+
+#[tokio::test]
+async fn h_11_a_damaged_file_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    std::fs::write(&path, b"this is no database, and long enough to be looked at as one").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Damaged(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // An older version's file, which could not shrink, is made able to.
+    std::fs::remove_file(&path).unwrap();
+    let old = Connection::open(&path).unwrap();
+    old.execute_batch("CREATE TABLE filler (x)").unwrap();
+    drop(old);
+    drop(Ledger::open(&path).unwrap());
+    let mode: i64 =
+        Connection::open(&path).unwrap().query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, 2);
+}

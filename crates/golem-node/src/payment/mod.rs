@@ -42,6 +42,7 @@ pub use withdraw::{WithdrawError, Withdrawn};
 
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
+pub(crate) use withdraw::is_spent;
 pub(crate) use withdraw::run as withdrawals;
 
 /// How long a price that is asked no more still counts: an advert of the original lives for four hours.

@@ -88,7 +88,7 @@ pub struct Withdrawn {
 }
 
 /// Whether nothing will ever come out of `stream` any more, at the chain's time `now`.
-pub(super) fn is_spent(stream: &Stream, now: u128) -> bool {
+pub(crate) fn is_spent(stream: &Stream, now: u128) -> bool {
     stream.recipient.is_zero() || (stream.remaining_seconds(now) == 0 && stream.withdrawable(now).is_zero())
 }
 

@@ -105,11 +105,12 @@ fn h_11_without_a_note_the_disk_tells_what_it_can_and_the_rest_is_said() {
 
 #[test]
 fn h_11_what_is_known_taken_or_unknown_is_left_alone() {
-    let ids = ["live", "gone", "twin", "half", "bye", "odd", "web"].map(|name| id(name, 1));
-    let [live, gone, twin, half, bye, odd, web] = ids.clone();
+    let [live, gone, half, bye, odd, web] =
+        ["live", "gone", "half", "bye", "odd", "web"].map(|name| id(name, 1));
+    let twin = id("live", 2);
     let known = BTreeMap::from([(live.clone(), Known::Live), (gone.clone(), Known::Ended)]);
     let deleted = Note { goal: "deleted".to_owned(), ..note("bye", 50_805, None) };
-    let twin_of = Note { name: "live".parse().unwrap(), ..note("twin", 50_801, Some(7)) };
+    let twin_of = note("live", 50_801, Some(7));
     let plan = planned(
         vec![
             (live, noted(&note("live", 50_801, Some(7))), running()),

@@ -39,6 +39,7 @@ pub fn ports(count: u16) -> Range<u16> {
 
 pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
     NodeConfig {
+        history: None,
         data_dir: data_dir.to_owned(),
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),

@@ -277,19 +277,24 @@ pub(super) enum OnOff {
 pub(super) enum Images {
     /// List the images that renters can name.
     List,
-    /// Download an image of the catalogue; goes on where an earlier try stopped.
+    /// Download an image of the catalogue, or what its publisher has in its place now; VMs keep what they
+    /// started from.
     Pull {
         /// Name in the catalogue.
-        name: String,
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// Every image that was downloaded before.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
     },
-    /// Add an image of your own: a bootable qcow2 file with cloud-init.
+    /// Add an image of your own, or put it in place of another: a bootable qcow2 file with cloud-init.
     Add {
         /// Name by which renters ask for it.
         name: String,
         /// The file; it is copied.
         file: PathBuf,
     },
-    /// Remove an image from this machine.
+    /// Remove an image from this machine; VMs keep what they started from.
     Remove {
         /// Its name.
         name: String,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::arguments::{Config, Form};
-use super::printer::{Printer, table};
+use super::layout::table;
+use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::pid_file;
 use crate::settings::{self, Origin, Resolved, TABLE};

@@ -1,13 +1,11 @@
 //! `images …`: what VMs can start from.
 
-use std::collections::BTreeSet;
-
 use golem_types::ImageName;
-use golem_vm::images::{ImageInfo, Images, canonical};
+use golem_vm::images::{ImageInfo, Images, Pulled, canonical};
 use serde_json::{Value, json};
 
 use super::arguments::Images as Command;
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation};
 use crate::{image, pid_file};
 
@@ -24,13 +22,12 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
                 list(&all, &default)
             });
         }
-        Command::Pull { name } => {
+        Command::Pull { name: Some(name), .. } => {
             let name = parse(&name)?;
-            let info = image::pull(&settings.data_dir, &name).await?;
-            printer.answer(&document(&info, &settings.default_vm_image), || {
-                format!("{name} is here; renters can ask for it now.")
-            });
+            let pulled = image::pull(&settings.data_dir, &name).await?;
+            printer.answer(&pulled_document(&pulled, &settings.default_vm_image), || told(&pulled));
         }
+        Command::Pull { name: None, .. } => return pull_all(invocation, &images).await,
         Command::Add { name, file } => {
             let name = parse(&name)?;
             let info = images.add(&name, &file)?;
@@ -40,8 +37,12 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
         }
         Command::Remove { name } => {
             let name = parse(&name)?;
-            images.remove(&name, &in_use(invocation).await?)?;
-            printer.answer(&json!({ "name": name, "removed": true }), || format!("{name} is removed."));
+            let users = users(invocation, &name).await?;
+            images.remove(&name)?;
+            printer.answer(&json!({ "name": name, "removed": true, "used_by": users }), || match &*users {
+                [] => format!("{name} is removed."),
+                users => format!("{name} is removed; {} keep what they started from.", users.join(", ")),
+            });
         }
     }
     Ok(Exit::Done)
@@ -52,12 +53,52 @@ pub(super) fn parse(name: &str) -> anyhow::Result<ImageName> {
         .map_err(|error| anyhow::anyhow!("{name:?} {error}; fix: use a to z, 0 to 9, `.`, `:`, `-` and `_`"))
 }
 
-/// Images of the VMs that the running node has.
-async fn in_use(invocation: &Invocation) -> anyhow::Result<BTreeSet<ImageName>> {
-    if pid_file::holder(&invocation.pid_file)?.is_none() {
-        return Ok(BTreeSet::new());
+/// Downloads what the publishers have in place of every image that was downloaded before; one that fails
+/// keeps none from the rest.
+async fn pull_all(invocation: &Invocation, images: &Images) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    let (mut done, mut exit) = (Vec::new(), Exit::Done);
+    for (name, _) in images.downloaded() {
+        match image::pull(&settings.data_dir, &name).await {
+            Ok(pulled) => done.push(pulled),
+            Err(error) => {
+                exit = Exit::Failed;
+                invocation.printer.warning(&format!("{name}: {error:#}"));
+            }
+        }
     }
-    Ok(invocation.client()?.vms().await?.into_iter().map(|vm| vm.image).collect())
+    let documents: Vec<_> =
+        done.iter().map(|pulled| pulled_document(pulled, &settings.default_vm_image)).collect();
+    invocation.printer.answer(&documents, || match (&*done, exit) {
+        ([], Exit::Done) => "No image was downloaded before: name one with `images pull NAME`.".to_owned(),
+        (done, _) => done.iter().map(told).collect::<Vec<_>>().join("\n"),
+    });
+    Ok(exit)
+}
+
+fn pulled_document(pulled: &Pulled, default: &ImageName) -> Value {
+    let mut document = document(&pulled.image, default);
+    document["new"] = pulled.is_new.into();
+    document
+}
+
+fn told(pulled: &Pulled) -> String {
+    let name = &pulled.image.name;
+    if pulled.is_new {
+        format!("{name} is here; renters can ask for it now.")
+    } else {
+        format!("{name} is its publisher's newest.")
+    }
+}
+
+/// The VMs of the running node that were made from the image `name`.
+async fn users(invocation: &Invocation, name: &ImageName) -> anyhow::Result<Vec<String>> {
+    if pid_file::holder(&invocation.pid_file)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let name = canonical(name);
+    let vms = invocation.client()?.vms().await?;
+    Ok(vms.into_iter().filter(|vm| canonical(&vm.image) == name).map(|vm| vm.name.to_string()).collect())
 }
 
 fn document(info: &ImageInfo, default: &ImageName) -> Value {

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation};
 use crate::backend;
 use crate::import::{self, Report};

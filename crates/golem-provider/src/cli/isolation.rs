@@ -2,12 +2,11 @@
 //!
 //! Owns what is told meanwhile and the end of the guest: whatever happens, it is removed before the command ends.
 
-use std::io::IsTerminal;
-
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::IsolationCheck;
-use super::printer::{Printer, Waiting, table};
+use super::layout::table;
+use super::printer::{Printer, Waiting};
 use super::{Exit, Invocation};
 use crate::isolation::{Check, Report, Row, Stage, Verdict};
 
@@ -19,7 +18,7 @@ struct Progress {
 
 impl Progress {
     fn of(printer: Printer) -> Self {
-        let spinner = std::io::stderr().is_terminal().then(|| printer.waiting("preparing"));
+        let spinner = crate::logs::can_redraw().then(|| printer.waiting("preparing"));
         Self { printer, spinner }
     }
 

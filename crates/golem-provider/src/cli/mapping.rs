@@ -3,8 +3,9 @@
 use anyhow::bail;
 use serde_json::json;
 
+use super::layout::table;
 use super::ports::problem;
-use super::printer::{Printer, table};
+use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::daemon::Signals;
 use crate::pid_file;

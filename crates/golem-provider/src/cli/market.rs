@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::arguments::Market as Wanted;
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
 use crate::market::{self, Asked, Market};

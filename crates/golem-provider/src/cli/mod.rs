@@ -10,6 +10,7 @@ mod discovery;
 mod images;
 mod import;
 mod isolation;
+mod layout;
 mod mapping;
 mod market;
 mod networks;

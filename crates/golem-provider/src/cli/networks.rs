@@ -7,7 +7,7 @@ use golem_chain::{Reader, Rpc, Version};
 use serde::Serialize;
 
 use super::arguments::{AddNetwork, Networks};
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation};
 
 #[derive(Serialize)]

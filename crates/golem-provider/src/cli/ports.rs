@@ -7,7 +7,8 @@ use jiff::{Timestamp, Unit};
 use tokio::time::{Instant, sleep};
 
 use super::arguments::Ports;
-use super::printer::{Printer, table};
+use super::layout::table;
+use super::printer::Printer;
 use super::{Exit, Invocation, mapping};
 use crate::http::operator::Client;
 use crate::pid_file;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::amount::coins;
 use super::arguments::Pricing;
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
 use crate::pricing::{ETHER, Feeds, GLM, Prices, Rates};

@@ -11,7 +11,9 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::layout;
 use super::visible::visible;
+use crate::logs;
 
 /// Bold red, bold yellow and plain again.
 const ERROR: &str = "\x1b[1;31merror\x1b[0m";
@@ -36,7 +38,15 @@ impl Printer {
                 Err(error) => self.error(&error),
             }
         } else {
-            self.out(&text());
+            self.show(&text());
+        }
+    }
+
+    /// Prints text for people, which fits the terminal if there is one.
+    pub(super) fn show(self, text: &str) {
+        match layout::terminal_width() {
+            Some(width) => self.out(&layout::wrapped(text, width)),
+            None => self.out(text),
         }
     }
 
@@ -72,6 +82,9 @@ impl Printer {
 
     /// Shows people that something goes on, until the answer is dropped; nothing without a terminal.
     pub(super) fn waiting(self, what: impl Into<Cow<'static, str>>) -> Waiting {
+        if !logs::can_redraw() {
+            return Waiting(ProgressBar::hidden());
+        }
         let spinner = ProgressBar::new_spinner().with_message(what);
         spinner.enable_steady_tick(TICK);
         Waiting(spinner)
@@ -99,34 +112,5 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();
-    }
-}
-
-/// `rows` under `headings`, in columns two spaces apart.
-pub(super) fn table<const N: usize>(
-    headings: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
-    let all: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    all.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["web".to_owned(), "50800".to_owned()], ["a-longer-name".to_owned(), "-".to_owned()]];
-        assert_eq!(
-            table(["NAME", "PORT"], rows),
-            "NAME           PORT\nweb            50800\na-longer-name  -"
-        );
     }
 }

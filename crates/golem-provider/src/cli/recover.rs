@@ -19,7 +19,7 @@ use golem_vm::backend::OnDisk;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation};
 use crate::pid_file::PidFile;
 use crate::settings::Settings;

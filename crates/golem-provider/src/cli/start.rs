@@ -10,7 +10,7 @@ use crate::logs::{self, Destination};
 use crate::pid_file::{self, PidFileError};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
-use crate::{daemon, data_dir, image};
+use crate::{backend, daemon, data_dir, image};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -64,6 +64,8 @@ async fn background(
     if let Some(held) = pid_file::holder(&invocation.pid_file)? {
         return Err(PidFileError::Running(held.pid).into());
     }
+    // Before a download: whatever is missing is told at once.
+    backend::check(&invocation.resolved.settings).await.context("the VM backend cannot be used")?;
     image::ensure(&invocation.resolved.settings).await?;
     let arguments = typed.for_background();
     let waiting = invocation.printer.waiting("Starting the provider");

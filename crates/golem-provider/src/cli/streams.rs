@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::amount::{Money, coins, span};
 use super::arguments::{Period, Streams};
-use super::printer::table;
+use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
 use crate::books;
 use crate::http::operator::{Client, StreamView, StreamsView, WithdrawView, WithdrawalView};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::arguments::{OnOff, Vms};
-use super::printer::table;
+use super::layout::table;
 use super::ssh::Login;
 use super::{Exit, Invocation, reachable};
 use crate::http::operator::{Client, NetworkProblem, VmView};

@@ -3,7 +3,7 @@
 //! Owns a bar on a terminal, and lines elsewhere, on standard error. Never shows a verdict.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -23,7 +23,7 @@ pub(crate) struct Display {
 impl Display {
     /// A display on standard error.
     pub(crate) fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = logs::can_redraw().then(|| {
             let bar = logs::bars().add(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden()));
             if let Ok(style) = ProgressStyle::with_template(STYLE) {
                 bar.set_style(style.progress_chars("=> "));

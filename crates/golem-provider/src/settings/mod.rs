@@ -13,6 +13,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
@@ -239,6 +240,12 @@ fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Option<PathBuf> 
 }
 
 impl Settings {
+    /// How long ended rentals are remembered; none means for good.
+    #[must_use]
+    pub fn history(&self) -> Option<Duration> {
+        (self.history_days > 0).then(|| Duration::from_secs(u64::from(self.history_days) * 86_400))
+    }
+
     /// The name under which the node offers itself.
     #[must_use]
     pub fn advertised_name(&self) -> String {

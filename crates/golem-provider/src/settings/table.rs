@@ -100,6 +100,9 @@ table! {
         /// Index of releases in which `status` looks for a newer version: JSON with `info.version`, as indexes of
         /// Python packages have it. Unset, nobody is asked.
         update_check_url: Option<Url> = "GOLEM_PROVIDER_UPDATE_CHECK_URL";
+        /// How many days the node remembers rentals that ended, and their events; 0 means for good. What was
+        /// paid, and what can still be, is always remembered.
+        history_days: u32 = "GOLEM_PROVIDER_HISTORY_DAYS" default "90";
         /// Where the node keeps its key, its ledger, images and VMs.
         data_dir: PathBuf = "GOLEM_PROVIDER_DATA_DIR" default "~/.golem/provider";
     }
@@ -186,6 +189,9 @@ table! {
         nested_virtualization: bool = "GOLEM_PROVIDER_NESTED_VIRTUALIZATION" default "false";
         /// Image of a VM whose renter names none.
         default_vm_image: ImageName = "GOLEM_PROVIDER_DEFAULT_VM_IMAGE" default "24.04";
+        /// After how many days images that were downloaded are replaced by their publishers' newest; VMs keep
+        /// what they started from. 0 leaves them as they are.
+        image_refresh_days: u32 = "GOLEM_PROVIDER_IMAGE_REFRESH_DAYS" default "30";
         /// Most VMs at a time.
         max_vms: AtLeastOne = "GOLEM_PROVIDER_MAX_VMS" default "10";
         /// Cores of this machine to rent out; unset, all that the node may use, less one from four on.

@@ -174,8 +174,13 @@ fn an_image_is_added_listed_and_removed() {
     let path = file.display().to_string();
     assert_eq!(home.json(&["images", "add", "mine", &path, "--json"])["here"], true);
     assert_snapshot!(snapshot(&home, &["images", "list"]));
-    let again = home.run(&["images", "add", "mine", &path]);
-    assert_eq!(again.status.code(), Some(1), "{}", Home::show(&again));
+    // Again: in place of it.
+    assert_eq!(home.json(&["images", "add", "mine", &path, "--json"])["here"], true);
+    assert_eq!(
+        home.json(&["images", "pull", "--all", "--json"]),
+        serde_json::json!([]),
+        "none is a publisher's"
+    );
     assert_eq!(home.json(&["images", "remove", "mine", "--json"])["removed"], true);
     assert_snapshot!(snapshot(&home, &["images", "remove", "mine"]));
     assert_snapshot!(snapshot(&home, &["images", "add", "../mine", &path]));
@@ -184,6 +189,45 @@ fn an_image_is_added_listed_and_removed() {
 #[test]
 fn an_image_outside_the_catalogue_cannot_be_pulled() {
     assert_snapshot!(snapshot(&Home::new(), &["images", "pull", "my-own"]));
+}
+
+/// H-15: what is missing is told before anything is downloaded, and all at once.
+#[test]
+fn h_15_a_first_start_names_everything_missing_and_where_an_image_is() {
+    let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "qemu");
+    let here = home.folder.path().join("bin");
+    std::fs::create_dir(&here).unwrap();
+    for program in ["sh", "prlimit"] {
+        std::os::unix::fs::symlink(format!("/usr/bin/{program}"), here.join(program)).unwrap();
+    }
+    // In the lists of the system's own folders too, which cannot be taken away from here.
+    let in_sbin = |name: &str| {
+        ["/usr/sbin", "/sbin"].iter().any(|folder| std::path::Path::new(folder).join(name).exists())
+    };
+    for words in [&["start"][..], &["start", "--daemon"]] {
+        let output = home.command(words).env("PATH", &here).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for name in ["qemu-system-", "qemu-img", "setsid", "slirp4netns"] {
+            assert!(said.contains(name) || in_sbin(name), "{name}: {said}");
+        }
+        assert!(said.contains("install with: apt-get install qemu-system-"), "{said}");
+        assert!(!said.contains("downloading"), "{said}");
+    }
+    // Offline: a network without a way out.
+    if rustix::process::geteuid().is_root() {
+        let start = home.command(&["start"]);
+        let mut offline = std::process::Command::new("unshare");
+        offline.args(["--net", "sh", "-c", "ip link set lo up; exec \"$0\" \"$@\""]);
+        offline.arg(start.get_program()).args(start.get_args()).env_clear();
+        offline.envs(start.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = offline.current_dir(home.folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let url = "https://cloud-images.ubuntu.com/releases/noble/release/ubuntu-24.04-server-cloudimg-";
+        assert!(said.contains(&format!("fix: download {url}")), "{said}");
+        assert!(said.contains("`golem-provider images add 24.04 FILE`"), "{said}");
+    }
 }
 
 #[test]

@@ -29,11 +29,16 @@ struct Terminal {
 impl Terminal {
     /// Runs what `home` runs with `arguments`, as the session of a new terminal.
     fn run(home: &Home, arguments: &[&str]) -> Self {
+        Self::sized(home, arguments, COLUMNS, &[("TERM", "xterm-256color")])
+    }
+
+    /// As [`Terminal::run`], on a terminal of `columns` columns that `environment` describes.
+    fn sized(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let keyboard = File::from(openpt(flags).unwrap());
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
-        tcsetwinsize(&keyboard, Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 })
+        tcsetwinsize(&keyboard, Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
             .unwrap();
         let end = File::from(ioctl_tiocgptpeer(&keyboard, flags).unwrap());
         let run = home.command(arguments);
@@ -41,10 +46,10 @@ impl Terminal {
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(run.get_program()).args(run.get_args()).env_clear();
         command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("TERM", "xterm-256color").current_dir(home.folder.path());
+        command.envs(environment.iter().copied()).current_dir(home.folder.path());
         command.stdin(end.try_clone().unwrap()).stdout(end.try_clone().unwrap()).stderr(end);
         let child = command.spawn().unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, COLUMNS, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(ROWS, columns, 0)));
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let mut output = keyboard.try_clone().unwrap();
         let (shown, kept) = (Arc::clone(&screen), Arc::clone(&written));
@@ -214,4 +219,54 @@ fn watching_on_a_terminal_draws_the_screen_again_and_leaves_it_as_it_was() {
         assert!(!terminal.screen.lock().unwrap().screen().hide_cursor(), "the cursor is shown");
         drop(node);
     }
+}
+
+/// What `arguments` write to a terminal of `columns` columns, as it is.
+fn written(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> String {
+    let mut terminal = Terminal::sized(home, arguments, columns, environment);
+    terminal.end();
+    // Its last words arrive after its end.
+    let before = std::cell::Cell::new(usize::MAX);
+    wait_until("all was read", || {
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+        let length = terminal.written.lock().unwrap().len();
+        before.replace(length) == length
+    });
+    let bytes = terminal.written.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
+}
+
+/// H-17: what people read fits their terminal, and a terminal that can nothing gets plain text.
+#[test]
+fn h_17_tables_and_lines_fit_the_terminal_and_a_dumb_one_is_plain() {
+    let home = Home::new();
+    let _node = home.start(&[]);
+    home.rent("web-server");
+    let plain = [("TERM", "xterm-256color"), ("NO_COLOR", "1")];
+    for columns in [40, 80, 120] {
+        for arguments in [&["vms", "list"][..], &["images", "list"], &["status"], &["pricing", "show"]] {
+            let text = written(&home, arguments, columns, &plain);
+            assert!(!text.contains('\x1b'), "{arguments:?}: {text:?}");
+            for line in text.lines() {
+                let is_one_word = line.split_whitespace().count() == 1;
+                let width = line.chars().map(|sign| if sign > '\u{2000}' { 2 } else { 1 }).sum::<usize>();
+                assert!(width <= usize::from(columns) + 2 || is_one_word, "{columns}: {line:?} of\n{text}");
+            }
+        }
+        let images = written(&home, &["images", "list"], columns, &plain);
+        insta::assert_snapshot!(format!("h_17_images_list_{columns}"), images);
+    }
+    for environment in [&[("TERM", "dumb")][..], &plain] {
+        let text = written(&home, &["status"], 80, environment);
+        assert!(text.contains("Overall         ") && !text.contains('\x1b'), "{text:?}");
+    }
+    let text = written(&home, &["status"], 80, &[("TERM", "xterm-256color")]);
+    assert!(text.contains("\x1b[3"), "colours where they can be: {text:?}");
+    // A pipe gets each row in one line, whatever `COLUMNS` says.
+    let output = home.command(&["vms", "list"]).env("COLUMNS", "40").output().unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(words.lines().count(), 2, "{words}");
+    // Forced.
+    let output = home.command(&["status"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("\x1b[3"));
 }

@@ -91,6 +91,7 @@ impl World {
         let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO }).unwrap();
         let control = sim.control();
         let config = NodeConfig {
+            history: None,
             data_dir: data_dir.clone(),
             ports: ports(20),
             ssh_bind: Ipv4Addr::LOCALHOST.into(),

@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Why an image could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The image is here, or its file cannot be handled.
+    /// Its file cannot be handled.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The catalogue does not have it.
@@ -89,6 +89,15 @@ pub enum PullError {
     },
 }
 
+/// What came of a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The image that is here now.
+    pub image: ImageInfo,
+    /// Whether it is another one than before.
+    pub is_new: bool,
+}
+
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -121,15 +130,12 @@ impl Source {
 
 impl Images {
     /// Downloads the image `name` of the catalogue, from where an earlier try stopped, and tells
-    /// `progress` how far it is.
+    /// `progress` how far it is. One that is here is replaced in one step, if its publisher has another
+    /// one; machines that were made from it keep it.
     ///
     /// # Errors
-    /// [`PullError`].
-    pub async fn pull(
-        &self,
-        name: &ImageName,
-        progress: impl FnMut(Progress),
-    ) -> Result<ImageInfo, PullError> {
+    /// [`PullError`]; what was here stays then.
+    pub async fn pull(&self, name: &ImageName, progress: impl FnMut(Progress)) -> Result<Pulled, PullError> {
         let name = canonical(name);
         let entry = ENTRIES.iter().find(|entry| entry.name == name.as_str());
         let entry = entry.ok_or_else(|| PullError::Unknown(name.clone()))?;
@@ -142,10 +148,7 @@ impl Images {
         name: &ImageName,
         source: &Source,
         mut progress: impl FnMut(Progress),
-    ) -> Result<ImageInfo, PullError> {
-        if self.find(name).is_some() {
-            return Err(ImageError::Here(name.clone()).into());
-        }
+    ) -> Result<Pulled, PullError> {
         let url = source.url(&source.file);
         let client = Client::builder()
             .connect_timeout(SILENCE)
@@ -155,12 +158,17 @@ impl Images {
             .build()
             .map_err(|error| PullError::Unreachable { url: url.clone(), source: error })?;
         let checksum = listed_checksum(&client, source).await?;
+        if self.find(name).is_some() && self.checksum(name).as_deref() == Some(&checksum) {
+            self.confirm(name, &checksum)?;
+            return Ok(Pulled { image: self.info(name)?, is_new: false });
+        }
         let part = Part::open(self, name, &checksum)?;
         fetch(&client, &url, &part, &mut progress).await?;
         let path = part.path.clone();
         let step = format!("{} cannot be read", path.display());
+        let listed = checksum.clone();
         let found =
-            tokio::task::spawn_blocking(move || digest(&path, checksum.len()).map(|found| found == checksum))
+            tokio::task::spawn_blocking(move || digest(&path, listed.len()).map(|found| found == listed))
                 .await
                 .map_err(|error| file_error(step.clone())(io::Error::other(error)))?
                 .map_err(file_error(step))?;
@@ -168,11 +176,11 @@ impl Images {
             part.throw_away();
             return Err(PullError::Mismatch { url });
         }
-        if let Err(error) = self.settle(name, &part.path) {
+        if let Err(error) = self.settle(name, &part.path, Some(&checksum)) {
             part.throw_away();
             return Err(error.into());
         }
-        Ok(self.info(name)?)
+        Ok(Pulled { image: self.info(name)?, is_new: true })
     }
 }
 

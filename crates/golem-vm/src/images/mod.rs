@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use golem_types::ImageName;
 
 pub use catalogue::{ENTRIES, Entry};
-pub use download::{Progress, PullError};
+pub use download::{Progress, PullError, Pulled};
 pub use header::{Format, Header, HeaderError};
 
 /// Why something could not be done with an image.
@@ -42,12 +43,6 @@ pub enum ImageError {
     /// There is no such image here.
     #[error("there is no image {0} here")]
     NotHere(ImageName),
-    /// The image is here already.
-    #[error("image {0} is here already; remove it first")]
-    Here(ImageName),
-    /// Rentals were made from the image and it is still wanted.
-    #[error("image {0} is in use by rented VMs")]
-    InUse(ImageName),
 }
 
 /// An image, as the operator sees it.
@@ -67,7 +62,16 @@ pub struct ImageInfo {
 #[derive(Debug)]
 pub struct Images {
     folder: PathBuf,
-    here: Mutex<BTreeMap<ImageName, Header>>,
+    here: Mutex<BTreeMap<ImageName, (Header, Version)>>,
+}
+
+/// Tells one file under a name from the next: its inode, size and time of change.
+type Version = (u64, u64, i64, i64);
+
+fn version(path: &Path) -> Option<Version> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
 }
 
 const SUFFIX: &str = "img";
@@ -116,9 +120,11 @@ impl Images {
             else {
                 continue;
             };
+            // Before the header: a file that is replaced in between is looked at again.
+            let Some(version) = version(&path) else { continue };
             match Header::read(&path) {
                 Ok(header) => {
-                    here.insert(name, header);
+                    here.insert(name, (header, version));
                 }
                 Err(error) => {
                     tracing::warn!(%name, error = &error as &dyn std::error::Error, "the image is damaged and not offered")
@@ -130,7 +136,7 @@ impl Images {
     }
 
     /// File and header of `name` (or what it is an alias of), when it is here. Notices what another
-    /// process added or removed, by a look at the file's name.
+    /// process added, replaced or removed, by a look at the file.
     #[must_use]
     pub fn find(&self, name: &ImageName) -> Option<(PathBuf, Header)> {
         let name = canonical(name);
@@ -139,12 +145,12 @@ impl Images {
             let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
             here.get(&name).copied()
         };
-        if known().is_some() != path.exists()
+        if known().map(|(_, version)| version) != version(&path)
             && let Err(error) = self.refresh()
         {
             tracing::warn!(%name, error = &error as &dyn std::error::Error, "the images cannot be looked at again");
         }
-        known().map(|header| (path, header))
+        known().map(|(header, _)| (path, header))
     }
 
     /// Makes the folder, before something is written there.
@@ -180,28 +186,29 @@ impl Images {
         names.into_iter().map(info).collect()
     }
 
-    /// Takes a copy of `file` as the image `name`.
+    /// Takes a copy of `file` as the image `name`, in place of the one that is here: in one step, and
+    /// machines that were made from that keep it.
     ///
     /// # Errors
-    /// [`ImageError::Here`], [`ImageError::Unusable`], [`ImageError::File`].
+    /// [`ImageError::Unusable`], [`ImageError::File`]; what was here stays then.
     pub fn add(&self, name: &ImageName, file: &Path) -> Result<ImageInfo, ImageError> {
         let name = canonical(name);
-        if self.find(&name).is_some() {
-            return Err(ImageError::Here(name));
-        }
         self.make_folder()?;
-        let fresh = self.folder.join(format!("{name}.new"));
-        std::fs::copy(file, &fresh).map_err(file_error(format!("{} cannot be copied", file.display())))?;
-        let settled = self.settle(&name, &fresh);
-        if settled.is_err() {
+        // Of its own: another process may add an image of that name meanwhile.
+        let fresh = self.folder.join(format!("{name}.{}.new", std::process::id()));
+        let copied = std::fs::copy(file, &fresh)
+            .map_err(file_error(format!("{} cannot be copied", file.display())))
+            .and_then(|_| self.settle(&name, &fresh, None));
+        if copied.is_err() {
             let _ = std::fs::remove_file(&fresh);
         }
-        settled?;
+        copied?;
         self.info(&name)
     }
 
-    /// Makes the complete file `fresh` of the images' folder the image `name`.
-    fn settle(&self, name: &ImageName, fresh: &Path) -> Result<(), ImageError> {
+    /// Makes the complete file `fresh` of the images' folder the image `name`, which its publisher lists
+    /// with `checksum`; none for an operator's own.
+    fn settle(&self, name: &ImageName, fresh: &Path, checksum: Option<&str>) -> Result<(), ImageError> {
         Header::read(fresh).map_err(|source| ImageError::Unusable { path: fresh.to_owned(), source })?;
         let step = || format!("{} cannot be put in place", fresh.display());
         let file = std::fs::File::open(fresh).map_err(file_error(step()))?;
@@ -210,8 +217,46 @@ impl Images {
         let mut permissions = file.metadata().map_err(file_error(step()))?.permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o444);
         file.set_permissions(permissions).map_err(file_error(step()))?;
+        // A kill in between leaves an image without a checksum, which is fetched once more.
+        golem_files::absent_is_fine(std::fs::remove_file(self.checksum_path(name)))
+            .map_err(file_error(step()))?;
         std::fs::rename(fresh, self.path(name)).map_err(file_error(step()))?;
+        if let Some(checksum) = checksum {
+            self.confirm(name, checksum)?;
+        }
+        golem_files::sync_folder_of(fresh).map_err(file_error(step()))?;
         self.refresh()
+    }
+
+    fn checksum_path(&self, name: &ImageName) -> PathBuf {
+        self.folder.join(format!("{name}.checksum"))
+    }
+
+    /// Records that the image `name` is the one that its publisher lists with `checksum` today.
+    fn confirm(&self, name: &ImageName, checksum: &str) -> Result<(), ImageError> {
+        let path = self.checksum_path(name);
+        golem_files::replace(&path, checksum.as_bytes())
+            .map_err(file_error(format!("{} cannot be written", path.display())))
+    }
+
+    /// The checksum with which the image `name` was downloaded, if it was.
+    fn checksum(&self, name: &ImageName) -> Option<String> {
+        let bytes = golem_files::read(&self.checksum_path(name), 1024).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// Images that were downloaded, and how long ago each was last seen to be its publisher's newest.
+    #[must_use]
+    pub fn downloaded(&self) -> Vec<(ImageName, Duration)> {
+        let here: Vec<ImageName> =
+            self.here.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let age = |name: ImageName| {
+            let confirmed =
+                std::fs::metadata(self.checksum_path(&name)).and_then(|file| file.modified()).ok()?;
+            // A clock that was put back: as if it were now.
+            Some((name, confirmed.elapsed().unwrap_or_default()))
+        };
+        here.into_iter().filter_map(age).collect()
     }
 
     fn info(&self, name: &ImageName) -> Result<ImageInfo, ImageError> {
@@ -224,15 +269,13 @@ impl Images {
     /// Removes the image `name`. Machines that were made from it keep it; creates no longer get it.
     ///
     /// # Errors
-    /// [`ImageError::InUse`], [`ImageError::NotHere`], [`ImageError::File`].
-    pub fn remove(&self, name: &ImageName, in_use: &BTreeSet<ImageName>) -> Result<(), ImageError> {
+    /// [`ImageError::NotHere`], [`ImageError::File`].
+    pub fn remove(&self, name: &ImageName) -> Result<(), ImageError> {
         let name = canonical(name);
-        if in_use.iter().any(|used| canonical(used) == name) {
-            return Err(ImageError::InUse(name));
-        }
         if self.find(&name).is_none() {
             return Err(ImageError::NotHere(name));
         }
+        let _ = std::fs::remove_file(self.checksum_path(&name));
         std::fs::remove_file(self.path(&name))
             .map_err(file_error(format!("{} cannot be removed", self.path(&name).display())))?;
         self.refresh()
@@ -262,21 +305,45 @@ mod tests {
         std::fs::write(&file, qcow2(2)).unwrap();
         let info = images.add(&name, &file).unwrap();
         assert_eq!((info.name.as_str(), info.bytes), ("24.04", Some(4096)));
-        assert!(matches!(images.add(&name, &file), Err(ImageError::Here(_))));
         let (path, header) = images.find(&name).unwrap();
         assert_eq!((header.format, header.bytes), (Format::Qcow2, 2 << 30));
         assert!(std::fs::metadata(&path).unwrap().permissions().readonly());
         let other = Images::open(folder.path()).unwrap();
         assert!(other.find(&name).is_some(), "still here after a restart");
-        let used = BTreeSet::from(["24.04".parse().unwrap()]);
-        assert!(matches!(images.remove(&name, &used), Err(ImageError::InUse(_))));
-        images.remove(&name, &BTreeSet::new()).unwrap();
+        images.remove(&name).unwrap();
         assert!(images.find(&name).is_none() && !path.exists());
         assert!(other.find(&name).is_none(), "removed by another process");
         images.add(&name, &file).unwrap();
         assert!(other.find(&name).is_some(), "added by another process");
-        images.remove(&name, &BTreeSet::new()).unwrap();
-        assert!(matches!(images.remove(&name, &BTreeSet::new()), Err(ImageError::NotHere(_))));
+        images.remove(&name).unwrap();
+        assert!(matches!(images.remove(&name), Err(ImageError::NotHere(_))));
+    }
+
+    #[test]
+    fn h_08_an_image_is_replaced_in_one_step_and_machines_keep_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Images::open(folder.path()).unwrap();
+        let other = Images::open(folder.path()).unwrap();
+        let name: ImageName = "24.04".parse().unwrap();
+        let file = folder.path().join("disk.qcow2");
+        std::fs::write(&file, qcow2(2)).unwrap();
+        images.add(&name, &file).unwrap();
+        let (path, _) = other.find(&name).unwrap();
+        let base = folder.path().join("base.img");
+        std::fs::hard_link(&path, &base).unwrap();
+        std::fs::write(&file, qcow2(3)).unwrap();
+        images.add(&name, &file).unwrap();
+        for seen in [&images, &other] {
+            assert_eq!(seen.find(&name).unwrap().1.bytes, 3 << 30, "the new one, also to another process");
+        }
+        assert_eq!(Header::read(&base).unwrap().bytes, 2 << 30, "the machine's own stays");
+        // One that cannot be used leaves the old one in place.
+        std::fs::write(&file, b"QFI\xfb and nothing else").unwrap();
+        assert!(matches!(images.add(&name, &file), Err(ImageError::Unusable { .. })));
+        assert_eq!(images.find(&name).unwrap().1.bytes, 3 << 30);
+        assert_eq!(std::fs::read_dir(folder.path().join("images")).unwrap().count(), 1);
+        images.remove(&name).unwrap();
+        assert_eq!(Header::read(&base).unwrap().bytes, 2 << 30);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     read_json, said,
 };
 use crate::backend::{BackendError, MachineSpec};
+use crate::images::Header;
 use crate::seed;
 
 /// Least space that a new machine must find: its overlay, and room for its first boot.
@@ -26,19 +27,12 @@ impl Qemu {
     pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         self.check().await?;
         let folder = self.of(&spec.id);
-        let Some((base, header)) = self.images.find(&spec.image) else {
+        let Some((base, _)) = self.images.find(&spec.image) else {
             if folder.join(DISK_FILE).exists() {
                 return Ok(());
             }
             return Err(BackendError::NoSuchImage(spec.image.clone()));
         };
-        if header.bytes > u64::from(spec.resources.storage) << 30 {
-            let least = header.bytes.div_ceil(1 << 30);
-            return Err(said(
-                "creating the disk",
-                format!("image {} needs {least} GB of storage", spec.image),
-            ));
-        }
         // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
         golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
         if let Some(trouble) = self.disk_trouble() {
@@ -46,7 +40,7 @@ impl Qemu {
         }
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
         if !folder.join(DISK_FILE).exists() {
-            self.overlay(&folder, &base, header.format.as_str(), spec.resources.storage).await?;
+            self.overlay(&folder, &base, spec).await?;
         }
         let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
         golem_files::replace(&folder.join(SEED_FILE), &image)
@@ -94,15 +88,22 @@ impl Qemu {
             .ok_or_else(|| io::Error::other("every user id for guests is taken"))
     }
 
-    async fn overlay(&self, folder: &Path, base: &Path, format: &str, gib: u32) -> Result<(), BackendError> {
+    async fn overlay(&self, folder: &Path, base: &Path, spec: &MachineSpec) -> Result<(), BackendError> {
         let step = "creating the disk";
         let link = folder.join(command::BASE_FILE);
         match std::fs::hard_link(base, &link) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(step)(error)),
             _ => {}
         }
+        // Of the link: the image may have been replaced since it was looked at.
+        let header = Header::read(&link).map_err(|error| failed(step)(io::Error::other(error)))?;
+        let gib = spec.resources.storage;
+        if header.bytes > u64::from(gib) << 30 {
+            let least = header.bytes.div_ceil(1 << 30);
+            return Err(said(step, format!("image {} needs {least} GB of storage", spec.image)));
+        }
         let output = Command::new("qemu-img")
-            .args(command::overlay(format, gib))
+            .args(command::overlay(header.format.as_str(), gib))
             .current_dir(folder)
             .stdin(Stdio::null())
             .kill_on_drop(true)

@@ -161,6 +161,30 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::other)
 }
 
+/// Everything that is missing of what guests need and that is not `here`, with one command that installs
+/// it. Without what only their network needs they run, with no network but SSH in: that is named too, but is
+/// no reason of its own.
+fn missing(qemu: &str, root: bool, here: impl Fn(&str) -> bool) -> Option<String> {
+    let system = if cfg!(target_arch = "aarch64") { "qemu-system-arm" } else { "qemu-system-x86" };
+    let needed = [
+        (qemu, system, true),
+        ("qemu-img", "qemu-utils", true),
+        ("prlimit", "util-linux", true),
+        ("setsid", "util-linux", true),
+        ("setpriv", "util-linux", root),
+        ("nft", "nftables", false),
+        ("slirp4netns", "slirp4netns", false),
+    ];
+    let missing: Vec<_> = needed.into_iter().filter(|(name, ..)| !here(name)).collect();
+    if !missing.iter().any(|(.., must)| *must) {
+        return None;
+    }
+    let names: Vec<_> = missing.iter().map(|(name, ..)| *name).collect();
+    let mut packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
+    packages.dedup();
+    Some(format!("{} not found; install with: apt-get install {}", names.join(", "), packages.join(" ")))
+}
+
 impl Qemu {
     /// Opens the backend in `config.data_dir`, with the machines that are there. Makes nothing: the
     /// folder comes with the first machine.
@@ -202,22 +226,12 @@ impl Qemu {
     }
 
     pub(crate) async fn check(&self) -> Result<(), BackendError> {
-        let qemu = self.binary.to_string_lossy();
-        let mut needed = vec![qemu.as_ref(), "qemu-img", "prlimit", "setsid"];
-        if self.root {
-            needed.push("setpriv");
+        match missing(&self.binary.to_string_lossy(), self.root, |name| {
+            Path::new(name).is_file() || program(name).is_some()
+        }) {
+            None => self.acceleration().await.map(drop),
+            Some(message) => Err(BackendError::Unavailable { backend: NAME, message, source: None }),
         }
-        let missing: Vec<_> =
-            needed.into_iter().filter(|name| !Path::new(name).is_file() && program(name).is_none()).collect();
-        if missing.is_empty() {
-            return self.acceleration().await.map(drop);
-        }
-        let message = format!(
-            "{} not found; install with: apt-get install qemu-system-x86 qemu-utils util-linux nftables \
-             slirp4netns",
-            missing.join(", ")
-        );
-        Err(BackendError::Unavailable { backend: NAME, message, source: None })
     }
 
     /// What runs guests' CPUs here; found out once, because nothing may change under guests that run.
@@ -422,5 +436,24 @@ impl Qemu {
             })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h_15_everything_missing_is_in_one_list_with_one_command() {
+        let without = |absent: &[&str]| missing("qemu-system-x86_64", true, |name| !absent.contains(&name));
+        assert_eq!(without(&[]), None);
+        assert_eq!(without(&["slirp4netns", "nft"]), None, "guests run without network");
+        let all =
+            without(&["qemu-system-x86_64", "qemu-img", "setsid", "setpriv", "nft", "slirp4netns"]).unwrap();
+        assert!(
+            all.starts_with("qemu-system-x86_64, qemu-img, setsid, setpriv, nft, slirp4netns not found; ")
+        );
+        let packages = "qemu-utils util-linux nftables slirp4netns";
+        assert!(all.ends_with(packages) && all.contains("apt-get install qemu-system-"), "{all}");
     }
 }

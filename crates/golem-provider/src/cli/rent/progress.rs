@@ -1,7 +1,6 @@
 //! What people are told while renting goes on.
 
 use std::cell::{Cell, RefCell};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use crate::cli::printer::{Printer, Waiting};
@@ -20,7 +19,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn of(printer: Printer) -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = crate::logs::can_redraw();
         Self { printer, terminal, spinner: RefCell::default(), told_at: Cell::default() }
     }
 

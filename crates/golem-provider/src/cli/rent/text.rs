@@ -5,7 +5,7 @@ use golem_types::wire::Exact;
 
 use super::view::Shown;
 use crate::cli::amount::{coins, span};
-use crate::cli::printer::table;
+use crate::cli::layout::table;
 use crate::payments::Profile;
 use crate::rent::{Ended, Found, Offer};
 

@@ -54,12 +54,12 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
             if printer.json {
                 // One document a line.
                 printer.out(&serde_json::to_string(&status)?);
-            } else if std::io::stdout().is_terminal() {
+            } else if std::io::stdout().is_terminal() && crate::logs::can_redraw() {
                 // Not through the printer, which leaves this out where no colour is wanted.
                 let _ = write!(std::io::stdout(), "{CLEAR}");
-                printer.out(&text::text(&status));
+                printer.show(&text::text(&status));
             } else {
-                printer.out(&format!("{}\n", text::text(&status)));
+                printer.show(&format!("{}\n", text::text(&status)));
                 printer.out("---");
             }
             tokio::time::sleep(seconds(EVERY)).await;

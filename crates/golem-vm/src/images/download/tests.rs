@@ -102,7 +102,9 @@ fn name() -> ImageName {
 fn files(images: &Images) -> Vec<String> {
     // There is none before something is fetched.
     let entries = std::fs::read_dir(&images.folder).into_iter().flatten();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 #[tokio::test]
@@ -111,15 +113,48 @@ async fn an_image_is_downloaded_verified_and_offered() {
     let images = Images::open(folder.path()).unwrap();
     let (_, source, _tasks) = publish(|_| {}).await;
     let mut seen = Vec::new();
-    let info = images.pull_from(&name(), &source, |progress| seen.push(progress)).await.unwrap();
-    assert_eq!(info.bytes, Some(3_000_000));
+    let pulled = images.pull_from(&name(), &source, |progress| seen.push(progress)).await.unwrap();
+    assert_eq!((pulled.image.bytes, pulled.is_new), (Some(3_000_000), true));
     assert_eq!(seen.first(), Some(&Progress { done: 0, total: Some(3_000_000) }));
     assert_eq!(seen.last(), Some(&Progress { done: 3_000_000, total: Some(3_000_000) }));
     assert!(seen.is_sorted_by_key(|progress| progress.done));
     assert_eq!(std::fs::read(images.find(&name()).unwrap().0).unwrap(), image());
+    assert_eq!(files(&images), ["24.04.checksum", "24.04.img"]);
+}
+
+#[tokio::test]
+async fn h_08_an_image_that_is_here_is_replaced_when_its_publisher_has_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = Images::open(folder.path()).unwrap();
+    let (publisher, source, _tasks) = publish(|_| {}).await;
+    images.pull_from(&name(), &source, |_| {}).await.unwrap();
+    let asked = || publisher.lock().unwrap().asked.len();
+    let before = asked();
+    let again = images.pull_from(&name(), &source, |_| {}).await.unwrap();
+    assert!(!again.is_new && asked() == before, "the newest is here already");
+    assert_eq!(images.downloaded().len(), 1);
+    let base = folder.path().join("base.img");
+    std::fs::hard_link(images.find(&name()).unwrap().0, &base).unwrap();
+
+    let mut newer = image();
+    newer[2_999_999] ^= 1;
+    {
+        let mut publisher = publisher.lock().unwrap();
+        publisher.list = format!("{} *disk.img\n", hex(&Sha256::digest(&newer)));
+        publisher.image = newer.clone();
+    }
+    let pulled = images.pull_from(&name(), &source, |_| {}).await.unwrap();
+    assert!(pulled.is_new);
+    assert_eq!(std::fs::read(images.find(&name()).unwrap().0).unwrap(), newer);
+    assert_eq!(std::fs::read(&base).unwrap(), image(), "a machine keeps what it started from");
+
+    // One that does not match leaves what was here, and so does an operator's own.
+    publisher.lock().unwrap().list = format!("{} *disk.img\n", "0".repeat(64));
+    assert!(matches!(images.pull_from(&name(), &source, |_| {}).await, Err(PullError::Mismatch { .. })));
+    assert_eq!(std::fs::read(images.find(&name()).unwrap().0).unwrap(), newer);
+    images.add(&name(), &base).unwrap();
+    assert_eq!(images.downloaded(), []);
     assert_eq!(files(&images), ["24.04.img"]);
-    let again = images.pull_from(&name(), &source, |_| {}).await;
-    assert!(matches!(again, Err(PullError::Image(ImageError::Here(_)))));
 }
 
 #[tokio::test]
@@ -145,7 +180,7 @@ async fn what_an_earlier_process_fetched_is_kept() {
     std::fs::write(images.folder.join("24.04.0123456789abcdef.part"), b"old").unwrap();
     images.pull_from(&name(), &source, |_| {}).await.unwrap();
     assert_eq!(publisher.lock().unwrap().asked, [2_000_000]);
-    assert_eq!(files(&images), ["24.04.img"]);
+    assert_eq!(files(&images), ["24.04.checksum", "24.04.img"]);
 }
 
 #[tokio::test]
