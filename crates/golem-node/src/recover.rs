@@ -167,7 +167,7 @@ fn rental(
 ) -> Result<Recovery, String> {
     let note: Option<Note> = disk.note.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
     let (name, made_at) = id.parts().ok_or("its id holds no name and time")?;
-    let runs = matches!(seen, Some(Observed::Running(_) | Observed::Unclear | Observed::Broken { .. }));
+    let runs = matches!(seen, Some(Observed::Running(_) | Observed::Unclear | Observed::Halted { .. }));
     let goal = match &note {
         Some(note) => note.goal.parse().map_err(|_| "its note cannot be understood")?,
         // Whether it should run nobody knows: it goes on as it is.

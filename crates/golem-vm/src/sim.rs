@@ -469,7 +469,8 @@ impl Shared {
 
 /// Replaces the file at `path` as a whole, so that a reader or a crash never sees half of it.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
     std::fs::write(&fresh, bytes)?;
     std::fs::rename(&fresh, path)
 }

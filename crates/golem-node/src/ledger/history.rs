@@ -109,7 +109,10 @@ impl Book {
         pruned.adverts = adverts::sum_up(&transaction, cutoff, BATCH)?;
         transaction.commit()?;
         if !pruned.is_none() {
-            self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+            // Each step gives one page back.
+            let mut give_back = self.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+            let mut pages = give_back.query([])?;
+            while pages.next()?.is_some() {}
         }
         Ok(pruned)
     }

@@ -207,7 +207,7 @@ fn a_damaged_or_newer_ledger_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     std::fs::write(&path, b"not a database, but long enough to be read as one: ".repeat(40)).unwrap();
-    assert!(matches!(Ledger::open(&path), Err(LedgerError::Sql(_))));
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Damaged(_))));
     let newer = folder.path().join("newer.db");
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 999).unwrap();
     assert!(matches!(Ledger::open(&newer), Err(LedgerError::Migrate(_))));
