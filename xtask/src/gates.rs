@@ -46,6 +46,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let features = "network-tests,peer-tests";
     let network = ["test", "-p", "golem-provider", "--features", features, "--test", "network"];
     gate("ports behind a router", step("ports behind a router", with_root(cargo(&network))));
+    let service = ["test", "-p", "golem-provider", "--features", "service-tests", "--test", "service"];
+    gate("service", step("service", with_root(cargo(&service))));
     gate("contracts", contracts());
     gate("interop", interop(&image));
     gate("fuzz targets", step("fuzz targets", fuzz()));

@@ -23,6 +23,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("sshd", "openssh-server"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("systemd-nspawn", "systemd-container"),
+    ("/lib/systemd/systemd", "systemd"),
     ("mmdebstrap", "mmdebstrap"),
     ("sfdisk", "fdisk"),
     ("mke2fs", "e2fsprogs"),

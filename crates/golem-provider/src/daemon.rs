@@ -5,12 +5,11 @@
 //!      ▲                                                 └► "error" or end of file: exit 1
 //!      └──── pipe (the child's standard output) ◄── child: own session ─► start ─► report
 //! ```
-//! Owns detaching, the report to the parent, the notification of systemd and what signals ask for.
+//! Owns detaching, the report to the parent and what signals ask for.
 //! Never starts or stops a part of the node: `start` does.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -108,31 +107,6 @@ fn report(report: &Report) {
     }
 }
 
-/// Tells the service manager `state` (`READY=1`, `STOPPING=1`), where one asked for it.
-pub fn notify_service_manager(state: &str) {
-    let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = notify(&place, state) {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the service manager cannot be told {state}"
-        );
-    }
-}
-
-fn notify(place: &std::ffi::OsStr, state: &str) -> io::Result<()> {
-    let socket = UnixDatagram::unbound()?;
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::ffi::OsStrExt;
-        if let Some(name) = place.as_bytes().strip_prefix(b"@") {
-            let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
-            return socket.send_to_addr(state.as_bytes(), &address).map(drop);
-        }
-    }
-    socket.send_to(state.as_bytes(), place).map(drop)
-}
-
 /// What a signal asks for; with its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -192,32 +166,5 @@ impl Signals {
         tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
         tasks.stop().await;
         why.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_service_manager_hears_by_path_and_by_abstract_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let mut heard = [0; 32];
-        let by_path = UnixDatagram::bind(&path).unwrap();
-        notify(path.as_os_str(), "READY=1").unwrap();
-        let size = by_path.recv(&mut heard).unwrap();
-        assert_eq!(&heard[..size], b"READY=1");
-        #[cfg(target_os = "linux")]
-        {
-            use std::os::linux::net::SocketAddrExt;
-            let name = format!("golem-provider-test-{}", std::process::id());
-            let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
-            let by_name = UnixDatagram::bind_addr(&address).unwrap();
-            notify(format!("@{name}").as_ref(), "STOPPING=1").unwrap();
-            let size = by_name.recv(&mut heard).unwrap();
-            assert_eq!(&heard[..size], b"STOPPING=1");
-        }
-        assert!(notify(folder.path().join("nobody").as_os_str(), "READY=1").is_err());
     }
 }

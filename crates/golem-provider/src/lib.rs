@@ -27,6 +27,7 @@ mod public_ip;
 mod reload;
 mod rent;
 mod reserved_ports;
+mod service_manager;
 pub mod settings;
 pub mod start;
 pub mod updates;

@@ -33,7 +33,7 @@ use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
 use crate::settings::{self, Environment, Settings};
-use crate::{acceleration, backend, image, import, port_checker};
+use crate::{acceleration, backend, image, import, port_checker, service_manager};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -75,6 +75,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Wait before the first restart of a guest that died.
 const RESTART_DELAY: Duration = Duration::from_secs(5);
 
+/// Longest that a stop takes beside the guests' own shutting down: a slow router undoes its mappings in 45 s.
+const STOP: Duration = Duration::from_secs(90);
+
 /// Runs the node until it is told to stop.
 ///
 /// # Errors
@@ -84,11 +87,14 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let _lock = PidFile::take(&pid_file).await?;
     raise_file_limit();
+    service_manager::be_among_the_last_to_go();
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
     warn_of_another_id(&settings, &identity);
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");
+    // Found out now, so that the log says at the start what does not bound VMs.
+    backend.bounds_problem().await;
     let payments = payments::profile(&settings)?;
     let closed = acceleration::judge(&settings, &backend, payments.as_ref()).await?;
     image::ensure(&settings).await?;
@@ -138,7 +144,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
             });
         }
     }
-    daemon::notify_service_manager("READY=1");
+    service_manager::ready();
+    service_manager::keep_watchdog(node.tasks());
     if detached {
         daemon::report_ready(&address)?;
     }
@@ -150,11 +157,16 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         () = http.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
     };
     tracing::info!(by = why.as_ref().map_or("a failure", |(_, by)| by), "stopping");
-    daemon::notify_service_manager("STOPPING=1");
-    if matches!(why, Ok((Ended::Reload, _))) {
+    let stop_vms = if matches!(why, Ok((Ended::Reload, _))) {
+        service_manager::reloading();
         reserved_ports.leave();
-    }
-    let stop_vms = settings.stop_vms_on_exit && !matches!(why, Ok((Ended::Reload, _)));
+        false
+    } else {
+        // Guests that the host takes down with it are shut down, and booted again when it is back.
+        let stop_vms = settings.stop_vms_on_exit || service_manager::host_goes_down().await;
+        service_manager::stopping(if stop_vms { STOP + settings.stop_grace } else { STOP });
+        stop_vms
+    };
     let stop = async {
         http.stop().await;
         node.shutdown(stop_vms).await;

@@ -85,6 +85,12 @@ impl Drop for World {
         if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        for group in self.groups() {
+            while std::fs::remove_dir(&group).is_err() && group.exists() && std::time::Instant::now() < end {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        }
     }
 }
 

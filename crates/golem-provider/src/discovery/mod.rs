@@ -21,8 +21,9 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use crate::daemon::{self, Signals};
+use crate::daemon::Signals;
 use crate::http::serve::serve;
+use crate::service_manager;
 use crate::settings::Settings;
 use crate::start::raise_file_limit;
 
@@ -75,7 +76,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
         database = %file.display(), signatures_required = settings.discovery_server_signed,
         "discovery service on http://{address}"
     );
-    daemon::notify_service_manager("READY=1");
+    service_manager::ready();
     signals.until_stopped(&tasks, "the discovery service").await
 }
 

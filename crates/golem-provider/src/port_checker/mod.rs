@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::daemon::{self, Signals};
+use crate::daemon::Signals;
 use crate::data_dir;
 use crate::http::limit::RateLimit;
 use crate::http::page;
@@ -43,6 +43,7 @@ use crate::http::peer::Peer;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::{body, serve};
 use crate::identity::Identity;
+use crate::service_manager;
 use crate::settings::{Environment, Settings};
 use crate::start::raise_file_limit;
 use queue::Queue;
@@ -192,6 +193,6 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
         tracing::warn!("any address is dialled: others can be scanned through this server");
     }
     tracing::info!(signer = identity.address(), "checking ports on http://{address}");
-    daemon::notify_service_manager("READY=1");
+    service_manager::ready();
     signals.until_stopped(&tasks, "the check server").await
 }

@@ -296,6 +296,17 @@ impl Drop for NoGuestLeft<'_> {
             if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
+            let groups = std::fs::read_to_string(machine.path().join("groups.json")).unwrap_or_default();
+            let groups: Value = serde_json::from_str(&groups).unwrap_or_default();
+            let end = Instant::now() + DEADLINE;
+            for group in groups["groups"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                while std::fs::remove_dir(group).is_err()
+                    && std::fs::exists(group).unwrap()
+                    && Instant::now() < end
+                {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+            }
         }
     }
 }

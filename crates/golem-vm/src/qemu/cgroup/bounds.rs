@@ -123,8 +123,9 @@ impl Bounds {
         files
     }
 
-    /// The properties of a scope that systemd makes of a group with these bounds. systemd finds the device
-    /// below `folder` by itself.
+    /// The properties of a scope that systemd makes of a group with these bounds. systemd finds the device on which the
+    /// machine's `folder` lies by the folder above it: everybody can read what it is told, and `folder` is called by
+    /// the machine's id, which is the right to use it (I8).
     pub(super) fn properties(&self, folder: &Path) -> Vec<String> {
         let mut properties = vec![
             format!("MemoryMax={}", self.memory),
@@ -134,7 +135,7 @@ impl Bounds {
             format!("TasksMax={}", self.threads),
         ];
         if let Some(Disk { device: Some(_), rate }) = self.disk {
-            let (folder, operations) = (folder.display(), operations(rate));
+            let (folder, operations) = (folder.parent().unwrap_or(folder).display(), operations(rate));
             for (property, most) in [
                 ("IOReadBandwidthMax", rate),
                 ("IOWriteBandwidthMax", rate),
@@ -197,7 +198,7 @@ mod tests {
         let properties = bounds.properties(Path::new("/data/vms/x")).join(" ");
         for part in [
             &format!("MemoryMax={} MemorySwapMax=0 CPUQuota=250% CPUWeight=200 TasksMax=258 ", bounds.memory),
-            "IOWriteBandwidthMax=/data/vms/x 67108864 ",
+            "IOWriteBandwidthMax=/data/vms 67108864 ",
         ] {
             assert!(properties.contains(part), "{properties}");
         }

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -245,6 +246,21 @@ pub(super) fn is_of(group: &Path, name: &str) -> bool {
     name.starts_with(PREFIX) && last.strip_suffix(".scope").unwrap_or(last) == name
 }
 
+/// How old a group is that nobody is about to launch a guest in.
+const LEFT: Duration = Duration::from_secs(600);
+
+/// Removes the guests' groups below `parent` that were left: nothing has been in them for long. (A machine whose folder
+/// was removed by hand leaves one.) The kernel keeps those in which something is.
+pub(super) fn sweep(parent: &Path) {
+    for group in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_guests = group.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let age = group.metadata().and_then(|found| found.modified()).map(|made| made.elapsed());
+        if is_guests && age.is_ok_and(|age| age.is_ok_and(|age| age >= LEFT)) {
+            let _ = std::fs::remove_dir(group.path());
+        }
+    }
+}
+
 /// Ends what runs in `group`, which is a guest's. Signals go through a descriptor that was taken before the
 /// process was seen there.
 pub(super) fn end_all(group: &Path) {
@@ -376,6 +392,21 @@ mod tests {
         ]);
         let told = |group: &str| ended_for_memory(&top.path().join(group));
         assert_eq!((told("two"), told("one"), told("none"), told("absent")), (Some(1), Some(2), None, None));
+    }
+
+    #[test]
+    fn what_was_left_long_ago_goes_and_nothing_else() {
+        let top = fake(&[("golem-vm-old", &[]), ("golem-vm-new", &[]), ("other-old", &[])]);
+        let past = std::time::SystemTime::now() - LEFT - Duration::from_secs(60);
+        for group in ["golem-vm-old", "other-old"] {
+            std::fs::File::open(top.path().join(group)).unwrap().set_modified(past).unwrap();
+        }
+        sweep(top.path());
+        let is_there = |group: &str| top.path().join(group).exists();
+        assert_eq!(
+            (is_there("golem-vm-old"), is_there("golem-vm-new"), is_there("other-old")),
+            (false, true, true)
+        );
     }
 
     #[test]

@@ -200,6 +200,7 @@ impl Groups {
         let own_service = Path::new("/run/systemd/system").is_dir();
         match group::parents(&places, std::process::id(), !own_service) {
             Ok(parents) => {
+                parents.folders.iter().for_each(|folder| group::sweep(folder));
                 let missing = parents.missing();
                 let problem = (!missing.is_empty()).then(|| {
                     format!(

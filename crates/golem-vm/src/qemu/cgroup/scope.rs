@@ -58,6 +58,7 @@ impl Manager {
         words.extend(["--scope", "--quiet", "--collect"].map(str::to_owned));
         words.push(format!("--unit={name}"));
         words.push(format!("--slice={SLICE}"));
+        words.push(format!("--description=A guest of golem-provider ({name})"));
         let mut properties = bounds.properties(folder);
         if let Some(unit) = &self.unit {
             // The host goes down in the reverse order: the node, which has guests shut down, before them.

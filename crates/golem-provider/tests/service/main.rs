@@ -1,0 +1,10 @@
+//! The true binary as a service of a host: under a real systemd, and in what the host leaves to it.
+//!
+//! Needs root, systemd (which need not be this machine's first process) and QEMU.
+#![cfg(test)]
+
+mod bounds;
+#[path = "../command/home.rs"]
+#[allow(dead_code, reason = "the command tests use the rest")]
+mod home;
+mod systemd;
