@@ -51,7 +51,7 @@ fn fitted<const N: usize>(
 
 /// Which columns stand in which line of a row.
 fn lines(widths: &[usize], limit: Option<usize>) -> Vec<std::ops::Range<usize>> {
-    let Some(limit) = limit else { return vec![0..widths.len()] };
+    let Some(limit) = limit else { return std::iter::once(0..widths.len()).collect() };
     let mut lines = Vec::new();
     let (mut start, mut length) = (0, 0);
     for (column, width) in widths.iter().enumerate() {
