@@ -250,12 +250,13 @@ fn the_service_manager_is_told_when_the_node_is_ready() {
     socket.set_read_timeout(Some(crate::home::DEADLINE)).unwrap();
     let home = Home::new().set("NOTIFY_SOCKET", &path.display().to_string());
     let node = home.start(&[]);
-    let mut heard = [0; 64];
+    let mut heard = [0; 128];
     let size = socket.recv(&mut heard).unwrap();
     assert_eq!(&heard[..size], b"READY=1");
     node.signal(Signal::TERM);
     let size = socket.recv(&mut heard).unwrap();
-    assert_eq!(&heard[..size], b"STOPPING=1");
+    // Beside it stands how long the stop may take.
+    assert!(heard[..size].starts_with(b"STOPPING=1\n"));
 }
 
 #[test]
