@@ -40,8 +40,9 @@ fn free(port: u16) -> bool {
 
 /// Ports that one test process has to itself, and how many such blocks there are. They lie below
 /// the range from which the system itself takes ports, so that no client's connection meets them.
-const BLOCK: u16 = 900;
-const BLOCKS: u16 = 20;
+/// A block holds more than all tests of a process take together: what was handed out is not handed out again.
+const BLOCK: u16 = 2_500;
+const BLOCKS: u16 = 8;
 const FIRST: u16 = 12_000;
 
 /// The first port of this process's block, and the lock that keeps other test processes off it.
