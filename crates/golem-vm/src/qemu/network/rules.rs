@@ -21,9 +21,6 @@ pub(in crate::qemu) const ADDRESS: &str = "10.0.3.100";
 /// The uplink's DNS forwarder in it.
 pub(super) const DNS: &str = "10.0.3.3";
 
-/// The uplink's own address in it, from which logins come.
-const GATEWAY: &str = "10.0.3.2";
-
 /// The port at which QEMU takes logins for the guest's SSH server.
 pub(in crate::qemu) const SSH_PORT: u16 = 2222;
 
@@ -38,7 +35,9 @@ const LEAST_BURST: u64 = 131_072;
 
 /// The rules as text. What QEMU answers to logins is told by its flags, because the kernel forgets a connection that
 /// the client has closed after a minute, before QEMU gives up a guest that does not answer; and the uplink would
-/// hold what QEMU may not close for ever. They replace what is there in one step and keep the counters; with `anew`
+/// hold what QEMU may not close for ever. Logins count by their port and not by where they come from: that is 10.0.3.2,
+/// unless the host translates what is on its loopback (a `MASQUERADE` without a device), and nobody but the
+/// uplink sends on its device. They replace what is there in one step and keep the counters; with `anew`
 /// they replace those as well.
 pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String {
     let (near_v4, _) = near.elements();
@@ -76,7 +75,7 @@ flush table inet golem_vm
 table inet golem_vm {{
   chain guest {{
     meta nfproto ipv6 counter name blocked drop
-    ip daddr {GATEWAY} tcp sport {SSH_PORT} tcp flags & (syn | ack) != syn counter name out accept
+    ip saddr {ADDRESS} tcp sport {SSH_PORT} tcp flags & (syn | ack) != syn counter name out accept
 {names}    ip daddr {DNS} meta l4proto {{ tcp, udp }} th dport 53 counter name out accept
     ip daddr {{ {near_v4} }} goto refused
     ct state established,related counter name out accept
@@ -94,7 +93,7 @@ table inet golem_vm {{
   chain input {{
 {bandwidth}    iifname \"lo\" accept
     ct state established,related counter name in accept
-    iifname \"{DEVICE}\" ip saddr {GATEWAY} tcp dport {SSH_PORT} counter name in accept
+    iifname \"{DEVICE}\" tcp dport {SSH_PORT} counter name in accept
   }}
 }}
 "
