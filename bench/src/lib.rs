@@ -11,6 +11,7 @@ pub mod guests;
 pub mod internet;
 pub mod node;
 pub mod original;
+pub mod plain;
 pub mod process;
 
 use std::path::PathBuf;

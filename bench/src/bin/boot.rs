@@ -11,17 +11,15 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bench::figures::{Figures, Table};
 use bench::guests::keypair;
-use bench::node::{Node, free_port};
-use bench::process::Process;
+use bench::node::Node;
+use bench::plain::Plain;
 use bench::{say, wait_for};
-use golem_types::{Resources, VmId, VmName};
-use golem_vm::{MachineSpec, seed};
 
 const ROUNDS: usize = 3;
 
@@ -106,52 +104,11 @@ fn node(image: &Path) -> anyhow::Result<[f64; 4]> {
 
 /// Seconds until a bare QEMU was launched, its guest greeted, a command ran.
 fn bare(image: &Path) -> anyhow::Result<[f64; 3]> {
-    let folder = tempfile::tempdir()?;
-    let (key, public) = keypair(folder.path())?;
-    let port = free_port()?;
-    let name: VmName = "boot".parse()?;
-    let spec = MachineSpec {
-        id: VmId::new(&name, "2026-01-01T00:00:00Z".parse()?, [0; 10]),
-        name,
-        resources: Resources::new(1, 1, 10),
-        image: "debian-12".parse()?,
-        keys: vec![public.parse()?],
-    };
-    let began = Instant::now();
-    std::fs::write(folder.path().join("seed.img"), seed::image(&spec)?)?;
-    let made = Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"])
-        .arg(image)
-        .args(["disk.qcow2", "10G"])
-        .current_dir(folder.path())
-        .status()?;
-    ensure!(made.success(), "qemu-img failed");
-    let _guest = Process::start(
-        Command::new("qemu-system-x86_64")
-            .args(["-nodefaults", "-no-user-config", "-machine", "q35", "-m", "1G", "-smp", "1"])
-            .args([
-                "-accel",
-                "tcg,thread=multi,tb-size=128",
-                "-cpu",
-                "qemu64",
-                "-display",
-                "none",
-                "-vga",
-                "none",
-            ])
-            .args(["-drive", "file=disk.qcow2,if=virtio,format=qcow2"])
-            .args(["-drive", "file=seed.img,if=virtio,format=raw,readonly=on"])
-            .args(["-netdev", &format!("user,id=n,ipv6=off,hostfwd=tcp:127.0.0.1:{port}-:22")])
-            .args(["-device", "virtio-net-pci,netdev=n", "-device", "virtio-rng-pci"])
-            .args(["-qmp", "unix:qmp.sock,server=on,wait=off"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null()),
-    )?;
-    wait_for("QEMU is launched", BOOT, || Ok(folder.path().join("qmp.sock").exists()))?;
-    let launched = began.elapsed().as_secs_f64();
+    let plain = Plain::start(image)?;
+    let launched = plain.began.elapsed().as_secs_f64();
+    let port = plain.login.at.port();
     wait_for("the guest greets", BOOT, || Ok(greets(port)))?;
-    let banner = began.elapsed().as_secs_f64();
-    shell(&key, port)?;
-    Ok([launched, banner, began.elapsed().as_secs_f64()])
+    let banner = plain.began.elapsed().as_secs_f64();
+    shell(&plain.login.key, port)?;
+    Ok([launched, banner, plain.began.elapsed().as_secs_f64()])
 }

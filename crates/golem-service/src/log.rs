@@ -46,7 +46,7 @@ impl Site {
     }
 }
 
-/// Writes a log line of level `trace` to `error`, at most one in [`INTERVAL`](log::INTERVAL) from this
+/// Writes a log line of level `trace` to `error`, at most one in [`INTERVAL`](crate::log::INTERVAL) from this
 /// place of the source. The field `left_out` says how many were not written since the last.
 ///
 /// ```

@@ -255,8 +255,10 @@ fn launch_as_of_old(world: &World, words: &[u8]) {
         .stdin(std::process::Stdio::null())
         .status();
     assert!(status.unwrap().success());
+    let end = std::time::Instant::now() + Duration::from_secs(60);
     while !machine.join("run/qmp.sock").exists() {
-        std::thread::yield_now();
+        assert!(std::time::Instant::now() < end, "QEMU was not launched in time");
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -1,12 +1,13 @@
 //! The contenders, each a process of its own.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use bench::node::free_port;
 use bench::process::Process;
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
@@ -19,11 +20,6 @@ use golem_vm::sim::{Sim, SimConfig};
 
 /// Longest that a contender may take to answer.
 const START: Duration = Duration::from_secs(60);
-
-/// A loopback port that is free now.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
 
 /// A contender that runs.
 pub(crate) struct Contender {

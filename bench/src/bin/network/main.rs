@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use bench::figures::{Figures, Table};
 use bench::internet::{self, PORT, SERVER};
+use bench::plain::Plain;
 use bench::say;
-use contenders::{Contender, NodesWay, Plain};
+use contenders::{Contender, NodesWay};
 
 /// Rounds of transfers, and of launches.
 const ROUNDS: usize = 5;

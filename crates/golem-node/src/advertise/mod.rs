@@ -6,7 +6,7 @@
 //!                                            │           every few minutes└── receipt ◄───┘
 //!                                            └► discovery server
 //! ```
-//! Owns when a market is asked and written to. What is written on the network [`plan`] decides, from
+//! Owns when a market is asked and written to. What is written on the network [`plan()`] decides, from
 //! what the network says and never from memory: after a restart in which nothing changed, nothing is
 //! written. A market that cannot be asked stops nothing but this; it is tried again for ever.
 

@@ -105,12 +105,7 @@ impl Book {
             rentals.push(rental);
         }
         transaction.commit()?;
-        let vms = rentals.iter().map(|rental| Arc::clone(&rental.vm)).collect();
-        for rental in rentals {
-            self.now.mirror(rental);
-        }
-        self.publish();
-        Ok(vms)
+        Ok(self.publish_all(rentals))
     }
 }
 

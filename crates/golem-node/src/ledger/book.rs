@@ -38,6 +38,16 @@ impl Book {
         self.published.send_replace(Arc::new(self.now.clone()));
     }
 
+    /// Publishes `rentals`, whose rows are committed, and gives their VMs.
+    pub(super) fn publish_all(&mut self, rentals: Vec<Rental>) -> Vec<Arc<Vm>> {
+        let vms = rentals.iter().map(|rental| Arc::clone(&rental.vm)).collect();
+        for rental in rentals {
+            self.now.mirror(rental);
+        }
+        self.publish();
+        vms
+    }
+
     pub(super) fn reserve(
         &mut self,
         wanted: Wanted,

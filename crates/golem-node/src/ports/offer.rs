@@ -1,6 +1,6 @@
 //! Which ports may be handed out.
 //!
-//! Owns the rule, as a pure function. Never picks one: [`super::pick`] does.
+//! Owns the rule, as a pure function. Never picks one: [`super::pick()`] does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -191,7 +191,7 @@ mod tests {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
             socket.send_to(traps.word(9).as_bytes(), (Ipv4Addr::LOCALHOST, traps.port)).await.unwrap();
             while !(traps.caught(7) && traps.caught(9) && traps.wordless()) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::select! {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use golem_types::VmId;
 use rustix::process::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -30,6 +31,16 @@ const COMPLAINT_BYTES: u64 = 16_384;
 const NAMESPACE_DEADLINE: Duration = Duration::from_secs(30);
 
 const STEP: &str = "launching the guest";
+
+/// What each attempt at one launch takes.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    id: &'a VmId,
+    folder: &'a Path,
+    record: &'a Record,
+    /// Words that run what follows in the guest's control group.
+    group_words: &'a [String],
+}
 
 impl Qemu {
     pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
@@ -58,27 +69,21 @@ impl Qemu {
         }
         let groups = self.groups.launch(&spec.id, &folder, record.resources, self.overhead());
         let groups = groups.await.map_err(failed("bounding the guest"))?;
-        let launched = self.launch_some_way(spec, &folder, &record, &groups.words, &mut held).await;
+        let attempt = Attempt { id: &spec.id, folder: &folder, record: &record, group_words: &groups.words };
+        let launched = self.launch_some_way(attempt, &mut held).await;
         if launched.is_ok() {
-            self.note_groups(spec, &folder).await;
+            self.note_groups(&spec.id, &folder).await;
         }
         launched
     }
 
-    async fn launch_some_way(
-        &self,
-        spec: &MachineSpec,
-        folder: &Path,
-        record: &Record,
-        group_words: &[String],
-        known: &mut Known,
-    ) -> Result<(), BackendError> {
-        match self.networks.way(record.uid).await {
-            Way::Namespace => self.launch_inside(spec, folder, record, group_words, known).await,
+    async fn launch_some_way(&self, attempt: Attempt<'_>, known: &mut Known) -> Result<(), BackendError> {
+        match self.networks.way(attempt.record.uid).await {
+            Way::Namespace => self.launch_inside(attempt, known).await,
             way @ Way::Restricted(_) => {
-                tracing::error!(vm = spec.id.redacted(), ?way, "the guest gets no network but SSH in");
+                tracing::error!(vm = attempt.id.redacted(), ?way, "the guest gets no network but SSH in");
                 for _ in 0..PORT_ATTEMPTS {
-                    if self.launch_restricted(spec, folder, record, group_words, &way).await? {
+                    if self.launch_restricted(attempt, &way).await? {
                         return Ok(());
                     }
                 }
@@ -88,15 +93,15 @@ impl Qemu {
     }
 
     /// Writes down in which control groups the guest is. That nothing bounds it is no reason to end it.
-    async fn note_groups(&self, spec: &MachineSpec, folder: &Path) {
-        let noted = match process::of(folder, &spec.id) {
-            Ok(Some((qemu, _))) => self.groups.launched(&spec.id, folder, qemu).await,
+    async fn note_groups(&self, id: &VmId, folder: &Path) {
+        let noted = match process::of(folder, id) {
+            Ok(Some((qemu, _))) => self.groups.launched(id, folder, qemu).await,
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = noted {
             tracing::warn!(
-                vm = spec.id.redacted(),
+                vm = id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the guest's control groups were not written down"
             );
@@ -104,22 +109,16 @@ impl Qemu {
     }
 
     /// Launches the guest in a namespace of its own.
-    async fn launch_inside(
-        &self,
-        spec: &MachineSpec,
-        folder: &Path,
-        record: &Record,
-        group_words: &[String],
-        known: &mut Known,
-    ) -> Result<(), BackendError> {
+    async fn launch_inside(&self, attempt: Attempt<'_>, known: &mut Known) -> Result<(), BackendError> {
+        let Attempt { id, folder, record, .. } = attempt;
         let port = free_port().map_err(failed(STEP))?;
         Launched::note(folder, port, &Way::Namespace).map_err(failed(STEP))?;
-        let mut child = self.spawn(spec, folder, record, group_words, Netdev::Namespace).await?;
+        let mut child = self.spawn(attempt, Netdev::Namespace).await?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let go_ahead = async {
-            let qemu = made(folder, spec, stdout).await?;
+            let qemu = made(folder, id, stdout).await?;
             let guest = Connected {
-                id: spec.id.clone(),
+                id: id.clone(),
                 folder: folder.to_owned(),
                 uid: record.uid,
                 qemu,
@@ -131,40 +130,26 @@ impl Qemu {
         let launched = until_answers(folder, &mut child, go_ahead).await;
         if launched.is_err() {
             // Without its node's word the wrapper ends by itself; QEMU would not.
-            process::kill(folder, &spec.id).await.map_err(failed("ending the launch"))?;
+            process::kill(folder, id).await.map_err(failed("ending the launch"))?;
         }
         launched.map_err(failed(STEP))
     }
 
     /// Launches the guest with nothing but SSH in; false when its loopback port was taken by another
     /// program.
-    async fn launch_restricted(
-        &self,
-        spec: &MachineSpec,
-        folder: &Path,
-        record: &Record,
-        group_words: &[String],
-        way: &Way,
-    ) -> Result<bool, BackendError> {
+    async fn launch_restricted(&self, attempt: Attempt<'_>, way: &Way) -> Result<bool, BackendError> {
         let ssh_port = free_port().map_err(failed(STEP))?;
-        Launched::note(folder, ssh_port, way).map_err(failed(STEP))?;
-        let mut child =
-            self.spawn(spec, folder, record, group_words, Netdev::Restricted { ssh_port }).await?;
-        match until_answers(folder, &mut child, async { Ok(()) }).await {
+        Launched::note(attempt.folder, ssh_port, way).map_err(failed(STEP))?;
+        let mut child = self.spawn(attempt, Netdev::Restricted { ssh_port }).await?;
+        match until_answers(attempt.folder, &mut child, async { Ok(()) }).await {
             Ok(()) => Ok(true),
             Err(error) if error.to_string().contains("host forwarding") => Ok(false),
             Err(error) => Err(failed(STEP)(error)),
         }
     }
 
-    async fn spawn(
-        &self,
-        spec: &MachineSpec,
-        folder: &Path,
-        record: &Record,
-        group_words: &[String],
-        network: Netdev,
-    ) -> Result<Child, BackendError> {
+    async fn spawn(&self, attempt: Attempt<'_>, network: Netdev) -> Result<Child, BackendError> {
+        let Attempt { id, folder, record, group_words } = attempt;
         for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
             absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(STEP))?;
         }
@@ -178,7 +163,7 @@ impl Qemu {
         let (program, arguments) = command::launch(
             &self.binary,
             &command::Launch {
-                id: &spec.id,
+                id,
                 resources: record.resources,
                 accelerator,
                 nested: self.config.nested,
@@ -210,7 +195,7 @@ impl Qemu {
 }
 
 /// The process that will be QEMU, once it has made its namespaces.
-async fn made(folder: &Path, spec: &MachineSpec, stdout: Option<ChildStdout>) -> io::Result<Pid> {
+async fn made(folder: &Path, id: &VmId, stdout: Option<ChildStdout>) -> io::Result<Pid> {
     let mut word = [0; 3];
     let read = async {
         match stdout {
@@ -221,7 +206,7 @@ async fn made(folder: &Path, spec: &MachineSpec, stdout: Option<ChildStdout>) ->
     let late = || io::Error::new(io::ErrorKind::TimedOut, "the guest's namespace is not made in time");
     timeout(NAMESPACE_DEADLINE, read).await.unwrap_or_else(|_| Err(late()))?;
     let ended = || io::Error::other("the process that made the guest's namespace is gone");
-    let (qemu, _) = process::of(folder, &spec.id)?.filter(|_| &word == b"up\n").ok_or_else(ended)?;
+    let (qemu, _) = process::of(folder, id)?.filter(|_| &word == b"up\n").ok_or_else(ended)?;
     Ok(qemu)
 }
 

@@ -101,7 +101,7 @@ fn host(folder: &Path) -> Ended {
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
     children.0.push(internet);
     while std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|other| other == own) {
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     must(&["ip", "link", "set", "lo", "up"]);
     must(&["ip", "link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", &pid]);
