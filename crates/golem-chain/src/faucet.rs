@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{Address, hex};
+use golem_service::http::{Client, HttpError, Options};
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::answer::{self, AnswerError};
 
 /// Longest that one exchange may take; a faucet answers when its transaction is sent.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,8 +39,8 @@ pub const ENOUGH: U256 = U256::from_limbs([10_000_000_000_000_000, 0, 0, 0]);
 #[derive(Debug, thiserror::Error)]
 pub enum FaucetError {
     /// A server did not answer, or not in time.
-    #[error("the {0} does not answer")]
-    NoAnswer(&'static str, #[source] reqwest::Error),
+    #[error("the {server} does not answer{through}", server = .0, through = .1.through())]
+    NoAnswer(&'static str, #[source] HttpError),
     /// A server refused.
     #[error("the {server} refused with HTTP status {status}: {text}")]
     Refused {
@@ -125,11 +124,8 @@ impl Faucet {
     /// # Errors
     /// [`FaucetError`].
     pub async fn request(&self, address: Address, work: &Work) -> Result<String, FaucetError> {
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| FaucetError::NoAnswer(FAUCET, error))?;
+        let http =
+            Client::new(Options::within(DEADLINE)).map_err(|error| FaucetError::NoAnswer(FAUCET, error))?;
         let captcha = format!("{}/{}/api", self.captcha_url.trim_end_matches('/'), self.captcha_key);
         let bytes = post(&http, CAPTCHA, &format!("{captcha}/challenge"), &json!({})).await?;
         let challenge: Challenge =
@@ -150,24 +146,15 @@ impl Faucet {
     }
 }
 
-async fn post(
-    http: &reqwest::Client,
-    server: &'static str,
-    url: &str,
-    body: &Value,
-) -> Result<Vec<u8>, FaucetError> {
-    // The address may hold a key.
-    let no_answer = |error: reqwest::Error| FaucetError::NoAnswer(server, error.without_url());
-    let answer = http.post(url).json(body).send().await.map_err(no_answer)?;
-    let status = answer.status();
-    let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
-        AnswerError::Broken(error) => no_answer(error),
-        AnswerError::TooLarge(_) => FaucetError::Nonsense(server),
+async fn post(http: &Client, server: &'static str, url: &str, body: &Value) -> Result<Vec<u8>, FaucetError> {
+    let answer = http.post(url).json(body).send(ANSWER_BYTES).await.map_err(|error| match error {
+        HttpError::TooLarge(_) => FaucetError::Nonsense(server),
+        error => FaucetError::NoAnswer(server, error),
     })?;
-    if status.is_success() {
-        return Ok(bytes);
+    if answer.status.is_success() {
+        return Ok(answer.bytes);
     }
-    Err(FaucetError::Refused { server, status: status.as_u16(), text: answer::beginning(&bytes) })
+    Err(FaucetError::Refused { server, status: answer.status.as_u16(), text: answer.beginning() })
 }
 
 /// Solves the puzzles on every core: for each salt and target the least number whose hash, with

@@ -9,7 +9,6 @@
 //! and never Bad: only Bad may end a rental (I3). Owns the wallet too: what is signed, and how it is
 //! sent. Never knows what a VM is.
 
-pub mod answer;
 pub mod contract;
 pub mod faucet;
 pub mod golem_base;

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use golem_service::http::{Client, HttpError, Options};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::answer::{self, AnswerError};
 
 /// Longest that one exchange may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -23,12 +22,12 @@ pub const BATCH: usize = 100;
 /// Why a chain could not be asked. None of these says anything about a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// The endpoint's address is no URL, or no client could be made.
+    /// No client could be made.
     #[error("the RPC endpoint cannot be used")]
-    Endpoint(#[source] reqwest::Error),
+    Endpoint(#[source] HttpError),
     /// It did not answer in time, or not at all.
-    #[error("the RPC endpoint does not answer")]
-    NoAnswer(#[source] reqwest::Error),
+    #[error("the RPC endpoint does not answer{}", .0.through())]
+    NoAnswer(#[source] HttpError),
     /// It answered with this HTTP status.
     #[error("the RPC endpoint answers with HTTP status {0}")]
     Status(u16),
@@ -68,7 +67,7 @@ pub enum ChainError {
 /// An endpoint.
 #[derive(Debug, Clone)]
 pub struct Rpc {
-    http: reqwest::Client,
+    http: Client,
     url: String,
 }
 
@@ -91,12 +90,7 @@ impl Rpc {
     /// # Errors
     /// [`ChainError::Endpoint`].
     pub fn new(url: &str) -> Result<Self, ChainError> {
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            // What answers elsewhere was not configured by the operator.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ChainError::Endpoint(error.without_url()))?;
+        let http = Client::new(Options::within(DEADLINE)).map_err(ChainError::Endpoint)?;
         Ok(Self { http, url: url.to_owned() })
     }
 
@@ -144,20 +138,16 @@ impl Rpc {
     }
 
     async fn exchange(&self, request: &Value) -> Result<Vec<u8>, ChainError> {
-        let answer = self.http.post(&self.url).json(request).send().await.map_err(no_answer)?;
-        if !answer.status().is_success() {
-            return Err(ChainError::Status(answer.status().as_u16()));
+        let answer = self.http.post(&self.url).json(request).send(ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| match error {
+            HttpError::TooLarge(_) => ChainError::TooLarge,
+            error => ChainError::NoAnswer(error),
+        })?;
+        if !answer.status.is_success() {
+            return Err(ChainError::Status(answer.status.as_u16()));
         }
-        answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
-            AnswerError::Broken(error) => no_answer(error),
-            AnswerError::TooLarge(_) => ChainError::TooLarge,
-        })
+        Ok(answer.bytes)
     }
-}
-
-/// Without the endpoint's address, which may hold a key.
-fn no_answer(error: reqwest::Error) -> ChainError {
-    ChainError::NoAnswer(error.without_url())
 }
 
 /// The number in a JSON-RPC quantity such as `"0x1a"`.

@@ -5,14 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use golem_chain::answer::{self, AnswerError};
 use golem_chain::golem_base::Prices;
 use golem_chain::wallet::Wallet;
+use golem_service::http::header::CONTENT_TYPE;
+use golem_service::http::{self, HttpError, Method, Options, Request, StatusCode, Url};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -35,10 +34,10 @@ const LIST_BYTES: usize = 8 << 20;
 pub enum ClientError {
     /// No HTTP client can be made.
     #[error("no HTTP client can be made")]
-    Http(#[source] reqwest::Error),
+    Http(#[source] HttpError),
     /// It did not answer in time, or not at all.
-    #[error("the discovery server does not answer")]
-    NoAnswer(#[source] reqwest::Error),
+    #[error("the discovery server does not answer{}", .0.through())]
+    NoAnswer(#[source] HttpError),
     /// It refused.
     #[error("the discovery server refused with HTTP status {status}: {text}")]
     Refused {
@@ -130,7 +129,7 @@ impl Listed {
 /// A discovery server.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: http::Client,
     url: String,
 }
 
@@ -140,12 +139,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Http`].
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            // What answers elsewhere was not configured by the operator.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(ClientError::Http)?;
+        let http = http::Client::new(Options::within(DEADLINE)).map_err(ClientError::Http)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
@@ -154,7 +148,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when it is not.
     pub async fn health(&self) -> Result<(), ClientError> {
-        self.exchange(self.http.get(format!("{}/health", self.url)), ANSWER_BYTES).await.map(drop)
+        self.exchange(self.http.get(&format!("{}/health", self.url)), ANSWER_BYTES).await.map(drop)
     }
 
     /// Has `advert` shown as that of `wallet`, for as long as the server shows one.
@@ -163,7 +157,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn advertise(&self, wallet: &Wallet, advert: &Advert) -> Result<(), ClientError> {
         let url = format!("{}/api/v1/advertisements", self.url);
-        let request = self.signed(Method::POST, url, wallet, advert)?;
+        let request = self.signed(Method::POST, &url, wallet, advert)?;
         self.exchange(request, ANSWER_BYTES).await.map(drop)
     }
 
@@ -175,7 +169,7 @@ impl Client {
         let id = wallet.address().to_string();
         let url = format!("{}/api/v1/advertisements/{id}", self.url);
         let wish = json!({ "remove": id, "timestamp": now.as_millisecond() });
-        match self.exchange(self.signed(Method::DELETE, url, wallet, &wish)?, ANSWER_BYTES).await {
+        match self.exchange(self.signed(Method::DELETE, &url, wallet, &wish)?, ANSWER_BYTES).await {
             Ok(_) => Ok(()),
             Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(()),
             Err(error) => Err(error),
@@ -187,7 +181,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn get(&self, id: &str) -> Result<Option<Listed>, ClientError> {
-        let request = self.http.get(format!("{}/api/v1/advertisements/{id}", self.url));
+        let request = self.http.get(&format!("{}/api/v1/advertisements/{id}", self.url));
         match self.exchange(request, ANSWER_BYTES).await {
             Ok(bytes) => {
                 let listed: Listed = serde_json::from_slice(&bytes).map_err(|_| ClientError::Nonsense)?;
@@ -210,8 +204,8 @@ impl Client {
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
         let wanted: Vec<_> = numbers.chain(texts).collect();
         let url = format!("{}/api/v1/advertisements", self.url);
-        let url = reqwest::Url::parse_with_params(&url, wanted).map_err(|_| ClientError::Nonsense)?;
-        let bytes = self.exchange(self.http.get(url), LIST_BYTES).await?;
+        let url = Url::parse_with_params(&url, wanted).map_err(|_| ClientError::Nonsense)?;
+        let bytes = self.exchange(self.http.get(url.as_str()), LIST_BYTES).await?;
         let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|_| ClientError::Nonsense)?;
         let listed = list.into_iter().filter_map(|advert| serde_json::from_value::<Listed>(advert).ok());
         Ok(listed.map(Listed::cleaned).collect())
@@ -220,10 +214,10 @@ impl Client {
     fn signed(
         &self,
         method: Method,
-        url: String,
+        url: &str,
         wallet: &Wallet,
         body: &impl Serialize,
-    ) -> Result<RequestBuilder, ClientError> {
+    ) -> Result<Request, ClientError> {
         let body = serde_json::to_vec(body).map_err(|_| ClientError::Unsigned)?;
         let signature = sign(wallet, &body).ok_or(ClientError::Unsigned)?;
         Ok(self
@@ -235,17 +229,15 @@ impl Client {
             .body(body))
     }
 
-    async fn exchange(&self, request: RequestBuilder, most: usize) -> Result<Vec<u8>, ClientError> {
-        let answer = request.send().await.map_err(|error| ClientError::NoAnswer(error.without_url()))?;
-        let status = answer.status();
-        let bytes = answer::read(answer, most).await.map_err(|error| match error {
-            AnswerError::Broken(error) => ClientError::NoAnswer(error),
-            AnswerError::TooLarge(_) => ClientError::TooLarge,
+    async fn exchange(&self, request: Request, most: usize) -> Result<Vec<u8>, ClientError> {
+        let answer = request.send(most).await.map_err(|error| match error {
+            HttpError::TooLarge(_) => ClientError::TooLarge,
+            error => ClientError::NoAnswer(error),
         })?;
-        if status.is_success() {
-            return Ok(bytes);
+        if answer.status.is_success() {
+            return Ok(answer.bytes);
         }
-        Err(ClientError::Refused { status: status.as_u16(), text: answer::beginning(&bytes) })
+        Err(ClientError::Refused { status: answer.status.as_u16(), text: answer.beginning() })
     }
 }
 

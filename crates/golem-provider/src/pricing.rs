@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use golem_chain::answer;
 use golem_node::Node;
 use golem_node::pricing::{self, Asked, Bounds, Follower, Outcome, Rate};
+use golem_service::http::{self, Options};
 use golem_types::Decimal;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -95,7 +95,7 @@ impl Prices {
 
 /// Feeds of rates.
 pub struct Feeds {
-    http: reqwest::Client,
+    http: http::Client,
     urls: Vec<String>,
     glm_ids: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Feeds {
     /// # Errors
     /// When no client can be made.
     pub fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(DEADLINE).build().context("no HTTP client")?;
+        let http = http::Client::new(Options::within(DEADLINE))?;
         let ids = settings.coingecko_ids.split(',').map(|id| id.trim().to_owned());
         Ok(Self { http, urls: settings.coingecko_api_url.0.clone(), glm_ids: ids.collect() })
     }
@@ -131,12 +131,12 @@ impl Feeds {
     async fn ask_one(&self, url: &str) -> anyhow::Result<(Decimal, Option<Decimal>)> {
         let url = format!("{}/simple/price", url.trim_end_matches('/'));
         let ids = format!("{},{ETHER_ID}", self.glm_ids.join(","));
-        let url = reqwest::Url::parse_with_params(&url, [("ids", ids.as_str()), ("vs_currencies", "usd")])?;
-        let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        // The address may hold a key.
-        let answer = answer.map_err(reqwest::Error::without_url)?;
-        let bytes = answer::read(answer, ANSWER_BYTES).await?;
-        let coins: Coins = serde_json::from_slice(&bytes).context("its answer makes no sense")?;
+        let url = http::Url::parse_with_params(&url, [("ids", ids.as_str()), ("vs_currencies", "usd")])?;
+        let answer = self.http.get(url.as_str()).send(ANSWER_BYTES).await?;
+        if !answer.status.is_success() {
+            bail!("it answers with HTTP status {}", answer.status.as_u16());
+        }
+        let coins: Coins = answer.json().context("its answer makes no sense")?;
         // The digits themselves: a float would round them.
         let rate = |id: &str| coins.get(id)?.get("usd")?.get().parse::<Decimal>().ok();
         let glm = self.glm_ids.iter().find_map(|id| rate(id)).context("it knows no rate of GLM")?;

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use golem_chain::answer::{self, AnswerError};
+use golem_service::http::{Client, HttpError, Options};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -99,19 +99,20 @@ pub async fn latest(settings: &Settings) -> Option<String> {
 /// Why the index tells nothing.
 #[derive(Debug, thiserror::Error)]
 enum IndexError {
-    #[error("it does not answer")]
-    NoAnswer(#[from] reqwest::Error),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Http(#[from] HttpError),
+    #[error("it answers with HTTP status {0}")]
+    Status(u16),
     #[error("its answer makes no sense")]
     Nonsense,
 }
 
 async fn ask(url: &str) -> Result<String, IndexError> {
-    let http = reqwest::Client::builder().timeout(DEADLINE).build()?;
-    let response = http.get(url).send().await?.error_for_status()?;
-    let bytes = answer::read(response, ANSWER_BYTES).await?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|_| IndexError::Nonsense)?;
+    let answer = Client::new(Options::within(DEADLINE))?.get(url).send(ANSWER_BYTES).await?;
+    if !answer.status.is_success() {
+        return Err(IndexError::Status(answer.status.as_u16()));
+    }
+    let index: Index = answer.json().map_err(|_| IndexError::Nonsense)?;
     let numbers = numbers(&index.info.version).ok_or(IndexError::Nonsense)?;
     // Written anew: the text is a stranger's.
     Ok(numbers.iter().map(u64::to_string).collect::<Vec<_>>().join("."))

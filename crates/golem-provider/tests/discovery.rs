@@ -39,6 +39,7 @@ impl Service {
     fn of(home: Home, arguments: &[&str]) -> Self {
         let (running, url) = home.discovery_service(arguments);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        golem_service::http::install_cryptography();
         // A connection on which too much was sent is closed, maybe just when it would be used again.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Self { home, running, url, runtime, http }

@@ -5,6 +5,7 @@
 //! no protocol.
 
 pub mod descriptors;
+pub mod http;
 pub mod log;
 pub mod places;
 pub mod shares;

@@ -10,6 +10,13 @@ use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use golem_service::http::{Client, HttpError, Options};
+
+/// Longest that the endpoint may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Largest answer that is passed on.
+const ANSWER_BYTES: usize = 64 << 20;
 
 /// A proxy that lets through what it likes. Clones share it.
 #[derive(Clone)]
@@ -18,7 +25,7 @@ pub struct Chaos {
 }
 
 struct Inner {
-    http: reqwest::Client,
+    http: Client,
     target: String,
     url: String,
     /// Of a hundred answers so many are spoilt.
@@ -35,7 +42,7 @@ impl Chaos {
     pub async fn start(target: &str, seed: u64) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("no port")?;
         let url = format!("http://{}/", listener.local_addr()?);
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = Client::new(Options::within(DEADLINE))?;
         let inner = Inner {
             http,
             target: target.to_owned(),
@@ -80,8 +87,7 @@ impl Chaos {
     }
 
     async fn answer(&self, body: Bytes) -> Response {
-        let Ok(bytes) = self.ask(body).await else { return StatusCode::BAD_GATEWAY.into_response() };
-        let mut bytes = bytes.to_vec();
+        let Ok(mut bytes) = self.ask(body).await else { return StatusCode::BAD_GATEWAY.into_response() };
         if self.random() % 100 < self.inner.percent.load(Ordering::Relaxed) {
             self.inner.spoilt.fetch_add(1, Ordering::Relaxed);
             match self.random() % 6 {
@@ -109,8 +115,8 @@ impl Chaos {
         }
     }
 
-    async fn ask(&self, body: Bytes) -> reqwest::Result<Bytes> {
+    async fn ask(&self, body: Bytes) -> Result<Vec<u8>, HttpError> {
         let request = self.inner.http.post(&self.inner.target).header("content-type", "application/json");
-        request.body(body).send().await?.bytes().await
+        Ok(request.body(body.into()).send(ANSWER_BYTES).await?.bytes)
     }
 }

@@ -336,8 +336,9 @@ async fn list(
         let mut next = query;
         next.insert("after".to_owned(), end.to_string());
         next.insert("limit".to_owned(), limit.to_string());
-        let pairs: Result<_, _> = reqwest::Url::parse_with_params("http://-/api/v1/advertisements", &next);
-        let link = pairs.ok().and_then(|url: reqwest::Url| {
+        let pairs: Result<_, _> =
+            golem_service::http::Url::parse_with_params("http://-/api/v1/advertisements", &next);
+        let link = pairs.ok().and_then(|url: golem_service::http::Url| {
             HeaderValue::try_from(format!("<{}?{}>; rel=\"next\"", url.path(), url.query()?)).ok()
         });
         response.headers_mut().extend(link.map(|link| (header::LINK, link)));

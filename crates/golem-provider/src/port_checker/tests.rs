@@ -10,6 +10,7 @@ use super::*;
 use crate::http::TrustedProxies;
 
 async fn check(from: Ipv4Addr, server: SocketAddr, target: SocketAddr) -> StatusCode {
+    golem_service::http::install_cryptography();
     let http = reqwest::Client::builder().no_proxy().local_address(IpAddr::V4(from)).build().unwrap();
     let body = json!({ "provider_ip": target.ip(), "ports": [target.port()], "nonce": "ab".repeat(16) });
     http.post(format!("http://{server}/check-ports")).json(&body).send().await.unwrap().status()
@@ -23,6 +24,7 @@ async fn i_14_no_page_has_ports_tried() {
     let routes = router(Arc::new(Checker::new(wallet, Targets { any: true, private: true })));
     let tasks = Tasks::new();
     tasks.spawn("check server", serve("test", listener, routes, TrustedProxies::default(), tasks.clone()));
+    golem_service::http::install_cryptography();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = json!({ "provider_ip": "127.0.0.1", "ports": [server.port()] }).to_string();
     let ask = async |lines: &[(&str, &str)]| {

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use golem_chain::answer::{self, AnswerError};
 use golem_chain::wallet::signer_of;
+use golem_service::http::{self, HttpError, Options};
 use golem_types::net::customer;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
@@ -37,10 +37,10 @@ const CLOCK: i64 = 300;
 pub(crate) enum SourceError {
     /// No client can be made.
     #[error("no HTTP client can be made")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] HttpError),
     /// It did not answer.
     #[error("does not answer{}", .0.as_ref().map_or_else(String::new, |error| format!(" ({})", innermost(error))))]
-    NoAnswer(#[source] Option<reqwest::Error>),
+    NoAnswer(#[source] Option<HttpError>),
     /// The others had decided by then.
     #[error("did not answer while the others did, whose answers decide")]
     Late,
@@ -67,7 +67,7 @@ pub(crate) enum SourceError {
 }
 
 /// The cause at the bottom: "Connection refused", not "error sending request".
-fn innermost(error: &reqwest::Error) -> String {
+fn innermost(error: &HttpError) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -78,7 +78,7 @@ fn innermost(error: &reqwest::Error) -> String {
 /// A checker.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    http: reqwest::Client,
+    http: http::Client,
     name: String,
     url: String,
     /// Who has to sign; of a check server that the operator named, nobody has to.
@@ -94,14 +94,11 @@ struct Detail {
 }
 
 /// The client with which every checker is asked.
-fn client() -> Result<reqwest::Client, SourceError> {
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT)
-        .redirect(reqwest::redirect::Policy::none())
-        // A checker dials who calls it; that has to be this node and no proxy.
-        .no_proxy()
-        .build()
-        .map_err(SourceError::Client)
+fn client() -> Result<http::Client, SourceError> {
+    // A checker dials who calls it; that has to be this node and no proxy. Its deadline is that of the whole
+    // verification.
+    let options = Options { deadline: None, connect: CONNECT, is_direct: true, ..Options::within(CONNECT) };
+    http::Client::new(options).map_err(SourceError::Client)
 }
 
 impl Source {
@@ -176,20 +173,19 @@ impl Source {
 
     /// What it says, and from where.
     async fn exchange(&self, request: &CheckRequest) -> Result<(CheckAnswer, Option<IpAddr>), SourceError> {
-        let no_answer = |error: reqwest::Error| SourceError::NoAnswer(Some(error.without_url()));
         let url = format!("{}/check-ports", self.url);
-        let answer = self.http.post(url).json(request).send().await.map_err(no_answer)?;
-        let (status, from) = (answer.status(), answer.remote_addr().map(|from| from.ip()));
+        let answer = self.http.post(&url).json(request).send(ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| match error {
+            HttpError::TooLarge(_) => SourceError::TooLarge,
+            error => SourceError::NoAnswer(Some(error)),
+        })?;
+        let (status, from) = (answer.status, answer.from.map(|from| from.ip()));
         if status.is_redirection() {
             return Err(SourceError::Redirect);
         }
-        let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
-            AnswerError::Broken(error) => no_answer(error),
-            AnswerError::TooLarge(_) => SourceError::TooLarge,
-        })?;
         if !status.is_success() {
-            let Detail { detail, caller } = serde_json::from_slice(&bytes)
-                .unwrap_or(Detail { detail: serde_json::Value::Null, caller: None });
+            let Detail { detail, caller } =
+                answer.json().unwrap_or(Detail { detail: serde_json::Value::Null, caller: None });
             if let Some(caller) = caller {
                 return Err(SourceError::Elsewhere(caller));
             }
@@ -197,7 +193,7 @@ impl Source {
             let text = text.chars().filter(|c| !c.is_control()).take(REFUSAL).collect();
             return Err(SourceError::Refused { status: status.as_u16(), text });
         }
-        let answer = serde_json::from_slice(&bytes);
+        let answer = answer.json();
         answer
             .map(|answer| (answer, from))
             .map_err(|_| SourceError::Nonsense("it is not what a checker says"))

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use golem_chain::answer::{self, AnswerError};
+use golem_service::http::{Client, HttpError, Options, Url};
 use serde_json::Value;
 
 use crate::port_checker::is_public;
@@ -51,14 +51,10 @@ impl Family {
 /// Why one server's answer does not count.
 #[derive(Debug, thiserror::Error)]
 enum SourceError {
-    #[error("it cannot be asked")]
-    Http(#[source] reqwest::Error),
     #[error("it does not answer")]
-    NoAnswer(#[source] reqwest::Error),
+    NoAnswer(#[from] HttpError),
     #[error("it answers with HTTP status {0}")]
     Status(u16),
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
     #[error("it answers no address: {0:?}")]
     NoAddress(String),
     #[error("it answers {0}, which is no address of the internet")]
@@ -88,7 +84,7 @@ pub(super) async fn ask(urls: &[String], family: Family) -> Result<IpAddr, NotAg
 
 /// The server of `url`: two of its pages are one witness.
 fn host(url: &str) -> String {
-    let parsed = reqwest::Url::parse(url).ok();
+    let parsed = Url::parse(url).ok();
     let host = parsed.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
     host.map_or_else(|| url.to_owned(), |(host, port)| format!("{host}:{port}"))
 }
@@ -109,21 +105,14 @@ fn agreed(votes: impl Iterator<Item = (String, IpAddr)>) -> Option<IpAddr> {
 }
 
 async fn ask_one(url: &str, family: Family) -> Result<IpAddr, SourceError> {
-    let client = reqwest::Client::builder()
-        .timeout(DEADLINE)
-        .local_address(family.from())
-        // What answers elsewhere was not configured by the operator.
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(SourceError::Http)?;
-    let response =
-        client.get(url).send().await.map_err(|error| SourceError::NoAnswer(error.without_url()))?;
-    if !response.status().is_success() {
-        return Err(SourceError::Status(response.status().as_u16()));
+    // Through a proxy it would see the proxy's address.
+    let options = Options { is_direct: true, from: Some(family.from()), ..Options::within(DEADLINE) };
+    let answer = Client::new(options)?.get(url).send(ANSWER_BYTES).await?;
+    if !answer.status.is_success() {
+        return Err(SourceError::Status(answer.status.as_u16()));
     }
-    let bytes = answer::read(response, ANSWER_BYTES).await?;
-    let address = read(&bytes).filter(|address| family.has(*address));
-    let address = address.ok_or_else(|| SourceError::NoAddress(answer::beginning(&bytes)))?;
+    let address = read(&answer.bytes).filter(|address| family.has(*address));
+    let address = address.ok_or_else(|| SourceError::NoAddress(answer.beginning()))?;
     if is_public(address) { Ok(address) } else { Err(SourceError::NotPublic(address)) }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use golem_chain::golem_base::market::{Filter, month};
 use golem_chain::golem_base::{Offer, Prices};
 use golem_discovery::Listed;
-use reqwest::Url;
+use golem_service::http::Url;
 use serde::Serialize;
 
 use super::provider::shown;

@@ -6,10 +6,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use golem_chain::answer::{self, AnswerError};
+use golem_service::http::{self, HttpError, Method, Options, Url};
 use golem_types::wire::QuoteInfo;
 use golem_types::{JobId, Resources, VmId, VmState};
-use reqwest::{Method, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,8 +34,8 @@ pub(crate) enum ProviderError {
     #[error("{0:?} is no address of a provider; fix: give one like http://192.0.2.7:7466")]
     Address(String),
     /// It did not answer in time, or not at all.
-    #[error("the provider does not answer")]
-    NoAnswer(#[source] reqwest::Error),
+    #[error("the provider does not answer{}", .0.through())]
+    NoAnswer(#[source] HttpError),
     /// Its answer is none of a provider's.
     #[error("the provider's answer makes no sense: {0}")]
     Nonsense(&'static str),
@@ -53,7 +52,7 @@ pub(crate) enum ProviderError {
 /// A provider.
 #[derive(Debug, Clone)]
 pub(crate) struct Provider {
-    http: reqwest::Client,
+    http: http::Client,
     base: Url,
 }
 
@@ -95,13 +94,7 @@ impl Provider {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(wrong());
         }
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            // SSH needs a direct way, too; and who answers elsewhere was not asked.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(ProviderError::NoAnswer)?;
+        let http = http::Client::new(Options::within(DEADLINE)).map_err(ProviderError::NoAnswer)?;
         Ok(Self { http, base })
     }
 
@@ -122,24 +115,21 @@ impl Provider {
         body: Option<&Value>,
     ) -> Result<T, ProviderError> {
         let long = path.ends_with("/stop") || method == Method::DELETE;
-        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.url()));
+        let mut request = self.http.request(method, &format!("{}/api/v1{path}", self.url()));
         if long {
-            request = request.timeout(LONG_DEADLINE);
+            request = request.within(LONG_DEADLINE);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(ProviderError::NoAnswer)?;
-        let status = answer.status();
-        let bytes = answer::read(answer, ANSWER_BYTES).await.map_err(|error| match error {
-            AnswerError::Broken(error) => ProviderError::NoAnswer(error),
-            AnswerError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
+        let answer = request.send(ANSWER_BYTES).await.map_err(|error| match error {
+            HttpError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
+            error => ProviderError::NoAnswer(error),
         })?;
-        if status.is_success() {
-            return serde_json::from_slice(&bytes)
-                .map_err(|_| ProviderError::Nonsense("it is not what was asked"));
+        if answer.status.is_success() {
+            return answer.json().map_err(|_| ProviderError::Nonsense("it is not what was asked"));
         }
-        let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let said: Value = answer.json().unwrap_or_default();
         let detail = match &said["detail"] {
             Value::String(text) => shown(text),
             // A list of mistakes, each with its own words.
@@ -149,7 +139,7 @@ impl Provider {
             }
             _ => "nothing more".to_owned(),
         };
-        Err(ProviderError::Refused { status: status.as_u16(), detail })
+        Err(ProviderError::Refused { status: answer.status.as_u16(), detail })
     }
 
     /// Its price for `resources`, not yet checked.

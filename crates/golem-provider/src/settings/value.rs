@@ -248,7 +248,7 @@ impl Value for Url {
     }
     fn read(text: &str) -> Option<Self> {
         let scheme = text.starts_with("http://") || text.starts_with("https://");
-        (scheme && reqwest::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
+        (scheme && golem_service::http::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 }
 
@@ -262,7 +262,7 @@ impl Value for WebSocketUrl {
     }
     fn read(text: &str) -> Option<Self> {
         let scheme = text.starts_with("ws://") || text.starts_with("wss://");
-        (scheme && reqwest::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
+        (scheme && golem_service::http::Url::parse(text).is_ok()).then(|| Self(text.to_owned()))
     }
 }
 

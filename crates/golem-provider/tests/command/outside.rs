@@ -69,3 +69,30 @@ fn s_200_the_network_changes_no_other_setting() {
     assert_eq!(shown("testnet"), shown("mainnet"));
     assert_eq!(shown("testnet"), shown("development"));
 }
+
+/// H-19: with a proxy in the environment, what lies on this machine is asked directly, what does not goes through
+/// the proxy, and an error names it. What `rent` asks, too.
+#[test]
+fn h_19_a_proxy_is_used_for_what_is_elsewhere_and_named() {
+    let (url, _) = proxy();
+    let home = Home::new().set("HTTP_PROXY", &url.replace("://", "://someone:hidden@"));
+    let (_service, discovery) = home.discovery_service(&[]);
+    let home = home
+        .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "discovery_server")
+        .set("GOLEM_PROVIDER_DISCOVERY_URL", &discovery)
+        .set("GOLEM_PROVIDER_PUBLIC_IP", "198.51.100.7");
+    let _node = home.start(&[]);
+    let providers = ["rent", "providers", "--discovery", &discovery, "--json"];
+    wait_until("the node is found by the service on this machine", || {
+        let found = home.run(&providers);
+        String::from_utf8_lossy(&found.stdout).contains("198.51.100.7")
+    });
+
+    let there = ["rent", "quote", "--provider", "http://192.0.2.7:7466"];
+    let said = Home::show(&home.run(&there));
+    assert!(said.contains(&format!("through the proxy {url} (HTTP_PROXY)")), "{said}");
+    assert!(!said.contains("hidden") && said.contains("exit: Some(1)"), "{said}");
+    let outside = home.set("NO_PROXY", "192.0.2.0/24").set("HTTP_PROXY", "::::");
+    let said = Home::show(&outside.run(&there));
+    assert!(said.contains("HTTP_PROXY in the environment does not name a proxy"), "{said}");
+}

@@ -147,6 +147,7 @@ impl World {
         let base = format!("http://{}", public.local_addr().unwrap());
         let operator_port = operator.local_addr().unwrap().port();
         let http = http::start(http_config, node.clone(), public, operator).unwrap();
+        golem_service::http::install_cryptography();
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
         Self { folder, node, sim: control, http, client, base, operator_port }
     }

@@ -56,6 +56,7 @@ struct Http {
 impl Http {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        golem_service::http::install_cryptography();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { runtime, client }
     }

@@ -12,9 +12,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use golem_service::http::header::{CONTENT_RANGE, RANGE};
+use golem_service::http::{Client, HttpError, Options, Response, StatusCode};
 use golem_types::ImageName;
-use reqwest::header::{CONTENT_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256, Sha512};
 
 use super::catalogue::{ENTRIES, Entry};
@@ -51,13 +51,13 @@ pub enum PullError {
     #[error("{0} is being downloaded by another process")]
     UnderWay(ImageName),
     /// The publisher cannot be reached, or stopped in the middle.
-    #[error("{url} cannot be downloaded; what is here already is kept for the next try")]
+    #[error("{url} cannot be downloaded{}; what is here already is kept for the next try", source.through())]
     Unreachable {
         /// Where it is.
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: HttpError,
     },
     /// The publisher answered otherwise.
     #[error("{url} cannot be downloaded: the publisher answered {status}")]
@@ -150,13 +150,14 @@ impl Images {
         mut progress: impl FnMut(Progress),
     ) -> Result<Pulled, PullError> {
         let url = source.url(&source.file);
-        let client = Client::builder()
-            .connect_timeout(SILENCE)
-            .read_timeout(SILENCE)
-            // A redirect may not lead away from TLS.
-            .https_only(url.starts_with("https://"))
-            .build()
-            .map_err(|error| PullError::Unreachable { url: url.clone(), source: error })?;
+        let options = Options {
+            deadline: None,
+            silence: Some(SILENCE),
+            follows_redirects: true,
+            ..Options::within(SILENCE)
+        };
+        let client =
+            Client::new(options).map_err(|source| PullError::Unreachable { url: url.clone(), source })?;
         let checksum = listed_checksum(&client, source).await?;
         if self.find(name).is_some() && self.checksum(name).as_deref() == Some(&checksum) {
             self.confirm(name, &checksum)?;
@@ -187,19 +188,14 @@ impl Images {
 /// What the publisher lists as the checksum of the file, in lower-case hexadecimal.
 async fn listed_checksum(client: &Client, source: &Source) -> Result<String, PullError> {
     let url = source.url(&source.checksums);
-    let unreachable = |source| PullError::Unreachable { url: url.clone(), source };
-    let mut answer = client.get(&url).send().await.map_err(unreachable)?;
-    if !answer.status().is_success() {
-        return Err(PullError::Answer { status: answer.status(), url });
+    let answer = client.get(&url).send(LIST_BYTES).await.map_err(|error| match error {
+        HttpError::TooLarge(_) => PullError::TooLarge { url: url.clone() },
+        source => PullError::Unreachable { url: url.clone(), source },
+    })?;
+    if !answer.status.is_success() {
+        return Err(PullError::Answer { status: answer.status, url });
     }
-    let mut list = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-        if list.len() + chunk.len() > LIST_BYTES {
-            return Err(PullError::TooLarge { url });
-        }
-        list.extend_from_slice(&chunk);
-    }
-    let list = String::from_utf8_lossy(&list);
+    let list = String::from_utf8_lossy(&answer.bytes);
     find_checksum(&list, &source.file)
         .ok_or_else(|| PullError::NotListed { url: url.clone(), file: source.file.clone() })
 }
@@ -332,7 +328,7 @@ async fn attempt(
     if here > 0 {
         request = request.header(RANGE, format!("bytes={here}-"));
     }
-    let mut answer = request.send().await.map_err(unreachable)?;
+    let mut answer = request.open().await.map_err(unreachable)?;
     let mut done = match answer.status() {
         StatusCode::PARTIAL_CONTENT if begins_at(&answer, here) => here,
         StatusCode::OK => {
@@ -343,9 +339,9 @@ async fn attempt(
         StatusCode::RANGE_NOT_SATISFIABLE => return Ok(()),
         status => return Err(PullError::Answer { url: url.to_owned(), status }),
     };
-    let total = answer.content_length().map(|rest| done.saturating_add(rest));
+    let total = answer.length().map(|rest| done.saturating_add(rest));
     progress(Progress { done, total });
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+    while let Some(chunk) = answer.part().await.map_err(unreachable)? {
         done += chunk.len() as u64;
         if done > IMAGE_BYTES {
             part.throw_away();

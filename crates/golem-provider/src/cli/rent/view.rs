@@ -65,7 +65,7 @@ pub(super) struct Chain {
 /// Host and port of the VM's SSH server. The host is the one at which the provider was reached: what a
 /// provider says of its own address may be an address inside.
 pub(super) fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
-    let url: reqwest::Url = rental.provider_url.parse().ok()?;
+    let url: golem_service::http::Url = rental.provider_url.parse().ok()?;
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
     Some((host, rental.ssh_port?))
 }

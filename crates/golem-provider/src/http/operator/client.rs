@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use golem_node::ledger::Event;
+use golem_service::http::{self, HttpError, Method, Options};
 use jiff::Timestamp;
-use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -24,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// The same where it is only looked at something, if need be on a chain.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Largest answer, in bytes: a list of every VM there ever was.
+const ANSWER_BYTES: usize = 64 << 20;
+
 /// How long connecting may take, on this host.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -38,10 +41,10 @@ pub enum ClientError {
     Token(#[source] io::Error),
     /// Nobody answers.
     #[error("the provider does not answer on its operator port")]
-    NoAnswer(#[source] reqwest::Error),
+    NoAnswer(#[source] HttpError),
     /// What came back is not what the node says.
     #[error("the answer on the operator port is not the provider's")]
-    Nonsense(#[source] reqwest::Error),
+    Nonsense(#[source] serde_json::Error),
     /// The node says no.
     #[error("{0}")]
     Refused(String),
@@ -49,7 +52,7 @@ pub enum ClientError {
 
 /// A client.
 pub struct Client {
-    http: reqwest::Client,
+    http: http::Client,
     base: String,
     token: Token,
 }
@@ -64,11 +67,8 @@ impl Client {
             io::ErrorKind::NotFound => ClientError::NeverRan,
             _ => ClientError::Token(error),
         })?;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .build()
-            .map_err(ClientError::NoAnswer)?;
+        let options = Options { connect: CONNECT, is_direct: true, ..Options::within(DEADLINE) };
+        let http = http::Client::new(options).map_err(ClientError::NoAnswer)?;
         Ok(Self { http, base: format!("http://127.0.0.1:{port}/v1"), token })
     }
 
@@ -81,21 +81,21 @@ impl Client {
         let deadline = if method == Method::GET { LOOK } else { DEADLINE };
         let mut request = self
             .http
-            .request(method, format!("{}{path}", self.base))
-            .timeout(deadline)
+            .request(method, &format!("{}{path}", self.base))
+            .within(deadline)
             .header("authorization", self.token.bearer());
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.map_err(ClientError::NoAnswer)?;
-        if answer.status().is_success() {
-            return answer.json().await.map_err(ClientError::Nonsense);
+        let answer = request.send(ANSWER_BYTES).await.map_err(ClientError::NoAnswer)?;
+        if answer.status.is_success() {
+            return answer.json().map_err(ClientError::Nonsense);
         }
         #[derive(Deserialize)]
         struct Refusal {
             detail: String,
         }
-        let refusal: Refusal = answer.json().await.map_err(ClientError::Nonsense)?;
+        let refusal: Refusal = answer.json().map_err(ClientError::Nonsense)?;
         Err(ClientError::Refused(refusal.detail))
     }
 
