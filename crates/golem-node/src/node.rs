@@ -99,6 +99,7 @@ impl Node {
         let tasks = Tasks::new();
 
         backend.know(ledger.backend_names().await?);
+        backend.tidy();
         let first = look(&backend).await;
         adopt(&config, &ledger, &proxy, &first).await?;
         let (samples, eyes) = watch::channel(Arc::new(first));
@@ -170,7 +171,7 @@ impl Node {
         if !inner.backend.has_image(&image) {
             return Err(Refusal::NoSuchImage(image).into());
         }
-        if let Some(trouble) = self.disk_trouble().await {
+        if let Some(trouble) = self.disk_trouble_of(&image).await {
             return Err(Refusal::Disk(trouble).into());
         }
         let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
@@ -413,8 +414,14 @@ impl Node {
 
     /// What is wrong with the disk that holds ledger and machines, so that nothing new can be taken.
     pub async fn disk_trouble(&self) -> Option<&'static str> {
+        self.disk_trouble_of(&self.0.config.default_image).await
+    }
+
+    /// As [`Self::disk_trouble`], for machines that are made from `image`.
+    async fn disk_trouble_of(&self, image: &golem_types::ImageName) -> Option<&'static str> {
         let (folder, backend) = (self.0.config.data_dir.clone(), Arc::clone(&self.0.backend));
-        let look = move || host::disk_trouble(&folder).or_else(|| backend.disk_trouble());
+        let image = image.clone();
+        let look = move || host::disk_trouble(&folder).or_else(|| backend.disk_trouble(&image));
         match tokio::task::spawn_blocking(look).await.ok().flatten() {
             Some(trouble) => Some(trouble),
             None => self.0.ledger.trouble().await,

@@ -271,6 +271,15 @@ impl Backend {
         }
     }
 
+    /// Removes what machines left that are gone. Called at a start.
+    pub fn tidy(&self) {
+        match self {
+            Self::Qemu(qemu) => qemu.tidy(),
+            // They leave nothing, or it is not ours.
+            Self::Multipass(_) | Self::Sim(_) => {}
+        }
+    }
+
     /// Whether machines can be made from `image` now. Cheap.
     #[must_use]
     pub fn has_image(&self, image: &ImageName) -> bool {
@@ -281,11 +290,11 @@ impl Backend {
         }
     }
 
-    /// What is wrong with the disk on which machines lie, so that none can be made.
+    /// What is wrong with the disk on which machines lie, so that none can be made from `image`.
     #[must_use]
-    pub fn disk_trouble(&self) -> Option<&'static str> {
+    pub fn disk_trouble(&self, image: &ImageName) -> Option<&'static str> {
         match self {
-            Self::Qemu(qemu) => qemu.disk_trouble(),
+            Self::Qemu(qemu) => qemu.disk_trouble(Some(image)),
             // Multipass keeps its disks where it likes.
             Self::Multipass(_) | Self::Sim(_) => None,
         }

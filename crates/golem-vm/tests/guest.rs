@@ -6,8 +6,10 @@
 #![cfg(test)]
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,8 @@ const BOOT: Duration = Duration::from_secs(300);
 struct World {
     /// Where the node's data is: small enough to be filled.
     volume: SmallVolume,
+    /// Where its images are: on another file system.
+    images: tempfile::TempDir,
     key: PathBuf,
     spec: MachineSpec,
 }
@@ -32,7 +36,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let volume = SmallVolume::mount("1300m");
+        let images = tempfile::tempdir().unwrap();
         let folder = &volume.0;
+        std::os::unix::fs::symlink(images.path(), folder.path().join("images")).unwrap();
         let key = keypair(folder.path(), "renter");
         let name: VmName = "guest-test".parse().unwrap();
         let random = std::array::from_fn(|n| folder.path().as_os_str().as_encoded_bytes()[n]);
@@ -45,7 +51,7 @@ impl World {
             image: "debian-12".parse().unwrap(),
             keys: vec![public.parse().unwrap()],
         };
-        Self { volume, key, spec }
+        Self { volume, images, key, spec }
     }
 
     fn folder(&self) -> &Path {
@@ -244,8 +250,7 @@ fn launch_as_of_old(world: &World, words: &[u8]) {
         let _ = std::fs::remove_file(machine.join(file));
     }
     std::fs::write(machine.join("launch.json"), format!("{{\"ssh_port\":{port}}}")).unwrap();
-    let uid =
-        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(machine.join("run")).unwrap()).to_string();
+    let uid = std::fs::metadata(machine.join("run")).unwrap().uid().to_string();
     let status = Command::new("setsid")
         .args(["--fork", "sh", "-c", "echo $$ > qemu.pid && exec \"$@\"", "sh"])
         .args(["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "--no-new-privs"])
@@ -315,6 +320,10 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     backend.create(spec).await.unwrap();
     backend.create(spec).await.unwrap();
     assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Stopped));
+    // H-07: its image lies on another file system, and is there once for every machine.
+    let base = std::fs::metadata(world.machine().join("base.img")).unwrap();
+    assert_ne!(base.dev(), std::fs::metadata(world.images.path()).unwrap().dev());
+    assert_eq!((base.nlink(), base.mode() & 0o7777, base.uid()), (2, 0o444, 0));
     let guest = boot(&backend, spec).await;
     assert_eq!(backend.list().await.unwrap().get(&spec.id), Some(&Observed::Running(guest)));
 
@@ -388,7 +397,7 @@ async fn s_087_s_089_s_091_s_092_s_245_s_247_a_real_guest_lives_as_it_was_sold()
     // It can write its disk and its sockets' folder, and no record of the node's.
     for (file, owner) in [("disk.qcow2", uid), ("run", uid), ("", 0), ("machine.json", 0), ("qemu.pid", 0)] {
         let found = std::fs::metadata(world.machine().join(file)).unwrap();
-        assert_eq!(std::os::unix::fs::MetadataExt::uid(&found), owner, "{file:?}");
+        assert_eq!(found.uid(), owner, "{file:?}");
     }
 
     // The next node finds it as it is: the process is not ours to lose.
@@ -550,6 +559,54 @@ async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
     assert_eq!(refused.to_string(), "looking for disk space: the provider's disk is full");
     backend.delete(&world.spec.id).await.unwrap();
     assert!(backend.list().await.unwrap().is_empty());
+}
+
+/// H-07: an image that has no room where machines lie is refused before anything is begun, and leaves nothing. On
+/// a volume that is not mounted no machine is gone, and none is made.
+#[tokio::test]
+async fn h_07_an_image_that_has_no_room_where_machines_lie_is_refused() {
+    if !on_own_host("h_07_an_image_that_has_no_room_where_machines_lie_is_refused") {
+        return;
+    }
+    let (world, data) = (World::new(), tempfile::tempdir().unwrap());
+    let volume = world.folder();
+    std::os::unix::fs::symlink(volume, data.path().join("vms")).unwrap();
+    let images = Arc::new(Images::open(data.path()).unwrap());
+    let file = data.path().join("large.qcow2");
+    must(&[
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "preallocation=falloc",
+        file.to_str().unwrap(),
+        "1G",
+    ]);
+    let large = golem_types::ImageName::from_str("large").unwrap();
+    images.add(&large, &file).unwrap();
+    must(&["qemu-img", "create", "-q", "-f", "qcow2", file.to_str().unwrap(), "1G"]);
+    images.add(&world.spec.image, &file).unwrap();
+    let backend = Backend::Qemu(Qemu::open(QemuConfig::new(data.path().to_owned()), images));
+
+    let no_room = "the provider's disk has no room for a copy of the image";
+    assert_eq!(backend.disk_trouble(&large), Some(no_room));
+    assert_eq!(backend.disk_trouble(&world.spec.image), None);
+    let spec = MachineSpec { image: large.clone(), ..world.spec.clone() };
+    let refused = backend.create(&spec).await.unwrap_err();
+    assert_eq!(refused.to_string(), "giving the machine its image: the provider's disk is full");
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(cause.contains("takes 1024 MiB") && cause.contains("fix: "), "{cause}");
+    backend.delete(&spec.id).await.unwrap();
+    assert!(!volume.join(".bases").exists() && !volume.join(spec.id.as_str()).exists());
+
+    backend.create(&world.spec).await.unwrap();
+    assert_eq!(std::fs::read_dir(volume.join(".bases")).unwrap().count(), 1);
+    std::fs::remove_file(data.path().join("vms")).unwrap();
+    std::os::unix::fs::symlink("/nothing/there", data.path().join("vms")).unwrap();
+    assert_eq!(backend.disk_trouble(&world.spec.image), Some("the provider's disk is not mounted"));
+    assert!(backend.list().await.is_err(), "not seen is not gone");
 }
 
 /// An address of this host on a network other than loopback.

@@ -7,12 +7,14 @@
 
 mod limits;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use golem_types::Resources;
 use golem_vm::Overhead;
 use golem_vm::cgroup::Places;
+use golem_vm::qemu::{BASE_FILE, BASES_FOLDER};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use crate::config::Rent;
@@ -256,9 +258,11 @@ pub(crate) const VMS_FOLDER: &str = "vms";
 pub fn held_bytes(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let inside = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let is_base = |file: &OsString| file.as_encoded_bytes().starts_with(BASE_FILE.as_bytes());
     inside(folder)
+        .filter(|machine| machine.file_name() != BASES_FOLDER)
         .flat_map(|machine| inside(&machine.path()).collect::<Vec<_>>())
-        .filter(|file| file.file_name() != golem_vm::qemu::BASE_FILE)
+        .filter(|file| !is_base(&file.file_name()))
         .filter_map(|file| file.metadata().ok())
         .map(|file| file.blocks().saturating_mul(512))
         .fold(0, u64::saturating_add)
@@ -367,6 +371,11 @@ mod tests {
         std::fs::create_dir(folder.path().join("vm")).unwrap();
         std::fs::write(folder.path().join("vm/disk.qcow2"), vec![1; 100_000]).unwrap();
         std::fs::write(folder.path().join("vm/base.img"), vec![1; 10_000_000]).unwrap();
+        // H-07: nor copies of images, whole or not.
+        std::fs::create_dir(folder.path().join(BASES_FOLDER)).unwrap();
+        for copy in [".bases/1-2-3", "vm/base.img.new"] {
+            std::fs::write(folder.path().join(copy), vec![1; 10_000_000]).unwrap();
+        }
         let held = held_bytes(folder.path());
         assert!((100_000..1_000_000).contains(&held), "{held}");
         assert_eq!(held_bytes(&folder.path().join("absent")), 0);

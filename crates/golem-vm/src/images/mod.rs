@@ -153,6 +153,12 @@ impl Images {
         known().map(|(header, _)| (path, header))
     }
 
+    /// The files of the images that were here when that was last looked at.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        here.keys().map(|name| self.path(name)).collect()
+    }
+
     /// Makes the folder, before something is written there.
     fn make_folder(&self) -> Result<(), ImageError> {
         let step = || format!("the folder {} cannot be made", self.folder.display());

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::PoisonError;
 
+use golem_types::ImageName;
 use tokio::process::Command;
 
 use super::{
@@ -21,7 +22,7 @@ use crate::images::Header;
 use crate::seed;
 
 /// Least space that a new machine must find: its overlay, and room for its first boot.
-const LEAST_FREE_BYTES: u64 = 1 << 30;
+pub(super) const LEAST_FREE_BYTES: u64 = 1 << 30;
 
 impl Qemu {
     pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
@@ -35,7 +36,7 @@ impl Qemu {
         };
         // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
         golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
-        if let Some(trouble) = self.disk_trouble() {
+        if let Some(trouble) = self.disk_trouble(None) {
             return Err(said("looking for disk space", trouble));
         }
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
@@ -48,13 +49,26 @@ impl Qemu {
         self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
     }
 
-    /// Why the volume has no room for another machine at all.
-    pub(crate) fn disk_trouble(&self) -> Option<&'static str> {
-        // The folder comes with the first machine.
-        let folder = if self.folder.exists() { &self.folder } else { self.folder.parent()? };
+    /// Why the volume has no room for another machine at all, or none made from `image`.
+    pub(crate) fn disk_trouble(&self, image: Option<&ImageName>) -> Option<&'static str> {
+        // The folder comes with the first machine; a link that leads nowhere is a volume that is not mounted.
+        let folder = match self.folder.symlink_metadata() {
+            Ok(_) if !self.folder.exists() => return Some("the provider's disk is not mounted"),
+            Ok(_) => &self.folder,
+            Err(_) => self.folder.parent()?,
+        };
         let volume = rustix::fs::statvfs(folder).ok()?;
+        if volume.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Some("the provider's disk is read-only");
+        }
         let free = volume.f_bavail.saturating_mul(volume.f_frsize);
-        (free < LEAST_FREE_BYTES).then_some("the provider's disk is full")
+        if free < LEAST_FREE_BYTES {
+            return Some("the provider's disk is full");
+        }
+        let (image, _) = self.images.find(image?)?;
+        let copy = self.bases.copy_bytes(&image).ok()??;
+        (free < copy.saturating_add(LEAST_FREE_BYTES))
+            .then_some("the provider's disk has no room for a copy of the image")
     }
 
     /// Makes the folder and chooses the user that the machine runs as.
@@ -90,12 +104,9 @@ impl Qemu {
 
     async fn overlay(&self, folder: &Path, base: &Path, spec: &MachineSpec) -> Result<(), BackendError> {
         let step = "creating the disk";
+        self.bases.give(base, folder).await.map_err(failed("giving the machine its image"))?;
         let link = folder.join(command::BASE_FILE);
-        match std::fs::hard_link(base, &link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(step)(error)),
-            _ => {}
-        }
-        // Of the link: the image may have been replaced since it was looked at.
+        // Of the machine's own: the image may have been replaced since it was looked at.
         let header = Header::read(&link).map_err(|error| failed(step)(io::Error::other(error)))?;
         let gib = spec.resources.storage;
         if header.bytes > u64::from(gib) << 30 {

@@ -1,10 +1,11 @@
 //! The QEMU backend: real guests, each its own process that outlives the node.
 //!
 //! ```text
+//!   <data directory>/vms/.bases/   copies of images that cannot be linked to: see `bases`
 //!   <data directory>/vms/<id>/
 //!     machine.json   what the machine is; written first, read by the next node
 //!     rental.json    what the node noted of its rental, for when its ledger is lost
-//!     base.img       hard link to the image: it stays while the machine does
+//!     base.img       the image, mostly a hard link to it: it stays while the machine does
 //!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
 //!     seed.img       cloud-init's data
 //!     launch.json    loopback port of the running process, and how it is connected
@@ -22,6 +23,7 @@
 //! whether a machine may exist, and never kills a guest but when told to.
 
 mod accelerator;
+mod bases;
 mod boot;
 mod cgroup;
 mod command;
@@ -49,6 +51,8 @@ use serde_json::json;
 use tokio::sync::{OnceCell, RwLock};
 
 pub use accelerator::{Acceleration, Accelerator, KvmHost};
+pub use bases::BASES_FOLDER;
+use bases::Bases;
 use cgroup::Groups;
 pub use command::BASE_FILE;
 use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
@@ -102,6 +106,7 @@ pub struct Qemu {
     /// Whether guests get users of their own and the host's packet filter.
     root: bool,
     images: Arc<Images>,
+    bases: Bases,
     /// Held while a machine's user is chosen.
     choosing: Mutex<()>,
     /// Read by launches, written by the lifting of the packet filter.
@@ -198,6 +203,7 @@ impl Qemu {
         let name = format!("qemu-system-{}", std::env::consts::ARCH);
         let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
         Box::new(Self {
+            bases: Bases::new(folder.clone(), Arc::clone(&images)),
             folder,
             binary,
             networks: Networks::new(config.network),
@@ -260,7 +266,14 @@ impl Qemu {
     fn ids(&self) -> io::Result<Vec<VmId>> {
         let mut ids = Vec::new();
         let entries = match std::fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            // A link that leads nowhere is no empty folder: its volume is not mounted.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && std::fs::symlink_metadata(&self.folder)
+                        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound) =>
+            {
+                return Ok(ids);
+            }
             entries => entries?,
         };
         for entry in entries {
@@ -289,7 +302,18 @@ impl Qemu {
             .map_err(failed("removing the machine's files"))?;
         self.networks.forget(id);
         self.lift_host_table().await;
+        self.tidy();
         Ok(())
+    }
+
+    /// Removes what machines left that are gone.
+    pub(crate) fn tidy(&self) {
+        if let Err(error) = self.bases.tidy() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "copies of images that no machine has were not removed"
+            );
+        }
     }
 
     /// Takes the host's packet filter away once no machine is left for it.

@@ -385,7 +385,7 @@ impl Verdict {
         let summary = &node.summary;
         if let Some(trouble) = &summary.disk_trouble {
             self.error(format!(
-                "No VM can be rented out or changed: {trouble}: make room or mend it in {} (`df -h`, `df -i`, quota)",
+                "No VM can be rented out or changed: {trouble}: make room or mend it in {0} and {0}/vms (`df -h`, `df -i`, quota)",
                 settings.data_dir.display()
             ));
         }
