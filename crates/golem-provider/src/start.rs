@@ -112,6 +112,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     image::keep_fresh(&settings, node.tasks());
     let asking = pricing::start(&settings, &node).await?;
     let address = public_ip::follow(&settings, node.tasks());
+    keep_guests_from(address.clone(), &node);
     let advertising =
         market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
     let verifier = Verifier::start(&settings, &node, address.clone()).await?;
@@ -237,6 +238,24 @@ pub(crate) fn raise_file_limit() {
     if let Err(error) = descriptors::raise_limit() {
         tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
     }
+}
+
+/// Keeps guests from the node's public `address`, whatever it becomes.
+fn keep_guests_from(mut address: PublicAddress, node: &Node) {
+    let (followed, stop) = (node.clone(), node.tasks().stopping().clone());
+    let follow = async move {
+        loop {
+            if let Some(address) = *address.borrow_and_update() {
+                followed.backend().is_seen_at(address);
+            }
+            if address.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    node.tasks().spawn("guests and the public address", async move {
+        stop.run_until_cancelled(follow).await;
+    });
 }
 
 /// The caps of the SSH proxy, which are lower where the host allows few open files.

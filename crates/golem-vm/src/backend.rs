@@ -261,6 +261,16 @@ impl Backend {
         }
     }
 
+    /// Tells at which address the internet sees this host: guests are kept from it as from the host's own,
+    /// because behind a router it leads back to the router and to the host.
+    pub fn is_seen_at(&self, address: IpAddr) {
+        match self {
+            Self::Qemu(qemu) => qemu.is_seen_at(address),
+            // Their guests' networks are not this node's.
+            Self::Multipass(_) | Self::Sim(_) => {}
+        }
+    }
+
     /// Memory that what runs a machine takes beside the machine's own.
     #[must_use]
     pub fn overhead(&self) -> Overhead {

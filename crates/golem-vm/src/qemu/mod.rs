@@ -408,6 +408,10 @@ impl Qemu {
         kept
     }
 
+    pub(crate) fn is_seen_at(&self, address: IpAddr) {
+        self.networks.is_seen_at(address);
+    }
+
     pub(crate) async fn network_problem(&self) -> Option<String> {
         let uid = self.root.then(|| network::uids(&self.folder).start);
         match self.networks.way(uid).await {

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::near::{self, Near};
+use super::near::Near;
 use super::nft;
 
 /// Users as which guests run, one each. systemd's list of user ids leaves 1879048192 to
@@ -94,21 +94,13 @@ pub(super) fn resolvers_now() -> io::Result<BTreeSet<IpAddr>> {
     }
 }
 
-/// The table as it should be now: the host's resolvers and subnets may have changed.
-///
-/// # Errors
-/// Any error of reading what is near this host.
-pub(super) fn wanted() -> io::Result<String> {
-    Ok(rules(&resolvers_now()?, &near::now()?))
-}
-
-/// Puts the table in place if `in_place`, what was put there last, is not what it should be or
-/// not what is there, and returns what is there then.
+/// Puts the table that keeps guests from what is `near` in place if `in_place`, what was put there last, is
+/// not what it should be or not what is there, and returns what is there then.
 ///
 /// # Errors
 /// `NotFound` without nftables; `Other` with its words when it refuses.
-pub(super) async fn enforce(in_place: Option<&InPlace>) -> io::Result<InPlace> {
-    let text = wanted()?;
+pub(super) async fn enforce(in_place: Option<&InPlace>, near: &Near) -> io::Result<InPlace> {
+    let text = rules(&resolvers_now()?, near);
     if let Some(in_place) = in_place.filter(|in_place| in_place.text == text)
         && nft::list(&[], Some(TABLE)).await.is_ok_and(|listing| listing.digest == in_place.digest)
     {
@@ -179,7 +171,7 @@ mod tests {
     fn s_247_i5_the_rules_name_every_network_that_is_not_the_internet() {
         let text = rules(
             &resolvers("# a comment\nnameserver 127.0.0.53 # stub\nnameserver fd00::1\nsearch lan\n"),
-            &near::now().unwrap(),
+            &super::super::near::now(None).unwrap(),
         );
         for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7"]
         {

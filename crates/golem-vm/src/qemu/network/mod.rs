@@ -25,7 +25,7 @@ mod uplink;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub(super) use namespace::{ETC_FOLDER, around_qemu};
 pub(super) use nft::search_path;
 pub(super) use rules::{ADDRESS, SSH_PORT};
 pub(super) use uplink::end as end_uplink;
+
+use near::Near;
 
 use super::command::name_word;
 use super::talk::Talk;
@@ -98,6 +100,8 @@ pub(super) struct Networks {
     /// The host's packet filter as it was put in place; none as long as this node has not.
     table: Lock<Option<host_table::InPlace>>,
     guests: Mutex<BTreeMap<VmId, Arc<Lock<Known>>>>,
+    /// The address at which the internet sees this host; none while it is not known.
+    outside: Mutex<Option<IpAddr>>,
 }
 
 /// A guest's network, held while it is changed.
@@ -152,7 +156,7 @@ pub(super) fn missing_on_host() -> Option<String> {
         );
     }
     let resolvers = host_table::resolvers_now().ok()?;
-    (!resolvers.iter().any(std::net::IpAddr::is_ipv4)).then(|| {
+    (!resolvers.iter().any(IpAddr::is_ipv4)).then(|| {
         "guests resolve no names, because /etc/resolv.conf names no IPv4 resolver; fix: name one; a stub \
          like systemd-resolved's 127.0.0.53 is one"
             .to_owned()
@@ -170,7 +174,16 @@ pub(super) fn free_port() -> io::Result<u16> {
 
 impl Networks {
     pub(super) fn new(limits: NetworkLimits) -> Self {
-        Self { limits, table: Lock::default(), guests: Mutex::default() }
+        Self { limits, table: Lock::default(), guests: Mutex::default(), outside: Mutex::default() }
+    }
+
+    /// Keeps guests from `address`, too, at which the internet sees this host.
+    pub(super) fn is_seen_at(&self, address: IpAddr) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
+    fn near(&self) -> io::Result<Near> {
+        near::now(*self.outside.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn known(&self, id: &VmId) -> Arc<Lock<Known>> {
@@ -195,7 +208,7 @@ impl Networks {
 
     /// How a guest of `uid` can be launched on this host now. Tries it.
     pub(super) async fn way(&self, uid: Option<u32>) -> Way {
-        let rules = match near::now() {
+        let rules = match self.near() {
             Ok(near) => rules::of_guest(&near, self.limits, false),
             Err(error) => return Way::Restricted(format!("this host's addresses cannot be read ({error})")),
         };
@@ -211,7 +224,7 @@ impl Networks {
     /// `NotFound` without nftables; `Other` with its words when it refuses.
     pub(super) async fn enforce_host_table(&self) -> io::Result<()> {
         let mut table = self.table.lock().await;
-        match host_table::enforce(table.as_ref()).await {
+        match host_table::enforce(table.as_ref(), &self.near()?).await {
             Ok(in_place) => {
                 *table = Some(in_place);
                 Ok(())
@@ -245,7 +258,7 @@ impl Networks {
     /// What could not be mended, or not be looked at.
     pub(super) async fn mend(&self, known: &mut Known, guest: &Connected) -> io::Result<NetworkTraffic> {
         let inside = namespace::enter(guest.uid, guest.qemu);
-        let near = near::now()?;
+        let near = self.near()?;
         let text = rules::of_guest(&near, self.limits, false);
         let ours = known.in_place.as_ref().filter(|in_place| in_place.qemu == guest.qemu);
         let listing = match ours {

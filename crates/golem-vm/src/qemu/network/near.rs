@@ -1,12 +1,13 @@
 //! What is not the internet: networks that nobody routes, and those that this host is part of.
 //!
 //! Owns which addresses a guest must never reach, whatever their range: special-purpose networks,
-//! every address of this host, and every subnet that it is connected to. Reads the kernel's
-//! tables anew at each call. Never blocks anything itself.
+//! every address of this host, every subnet that it is connected to, and the address at which the
+//! internet sees it: behind a router, that one leads back to the router and to this host. Reads the
+//! kernel's tables anew at each call. Never blocks anything itself.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -67,12 +68,12 @@ impl Near {
     }
 }
 
-/// What is near this host now.
+/// What is near this host now, which the internet sees at `outside`.
 ///
 /// # Errors
 /// Any error of reading the kernel's tables of IPv4, which are always there. A kernel without IPv6 has
 /// none for it.
-pub(super) fn now() -> io::Result<Near> {
+pub(super) fn now(outside: Option<IpAddr>) -> io::Result<Near> {
     let mut own = own_v4(&std::fs::read_to_string("/proc/net/fib_trie")?);
     own.extend(connected_v4(&std::fs::read_to_string("/proc/net/route")?, has_neighbours));
     match std::fs::read_to_string("/proc/net/ipv6_route") {
@@ -80,6 +81,7 @@ pub(super) fn now() -> io::Result<Near> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    own.extend(outside.map(IpNet::from));
     Ok(Near::of(own))
 }
 
@@ -264,7 +266,11 @@ mod tests {
 
     #[test]
     fn what_is_near_this_host_is_read() {
-        let near = now().unwrap();
-        assert!(near.v4.contains(&"127.0.0.0/8".parse().unwrap()));
+        let outside = "203.0.113.7".parse().unwrap();
+        let near = now(Some(outside)).unwrap();
+        for net in ["127.0.0.0/8", "203.0.113.7/32"] {
+            assert!(near.v4.contains(&net.parse().unwrap()), "{net}");
+        }
+        assert!(!now(None).unwrap().v4.contains(&"203.0.113.7/32".parse().unwrap()));
     }
 }

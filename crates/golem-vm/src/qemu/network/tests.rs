@@ -315,6 +315,15 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     connected(&keep(&mut known).await);
     launch.is_kept_in("after addresses came and went");
 
+    // The address at which the internet sees this host leads back to it, behind a router that turns such
+    // connections around, or to the router.
+    networks.is_seen_at("198.51.100.10".parse().unwrap());
+    connected(&keep(&mut known).await);
+    assert_eq!(launch.greeting("198.51.100.10/80"), "");
+    networks.is_seen_at("198.51.100.77".parse().unwrap());
+    connected(&keep(&mut known).await);
+    launch.is_kept_in("after the public address changed");
+
     // Somebody gets at the rules inside.
     for tampering in [
         "flush ruleset",
