@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the guest image with which tests show that a guest of another processor boots: a disk from which UEFI
-# firmware for 64-bit ARM starts a boot loader, that Debian's kernel, and that a program of a few lines. It has no
-# system in it, because with every instruction translated a whole one would take minutes to boot. It says
+# firmware for 64-bit ARM starts a boot loader, that this release's kernel, and that a program of a few lines. It has
+# no system in it, because with every instruction translated a whole one would take minutes to boot. It says
 # what it sees on its serial console, and greets like an SSH server.
 #
 #   images/build-arm64-image.sh OUTPUT.qcow2
 #
-# Needs sfdisk, mtools, cpio, qemu-img and, for the packages, apt with a keyring of Debian's. What this machine has
-# installed, and what apt knows of it, stay as they are.
+# Needs sfdisk, mtools, cpio and qemu-img. Uses the machine's own apt configuration; what is installed on the machine,
+# and what apt knows of it, stay as they are.
 set -euo pipefail
 
 output=$(realpath -m "${1:?usage: images/build-arm64-image.sh OUTPUT.qcow2}")
@@ -16,15 +16,18 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 mkdir -p lists/partial cache/archives/partial root initrd/bin initrd/modules
 
-# The kernel of arm64 is Debian's on Ubuntu, too: its packages are elsewhere there.
 apt=(-o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State::lists="$work/lists"
   -o Dir::State::status=/dev/null -o Dir::Cache="$work/cache" -o Acquire::Languages=none
   -o APT::Sandbox::User=root -qq)
+meta=linux-image-cloud-arm64
+. /etc/os-release
+if [ "$ID" = ubuntu ]; then
+  meta=linux-image-virtual
+  # Ubuntu publishes packages of other processors elsewhere.
+  echo "deb http://ports.ubuntu.com/ubuntu-ports $VERSION_CODENAME main universe" > sources.list
+  apt+=(-o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null)
+fi
 apt-get "${apt[@]}" update
-case $(. /etc/os-release; echo "$ID") in
-  ubuntu) meta=linux-image-virtual ;;
-  *) meta=linux-image-cloud-arm64 ;;
-esac
 kernel=$(apt-cache "${apt[@]}" depends "$meta" | awk '/Depends: linux-image-/ { print $2; exit }')
 apt-get "${apt[@]}" download "$kernel" busybox-static systemd-boot-efi
 for package in *.deb; do dpkg-deb -x "$package" root; done

@@ -38,7 +38,12 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gate("guests' networks", step("guests' networks", with_guests(cargo(&networks), &image)));
     for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {
         let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
-        gate(name, step(name, with_guests(cargo(&tests), &image)));
+        let guests = setup::arm64_image().and_then(|arm64| {
+            let mut tests = with_guests(cargo(&tests), &image);
+            tests.env("GOLEM_TEST_IMAGE_ARM64", arm64);
+            step(name, tests)
+        });
+        gate(name, guests);
     }
     let isolation =
         ["test", "-p", "golem-provider", "--features", "guest-tests,network-tests", "--test", "isolation"];

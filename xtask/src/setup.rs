@@ -13,6 +13,8 @@ use crate::run::{root, step};
 /// A file that must be there (a program's name, or a path), and the package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
     ("qemu-img", "qemu-utils"),
     ("nft", "nftables"),
     ("slirp4netns", "slirp4netns"),
@@ -28,6 +30,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("sfdisk", "fdisk"),
     ("mke2fs", "e2fsprogs"),
+    ("mformat", "mtools"),
+    ("cpio", "cpio"),
     ("grub-mkimage", "grub-common"),
     ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
 ];
@@ -108,12 +112,21 @@ pub(crate) fn programs() -> anyhow::Result<()> {
 
 /// The guest image of tests and demo, built once for each version of its recipe.
 pub(crate) fn image() -> anyhow::Result<PathBuf> {
-    let script = root().join("images/build-test-image.sh");
+    built("images/build-test-image.sh", "takes about a minute")
+}
+
+/// The guest image for 64-bit ARM of tests, built likewise.
+pub(crate) fn arm64_image() -> anyhow::Result<PathBuf> {
+    built("images/build-arm64-image.sh", "takes about twenty seconds")
+}
+
+fn built(script: &str, takes: &str) -> anyhow::Result<PathBuf> {
+    let script = root().join(script);
     let recipe = std::fs::read(&script).with_context(|| format!("{} cannot be read", script.display()))?;
     let hash: String = Sha256::digest(&recipe).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let image = root().join(format!(".cache/images/{hash}.qcow2"));
     if !image.is_file() {
-        println!("The guest image is built from packages; this takes about a minute, once.");
+        println!("A guest image is built from packages; this {takes}, once.");
         let mut build = as_root("bash");
         build.arg(&script).arg(&image);
         step("build the guest image", build)?;

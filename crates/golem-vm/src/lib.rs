@@ -4,6 +4,7 @@
 //! Never knows what money, a stream or an HTTP request is, and never decides whether a machine
 //! may exist: the ledger of `golem-node` does.
 
+mod architecture;
 pub mod backend;
 pub mod cgroup;
 pub mod images;
@@ -12,6 +13,7 @@ pub mod qemu;
 pub mod seed;
 pub mod sim;
 
+pub use architecture::Architecture;
 pub use backend::{
     Backend, BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed, Overhead,
 };

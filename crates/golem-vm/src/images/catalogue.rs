@@ -4,6 +4,8 @@
 //! publishers replace these files under the same name every few weeks. It is taken from the
 //! publisher's own list beside the file, over TLS, at the download that it then has to match.
 
+use crate::Architecture;
+
 /// One image of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -61,10 +63,15 @@ impl Entry {
     /// The file for this machine's processors.
     #[must_use]
     pub fn file(&self) -> Option<&'static str> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(self.x86_64),
-            "aarch64" => Some(self.aarch64),
-            _ => None,
+        Architecture::of_host().map(|architecture| self.file_for(architecture))
+    }
+
+    /// The file for processors of the kind `architecture`.
+    #[must_use]
+    pub const fn file_for(&self, architecture: Architecture) -> &'static str {
+        match architecture {
+            Architecture::X86_64 => self.x86_64,
+            Architecture::Aarch64 => self.aarch64,
         }
     }
 
@@ -92,6 +99,10 @@ mod tests {
                 assert!(seen.insert(name), "{name} twice");
             }
             assert!(entry.folder.starts_with("https://"));
+            // H-12: each kind of processors has its own.
+            for (architecture, word) in [(Architecture::X86_64, "amd64"), (Architecture::Aarch64, "arm64")] {
+                assert!(entry.file_for(architecture).contains(word), "{}", entry.name);
+            }
         }
         assert_eq!(ENTRIES[0].name, "24.04");
     }

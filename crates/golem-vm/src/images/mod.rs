@@ -6,6 +6,7 @@
 mod catalogue;
 mod download;
 mod header;
+mod processors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use golem_types::ImageName;
+
+use crate::Architecture;
 
 pub use catalogue::{ENTRIES, Entry};
 pub use download::{Progress, PullError, Pulled};
@@ -40,6 +43,16 @@ pub enum ImageError {
         #[source]
         source: HeaderError,
     },
+    /// The image is for another kind of processors.
+    #[error("{path} is an image for {found} processors, and guests have {wanted} ones; fix: use the publisher's file for those", path = .path.display(), found = .found.as_str(), wanted = .wanted.as_str())]
+    Processors {
+        /// Which file.
+        path: PathBuf,
+        /// For which it is.
+        found: Architecture,
+        /// Which guests have.
+        wanted: Architecture,
+    },
     /// There is no such image here.
     #[error("there is no image {0} here")]
     NotHere(ImageName),
@@ -62,6 +75,8 @@ pub struct ImageInfo {
 #[derive(Debug)]
 pub struct Images {
     folder: PathBuf,
+    /// What processors guests have, where they can have any.
+    architecture: Option<Architecture>,
     here: Mutex<BTreeMap<ImageName, (Header, Version)>>,
 }
 
@@ -96,9 +111,16 @@ impl Images {
     /// [`ImageError::File`].
     pub fn open(data_dir: &Path) -> Result<Self, ImageError> {
         let folder = data_dir.join("images");
-        let images = Self { folder, here: Mutex::default() };
+        let images = Self { folder, architecture: Architecture::of_host(), here: Mutex::default() };
         images.refresh()?;
         Ok(images)
+    }
+
+    /// The same for guests of other processors than this machine's: for tests.
+    #[must_use]
+    pub const fn for_processors(mut self, architecture: Architecture) -> Self {
+        self.architecture = Some(architecture);
+        self
     }
 
     /// Looks again at which images are here.
@@ -196,7 +218,7 @@ impl Images {
     /// machines that were made from that keep it.
     ///
     /// # Errors
-    /// [`ImageError::Unusable`], [`ImageError::File`]; what was here stays then.
+    /// [`ImageError::Unusable`], [`ImageError::Processors`], [`ImageError::File`]; what was here stays then.
     pub fn add(&self, name: &ImageName, file: &Path) -> Result<ImageInfo, ImageError> {
         let name = canonical(name);
         self.make_folder()?;
@@ -204,12 +226,26 @@ impl Images {
         let fresh = self.folder.join(format!("{name}.{}.new", std::process::id()));
         let copied = std::fs::copy(file, &fresh)
             .map_err(file_error(format!("{} cannot be copied", file.display())))
-            .and_then(|_| self.settle(&name, &fresh, None));
+            .and_then(|_| self.suits(&fresh, file))
+            .and_then(|()| self.settle(&name, &fresh, None));
         if copied.is_err() {
             let _ = std::fs::remove_file(&fresh);
         }
         copied?;
         self.info(&name)
+    }
+
+    /// Refuses the copy `fresh` of `file` where it can be told that it is for other processors than guests have.
+    fn suits(&self, fresh: &Path, file: &Path) -> Result<(), ImageError> {
+        let path = file.to_owned();
+        let header =
+            Header::read(fresh).map_err(|source| ImageError::Unusable { path: path.clone(), source })?;
+        match (processors::of(fresh, header), self.architecture) {
+            (Some(found), Some(wanted)) if found != wanted => {
+                Err(ImageError::Processors { path, found, wanted })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the complete file `fresh` of the images' folder the image `name`, which its publisher lists

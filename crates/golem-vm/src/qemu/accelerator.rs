@@ -5,8 +5,8 @@
 //! that what the node itself can do proves nothing. Never changes the device.
 //!
 //! ```text
-//!   CPU has vmx or svm? ─► device there? ─► a child as the guest's user opens it ─► KVM
-//!          └─ no                └─ no             └─ refused                    ─► TCG, and the reason
+//!   CPU has vmx or svm (x86)? ─► device there? ─► a child as the guest's user opens it ─► KVM
+//!          └─ no                      └─ no             └─ refused                    ─► TCG, and the reason
 //! ```
 
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::command;
+use crate::Architecture;
 use crate::backend::Overhead;
 
 /// How guests' CPUs are run.
@@ -94,16 +95,27 @@ pub(super) enum KvmProblem {
          this machine is hosted"
     )]
     NotNested,
-    #[error(
-        "{0} is not there; fix: sudo modprobe kvm_intel (or kvm_amd); in a container, hand the device to it"
-    )]
-    Absent(String),
-    #[error("{0} is no device; fix: remove that file, then sudo modprobe kvm_intel (or kvm_amd)")]
-    NoDevice(String),
+    #[error("guests have {}, and this machine has not", .0.as_str())]
+    OtherProcessors(Architecture),
+    #[error("{device} is not there; fix: {fix}; in a container, hand the device to it")]
+    Absent { device: String, fix: &'static str },
+    #[error("{device} is no device; fix: remove that file, then {fix}")]
+    NoDevice { device: String, fix: &'static str },
     #[error("{0}; fix: {1}")]
     Denied(String, String),
     #[error("{device} cannot be opened: {said}; fix: look at `sudo dmesg | grep -i kvm`")]
     Broken { device: String, said: String },
+}
+
+/// What brings the device.
+const fn driver_fix(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86_64 => "sudo modprobe kvm_intel (or kvm_amd)",
+        Architecture::Aarch64 => {
+            "start a kernel with KVM in the processors' hypervisor mode (`sudo dmesg | grep -i kvm` tells why \
+             it was not)"
+        }
+    }
 }
 
 /// Longest that opening the device may take; a moment is usual.
@@ -121,12 +133,13 @@ const PERMISSION_FIX: &str = "sudo groupadd -f -r kvm; sudo chgrp kvm /dev/kvm; 
 pub(super) async fn choose(
     wanted: Option<Accelerator>,
     host: &KvmHost,
+    architecture: Architecture,
     uid: Option<u32>,
 ) -> Result<Acceleration, KvmProblem> {
     if wanted == Some(Accelerator::Tcg) {
         return Ok(Acceleration { accelerator: Accelerator::Tcg, problem: None });
     }
-    match usable(host, uid).await {
+    match usable(host, architecture, uid).await {
         Ok(()) => Ok(Acceleration { accelerator: Accelerator::Kvm, problem: None }),
         Err(problem) if wanted == Some(Accelerator::Kvm) => Err(problem),
         Err(problem) => {
@@ -136,18 +149,24 @@ pub(super) async fn choose(
 }
 
 /// Whether guests can use KVM.
-async fn usable(host: &KvmHost, uid: Option<u32>) -> Result<(), KvmProblem> {
+async fn usable(host: &KvmHost, architecture: Architecture, uid: Option<u32>) -> Result<(), KvmProblem> {
+    if Architecture::of_host() != Some(architecture) {
+        return Err(KvmProblem::OtherProcessors(architecture));
+    }
     // A machine that shows the device without the CPU's support hangs in it.
     let text = std::fs::read_to_string(&host.cpu_info).unwrap_or_default();
-    cpu_has_it(&text, std::env::consts::ARCH)?;
+    cpu_has_it(&text, architecture)?;
     let device = host.device.display().to_string();
+    let fix = driver_fix(architecture);
     let found = match std::fs::metadata(&host.device) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KvmProblem::Absent(device)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(KvmProblem::Absent { device, fix });
+        }
         Err(error) => return Err(KvmProblem::Broken { device, said: error.to_string() }),
     };
     if !found.file_type().is_char_device() {
-        return Err(KvmProblem::NoDevice(device));
+        return Err(KvmProblem::NoDevice { device, fix });
     }
     match opens(&host.device, uid).await {
         Ok(()) => Ok(()),
@@ -158,8 +177,8 @@ async fn usable(host: &KvmHost, uid: Option<u32>) -> Result<(), KvmProblem> {
 
 /// Whether the CPUs of an `architecture` that the kernel describes in `cpu_info` can virtualise.
 /// Others than x86 say so by the device alone.
-fn cpu_has_it(cpu_info: &str, architecture: &str) -> Result<(), KvmProblem> {
-    if !matches!(architecture, "x86_64" | "x86") {
+fn cpu_has_it(cpu_info: &str, architecture: Architecture) -> Result<(), KvmProblem> {
+    if architecture != Architecture::X86_64 {
         return Ok(());
     }
     let has = |flag: &str| {

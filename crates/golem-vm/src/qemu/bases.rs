@@ -181,7 +181,7 @@ impl Store {
                 mib = bytes >> 20,
                 "the image is copied to where machines lie, because it cannot be linked there"
             );
-            self.stream(&mut source, &mut target)?;
+            stream(&mut source, &mut target, || !self.over.load(Ordering::Acquire))?;
         }
         // Guests read it as other users; nobody writes it.
         target.set_permissions(Permissions::from_mode(0o444))?;
@@ -190,27 +190,6 @@ impl Store {
             return Err(io::Error::other("the image was changed while it was copied"));
         }
         Ok(found)
-    }
-
-    /// Copies what `source` holds, zeros as holes, until its end or until nobody can want it any more.
-    fn stream(&self, source: &mut File, target: &mut File) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut done = 0;
-        loop {
-            let count = source.read(&mut chunk)?;
-            if count == 0 {
-                return target.set_len(done);
-            }
-            if self.over.load(Ordering::Acquire) || target.metadata()?.nlink() == 0 {
-                return Err(io::Error::new(io::ErrorKind::Interrupted, "nobody wants the copy any more"));
-            }
-            if chunk[..count].iter().all(|byte| *byte == 0) {
-                target.seek(SeekFrom::Current(i64::try_from(count).map_err(io::Error::other)?))?;
-            } else {
-                target.write_all(&chunk[..count])?;
-            }
-            done += count as u64;
-        }
     }
 
     fn tidy(&self) -> io::Result<()> {
@@ -233,6 +212,35 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Copies what `source` holds, zeros as holes, until its end; not while it is no longer `wanted`, or the name of
+/// `target` was removed.
+fn stream(source: &mut File, target: &mut File, wanted: impl Fn() -> bool) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut done = 0;
+    loop {
+        let count = source.read(&mut chunk)?;
+        if count == 0 {
+            return target.set_len(done);
+        }
+        if !wanted() || target.metadata()?.nlink() == 0 {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "nobody wants the copy any more"));
+        }
+        if chunk[..count].iter().all(|byte| *byte == 0) {
+            target.seek(SeekFrom::Current(i64::try_from(count).map_err(io::Error::other)?))?;
+        } else {
+            target.write_all(&chunk[..count])?;
+        }
+        done += count as u64;
+    }
+}
+
+/// Copies the firmware's variables `from` to `to`, which are mostly zeros.
+pub(super) fn copy_variables(from: &Path, to: &Path) -> io::Result<()> {
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    stream(&mut File::open(from)?, &mut target, || true)?;
+    target.sync_all()
 }
 
 /// Tells one image's file from the next; a file under an image's name is replaced, never changed.

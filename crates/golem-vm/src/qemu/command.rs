@@ -16,7 +16,9 @@
 //! | `-no-shutdown` | a guest that powers itself off is told from a crash, also when no node sees it ([`super::standing`]) |
 //! | `werror=stop` | a write that this host fails pauses the guest, which loses nothing, and is tried again |
 //! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
-//! | `-cpu qemu64`, `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
+//! | `-machine`, `-cpu` | by the kind of processors: [`Architecture`] |
+//! | `if=pflash` | the firmware, read-only, and its variables, which are the machine's own; where QEMU brings none |
+//! | `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
 //! | `throttling.…` | bounds writes before they are in the host's memory, where v1 control groups no longer know whose they are |
 //! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
 //! | `unshare … sh -c …` | namespaces of its own: see `network` |
@@ -31,6 +33,7 @@ use sha2::{Digest, Sha256};
 use super::accelerator::Accelerator;
 use super::cgroup::FIRST_TO_GO;
 use super::network;
+use crate::Architecture;
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
 pub(super) const CONSOLE_BYTES: usize = 65_536;
@@ -40,6 +43,9 @@ pub(super) const CONSOLE_BYTES: usize = 65_536;
 pub(super) struct Launch<'a> {
     pub(super) id: &'a VmId,
     pub(super) resources: Resources,
+    pub(super) architecture: Architecture,
+    /// The firmware's program; none where QEMU brings it.
+    pub(super) firmware: Option<&'a Path>,
     pub(super) accelerator: Accelerator,
     /// Whether the guest may run virtual machines itself, where the CPU can.
     pub(super) nested: bool,
@@ -80,7 +86,7 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     words.extend(user.into_iter().map(OsString::from));
     words.extend(["prlimit", "--core=0", "--nofile=4096"].map(OsString::from));
     words.push(qemu.into());
-    words.extend(guest(launch).into_iter().map(OsString::from));
+    words.extend(guest(launch));
     let program = words.remove(0);
     (program, words)
 }
@@ -121,13 +127,12 @@ pub(super) fn short_hash(id: &VmId) -> String {
     Sha256::digest(id.as_str())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn guest(launch: &Launch<'_>) -> Vec<String> {
-    let Launch { id, resources, accelerator, nested, network, .. } = *launch;
-    let (accel, model) = match accelerator {
-        Accelerator::Kvm => ("kvm", "host"),
-        Accelerator::Tcg => ("tcg,thread=multi,tb-size=128", "qemu64"),
+fn guest(launch: &Launch<'_>) -> Vec<OsString> {
+    let Launch { id, resources, architecture, firmware, accelerator, nested, network, .. } = *launch;
+    let accel = match accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Tcg => "tcg,thread=multi,tb-size=128",
     };
-    let cpu = format!("{model}{}", if nested { "" } else { ",vmx=off,svm=off" });
     let (address, port, restrict) = match network {
         Netdev::Namespace => (network::ADDRESS, network::SSH_PORT, ""),
         Netdev::Restricted { ssh_port } => ("127.0.0.1", ssh_port, ",restrict=on"),
@@ -156,11 +161,11 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         "-nodefaults",
         "-no-user-config",
         "-machine",
-        "q35",
+        architecture.machine(accelerator),
         "-accel",
         accel,
         "-cpu",
-        &cpu,
+        architecture.cpu(accelerator, nested),
         "-smp",
         &smp,
         "-m",
@@ -202,8 +207,17 @@ fn guest(launch: &Launch<'_>) -> Vec<String> {
         "unix:run/qmp.sock,server=on,wait=off",
     ]
     .into_iter()
-    .map(str::to_owned)
+    .map(OsString::from)
+    .chain(firmware.into_iter().flat_map(flash))
     .collect()
+}
+
+/// The two chips of a machine whose firmware is `code`.
+fn flash(code: &Path) -> [OsString; 4] {
+    let mut program = OsString::from("if=pflash,unit=0,format=raw,readonly=on,file=");
+    program.push(code);
+    let variables = format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}");
+    ["-drive".into(), program, "-drive".into(), variables.into()]
 }
 
 /// Operations a second of a disk that may be used at `rate` bytes a second: below 16 KiB each, their number is
@@ -229,6 +243,9 @@ pub(super) fn overlay(base_format: &str, gib: u32) -> Vec<String> {
         .to_vec()
 }
 
+/// The firmware's variables, in the machine's folder.
+pub(super) const VARIABLES_FILE: &str = "variables.fd";
+
 /// Name of the link to the base image in the machine's folder.
 pub const BASE_FILE: &str = "base.img";
 
@@ -251,6 +268,8 @@ mod tests {
         Launch {
             id,
             resources,
+            architecture: Architecture::X86_64,
+            firmware: None,
             accelerator: Accelerator::Tcg,
             disk_rate: None,
             group_words: &[],
@@ -262,7 +281,7 @@ mod tests {
     }
 
     fn words_of(launch_: &Launch<'_>) -> Vec<String> {
-        let (program, arguments) = launch(Path::new("qemu-system-x86_64"), launch_);
+        let (program, arguments) = launch(Path::new(launch_.architecture.program()), launch_);
         std::iter::once(program).chain(arguments).map(|word| word.into_string().unwrap()).collect()
     }
 
@@ -311,6 +330,43 @@ mod tests {
         let kvm = Launch { accelerator: Accelerator::Kvm, ..plain(&id, Resources::new(1, 1, 10)) };
         assert!(words_of(&kvm).contains(&"host,vmx=off,svm=off".to_owned()));
         assert!(words_of(&Launch { nested: true, ..kvm }).contains(&"host".to_owned()));
+    }
+
+    /// H-12: what differs between the kinds of processors, word by word, and that nothing else does.
+    #[test]
+    fn h_12_each_kind_of_processors_has_its_machine_and_no_words_of_the_other() {
+        let id = VmId::new(&"abc".parse().unwrap(), "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
+        let x86 = plain(&id, Resources::new(2, 1, 10));
+        let code = Path::new("/usr/share/AAVMF/AAVMF_CODE.fd");
+        let arm = Launch { architecture: Architecture::Aarch64, firmware: Some(code), ..x86 };
+        let x86_words =
+            "qemu-system-x86_64 -machine q35 -accel tcg,thread=multi,tb-size=128 -cpu qemu64,vmx=off,svm=off";
+        let arm_words = "qemu-system-aarch64 -machine virt,gic-version=3 -accel tcg,thread=multi,tb-size=128 -cpu cortex-a72";
+        let flash = " -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.fd \
+                     -drive if=pflash,unit=1,format=raw,file=variables.fd";
+        let guest = "-smp cpus=2 -m size=1G -no-shutdown -display none -vga none -rtc base=utc,clock=host \
+                     -drive file=disk.qcow2,if=none,id=disk,format=qcow2,discard=unmap,detect-zeroes=unmap,werror=stop \
+                     -device virtio-blk-pci,drive=disk,bootindex=1 \
+                     -drive file=seed.img,if=none,id=seed,format=raw,readonly=on -device virtio-blk-pci,drive=seed \
+                     -netdev user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:40001-:22,restrict=on \
+                     -device virtio-net-pci,netdev=net0 -object rng-random,id=rng0,filename=/dev/urandom \
+                     -device virtio-rng-pci,rng=rng0 -chardev ringbuf,id=console,size=65536 -serial chardev:console \
+                     -chardev socket,id=agent,path=run/agent.sock,server=on,wait=off -device virtio-serial-pci \
+                     -device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+                     -qmp unix:run/qmp.sock,server=on,wait=off";
+        for (launch, own, end) in [(&x86, x86_words, ""), (&arm, arm_words, flash)] {
+            let said = words_of(launch).join(" ");
+            let (program, rest) = own.split_once(' ').unwrap();
+            assert!(said.contains(&format!(" {program} -name ")), "{said}");
+            assert!(said.ends_with(&format!(" -no-user-config {rest} {guest}{end}")), "{said}");
+        }
+        // With KVM, and whatever the operator says of nested virtualisation, which ARM guests never have.
+        for nested in [false, true] {
+            let kvm = words_of(&Launch { accelerator: Accelerator::Kvm, nested, ..arm }).join(" ");
+            assert!(kvm.contains(" -machine virt,gic-version=host -accel kvm -cpu host -smp "), "{kvm}");
+        }
+        let kvm = words_of(&Launch { accelerator: Accelerator::Kvm, ..x86 }).join(" ");
+        assert!(kvm.contains(" -machine q35 -accel kvm -cpu host,vmx=off,svm=off -smp "), "{kvm}");
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use super::command::{Netdev, name_word};
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
     Accelerator, DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator, boot, command, failed,
-    network, process, read_json, said,
+    needs, network, process, read_json, said,
 };
 use crate::backend::{BackendError, MachineSpec};
 
@@ -159,12 +159,18 @@ impl Qemu {
             .mode(0o711)
             .create(folder.join(network::ETC_FOLDER))
             .map_err(failed(STEP))?;
+        let architecture = self.architecture()?;
+        let firmware = self.firmware(architecture)?;
         let accelerator = self.acceleration().await?.accelerator;
+        let qemu = architecture.program();
+        let qemu = needs::program(qemu).unwrap_or_else(|| qemu.into());
         let (program, arguments) = command::launch(
-            &self.binary,
+            &qemu,
             &command::Launch {
                 id,
                 resources: record.resources,
+                architecture,
+                firmware: firmware.as_ref().map(|firmware| firmware.code.as_path()),
                 accelerator,
                 nested: self.config.nested,
                 uid: record.uid,

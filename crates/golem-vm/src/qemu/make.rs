@@ -14,7 +14,7 @@ use golem_types::ImageName;
 use tokio::process::Command;
 
 use super::{
-    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, command, failed, network, process,
+    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, bases, command, failed, network, process,
     read_json, said,
 };
 use crate::backend::{BackendError, MachineSpec};
@@ -28,21 +28,22 @@ impl Qemu {
     pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         self.check().await?;
         let folder = self.of(&spec.id);
-        let Some((base, _)) = self.images.find(&spec.image) else {
-            if folder.join(DISK_FILE).exists() {
-                return Ok(());
-            }
+        let is_made = folder.join(DISK_FILE).exists();
+        let base = self.images.find(&spec.image);
+        // What is made needs its image no more; what is left of it to make, neither.
+        if base.is_none() && !is_made {
             return Err(BackendError::NoSuchImage(spec.image.clone()));
-        };
-        // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
-        golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
+        }
         if let Some(trouble) = self.disk_trouble(None) {
             return Err(said("looking for disk space", trouble));
         }
+        // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
+        golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
         let record = self.prepare(spec).map_err(failed("preparing the machine's folder"))?;
-        if !folder.join(DISK_FILE).exists() {
+        if let Some((base, _)) = base.filter(|_| !is_made) {
             self.overlay(&folder, &base, spec).await?;
         }
+        self.make_variables(&folder).await?;
         let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
         golem_files::replace(&folder.join(SEED_FILE), &image)
             .map_err(failed("writing the cloud-init seed"))?;
@@ -130,12 +131,32 @@ impl Qemu {
         std::fs::rename(&fresh, folder.join(DISK_FILE)).map_err(failed(step))
     }
 
-    /// Gives the machine's user what it needs: its disk, its seed to read, a place for sockets, and
-    /// the way there.
+    /// Gives the machine the variables of its firmware, where it has any.
+    async fn make_variables(&self, folder: &Path) -> Result<(), BackendError> {
+        let step = "making the firmware's variables";
+        let Some(firmware) = self.firmware(self.architecture()?)? else { return Ok(()) };
+        let (variables, fresh) = (folder.join(command::VARIABLES_FILE), folder.join("variables.new"));
+        let make = move || {
+            if variables.try_exists()? {
+                return Ok(());
+            }
+            golem_files::absent_is_fine(std::fs::remove_file(&fresh))?;
+            bases::copy_variables(&firmware.variables, &fresh)?;
+            std::fs::rename(&fresh, &variables)
+        };
+        let made = tokio::task::spawn_blocking(make).await.map_err(io::Error::other);
+        made.and_then(|made| made).map_err(failed(step))
+    }
+
+    /// Gives the machine's user what it needs: its disk, its seed to read, its firmware's variables, a
+    /// place for sockets, and the way there.
     fn hand_over(&self, folder: &Path, uid: Option<u32>) -> io::Result<()> {
         let run = folder.join(RUN_FOLDER);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&run)?;
-        for (path, mode) in [(folder.join(DISK_FILE), 0o600), (folder.join(SEED_FILE), 0o400), (run, 0o700)] {
+        let variables = folder.join(command::VARIABLES_FILE);
+        let mut its = vec![(folder.join(DISK_FILE), 0o600), (folder.join(SEED_FILE), 0o400), (run, 0o700)];
+        its.extend(variables.exists().then_some((variables, 0o600)));
+        for (path, mode) in its {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
             std::os::unix::fs::chown(path, uid, uid)?;
         }

@@ -8,6 +8,7 @@
 //!     base.img       the image, mostly a hard link to it: it stays while the machine does
 //!     disk.qcow2     the renter's disk, an overlay on base.img; its name means it is complete
 //!     seed.img       cloud-init's data
+//!     variables.fd   what the firmware remembers, where that is not QEMU's own
 //!     launch.json    loopback port of the running process, and how it is connected
 //!     qemu.pid       the running process
 //!     uplink.pid     the process that connects it
@@ -30,6 +31,7 @@ mod command;
 mod greeting;
 mod launch;
 mod make;
+mod needs;
 mod network;
 mod note;
 mod process;
@@ -59,6 +61,7 @@ use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
 use talk::Talk;
 
+use crate::Architecture;
 use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
 use crate::images::Images;
 use crate::seed;
@@ -68,6 +71,8 @@ use crate::seed;
 pub struct QemuConfig {
     /// The node's data directory.
     pub data_dir: PathBuf,
+    /// What processors guests have; this machine's, but in tests. None where guests cannot have those.
+    pub architecture: Option<Architecture>,
     /// How guests' CPUs are run; none means the best that works here.
     pub accelerator: Option<Accelerator>,
     /// Whether guests may run virtual machines themselves.
@@ -86,6 +91,7 @@ impl QemuConfig {
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
+            architecture: Architecture::of_host(),
             accelerator: None,
             nested: false,
             kvm: KvmHost::default(),
@@ -99,7 +105,6 @@ impl QemuConfig {
 #[derive(Debug)]
 pub struct Qemu {
     folder: PathBuf,
-    binary: PathBuf,
     config: QemuConfig,
     /// What runs guests' CPUs, once that was found out.
     acceleration: OnceCell<Acceleration>,
@@ -148,46 +153,16 @@ fn failed(step: &'static str) -> impl FnOnce(io::Error) -> BackendError {
     }
 }
 
+fn unavailable(message: String) -> BackendError {
+    BackendError::Unavailable { backend: NAME, message, source: None }
+}
+
 fn said(step: &'static str, message: impl Into<String>) -> BackendError {
     BackendError::Failed { step, message: message.into(), source: None }
 }
 
-/// The program `name` on the search path.
-fn program(name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = network::search_path();
-    let runs = |file: &PathBuf| {
-        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(runs)
-}
-
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&std::fs::read(path)?).map_err(io::Error::other)
-}
-
-/// Everything that is missing of what guests need and that is not `here`, with one command that installs
-/// it. Without what only their network needs they run, with no network but SSH in: that is named too, but is
-/// no reason of its own.
-fn missing(qemu: &str, root: bool, here: impl Fn(&str) -> bool) -> Option<String> {
-    let system = if cfg!(target_arch = "aarch64") { "qemu-system-arm" } else { "qemu-system-x86" };
-    let needed = [
-        (qemu, system, true),
-        ("qemu-img", "qemu-utils", true),
-        ("prlimit", "util-linux", true),
-        ("setsid", "util-linux", true),
-        ("setpriv", "util-linux", root),
-        ("nft", "nftables", false),
-        ("slirp4netns", "slirp4netns", false),
-    ];
-    let missing: Vec<_> = needed.into_iter().filter(|(name, ..)| !here(name)).collect();
-    if !missing.iter().any(|(.., must)| *must) {
-        return None;
-    }
-    let names: Vec<_> = missing.iter().map(|(name, ..)| *name).collect();
-    let mut packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
-    packages.dedup();
-    Some(format!("{} not found; install with: apt-get install {}", names.join(", "), packages.join(" ")))
 }
 
 impl Qemu {
@@ -200,12 +175,9 @@ impl Qemu {
         if !root {
             tracing::warn!("not started as root: guests get no user of their own");
         }
-        let name = format!("qemu-system-{}", std::env::consts::ARCH);
-        let binary = program(&name).unwrap_or_else(|| PathBuf::from(name));
         Box::new(Self {
             bases: Bases::new(folder.clone(), Arc::clone(&images)),
             folder,
-            binary,
             networks: Networks::new(config.network),
             groups: Groups::new(root, config.disk_rate),
             config,
@@ -229,33 +201,6 @@ impl Qemu {
 
     pub(crate) fn has_image(&self, image: &ImageName) -> bool {
         self.images.find(image).is_some()
-    }
-
-    pub(crate) async fn check(&self) -> Result<(), BackendError> {
-        match missing(&self.binary.to_string_lossy(), self.root, |name| {
-            Path::new(name).is_file() || program(name).is_some()
-        }) {
-            None => self.acceleration().await.map(drop),
-            Some(message) => Err(BackendError::Unavailable { backend: NAME, message, source: None }),
-        }
-    }
-
-    /// What runs guests' CPUs here; found out once, because nothing may change under guests that run.
-    ///
-    /// # Errors
-    /// [`BackendError::Unavailable`] when KVM is wanted and guests cannot use it.
-    pub(crate) async fn acceleration(&self) -> Result<&Acceleration, BackendError> {
-        let Self { config, folder, .. } = self;
-        let uid = self.root.then(|| network::uids(folder).start);
-        let chosen = self
-            .acceleration
-            .get_or_try_init(|| accelerator::choose(config.accelerator, &config.kvm, uid))
-            .await;
-        chosen.map_err(|problem| BackendError::Unavailable {
-            backend: NAME,
-            message: format!("KVM is wanted and guests cannot use it: {problem}"),
-            source: None,
-        })
     }
 
     fn of(&self, id: &VmId) -> PathBuf {
@@ -464,24 +409,5 @@ impl Qemu {
             })?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h_15_everything_missing_is_in_one_list_with_one_command() {
-        let without = |absent: &[&str]| missing("qemu-system-x86_64", true, |name| !absent.contains(&name));
-        assert_eq!(without(&[]), None);
-        assert_eq!(without(&["slirp4netns", "nft"]), None, "guests run without network");
-        let all =
-            without(&["qemu-system-x86_64", "qemu-img", "setsid", "setpriv", "nft", "slirp4netns"]).unwrap();
-        assert!(
-            all.starts_with("qemu-system-x86_64, qemu-img, setsid, setpriv, nft, slirp4netns not found; ")
-        );
-        let packages = "qemu-utils util-linux nftables slirp4netns";
-        assert!(all.ends_with(packages) && all.contains("apt-get install qemu-system-"), "{all}");
     }
 }

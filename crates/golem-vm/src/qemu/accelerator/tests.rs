@@ -36,18 +36,24 @@ impl Host {
     }
 
     async fn chosen(&self, uid: Option<u32>) -> Acceleration {
-        choose(None, &self.kvm, uid).await.unwrap()
+        choose(None, &self.kvm, own(), uid).await.unwrap()
     }
 
     /// What was said against it: as advice where nobody asked, as an error where KVM was wanted.
     async fn problem(&self) -> String {
         let advice = self.chosen(Some(GUEST)).await;
         assert_eq!(advice.accelerator, Accelerator::Tcg);
-        let refusal = choose(Some(Accelerator::Kvm), &self.kvm, Some(GUEST)).await.unwrap_err().to_string();
+        let refusal =
+            choose(Some(Accelerator::Kvm), &self.kvm, own(), Some(GUEST)).await.unwrap_err().to_string();
         assert_eq!(advice.problem.as_ref(), Some(&refusal));
         assert!(refusal.contains("; fix: "), "{refusal}");
         refusal
     }
+}
+
+/// What processors this machine has.
+fn own() -> Architecture {
+    Architecture::of_host().unwrap()
 }
 
 /// Whether device nodes can be made and users changed here.
@@ -115,16 +121,29 @@ async fn h_01_a_host_without_kvm_is_told_what_it_lacks() {
 
 #[test]
 fn h_01_only_x86_shows_virtualization_among_its_flags() {
-    assert!(cpu_has_it("", "aarch64").is_ok());
-    assert!(cpu_has_it("Features\t: fp asimd\n", "aarch64").is_ok());
-    assert!(cpu_has_it("flags\t: svm\n", "x86_64").is_ok());
-    assert!(cpu_has_it("flags\t: vmxnet\nmodel name\t: vmx svm\n", "x86_64").is_err());
-    assert!(cpu_has_it("", "x86_64").is_err());
+    assert!(cpu_has_it("", Architecture::Aarch64).is_ok());
+    assert!(cpu_has_it("Features\t: fp asimd\n", Architecture::Aarch64).is_ok());
+    assert!(cpu_has_it("flags\t: svm\n", Architecture::X86_64).is_ok());
+    assert!(cpu_has_it("flags\t: vmxnet\nmodel name\t: vmx svm\n", Architecture::X86_64).is_err());
+    assert!(cpu_has_it("", Architecture::X86_64).is_err());
 }
 
 #[tokio::test]
 async fn who_asks_for_translation_gets_it_unasked() {
     let host = Host::new();
-    let chosen = choose(Some(Accelerator::Tcg), &host.kvm, None).await.unwrap();
+    let chosen = choose(Some(Accelerator::Tcg), &host.kvm, own(), None).await.unwrap();
     assert_eq!((chosen.accelerator, chosen.problem), (Accelerator::Tcg, None));
+}
+
+#[tokio::test]
+async fn h_12_kvm_runs_guests_of_the_hosts_own_processors_only() {
+    let host = Host::new();
+    let other = match own() {
+        Architecture::X86_64 => Architecture::Aarch64,
+        Architecture::Aarch64 => Architecture::X86_64,
+    };
+    let chosen = choose(None, &host.kvm, other, None).await.unwrap();
+    assert_eq!(chosen.accelerator, Accelerator::Tcg);
+    // On ARM the device alone tells, and no module is missing.
+    assert!(!driver_fix(Architecture::Aarch64).contains("kvm_intel"));
 }

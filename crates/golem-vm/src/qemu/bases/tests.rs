@@ -201,7 +201,7 @@ async fn h_07_a_copy_that_nobody_wants_ends_and_leaves_nothing() {
     let target = world.machine("a").join("base.img.new");
     let mut file = File::create(&target).unwrap();
     std::fs::remove_file(&target).unwrap();
-    let ended = world.bases.store.stream(&mut File::open(&image).unwrap(), &mut file).unwrap_err();
+    let ended = stream(&mut File::open(&image).unwrap(), &mut file, || true).unwrap_err();
     assert_eq!(ended.kind(), io::ErrorKind::Interrupted, "its machine was removed");
     world.bases.store.over.store(true, Ordering::Release);
     assert_eq!(world.give("a").await.unwrap_err().kind(), io::ErrorKind::Interrupted, "the node ends");

@@ -21,7 +21,7 @@ use rustix::process::Pid;
 use super::{nft, rules};
 use crate::backend::NetworkLimits;
 use crate::qemu::command::{become_guest, become_guest_with_namespace};
-use crate::qemu::program;
+use crate::qemu::needs::program;
 
 /// The uplink's device node on the host.
 pub(super) const TUN: &str = "/dev/net/tun";

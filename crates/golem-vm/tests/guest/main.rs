@@ -5,11 +5,12 @@
 //! firewall can be flushed. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
 #![cfg(test)]
 
+mod hosts;
+
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -559,54 +560,6 @@ async fn s_092_a_full_disk_is_said_and_leaves_nothing() {
     assert_eq!(refused.to_string(), "looking for disk space: the provider's disk is full");
     backend.delete(&world.spec.id).await.unwrap();
     assert!(backend.list().await.unwrap().is_empty());
-}
-
-/// H-07: an image that has no room where machines lie is refused before anything is begun, and leaves nothing. On
-/// a volume that is not mounted no machine is gone, and none is made.
-#[tokio::test]
-async fn h_07_an_image_that_has_no_room_where_machines_lie_is_refused() {
-    if !on_own_host("h_07_an_image_that_has_no_room_where_machines_lie_is_refused") {
-        return;
-    }
-    let (world, data) = (World::new(), tempfile::tempdir().unwrap());
-    let volume = world.folder();
-    std::os::unix::fs::symlink(volume, data.path().join("vms")).unwrap();
-    let images = Arc::new(Images::open(data.path()).unwrap());
-    let file = data.path().join("large.qcow2");
-    must(&[
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        "preallocation=falloc",
-        file.to_str().unwrap(),
-        "1G",
-    ]);
-    let large = golem_types::ImageName::from_str("large").unwrap();
-    images.add(&large, &file).unwrap();
-    must(&["qemu-img", "create", "-q", "-f", "qcow2", file.to_str().unwrap(), "1G"]);
-    images.add(&world.spec.image, &file).unwrap();
-    let backend = Backend::Qemu(Qemu::open(QemuConfig::new(data.path().to_owned()), images));
-
-    let no_room = "the provider's disk has no room for a copy of the image";
-    assert_eq!(backend.disk_trouble(&large), Some(no_room));
-    assert_eq!(backend.disk_trouble(&world.spec.image), None);
-    let spec = MachineSpec { image: large.clone(), ..world.spec.clone() };
-    let refused = backend.create(&spec).await.unwrap_err();
-    assert_eq!(refused.to_string(), "giving the machine its image: the provider's disk is full");
-    let cause = std::error::Error::source(&refused).unwrap().to_string();
-    assert!(cause.contains("takes 1024 MiB") && cause.contains("fix: "), "{cause}");
-    backend.delete(&spec.id).await.unwrap();
-    assert!(!volume.join(".bases").exists() && !volume.join(spec.id.as_str()).exists());
-
-    backend.create(&world.spec).await.unwrap();
-    assert_eq!(std::fs::read_dir(volume.join(".bases")).unwrap().count(), 1);
-    std::fs::remove_file(data.path().join("vms")).unwrap();
-    std::os::unix::fs::symlink("/nothing/there", data.path().join("vms")).unwrap();
-    assert_eq!(backend.disk_trouble(&world.spec.image), Some("the provider's disk is not mounted"));
-    assert!(backend.list().await.is_err(), "not seen is not gone");
 }
 
 /// An address of this host on a network other than loopback.

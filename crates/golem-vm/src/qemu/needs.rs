@@ -1,0 +1,139 @@
+//! What guests need of this host: processors, programs and firmware.
+//!
+//! Owns what is looked for and how what is missing is named. Never installs anything.
+
+use std::path::PathBuf;
+
+use super::{Acceleration, Qemu, accelerator, network, unavailable};
+use crate::Architecture;
+use crate::architecture::Firmware;
+use crate::backend::BackendError;
+
+/// The program `name` on the search path.
+pub(super) fn program(name: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = network::search_path();
+    let runs = |file: &PathBuf| {
+        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(runs)
+}
+
+/// Everything that is missing of what guests need and that is not `here`, with one command that installs
+/// it. Without what only their network needs they run, with no network but SSH in: that is named too, but is
+/// no reason of its own.
+fn missing(architecture: Architecture, root: bool, here: impl Fn(&str) -> bool) -> Option<String> {
+    let firmware = architecture.needs_firmware().map(|(name, package)| (name, package, true));
+    let needed = [
+        ("qemu-img", "qemu-utils", true),
+        ("prlimit", "util-linux", true),
+        ("setsid", "util-linux", true),
+        ("setpriv", "util-linux", root),
+        ("nft", "nftables", false),
+        ("slirp4netns", "slirp4netns", false),
+    ];
+    let needed =
+        std::iter::once((architecture.program(), architecture.package(), true)).chain(firmware).chain(needed);
+    let missing: Vec<_> = needed.filter(|(name, ..)| !here(name)).collect();
+    if !missing.iter().any(|(.., must)| *must) {
+        return None;
+    }
+    let names: Vec<_> = missing.iter().map(|(name, ..)| *name).collect();
+    let mut packages: Vec<_> = missing.iter().map(|(_, package, _)| *package).collect();
+    packages.dedup();
+    Some(format!("{} not found; install with: apt-get install {}", names.join(", "), packages.join(" ")))
+}
+
+impl Qemu {
+    pub(crate) async fn check(&self) -> Result<(), BackendError> {
+        let architecture = self.architecture()?;
+        let firmware = architecture.needs_firmware().map(|(name, _)| name);
+        let here = |name: &str| {
+            if Some(name) == firmware { architecture.firmware().is_some() } else { program(name).is_some() }
+        };
+        match missing(architecture, self.root, here) {
+            None => self.acceleration().await.map(drop),
+            Some(message) => Err(unavailable(message)),
+        }
+    }
+
+    /// What processors guests have.
+    pub(super) fn architecture(&self) -> Result<Architecture, BackendError> {
+        self.config.architecture.ok_or_else(|| {
+            unavailable(format!(
+                "guests run on 64-bit x86 (amd64) and 64-bit ARM (arm64), and this machine's processors are of \
+                 another kind ({}); fix: run the node on a machine of one of these",
+                std::env::consts::ARCH
+            ))
+        })
+    }
+
+    /// The firmware of machines, where it is not QEMU's own.
+    pub(super) fn firmware(&self, architecture: Architecture) -> Result<Option<Firmware>, BackendError> {
+        match (architecture.needs_firmware(), architecture.firmware()) {
+            (Some((name, package)), None) => {
+                Err(unavailable(format!("{name} not found; install with: apt-get install {package}")))
+            }
+            (_, firmware) => Ok(firmware),
+        }
+    }
+
+    /// What runs guests' CPUs here; found out once, because nothing may change under guests that run.
+    ///
+    /// # Errors
+    /// [`BackendError::Unavailable`] when KVM is wanted and guests cannot use it.
+    pub(crate) async fn acceleration(&self) -> Result<&Acceleration, BackendError> {
+        let Self { config, folder, .. } = self;
+        let uid = self.root.then(|| network::uids(folder).start);
+        let architecture = self.architecture()?;
+        let chosen = self
+            .acceleration
+            .get_or_try_init(|| accelerator::choose(config.accelerator, &config.kvm, architecture, uid))
+            .await;
+        chosen.map_err(|problem| unavailable(format!("KVM is wanted and guests cannot use it: {problem}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::images::Images;
+    use crate::qemu::QemuConfig;
+
+    #[test]
+    fn h_15_everything_missing_is_in_one_list_with_one_command() {
+        let without = |absent: &[&str]| missing(Architecture::X86_64, true, |name| !absent.contains(&name));
+        assert_eq!(without(&[]), None);
+        assert_eq!(without(&["slirp4netns", "nft"]), None, "guests run without network");
+        let all =
+            without(&["qemu-system-x86_64", "qemu-img", "setsid", "setpriv", "nft", "slirp4netns"]).unwrap();
+        assert!(
+            all.starts_with("qemu-system-x86_64, qemu-img, setsid, setpriv, nft, slirp4netns not found; ")
+        );
+        let packages = "qemu-utils util-linux nftables slirp4netns";
+        assert!(all.ends_with(packages) && all.contains("apt-get install qemu-system-"), "{all}");
+    }
+
+    #[test]
+    fn h_12_missing_firmware_is_named_with_what_brings_it() {
+        let missing =
+            |architecture| missing(architecture, false, |name| name == "setsid" || name == "prlimit");
+        assert_eq!(
+            missing(Architecture::Aarch64).unwrap(),
+            "qemu-system-aarch64, AAVMF_CODE.fd, qemu-img, nft, slirp4netns not found; install with: \
+             apt-get install qemu-system-arm qemu-efi-aarch64 qemu-utils nftables slirp4netns"
+        );
+        assert!(!missing(Architecture::X86_64).unwrap().contains("AAVMF"));
+    }
+
+    #[tokio::test]
+    async fn h_12_processors_that_guests_cannot_have_are_refused_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = Arc::new(Images::open(folder.path()).unwrap());
+        let config = QemuConfig { architecture: None, ..QemuConfig::new(folder.path().to_owned()) };
+        let refused = Qemu::open(config, images).check().await.unwrap_err();
+        assert!(refused.to_string().contains("processors are of another kind"), "{refused}");
+    }
+}
