@@ -1,4 +1,4 @@
-//! Payment networks: which chain, which contract, which endpoint.
+//! PaymentNetwork networks: which chain, which contract, which endpoint.
 //!
 //! Owns the profiles: those that ship, and files `networks/<name>.toml` in the data directory, of
 //! which one with a shipped name takes its place. Never asks a chain.
@@ -14,6 +14,38 @@ use crate::faucet::Faucet;
 
 /// Largest profile that is read, in bytes.
 const FILE_MAXIMUM: u64 = 64 << 10;
+
+/// How rentals are paid for: a network, and what was named in place of what its profile has.
+#[derive(Debug, Clone)]
+pub struct PaymentNetwork {
+    /// The network's name.
+    pub name: String,
+    /// What is known of the network.
+    pub network: Network,
+    /// The endpoint.
+    pub rpc_url: String,
+    /// The payment contract.
+    pub contract: Address,
+    /// The token; zero is the chain's own money.
+    pub token: Address,
+}
+
+impl PaymentNetwork {
+    /// As the network's profile says; `None` where that lacks the contract, or the endpoint and `rpc_url` is not
+    /// given in its place.
+    #[must_use]
+    pub fn plain(name: String, network: Network, rpc_url: Option<&str>) -> Option<Self> {
+        let contract = network.stream_payment_address?;
+        let rpc_url = rpc_url.map(str::to_owned).or_else(|| network.rpc_url.clone())?;
+        Some(Self { name, rpc_url, contract, token: network.token_address, network })
+    }
+
+    /// What the token is called.
+    #[must_use]
+    pub fn symbol(&self) -> &str {
+        if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
+    }
+}
 
 /// The profile that is taken when the operator names none.
 pub const DEFAULT: &str = "l2.holesky";

@@ -2,11 +2,11 @@
 //!
 //! Owns that one judgement and how it is told. Never looks at the host: the backend does.
 
+use golem_chain::network::PaymentNetwork;
 use golem_node::Refusal;
 use golem_vm::Backend;
 use golem_vm::qemu::Accelerator;
 
-use crate::payments::Profile;
 use crate::settings::Settings;
 
 /// Says what runs the guests' CPUs, and why no new rentals are taken where that is not enough:
@@ -18,7 +18,7 @@ use crate::settings::Settings;
 pub(crate) async fn judge(
     settings: &Settings,
     backend: &Backend,
-    payments: Option<&Profile>,
+    payments: Option<&PaymentNetwork>,
 ) -> anyhow::Result<Option<Refusal>> {
     let Some(found) = backend.acceleration().await? else { return Ok(None) };
     if found.accelerator == Accelerator::Kvm {

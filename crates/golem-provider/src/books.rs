@@ -3,6 +3,7 @@
 //! Owns the views that the operator API gives, and that the command line makes by itself while no
 //! node runs. Never prints.
 
+use golem_chain::network::PaymentNetwork;
 use golem_node::ledger::LedgerError;
 use golem_node::payment::{Payments, StreamLine};
 use golem_types::VmId;
@@ -11,10 +12,10 @@ use jiff::Timestamp;
 
 use crate::http::operator::{StreamView, StreamsView, WithdrawView, WithdrawalView};
 use crate::http::stream_info;
-use crate::payments::Profile;
+use crate::payments;
 
 /// Every stream that may still pay.
-pub(crate) async fn streams(payments: &Payments, profile: &Profile) -> StreamsView {
+pub(crate) async fn streams(payments: &Payments, profile: &PaymentNetwork) -> StreamsView {
     let overview = payments.overview().await;
     let view = |line: &StreamLine| StreamView {
         name: line.rental.as_ref().map(|(name, _)| name.clone()),
@@ -22,7 +23,7 @@ pub(crate) async fn streams(payments: &Payments, profile: &Profile) -> StreamsVi
         unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
         stream: stream_info(&line.status),
     };
-    let rate = match profile.coin() {
+    let rate = match payments::coin(profile) {
         Some(coin) => payments.rate(coin).await.ok().flatten(),
         None => None,
     };

@@ -25,7 +25,6 @@ pub mod ports;
 pub mod pricing;
 mod public_ip;
 mod reload;
-mod rent;
 mod reserved_ports;
 mod service_manager;
 pub mod settings;

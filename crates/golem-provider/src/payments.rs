@@ -3,37 +3,21 @@
 //!
 //! Owns the order in which they win. Never asks a chain.
 
-use alloy_primitives::Address;
 use anyhow::{Context, bail};
 use golem_chain::Wallet;
 use golem_chain::faucet::Faucet;
-use golem_chain::network::{self, Deployment, Network};
+use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 
 use crate::faucet;
 use crate::pricing::{ETHER, GLM};
 use crate::settings::{self, Settings};
 
-/// How rentals are paid for.
-#[derive(Debug, Clone)]
-pub struct Profile {
-    /// The network's name.
-    pub name: String,
-    /// What is known of the network.
-    pub network: Network,
-    /// The endpoint.
-    pub rpc_url: String,
-    /// The payment contract.
-    pub contract: Address,
-    /// The token; zero is the chain's own money.
-    pub token: Address,
-}
-
 /// How rentals are paid for; none when payments are turned off.
 ///
 /// # Errors
 /// When the network is not known, or lacks an endpoint or a contract.
-pub fn profile(settings: &Settings) -> anyhow::Result<Option<Profile>> {
+pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
     let name = settings.payments_network.clone();
     if settings.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
         return Ok(None);
@@ -61,11 +45,41 @@ pub fn profile(settings: &Settings) -> anyhow::Result<Option<Profile>> {
     let rpc_url = rpc_url.with_context(|| {
         format!("the payment network {name} has no endpoint; fix: set GOLEM_PROVIDER_L2_RPC_URL to one")
     })?;
-    Ok(Some(Profile { name, network, rpc_url, contract, token }))
+    Ok(Some(PaymentNetwork { name, network, rpc_url, contract, token }))
+}
+
+/// The networks on which a renter may pay: the one that is `given`, else the one in the settings and
+/// every other that is known. An endpoint that is `given` counts for the first of them.
+///
+/// # Errors
+/// When the one that is given is not known, or a profile cannot be read.
+pub fn of_renter(
+    settings: &Settings,
+    given: Option<&str>,
+    rpc_url: Option<&str>,
+) -> anyhow::Result<Vec<PaymentNetwork>> {
+    let mut settings = settings.clone();
+    if let Some(name) = given {
+        name.clone_into(&mut settings.payments_network);
+        (settings.stream_payment_address, settings.glm_token_address) = (None, None);
+        settings.payments_rpc_url = None;
+    }
+    if let Some(url) = rpc_url {
+        settings.payments_rpc_url = Some(settings::Url(url.to_owned()));
+    }
+    let first = profile(&settings);
+    if given.is_some() {
+        return Ok(first?.into_iter().collect());
+    }
+    let mut all: Vec<PaymentNetwork> = first.ok().flatten().into_iter().collect();
+    for (name, network) in network::all(&settings.data_dir)? {
+        all.extend(PaymentNetwork::plain(name, network, rpc_url));
+    }
+    Ok(all)
 }
 
 /// Says in the log how rentals are paid for.
-pub fn tell(profile: Option<&Profile>, settings: &Settings) {
+pub fn tell(profile: Option<&PaymentNetwork>, settings: &Settings) {
     match profile {
         None => tracing::warn!("payments are off: VMs are free for everybody who asks"),
         Some(profile) => {
@@ -86,67 +100,59 @@ pub fn tell(profile: Option<&Profile>, settings: &Settings) {
     }
 }
 
-impl Profile {
-    /// Chain and contract, as stream keys have them.
-    #[must_use]
-    pub fn key(&self) -> String {
-        golem_node::payment::contract_key(self.network.chain_id, self.contract)
-    }
+/// Chain and contract, as stream keys have them.
+#[must_use]
+pub fn key(payment: &PaymentNetwork) -> String {
+    golem_node::payment::contract_key(payment.network.chain_id, payment.contract)
+}
 
-    /// What the token is called.
-    #[must_use]
-    pub fn symbol(&self) -> &str {
-        if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
-    }
+/// The coin whose rate tells what the token is worth; none for test money and for tokens without one.
+#[must_use]
+pub fn coin(payment: &PaymentNetwork) -> Option<&'static str> {
+    let known = [GLM, ETHER].into_iter().find(|coin| *coin == payment.symbol());
+    known.filter(|_| !payment.network.testnet)
+}
 
-    /// The coin whose rate tells what the token is worth; none for test money and for tokens without one.
-    #[must_use]
-    pub fn coin(&self) -> Option<&'static str> {
-        let known = [GLM, ETHER].into_iter().find(|coin| *coin == self.symbol());
-        known.filter(|_| !self.network.testnet)
+/// Where money for gas can be had; nowhere, where it is worth something.
+fn faucet(payment: &PaymentNetwork, settings: &Settings) -> Option<Faucet> {
+    if !payment.network.testnet {
+        return None;
     }
+    let given = faucet::Given {
+        url: settings.l2_faucet_url.as_ref(),
+        captcha_url: settings.l2_captcha_url.as_ref(),
+        captcha_key: settings.l2_captcha_key.as_ref(),
+    };
+    given.over(payment.network.faucet.as_ref())
+}
 
-    /// Where money for gas can be had; nowhere, where it is worth something.
-    fn faucet(&self, settings: &Settings) -> Option<Faucet> {
-        if !self.network.testnet {
-            return None;
-        }
-        let given = faucet::Given {
-            url: settings.l2_faucet_url.as_ref(),
-            captcha_url: settings.l2_captcha_url.as_ref(),
-            captcha_key: settings.l2_captcha_key.as_ref(),
-        };
-        given.over(self.network.faucet.as_ref())
-    }
-
-    /// What the node needs to know, with `wallet` to be paid.
-    #[must_use]
-    pub fn config(&self, settings: &Settings, wallet: Wallet) -> PaymentConfig {
-        PaymentConfig {
-            rpc_url: self.rpc_url.clone(),
-            chain_id: self.network.chain_id,
-            local: self.network.local,
-            contract: self.contract,
-            version: self.network.contract_version,
-            paying_states: self.network.paying_states.clone(),
-            token: self.token,
-            wallet,
-            enforce_rate: settings.stream_enforce_rate,
-            rules: Rules {
-                least_runway: settings.stream_min_remaining.duration(),
-                warning: settings.stream_warning.duration(),
-                hold: settings.stream_hold.duration(),
-                grace: settings.stream_grace.duration(),
-            },
-            monitor: settings.stream_monitor_enabled,
-            interval: settings.stream_monitor_interval,
-            withdraw: WithdrawConfig {
-                enabled: settings.stream_withdraw_enabled,
-                interval: settings.stream_withdraw_interval,
-                minimum: settings.stream_min_withdraw.0,
-                gas_percent: settings.stream_withdraw_gas_percent.0,
-            },
-            faucet: self.faucet(settings),
-        }
+/// What the node needs to know, with `wallet` to be paid.
+#[must_use]
+pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> PaymentConfig {
+    PaymentConfig {
+        rpc_url: payment.rpc_url.clone(),
+        chain_id: payment.network.chain_id,
+        local: payment.network.local,
+        contract: payment.contract,
+        version: payment.network.contract_version,
+        paying_states: payment.network.paying_states.clone(),
+        token: payment.token,
+        wallet,
+        enforce_rate: settings.stream_enforce_rate,
+        rules: Rules {
+            least_runway: settings.stream_min_remaining.duration(),
+            warning: settings.stream_warning.duration(),
+            hold: settings.stream_hold.duration(),
+            grace: settings.stream_grace.duration(),
+        },
+        monitor: settings.stream_monitor_enabled,
+        interval: settings.stream_monitor_interval,
+        withdraw: WithdrawConfig {
+            enabled: settings.stream_withdraw_enabled,
+            interval: settings.stream_withdraw_interval,
+            minimum: settings.stream_min_withdraw.0,
+            gas_percent: settings.stream_withdraw_gas_percent.0,
+        },
+        faucet: faucet(payment, settings),
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
 use golem_node::ports::is_free;
 use golem_node::proxy::ProxyLimits;
@@ -25,7 +26,7 @@ use crate::daemon::{self, Asked as AskedBySignal, Signals};
 use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
 use crate::market;
-use crate::payments::{self, Profile};
+use crate::payments;
 use crate::pid_file::PidFile;
 use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
@@ -306,7 +307,7 @@ fn http_config(
     settings: &Settings,
     identity: &Identity,
     public_ip: PublicAddress,
-    payments: Option<Profile>,
+    payments: Option<PaymentNetwork>,
     advertising: Vec<Advertising>,
     prices: watch::Receiver<Prices>,
     verifier: Verifier,
@@ -331,7 +332,7 @@ fn http_config(
     }
 }
 
-fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profile>) -> NodeConfig {
+fn node_config(settings: &Settings, identity: &Identity, payments: Option<&PaymentNetwork>) -> NodeConfig {
     NodeConfig {
         history: settings.history(),
         data_dir: settings.data_dir.clone(),
@@ -367,6 +368,6 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Profi
             cpu_overcommit_percent: settings.cpu_overcommit.0,
         },
         totals: None,
-        payments: payments.map(|profile| profile.config(settings, identity.wallet().clone())),
+        payments: payments.map(|profile| payments::config(profile, settings, identity.wallet().clone())),
     }
 }

@@ -138,7 +138,7 @@ async fn beside(
     let mut beside = Beside {
         range: settings.port_range_start.get()..settings.port_range_end.get(),
         exported: exported(&settings.data_dir.join("streams.json")),
-        contract: payments::profile(settings)?.map(|profile| Arc::from(profile.key())),
+        contract: payments::profile(settings)?.map(|profile| Arc::from(payments::key(&profile))),
         ..Beside::default()
     };
     if let Some(ledger) = ledger {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use golem_chain::network::PaymentNetwork;
 use golem_node::LEDGER_FILE;
 use golem_node::ledger::{Ledger, WithdrawalState};
 use golem_node::payment::Payments;
@@ -22,7 +23,7 @@ use super::{Exit, Invocation, NotRunning};
 use crate::books;
 use crate::http::operator::{Client, StreamView, StreamsView, WithdrawView, WithdrawalView};
 use crate::identity::Identity;
-use crate::payments::{self, Profile};
+use crate::payments;
 use crate::pid_file::{self, PidFile};
 
 /// Who knows the books.
@@ -30,7 +31,7 @@ enum Books {
     /// The node that runs.
     Node(Client),
     /// The ledger, which nobody else has open.
-    Own { payments: Payments, profile: Box<Profile>, _lock: PidFile },
+    Own { payments: Payments, profile: Box<PaymentNetwork>, _lock: PidFile },
 }
 
 impl Books {
@@ -47,7 +48,8 @@ impl Books {
         let lock = PidFile::take(&invocation.pid_file).await?;
         let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
         let ledger = Ledger::open(&file)?;
-        let payments = Payments::open(profile.config(settings, identity.wallet().clone()), ledger).await?;
+        let payments =
+            Payments::open(payments::config(&profile, settings, identity.wallet().clone()), ledger).await?;
         Ok(Self::Own { payments, profile: Box::new(profile), _lock: lock })
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_chain::faucet::{ENOUGH, Work};
+use golem_chain::network::PaymentNetwork;
 use golem_chain::{Rpc, Sender};
 use golem_node::payment::PaymentConfig;
 use golem_types::wire::Exact;
@@ -15,7 +16,7 @@ use super::amount::{Money, coins};
 use super::arguments::Wallet;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
-use crate::payments::{self, Profile};
+use crate::payments;
 
 /// `wallet faucet-l2`.
 async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyhow::Result<Exit> {
@@ -94,7 +95,7 @@ struct Balance {
 }
 
 /// US dollars for a coin of the chain of `profile`, as the node that runs last believed.
-async fn rate(invocation: &Invocation, profile: &Profile) -> Option<String> {
+async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<String> {
     if profile.network.testnet {
         return None;
     }
@@ -111,7 +112,8 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
     let profile = payments::profile(settings)?;
     match command {
         Wallet::FaucetL2 => {
-            let config = profile.map(|profile| profile.config(settings, identity.wallet().clone()));
+            let config =
+                profile.map(|profile| payments::config(&profile, settings, identity.wallet().clone()));
             return faucet(invocation, config).await;
         }
         Wallet::Show => {

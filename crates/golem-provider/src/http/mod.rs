@@ -34,12 +34,12 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 pub use peer::TrustedProxies;
 pub(crate) use streams::info as stream_info;
 
-use crate::payments::Profile;
 use crate::port_checker::Checker;
 use crate::ports::Verifier;
 use crate::pricing::Prices;
 use crate::public_ip;
 use crate::settings::ApiAuth;
+use golem_chain::network::PaymentNetwork;
 
 /// Lets pages of every origin ask, as the original does. It allows credentials too; there are none, so
 /// nothing is given away.
@@ -77,7 +77,7 @@ pub struct HttpConfig {
     /// The market in which the node offers itself.
     pub network: &'static str,
     /// How rentals are paid for; none when they are free.
-    pub payments: Option<Profile>,
+    pub payments: Option<PaymentNetwork>,
     /// What VMs cost.
     pub prices: Option<watch::Receiver<Prices>>,
     /// The adverts that the node keeps, one a market.

@@ -4,13 +4,13 @@
 
 use alloy_primitives::hex;
 use golem_chain::SignedQuote;
+use golem_chain::network::PaymentNetwork;
 use golem_types::wire::{Exact, QuoteInfo};
 use golem_types::{Decimal, Resources};
 use ruint::aliases::U256;
 use tokio::sync::watch;
 
 use super::HttpConfig;
-use crate::payments::Profile;
 use crate::pricing::Prices;
 
 /// Seconds of the month that prices are shown for: 730 hours.
@@ -19,7 +19,7 @@ const MONTH_SECONDS: u64 = 730 * 3600;
 /// What quotes tell beside what is signed.
 pub(super) struct Quotes {
     provider_id: String,
-    payments: Option<Profile>,
+    payments: Option<PaymentNetwork>,
     prices: Option<watch::Receiver<Prices>>,
 }
 

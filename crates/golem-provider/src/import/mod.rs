@@ -68,7 +68,7 @@ pub async fn run(settings: &Settings, multipass: &Multipass, dry_run: bool) -> a
     let found = files::read(&settings.data_dir);
     let machines = machines(multipass).await?;
     let profile = payments::profile(settings)?;
-    let contract = profile.map(|profile| profile.key());
+    let contract = profile.map(|profile| payments::key(&profile));
     let file = settings.data_dir.join(LEDGER_FILE);
     // A try leaves no ledger behind.
     let ledger = if dry_run && !file.exists() { None } else { Some(Ledger::open(&file)?) };

@@ -27,11 +27,12 @@ use super::printer::Printer;
 use super::ssh::Login;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
-use crate::payments::Profile;
-use crate::rent::{
-    self, Bounds, Kept, MoneyError, Offer, Provider, Purse, Rental, Renter, Search, Store, Told, Wanted,
-};
+use crate::payments;
 use crate::settings::Settings;
+use golem_chain::network::PaymentNetwork;
+use golem_rent::{
+    Bounds, Kept, Market, MoneyError, Offer, Provider, Purse, Rental, Renter, Search, Store, Told, Wanted,
+};
 
 impl Size {
     const fn resources(self) -> Resources {
@@ -43,8 +44,8 @@ impl Size {
 pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
     let Rent { payments_network, rpc_url, discovery, command } = arguments;
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let discovery = discovery.as_deref();
-    let networks = || rent::networks(settings, payments_network.as_deref(), rpc_url.as_deref());
+    let market = || market(settings, discovery.clone());
+    let networks = || payments::of_renter(settings, payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renter_dir)?;
     let identity = Identity::of_renter(&settings.renter_dir, settings.renter_private_key.as_ref())?;
     let progress = Progress::of(printer);
@@ -54,24 +55,23 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     match command {
         Command::Providers { size, country, platform } => {
             let Size { cpu, memory, storage } = size;
-            let discovery = discovery.map(str::to_owned);
-            let search = Search { discovery, cpu, memory, storage, country, platform };
+            let search = Search { cpu, memory, storage, country, platform };
             let found = {
                 let _waiting = printer.waiting("Looking for providers");
-                rent::find(settings, &search).await?
+                golem_rent::find(&market()?, &search).await?
             };
             printer.answer(&found, || text::providers(&found));
         }
         Command::Quote { provider, size } => {
-            let (url, id) = place(settings, discovery, &provider).await?;
+            let (url, id) = place(market, &provider).await?;
             let info = Provider::at(&url)?.quote(size.resources()).await?;
             let offer = Offer::check(&info, size.resources(), id)?;
             printer.answer(&offer.view(), || text::offer(&offer));
         }
         Command::Create(create) => {
-            let (url, id) = place(settings, discovery, &create.provider).await?;
+            let (url, id) = place(market, &create.provider).await?;
             let wanted = wanted(create, (url, id), &store, networks()?).await?;
-            let created = rent::create(&renter, &wanted).await;
+            let created = golem_rent::create(&renter, &wanted).await;
             progress.end();
             let created = view::Shown::of(&store, &created?);
             printer.answer(&created, || text::created(&created));
@@ -98,7 +98,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Stop { vm } => order(&store, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&store, printer, &vm, "start").await?,
         Command::Destroy { vm } => {
-            let ended = rent::end(&renter, &vm).await;
+            let ended = golem_rent::end(&renter, &vm).await;
             progress.end();
             let ended = ended?;
             if let Some(error) = &ended.provider_error {
@@ -111,10 +111,19 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     Ok(Exit::Done)
 }
 
+/// Where providers are looked for: on the discovery server, if one is named, else on the market's network.
+fn market(settings: &Settings, discovery: Option<String>) -> anyhow::Result<Market> {
+    if let Some(url) = discovery {
+        return Ok(Market::Server { url });
+    }
+    let market = crate::market::Market::of(settings)?;
+    let client = market.client()?;
+    Ok(Market::Network { name: market.name, client, environment: settings.network.as_str().to_owned() })
+}
+
 /// Where the API of the provider that was named is, and who it has to be, where that is known.
 async fn place(
-    settings: &Settings,
-    discovery: Option<&str>,
+    market: impl FnOnce() -> anyhow::Result<Market>,
     named: &str,
 ) -> anyhow::Result<(String, Option<Address>)> {
     if named.contains("://") {
@@ -125,7 +134,7 @@ async fn place(
             "{named:?} is neither a provider's URL, like http://192.0.2.7:7466, nor its id, 0x and 40 digits"
         )
     })?;
-    let address = rent::address_of(settings, discovery, id).await?;
+    let address = golem_rent::address_of(&market()?, id).await?;
     Ok((Provider::url_of(address), Some(id)))
 }
 
@@ -133,7 +142,7 @@ async fn wanted(
     create: Create,
     (url, provider_id): (String, Option<Address>),
     store: &Store,
-    networks: Vec<Profile>,
+    networks: Vec<PaymentNetwork>,
 ) -> anyhow::Result<Wanted> {
     let (ssh_key, identity) = ssh_key(store, create.ssh_key.as_deref()).await?;
     Ok(Wanted {
@@ -236,7 +245,7 @@ async fn keep(
         renter.store.rental(vm)?;
     }
     let kept = tokio::select! {
-        kept = rent::keep(renter, wanted.vms, &bounds) => kept,
+        kept = golem_rent::keep(renter, wanted.vms, &bounds) => kept,
         // What is under way is recorded, and goes on with the next command.
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     };
@@ -272,7 +281,7 @@ async fn wallet(
     settings: &Settings,
     printer: Printer,
     identity: &Identity,
-    networks: Vec<Profile>,
+    networks: Vec<PaymentNetwork>,
 ) -> anyhow::Result<()> {
     let network = networks.first();
     let funds = match network {

@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use golem_rent::Told;
+
 use crate::cli::printer::{Printer, Waiting};
-use crate::rent::Told;
 
 /// How often somebody without a terminal is told that something goes on.
 const TELL_EVERY: Duration = Duration::from_secs(15);

@@ -1,13 +1,13 @@
 //! Renting in words.
 
 use golem_chain::Funds;
+use golem_chain::network::PaymentNetwork;
+use golem_rent::{Ended, Found, Offer};
 use golem_types::wire::Exact;
 
 use super::view::Shown;
 use crate::cli::amount::{coins, span};
 use crate::cli::layout::table;
-use crate::payments::Profile;
-use crate::rent::{Ended, Found, Offer};
 
 /// `lines` of a name and a text, the texts below each other.
 fn lines(lines: Vec<(&str, String)>) -> String {
@@ -170,7 +170,7 @@ pub(super) fn ended(ended: &Ended) -> String {
 pub(super) fn wallet(
     address: &str,
     key_file: &str,
-    network: Option<&Profile>,
+    network: Option<&PaymentNetwork>,
     funds: Result<Funds, String>,
 ) -> String {
     let mut all = vec![("Address", address.to_owned()), ("Key", key_file.to_owned())];

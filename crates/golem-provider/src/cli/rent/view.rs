@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
+use golem_rent::{Provider, ProviderError, Rental, Renter, Seen, Step, Store};
 use golem_types::wire::Exact;
 use golem_types::{Resources, Stream, VmId};
 use jiff::Timestamp;
 use serde::Serialize;
-
-use crate::rent::{Provider, ProviderError, Rental, Renter, Seen, Step, Store};
 
 /// A rental for programs.
 #[derive(Debug, Serialize)]
@@ -165,7 +164,7 @@ pub(super) async fn all(store: &Store, rentals: &[Rental]) -> Vec<Shown> {
 /// One rental, with what its provider and the chain say.
 pub(super) async fn closely(renter: &Renter<'_>, rental: &Rental) -> Shown {
     let mut shown = Shown::of(renter.store, rental).with(rental.step, ask(rental).await);
-    match crate::rent::stream_of(renter, rental).await {
+    match golem_rent::stream_of(renter, rental).await {
         Ok(Some((stream, now))) => {
             if let Some(payment) = &mut shown.payment {
                 payment.stream = Some(Chain::of(&stream, now));

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures_util::future::join_all;
+use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
@@ -34,7 +35,6 @@ use crate::http::page;
 use crate::http::public::network_info;
 use crate::http::reply::{Failure, json_answer, ok, panicked};
 use crate::http::serve::body;
-use crate::payments::Profile;
 use crate::ports::Verifier;
 
 struct Operator {
@@ -113,7 +113,7 @@ impl Operator {
         }
     }
 
-    fn payments(&self) -> Result<(&Profile, &Payments), Failure> {
+    fn payments(&self) -> Result<(&PaymentNetwork, &Payments), Failure> {
         let payments = self.config.payments.as_ref().zip(self.node.payments());
         payments.ok_or_else(|| Failure::Node(NodeError::PaymentsOff))
     }

@@ -4,7 +4,7 @@
 //! asked, and it is paid on a network that the renter knows. Never asks anybody.
 
 use alloy_primitives::{Address, hex};
-use golem_chain::network::{self, Network};
+use golem_chain::network::PaymentNetwork;
 use golem_chain::{Place, Quote, SignedQuote, Version};
 use golem_types::wire::{Exact, QuoteInfo};
 use golem_types::{Decimal, Resources};
@@ -12,15 +12,13 @@ use ruint::aliases::U256;
 use serde::Serialize;
 
 use super::provider::shown;
-use crate::payments::{self, Profile};
-use crate::settings::{self, Settings};
 
 /// Seconds of the month for which prices are told: 730 hours.
 const MONTH_SECONDS: u64 = 730 * 3600;
 
 /// Why a quote is not believed, or cannot be paid.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OfferError {
+pub enum OfferError {
     /// Something is missing or no number.
     #[error("the provider's quote makes no sense: {0}")]
     Nonsense(&'static str),
@@ -75,7 +73,7 @@ pub(crate) enum OfferError {
 
 /// What a provider offers.
 #[derive(Debug, Clone)]
-pub(crate) struct Offer {
+pub struct Offer {
     /// Who offers it.
     pub provider_id: Address,
     /// What.
@@ -88,7 +86,7 @@ pub(crate) struct Offer {
 
 /// What an offer costs.
 #[derive(Debug, Clone)]
-pub(crate) struct Paying {
+pub struct Paying {
     /// What the provider has signed.
     pub signed: SignedQuote,
     /// Where it is paid.
@@ -99,7 +97,7 @@ pub(crate) struct Paying {
 
 /// An offer for programs.
 #[derive(Debug, Serialize)]
-pub(crate) struct OfferView {
+pub struct OfferView {
     provider_id: Address,
     resources: Resources,
     free: bool,
@@ -123,7 +121,7 @@ impl Offer {
     ///
     /// # Errors
     /// [`OfferError`].
-    pub(crate) fn check(
+    pub fn check(
         info: &QuoteInfo,
         resources: Resources,
         wanted: Option<Address>,
@@ -145,7 +143,7 @@ impl Offer {
     ///
     /// # Errors
     /// [`OfferError::NotFree`], [`OfferError::Dear`].
-    pub(crate) fn within(&self, free: bool, most: Option<Decimal>) -> Result<(), OfferError> {
+    pub fn within(&self, free: bool, most: Option<Decimal>) -> Result<(), OfferError> {
         let Some(paying) = &self.paying else { return Ok(()) };
         let (price, symbol) = (paying.price_for_people(), paying.symbol.clone());
         if free {
@@ -158,7 +156,7 @@ impl Offer {
     }
 
     /// The offer for programs.
-    pub(crate) fn view(&self) -> OfferView {
+    pub fn view(&self) -> OfferView {
         let paying = self.paying.as_ref();
         let quote = paying.map(|paying| paying.signed.quote);
         OfferView {
@@ -205,19 +203,19 @@ impl Paying {
     }
 
     /// What a month of 730 hours costs, in coins.
-    pub(crate) fn price_per_month(&self) -> Decimal {
+    pub fn price_per_month(&self) -> Decimal {
         Decimal::from_atto(U256::from(self.signed.quote.rate).saturating_mul(U256::from(MONTH_SECONDS)))
     }
 
     /// The same for people, to eight digits: a rate is cut off, and 40 coins a month are a bit less.
-    pub(crate) fn price_for_people(&self) -> Decimal {
+    pub fn price_for_people(&self) -> Decimal {
         let step = U256::from(10).pow(U256::from(10));
         let half = step / U256::from(2);
         Decimal::from_atto((self.price_per_month().atto().saturating_add(half) / step).saturating_mul(step))
     }
 
     /// What pays for `hours`, in wei.
-    pub(crate) fn deposit(&self, hours: u32) -> U256 {
+    pub fn deposit(&self, hours: u32) -> U256 {
         U256::from(self.signed.quote.rate) * U256::from(hours) * U256::from(3600)
     }
 
@@ -225,9 +223,9 @@ impl Paying {
     ///
     /// # Errors
     /// [`OfferError::Network`].
-    pub(crate) fn network(&self, networks: Vec<Profile>) -> Result<Profile, OfferError> {
+    pub fn network(&self, networks: Vec<PaymentNetwork>) -> Result<PaymentNetwork, OfferError> {
         let token = self.signed.quote.token;
-        let fits = |profile: &Profile| {
+        let fits = |profile: &PaymentNetwork| {
             profile.network.chain_id == self.place.chain_id
                 && profile.contract == self.place.contract
                 && profile.token == token
@@ -241,46 +239,10 @@ impl Paying {
     }
 }
 
-/// The networks on which a renter may pay: the one that is `given`, else the one in the settings and
-/// every other that is known. An endpoint that is `given` counts for the first of them.
-///
-/// # Errors
-/// When the one that is given is not known, or a profile cannot be read.
-pub(crate) fn networks(
-    settings: &Settings,
-    given: Option<&str>,
-    rpc_url: Option<&str>,
-) -> anyhow::Result<Vec<Profile>> {
-    let mut settings = settings.clone();
-    if let Some(name) = given {
-        name.clone_into(&mut settings.payments_network);
-        (settings.stream_payment_address, settings.glm_token_address) = (None, None);
-        settings.payments_rpc_url = None;
-    }
-    if let Some(url) = rpc_url {
-        settings.payments_rpc_url = Some(settings::Url(url.to_owned()));
-    }
-    let first = payments::profile(&settings);
-    if given.is_some() {
-        return Ok(first?.into_iter().collect());
-    }
-    let mut all: Vec<Profile> = first.ok().flatten().into_iter().collect();
-    for (name, network) in network::all(&settings.data_dir)? {
-        all.extend(plain(name, network, rpc_url));
-    }
-    Ok(all)
-}
-
-/// The profile of a network with nothing replaced; none where an endpoint or a contract lacks.
-fn plain(name: String, network: Network, rpc_url: Option<&str>) -> Option<Profile> {
-    let contract = network.stream_payment_address?;
-    let rpc_url = rpc_url.map(str::to_owned).or_else(|| network.rpc_url.clone())?;
-    Some(Profile { name, rpc_url, contract, token: network.token_address, network })
-}
-
 #[cfg(test)]
 mod tests {
     use golem_chain::Wallet;
+    use golem_chain::network::{self, Network};
 
     use super::*;
 
@@ -369,7 +331,7 @@ mod tests {
         let paying = Offer::check(&info(), SIZE, None).unwrap().paying.unwrap();
         let profile = |contract, chain_id, token| {
             let network = Network { chain_id, ..network::shipped()["mainnet"].clone() };
-            Profile { name: "mine".to_owned(), network, rpc_url: String::new(), contract, token }
+            PaymentNetwork { name: "mine".to_owned(), network, rpc_url: String::new(), contract, token }
         };
         let right = || profile(PLACE.contract, 7, Address::ZERO);
         let wrong = || {

@@ -16,7 +16,7 @@ use super::{Renter, StoreError, crash_point};
 
 /// What an end has come to.
 #[derive(Debug, Serialize)]
-pub(crate) struct Ended {
+pub struct Ended {
     pub name: String,
     /// Whether the provider said that the VM is gone.
     pub deleted: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Ended {
 
 /// Why a rental has not ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EndError {
+pub enum EndError {
     /// Its stream may still run.
     #[error("its stream is not known to have ended; fix: run `golem-provider rent destroy {name}` again")]
     Money {
@@ -59,7 +59,7 @@ async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
 ///
 /// # Errors
 /// [`EndError`]; run again, it goes on.
-pub(crate) async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> {
+pub async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> {
     // Held from before it is read: what another command is paying is in the record then.
     let lock = renter.store.lock()?;
     let mut rental = renter.store.rental(name)?;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// How far a rental is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Step {
+pub enum Step {
     /// Its stream is being opened.
     Opening,
     /// Its stream is open, and the provider was not asked yet.
@@ -35,7 +35,7 @@ pub(crate) enum Step {
 
 impl Step {
     /// The step for people.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Opening => "opening",
             Self::Paid => "paid",
@@ -49,7 +49,7 @@ impl Step {
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum What {
+pub enum What {
     /// Lets the contract take tokens.
     Approve,
     /// Opens the stream.
@@ -62,7 +62,7 @@ pub(crate) enum What {
 
 /// A transaction whose fate is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Pending {
+pub struct Pending {
     /// What it is for.
     pub what: What,
     /// The transaction, and after it the same with ever higher fees.
@@ -71,7 +71,7 @@ pub(crate) struct Pending {
 
 /// How a rental is paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Payment {
+pub struct Payment {
     /// The network's name.
     pub network: String,
     /// Its endpoint.
@@ -102,7 +102,7 @@ pub(crate) struct Payment {
 
 /// One rental.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Rental {
+pub struct Rental {
     /// What its renter calls it.
     pub name: VmName,
     /// Where the provider's API is.

@@ -13,7 +13,7 @@ use super::{Renter, StoreError};
 
 /// Within what rentals are kept paid.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Topped up when less than so many seconds are left.
     pub below: u64,
     /// By so many hours.
@@ -53,7 +53,7 @@ fn next(stream: &Stream, now: u128, bounds: &Bounds, spent: U256) -> Next {
 
 /// Why rentals are kept no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub enum Kept {
     /// No stream is left.
     Over,
     /// The next top-up would have been one too many.
@@ -66,7 +66,7 @@ pub(crate) enum Kept {
 ///
 /// # Errors
 /// [`StoreError`]; money that could not be paid is told and tried again.
-pub(crate) async fn keep(
+pub async fn keep(
     renter: &Renter<'_>,
     mut names: Vec<VmName>,
     bounds: &Bounds,

@@ -20,15 +20,15 @@ mod purse;
 mod rental;
 mod store;
 
-pub(crate) use create::{Wanted, create};
-pub(crate) use end::{Ended, end};
-pub(crate) use find::{Found, Search, address_of, find};
-pub(crate) use keep::{Bounds, Kept, keep};
-pub(crate) use offer::{Offer, networks};
-pub(crate) use provider::{Provider, ProviderError, Seen};
-pub(crate) use purse::{MoneyError, Purse, stream_of};
-pub(crate) use rental::{Rental, Step};
-pub(crate) use store::{Store, StoreError};
+pub use create::{CreateError, Wanted, create};
+pub use end::{EndError, Ended, end};
+pub use find::{Found, Market, Search, address_of, find};
+pub use keep::{Bounds, Kept, keep};
+pub use offer::{Offer, OfferError};
+pub use provider::{Provider, ProviderError, Seen};
+pub use purse::{MoneyError, Purse, stream_of};
+pub use rental::{Rental, Step};
+pub use store::{Store, StoreError};
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) use crash_point;
 
 /// What a renter is told while something takes its time.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Told<'a> {
+pub enum Told<'a> {
     /// A step is done.
     Step(&'a str),
     /// Something goes on for so long already.
@@ -55,7 +55,7 @@ pub(crate) enum Told<'a> {
 }
 
 /// What every step of renting knows.
-pub(crate) struct Renter<'a> {
+pub struct Renter<'a> {
     /// What the renter keeps.
     pub store: &'a Store,
     /// Who pays.

@@ -19,7 +19,7 @@ const RECORD_BYTES: u64 = 256 << 10;
 
 /// Why the renter's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// It cannot be made, read or written.
     #[error("{} cannot be used", .path.display())]
     File {
@@ -53,20 +53,20 @@ const NAMES: [&str; 5] = ["keys", "known_hosts", "lock", "rentals", "ssh"];
 
 /// The renter's folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub struct Store {
     folder: PathBuf,
 }
 
 /// Keeps other commands from the wallet until it is dropped: there is one nonce.
 #[derive(Debug)]
-pub(crate) struct WalletLock(#[expect(dead_code, reason = "held, not read")] File);
+pub struct WalletLock(#[expect(dead_code, reason = "held, not read")] File);
 
 impl Store {
     /// The folder `folder`, made if it is not there.
     ///
     /// # Errors
     /// [`StoreError::File`].
-    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let wrong = |path: &Path| {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// The file `name` in the folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -90,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Busy`], [`StoreError::File`].
-    pub(crate) fn lock(&self) -> Result<WalletLock, StoreError> {
+    pub fn lock(&self) -> Result<WalletLock, StoreError> {
         let path = self.path("lock");
         let file = golem_files::private_file(&path, OpenOptions::new().write(true));
         let file = file.map_err(|source| StoreError::File { path: path.clone(), source })?;
@@ -105,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::File`], [`StoreError::Damaged`].
-    pub(crate) fn find(&self, name: &VmName) -> Result<Option<Rental>, StoreError> {
+    pub fn find(&self, name: &VmName) -> Result<Option<Rental>, StoreError> {
         let path = self.record(name);
         match read(&path) {
             Ok(bytes) => parse(path, &bytes).map(Some),
@@ -118,7 +118,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NoRental`], [`StoreError::File`], [`StoreError::Damaged`].
-    pub(crate) fn rental(&self, name: &VmName) -> Result<Rental, StoreError> {
+    pub fn rental(&self, name: &VmName) -> Result<Rental, StoreError> {
         self.find(name)?.ok_or_else(|| StoreError::NoRental(name.clone()))
     }
 
@@ -126,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::File`], [`StoreError::Damaged`].
-    pub(crate) fn all(&self) -> Result<Vec<Rental>, StoreError> {
+    pub fn all(&self) -> Result<Vec<Rental>, StoreError> {
         let folder = self.folder.join("rentals");
         let wrong = |source| StoreError::File { path: folder.clone(), source };
         let mut all = Vec::new();
@@ -145,7 +145,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::File`].
-    pub(crate) fn keep(&self, rental: &Rental) -> Result<(), StoreError> {
+    pub fn keep(&self, rental: &Rental) -> Result<(), StoreError> {
         let path = self.record(&rental.name);
         let text = serde_json::to_vec_pretty(rental).map_err(io::Error::from);
         text.and_then(|text| golem_files::replace(&path, &text))
@@ -156,7 +156,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::File`].
-    pub(crate) fn forget(&self, name: &VmName) -> Result<(), StoreError> {
+    pub fn forget(&self, name: &VmName) -> Result<(), StoreError> {
         let path = self.record(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

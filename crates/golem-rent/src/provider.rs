@@ -29,7 +29,7 @@ const SHOWN: usize = 300;
 
 /// Why a provider did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProviderError {
+pub enum ProviderError {
     /// Its address is none.
     #[error("{0:?} is no address of a provider; fix: give one like http://192.0.2.7:7466")]
     Address(String),
@@ -51,22 +51,21 @@ pub(crate) enum ProviderError {
 
 /// A provider.
 #[derive(Debug, Clone)]
-pub(crate) struct Provider {
+pub struct Provider {
     http: http::Client,
     base: Url,
 }
 
 /// A create that the provider has taken on.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Accepted {
+pub struct Accepted {
     pub vm_id: VmId,
-    #[expect(dead_code, reason = "a provider's answer has it, and one without it is none")]
     pub job_id: JobId,
 }
 
 /// A VM as the provider tells it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Where it stands.
     pub status: VmState,
     /// Why.
@@ -74,7 +73,7 @@ pub(crate) struct Seen {
 }
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Access {
+pub struct Access {
     pub ssh_port: Option<u16>,
 }
 
@@ -88,7 +87,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError::Address`].
-    pub(crate) fn at(url: &str) -> Result<Self, ProviderError> {
+    pub fn at(url: &str) -> Result<Self, ProviderError> {
         let wrong = || ProviderError::Address(shown(url));
         let base: Url = url.trim_end_matches('/').parse().map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
@@ -99,12 +98,12 @@ impl Provider {
     }
 
     /// The URL of the API of the provider at `address`, on the port that existing clients know.
-    pub(crate) fn url_of(address: IpAddr) -> String {
+    pub fn url_of(address: IpAddr) -> String {
         format!("http://{}", std::net::SocketAddr::new(address, 7466))
     }
 
     /// Its address, as it was given.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 
@@ -146,7 +145,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn quote(&self, resources: Resources) -> Result<QuoteInfo, ProviderError> {
+    pub async fn quote(&self, resources: Resources) -> Result<QuoteInfo, ProviderError> {
         self.call(Method::POST, "/quotes", Some(&json!({ "resources": resources }))).await
     }
 
@@ -154,7 +153,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`]; after [`ProviderError::NoAnswer`] it may be granted all the same.
-    pub(crate) async fn create(&self, rental: &Rental) -> Result<Accepted, ProviderError> {
+    pub async fn create(&self, rental: &Rental) -> Result<Accepted, ProviderError> {
         let stream = rental.payment.as_ref().and_then(|payment| payment.stream_id);
         let mut body = json!({
             "name": rental.name,
@@ -174,7 +173,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn vm(&self, id: &VmId) -> Result<Seen, ProviderError> {
+    pub async fn vm(&self, id: &VmId) -> Result<Seen, ProviderError> {
         let seen: Seen = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
         let error_message = seen.error_message.as_deref().map(shown);
         Ok(Seen { error_message, ..seen })
@@ -184,7 +183,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn access(&self, id: &VmId) -> Result<Access, ProviderError> {
+    pub async fn access(&self, id: &VmId) -> Result<Access, ProviderError> {
         self.call(Method::GET, &format!("/vms/{id}/access"), None).await
     }
 
@@ -192,7 +191,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn order(&self, id: &VmId, order: &'static str) -> Result<Seen, ProviderError> {
+    pub async fn order(&self, id: &VmId, order: &'static str) -> Result<Seen, ProviderError> {
         self.call(Method::POST, &format!("/vms/{id}/{order}"), None).await
     }
 
@@ -200,7 +199,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn delete(&self, id: &VmId) -> Result<(), ProviderError> {
+    pub async fn delete(&self, id: &VmId) -> Result<(), ProviderError> {
         match self.call::<Value>(Method::DELETE, &format!("/vms/{id}"), None).await {
             Ok(_) | Err(ProviderError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),

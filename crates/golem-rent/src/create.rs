@@ -20,7 +20,7 @@ use super::purse::{MoneyError, Purse};
 use super::rental::{Payment, Rental, Step};
 use super::store::StoreError;
 use super::{Renter, Told, crash_point};
-use crate::payments::Profile;
+use golem_chain::network::PaymentNetwork;
 
 /// How often the provider is asked whether the VM runs: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(200);
@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 
 /// What a renter wants.
-pub(crate) struct Wanted {
+pub struct Wanted {
     pub name: VmName,
     /// Where the provider's API is.
     pub url: String,
@@ -47,14 +47,14 @@ pub(crate) struct Wanted {
     /// Most coins a month.
     pub most: Option<Decimal>,
     /// Networks on which may be paid.
-    pub networks: Vec<Profile>,
+    pub networks: Vec<PaymentNetwork>,
     /// How long the VM may take until it runs.
     pub deadline: Duration,
 }
 
 /// Why there is no VM.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CreateError {
+pub enum CreateError {
     /// The name is taken.
     #[error(
         "you rent a VM called {0} already; fix: choose another name, or see `golem-provider rent show {0}`"
@@ -116,7 +116,7 @@ pub(crate) enum CreateError {
 
 impl Ended {
     /// What the end has come to, for people.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let coins = |wei: Exact| Decimal::from_atto(wei.0);
         match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
             (Some(symbol), Some(id), Some(deposit), Some(refunded)) => {
@@ -150,7 +150,7 @@ fn chain(error: &dyn Error) -> String {
 ///
 /// # Errors
 /// [`CreateError`].
-pub(crate) async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
+pub async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
     let left = match renter.store.find(&wanted.name)? {
         Some(old) if old.step == Step::Rented => return Err(CreateError::Exists(old.name)),
         Some(old) => recover(renter, old).await?,

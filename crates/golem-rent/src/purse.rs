@@ -39,7 +39,7 @@ const FAILURES: u32 = 10;
 
 /// Why money did not move, or is not known to have moved.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MoneyError {
+pub enum MoneyError {
     /// The chain cannot be asked.
     #[error("the payment chain cannot be asked")]
     Chain(#[from] ChainError),
@@ -87,7 +87,7 @@ pub(crate) enum MoneyError {
 }
 
 /// The money of one rental; holds the wallet.
-pub(crate) struct Purse<'a> {
+pub struct Purse<'a> {
     renter: &'a Renter<'a>,
     payer: Payer,
     reader: Reader,
@@ -110,7 +110,7 @@ impl<'a> Purse<'a> {
     /// # Errors
     /// [`MoneyError::Store`] while another command has the wallet, or when there is no such rental;
     /// [`MoneyError::Free`], [`MoneyError::Chain`].
-    pub(crate) fn of(renter: &'a Renter<'a>, name: &VmName) -> Result<(Self, Rental), MoneyError> {
+    pub fn of(renter: &'a Renter<'a>, name: &VmName) -> Result<(Self, Rental), MoneyError> {
         let lock = renter.store.lock()?;
         let rental = renter.store.rental(name)?;
         let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
@@ -136,7 +136,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError::Funds`], [`MoneyError::NoGas`], [`MoneyError::Chain`].
-    pub(crate) async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), MoneyError> {
+    pub async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), MoneyError> {
         let funds = self.payer.funds().await?;
         let wallet = self.payer.address();
         if funds.token < amount {
@@ -153,7 +153,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError::Free`], [`MoneyError::Chain`].
-    pub(crate) async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
+    pub async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
         stream(&self.reader, rental).await
     }
 
@@ -161,7 +161,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError`].
-    pub(crate) async fn pay(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+    pub async fn pay(&self, rental: &mut Rental) -> Result<(), MoneyError> {
         let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
         if !self.payer.is_approved(deposit).await? {
@@ -176,7 +176,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError`].
-    pub(crate) async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), MoneyError> {
+    pub async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), MoneyError> {
         let (id, payment) = paid(rental)?;
         self.afford(payment, amount).await?;
         if !self.payer.is_approved(amount).await? {
@@ -191,7 +191,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError`].
-    pub(crate) async fn terminate(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+    pub async fn terminate(&self, rental: &mut Rental) -> Result<(), MoneyError> {
         let (id, _) = paid(rental)?;
         let (stream, _) = self.stream(rental).await?;
         if stream.recipient.is_zero() {
@@ -216,7 +216,7 @@ impl<'a> Purse<'a> {
     ///
     /// # Errors
     /// [`MoneyError`].
-    pub(crate) async fn settle(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+    pub async fn settle(&self, rental: &mut Rental) -> Result<(), MoneyError> {
         let pending = rental.payment.as_ref().and_then(|payment| payment.pending.clone());
         let Some(Pending { what, attempts }) = pending else { return Ok(()) };
         let Some(first) = attempts.first().map(|attempt| attempt.signed.hash) else { return Ok(()) };
@@ -349,10 +349,7 @@ async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), Mone
 ///
 /// # Errors
 /// [`ChainError`].
-pub(crate) async fn stream_of(
-    renter: &Renter<'_>,
-    rental: &Rental,
-) -> Result<Option<(Stream, u128)>, ChainError> {
+pub async fn stream_of(renter: &Renter<'_>, rental: &Rental) -> Result<Option<(Stream, u128)>, ChainError> {
     let Some(payment) = &rental.payment else { return Ok(None) };
     match stream(&reader(renter, payment)?, rental).await {
         Ok(seen) => Ok(Some(seen)),

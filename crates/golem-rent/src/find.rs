@@ -8,23 +8,38 @@ use std::net::IpAddr;
 use alloy_primitives::Address;
 use anyhow::{Context, bail, ensure};
 use golem_chain::golem_base::market::{Filter, month};
-use golem_chain::golem_base::{Offer, Prices};
+use golem_chain::golem_base::{Client, Offer, Prices};
 use golem_discovery::Listed;
 use golem_service::http::Url;
 use serde::Serialize;
 
 use super::provider::shown;
-use crate::market::Market;
-use crate::settings::Settings;
 
 /// Most adverts that are shown.
 const MOST: usize = 500;
 
+/// Where providers are looked for.
+#[derive(Debug, Clone)]
+pub enum Market {
+    /// A discovery server.
+    Server {
+        /// Its URL, as it was given.
+        url: String,
+    },
+    /// The network on which providers advertise.
+    Network {
+        /// Its name.
+        name: String,
+        /// A client of it.
+        client: Client,
+        /// Which providers count: those that say that they are on `mainnet`, `testnet` or `development`.
+        environment: String,
+    },
+}
+
 /// What is looked for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Search {
-    /// Where; none means the market's network.
-    pub discovery: Option<String>,
+pub struct Search {
     pub cpu: u32,
     pub memory: u32,
     pub storage: u32,
@@ -34,7 +49,7 @@ pub(crate) struct Search {
 
 /// A provider, as an advert tells of it.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Found {
+pub struct Found {
     pub provider_id: String,
     pub name: String,
     pub ip_address: String,
@@ -90,21 +105,26 @@ impl Search {
 ///
 /// # Errors
 /// When the market or the server cannot be asked.
-pub(crate) async fn find(settings: &Settings, search: &Search) -> anyhow::Result<Vec<Found>> {
-    let mut found = match &search.discovery {
-        Some(url) => on_server(url, search).await?,
-        None => on_market(settings, search).await?,
+pub async fn find(market: &Market, search: &Search) -> anyhow::Result<Vec<Found>> {
+    let mut found = match market {
+        Market::Server { url } => on_server(url, search).await?,
+        Market::Network { name, client, environment } => {
+            on_network(name, client, environment, search).await?
+        }
     };
     let price = |found: &Found| found.usd_month.unwrap_or(f64::MAX);
     found.sort_by(|a, b| price(a).total_cmp(&price(b)));
     Ok(found)
 }
 
-async fn on_market(settings: &Settings, search: &Search) -> anyhow::Result<Vec<Found>> {
-    let market = Market::of(settings)?;
-    let client = market.client()?;
+async fn on_network(
+    name: &str,
+    client: &Client,
+    environment: &str,
+    search: &Search,
+) -> anyhow::Result<Vec<Found>> {
     let filter = Filter {
-        network: Some(settings.network.as_str().to_owned()),
+        network: Some(environment.to_owned()),
         payments_network: None,
         cpu: Some(search.cpu),
         memory: Some(search.memory),
@@ -115,7 +135,7 @@ async fn on_market(settings: &Settings, search: &Search) -> anyhow::Result<Vec<F
     let query =
         filter.query(client.generation()).context("a filter has characters that no query can have")?;
     let seen = client.find(&query, MOST).await;
-    let seen = seen.with_context(|| format!("the market network {} cannot be asked", market.name))?;
+    let seen = seen.with_context(|| format!("the market network {name} cannot be asked"))?;
     Ok(seen.entities.iter().filter_map(Offer::of).map(|offer| search.of_market(offer)).collect())
 }
 
@@ -140,19 +160,9 @@ async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
 ///
 /// # Errors
 /// When it is not found, or nothing can be asked.
-pub(crate) async fn address_of(
-    settings: &Settings,
-    discovery: Option<&str>,
-    id: Address,
-) -> anyhow::Result<IpAddr> {
-    let everyone = Search {
-        discovery: discovery.map(str::to_owned),
-        cpu: 1,
-        memory: 1,
-        storage: 1,
-        ..Search::default()
-    };
-    let found = find(settings, &everyone).await?;
+pub async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
+    let everyone = Search { cpu: 1, memory: 1, storage: 1, ..Search::default() };
+    let found = find(market, &everyone).await?;
     let its = |found: &Found| found.provider_id.parse() == Ok(id);
     let Some(advert) = found.iter().find(|found| its(found)) else {
         bail!(
