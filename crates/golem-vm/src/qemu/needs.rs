@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn h_12_missing_firmware_is_named_with_what_brings_it() {
-        let missing =
-            |architecture| missing(architecture, false, |name| name == "setsid" || name == "prlimit");
+        let here = |name: &str| ["setsid", "setpriv", "prlimit"].contains(&name);
+        let missing = |architecture| missing(architecture, true, here);
         assert_eq!(
             missing(Architecture::Aarch64).unwrap(),
             "qemu-system-aarch64, AAVMF_CODE.fd, qemu-img, nft, slirp4netns not found; install with: \
