@@ -16,7 +16,7 @@ use golem_chain::Wallet;
 use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use market_emulator::{Emulator, Protocol};
 use serde_json::{Value, json};

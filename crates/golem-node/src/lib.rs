@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod advertise;
 pub mod config;
+mod crash;
 pub mod host;
 pub mod ledger;
 pub mod machine;
@@ -16,7 +17,6 @@ pub mod pricing;
 pub mod proxy;
 pub mod reconcile;
 pub mod recover;
-pub mod service;
 pub mod vm;
 
 pub use config::{Limits, NodeConfig, Rent, RestartPolicy};

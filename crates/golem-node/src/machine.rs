@@ -26,12 +26,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::NodeConfig;
+use crate::crash::crash_point;
 use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
 use crate::ports::Probes;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;
-use crate::service::crash_point;
 
 /// Longest that one backend call may take, beside waiting for a guest to boot or to shut down:
 /// a copy of seed and overlay takes well below a second, a loaded host needs some room.

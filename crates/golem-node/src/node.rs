@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use golem_service::tasks::Tasks;
 use golem_types::{AuthorizedKey, JobId, VmId, VmState};
 use golem_vm::{Backend, Network, Observed};
 use jiff::Timestamp;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::config::NodeConfig;
+use crate::crash::crash_point;
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
 use crate::payment::{PaymentError, Payments};
@@ -28,7 +30,6 @@ use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::watch::{Eyes, Sample, look};
-use crate::service::{Tasks, crash_point};
 use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
 
 pub use host::Capacity;

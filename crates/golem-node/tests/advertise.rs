@@ -11,11 +11,12 @@ use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish, wishes};
 use golem_node::ledger::Ledger;
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
+use tokio::sync::watch;
+
 use support::market::{PACE, advert, shown, wallet};
 use support::{DEADLINE, World, until, wanted};
-use tokio::sync::watch;
 
 const CHAIN: u64 = 1337;
 const LIFETIME: u64 = 300;

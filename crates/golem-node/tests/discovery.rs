@@ -12,16 +12,17 @@ use golem_chain::golem_base::{Advert, Prices};
 use golem_chain::wallet::signer_of;
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::{PortPolicy, PortVerdict, Why};
-use golem_node::service::Tasks;
 use golem_node::{Node, NodeConfig};
+use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use jiff::Timestamp;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;
-use support::market::{PACE, advert, shown, wallet};
-use support::{DEADLINE, World, own_clock, pass, until, wanted};
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, timeout};
+
+use support::market::{PACE, advert, shown, wallet};
+use support::{DEADLINE, World, own_clock, pass, until, wanted};
 
 /// What the seed documents.
 const INTERVAL: Duration = Duration::from_secs(240);

@@ -11,13 +11,14 @@ use golem_chain::faucet::Faucet;
 use golem_chain::golem_base::{Generation, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use golem_testchain::FaucetServer;
 use market_emulator::{Emulator, Fault, Protocol};
-use support::market::{shown, wallet};
-use support::{own_clock, pass, until};
 use tokio::sync::watch;
 use tokio::time::advance;
+
+use support::market::{shown, wallet};
+use support::{own_clock, pass, until};
 
 const CHAIN: u64 = 1337;
 

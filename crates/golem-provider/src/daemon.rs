@@ -13,7 +13,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

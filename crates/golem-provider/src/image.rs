@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use golem_types::ImageName;
 use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical};
 use indicatif::{ProgressBar, ProgressStyle};

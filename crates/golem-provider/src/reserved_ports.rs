@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use serde::{Deserialize, Serialize};
 
 /// Where Linux keeps both ranges.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 

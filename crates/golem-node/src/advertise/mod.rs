@@ -36,7 +36,7 @@ pub use plan::{Terms, plan};
 
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
 use crate::node::Node;
-use crate::service::Tasks;
+use golem_service::tasks::Tasks;
 
 /// What renters should read.
 #[derive(Debug, Clone, PartialEq, Default)]

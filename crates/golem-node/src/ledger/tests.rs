@@ -298,7 +298,7 @@ async fn a_listener_of_ours_keeps_no_port_from_being_handed_out() {
     let open = Open::new();
     let ports = free_ports(1);
     let terms = terms(1, ports.clone());
-    let tasks = crate::service::Tasks::new();
+    let tasks = golem_service::tasks::Tasks::new();
     terms.probes.open(&tasks, Ipv4Addr::LOCALHOST.into(), ports.start).unwrap();
     let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
     assert_eq!(vm.ssh_port, ports.start);

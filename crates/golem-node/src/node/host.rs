@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use golem_vm::Overhead;
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use tokio::sync::watch;
 use super::Node;
 use crate::config::NodeConfig;
 use crate::host::{Host, HostUse, Offer, VMS_FOLDER, held_bytes};
-use crate::service::Tasks;
 
 /// How often the host is measured.
 const HOST_INTERVAL: Duration = Duration::from_secs(2);

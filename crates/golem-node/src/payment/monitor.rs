@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::ladder::{Action, Evidence, next};
 use super::{Payments, withdraw};
+use crate::crash::crash_point;
 use crate::ledger::{Goal, Rental, StreamCopy};
 use crate::node::Node;
-use crate::service::crash_point;
 
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;

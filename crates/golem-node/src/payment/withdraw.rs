@@ -25,8 +25,8 @@ use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
+use crate::crash::crash_point;
 use crate::ledger::{LedgerError, StreamCopy, Try, Withdrawal, WithdrawalState};
-use crate::service::crash_point;
 
 /// How often a receipt is asked for.
 const POLL: Duration = Duration::from_millis(500);

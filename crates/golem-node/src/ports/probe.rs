@@ -17,13 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alloy_primitives::keccak256;
+use golem_service::tasks::Tasks;
 use golem_types::wire::port_check::BANNER;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-
-use crate::service::Tasks;
 
 /// Connections that wait to be accepted: several checkers come at once.
 const BACKLOG: u32 = 64;

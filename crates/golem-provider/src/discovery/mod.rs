@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_discovery::Store;
-use golem_node::service::Tasks;
+use golem_service::server::serve::serve;
+use golem_service::tasks::Tasks;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::daemon::Signals;
-use crate::http::serve::serve;
 use crate::service_manager;
 use crate::settings::Settings;
 use crate::start::raise_file_limit;

@@ -14,19 +14,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use golem_discovery::{Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
 use golem_service::log_limited;
+use golem_service::server::cors;
+use golem_service::server::limit::{self, RateLimit};
+use golem_service::server::page;
+use golem_service::server::peer::Peer;
+use golem_service::server::reply::{Failure, json_answer, ok, panicked};
+use golem_service::server::serve::body;
 use golem_types::net::Source;
 use golem_types::wire::WireTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
-
-use crate::http::cors;
-use crate::http::limit::{self, RateLimit};
-use crate::http::page;
-use crate::http::peer::Peer;
-use crate::http::reply::{Failure, json_answer, ok, panicked};
-use crate::http::serve::body;
 
 /// Most adverts of one answer, which is what old clients, that know no pages, get at once.
 const PAGE: u32 = 1000;

@@ -6,14 +6,10 @@
 //! ```
 //! Owns everything about HTTP. Never decides about a rental.
 
-pub(crate) mod limit;
 pub mod operator;
-pub(crate) mod page;
-pub(crate) mod peer;
 mod public;
 mod quotes;
 pub(crate) mod reply;
-pub(crate) mod serve;
 mod streams;
 
 use std::io;
@@ -24,14 +20,12 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use golem_node::Node;
 use golem_node::advertise::Advertising;
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-pub use peer::TrustedProxies;
 pub(crate) use streams::info as stream_info;
 
 use crate::port_checker::Checker;
@@ -40,16 +34,7 @@ use crate::pricing::Prices;
 use crate::public_ip;
 use crate::settings::ApiAuth;
 use golem_chain::network::PaymentNetwork;
-
-/// Lets pages of every origin ask, as the original does. It allows credentials too; there are none, so
-/// nothing is given away.
-pub(crate) fn cors() -> CorsLayer {
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::mirror_request())
-        .allow_methods(AllowMethods::mirror_request())
-        .allow_headers(AllowHeaders::mirror_request())
-        .allow_credentials(true)
-}
+use golem_service::server::{TrustedProxies, serve};
 
 /// What the HTTP edges need to know.
 #[derive(Clone)]

@@ -15,6 +15,10 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
+use golem_service::server::cors;
+use golem_service::server::limit::{self, RateLimit};
+use golem_service::server::page;
+use golem_service::server::serve::body;
 use golem_types::wire::port_check::BANNER_PATH;
 use golem_types::wire::{
     Access, JobInfo, NetworkInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key,
@@ -28,12 +32,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::limit::{self, RateLimit};
-use super::page;
 use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
-use super::serve::body;
-use super::{HttpConfig, ProviderInfo, cors, streams};
+use super::{HttpConfig, ProviderInfo, streams};
 use crate::port_checker;
 use crate::public_ip;
 use crate::settings::ApiAuth;
@@ -317,7 +318,7 @@ async fn restart(State(public): Shared, Path(which): Path<String>) -> Answer {
 async fn delete(State(public): Shared, Path(which): Path<String>) -> Answer {
     let gone = || Ok(ok(&json!(null)));
     let vm = match public.find(&which).await {
-        Err(Failure::Said(StatusCode::NOT_FOUND, _)) => return gone(),
+        Err(failure) if failure.is_not_found() => return gone(),
         found => found?,
     };
     match public.node.delete_vm(&vm.id).await {

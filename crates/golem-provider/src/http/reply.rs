@@ -1,48 +1,19 @@
-//! Answers and refusals, in the one shape that clients know: `{"detail": …}`.
+//! What a refusal of the node, or a failure in it, is over HTTP.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use golem_node::{NodeError, Refusal};
 use golem_service::log_limited;
+use golem_service::server::reply::{Failure as Plain, UNEXPECTED};
 use golem_types::wire::Problems;
-use serde::Serialize;
-use serde_json::json;
 
-/// The text of every failure that is ours; what happened is in the log only.
-const UNEXPECTED: &str = "An unexpected error occurred";
-
-/// An answer of `status` with `body` as JSON.
-pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => {
-            let mut response = Response::new(Body::from(bytes));
-            *response.status_mut() = status;
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "an answer could not be written as JSON"
-            );
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
-}
-
-/// An answer of 200.
-pub(crate) fn ok(body: &impl Serialize) -> Response {
-    json_answer(StatusCode::OK, body)
-}
+pub(crate) use golem_service::server::reply::{json_answer, ok, panicked};
 
 /// Why a request was not answered.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// A status, and what the client reads.
-    Said(StatusCode, String),
-    /// A body that is wrong in itself.
-    Body(Problems),
+    /// As any server of ours says it.
+    Plain(Plain),
     /// The node said no, or failed.
     Node(NodeError),
 }
@@ -53,15 +24,29 @@ impl From<NodeError> for Failure {
     }
 }
 
+impl From<Plain> for Failure {
+    fn from(failure: Plain) -> Self {
+        Self::Plain(failure)
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        Self::Body(problems)
+        Self::Plain(problems.into())
     }
 }
 
 impl Failure {
     pub(crate) fn said(status: StatusCode, text: impl Into<String>) -> Self {
-        Self::Said(status, text.into())
+        Self::Plain(Plain::said(status, text))
+    }
+
+    /// Whether it says that there is no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        match self {
+            Self::Plain(failure) => matches!(failure, Plain::Said(StatusCode::NOT_FOUND, _)),
+            Self::Node(error) => matches!(error, NodeError::NotFound(_)),
+        }
     }
 
     /// No VM is known under `which` to this caller.
@@ -122,18 +107,11 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
-            Self::Said(status, text) => json_answer(status, &json!({ "detail": text })),
-            Self::Body(problems) => json_answer(StatusCode::UNPROCESSABLE_ENTITY, &problems),
+            Self::Plain(failure) => failure.into_response(),
             Self::Node(error) => {
                 let (status, text) = status_and_text(&error);
-                json_answer(status, &json!({ "detail": text }))
+                Plain::said(status, text).into_response()
             }
         }
     }
-}
-
-/// The answer when a handler panicked.
-pub(crate) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    log_limited!(error, "a request's handler panicked");
-    Failure::said(StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED).into_response()
 }

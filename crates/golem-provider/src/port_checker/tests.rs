@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use axum::http::StatusCode;
 use futures_util::future::join_all;
+use golem_service::server::TrustedProxies;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::http::TrustedProxies;
 
 async fn check(from: Ipv4Addr, server: SocketAddr, target: SocketAddr) -> StatusCode {
     golem_service::http::install_cryptography();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use golem_node::ports::{PortPolicy, Probes};
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use tokio::time::{Instant, timeout};
 
 use super::peers::peers;

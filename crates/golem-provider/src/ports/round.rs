@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use futures_util::future::OptionFuture;
 use futures_util::stream::FuturesUnordered;
 use golem_node::ports::{PortVerdict, Probes, Proof, Said, Verdict, Why, is_decided, judge};
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +27,7 @@ use super::holder::holder;
 use super::knock::Knocks;
 use super::peers;
 use super::source::{Source, SourceError};
+
 pub(crate) use outcome::{Asked, Local, Outcome, Progress, Served};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.

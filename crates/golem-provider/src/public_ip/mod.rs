@@ -14,7 +14,7 @@ mod sources;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 use tokio::sync::watch;
 use tokio::time::sleep;
 

@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
 use super::source::Reader;
@@ -16,7 +17,6 @@ use super::value::{
     Overcommit, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value, VmAccel,
     VmBackend, WebSocketUrl, Wei,
 };
-use crate::http::TrustedProxies;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]

@@ -7,10 +7,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use golem_service::server::TrustedProxies;
 use golem_types::{Decimal, ImageName};
 use ruint::aliases::U256;
-
-use crate::http::TrustedProxies;
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {

@@ -14,6 +14,8 @@ use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError, Vm};
+use golem_service::server::page;
+use golem_service::server::serve::body;
 use golem_types::VmId;
 use golem_types::wire::Exact;
 use golem_vm::NetworkState;
@@ -23,6 +25,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::super::reply::{Failure, json_answer, ok, panicked};
 use super::token::Token;
 use super::views::{
     AdvertView, BackendView, ConsoleView, DrainView, HostView, NetworkProblem, PaymentsView, PortsView,
@@ -31,10 +34,7 @@ use super::views::{
 use crate::books;
 use crate::cli::pricing_view;
 use crate::http::HttpConfig;
-use crate::http::page;
 use crate::http::public::network_info;
-use crate::http::reply::{Failure, json_answer, ok, panicked};
-use crate::http::serve::body;
 use crate::ports::Verifier;
 
 struct Operator {

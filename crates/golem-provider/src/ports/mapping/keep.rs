@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use golem_node::service::Tasks;
+use golem_service::tasks::Tasks;
 
 use super::{Holding, Mapper, MappingError, MappingReport, News};
 use crate::ports::{Verifier, all_ports};

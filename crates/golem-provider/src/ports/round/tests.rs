@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use golem_chain::Wallet;
 use golem_node::ports::is_free;
+use golem_service::server::TrustedProxies;
+use golem_service::server::serve::serve;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::http::TrustedProxies;
-use crate::http::serve::serve;
 use crate::port_checker::{Checker, Targets, router};
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

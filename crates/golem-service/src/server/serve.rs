@@ -20,9 +20,6 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
-use golem_node::service::Tasks;
-use golem_service::places::{Key, Limits, Places, Standing, Taken};
-use golem_service::{descriptors, log_limited};
 use golem_types::net::Source;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,6 +33,9 @@ use tower::ServiceExt;
 
 use super::peer::TrustedProxies;
 use super::reply::Failure;
+use crate::places::{Key, Limits, Places, Standing, Taken};
+use crate::tasks::Tasks;
+use crate::{descriptors, log_limited};
 
 /// Most connections of a listener at a time; fewer where the process may have few descriptors.
 const CONNECTIONS: usize = 2048;
@@ -135,7 +135,7 @@ impl Connections {
 }
 
 /// Serves `router` on `listener` until `tasks` are stopped; believes `trusted` proxies for whom they ask.
-pub(crate) async fn serve(
+pub async fn serve(
     name: &'static str,
     listener: TcpListener,
     router: Router,
@@ -229,7 +229,7 @@ async fn connection(
 }
 
 /// The whole body of `request`, bounded in size and time.
-pub(crate) async fn body(request: Request) -> Result<Bytes, Failure> {
+pub async fn body(request: Request) -> Result<Bytes, Failure> {
     let place = request.extensions().get::<Arc<Connection>>().cloned();
     let becomes = |standing| place.iter().for_each(|place| place.becomes(standing));
     becomes(Standing::Young(Instant::now()));

@@ -20,11 +20,11 @@ use super::peer::Peer;
 const REMEMBERED: usize = 16_384;
 
 /// Customers of one network that can all ask as often as they may.
-const CUSTOMERS: u32 = 10;
+pub const CUSTOMERS: u32 = 10;
 
 /// Buckets of tokens.
 #[derive(Debug)]
-pub(crate) struct RateLimit {
+pub struct RateLimit {
     /// Tokens of a customer's full bucket, and how many come in a minute.
     per_minute: u32,
     buckets: Mutex<(Buckets, Buckets)>,
@@ -68,12 +68,12 @@ fn filled(bucket: &Bucket, full: f64, now: Instant) -> f64 {
 
 impl RateLimit {
     /// `per_minute` requests a minute and customer; 0 means no limit.
-    pub(crate) fn new(per_minute: u32) -> Self {
+    pub fn new(per_minute: u32) -> Self {
         Self { per_minute, buckets: Mutex::default() }
     }
 
     /// Takes a token of `address`, or says when there will be one.
-    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.per_minute == 0 {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl RateLimit {
 }
 
 /// Takes a token of who sent `request`; else gives after how many seconds there is one.
-pub(crate) fn wait(limit: &RateLimit, request: &Request) -> Option<HeaderValue> {
+pub fn wait(limit: &RateLimit, request: &Request) -> Option<HeaderValue> {
     let Peer(address) = request.extensions().get::<Peer>().copied()?;
     let wait = limit.take(address, Instant::now()).err()?;
     Some(HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)))

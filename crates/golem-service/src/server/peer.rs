@@ -16,7 +16,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The address of who asks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub struct Peer(pub IpAddr);
 
 /// The addresses of reverse proxies that say truly for whom they ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl TrustedProxies {
     }
 
     /// Whether `address` is that of a trusted proxy.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -43,7 +43,7 @@ impl TrustedProxies {
     /// The client of a request with `headers` that came from `address`: of the way that its headers
     /// tell, the last step that is no trusted proxy. The proxy itself, if they tell none, or what it
     /// tells cannot be understood.
-    pub(crate) fn client(&self, address: IpAddr, headers: &HeaderMap) -> Peer {
+    pub fn client(&self, address: IpAddr, headers: &HeaderMap) -> Peer {
         let address = address.to_canonical();
         if !self.contains(address) {
             return Peer(address);

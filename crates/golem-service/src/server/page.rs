@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use super::reply::Failure;
 
 /// Refuses a body that does not say that it is JSON.
-pub(crate) async fn json_only(request: Request, next: Next) -> Response {
+pub async fn json_only(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() || is_json(request.headers()) {
         return next.run(request).await;
     }
@@ -22,7 +22,7 @@ pub(crate) async fn json_only(request: Request, next: Next) -> Response {
 }
 
 /// Refuses what a page of another origin asks for.
-pub(crate) async fn own_pages_only(request: Request, next: Next) -> Response {
+pub async fn own_pages_only(request: Request, next: Next) -> Response {
     if is_foreign(request.headers()) {
         return Failure::said(StatusCode::FORBIDDEN, "no page of another site may ask for this")
             .into_response();
@@ -32,7 +32,7 @@ pub(crate) async fn own_pages_only(request: Request, next: Next) -> Response {
 
 /// Refuses what a page of another host asks for. The original's desktop application is a page of this
 /// host, or of a file.
-pub(crate) async fn local_pages_only(request: Request, next: Next) -> Response {
+pub async fn local_pages_only(request: Request, next: Next) -> Response {
     if !is_local(request.headers()) {
         return Failure::said(StatusCode::FORBIDDEN, "no page of another host may ask for this")
             .into_response();

@@ -1,0 +1,26 @@
+//! HTTP for strangers: connections, limits and the shape of refusals, the same for every server of ours.
+//!
+//! ```text
+//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► page ─► a handler of the server's ─► reply
+//! ```
+//! Owns what every server does before and after its handlers. Never knows what a request is about.
+
+pub mod limit;
+pub mod page;
+pub mod peer;
+pub mod reply;
+pub mod serve;
+
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+
+pub use peer::TrustedProxies;
+
+/// Lets pages of every origin ask, as the original does. It allows credentials too; there are none, so
+/// nothing is given away.
+pub fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+}
