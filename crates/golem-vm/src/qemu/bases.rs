@@ -32,6 +32,9 @@ use crate::images::Images;
 /// The folder of bases, beside the machines.
 pub const BASES_FOLDER: &str = ".bases";
 
+/// A base in the machine's folder that is not complete.
+const UNFINISHED: &str = "base.img.new";
+
 /// Bytes that are copied at once, and the least that is left out of a copy because it is nothing but zeros.
 const CHUNK_BYTES: usize = 1 << 18;
 
@@ -127,12 +130,18 @@ impl Store {
     /// Links the image or its base into the folder `machine`; false where neither can be.
     fn link_into(&self, image: &Path, machine: &Path) -> io::Result<bool> {
         let base = machine.join(BASE_FILE);
-        if base.try_exists()? {
-            return Ok(true);
+        let has = base.try_exists()? || self.link_to(image, &base)?;
+        if has {
+            // What a kill left of a copy.
+            absent_is_fine(std::fs::remove_file(machine.join(UNFINISHED)))?;
         }
+        Ok(has)
+    }
+
+    fn link_to(&self, image: &Path, base: &Path) -> io::Result<bool> {
         let found = std::fs::metadata(image)?;
         if is_shareable(&std::fs::symlink_metadata(image)?) {
-            match (self.link)(image, &base) {
+            match (self.link)(image, base) {
                 Ok(()) => return Ok(true),
                 // Whatever the reason, a copy may do; what stands in its way, too, it says itself.
                 Err(error) => tracing::debug!(
@@ -141,12 +150,12 @@ impl Store {
                 ),
             }
         }
-        Ok((self.link)(&self.path(&found), &base).is_ok())
+        Ok((self.link)(&self.path(&found), base).is_ok())
     }
 
     /// Copies the image into the folder `machine`, and makes the copy everybody's where links work.
     fn copy_into(&self, image: &Path, machine: &Path) -> io::Result<()> {
-        let (base, fresh) = (machine.join(BASE_FILE), machine.join("base.img.new"));
+        let (base, fresh) = (machine.join(BASE_FILE), machine.join(UNFINISHED));
         absent_is_fine(std::fs::remove_file(&fresh))?;
         let copied = self.copy(image, &fresh).and_then(|found| {
             golem_files::private_subfolder(&self.folder())?;
@@ -210,6 +219,8 @@ impl Store {
                 absent_is_fine(std::fs::remove_file(entry.path()))?;
             }
         }
+        // It goes when it is empty.
+        let _ = std::fs::remove_dir(self.folder());
         Ok(())
     }
 }
