@@ -27,8 +27,8 @@ pub(super) enum Life {
 /// The process of the machine `id` in `folder`, if it lives.
 ///
 /// # Errors
-/// When this process cannot look, being out of descriptors or memory: that says nothing about
-/// the machine (I3). A file that is missing or holds nonsense is no error: it names no process.
+/// When this process cannot look, being out of descriptors or memory, or does not understand what it sees: that
+/// says nothing about the machine (I3). A file that is missing or holds nonsense is no error: it names no process.
 pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
     let Some(text) = seen(std::fs::read_to_string(folder.join(PID_FILE)))? else { return Ok(None) };
     let Some(pid) = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) else {
@@ -40,13 +40,24 @@ pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
     if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
         return Ok(None);
     }
-    let Some(stat) = seen(std::fs::read_to_string(format!("{process}/stat")))? else { return Ok(None) };
-    // The state follows the command's name, which is in brackets and may hold anything.
-    Ok(match stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()) {
-        None | Some('Z' | 'X') => None,
-        Some('T' | 't') => Some((pid, Life::Frozen)),
-        Some(_) => Some((pid, Life::Alive)),
-    })
+    // Not as text: the process may call itself anything.
+    let Some(stat) = seen(std::fs::read(format!("{process}/stat")))? else { return Ok(None) };
+    match state(&stat) {
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{process}/stat makes no sense"))),
+        Some(b'Z' | b'X') => Ok(None),
+        Some(b'T' | b't') => Ok(Some((pid, Life::Frozen))),
+        Some(_) => Ok(Some((pid, Life::Alive))),
+    }
+}
+
+/// The state in what `/proc/<pid>/stat` says. It follows the command's name, which is in brackets and may hold
+/// anything, brackets too; what follows holds none.
+fn state(stat: &[u8]) -> Option<u8> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    match stat.get(end + 1..)? {
+        [b' ', state, b' ', ..] => Some(*state),
+        _ => None,
+    }
 }
 
 /// What was read; none where there is nothing to read; an error only where nobody could have read.
@@ -99,6 +110,8 @@ pub(super) async fn kill(folder: &Path, id: &VmId) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     const ID: &str = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa";
@@ -129,22 +142,53 @@ mod tests {
         }
     }
 
+    #[test]
+    fn i3_a_state_is_found_after_any_name_or_not_made_up() {
+        for (stat, found) in [
+            (&b"7 (qemu-system-x86) S 1 7"[..], Some(b'S')),
+            (b"7 (\xff) Z 1 ) T 1 7", Some(b'T')),
+            (b"7 (qemu) Z 1 7", Some(b'Z')),
+            (b"", None),
+            (b"7 (qemu", None),
+            (b"7 (qemu)", None),
+            (b"7 (qemu) ", None),
+        ] {
+            assert_eq!(state(stat), found, "{}", String::from_utf8_lossy(stat));
+        }
+    }
+
     #[tokio::test]
-    async fn the_machines_process_is_found_frozen_and_ended() {
+    async fn i3_the_machines_process_is_found_frozen_and_ended_whatever_it_calls_itself() {
         let folder = tempfile::tempdir().unwrap();
         let id: VmId = ID.parse().unwrap();
         // `sh` ignores its further words; they stand on its command line as QEMU's would.
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "read forever", "sh", &format!("{},debug-threads=on", name_word(&id))])
+            // It calls itself what is no text and looks like a dead process.
+            .args([
+                "-c",
+                "printf '\\377) Z 1 ' >/proc/$$/comm; read forever",
+                "sh",
+                &format!("{},debug-threads=on", name_word(&id)),
+            ])
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         std::fs::write(folder.path().join(PID_FILE), format!("{}\n", child.id())).unwrap();
         let pid = Pid::from_child(&child);
-        let wait_for = async |life| {
-            while of(folder.path(), &id).unwrap() != life {
-                tokio::task::yield_now().await;
+        let comm = format!("/proc/{}/comm", child.id());
+        let renamed = async {
+            while !std::fs::read(&comm).unwrap().starts_with(b"\xff) Z") {
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
+        };
+        timeout(Duration::from_secs(20), renamed).await.expect("renamed in time");
+        let wait_for = async |life| {
+            let seen = async {
+                while of(folder.path(), &id).unwrap() != life {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+            };
+            timeout(Duration::from_secs(20), seen).await.expect("seen in time");
         };
         wait_for(Some((pid, Life::Alive))).await;
         rustix::process::kill_process(pid, Signal::STOP).unwrap();
