@@ -32,7 +32,7 @@ cargo xtask COMMAND
                      --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
   generate           rewrites the files that are generated from the settings
-  setup              installs what the tests need and builds the guest image; the others do so by themselves
+  setup              installs what the tests need and builds the guest images; the others do so by themselves
 ";
 
 fn main() -> ExitCode {
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),
         ["generate"] => run::generate(),
-        ["setup"] => setup::setup().map(drop),
+        ["setup"] => setup::setup().and_then(|_| setup::arm64_image()).map(drop),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

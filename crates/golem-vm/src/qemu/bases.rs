@@ -102,8 +102,7 @@ impl Bases {
         let found = std::fs::metadata(image)?;
         let machines = &self.store.machines;
         let there = if machines.exists() { machines } else { machines.parent().unwrap_or(machines) };
-        let shares = is_shareable(&std::fs::symlink_metadata(image)?)
-            && found.dev() == std::fs::metadata(there)?.dev();
+        let shares = is_shareable(&std::fs::symlink_metadata(image)?) && mount_of(image)? == mount_of(there)?;
         let has = shares || self.store.path(&found).exists();
         Ok((!has).then(|| bytes_of(&found)))
     }
@@ -263,6 +262,14 @@ fn name_of(found: &Metadata) -> String {
 /// and cannot write it. A link by its name would be a link to that name.
 fn is_shareable(found: &Metadata) -> bool {
     found.is_file() && found.mode() & 0o004 != 0 && found.mode() & 0o022 == 0
+}
+
+/// The mount that `path` is on: from one to another nothing can be linked, even if both are of one file system. Its
+/// number is zero where the kernel does not tell.
+fn mount_of(path: &Path) -> io::Result<(u32, u32, u64)> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)?;
+    Ok((found.stx_dev_major, found.stx_dev_minor, found.stx_mnt_id))
 }
 
 /// What the file that was `found` takes of a disk.

@@ -2,15 +2,19 @@ use golem_types::ImageName;
 
 use super::*;
 
-/// A file system in memory, unmounted at the end. Needs root, as whole runs of the suite have.
+/// Something mounted on a folder, unmounted at the end. Needs root, as whole runs of the suite have.
 struct Volume(tempfile::TempDir);
 
 impl Volume {
+    /// A file system in memory.
     fn mount() -> Self {
+        Self::with(&["-t", "tmpfs", "-o", "size=1100m,mode=700", "none"])
+    }
+
+    fn with(words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1100m,mode=700", "none"]).arg(folder.path());
-        assert!(mount.status().unwrap().success());
+        let mounted = std::process::Command::new("mount").args(words).arg(folder.path()).status();
+        assert!(mounted.unwrap().success());
         Self(folder)
     }
 }
@@ -173,6 +177,26 @@ async fn h_07_on_one_file_system_a_machine_has_the_image_itself_unless_guests_co
     std::os::unix::fs::symlink(&file, &path).unwrap();
     let base = give("c").await;
     assert!(base.is_file() && base.ino() != std::fs::metadata(&file).unwrap().ino());
+}
+
+/// As a unit's `ReadWritePaths=` makes it of one file system.
+#[tokio::test]
+async fn h_07_two_mounts_of_one_file_system_are_told_apart() {
+    let data = tempfile::tempdir().unwrap();
+    let images = Arc::new(Images::open(data.path()).unwrap());
+    let file = data.path().join("file");
+    std::fs::write(&file, image(1)).unwrap();
+    images.add(&name(), &file).unwrap();
+    let (path, _) = images.find(&name()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let bound = Volume::with(&["--bind", elsewhere.path().to_str().unwrap()]);
+    let bases = Bases::new(bound.0.path().to_owned(), images);
+    assert!(bases.copy_bytes(&path).unwrap().is_some());
+    let machine = bound.0.path().join("a");
+    std::fs::create_dir(&machine).unwrap();
+    bases.give(&path, &machine).await.unwrap();
+    assert_eq!(std::fs::metadata(machine.join(BASE_FILE)).unwrap().nlink(), 2);
+    assert_eq!(bases.copy_bytes(&path).unwrap(), None, "it is there now");
 }
 
 #[tokio::test]
