@@ -164,40 +164,74 @@ async fn s_019_s_234_s_235_what_vested_reaches_the_wallet() {
     }
 }
 
-/// S-128, S-129, S-130, S-135: every stream has an interval of its own, what is below the minimum is
-/// left, and so is what gas would eat.
+/// Nothing is fetched where that is off; where it is on, from each stream once in an interval of its own, and not
+/// less than the minimum. What a stream that is over left is fetched at once, which tells here that all others were
+/// looked at, too: they come before it.
 #[tokio::test]
-async fn s_128_s_129_s_130_s_135_each_stream_is_withdrawn_from_once_per_interval_when_it_is_worth_it() {
-    let mut market = Market::new(&[]).await;
-    market.automatic = true;
+async fn each_stream_is_withdrawn_from_once_per_interval_when_it_is_worth_it() {
+    // Streams that began an hour ago, by the chain's clock and by this machine's.
+    let past = (Timestamp::now().as_second() - 3600).to_string();
+    let mut market = Market::new(&["--timestamp", &past]).await;
+    let hour = U256::from(10u64.pow(16));
+    let small =
+        market.chain.create(1, market.chain.account(PROVIDER), hour, 10u128.pow(15) / 3600).await.unwrap();
+    let [fetched, due] = [market.open(14_400).await, market.open(14_400).await];
+    let over = [market.open(600).await, market.open(700).await, market.open(800).await];
     let node = market.start().await;
-    let rich = [market.open(7200).await, market.open(7200).await, market.open(7200).await];
-    // A wei a second: an hour of it is below the minimum.
-    let poor = market.chain.create(1, market.chain.account(PROVIDER), U256::from(100_000), 1).await.unwrap();
-    for (name, stream) in ["one", "two", "three"].into_iter().zip(rich) {
+    let all = [small, fetched, due, over[0], over[1], over[2]];
+    for (name, stream) in ["small", "fetched", "due", "over-0", "over-1", "over-2"].into_iter().zip(all) {
         market.rent(&node, name, stream).await;
     }
-    market.rent(&node, "poor", poor).await;
-    let payments = node.payments().unwrap().clone();
-    let withdrawals = async || payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
-    assert!(withdrawals().await.is_empty(), "nobody's interval is over");
-    node.shutdown(false).await;
-    // The interval is time of this machine, which a test cannot move: the next node has a shorter one.
     market.chain.warp(3600).await.unwrap();
-    let mut config = market.payments();
-    config.withdraw.interval = Duration::from_secs(1);
-    let config = NodeConfig { payments: Some(config), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    // How often something was fetched from each of `all`, at least once from `until_paid`.
+    let fetch = async |node: &Node, until_paid: StreamId| {
+        let payments = node.payments().unwrap().clone();
+        let paid = async || {
+            let kept = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
+            let of = |id: StreamId| {
+                kept.iter().filter(|one| one.key.id == id && one.state == WithdrawalState::Paid).count()
+            };
+            (all.map(of), of(until_paid))
+        };
+        until("a withdrawal", async || paid().await.1 > 0).await;
+        paid().await.0
+    };
+    // By hand, by a node that finds all of it due, while the timer is off.
+    node.shutdown(false).await;
+    drop(node);
+    let node = market.start().await;
     let payments = node.payments().unwrap().clone();
-    until("three withdrawals", async || {
-        let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
-        let paid =
-            |id: &StreamId| all.iter().any(|one| one.key.id == *id && one.state == WithdrawalState::Paid);
-        rich.iter().all(paid)
-    })
-    .await;
-    let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
-    assert!(all.iter().all(|one| one.key.id != poor), "below the minimum");
+    let copy = payments.withdrawable(None).into_iter().find(|copy| copy.key.id == fetched).unwrap();
+    payments.withdraw(&copy).await.unwrap();
+    // S-128
+    assert_eq!(fetch(&node, fetched).await, [0, 1, 0, 0, 0, 0]);
+    node.shutdown(false).await;
+    drop((node, payments));
+
+    market.automatic = true;
+    let next = async |interval: u64, minimum: U256| {
+        let mut config = market.payments();
+        config.withdraw.interval = Duration::from_secs(interval);
+        config.withdraw.minimum = minimum;
+        let config = NodeConfig { payments: Some(config), ..market.world.config() };
+        Node::start(config, market.world.sim().0).await.unwrap()
+    };
+    let above = U256::from(10u64.pow(15) * 2);
+    let node = next(7200, U256::from(10u64.pow(15))).await;
+    let counts = fetch(&node, over[2]).await;
+    // S-128: what is on fetches what is due. S-129: an hour is less than the interval.
+    assert_eq!(counts, [0, 1, 0, 1, 1, 1]);
+    node.shutdown(false).await;
+    let node = next(1800, above).await;
+    // S-135
+    let counts = fetch(&node, due).await;
+    // S-129: the interval of a stream counts from its own last withdrawal. S-130: and less than the minimum stays.
+    assert_eq!(counts, [0, 1, 1, 1, 1, 1]);
+    node.shutdown(false).await;
+    let node = next(1800, U256::from(10u64.pow(14) * 5)).await;
+    let counts = fetch(&node, small).await;
+    // S-130
+    assert_eq!(counts, [1, 1, 1, 1, 1, 1]);
     node.shutdown(false).await;
 }
 

@@ -12,7 +12,7 @@ use golem_testchain::{Emulator, Fault};
 use golem_types::{Stream, StreamId, VmId, VmState};
 use golem_vm::sim::SimControl;
 use ruint::aliases::{U160, U256};
-use support::{DEADLINE, World, greeting, reaches, wanted};
+use support::{DEADLINE, World, greeting, own_clock, pass, reaches, until, wanted};
 
 const CHAIN: u64 = 4242;
 const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -33,6 +33,8 @@ struct Paid {
     chain: Emulator,
     wallet: Wallet,
     rules: Rules,
+    monitor: bool,
+    interval: Duration,
 }
 
 impl Paid {
@@ -47,6 +49,8 @@ impl Paid {
                 hold: Duration::from_secs(86_400),
                 grace: Duration::from_secs(3600),
             },
+            monitor: true,
+            interval: Duration::from_millis(20),
         }
     }
 
@@ -62,8 +66,8 @@ impl Paid {
             wallet: self.wallet.clone(),
             enforce_rate: true,
             rules: self.rules,
-            monitor: true,
-            interval: Duration::from_millis(20),
+            monitor: self.monitor,
+            interval: self.interval,
             withdraw: WithdrawConfig {
                 enabled: false,
                 interval: Duration::from_secs(1800),
@@ -354,6 +358,57 @@ async fn s_125_s_126_s_134_a_vm_that_is_not_paid_for_is_stopped_held_and_resumed
         node.events(Some(vm.clone()), 10).await.unwrap().into_iter().map(|event| event.kind).rev().collect();
     assert_eq!(kinds, ["stream.opened", "payment.ending", "payment.ended", "payment.resumed"]);
     node.shutdown(false).await;
+}
+
+/// The chain is asked once an interval: not before it is over, and then at once.
+#[tokio::test(start_paused = true)]
+async fn s_127_the_monitor_looks_once_an_interval_and_not_more_often() {
+    let clock = own_clock();
+    for interval in [Duration::from_secs(30), Duration::from_secs(300)] {
+        let mut paid = Paid::new(4).await;
+        paid.interval = interval;
+        let (node, _) = paid.start().await;
+        let payments = node.payments().unwrap();
+        let looked = || payments.health().block.map(|block| block.number);
+        for round in 0..3 {
+            until("a look", || looked().is_some() && looked() != Some(0)).await;
+            let before = looked();
+            // What a look does after it has read is done when nothing is left to be done.
+            support::settle().await;
+            paid.chain.pass(1);
+            let asked = paid.chain.requests();
+            tokio::time::advance(interval - Duration::from_secs(1)).await;
+            support::settle().await;
+            assert_eq!(paid.chain.requests(), asked, "not before {interval:?} are over, round {round}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            until("the next look", || looked() != before).await;
+        }
+        node.shutdown(false).await;
+    }
+    drop(clock);
+}
+
+/// A stream that ended ends its VM's run where the monitor is on. Where it is off nobody even looks.
+#[tokio::test(start_paused = true)]
+async fn s_126_only_a_monitor_that_is_on_stops_what_is_not_paid_for() {
+    let clock = own_clock();
+    for monitor in [false, true] {
+        let mut paid = Paid::new(4).await;
+        (paid.monitor, paid.interval) = (monitor, Duration::from_secs(30));
+        let (node, _) = paid.start().await;
+        let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+        paid.chain.put(1, Stream { recipient: U160::ZERO, ..paid.stream(3600) });
+        let asked = paid.chain.requests();
+        pass(10).await;
+        if monitor {
+            reaches(&node, &vm, VmState::Stopped).await;
+        } else {
+            assert_eq!(paid.chain.requests(), asked, "nobody looks");
+            assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+        }
+        node.shutdown(false).await;
+    }
+    drop(clock);
 }
 
 /// A stream that was terminated or halted stops its VM; another stream takes over, once.

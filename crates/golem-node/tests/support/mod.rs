@@ -149,6 +149,14 @@ pub fn own_clock() -> tokio::sync::oneshot::Sender<()> {
     keep
 }
 
+/// Gives whatever can go on without the clock, sockets included, the time to do so.
+pub async fn settle() {
+    for _ in 0..5 {
+        // Time of the machine, not of the paused clock.
+        tokio::task::spawn_blocking(|| std::thread::park_timeout(Duration::from_millis(10))).await.unwrap();
+    }
+}
+
 /// Lets `minutes` of a paused clock pass, a minute at a time, and what is due be done.
 pub async fn pass(minutes: u32) {
     for _ in 0..minutes {
