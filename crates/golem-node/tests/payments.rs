@@ -401,7 +401,7 @@ async fn s_126_only_a_monitor_that_is_on_stops_what_is_not_paid_for() {
         let asked = paid.chain.requests();
         pass(10).await;
         if monitor {
-            reaches(&node, &vm, VmState::Stopped).await;
+            until("it is stopped", || node.vms().iter().all(|vm| vm.state == VmState::Stopped)).await;
         } else {
             assert_eq!(paid.chain.requests(), asked, "nobody looks");
             assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
