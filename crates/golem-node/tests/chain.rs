@@ -199,11 +199,15 @@ async fn each_stream_is_withdrawn_from_once_per_interval_when_it_is_worth_it() {
     // By hand, by a node that finds all of it due, while the timer is off.
     node.shutdown(false).await;
     drop(node);
-    let node = market.start().await;
+    let mut off = market.payments();
+    off.withdraw.interval = Duration::from_secs(1);
+    let config = NodeConfig { payments: Some(off), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
     let payments = node.payments().unwrap().clone();
     let copy = payments.withdrawable(None).into_iter().find(|copy| copy.key.id == fetched).unwrap();
     payments.withdraw(&copy).await.unwrap();
-    // One at a time: whatever the timer began comes before this.
+    // A timer that is on would have begun twice by then. One at a time: what it began comes before this.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     payments.withdraw(&copy).await.unwrap_err();
     // S-128
     assert_eq!(fetch(&node, fetched).await, [0, 1, 0, 0, 0, 0]);
