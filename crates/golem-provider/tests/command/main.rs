@@ -3,6 +3,7 @@
 
 mod address;
 mod cli;
+mod configured;
 mod feed;
 #[allow(dead_code, reason = "the crash tests use the rest")]
 mod home;
