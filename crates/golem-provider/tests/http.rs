@@ -35,6 +35,70 @@ async fn s_143_s_150_s_151_s_152_s_153_s_154_s_155_a_create_answers_with_a_runni
     world.stop().await;
 }
 
+/// What stands behind the API, reached through it alone: the VM's own SSH server, what is left of the resources, and
+/// the ports, each of which is handed out once and comes back.
+#[tokio::test]
+async fn the_api_stands_in_front_of_vms_resources_and_ports() {
+    let world = World::start(Api::Open).await;
+    let left = async || world.get("/summary").await.1["resources"]["available"].clone();
+    let before = left().await;
+    let rent = async |name: &str| {
+        let (status, vm) = world.post("/vms", &create_body(name)).await;
+        (status, vm["ssh_port"].as_u64().unwrap_or_default() as u16, vm)
+    };
+    let mut ports = Vec::new();
+    for number in world.ports() {
+        let (status, port, vm) = rent(&format!("vm-{number}")).await;
+        assert_eq!(status, StatusCode::OK, "{vm}");
+        ports.push(port);
+    }
+    // S-054: the VMs.
+    assert_eq!(greeting(ports[0]).await.as_deref(), Some("SSH-2.0-sim"));
+    // S-054: the resources.
+    assert_eq!(left().await, json!({ "cpu": 80, "memory": 80, "storage": 800 }));
+    let sorted = std::collections::BTreeSet::from_iter(ports.clone());
+    // S-054, S-063, S-094: the ports; each VM has its own, of the range.
+    assert_eq!(sorted.into_iter().collect::<Vec<_>>(), world.ports().collect::<Vec<_>>());
+    let (status, _, refused) = rent("late").await;
+    // S-063
+    assert!(
+        status == StatusCode::SERVICE_UNAVAILABLE
+            && refused["detail"].as_str().unwrap().contains("no SSH port is free"),
+        "{refused}"
+    );
+    let first = format!("/vms/vm-{}", world.ports().start);
+    assert_eq!(world.call(Method::DELETE, &first, None).await.0, StatusCode::OK);
+    // S-097
+    assert_eq!(greeting(ports[0]).await, None);
+    // S-063: given back, and handed out again.
+    assert_eq!(rent("late").await.1, ports[0]);
+    for number in world.ports().skip(1) {
+        world.call(Method::DELETE, &format!("/vms/vm-{number}"), None).await;
+    }
+    world.call(Method::DELETE, "/vms/late", None).await;
+    // S-079: exactly.
+    assert_eq!(left().await, before);
+    world.stop().await;
+}
+
+/// The first line that whoever listens on `port` says; none where nobody does.
+async fn greeting(port: u16) -> Option<String> {
+    use tokio::io::AsyncBufReadExt;
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut lines = tokio::io::BufReader::new(stream).lines();
+    tokio::time::timeout(http_support::DEADLINE, lines.next_line()).await.ok()?.ok()?
+}
+
+/// From the first moment on the operator reads how busy the host is.
+#[tokio::test]
+async fn s_209_the_host_is_measured_before_the_first_request_is_answered() {
+    let world = World::start(Api::Capability).await;
+    let host = world.operator().summary().await.unwrap().host;
+    // No system runs without memory and without a file.
+    assert!(host.memory_percent > 0, "{} %", host.memory_percent);
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn s_145_s_146_s_147_the_documented_flat_body_works() {
     let world = World::start(Api::Capability).await;
@@ -136,9 +200,17 @@ async fn i5_a_stranger_sees_and_touches_nothing() {
 #[tokio::test]
 async fn s_156_under_open_names_work_and_everyone_sees_all() {
     let world = World::start(Api::Open).await;
-    world.post("/vms", &create_body("abc")).await;
+    assert_eq!(world.get("/vms").await, (StatusCode::OK, json!([])));
+    let (_, first) = world.post("/vms", &create_body("abc")).await;
+    let (_, second) = world.post("/vms", &create_body("def")).await;
     let (status, list) = world.get("/vms").await;
-    assert_eq!((status, list.as_array().unwrap().len()), (StatusCode::OK, 1));
+    let ids = |vms: &Value| -> std::collections::BTreeSet<String> {
+        vms.as_array().unwrap().iter().map(|vm| vm["id"].to_string()).collect()
+    };
+    // S-156
+    assert_eq!((status, ids(&list)), (StatusCode::OK, ids(&json!([first, second]))));
+    assert_eq!(list[0], first, "as the create answered");
+    world.call(Method::DELETE, "/vms/def", None).await;
     assert_eq!(world.get("/vms/abc").await.1["id"], list[0]["id"]);
     let (_, summary) = world.get("/summary").await;
     assert_eq!(summary["status"], "running");
@@ -238,6 +310,13 @@ async fn s_144_s_149_bad_bodies_are_refused_in_fastapis_shape() {
         assert_eq!(problem["loc"][0], "body", "{refused}");
         assert!(problem["msg"].is_string() && problem["type"].is_string(), "{refused}");
     }
+    let (_, refused) = world.post("/vms", &json!({ "name": "abc" })).await;
+    // S-149: for this reason and no other.
+    assert_eq!(
+        (refused["detail"].as_array().unwrap().len(), &refused["detail"][0]["loc"]),
+        (1, &json!(["body", "ssh_key"])),
+        "{refused}"
+    );
     let typed = || world.raw(Method::POST, "/api/v1/vms").header("content-type", "application/json");
     let malformed = typed().body("{\"name\":").send().await.unwrap();
     assert_eq!(malformed.status(), StatusCode::UNPROCESSABLE_ENTITY);

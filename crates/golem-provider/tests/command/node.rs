@@ -206,6 +206,9 @@ fn s_241_s_242_logs_are_json_where_asked_for_and_hold_no_secret() {
     let home = Home::new().set("GOLEM_PROVIDER_LOG_FORMAT", "json");
     let mut node = home.start(&[]);
     let id = home.rent("web-server");
+    for words in [&["vms", "stop", &id, "--json"], &["vms", "start", &id, "--json"]] {
+        home.json(words);
+    }
     home.json(&["vms", "delete", &id, "--yes", "--json"]);
     node.signal(Signal::TERM);
     assert_eq!(node.end(), Some(0));
@@ -213,8 +216,20 @@ fn s_241_s_242_logs_are_json_where_asked_for_and_hold_no_secret() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         assert!(event["level"].is_string() && event["message"].is_string(), "{line}");
     }
+    let events: Vec<serde_json::Value> =
+        node.seen.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |message: &str| -> Vec<&serde_json::Value> {
+        events.iter().filter(|event| event["message"] == message).collect()
+    };
+    for told in ["VM reserved, resources allocated", "VM deleted, resources freed"] {
+        let sizes: Vec<_> = of(told).iter().map(|event| (&event["cpu"], &event["storage_gb"])).collect();
+        // S-241
+        assert_eq!(sizes, [(&1.into(), &10.into())], "{told}: {events:#?}");
+    }
+    let states: Vec<_> = of("VM state changed").iter().map(|event| event["to"].as_str().unwrap()).collect();
+    // S-242
+    assert_eq!(states, ["running", "stopped", "running"], "{events:#?}");
     let all = node.seen.concat();
-    assert!(all.contains("VM reserved, resources allocated"), "{all}");
     assert!(!all.contains(&id), "ids are rights: {all}");
     let key = std::fs::read_to_string(home.data().join("keys/provider_key.json")).unwrap();
     let key: serde_json::Value = serde_json::from_str(&key).unwrap();

@@ -38,6 +38,14 @@ fn open_to_others(folder: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Every file in `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { vec![entry.path()] })
+        .collect()
+}
+
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -87,8 +95,21 @@ fn i_02_a_node_and_the_services_keep_their_files_from_others() {
     for name in ["provider.db", "provider.db-wal", "provider.db-shm", "operator.token", "logs/provider.log"] {
         assert!(home.data().join(name).exists(), "{name}");
     }
+    // S-090: folders 0700 and files 0600, at most, and below them what is known of renters' keys.
     assert_eq!(open_to_others(&home.folder.path().join(".golem")), []);
     assert_eq!(open_to_others(&home.folder.path().join(".local")), []);
+    // A renter who sends the wrong half of the key.
+    let secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ";
+    let pem = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{secret}\n-----END OPENSSH PRIVATE KEY-----\n");
+    let mut body = crate::home::wanted("careless", None);
+    body["ssh_key"] = pem.into();
+    assert_eq!(home.http("POST", "/api/v1/vms", &body.to_string()).0, 422);
+    let holding = files(home.folder.path()).into_iter().filter(|file| {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        bytes.windows(secret.len()).any(|part| part == secret.as_bytes())
+    });
+    // S-090: is kept nowhere, the log included.
+    assert_eq!(holding.collect::<Vec<_>>(), Vec::<PathBuf>::new());
 
     let port = crate::home::ports(1).to_string();
     for (words, says) in [
