@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use golem_reach::probe::Probes;
 use golem_types::{VmId, VmState};
 use golem_vm::{Backend, BackendError, Guest, MachineSpec};
 use jiff::Timestamp;
@@ -28,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
 use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
-use crate::ports::Probes;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;

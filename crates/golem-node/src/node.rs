@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
 use golem_types::{AuthorizedKey, JobId, VmId, VmState};
 use golem_vm::{Backend, Network, Observed};
@@ -25,7 +26,6 @@ use crate::crash::crash_point;
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
 use crate::machine::{Machine, Orders};
 use crate::payment::{PaymentError, Payments};
-use crate::ports::Probes;
 use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};

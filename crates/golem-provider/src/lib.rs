@@ -23,7 +23,6 @@ pub mod pid_file;
 pub mod port_checker;
 pub mod ports;
 pub mod pricing;
-mod public_ip;
 mod reload;
 mod reserved_ports;
 mod service_manager;

@@ -13,9 +13,10 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
-use golem_node::ports::is_free;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, Rent};
+use golem_reach::probe::is_free;
+use golem_reach::public_ip::{self, PublicAddress};
 use golem_service::descriptors;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -30,7 +31,6 @@ use crate::payments;
 use crate::pid_file::PidFile;
 use crate::ports::{self, Verifier, ssh_ports};
 use crate::pricing::{self, Prices};
-use crate::public_ip::{self, PublicAddress};
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
 use crate::settings::{self, Environment, Settings};
@@ -112,7 +112,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
     let asking = pricing::start(&settings, &node).await?;
-    let address = public_ip::follow(&settings, node.tasks());
+    let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
         market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;

@@ -1,6 +1,7 @@
 //! Who a peer is, as far as an address tells.
 //!
-//! Owns the networks by which strangers are counted. Never opens a socket.
+//! Owns the networks by which strangers are counted, and which addresses the internet reaches. Never opens a
+//! socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,6 +34,55 @@ impl Source {
 #[must_use]
 pub fn customer(address: IpAddr) -> IpAddr {
     prefix(address, 32, 64)
+}
+
+/// From where an address can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// From the internet, as far as its number tells.
+    Public,
+    /// Of a private network, of a carrier's, or of this host.
+    Private,
+    /// Never one host's: link-local, multicast, unspecified, or a tunnel to another address.
+    Never,
+}
+
+/// From where `address` can be reached.
+#[must_use]
+pub fn reach(address: IpAddr) -> Reach {
+    match address {
+        IpAddr::V4(address) => reach_v4(address),
+        IpAddr::V6(address) => reach_v6(address),
+    }
+}
+
+fn reach_v4(address: Ipv4Addr) -> Reach {
+    let [first, second, ..] = address.octets();
+    if address.is_link_local() || first == 0 || first >= 224 {
+        Reach::Never
+    } else if address.is_private() || address.is_loopback() || (first == 100 && second & 0xc0 == 64) {
+        Reach::Private
+    } else {
+        Reach::Public
+    }
+}
+
+fn reach_v6(address: Ipv6Addr) -> Reach {
+    let [first, second, ..] = address.segments();
+    if address.is_loopback() || address.is_unique_local() {
+        Reach::Private
+    } else if first & 0xe000 != 0x2000 || first == 0x2002 || (first == 0x2001 && second == 0) {
+        // Outside of what is routed at all (RFC 4291), or 6to4 and Teredo, which hold an IPv4 address.
+        Reach::Never
+    } else {
+        Reach::Public
+    }
+}
+
+/// Whether the internet can reach `address`, as far as its number tells.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    reach(address.to_canonical()) == Reach::Public
 }
 
 /// The first `v4` or `v6` bits of `address`; the rest are zero.

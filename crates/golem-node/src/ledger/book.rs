@@ -198,7 +198,9 @@ impl Book {
         let mut out = offered.blocked;
         // A listener of ours may come or go while the port is tried.
         let is_free = |port| {
-            terms.probes.is_ours(port) || rules::is_free(terms.ssh_bind, port) || terms.probes.is_ours(port)
+            terms.probes.is_ours(port)
+                || golem_reach::probe::is_free(terms.ssh_bind, port)
+                || terms.probes.is_ours(port)
         };
         loop {
             let picked = rules::pick(terms.ports.clone(), &taken, &out, &self.ports_last_used);

@@ -43,9 +43,10 @@ pub use snapshot::Snapshot;
 use crate::config::Limits;
 use crate::host::{HostUse, Offer};
 use crate::payment::Paid;
-use crate::ports::{PortPolicy, Probes};
+use crate::ports::PortPolicy;
 use crate::vm::{Job, Refusal, Vm};
 use book::JobEnd;
+use golem_reach::probe::Probes;
 
 /// Why the ledger could not answer.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use golem_reach::verdict::{PortVerdict, Why};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::book::kept;
 use super::rows::{parsed, time};
 use super::{Ledger, LedgerError};
-use crate::ports::{PortVerdict, Why};
 
 fn verdict(row: &Row<'_>) -> rusqlite::Result<PortVerdict> {
     let problem: Option<String> = row.get(1)?;

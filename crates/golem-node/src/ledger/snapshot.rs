@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use golem_reach::verdict::PortVerdict;
 use golem_types::{Resources, VmId, VmState};
 
 use super::Rental;
-use crate::ports::PortVerdict;
 
 /// The live rentals, what they hold, and what is known of ports, as of one commit.
 #[derive(Debug, Clone, Default)]

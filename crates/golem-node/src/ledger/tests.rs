@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use golem_reach::verdict::{PortVerdict, Why};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
 use super::book::kept;
 use super::*;
-use crate::ports::{PortVerdict, Why};
 use crate::vm::JobState;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -41,7 +41,7 @@ fn terms(vms: u32, ports: Range<u16>) -> Terms {
 
 /// A range of `count` ports, free now, below the range that the kernel hands out by itself.
 fn free_ports(count: u16) -> Range<u16> {
-    let free = |port| crate::ports::is_free(Ipv4Addr::LOCALHOST.into(), port);
+    let free = |port| golem_reach::probe::is_free(Ipv4Addr::LOCALHOST.into(), port);
     let mut start = 20_000 + (std::process::id() % 5_000) as u16;
     while !(start..start + count).all(free) {
         start += count;

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use golem_reach::probe::Probes;
+use golem_reach::verdict::PortVerdict;
+
 use super::Node;
-use crate::ports::{Offered, PortVerdict, Probes, offered, pick};
+use crate::ports::{Offered, offered, pick};
 use crate::proxy::Counts;
 use crate::vm::NodeError;
 

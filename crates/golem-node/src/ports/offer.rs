@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::PortVerdict;
+use golem_reach::verdict::PortVerdict;
 
 /// What has to be known of a port before a rental gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn offered(policy: PortPolicy, range: Range<u16>, known: &BTreeMap<u16, Port
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::Why;
+    use golem_reach::verdict::Why;
     use jiff::Timestamp;
     use proptest::prelude::*;
 

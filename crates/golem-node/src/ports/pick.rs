@@ -4,7 +4,6 @@
 //! ledger does, in the reservation's transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
 
 /// Picks a port of `range` that is neither in `taken` nor in `blocked`.
@@ -22,12 +21,6 @@ pub fn pick(
     range
         .filter(|port| !taken.contains(port) && !blocked.contains(port))
         .min_by_key(|port| (last_used.get(port).copied().unwrap_or(i64::MIN), *port))
-}
-
-/// Whether nothing else on this host listens on `port`.
-#[must_use]
-pub fn is_free(bind: IpAddr, port: u16) -> bool {
-    TcpListener::bind(SocketAddr::new(bind, port)).is_ok()
 }
 
 #[cfg(test)]

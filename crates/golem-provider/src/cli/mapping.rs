@@ -1,6 +1,10 @@
 //! `ports map` and `ports unmap`: the router is asked to forward the ports, and no longer to.
 
 use anyhow::bail;
+use golem_reach::mapping::{
+    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport,
+};
+use golem_reach::problem::ranges;
 use serde_json::json;
 
 use super::layout::table;
@@ -9,9 +13,7 @@ use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::daemon::Signals;
 use crate::pid_file;
-use crate::ports::{
-    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport, ranges,
-};
+use crate::ports;
 
 /// Whether a running node keeps the ports forwarded by itself.
 fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
@@ -20,9 +22,12 @@ fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
 
 /// Who asks the router; none where no router has to be asked, which is said.
 fn mapper(invocation: &Invocation) -> anyhow::Result<Option<Mapper>> {
-    match Mapper::new(&invocation.resolved.settings) {
-        Ok(mapper) => Ok(Some(mapper)),
-        Err(MappingError::Public(address)) => {
+    let error = match ports::mapper(&invocation.resolved.settings) {
+        Ok(mapper) => return Ok(Some(mapper)),
+        Err(error) => error,
+    };
+    match error.downcast_ref() {
+        Some(MappingError::Public(address)) => {
             invocation.printer.answer(&json!({ "needed": false, "public_address": address }), || {
                 format!(
                     "Nothing to do: this host has the public address {address} itself, and no router has to forward. \
@@ -31,7 +36,7 @@ fn mapper(invocation: &Invocation) -> anyhow::Result<Option<Mapper>> {
             });
             Ok(None)
         }
-        Err(error) => Err(error.into()),
+        _ => Err(error),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `port-checker`: the check server, in this terminal.
 
+use golem_reach::port_checker::Targets;
+
 use super::{Exit, Invocation, arguments, foreground};
-use crate::port_checker::{self, Targets};
+use crate::port_checker;
 
 /// `port-checker`.
 pub(super) fn port_checker(invocation: &Invocation, typed: &arguments::PortChecker) -> anyhow::Result<Exit> {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use golem_reach::problem::ProblemReport;
+use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use jiff::{Timestamp, Unit};
 use tokio::time::{Instant, sleep};
 
@@ -12,7 +14,7 @@ use super::printer::Printer;
 use super::{Exit, Invocation, mapping};
 use crate::http::operator::Client;
 use crate::pid_file;
-use crate::ports::{Display, LocalState, PortReport, PortsReport, ProblemReport, Reach, look};
+use crate::ports::{Display, look};
 
 /// Longest that a verification may take.
 const DEADLINE: Duration = Duration::from_secs(900);

@@ -28,12 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use streams::info as stream_info;
 
-use crate::port_checker::Checker;
 use crate::ports::Verifier;
 use crate::pricing::Prices;
-use crate::public_ip;
 use crate::settings::ApiAuth;
 use golem_chain::network::PaymentNetwork;
+use golem_reach::port_checker::Checker;
+use golem_reach::public_ip;
 use golem_service::server::{TrustedProxies, serve};
 
 /// What the HTTP edges need to know.

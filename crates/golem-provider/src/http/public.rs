@@ -15,6 +15,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
+use golem_reach::port_checker;
+use golem_reach::public_ip;
 use golem_service::server::cors;
 use golem_service::server::limit::{self, RateLimit};
 use golem_service::server::page;
@@ -35,8 +37,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::quotes::Quotes;
 use super::reply::{Failure, json_answer, ok, panicked};
 use super::{HttpConfig, ProviderInfo, streams};
-use crate::port_checker;
-use crate::public_ip;
 use crate::settings::ApiAuth;
 
 /// How long a stop is waited for: existing clients give up after 300 s.

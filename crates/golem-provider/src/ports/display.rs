@@ -5,9 +5,9 @@
 use std::cell::Cell;
 use std::io::Write;
 
+use golem_reach::report::ProgressReport;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::ProgressReport;
 use crate::logs;
 
 /// The bar: ports that somebody came to, of all.

@@ -8,17 +8,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use golem_node::ports::{PortPolicy, Probes};
+use golem_node::ports::PortPolicy;
+use golem_reach::peers::peers;
+use golem_reach::probe::Probes;
+use golem_reach::public_ip;
+use golem_reach::report::{Last, Parts, PortsReport, ProgressReport};
+use golem_reach::round::Round;
+use golem_reach::source::{DEADLINE, Source};
 use golem_service::tasks::Tasks;
 use tokio::time::{Instant, timeout};
 
-use super::peers::peers;
-use super::report::{Last, Parts, PortsReport};
-use super::round::Round;
-use super::source::{DEADLINE, Source};
-use super::{ProgressReport, all_ports, host_facts, policy, ssh_ports};
+use super::{peer_market, policy, site, ssh_ports};
 use crate::http::operator::Client;
-use crate::public_ip;
 use crate::settings::Settings;
 
 /// What is known of the ports: of the running node, as it last verified them (at once); without
@@ -40,9 +41,9 @@ pub async fn look(
     let mut sources = Source::all(&settings.port_check_servers.0)?;
     let end = Instant::now() + deadline;
     // Within half of the time: the ports need the rest.
-    let address = timeout(deadline / 2, public_ip::find(settings)).await.ok().and_then(Result::ok);
-    if let Some(address) = address {
-        let found = timeout(deadline / 4, peers(settings, address, &BTreeSet::new())).await;
+    let address = timeout(deadline / 2, public_ip::find(&site(settings))).await.ok().and_then(Result::ok);
+    if let (Some(address), Some(market)) = (address, peer_market(settings)) {
+        let found = timeout(deadline / 4, peers(&market, address, &BTreeSet::new())).await;
         sources.extend(found.unwrap_or_default());
     }
     verify(settings, address, &sources, end, tell).await
@@ -65,13 +66,13 @@ async fn verify(
     end: Instant,
     tell: impl Fn(ProgressReport),
 ) -> anyhow::Result<PortsReport> {
-    let tasks = Tasks::new();
+    let (tasks, site) = (Tasks::new(), site(settings));
     // Not dialled: without an address nobody is asked.
     let dialled = address.unwrap_or(settings.host);
     let round = Round {
         address: dialled,
         bind: settings.host,
-        ports: all_ports(settings),
+        ports: site.all_ports(),
         sources: if address.is_some() { sources } else { &[] },
         end,
         deadline: DEADLINE,
@@ -85,7 +86,7 @@ async fn verify(
     let verdicts: BTreeMap<_, _> =
         outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
     let mut last = Last::default();
-    last.take(outcome, host_facts(settings, dialled));
+    last.take(outcome, site.host_facts(dialled));
     Ok(Parts {
         address,
         verified_only: policy(settings) == PortPolicy::Verified,

@@ -1,62 +1,66 @@
-//! Whether renters can reach this node, found out from outside.
+//! Whether renters can reach this node: when that is asked, and of which settings.
 //!
 //! ```text
 //!   settings ─► look (no node runs) ─┐
-//!               task (in the node) ──┴─► round ─► sources ─► report
+//!               task (in the node) ──┴─► golem_reach ─► report
 //! ```
-//! Owns asking check servers, when that is done, and the report of it. Never judges a verdict and
-//! never decides which port a rental gets: [`golem_node::ports`] does.
+//! Owns when ports are verified and mapped, and where results go. Never judges: `golem_reach` does, and which
+//! port a rental gets [`golem_node::ports`] decides.
 
 mod display;
-mod holder;
-mod knock;
 mod look;
 mod mapping;
-mod peers;
-mod problem;
-mod report;
-mod round;
-mod source;
 mod task;
 
 pub(crate) use display::Display;
 pub use look::{look, look_here};
-pub(crate) use mapping::{
-    AGAIN, Holding, Kept, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport,
-    keep as keep_mapped,
-};
-pub(crate) use problem::ranges;
-pub use problem::{Cause, ProblemReport};
-pub use report::{LocalState, PortReport, PortsReport, ProgressReport, Reach, SourceReport};
+pub(crate) use mapping::{Kept, keep as keep_mapped, mapper};
 pub use task::Verifier;
 
-use std::net::{IpAddr, UdpSocket};
 use std::ops::Range;
 
 use golem_node::ports::PortPolicy;
-use problem::HostFacts;
+use golem_reach::{Site, peers};
 
-use crate::public_ip;
-use crate::settings::{Environment, Settings};
+use crate::market::{Market, is_on_network};
+use crate::settings::{Environment, PublicIp, Settings};
 
 /// The ports that VMs get.
 pub(crate) fn ssh_ports(settings: &Settings) -> Range<u16> {
     settings.port_range_start.get()..settings.port_range_end.get()
 }
 
-/// Every port that renters have to reach: that of the API first.
-fn all_ports(settings: &Settings) -> Vec<u16> {
-    std::iter::once(settings.port.get()).chain(ssh_ports(settings)).collect()
+/// Where the node listens, and how it learns its public address.
+pub(crate) fn site(settings: &Settings) -> Site {
+    Site {
+        host: settings.host,
+        api: settings.port,
+        ssh: ssh_ports(settings),
+        development: settings.environment == Environment::Development,
+        public_address: match settings.public_ip {
+            PublicIp::Fixed(address) => Some(address),
+            PublicIp::Auto => None,
+        },
+        address_servers: settings.public_ip_sources.0.clone(),
+        address_interval: settings.public_ip_interval,
+    }
 }
 
-/// What this host knows of its place, with `address` its public one.
-fn host_facts(settings: &Settings, address: IpAddr) -> HostFacts {
-    HostFacts {
-        lan: Some(public_ip::own(settings.host)).filter(|address| !address.is_loopback()),
-        has_public_address: UdpSocket::bind((address, 0)).is_ok(),
-        only_ipv4: settings.host.is_ipv4(),
-        development: settings.environment == Environment::Development,
-        knocked: None,
+/// Where other providers are found that try this node's ports; `None` where the settings do not want them.
+fn peer_market(settings: &Settings) -> Option<peers::Market> {
+    if !settings.verify_peers || !is_on_network(settings) {
+        return None;
+    }
+    match Market::of(settings).and_then(|market| market.client()) {
+        Ok(client) => Some(peers::Market {
+            client,
+            environment: settings.network.as_str().to_owned(),
+            private: settings.environment == Environment::Development,
+        }),
+        Err(error) => {
+            tracing::warn!("the market cannot be asked for providers that try ports: {error:#}");
+            None
+        }
     }
 }
 

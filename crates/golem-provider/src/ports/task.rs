@@ -14,15 +14,17 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use golem_node::Node;
-use golem_node::ports::{PortPolicy, PortVerdict};
+use golem_node::ports::PortPolicy;
+use golem_reach::Site;
+use golem_reach::peers::{self, peers};
+use golem_reach::report::{Last, Parts, PortReport, PortsReport, Reach};
+use golem_reach::round::{Asked, Outcome, Round, Served};
+use golem_reach::source::{DEADLINE, Source};
+use golem_reach::verdict::PortVerdict;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::peers::peers;
-use super::report::{Last, Parts, PortsReport};
-use super::round::{Asked, Outcome, Round, Served};
-use super::source::{DEADLINE, Source};
-use super::{Display, all_ports, host_facts};
+use super::{Display, peer_market, site};
 use crate::settings::Settings;
 
 /// Longest that a verification may take in all: ten thousand ports, each batch at its deadline.
@@ -39,7 +41,11 @@ const SILENT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Verifier {
     node: Node,
-    settings: Arc<Settings>,
+    site: Arc<Site>,
+    /// Where other providers are found; none where they are not asked.
+    market: Option<peers::Market>,
+    /// Verifies only when asked to.
+    on_request: bool,
     address: watch::Receiver<Option<IpAddr>>,
     last: watch::Receiver<Last>,
     wanted: Arc<Notify>,
@@ -63,8 +69,15 @@ impl Verifier {
         }
         let (sender, last) = watch::channel(Last::default());
         let wanted = Arc::new(Notify::new());
-        let settings = Arc::new(settings.clone());
-        let verifier = Self { node: node.clone(), settings, address, last, wanted };
+        let verifier = Self {
+            node: node.clone(),
+            site: Arc::new(site(settings)),
+            market: peer_market(settings),
+            on_request: settings.skip_port_verification,
+            address,
+            last,
+            wanted,
+        };
         let task = verifier.clone().run(sources, sender);
         let stop = node.tasks().stopping().clone();
         node.tasks().spawn("port verification", async move {
@@ -104,7 +117,7 @@ impl Verifier {
         Parts {
             address: *self.address.borrow(),
             verified_only: config.port_policy == PortPolicy::Verified,
-            api: self.settings.port.get(),
+            api: self.site.api.get(),
             ssh: config.ports.clone(),
             verdicts: &self.node.port_verdicts(),
             last: &self.last.borrow(),
@@ -134,12 +147,14 @@ impl Verifier {
                     "what was known of ports cannot be forgotten"
                 ),
             }
-            if self.settings.skip_port_verification && !asked {
+            if self.on_request && !asked {
                 continue;
             }
             let mut sources = sources.clone();
             let known = answered(&last.borrow().asked);
-            sources.extend(peers(&self.settings, address, &known).await);
+            if let Some(market) = &self.market {
+                sources.extend(peers(market, address, &known).await);
+            }
             let outcome = tokio::select! {
                 outcome = self.round(address, &sources, &last) => Some(outcome),
                 Ok(()) = addresses.changed() => None,
@@ -169,9 +184,9 @@ impl Verifier {
         sources: &[Source],
         last: &watch::Sender<Last>,
     ) -> std::io::Result<Outcome> {
-        let (node, api) = (&self.node, self.settings.port.get());
+        let (node, api) = (&self.node, self.site.api.get());
         let servers = sources.len();
-        tracing::info!(%address, servers, "trying {} ports from outside", all_ports(&self.settings).len());
+        tracing::info!(%address, servers, "trying {} ports from outside", self.site.all_ports().len());
         let served = |port| match port {
             _ if port == api => Some(Served::Api),
             _ => node.traffic(port).map(|_| Served::Ssh),
@@ -179,7 +194,7 @@ impl Verifier {
         let round = Round {
             address,
             bind: node.config().ssh_bind,
-            ports: all_ports(&self.settings),
+            ports: self.site.all_ports(),
             sources,
             end: Instant::now() + ROUND,
             deadline: DEADLINE,
@@ -202,12 +217,12 @@ impl Verifier {
                 "what was found out about ports cannot be kept"
             );
         }
-        let host = host_facts(&self.settings, address);
+        let host = self.site.host_facts(address);
         last.send_modify(|last| last.take(outcome, host));
         let report = self.report();
         log(address, &report, silent);
         self.note(&before, &now).await;
-        let good = |port: &super::PortReport| port.status == super::Reach::Reachable;
+        let good = |port: &PortReport| port.status == Reach::Reachable;
         match (silent, good(&report.provider) && report.ssh.iter().all(good)) {
             (true, _) => SILENT,
             (false, true) => GOOD,
@@ -249,7 +264,7 @@ fn answered(asked: &[Asked]) -> BTreeSet<String> {
 }
 
 fn log(address: IpAddr, report: &PortsReport, silent: bool) {
-    let reachable = report.ssh.iter().filter(|port| port.status == super::Reach::Reachable).count();
+    let reachable = report.ssh.iter().filter(|port| port.status == Reach::Reachable).count();
     let all = report.ssh.len();
     for source in &report.sources {
         if let Some(problem) = &source.problem {

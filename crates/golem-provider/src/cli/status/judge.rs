@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use golem_reach::problem::{Cause, ProblemReport};
+use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use golem_types::wire::Exact;
 use golem_types::{Resources, VmState};
 use ruint::aliases::U256;
@@ -16,7 +18,6 @@ use super::view::{
     ResourcesPart, SshIssues, SshPort, SshPorts, Status, Version, WalletPart,
 };
 use crate::http::operator::{NetworkProblem, VmView};
-use crate::ports::{Cause, LocalState, PortReport, PortsReport, ProblemReport, Reach};
 use crate::settings::{Environment, Settings};
 use crate::updates::{INSTALLED, is_newer};
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use golem_chain::{Rpc, Sender};
 use golem_node::LEDGER_FILE;
 use golem_node::ledger::Ledger;
-use golem_node::ports::is_free;
+use golem_reach::probe::is_free;
+use golem_reach::report::PortsReport;
 use golem_types::wire::Exact;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,7 +22,7 @@ use crate::http::operator::{Client, Summary, VmView};
 use crate::identity::Identity;
 use crate::payments;
 use crate::pid_file::Held;
-use crate::ports::{self, PortsReport};
+use crate::ports;
 use crate::settings::Settings;
 use crate::updates;
 

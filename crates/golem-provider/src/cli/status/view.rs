@@ -1,5 +1,7 @@
 //! The answer of `status`, as programs read it. The documented names stay as they are; more may come.
 
+use golem_reach::problem::ProblemReport;
+use golem_reach::report::{Reach, SourceReport};
 use golem_types::Resources;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
@@ -7,7 +9,6 @@ use serde::{Serialize, Serializer};
 
 use crate::cli::Exit;
 use crate::http::operator::{AdvertView, HostView, PaymentsView};
-use crate::ports::{ProblemReport, Reach, SourceReport};
 
 /// The whole answer.
 #[derive(Debug, Serialize)]

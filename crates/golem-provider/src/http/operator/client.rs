@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use golem_node::ledger::Event;
+use golem_reach::report::PortsReport;
 use golem_service::http::{self, HttpError, Method, Options};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use super::views::{
     AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
 };
 use crate::cli::PricingView;
-use crate::ports::PortsReport;
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use golem_reach::report::SourceReport;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,7 +10,6 @@ use super::*;
 use crate::cli::status::seen::WalletSeen;
 use crate::cli::status::text::text;
 use crate::http::operator::Summary;
-use crate::ports::SourceReport;
 
 const FIRST: u16 = 50_800;
 

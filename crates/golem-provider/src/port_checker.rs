@@ -1,0 +1,54 @@
+//! The check server as a program, and what a node tries the ports of others with.
+//!
+//! Owns whom either may dial, by the settings. Never dials: `golem_reach` does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use golem_reach::port_checker::{Checker, Targets, router};
+use golem_service::server::serve::serve;
+use golem_service::tasks::Tasks;
+use tokio::net::TcpListener;
+
+use crate::daemon::Signals;
+use crate::data_dir;
+use crate::identity::Identity;
+use crate::service_manager;
+use crate::settings::{Environment, Settings};
+use crate::start::raise_file_limit;
+
+/// What a node tries the ports of other providers with.
+pub fn of_node(settings: &Settings, identity: &Identity) -> Checker {
+    let development = settings.environment == Environment::Development;
+    Checker::new(identity.wallet().clone(), Targets { any: development, private: development })
+}
+
+/// Serves checks until it is told to stop.
+///
+/// # Errors
+/// When it cannot listen, or has no key to sign with.
+pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("signals cannot be listened to")?;
+    raise_file_limit();
+    let development = settings.environment == Environment::Development;
+    let targets = Targets { any: allowed.any || development, private: allowed.private || development };
+    data_dir::close(&settings.data_dir);
+    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    let address = SocketAddr::new(settings.port_checker_host, settings.port_checker_port.get());
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
+    })?;
+    let tasks = Tasks::new();
+    let routes = router(Arc::new(Checker::new(identity.wallet().clone(), targets)));
+    tasks.spawn(
+        "check server",
+        serve("check server connection", listener, routes, settings.trusted_proxies.clone(), tasks.clone()),
+    );
+    if targets.any {
+        tracing::warn!("any address is dialled: others can be scanned through this server");
+    }
+    tracing::info!(signer = identity.address(), "checking ports on http://{address}");
+    service_manager::ready();
+    signals.until_stopped(&tasks, "the check server").await
+}

@@ -1,0 +1,68 @@
+//! Being reached: whether renters can reach this node, found out from outside, and what helps.
+//!
+//! ```text
+//!   site ─► round ─► listeners (probe) ◄── dial ── sources: check servers, other providers
+//!             └─► verdicts ─► report (what is in the way, and its fix)
+//!   router mapping · the public address · the check service for others
+//! ```
+//! Owns asking, judging and the report of it. Never decides when the node asks nor which port a rental gets,
+//! and knows no money and no machine.
+
+mod inbound_probe;
+pub mod mapping;
+pub mod peers;
+pub mod port_checker;
+mod port_owner;
+pub mod probe;
+pub mod problem;
+pub mod public_ip;
+pub mod report;
+pub mod round;
+pub mod source;
+pub mod verdict;
+
+use std::net::{IpAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::ops::Range;
+use std::time::Duration;
+
+use problem::HostFacts;
+
+/// Where a node listens, and how it learns its public address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Address on which the public API and VMs listen.
+    pub host: IpAddr,
+    /// Port of the public API.
+    pub api: NonZeroU16,
+    /// Ports that VMs get.
+    pub ssh: Range<u16>,
+    /// In development private addresses are as good as public ones, and this machine's own is told to renters.
+    pub development: bool,
+    /// The public address, where the operator gives it; `None` to find it out.
+    pub public_address: Option<IpAddr>,
+    /// Servers that tell who asks them his address, as URLs.
+    pub address_servers: Vec<String>,
+    /// How often they are asked.
+    pub address_interval: Duration,
+}
+
+impl Site {
+    /// Every port that renters have to reach: that of the API first.
+    #[must_use]
+    pub fn all_ports(&self) -> Vec<u16> {
+        std::iter::once(self.api.get()).chain(self.ssh.clone()).collect()
+    }
+
+    /// What this host knows of its place, with `address` its public one.
+    #[must_use]
+    pub fn host_facts(&self, address: IpAddr) -> HostFacts {
+        HostFacts {
+            lan: Some(public_ip::own(self.host)).filter(|address| !address.is_loopback()),
+            has_public_address: UdpSocket::bind((address, 0)).is_ok(),
+            only_ipv4: self.host.is_ipv4(),
+            development: self.development,
+            knocked: None,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What comes of a round of [`super::Round`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::verdict::PortVerdict;
+
+/// What this program serves on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// The public API, which says the port's banner when it is asked.
+    Api,
+    /// A rental's SSH server.
+    Ssh,
+}
+
+/// What is on a port of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Local {
+    /// Nothing: it could be listened on.
+    Free,
+    /// This program.
+    Served(Served),
+    /// Another program, by its name where that can be seen.
+    Held(Option<String>),
+    /// It cannot be listened on, and why.
+    Failed(String),
+}
+
+/// What came of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub source: String,
+    /// Why it did not answer.
+    pub problem: Option<String>,
+    /// The address that it saw this node at, where that is another.
+    pub seen_at: Option<IpAddr>,
+    /// Whether it stands in the same network as this node.
+    pub inside: bool,
+}
+
+/// What came of a round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is on each port here.
+    pub local: BTreeMap<u16, Local>,
+    /// Verdicts; none of a port that nobody can tell of.
+    pub verdicts: Vec<PortVerdict>,
+    /// Ports about which those that answered contradict each other.
+    pub disputed: BTreeSet<u16>,
+    /// The sources.
+    pub asked: Vec<Asked>,
+    /// Of the ports that nobody found: whether this host was knocked at; none where that cannot be
+    /// seen.
+    pub knocked: Option<BTreeMap<u16, bool>>,
+}
+
+/// How far a round is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Ports that are done.
+    pub done: usize,
+    /// Ports of those under way to which somebody came already.
+    pub visited: usize,
+    /// Ports in all.
+    pub total: usize,
+}
