@@ -55,9 +55,6 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
     }
 }
 
-/// Where the throw-away guest of an isolation check lives, below the data directory.
-pub(crate) const ISOLATION_FOLDER: &str = golem_vm::qemu::ISOLATION_FOLDER;
-
 /// The node's backend with its machines elsewhere: for the guest of an isolation check, which the node must neither
 /// count nor touch.
 ///
@@ -65,7 +62,7 @@ pub(crate) const ISOLATION_FOLDER: &str = golem_vm::qemu::ISOLATION_FOLDER;
 /// When the node's backend is another than QEMU.
 pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend> {
     match choose(settings) {
-        Choice::Qemu => qemu(settings, settings.data_dir.join(ISOLATION_FOLDER)),
+        Choice::Qemu => qemu(settings, settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER)),
         Choice::Sim | Choice::Multipass(_) => anyhow::bail!(
             "guests of the {} backend are kept in by it and not by this program; there is nothing to check; \
              fix: set GOLEM_PROVIDER_VM_BACKEND=qemu",

@@ -15,7 +15,6 @@ pub mod http;
 pub mod identity;
 mod image;
 pub mod import;
-mod isolation;
 pub mod logs;
 pub mod market;
 pub mod payments;

@@ -8,6 +8,7 @@ mod architecture;
 pub mod backend;
 pub mod cgroup;
 pub mod images;
+pub mod isolation;
 pub mod multipass;
 pub mod qemu;
 pub mod seed;

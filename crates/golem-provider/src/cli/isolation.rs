@@ -2,13 +2,14 @@
 //!
 //! Owns what is told meanwhile and the end of the guest: whatever happens, it is removed before the command ends.
 
+use golem_vm::isolation::{Check, Node, Report, Row, Stage, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::IsolationCheck;
 use super::layout::table;
 use super::printer::{Printer, Waiting};
 use super::{Exit, Invocation};
-use crate::isolation::{Check, Report, Row, Stage, Verdict};
+use crate::backend;
 
 /// Tells people how far it is: on a terminal in one line, elsewhere a line for each step.
 struct Progress {
@@ -45,7 +46,16 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
     // From here on these end the check and not the process: the guest has to be removed.
     let [mut interrupt, mut terminate, mut hangup] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
-    let check = Check::prepare(settings, image, typed.internet).await?;
+    let node = Node {
+        folder: settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER),
+        boot_timeout: settings.boot_timeout,
+        api: settings.port.get(),
+        operator_api: settings.operator_port.get(),
+        ssh: settings.port_range_start.get()..settings.port_range_end.get(),
+        allows_smtp: settings.allow_smtp,
+    };
+    let backend = backend::for_isolation_check(settings)?;
+    let check = Check::prepare(node, backend, image, typed.internet).await?;
     let ended = tokio::select! {
         ended = rounds(&check, printer, typed.again) => ended,
         never = check.guard() => match never {},

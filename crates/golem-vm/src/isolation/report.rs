@@ -2,13 +2,14 @@
 //!
 //! Owns the report's form and what counts as failed.
 
-use golem_vm::NetworkState;
 use serde::Serialize;
+
+use crate::NetworkState;
 
 /// What became of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It came through and must not.
     Reached,
     /// It should come through and does not.
@@ -23,39 +24,39 @@ pub(crate) enum Verdict {
 
 /// One attempt.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Row {
+pub struct Row {
     /// The kind of thing that was tried.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// Where to, and how.
-    pub(crate) target: String,
+    pub target: String,
     /// What should become of it: `refused` or `works`.
-    pub(crate) wanted: &'static str,
+    pub wanted: &'static str,
     /// What became of it.
     #[serde(rename = "result")]
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
     /// What the verdict rests on, or why there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) detail: String,
+    pub detail: String,
 }
 
 /// One round.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// Whether nothing was reached that must not be, and enough was tried to say so.
-    pub(crate) isolated: bool,
+    pub isolated: bool,
     /// How many attempts ended so.
-    pub(crate) reached: usize,
-    pub(crate) refused: usize,
-    pub(crate) not_tried: usize,
-    pub(crate) works: usize,
-    pub(crate) fails: usize,
+    pub reached: usize,
+    pub refused: usize,
+    pub not_tried: usize,
+    pub works: usize,
+    pub fails: usize,
     /// How the guest was connected, as `status` tells it of a rental; none where that was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) network: Option<String>,
+    pub network: Option<String>,
     /// Whether this host's network devices were watched meanwhile, which takes root.
-    pub(crate) wire_watched: bool,
+    pub wire_watched: bool,
     /// Each attempt.
-    pub(crate) attempts: Vec<Row>,
+    pub attempts: Vec<Row>,
 }
 
 impl Report {

@@ -12,9 +12,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
+use super::Node;
 use super::surroundings::Surroundings;
 use super::traps::{GROUPS, Traps};
-use crate::settings::Settings;
 
 /// The guest's side of it.
 const SCRIPT: &str = include_str!("guest.py");
@@ -166,22 +166,21 @@ impl Plan<'_> {
     }
 
     /// Programs that listen on this host, other guests' ways in among them.
-    fn listeners(&mut self, settings: &Settings) {
+    fn listeners(&mut self, node: &Node) {
         let mut by_port: BTreeMap<u16, (IpAddr, u32)> = BTreeMap::new();
         for (address, user) in &self.surroundings.listeners {
             if address.port() != self.port {
                 by_port.insert(address.port(), (address.ip(), *user));
             }
         }
-        let ssh = settings.port_range_start.get()..settings.port_range_end.get();
         let first = self.surroundings.addresses.keys().find(|address| address.is_ipv4()).copied();
         let mut all: Vec<_> = by_port.into_iter().collect();
         let what = |port: u16, user: u32| {
-            if port == settings.operator_port.get() {
+            if port == node.operator_api {
                 "the node's operator API"
-            } else if port == settings.port.get() {
+            } else if port == node.api {
                 "the node's public API"
-            } else if ssh.contains(&port) || golem_vm::qemu::is_guest_user(user) {
+            } else if node.ssh.contains(&port) || crate::qemu::is_guest_user(user) {
                 "other guests"
             } else {
                 "programs of this host"
@@ -330,23 +329,18 @@ impl Plan<'_> {
 }
 
 /// Everything that is tried from a guest on this host.
-pub(super) fn plan(
-    surroundings: &Surroundings,
-    traps: &Traps,
-    settings: &Settings,
-    internet: &str,
-) -> Vec<Attempt> {
+pub(super) fn plan(surroundings: &Surroundings, traps: &Traps, node: &Node, internet: &str) -> Vec<Attempt> {
     let mut plan = Plan { attempts: Vec::new(), surroundings, port: traps.port };
     let name = internet.rsplit_once(':').map_or(internet, |(name, _)| name);
     plan.loopback();
-    plan.listeners(settings);
+    plan.listeners(node);
     plan.addresses();
     plan.neighbours();
     plan.special();
     plan.resolvers(if name.parse::<IpAddr>().is_ok() { "example.com" } else { name });
     plan.forgeries();
     plan.groups();
-    plan.internet(internet, settings.allow_smtp);
+    plan.internet(internet, node.allows_smtp);
     plan.attempts
 }
 

@@ -22,18 +22,19 @@ mod traps;
 mod wire;
 
 use std::convert::Infallible;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use golem_types::ImageName;
-use golem_vm::NetworkState;
 use tokio::time::timeout;
 
-use crate::backend;
-use crate::settings::Settings;
+use crate::{Backend, NetworkState};
 use guest::{Outcomes, ThrowAway};
-pub(crate) use report::{Report, Row, Verdict};
+
+pub use report::{Report, Row, Verdict};
 use surroundings::Surroundings;
 use traps::Traps;
 use wire::Wire;
@@ -42,22 +43,42 @@ use wire::Wire;
 /// a guest without hardware virtualisation on a busy machine needs most of it.
 const ROUND: Duration = Duration::from_secs(240);
 
+/// How often the guest's network is seen to, as a node does.
+const KEEP: Duration = Duration::from_secs(4);
+
 /// What is still on its way when the last attempt has ended.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 /// How far a check is.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Stage<'a> {
+pub enum Stage<'a> {
     /// What is being done now.
     Step(&'a str),
     /// So many attempts of so many were made.
     Tried(usize, usize),
 }
 
+/// What a check needs to know of the node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The folder for the throw-away guest: that of the backend's data.
+    pub folder: PathBuf,
+    /// Longest that the guest may take to boot.
+    pub boot_timeout: Duration,
+    /// Port of the public API.
+    pub api: u16,
+    /// Port of the operator API.
+    pub operator_api: u16,
+    /// Ports that lead to other guests.
+    pub ssh: Range<u16>,
+    /// Whether guests may send mail.
+    pub allows_smtp: bool,
+}
+
 /// A check: a guest that is there to try things. Whoever has one ends it, whatever else happens.
-pub(crate) struct Check {
+pub struct Check {
     guest: ThrowAway,
-    settings: Settings,
+    node: Node,
     internet: String,
     /// How the guest was connected when that was last looked at.
     network: Mutex<Option<NetworkState>>,
@@ -70,35 +91,35 @@ impl Check {
     /// # Errors
     /// When the node's backend is another than QEMU, another check goes on, or something is missing; the message
     /// names the fix.
-    pub(crate) async fn prepare(
-        settings: &Settings,
+    pub async fn prepare(
+        node: Node,
+        backend: Backend,
         image: ImageName,
         internet: String,
     ) -> anyhow::Result<Self> {
-        let backend = backend::for_isolation_check(settings)?;
-        let guest = ThrowAway::prepare(settings, backend, image).await?;
-        Ok(Self { guest, settings: settings.clone(), internet, network: Mutex::default() })
+        let guest = ThrowAway::prepare(node.folder.clone(), backend, image).await?;
+        Ok(Self { guest, node, internet, network: Mutex::default() })
     }
 
     /// Makes and boots the guest; `tell` hears how far it is.
     ///
     /// # Errors
     /// When it cannot be made or does not boot.
-    pub(crate) async fn boot(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
+    pub async fn boot(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
         tell(Stage::Step("a throw-away guest is made"));
         self.guest.create().await?;
         tell(Stage::Step("the guest boots; without hardware virtualisation that takes a minute"));
-        self.guest.boot(self.settings.boot_timeout).await
+        self.guest.boot(self.node.boot_timeout).await
     }
 
     /// Sees to the guest's network as a node does, for as long as it is polled: it follows what changes on this host.
-    pub(crate) async fn guard(&self) -> Infallible {
+    pub async fn guard(&self) -> Infallible {
         loop {
             let seen = self.guest.keep_network().await;
             if seen.is_some() {
                 *self.network.lock().unwrap_or_else(PoisonError::into_inner) = seen;
             }
-            tokio::time::sleep(golem_node::reconcile::networks::INTERVAL).await;
+            tokio::time::sleep(KEEP).await;
         }
     }
 
@@ -106,10 +127,10 @@ impl Check {
     ///
     /// # Errors
     /// When the surroundings cannot be seen or the guest cannot be told to try. That says nothing about isolation.
-    pub(crate) async fn round(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<Report> {
+    pub async fn round(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<Report> {
         let surroundings = Surroundings::look().context("what is near this host cannot be seen")?;
         let traps = Traps::open(&surroundings).context("no trap can be set")?;
-        let attempts = plan::plan(&surroundings, &traps, &self.settings, &self.internet);
+        let attempts = plan::plan(&surroundings, &traps, &self.node, &self.internet);
         tell(Stage::Step("this host itself tries what the guest will"));
         let controls = plan::controls(&attempts, &traps).await;
         // After the controls, so that it sees the guest's packets only.
@@ -134,7 +155,7 @@ impl Check {
     }
 
     /// Removes the guest and all that belongs to it.
-    pub(crate) async fn end(self) {
+    pub async fn end(self) {
         self.guest.remove().await;
     }
 }

@@ -21,15 +21,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_types::{ImageName, Resources, VmId, VmName};
-use golem_vm::{Backend, Guest, MachineSpec, NetworkState};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::Stage;
 use super::judge::Outcome;
-use crate::backend::ISOLATION_FOLDER;
-use crate::settings::Settings;
+use crate::{Backend, Guest, MachineSpec, NetworkState};
 
 /// What the guest has: the least that a rental can have, with a disk that every image fits on.
 const SIZE: Resources = Resources { cpu: 1, memory: 1, storage: 10 };
@@ -68,11 +66,7 @@ impl ThrowAway {
     ///
     /// # Errors
     /// When another check goes on, or something is missing; the message names the fix.
-    pub(super) async fn prepare(
-        settings: &Settings,
-        backend: Backend,
-        image: ImageName,
-    ) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(folder: PathBuf, backend: Backend, image: ImageName) -> anyhow::Result<Self> {
         backend.check().await?;
         if !backend.has_image(&image) {
             bail!(
@@ -87,7 +81,6 @@ impl ThrowAway {
                 free >> 10
             );
         }
-        let folder = settings.data_dir.join(ISOLATION_FOLDER);
         std::fs::DirBuilder::new()
             .mode(0o711)
             .create(&folder)
