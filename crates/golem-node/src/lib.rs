@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod advertise;
+pub mod boot;
 pub mod config;
 mod crash;
 pub mod host;

@@ -12,6 +12,8 @@
 //! `running` is written only once the port leads to a guest that answers. Never decides what a
 //! rental should be (its goal), and never spawns.
 
+mod progress;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::boot::{Reached, Stage};
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
 use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
@@ -131,6 +134,8 @@ struct Memory {
     /// How often the guest was told to go on since it last ran, or could not.
     resumes: u32,
     resume_at: Option<Instant>,
+    /// How far the boot came that is under way, or that was the last.
+    stages: Vec<Reached>,
 }
 
 impl Memory {
@@ -158,6 +163,7 @@ impl Machine {
             retry_at: None,
             resumes: 0,
             resume_at: None,
+            stages: Vec::new(),
         };
         loop {
             let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
@@ -185,7 +191,7 @@ impl Machine {
                     memory.retry_at = None;
                 }
                 Err(StepError::Overtaken) => {}
-                Err(error) => self.failed(&rental, &error, &mut memory).await,
+                Err(error) => self.failed(&step, &rental, &error, &mut memory).await,
             }
             self.look.notify_one();
         }
@@ -234,6 +240,8 @@ impl Machine {
     async fn make(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         let vm = &rental.vm;
         tracing::info!(vm = self.id.redacted(), image = %vm.image, "making the machine");
+        memory.stages.clear();
+        self.reach(rental, Stage::Disk, memory).await;
         crash_point!("before-create");
         bounded(self.backend.create(&spec(rental))).await?;
         crash_point!("created");
@@ -250,8 +258,13 @@ impl Machine {
         }
         self.record(Change::to(VmState::Creating)).await?;
         self.close(rental, memory).await;
+        if rental.made {
+            memory.stages.clear();
+        }
+        self.reach(rental, Stage::Launch, memory).await;
         bounded(self.backend.start(&spec(rental))).await?;
         crash_point!("started");
+        self.reach(rental, Stage::Boot, memory).await;
         let guest = self.ready(rental.aim()).await?;
         self.serve(rental, guest, memory).await?;
         crash_point!("port-open");
@@ -265,6 +278,8 @@ impl Machine {
         if memory.serving == Some(guest.ssh) {
             return self.record(running(guest)).await;
         }
+        memory.stages.clear();
+        self.reach(rental, Stage::Boot, memory).await;
         let guest = self.ready(rental.aim()).await?;
         self.serve(rental, guest, memory).await?;
         self.record(running(guest)).await
@@ -314,6 +329,7 @@ impl Machine {
 
     async fn serve(&self, rental: &Rental, guest: Guest, memory: &mut Memory) -> Result<(), StepError> {
         let listen = SocketAddr::new(self.config.ssh_bind, rental.vm.ssh_port);
+        self.reach(rental, Stage::Port, memory).await;
         let _claim = self.probes.claim(listen.port()).await;
         self.proxy.open(listen, guest.ssh).await?;
         memory.serving = Some(guest.ssh);
@@ -347,6 +363,7 @@ impl Machine {
 
     async fn remove(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         self.close(rental, memory).await;
+        self.keep_unfinished(rental).await;
         crash_point!("before-delete");
         bounded(self.backend.delete(&self.id)).await?;
         crash_point!("backend-deleted");
@@ -374,7 +391,7 @@ impl Machine {
     }
 
     /// Gives a create up, or shows the error and plans another attempt after a pause.
-    async fn failed(&self, rental: &Rental, error: &StepError, memory: &mut Memory) {
+    async fn failed(&self, step: &Step, rental: &Rental, error: &StepError, memory: &mut Memory) {
         let creating = rental.aim() == Goal::Running && !rental.made;
         let late = memory.began.elapsed() >= self.config.boot_deadline;
         tracing::error!(
@@ -387,8 +404,12 @@ impl Machine {
         memory.retry_at = Some(Instant::now() + pause);
         let recorded = if creating && (late || !error.may_pass()) {
             memory.retry_at = None;
+            self.keep_failure(error, &memory.stages).await;
             self.ledger.give_up(&self.id, error.public(), Timestamp::now()).await.map(drop)
         } else if rental.aim() == Goal::Running && rental.made {
+            if progress::is_boot(step) {
+                self.keep_failure(error, &memory.stages).await;
+            }
             self.ledger.advance(&self.id, Change::error(error.public()), Timestamp::now()).await.map(drop)
         } else {
             Ok(())

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
 use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
@@ -140,10 +141,8 @@ impl Node {
         node.0.look.notify_one();
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("rental notes", crate::recover::keep_notes(node.clone(), stop));
-        if let Some(time) = node.0.config.history {
-            let stop = node.0.tasks.stopping().clone();
-            node.0.tasks.spawn("history", history::run(node.clone(), time, stop));
-        }
+        let stop = node.0.tasks.stopping().clone();
+        node.0.tasks.spawn("history", history::run(node.clone(), stop));
         node.follow_payments();
         Ok(node)
     }
@@ -314,6 +313,15 @@ impl Node {
     /// [`NodeError::Ledger`].
     pub async fn job(&self, id: &JobId) -> Result<Option<Job>, NodeError> {
         Ok(self.0.ledger.job(id).await?)
+    }
+
+    /// What failed boots left of the VMs that `which` names: one VM's id, the id of its create's job, or its
+    /// name; newest first, and no more than two. Nothing is left of one after a day.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn failed_boots(&self, which: &str) -> Result<Vec<FailedBoot>, NodeError> {
+        Ok(self.0.ledger.failed_boots(which, Timestamp::now()).await?)
     }
 
     /// Asks that the VM run. Running already is fine.

@@ -9,6 +9,8 @@ use golem_chain::{Bad, BadQuote, ChainError};
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
+use crate::boot::{Reached, Stage};
+
 /// One rental, as the ledger holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vm {
@@ -108,6 +110,21 @@ pub struct Job {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// The stages that its task has reached, oldest first.
+    pub stages: Vec<Reached>,
+}
+
+impl Job {
+    /// The stages from the reservation to now, or to its end.
+    #[must_use]
+    pub fn reached(&self) -> Vec<Reached> {
+        let mut all = vec![Reached { stage: Stage::Reserved, at: self.created_at }];
+        all.extend(&self.stages);
+        if self.state == JobState::Ready {
+            all.push(Reached { stage: Stage::Running, at: self.updated_at });
+        }
+        all
+    }
 }
 
 /// A renter's request, parsed and valid in itself.

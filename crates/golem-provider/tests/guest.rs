@@ -117,3 +117,100 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     node.signal(rustix::process::Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
 }
+
+/// A disk whose boot sector writes `says` to the serial port and halts, as an image for the catalogue.
+fn silent_image(home: &Home, says: &[u8]) -> std::path::PathBuf {
+    // cli; xor ax, ax; mov ds, ax; mov si, text; 8: lodsb; test al, al; jz 19; mov dx, 0x3f8; out dx, al;
+    // jmp 8; 19: hlt; jmp 19; text:
+    let code = [
+        0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x16, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x06, 0xba, 0xf8, 0x03, 0xee,
+        0xeb, 0xf5, 0xf4, 0xeb, 0xfd,
+    ];
+    let mut sector = [code.as_slice(), says].concat();
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector.resize(1 << 20, 0);
+    let [raw, image] = ["silent.raw", "silent.qcow2"].map(|name| home.folder.path().join(name));
+    std::fs::write(&raw, sector).unwrap();
+    let made = Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(raw).arg(&image).status();
+    assert!(made.unwrap().success());
+    image
+}
+
+fn kill(pid_file: &std::path::Path) {
+    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let guest = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(guest, rustix::process::Signal::KILL).unwrap();
+}
+
+/// H-14: guests that never answer, whose node is killed while they boot. The QEMU of one is killed under the
+/// next node; the other's disk is spoilt, and its QEMU will not start again. Of each there is to look at what it
+/// said, and what QEMU said of it, when nothing else is left.
+#[test]
+fn h_14_a_boot_that_fails_leaves_its_console_and_qemus_words() {
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
+        .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "silent")
+        .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
+    let _no_guest_left = NoGuestLeft(&home);
+    let image = silent_image(&home, b"no \x1b[2Jsystem here\r\n");
+    home.json(&["images", "add", "silent", image.to_str().unwrap(), "--json"]);
+    let rent = |name: &str| {
+        let wanted = json!({
+            "name": name,
+            "resources": { "cpu": 1, "memory": 1, "storage": 10 },
+            "ssh_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ",
+        });
+        let (status, accepted) = home.http("POST", "/api/v1/vms?async=true", &wanted.to_string());
+        assert_eq!(status, 202, "{accepted}");
+        ["vm_id", "job_id"].map(|name| accepted[name].as_str().unwrap().to_owned())
+    };
+    let job = |job: &str| home.http("GET", &format!("/api/v1/vms/jobs/{job}"), "").1;
+    let boots = |id: &str| {
+        let stages = job(id)["stages"].as_array().unwrap().clone();
+        stages.iter().filter(|reached| reached["stage"] == "boot").count()
+    };
+    let logs = |which: &str| home.json(&["vms", "logs", which, "--json"]);
+    let failed_boot = |id: &str| home.http("GET", &format!("/api/v1/vms/{id}/failed-boot"), "").1;
+    let machine = |id: &str| home.data().join("vms").join(id);
+
+    let mut node = home.start(&[]);
+    let [silent, made_by] = rent("silent");
+    home::wait_until("it waits for an answer", || boots(&made_by) == 1);
+    let says = || logs("silent")["console"].as_str().is_some_and(|text| text.ends_with("system here\r\n"));
+    home::wait_until("the guest has said its line", says);
+    assert!(says(), "reading takes nothing away");
+    let waiting = job(&made_by);
+    assert_eq!((&waiting["status"], &waiting["stage"]), (&json!("creating"), &json!("boot")), "{waiting}");
+    node.child.kill().unwrap();
+    node.child.wait().unwrap();
+    let mut node = home.start(&[]);
+    home::wait_until("the next node waits for it", || boots(&made_by) == 2);
+    kill(&machine(&silent).join("qemu.pid"));
+    home::wait_until("it is given up and gone", || !machine(&silent).exists());
+    let ended = job(&made_by);
+    assert_eq!((&ended["status"], &ended["stage"]), (&json!("failed"), &json!("boot")), "{ended}");
+    let failed = failed_boot(&silent);
+    assert!(failed["console"].as_str().unwrap().ends_with("no \u{1b}[2Jsystem here\r\n"), "{failed}");
+    assert_eq!(failed["reason"], ended["error"], "{failed}");
+    for which in [&silent, "silent", &made_by] {
+        assert_eq!(logs(which)["failed_boot"]["console"], failed["console"], "{which}");
+    }
+
+    let [spoilt, made_by] = rent("spoilt");
+    home::wait_until("it waits for an answer", || boots(&made_by) == 1);
+    node.child.kill().unwrap();
+    node.child.wait().unwrap();
+    kill(&machine(&spoilt).join("qemu.pid"));
+    std::fs::write(machine(&spoilt).join("disk.qcow2"), b"no disk").unwrap();
+    let _node = home.start(&[]);
+    home::wait_until("it is given up and gone", || !machine(&spoilt).exists());
+    let logs = logs("spoilt");
+    let said = logs["process_log"].as_str().unwrap();
+    assert!(said.contains("qemu-system-") && said.contains("disk.qcow2"), "{logs}");
+    assert_eq!(logs["failed_boot"]["stage"], "launch", "{logs}");
+    // Its renter is not told what is on the host.
+    let failed = failed_boot(&spoilt);
+    assert!(failed["stage"] == "launch" && !failed.to_string().contains("disk.qcow2"), "{failed}");
+    assert!(std::fs::read_dir(home.data().join("vms")).unwrap().next().is_none());
+}

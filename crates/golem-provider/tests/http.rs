@@ -487,7 +487,7 @@ async fn the_operator_api_opens_only_with_its_token_and_its_name() {
     assert_eq!(operator.act("abc", "stop").await.unwrap().status.as_str(), "stopped");
     assert_eq!(operator.act("abc", "start").await.unwrap().status.as_str(), "running");
     assert!(operator.act("abc", "explode").await.is_err());
-    assert_eq!(operator.console("abc").await.unwrap(), "simulated guest: running\n");
+    assert_eq!(operator.logs("abc").await.unwrap().console, "simulated guest: running\n");
     assert!(operator.drain(true).await.unwrap().draining && world.node().draining());
     operator.delete("abc").await.unwrap();
     assert!(operator.vms().await.unwrap().is_empty());

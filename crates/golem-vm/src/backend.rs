@@ -451,10 +451,22 @@ impl Backend {
         }
     }
 
-    /// The last lines that the guest wrote to its serial console.
+    /// What the process that runs the guest said since its launch, for the operator alone: it names what is on
+    /// the host. At most 16 KiB; nothing where there is no such process or machine.
+    #[must_use]
+    pub fn process_log(&self, id: &VmId) -> String {
+        match self {
+            Self::Qemu(qemu) => qemu.process_log(id),
+            Self::Multipass(_) => String::new(),
+            Self::Sim(sim) => sim.process_log(id),
+        }
+    }
+
+    /// The end of what the guest wrote to its serial console since it was launched, at most 64 KiB; reading
+    /// takes nothing away.
     ///
     /// # Errors
-    /// [`BackendError::NoSuchMachine`].
+    /// [`BackendError::NoSuchMachine`]; [`BackendError::Failed`] when nothing can be read.
     pub async fn console(&self, id: &VmId) -> Result<String, BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.console(id).await,

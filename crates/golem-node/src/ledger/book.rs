@@ -100,6 +100,7 @@ impl Book {
             error: None,
             created_at: now,
             updated_at: now,
+            stages: Vec::new(),
         };
         let rental = Rental { vm: Arc::clone(&vm), goal: Goal::Running, made: false };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

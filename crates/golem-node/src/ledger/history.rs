@@ -7,6 +7,7 @@
 //! | withdrawals | for good: they are the books |
 //! | rentals that were taken over from the Python provider | for good: nothing is taken over twice |
 //! | rentals whose machine is still on the backend | until it is gone |
+//! | what a failed boot left | a day, and of the newest only (see `boots`) |
 //! | other ended rentals, their jobs, events and spent streams; events of no rental | the time that is set |
 //! | what each advert cost | the time that is set, and the sum for good |
 //!
@@ -96,6 +97,7 @@ impl Book {
             for sql in [
                 "DELETE FROM jobs WHERE vm_id = ?1",
                 "DELETE FROM events WHERE vm_id = ?1",
+                "DELETE FROM failed_boots WHERE vm_id = ?1",
                 "DELETE FROM streams WHERE vm_id = ?1",
                 "DELETE FROM vms WHERE id = ?1 AND state = 'deleted'",
             ] {

@@ -9,6 +9,7 @@
 mod adopt;
 mod adverts;
 mod book;
+mod boots;
 mod history;
 mod money;
 mod ports;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
+pub use boots::{Failure, KEPT_FOR};
 pub use history::Pruned;
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use recover::Recovery;

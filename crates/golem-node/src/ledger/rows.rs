@@ -142,7 +142,7 @@ pub(super) fn ports_last_used(
 
 /// Writes a new job.
 pub(super) fn insert_job(connection: &Connection, job: &Job) -> Result<(), LedgerError> {
-    connection.prepare_cached("INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+    connection.prepare_cached("INSERT INTO jobs (id, vm_id, state, error, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
         job.id.as_str(),
         job.vm_id.as_str(),
         job.state.as_str(),
@@ -171,7 +171,7 @@ pub(super) fn end_job(
 
 /// The job `id`.
 pub(super) fn job(connection: &Connection, id: &JobId) -> Result<Option<Job>, LedgerError> {
-    let sql = "SELECT id, vm_id, state, error, created_at, updated_at FROM jobs WHERE id = ?1";
+    let sql = "SELECT id, vm_id, state, error, created_at, updated_at, stages FROM jobs WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([id.as_str()], read_job).optional()?)
 }
 
@@ -183,6 +183,7 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<Job> {
         error: row.get(3)?,
         created_at: time(row, 4)?,
         updated_at: time(row, 5)?,
+        stages: super::boots::stages(row, 6)?,
     })
 }
 
@@ -198,7 +199,7 @@ pub(super) fn job_of_quote(
     vm: &VmId,
     quote: &str,
 ) -> Result<Option<Job>, LedgerError> {
-    let sql = "SELECT jobs.id, vm_id, jobs.state, jobs.error, jobs.created_at, jobs.updated_at \
+    let sql = "SELECT jobs.id, vm_id, jobs.state, jobs.error, jobs.created_at, jobs.updated_at, stages \
                FROM jobs JOIN vms ON vms.id = vm_id WHERE vm_id = ?1 AND quote = ?2";
     Ok(connection.prepare_cached(sql)?.query_row([vm.as_str(), quote], read_job).optional()?)
 }

@@ -166,9 +166,24 @@ CREATE INDEX streams_of_vm ON streams (vm_id);
 CREATE INDEX advert_writes_at ON advert_writes (at);
 ";
 
+/// How far each create came, and what a boot that failed left to look at.
+const BOOTS: &str = "
+ALTER TABLE jobs ADD COLUMN stages TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(stages));
+CREATE TABLE failed_boots (
+    vm_id       TEXT PRIMARY KEY REFERENCES vms (id),
+    at          INTEGER NOT NULL,
+    reason      TEXT NOT NULL,
+    cause       TEXT NOT NULL,
+    stages      TEXT NOT NULL CHECK (json_valid(stages)),
+    console     TEXT NOT NULL,
+    process_log TEXT NOT NULL
+) STRICT;
+CREATE INDEX failed_boots_at ON failed_boots (at);
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY];
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

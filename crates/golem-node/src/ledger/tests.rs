@@ -13,7 +13,7 @@ use crate::vm::JobState;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-fn wanted(name: &str) -> Wanted {
+pub(super) fn wanted(name: &str) -> Wanted {
     Wanted {
         owner: "key:a".to_owned(),
         name: name.parse().unwrap(),
@@ -27,7 +27,7 @@ fn wanted(name: &str) -> Wanted {
 
 /// Terms with room for `vms` machines, on ports that nothing on this host uses: the port is
 /// chosen by binding it, so the tests take theirs from the kernel.
-fn terms(vms: u32, ports: Range<u16>) -> Terms {
+pub(super) fn terms(vms: u32, ports: Range<u16>) -> Terms {
     Terms {
         limits: Limits { max_vms: 1000, ..Limits::default() },
         offer: Offer::fixed(Resources::new(vms, vms, vms * 10)),
@@ -40,7 +40,7 @@ fn terms(vms: u32, ports: Range<u16>) -> Terms {
 }
 
 /// A range of `count` ports, free now, below the range that the kernel hands out by itself.
-fn free_ports(count: u16) -> Range<u16> {
+pub(super) fn free_ports(count: u16) -> Range<u16> {
     let free = |port| golem_reach::probe::is_free(Ipv4Addr::LOCALHOST.into(), port);
     let mut start = 20_000 + (std::process::id() % 5_000) as u16;
     while !(start..start + count).all(free) {
@@ -49,23 +49,23 @@ fn free_ports(count: u16) -> Range<u16> {
     start..start + count
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-struct Open {
-    ledger: Ledger,
+pub(super) struct Open {
+    pub(super) ledger: Ledger,
     folder: tempfile::TempDir,
 }
 
 impl Open {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { ledger: Ledger::open(&folder.path().join("ledger.db")).unwrap(), folder }
     }
 
     /// The ledger as the next process would find it.
-    fn again(&self) -> Ledger {
+    pub(super) fn again(&self) -> Ledger {
         Ledger::open(&self.folder.path().join("ledger.db")).unwrap()
     }
 }

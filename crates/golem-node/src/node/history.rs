@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
+use crate::ledger::LedgerError;
 
 /// How often it is looked for rows that are old enough.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -15,12 +16,16 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 /// Pause between two transactions: others get their turn.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Forgets what ended longer than `history` ago, until `stop`.
-pub(super) async fn run(node: Node, history: Duration, stop: CancellationToken) {
+/// Forgets what failed boots left a day ago, and what ended longer ago than the operator keeps history, until
+/// `stop`.
+pub(super) async fn run(node: Node, stop: CancellationToken) {
     loop {
-        let pause = match prune(&node, history).await {
-            true => BREATH,
-            false => INTERVAL,
+        if let Err(error) = node.0.ledger.forget_failed_boots(Timestamp::now()).await {
+            stays(&error);
+        }
+        let pause = match node.0.config.history {
+            Some(history) if prune(&node, history).await => BREATH,
+            _ => INTERVAL,
         };
         tokio::select! {
             () = stop.cancelled() => return,
@@ -43,8 +48,16 @@ async fn prune(node: &Node, history: Duration) -> bool {
             true
         }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "old rows of the ledger stay");
+            stays(&error);
             false
         }
     }
+}
+
+fn stays(error: &LedgerError) {
+    golem_service::log_limited!(
+        error,
+        error = error as &dyn std::error::Error,
+        "old rows of the ledger stay"
+    );
 }

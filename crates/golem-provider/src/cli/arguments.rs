@@ -238,12 +238,12 @@ pub(super) enum Vms {
         #[arg(long, short)]
         yes: bool,
     },
-    /// Print what a VM wrote to its serial console. On a terminal its control characters are shown and
-    /// not sent.
+    /// Print what a VM wrote to its serial console, what the process that runs it said, and, for a day, how its
+    /// last failed boot went, also where the VM is gone. On a terminal control characters are shown and not sent.
     Logs {
-        /// Name or id.
+        /// Name or id, or the id of the job that made it.
         vm: String,
-        /// Print every byte as it is: a guest can then change the terminal.
+        /// Print the console alone, every byte as it is: a guest can then change the terminal.
         #[arg(long)]
         raw: bool,
     },

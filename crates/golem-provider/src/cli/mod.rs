@@ -26,6 +26,7 @@ mod status;
 mod stop;
 mod streams;
 mod visible;
+mod vm_logs;
 mod vms;
 mod wallet;
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::arguments::{OnOff, Vms};
 use super::layout::table;
 use super::ssh::Login;
+use super::vm_logs;
 use super::{Exit, Invocation, reachable};
 use crate::http::operator::{Client, NetworkProblem, VmView};
 
@@ -42,12 +43,11 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
             printer.answer(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
         }
         Vms::Logs { vm, raw } => {
-            let vm = client.vm(&vm).await?;
-            let console = client.console(vm.id.as_str()).await?;
+            let logs = client.logs(&vm).await?;
             if raw && !printer.json {
-                printer.raw(&console);
+                printer.raw(&logs.console);
             } else {
-                printer.answer(&json!({ "id": vm.id, "console": console }), || printer.others(&console));
+                printer.answer(&logs, || printer.others(&vm_logs::text(&logs)));
             }
         }
         Vms::Ssh { vm, user, identity, command } => {
@@ -110,7 +110,7 @@ fn confirmed(vm: &VmView) -> anyhow::Result<bool> {
 }
 
 /// `time` to the second, in UTC.
-fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 

@@ -14,6 +14,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use golem_node::boot::{Reached, Stage};
 use golem_node::{CreateVm, Job, Node, NodeError, Vm};
 use golem_reach::port_checker;
 use golem_reach::public_ip;
@@ -23,8 +24,8 @@ use golem_service::server::page;
 use golem_service::server::serve::body;
 use golem_types::wire::port_check::BANNER_PATH;
 use golem_types::wire::{
-    Access, JobInfo, NetworkInfo, Problem, Problems, VmInfo, WireTime, parse_create, parse_key,
-    parse_resources, parse_stream,
+    Access, FailedBootInfo, JobInfo, NetworkInfo, Problem, Problems, StageInfo, VmInfo, WireTime,
+    parse_create, parse_key, parse_resources, parse_stream,
 };
 use golem_types::{VmId, VmState};
 use golem_vm::{Network, NetworkState};
@@ -82,6 +83,7 @@ pub(super) fn router(config: &HttpConfig, node: Node, stop: CancellationToken) -
         .route("/api/v1/vms/jobs/{id}", get(job))
         .route("/api/v1/vms/{id}", get(show).delete(delete))
         .route("/api/v1/vms/{id}/access", get(access))
+        .route("/api/v1/vms/{id}/failed-boot", get(failed_boot))
         .route("/api/v1/vms/{id}/start", post(start))
         .route("/api/v1/vms/{id}/stop", post(stop_vm))
         .route("/api/v1/vms/{id}/restart", post(restart))
@@ -171,6 +173,7 @@ pub(super) fn network_info(network: &Network) -> NetworkInfo {
 }
 
 fn job_info(job: &Job) -> JobInfo<'_> {
+    let reached = job.reached();
     JobInfo {
         job_id: &job.id,
         vm_id: &job.vm_id,
@@ -178,7 +181,14 @@ fn job_info(job: &Job) -> JobInfo<'_> {
         error: job.error.as_deref(),
         created_at: WireTime(job.created_at),
         updated_at: WireTime(job.updated_at),
+        stage: reached.last().map_or(Stage::Reserved, |reached| reached.stage).as_str(),
+        stages: stages(&reached),
     }
+}
+
+fn stages(reached: &[Reached]) -> Vec<StageInfo<'static>> {
+    let stage = |reached: &Reached| StageInfo { stage: reached.stage.as_str(), at: WireTime(reached.at) };
+    reached.iter().map(stage).collect()
 }
 
 async fn health() -> Response {
@@ -270,6 +280,25 @@ async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
     let vm = public.find(&which).await?;
     let network = public.node.network(&vm.id).map(|network| network_info(&network));
     Ok(ok(&VmInfo { network, ..info(&vm) }))
+}
+
+/// What the VM's last failed boot left, for a day; what the host said of it is its operator's alone.
+async fn failed_boot(State(public): Shared, Path(which): Path<String>) -> Answer {
+    let vm = public.find(&which).await?;
+    let kept = public.node.failed_boots(vm.id.as_str()).await?;
+    let Some(failed) = kept.first() else {
+        let text = "no failed boot of this VM is kept; one is for a day";
+        return Err(Failure::said(StatusCode::NOT_FOUND, text));
+    };
+    Ok(ok(&FailedBootInfo {
+        vm_id: &failed.vm_id,
+        job_id: failed.job_id.as_ref(),
+        at: WireTime(failed.at),
+        stage: failed.stage().as_str(),
+        reason: &failed.reason,
+        stages: stages(&failed.stages),
+        console: &failed.console,
+    }))
 }
 
 async fn access(State(public): Shared, Path(which): Path<String>) -> Answer {

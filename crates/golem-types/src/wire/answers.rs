@@ -172,6 +172,38 @@ pub struct JobInfo<'a> {
     pub created_at: WireTime,
     /// When it last changed.
     pub updated_at: WireTime,
+    /// The stage that it has reached: `reserved`, `disk`, `launch`, `boot`, `port` or `running`.
+    pub stage: &'a str,
+    /// When each stage was reached, oldest first.
+    pub stages: Vec<StageInfo<'a>>,
+}
+
+/// That a stage of a boot was reached.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct StageInfo<'a> {
+    /// Which.
+    pub stage: &'a str,
+    /// When.
+    pub at: WireTime,
+}
+
+/// What is left of a VM's boot that failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailedBootInfo<'a> {
+    /// The VM.
+    pub vm_id: &'a VmId,
+    /// The job of its create.
+    pub job_id: Option<&'a JobId>,
+    /// When it failed.
+    pub at: WireTime,
+    /// The stage at which it failed.
+    pub stage: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// When each stage was reached, oldest first.
+    pub stages: Vec<StageInfo<'a>>,
+    /// The end of what the guest wrote to its serial console, at most 64 KiB.
+    pub console: &'a str,
 }
 
 /// How to log in to a VM.

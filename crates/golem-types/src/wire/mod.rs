@@ -10,8 +10,8 @@ pub mod port_check;
 pub mod problem;
 
 pub use answers::{
-    Access, ChainStream, Computed, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo, StreamInfo, VmInfo,
-    WireTime,
+    Access, ChainStream, Computed, FailedBootInfo, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo,
+    StageInfo, StreamInfo, VmInfo, WireTime,
 };
 pub use create::{CreateBody, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;

@@ -29,6 +29,9 @@ const LOADER_WRITES: u64 = 8;
 /// not tell.
 const CARD_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How often the console of a guest that boots is written down.
+const HEAR_AGAIN: Duration = Duration::from_secs(2);
+
 /// Pause between two attempts at a QEMU that was just launched.
 const LAUNCH_PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,7 +47,13 @@ impl Qemu {
         let mut activity = Activity::default();
         let mut listener = Listener::default();
         let mut has_card = false;
+        let mut heard = began;
         loop {
+            // The ring goes with its process, and the console tells why that went.
+            if heard.elapsed() > HEAR_AGAIN {
+                self.listen(&folder).await;
+                heard = Instant::now();
+            }
             let Some(guest) = self.guest(&folder).map_err(failed(step))? else {
                 return Err(BackendError::NoSuchMachine(id.clone()));
             };
@@ -130,8 +139,7 @@ async fn card_is_up(folder: &Path) -> bool {
     up.await == Some(false)
 }
 
-/// Ready when the QEMU that was just launched in `folder` answers. From then on it needs nobody:
-/// its standard error leads nowhere, which it does not mind.
+/// Ready when the QEMU that was just launched in `folder` answers.
 pub(super) async fn answers(folder: &Path) {
     while Talk::qmp(folder).await.is_err() {
         tokio::time::sleep(LAUNCH_PAUSE).await;

@@ -7,6 +7,7 @@
 //! | argument | why |
 //! |---|---|
 //! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id in a folder that QEMU cannot write |
+//! | `sh -c '… exec "$@" 2>qemu.err'` | what QEMU says is written down, within a bound: see `traces` |
 //! | `setpriv --reuid … --bounding-set=-all --no-new-privs` | a guest that breaks out is nobody, for good |
 //! | `--groups …` | the group of `/dev/kvm` where only that may open it, which QEMU does by its path; else none |
 //! | `prlimit --core=0` | no core file with a renter's memory |
@@ -32,7 +33,7 @@ use sha2::{Digest, Sha256};
 
 use super::accelerator::Accelerator;
 use super::cgroup::FIRST_TO_GO;
-use super::network;
+use super::{network, traces};
 use crate::Architecture;
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
@@ -77,6 +78,7 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     let mut words: Vec<OsString> =
         ["setsid", "--fork", "sh", "-c", &record_pid(), "sh"].map(OsString::from).to_vec();
     words.extend(launch.group_words.iter().map(OsString::from));
+    words.extend(["sh", "-c", &traces::write_down(), "sh"].map(OsString::from));
     let user = match launch.network {
         Netdev::Namespace => network::around_qemu(launch.uid, launch.group),
         Netdev::Restricted { .. } => {

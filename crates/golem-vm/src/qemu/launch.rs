@@ -20,7 +20,7 @@ use super::command::{Netdev, name_word};
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
     Accelerator, DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator, boot, command, failed,
-    needs, network, process, read_json, said,
+    needs, network, process, read_json, said, traces,
 };
 use crate::backend::{BackendError, MachineSpec};
 
@@ -29,6 +29,9 @@ const COMPLAINT_BYTES: u64 = 16_384;
 
 /// Longest that a namespace may take to be made.
 const NAMESPACE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a launch that failed is waited for to say why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 const STEP: &str = "launching the guest";
 
@@ -127,7 +130,7 @@ impl Qemu {
             self.networks.mend(known, &guest).await?;
             go(stdin).await
         };
-        let launched = until_answers(folder, &mut child, go_ahead).await;
+        let launched = until_answers(attempt, &mut child, go_ahead).await;
         if launched.is_err() {
             // Without its node's word the wrapper ends by itself; QEMU would not.
             process::kill(folder, id).await.map_err(failed("ending the launch"))?;
@@ -141,7 +144,7 @@ impl Qemu {
         let ssh_port = free_port().map_err(failed(STEP))?;
         Launched::note(attempt.folder, ssh_port, way).map_err(failed(STEP))?;
         let mut child = self.spawn(attempt, Netdev::Restricted { ssh_port }).await?;
-        match until_answers(attempt.folder, &mut child, async { Ok(()) }).await {
+        match until_answers(attempt, &mut child, async { Ok(()) }).await {
             Ok(()) => Ok(true),
             Err(error) if error.to_string().contains("host forwarding") => Ok(false),
             Err(error) => Err(failed(STEP)(error)),
@@ -153,6 +156,7 @@ impl Qemu {
         for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
             absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(STEP))?;
         }
+        traces::clear(folder).map_err(failed(STEP))?;
         // QEMU's own /etc is mounted here, in its namespace; on the host it stays empty.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -223,24 +227,26 @@ async fn go(stdin: Option<ChildStdin>) -> io::Result<()> {
     stdin.flush().await
 }
 
-/// Waits for `prepared` and then until QEMU answers. It needs nobody from then on: its standard error
-/// leads nowhere, which it does not mind.
+/// Waits for `prepared` and then until QEMU answers. It needs nobody from then on.
 ///
 /// # Errors
 /// That of `prepared`, or what QEMU or its wrappers complained of when they ended.
 async fn until_answers(
-    folder: &Path,
+    attempt: Attempt<'_>,
     child: &mut Child,
     prepared: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {
+    let Attempt { id, folder, .. } = attempt;
     let stderr = child.stderr.take();
     let mut complaints = Vec::new();
-    let ended = async {
+    let mut ended = Box::pin(async {
         if let Some(stderr) = stderr {
-            // Ends when every process of the launch has ended, QEMU among them.
+            // Ends when every process of the launch has ended, and who writes down what they say.
             let _ = stderr.take(COMPLAINT_BYTES).read_to_end(&mut complaints).await;
         }
-    };
+        // Or because that one has written enough.
+        process::ended(folder, id).await;
+    });
     let answers = async {
         prepared.await?;
         boot::answers(folder).await;
@@ -249,11 +255,16 @@ async fn until_answers(
     let error = tokio::select! {
         done = answers => match done {
             Ok(()) => return Ok(()),
-            Err(error) => error,
+            Err(error) => {
+                // Where it is at an end, its own words say more.
+                let _ = timeout(LAST_WORDS, &mut ended).await;
+                error
+            }
         },
-        () = ended => io::Error::other("it ended"),
+        () = &mut ended => io::Error::other("it ended"),
     };
-    let complaints = String::from_utf8_lossy(&complaints);
+    drop(ended);
+    let complaints = String::from_utf8_lossy(&complaints).into_owned() + &traces::log(folder);
     let complaints = complaints.trim();
     Err(if complaints.is_empty() { error } else { io::Error::other(complaints.to_owned()) })
 }

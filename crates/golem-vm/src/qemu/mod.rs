@@ -13,6 +13,8 @@
 //!     qemu.pid       the running process
 //!     uplink.pid     the process that connects it
 //!     groups.json    the control groups of both
+//!     console.log    the end of what was read of its console
+//!     qemu.log       what QEMU said; it comes through qemu.err
 //!     etc/           empty; QEMU mounts its own /etc here
 //!     run/           its sockets; the only place where it can make files
 //! ```
@@ -37,6 +39,7 @@ mod note;
 mod process;
 mod standing;
 mod talk;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -116,6 +119,8 @@ pub struct Qemu {
     choosing: Mutex<()>,
     /// Read by launches, written by the lifting of the packet filter.
     launching: RwLock<()>,
+    /// Held while a console's ring is emptied.
+    reading: tokio::sync::Mutex<()>,
     networks: Networks,
     groups: Groups,
 }
@@ -186,6 +191,7 @@ impl Qemu {
             images,
             choosing: Mutex::default(),
             launching: RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
         })
     }
 
@@ -375,18 +381,6 @@ impl Qemu {
         let record: Record = read_json(&folder.join(RECORD_FILE)).ok()?;
         let guest = Connected { id: id.clone(), folder, uid: record.uid, qemu, ssh_port: launched.ssh_port };
         Some((guest, launched.network))
-    }
-
-    pub(crate) async fn console(&self, id: &VmId) -> Result<String, BackendError> {
-        let step = "reading the console";
-        let folder = self.of(id);
-        if !folder.exists() {
-            return Err(BackendError::NoSuchMachine(id.clone()));
-        }
-        let mut talk = Talk::qmp(&folder).await.map_err(|_| said(step, "the guest does not run"))?;
-        let arguments = json!({ "device": "console", "size": command::CONSOLE_BYTES, "format": "utf8" });
-        let answer = talk.call("ringbuf-read", arguments).await.map_err(failed(step))?;
-        Ok(answer.as_str().unwrap_or_default().to_owned())
     }
 
     pub(crate) async fn add_key(&self, id: &VmId, key: &AuthorizedKey) -> Result<(), BackendError> {

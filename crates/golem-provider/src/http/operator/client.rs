@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::token::Token;
 use super::views::{
-    AdvertView, ConsoleView, DrainView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
+    AdvertView, DrainView, LogsView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
 };
 use crate::cli::PricingView;
 
@@ -139,14 +139,13 @@ impl Client {
         self.call(Method::DELETE, &format!("/vms/{}", segment(which)), None).await
     }
 
-    /// The last lines that the guest wrote to its serial console.
+    /// What there is to look at of the VM that `which` names: as [`Self::vm`], and also one whose create
+    /// failed within a day, and by the id of the job that made it.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn console(&self, which: &str) -> Result<String, ClientError> {
-        let view: ConsoleView =
-            self.call(Method::GET, &format!("/vms/{}/console", segment(which)), None).await?;
-        Ok(view.text)
+    pub async fn logs(&self, which: &str) -> Result<LogsView, ClientError> {
+        self.call(Method::GET, &format!("/vms/{}/logs", segment(which)), None).await
     }
 
     /// Takes no new rentals, or takes them again.

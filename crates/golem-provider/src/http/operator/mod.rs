@@ -12,6 +12,7 @@ pub use client::{Client, ClientError};
 pub(super) use routes::router;
 pub use token::Token;
 pub use views::{
-    AdvertView, BackendView, ConsoleView, DrainView, HostView, NetworkProblem, PaymentsView, PortsView,
-    StreamView, StreamsView, Summary, TrafficView, VmView, WithdrawView, WithdrawalView,
+    AdvertView, BackendView, DrainView, FailedBootView, HostView, LogsView, NetworkProblem, PaymentsView,
+    PortsView, StageView, StreamView, StreamsView, Summary, TrafficView, VmView, WithdrawView,
+    WithdrawalView,
 };

@@ -28,8 +28,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::super::reply::{Failure, json_answer, ok, panicked};
 use super::token::Token;
 use super::views::{
-    AdvertView, BackendView, ConsoleView, DrainView, HostView, NetworkProblem, PaymentsView, PortsView,
-    Summary, TrafficView, VmView,
+    AdvertView, BackendView, DrainView, FailedBootView, HostView, LogsView, NetworkProblem, PaymentsView,
+    PortsView, Summary, TrafficView, VmView,
 };
 use crate::books;
 use crate::cli::pricing_view;
@@ -59,7 +59,7 @@ pub(in crate::http) fn router(
         .route("/v1/summary", get(summary))
         .route("/v1/vms", get(list))
         .route("/v1/vms/{id}", get(show).delete(delete))
-        .route("/v1/vms/{id}/console", get(console))
+        .route("/v1/vms/{id}/logs", get(logs))
         .route("/v1/vms/{id}/events", get(events))
         .route("/v1/vms/{id}/{action}", post(act))
         .route("/v1/streams", get(streams))
@@ -358,10 +358,45 @@ async fn delete(State(operator): Shared, Path(which): Path<String>) -> Answer {
     }
 }
 
-async fn console(State(operator): Shared, Path(which): Path<String>) -> Answer {
-    let id = operator.find(&which)?.id.clone();
-    let text = operator.node.backend().console(&id).await.map_err(NodeError::from)?;
-    Ok(ok(&ConsoleView { text }))
+/// What there is to look at: of a live VM, or of one whose create failed. Live ones come first.
+async fn logs(State(operator): Shared, Path(which): Path<String>) -> Answer {
+    let node = &operator.node;
+    let found = match (operator.find(&which), which.parse()) {
+        (Err(failure), Ok(job)) if failure.is_not_found() => match node.job(&job).await? {
+            Some(job) => operator.find(job.vm_id.as_str()),
+            None => Err(Failure::no_vm(&which)),
+        },
+        (found, _) => found,
+    };
+    let vm = match found {
+        Ok(vm) => vm,
+        Err(failure) if failure.is_not_found() => {
+            let kept = node.failed_boots(&which).await?;
+            return match kept.as_slice() {
+                [] => Err(Failure::no_vm(&which)),
+                [failed] => Ok(ok(&LogsView {
+                    id: failed.vm_id.clone(),
+                    name: failed.name.clone(),
+                    console: failed.console.clone(),
+                    process_log: failed.process_log.clone(),
+                    failed_boot: Some(FailedBootView::of(failed)),
+                })),
+                _ => {
+                    let text = format!("{which} fits several VMs; use the id");
+                    Err(Failure::said(StatusCode::CONFLICT, text))
+                }
+            };
+        }
+        Err(failure) => return Err(failure),
+    };
+    let failed_boot = node.failed_boots(vm.id.as_str()).await?.first().map(FailedBootView::of);
+    let process_log = node.backend().process_log(&vm.id);
+    let console = match node.backend().console(&vm.id).await {
+        // Its guest does not run; what there is besides is shown.
+        Err(_) if failed_boot.is_some() || !process_log.is_empty() => String::new(),
+        console => console.map_err(NodeError::from)?,
+    };
+    Ok(ok(&LogsView { id: vm.id.clone(), name: vm.name.clone(), console, process_log, failed_boot }))
 }
 
 async fn drain(State(operator): Shared, request: Request) -> Answer {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use golem_node::boot::{FailedBoot, Reached};
 use golem_node::ledger::WithdrawalState;
 use golem_types::wire::{Exact, NetworkInfo, StreamInfo};
 use golem_types::{ImageName, Resources, VmId, VmName, VmState};
@@ -265,11 +266,63 @@ pub struct TrafficView {
     pub bytes_out: u64,
 }
 
-/// What the guest wrote to its serial console.
+/// What there is to look at of a VM, whether it is there or its create failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsoleView {
-    /// The last lines.
-    pub text: String,
+pub struct LogsView {
+    /// The VM.
+    pub id: VmId,
+    /// What its renter calls it.
+    pub name: VmName,
+    /// The end of what the guest wrote to its serial console: since its launch, or up to the failure of a VM
+    /// that is there no more.
+    pub console: String,
+    /// The same of what the process that runs it said.
+    pub process_log: String,
+    /// Its last boot that failed, within a day.
+    pub failed_boot: Option<FailedBootView>,
+}
+
+/// What is left of a boot that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedBootView {
+    /// When it failed.
+    pub at: Timestamp,
+    /// The stage at which it failed.
+    pub stage: String,
+    /// Why, as its renter reads it.
+    pub reason: String,
+    /// Why, with every cause.
+    pub cause: String,
+    /// When each stage was reached, oldest first.
+    pub stages: Vec<StageView>,
+    /// The end of what the guest had written to its serial console.
+    pub console: String,
+    /// What the process that ran it had said.
+    pub process_log: String,
+}
+
+/// That a stage of a boot was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageView {
+    /// Which.
+    pub stage: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl FailedBootView {
+    pub(super) fn of(failed: &FailedBoot) -> Self {
+        let stage = |reached: &Reached| StageView { stage: reached.stage.to_string(), at: reached.at };
+        Self {
+            at: failed.at,
+            stage: failed.stage().to_string(),
+            reason: failed.reason.clone(),
+            cause: failed.cause.clone(),
+            stages: failed.stages.iter().map(stage).collect(),
+            console: failed.console.clone(),
+            process_log: failed.process_log.clone(),
+        }
+    }
 }
 
 /// Whether new rentals are taken.

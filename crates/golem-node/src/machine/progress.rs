@@ -1,0 +1,95 @@
+//! How far a boot came, and what is kept of one that failed.
+//!
+//! Owns when that is taken: before anything of the machine is removed. Never fails a step: a boot whose trace
+//! cannot be kept is a boot all the same.
+
+use std::time::Duration;
+
+use golem_types::VmState;
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::{Machine, Memory, StepError};
+use crate::boot::{Reached, Stage, reach};
+use crate::ledger::{Failure, Rental};
+use crate::reconcile::plan::Step;
+
+/// Longest that a machine is asked what it said.
+const LISTEN: Duration = Duration::from_secs(10);
+
+/// Whether `step` ends with a guest that answers.
+pub(super) const fn is_boot(step: &Step) -> bool {
+    matches!(step, Step::Make | Step::Boot | Step::Meet(_) | Step::Serve(_) | Step::Restart)
+}
+
+/// An error with all of its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Machine {
+    /// Takes note that the boot has reached `stage`.
+    pub(super) async fn reach(&self, rental: &Rental, stage: Stage, memory: &mut Memory) {
+        let now = Timestamp::now();
+        reach(&mut memory.stages, stage, now);
+        if rental.made {
+            return;
+        }
+        if let Err(error) = self.ledger.reach(&self.id, stage, now).await {
+            golem_service::log_limited!(
+                error,
+                vm = self.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "a stage of a create could not be recorded"
+            );
+        }
+    }
+
+    /// Keeps what is left of a boot that ended with `error`.
+    pub(super) async fn keep_failure(&self, error: &StepError, stages: &[Reached]) {
+        self.keep(error.public(), with_causes(error), stages.to_vec()).await;
+    }
+
+    /// Keeps what is left of a create that is given up before it ran, unless that is kept already: its renter
+    /// deleted it, or the node was killed while it gave up.
+    pub(super) async fn keep_unfinished(&self, rental: &Rental) {
+        if rental.made
+            || self
+                .ledger
+                .failed_boots(self.id.as_str(), Timestamp::now())
+                .await
+                .is_ok_and(|kept| !kept.is_empty())
+        {
+            return;
+        }
+        let reason = match (&rental.vm.error, rental.vm.state) {
+            (Some(error), VmState::Error) => error.clone(),
+            _ => "deleted before it ran".to_owned(),
+        };
+        self.keep(reason.clone(), reason, Vec::new()).await;
+    }
+
+    /// Stages that are given count for a boot that is no create.
+    async fn keep(&self, reason: String, cause: String, stages: Vec<Reached>) {
+        let listen = async {
+            let console = self.backend.console(&self.id).await.unwrap_or_default();
+            (console, self.backend.process_log(&self.id))
+        };
+        let (console, process_log) = timeout(LISTEN, listen).await.unwrap_or_default();
+        let failure = Failure { reason, cause, stages, console, process_log };
+        if let Err(error) = self.ledger.keep_failed_boot(&self.id, failure, Timestamp::now()).await {
+            golem_service::log_limited!(
+                error,
+                vm = self.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "what a failed boot left could not be kept"
+            );
+        }
+    }
+}
