@@ -230,7 +230,13 @@ impl Machine {
                 self.boot(rental, memory).await
             }
             Step::Fault(reason) => {
-                tracing::warn!(vm = self.id.redacted(), %reason, "VM does not run");
+                golem_service::log_limited_each!(
+                    (&self.id, reason),
+                    warn,
+                    vm = self.id.redacted(),
+                    %reason,
+                    "VM does not run"
+                );
                 self.record(Change::error(reason)).await
             }
             Step::Remove => self.remove(rental, memory).await,
@@ -239,7 +245,13 @@ impl Machine {
 
     async fn make(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         let vm = &rental.vm;
-        tracing::info!(vm = self.id.redacted(), image = %vm.image, "making the machine");
+        golem_service::log_limited_each!(
+            self.id,
+            info,
+            vm = self.id.redacted(),
+            image = %vm.image,
+            "making the machine"
+        );
         memory.stages.clear();
         self.reach(rental, Stage::Disk, memory).await;
         crash_point!("before-create");
@@ -250,7 +262,12 @@ impl Machine {
 
     async fn boot(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         if rental.vm.state == VmState::Running {
-            tracing::warn!(vm = self.id.redacted(), "the guest ended by itself and is booted again");
+            golem_service::log_limited_each!(
+                self.id,
+                warn,
+                vm = self.id.redacted(),
+                "the guest ended by itself and is booted again"
+            );
             if self.backend.was_ended_for_memory(&self.id) {
                 let detail = "the guest's process was ended by the host for want of memory".to_owned();
                 self.ledger.note(&self.id, "vm.out_of_memory", detail, Timestamp::now()).await?;
@@ -286,7 +303,12 @@ impl Machine {
     }
 
     async fn resume(&self, memory: &mut Memory) -> Result<(), StepError> {
-        tracing::info!(vm = self.id.redacted(), "the cause of the guest's pause may be over, it goes on");
+        golem_service::log_limited_each!(
+            self.id,
+            info,
+            vm = self.id.redacted(),
+            "the cause of the guest's pause may be over, it goes on"
+        );
         memory.resumes = memory.resumes.saturating_add(1);
         let pause = doubled(self.config.restart_delay, memory.resumes).min(LONGEST_HALT);
         memory.resume_at = Some(Instant::now() + pause);
@@ -295,7 +317,9 @@ impl Machine {
 
     /// Its guest is the renter's: what that says of itself is the renter's will.
     async fn off(&self) -> Result<(), StepError> {
-        tracing::info!(
+        golem_service::log_limited_each!(
+            self.id,
+            info,
             vm = self.id.redacted(),
             "the guest shut itself down and stays off until it is started"
         );
@@ -385,7 +409,14 @@ impl Machine {
         let before = self.ledger.now().get(&self.id).map(|rental| rental.vm.state);
         let vm = self.ledger.advance(&self.id, change, Timestamp::now()).await?;
         if let Some(before) = before.filter(|before| *before != vm.state) {
-            tracing::info!(vm = self.id.redacted(), from = %before, to = %vm.state, "VM state changed");
+            golem_service::log_limited_each!(
+                (&self.id, before, vm.state),
+                info,
+                vm = self.id.redacted(),
+                from = %before,
+                to = %vm.state,
+                "VM state changed"
+            );
         }
         Ok(())
     }
@@ -394,7 +425,9 @@ impl Machine {
     async fn failed(&self, step: &Step, rental: &Rental, error: &StepError, memory: &mut Memory) {
         let creating = rental.aim() == Goal::Running && !rental.made;
         let late = memory.began.elapsed() >= self.config.boot_deadline;
-        tracing::error!(
+        golem_service::log_limited_each!(
+            self.id,
+            error,
             vm = self.id.redacted(),
             error = error as &dyn std::error::Error,
             "a step of the VM failed"
@@ -415,7 +448,9 @@ impl Machine {
             Ok(())
         };
         if let Err(error) = recorded {
-            tracing::error!(
+            golem_service::log_limited_each!(
+                self.id,
+                error,
                 vm = self.id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the failure could not be recorded"

@@ -377,7 +377,12 @@ impl Node {
         let mut changes = self.0.ledger.changes();
         let gone = changes.wait_for(|now| now.get(id).is_none());
         if timeout(DELETE_WAIT, gone).await.is_err() {
-            tracing::warn!(vm = id.redacted(), "the backend has not yet removed a deleted VM");
+            golem_service::log_limited_each!(
+                id,
+                warn,
+                vm = id.redacted(),
+                "the backend has not yet removed a deleted VM"
+            );
         }
         Ok(())
     }
@@ -393,7 +398,7 @@ impl Node {
             return Err(NodeError::WrongState { state, action: "add an SSH key" });
         }
         self.0.backend.add_key(id, &key).await?;
-        tracing::info!(vm = id.redacted(), "SSH key added");
+        golem_service::log_limited_each!(id, info, vm = id.redacted(), "SSH key added");
         Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
     }
 

@@ -82,7 +82,9 @@ pub(crate) async fn keep_notes(node: Node, stop: CancellationToken) {
                 }
                 // It is being made, and told of again when it runs; or gone.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => tracing::error!(
+                Err(error) => golem_service::log_limited_each!(
+                    id,
+                    error,
                     vm = id.redacted(),
                     error = &error as &dyn std::error::Error,
                     "the note on the VM cannot be kept"

@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
+use golem_service::log::SiteOfEach;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -62,8 +63,13 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
     // A background node has no standard error to panic on.
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        tracing::error!(panic = %info, "panicked");
-        before(info);
+        // Where a request can make a handler panic, every request can.
+        static SITE: SiteOfEach = SiteOfEach::new();
+        let place = info.location().map(|place| (place.file(), place.line()));
+        if let Some(left_out) = SITE.due(place) {
+            tracing::error!(left_out, panic = %info, "panicked");
+            before(info);
+        }
     }));
     Ok(())
 }

@@ -92,7 +92,12 @@ pub(crate) fn be_among_the_last_to_go() {
 fn tell(state: &str) {
     let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = notify(&place, state) {
-        tracing::warn!(error = &error as &dyn std::error::Error, state, "the service manager cannot be told");
+        golem_service::log_limited!(
+            warn,
+            error = &error as &dyn std::error::Error,
+            state,
+            "the service manager cannot be told"
+        );
     }
 }
 

@@ -109,7 +109,7 @@ impl Task {
                 let (replacement, signed) = self.sender.replacement(&transaction)?;
                 if let Err(error) = self.sender.send(&signed.raw).await {
                     // It may have been mined just now, which the next look at the receipts tells.
-                    tracing::info!(%error, "a transaction that waits was not replaced");
+                    golem_service::log_limited!(info, %error, "a transaction that waits was not replaced");
                 } else {
                     transaction = replacement;
                     hashes.push(signed.hash);
@@ -141,7 +141,8 @@ impl Task {
         };
         match self.ledger.record_advert_write(write).await {
             Ok(spent) => self.state.send_modify(|state| state.spent = spent),
-            Err(error) => tracing::error!(
+            Err(error) => golem_service::log_limited!(
+                error,
                 error = &error as &dyn std::error::Error,
                 "what an advert cost could not be recorded"
             ),

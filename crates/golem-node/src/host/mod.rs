@@ -168,7 +168,8 @@ impl Host {
         match Places::of_this_process().and_then(|places| Limits::read(&places)) {
             Ok(limits) => self.limits = limits,
             Err(error) => {
-                tracing::warn!(
+                golem_service::log_limited!(
+                    warn,
                     error = &error as &dyn std::error::Error,
                     "the limits of this node's control group cannot be read"
                 );

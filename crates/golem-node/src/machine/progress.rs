@@ -42,7 +42,8 @@ impl Machine {
             return;
         }
         if let Err(error) = self.ledger.reach(&self.id, stage, now).await {
-            golem_service::log_limited!(
+            golem_service::log_limited_each!(
+                self.id,
                 error,
                 vm = self.id.redacted(),
                 error = &error as &dyn std::error::Error,
@@ -84,7 +85,8 @@ impl Machine {
         let (console, process_log) = timeout(LISTEN, listen).await.unwrap_or_default();
         let failure = Failure { reason, cause, stages, console, process_log };
         if let Err(error) = self.ledger.keep_failed_boot(&self.id, failure, Timestamp::now()).await {
-            golem_service::log_limited!(
+            golem_service::log_limited_each!(
+                self.id,
                 error,
                 vm = self.id.redacted(),
                 error = &error as &dyn std::error::Error,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use golem_service::log::Site;
 use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use golem_vm::Overhead;
@@ -77,7 +78,9 @@ impl Measuring {
         }
         let held = held_bytes(&self.folder);
         let (offer, capped) = self.host.offer(&self.config.rent, held, self.overhead);
-        if capped != self.capped {
+        // What is free changes all the time. The last word is always said.
+        static SAID: Site = Site::new();
+        if capped != self.capped && SAID.due().is_some() {
             for sentence in &capped {
                 tracing::warn!("{sentence}");
             }

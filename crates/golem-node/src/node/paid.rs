@@ -60,7 +60,13 @@ impl Node {
         let paid = self.gate(Some(stream), resources, None).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
-        tracing::info!(vm = id.redacted(), %stream, "another stream pays for the VM");
+        golem_service::log_limited_each!(
+            id,
+            info,
+            vm = id.redacted(),
+            %stream,
+            "another stream pays for the VM"
+        );
         self.remember(&paid, id);
         self.poke(id);
         Ok(vm)

@@ -21,7 +21,8 @@ pub(crate) async fn run(node: Node, folder: PathBuf, stop: CancellationToken) {
         if written.as_ref() != Some(&wanted) {
             match write(&folder, wanted.clone()).await {
                 Ok(()) => written = Some(wanted),
-                Err(error) => tracing::error!(
+                Err(error) => golem_service::log_limited!(
+                    error,
                     error = &error as &dyn std::error::Error,
                     "streams.json cannot be written"
                 ),

@@ -189,7 +189,8 @@ async fn keep(
     if !changed.is_empty()
         && let Err(error) = payments.0.ledger.keep_streams(changed).await
     {
-        tracing::error!(
+        golem_service::log_limited!(
+            error,
             error = &error as &dyn std::error::Error,
             "what was read of streams cannot be recorded"
         );
@@ -239,12 +240,18 @@ async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) 
             }
         }
         Action::Stop(reason) => {
-            tracing::warn!(vm = id.redacted(), %reason, "VM is not paid for and is stopped; its disk is held");
+            golem_service::log_limited_each!(
+                id,
+                warn,
+                vm = id.redacted(),
+                %reason,
+                "VM is not paid for and is stopped; its disk is held"
+            );
             crash_point!("monitor-before-stop");
             node.set_unpaid(id, Some(reason)).await
         }
         Action::Resume => {
-            tracing::info!(vm = id.redacted(), "VM is paid for again");
+            golem_service::log_limited_each!(id, info, vm = id.redacted(), "VM is paid for again");
             crash_point!("monitor-before-resume");
             node.set_unpaid(id, None).await
         }
@@ -259,7 +266,9 @@ async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) 
     };
     match done {
         Ok(()) | Err(crate::vm::NodeError::NotFound(_)) => {}
-        Err(error) => tracing::error!(
+        Err(error) => golem_service::log_limited_each!(
+            id,
+            error,
             vm = id.redacted(),
             error = &error as &dyn std::error::Error,
             "what follows from a payment failed"

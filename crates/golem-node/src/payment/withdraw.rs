@@ -136,12 +136,20 @@ impl Payments {
             Ok(Some(withdrawal)) => {
                 let settled = self.settle(withdrawal).await;
                 if let Err(error) = settled {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a withdrawal is not settled");
+                    golem_service::log_limited!(
+                        warn,
+                        error = &error as &dyn std::error::Error,
+                        "a withdrawal is not settled"
+                    );
                 }
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "withdrawals cannot be read")
+                golem_service::log_limited!(
+                    error,
+                    error = &error as &dyn std::error::Error,
+                    "withdrawals cannot be read"
+                )
             }
         }
     }
@@ -233,7 +241,7 @@ impl Payments {
             Ok(Some(transaction)) => tracing::info!(transaction, "the faucet sent money for gas"),
             Ok(None) => {}
             Err(refill) => {
-                tracing::warn!(error = %refill, "the faucet sent no money for gas");
+                golem_service::log_limited!(warn, error = %refill, "the faucet sent no money for gas");
                 return Err(error.into());
             }
         }

@@ -116,9 +116,16 @@ impl Eyes {
                 // Reserved since the look began.
                 Ok(Known::Live) => {}
                 Ok(Known::Ended) => {
-                    tracing::info!(vm = id.redacted(), "removing what is left of an ended rental");
+                    golem_service::log_limited_each!(
+                        id,
+                        info,
+                        vm = id.redacted(),
+                        "removing what is left of an ended rental"
+                    );
                     if let Err(error) = self.backend.delete(id).await {
-                        tracing::warn!(
+                        golem_service::log_limited_each!(
+                            id,
+                            warn,
                             vm = id.redacted(),
                             error = &error as &dyn std::error::Error,
                             "leftover not removed; will be tried again"
@@ -128,7 +135,8 @@ impl Eyes {
                 Ok(Known::Unknown) => {
                     unmanaged.insert(id.clone());
                 }
-                Err(error) => tracing::error!(
+                Err(error) => golem_service::log_limited!(
+                    error,
                     error = &error as &dyn std::error::Error,
                     "the ledger could not be asked about a machine"
                 ),
@@ -137,7 +145,9 @@ impl Eyes {
         if sample.machines.is_some() {
             self.unmanaged.send_if_modified(|before| {
                 for id in unmanaged.difference(before) {
-                    tracing::warn!(
+                    golem_service::log_limited_each!(
+                        id,
+                        warn,
                         vm = id.redacted(),
                         "a machine that the ledger does not know is left alone"
                     );

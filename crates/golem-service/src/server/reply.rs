@@ -22,7 +22,8 @@ pub fn json_answer(status: StatusCode, body: &impl Serialize) -> Response {
             response
         }
         Err(error) => {
-            tracing::error!(
+            log_limited!(
+                error,
                 error = &error as &dyn std::error::Error,
                 "an answer could not be written as JSON"
             );

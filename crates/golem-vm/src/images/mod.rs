@@ -149,7 +149,13 @@ impl Images {
                     here.insert(name, (header, version));
                 }
                 Err(error) => {
-                    tracing::warn!(%name, error = &error as &dyn std::error::Error, "the image is damaged and not offered")
+                    golem_service::log_limited_each!(
+                        name,
+                        warn,
+                        %name,
+                        error = &error as &dyn std::error::Error,
+                        "the image is damaged and not offered"
+                    )
                 }
             }
         }
@@ -170,7 +176,13 @@ impl Images {
         if known().map(|(_, version)| version) != version(&path)
             && let Err(error) = self.refresh()
         {
-            tracing::warn!(%name, error = &error as &dyn std::error::Error, "the images cannot be looked at again");
+            golem_service::log_limited_each!(
+                name,
+                warn,
+                %name,
+                error = &error as &dyn std::error::Error,
+                "the images cannot be looked at again"
+            );
         }
         known().map(|(header, _)| (path, header))
     }

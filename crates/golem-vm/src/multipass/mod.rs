@@ -347,7 +347,9 @@ impl Multipass {
                 LongCall::UnderWay => true,
                 LongCall::None => comes,
                 LongCall::Refused(Refusal::TimedOut | Refusal::Exists) => {
-                    tracing::warn!(
+                    golem_service::log_limited_each!(
+                        id,
+                        warn,
                         vm = id.redacted(),
                         "Multipass gave up waiting; the machine is waited for"
                     );
@@ -373,7 +375,9 @@ impl Multipass {
                 }
                 Ok(None) if !under_way => return Err(BackendError::NoSuchMachine(id.clone())),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(
+                Err(error) => golem_service::log_limited_each!(
+                    id,
+                    warn,
                     vm = id.redacted(),
                     error = &error as &dyn std::error::Error,
                     "Multipass does not answer"
@@ -394,8 +398,16 @@ impl Multipass {
         match self.program.run(&["stop", name], "", grace).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(Refusal::Absent)) => return Ok(()),
-            Ok(Err(refusal)) => tracing::warn!(vm = id.redacted(), ?refusal, "the guest does not shut down"),
-            Err(error) => tracing::warn!(
+            Ok(Err(refusal)) => golem_service::log_limited_each!(
+                id,
+                warn,
+                vm = id.redacted(),
+                ?refusal,
+                "the guest does not shut down"
+            ),
+            Err(error) => golem_service::log_limited_each!(
+                id,
+                warn,
                 vm = id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the guest does not shut down"

@@ -71,7 +71,12 @@ impl Qemu {
                 return Ok(guest);
             }
             if activity.stalls(disk_use(&folder).await, Instant::now()) {
-                tracing::warn!(vm = id.redacted(), "the guest hangs in its boot and is reset");
+                golem_service::log_limited_each!(
+                    id,
+                    warn,
+                    vm = id.redacted(),
+                    "the guest hangs in its boot and is reset"
+                );
                 if let Ok(mut talk) = Talk::qmp(&folder).await {
                     let _ = talk.call("system_reset", Value::Null).await;
                 }

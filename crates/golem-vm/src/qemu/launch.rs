@@ -65,7 +65,8 @@ impl Qemu {
         if record.uid.is_some()
             && let Err(error) = self.networks.enforce_host_table().await
         {
-            tracing::warn!(
+            golem_service::log_limited!(
+                warn,
                 error = &error as &dyn std::error::Error,
                 "the host's packet filter, the second layer around guests, is not in place"
             );
@@ -84,7 +85,13 @@ impl Qemu {
         match self.networks.way(attempt.record.uid).await {
             Way::Namespace => self.launch_inside(attempt, known).await,
             way @ Way::Restricted(_) => {
-                tracing::error!(vm = attempt.id.redacted(), ?way, "the guest gets no network but SSH in");
+                golem_service::log_limited_each!(
+                    attempt.id,
+                    error,
+                    vm = attempt.id.redacted(),
+                    ?way,
+                    "the guest gets no network but SSH in"
+                );
                 for _ in 0..PORT_ATTEMPTS {
                     if self.launch_restricted(attempt, &way).await? {
                         return Ok(());
@@ -103,7 +110,9 @@ impl Qemu {
             Err(error) => Err(error),
         };
         if let Err(error) = noted {
-            tracing::warn!(
+            golem_service::log_limited_each!(
+                id,
+                warn,
                 vm = id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the guest's control groups were not written down"

@@ -274,7 +274,8 @@ impl Qemu {
             && let Ok(_nobody_launches) = self.launching.try_write()
             && let Err(error) = self.networks.lift_host_table().await
         {
-            tracing::warn!(
+            golem_service::log_limited!(
+                warn,
                 error = &error as &dyn std::error::Error,
                 "the guests' packet filter was not removed"
             );
@@ -328,7 +329,8 @@ impl Qemu {
         let ids = match self.ids() {
             Ok(ids) => ids,
             Err(error) => {
-                tracing::warn!(
+                golem_service::log_limited!(
+                    warn,
                     error = &error as &dyn std::error::Error,
                     "the machines cannot be looked at; their networks are not checked"
                 );

@@ -113,7 +113,9 @@ impl Qemu {
             }
         };
         if timeout(grace, press).await.is_err() {
-            tracing::warn!(
+            golem_service::log_limited_each!(
+                id,
+                warn,
                 vm = id.redacted(),
                 "the guest did not shut down in {} s and is ended",
                 grace.as_secs()

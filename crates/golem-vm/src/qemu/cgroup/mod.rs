@@ -263,7 +263,9 @@ impl Groups {
         }
         let groups = groups_of(&name_of(id), qemu)?;
         if groups.is_empty() {
-            tracing::error!(
+            golem_service::log_limited_each!(
+                id,
+                error,
                 vm = id.redacted(),
                 "the guest is in no control group: nothing bounds what it takes"
             );
@@ -368,7 +370,9 @@ impl Groups {
             (None, None) => false,
         };
         if is_for_memory && lock(&self.for_memory).insert(id.clone()) {
-            tracing::error!(
+            golem_service::log_limited_each!(
+                id,
+                error,
                 vm = id.redacted(),
                 "the guest's process was ended by the host for want of memory: it needed more than its bound, or the \
                  host had none left"
@@ -420,7 +424,7 @@ fn is_scope(group: &Path) -> bool {
 /// Makes `group` and bounds it; false where there is none.
 fn make(group: &Path, bounds: &Bounds) -> bool {
     if let Err(error) = group::make(group) {
-        tracing::error!(
+        golem_service::log_limited_each!(group, error,
             group = %group.display(),
             error = &error as &dyn std::error::Error,
             "a guest's control group cannot be made: it does not bound the guest"
@@ -428,7 +432,7 @@ fn make(group: &Path, bounds: &Bounds) -> bool {
         return false;
     }
     for (file, error) in group::bound(group, bounds) {
-        tracing::warn!(
+        golem_service::log_limited_each!((group, file), warn,
             group = %group.display(),
             file,
             error = &error as &dyn std::error::Error,

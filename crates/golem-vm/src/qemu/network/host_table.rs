@@ -107,7 +107,10 @@ pub(super) async fn enforce(in_place: Option<&InPlace>, near: &Near) -> io::Resu
         return Ok(in_place.clone());
     }
     if in_place.is_some_and(|in_place| in_place.text == text) {
-        tracing::warn!("the guests' packet filter was changed or removed; it is put in place again");
+        golem_service::log_limited!(
+            warn,
+            "the guests' packet filter was changed or removed; it is put in place again"
+        );
     }
     nft::load(&[], &text).await?;
     Ok(InPlace { text, digest: nft::list(&[], Some(TABLE)).await?.digest })

@@ -274,7 +274,12 @@ impl Networks {
                 if let Some(in_place) = ours {
                     let why =
                         if in_place.text == text { "were changed" } else { "follow the host's addresses" };
-                    tracing::warn!(vm = guest.id.redacted(), "the guest's packet filter: rules {why}");
+                    golem_service::log_limited_each!(
+                        guest.id,
+                        warn,
+                        vm = guest.id.redacted(),
+                        "the guest's packet filter: rules {why}"
+                    );
                 }
                 if let Err(error) = nft::load(&inside, &text).await {
                     if is_blind(&error) {
@@ -297,7 +302,9 @@ impl Networks {
             start_uplink(guest).await?;
             self.limit_sending(&inside).await?;
             if !adopted {
-                tracing::warn!(
+                golem_service::log_limited_each!(
+                    guest.id,
+                    warn,
                     vm = guest.id.redacted(),
                     "the guest's uplink had ended and was started again"
                 );
@@ -352,20 +359,26 @@ impl Networks {
         }
         let good = known.good.get_or_insert_with(Instant::now);
         if is_blind(&error) && good.elapsed() < BLIND {
-            tracing::warn!(
+            golem_service::log_limited_each!(
+                guest.id,
+                warn,
                 vm = guest.id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the guest's network cannot be checked now"
             );
             return Network { state: NetworkState::Own, traffic: None };
         }
-        tracing::error!(
+        golem_service::log_limited_each!(
+            guest.id,
+            error,
             vm = guest.id.redacted(),
             error = &error as &dyn std::error::Error,
             "the guest's network is not as it should be and is cut"
         );
         if let Err(error) = uplink::end(&guest.folder, &name_word(&guest.id)).await {
-            tracing::error!(
+            golem_service::log_limited_each!(
+                guest.id,
+                error,
                 vm = guest.id.redacted(),
                 error = &error as &dyn std::error::Error,
                 "the guest's uplink was not ended"

@@ -1,0 +1,69 @@
+//! What stays broken does not fill the log (H-18). One test, because the log belongs to the process.
+#![cfg(test)]
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use golem_node::{Node, NodeConfig};
+use golem_types::VmState;
+use golem_vm::sim::{Call, Fault};
+use support::{World, reaches, until, wanted};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn lines_with(&self, text: &str) -> usize {
+        let bytes = self.0.lock().unwrap().clone();
+        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(text)).count()
+    }
+}
+
+/// H-18: a machine that fails at every attempt, many times a second, and a guest that crashes whenever it runs.
+/// The first line of each comes at once, also of one whose trouble begins after another's.
+#[tokio::test]
+async fn h_18_a_machine_that_fails_at_every_interval_has_a_line_in_ten_seconds() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let world = World::new(3);
+    let (backend, sim) = world.sim();
+    let config = NodeConfig { restart_delay: Duration::ZERO, ..world.config() };
+    let node = Node::start(config, backend).await.unwrap();
+
+    let (crashing, _) = node.create(wanted("crashing")).await.unwrap();
+    reaches(&node, &crashing.id, VmState::Running).await;
+    for n in 1..12 {
+        until("it runs", || sim.guests(&crashing.id) == (n, true)).await;
+        reaches(&node, &crashing.id, VmState::Running).await;
+        sim.crash(&crashing.id).unwrap();
+    }
+    until("it runs at last", || sim.guests(&crashing.id) == (12, true)).await;
+    assert!((1..=3).contains(&log.lines_with("booted again")), "{}", log.lines_with("booted again"));
+
+    sim.fail(Call::Start, Fault::Failed, 100);
+    sim.crash(&crashing.id).unwrap();
+    until("it has failed 100 times", || sim.guests(&crashing.id) == (13, true)).await;
+    let failed = || log.lines_with("a step of the VM failed");
+    assert!((1..=3).contains(&failed()), "{}", failed());
+    let before = failed();
+    sim.fail(Call::Start, Fault::Failed, 1);
+    let (other, _) = node.create(wanted("other")).await.unwrap();
+    until("it has failed, too", || node.vms().iter().all(|vm| vm.id != other.id)).await;
+    assert!(failed() > before, "another's noise hides nothing");
+    assert!(log.lines_with("") < 100, "{}", log.lines_with(""));
+    node.shutdown(false).await;
+}
