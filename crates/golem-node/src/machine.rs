@@ -12,12 +12,12 @@
 //! `running` is written only once the port leads to a guest that answers. Never decides what a
 //! rental should be (its goal), and never spawns.
 
+mod orders;
 mod progress;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use golem_reach::probe::Probes;
@@ -36,6 +36,8 @@ use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;
 
+pub use orders::Orders;
+
 /// Longest that one backend call may take, beside waiting for a guest to boot or to shut down:
 /// a copy of seed and overlay takes well below a second, a loaded host needs some room.
 const CALL_DEADLINE: Duration = Duration::from_secs(120);
@@ -45,26 +47,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Longest pause before a guest whose disk keeps failing is told again to go on.
 const LONGEST_HALT: Duration = Duration::from_secs(60);
-
-/// What others ask of a machine's task.
-#[derive(Debug, Default)]
-pub struct Orders {
-    restart: AtomicBool,
-    poke: Notify,
-}
-
-impl Orders {
-    /// Tells the task to look at its row again.
-    pub fn poke(&self) {
-        self.poke.notify_one();
-    }
-
-    /// Asks for one restart of the guest.
-    pub fn restart(&self) {
-        self.restart.store(true, Ordering::Release);
-        self.poke();
-    }
-}
 
 /// Why a step ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +155,7 @@ impl Machine {
             if step == Step::Rest {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = self.orders.poke.notified() => {}
+                    () = self.orders.poked() => {}
                     _ = self.eyes.changed() => {}
                     () = pause(memory.retry_at) => memory.retry_at = None,
                     () = pause(memory.resume_at) => memory.resume_at = None,
@@ -199,13 +181,21 @@ impl Machine {
 
     fn situation(&self, rental: &Rental, memory: &Memory) -> Situation {
         let is_over = |pause: Option<Instant>| pause.is_none_or(|at| at <= Instant::now());
+        let (seen, asked) = {
+            let sample = self.eyes.borrow();
+            (sample.seen(&self.id, memory.acted), sample.asked)
+        };
+        if matches!(seen, Seen::Running(_)) {
+            self.orders.forget_start(asked);
+        }
         Situation {
             goal: rental.aim(),
             state: rental.vm.state,
             shown: rental.vm.error.clone(),
             made: rental.made,
-            restart: self.orders.restart.load(Ordering::Acquire),
-            seen: self.eyes.borrow().seen(&self.id, memory.acted),
+            restart: self.orders.is_restart(),
+            started: self.orders.is_start(),
+            seen,
             serving: memory.serving,
             may_try: is_over(memory.retry_at),
             may_resume: is_over(memory.resume_at),
@@ -217,7 +207,10 @@ impl Machine {
         match step {
             Step::Rest => Ok(()),
             Step::Make => self.make(rental, memory).await,
-            Step::Boot => self.boot(rental, memory).await,
+            Step::Boot => {
+                self.orders.forget_start(Instant::now());
+                self.boot(rental, memory).await
+            }
             Step::Meet(guest) => self.meet(rental, *guest, memory).await,
             Step::Serve(guest) => self.serve(rental, *guest, memory).await,
             Step::Resume => self.resume(memory).await,
@@ -225,7 +218,7 @@ impl Machine {
             Step::Stop => self.stop(rental, memory).await,
             Step::Restart => {
                 // Taken off first: a crash from here on leaves the goal `running`, which boots.
-                self.orders.restart.store(false, Ordering::Release);
+                self.orders.forget_restart();
                 self.shut_down(rental, memory).await?;
                 self.boot(rental, memory).await
             }
@@ -334,10 +327,10 @@ impl Machine {
         let deadline = self.config.boot_deadline;
         let overtaken = async {
             loop {
-                self.orders.poke.notified().await;
+                self.orders.poked().await;
                 let now = self.ledger.now();
                 let is_wanted = now.get(&self.id).is_some_and(|rental| rental.aim() == goal);
-                if !is_wanted || self.orders.restart.load(Ordering::Acquire) {
+                if !is_wanted || self.orders.is_restart() {
                     return;
                 }
             }
@@ -366,8 +359,9 @@ impl Machine {
     }
 
     async fn stop(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
-        // A stop overrides a restart that was asked for before it.
-        self.orders.restart.store(false, Ordering::Release);
+        // A stop overrides what was asked for before it.
+        self.orders.forget_start(Instant::now());
+        self.orders.forget_restart();
         self.shut_down(rental, memory).await?;
         crash_point!("stopped");
         self.record(Change::to(VmState::Stopped)).await

@@ -331,6 +331,10 @@ impl Node {
     pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
         let state = self.paid_for(id)?;
         let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
+        // Before the goal: a task that looks in between knows of it.
+        if let Some(orders) = self.orders(id) {
+            orders.start();
+        }
         self.aim(id, Goal::Running, next).await
     }
 

@@ -138,6 +138,25 @@ async fn h_13_a_guest_that_powers_off_stays_off_until_it_is_started() {
     node.shutdown(false).await;
 }
 
+/// H-13: a start that its renter asks for when the guest has just shut itself down, and nobody saw it yet, counts.
+#[tokio::test]
+async fn h_13_a_start_just_after_a_guest_powered_off_is_not_lost() {
+    let world = World::new(3);
+    let (backend, sim) = world.sim();
+    let config = NodeConfig { watch_interval: Duration::from_secs(2), ..world.config() };
+    let node = golem_node::Node::start(config, backend).await.unwrap();
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.power_off(&vm.id).unwrap();
+    node.start_vm(&vm.id).await.unwrap();
+    until("it is booted", || sim.guests(&vm.id) == (2, true)).await;
+    reaches(&node, &vm.id, VmState::Running).await;
+    // Once it was seen to run after a start, it may shut itself down again.
+    sim.power_off(&vm.id).unwrap();
+    reaches(&node, &vm.id, VmState::Stopped).await;
+    node.shutdown(false).await;
+}
+
 /// H-13: unless the operator wants them to run whatever they do.
 #[tokio::test]
 async fn h_13_with_always_a_guest_that_powers_off_is_booted_again() {

@@ -20,7 +20,8 @@
 //!   of its own, and is `fault` meanwhile.
 //! - `serve` rests where the port leads to that guest already; `meet` waits neither for a pause nor for an
 //!   answer there: it gave one before. `fault` rests where its reason is shown already.
-//! - `off` is `boot` where the operator wants guests to run whatever they do.
+//! - `off` is `boot` where the operator wants guests to run whatever they do, and where a start was asked for
+//!   since the guest was last seen to run: the later word counts, and which came first nobody saw.
 //! - A restart that was ordered, and not yet begun, is `restart` wherever `running` is wanted of a machine
 //!   that was made.
 //!
@@ -72,6 +73,8 @@ pub struct Situation {
     pub made: bool,
     /// Whether a restart was asked for and not yet done.
     pub restart: bool,
+    /// Whether a start was asked for since the guest was last seen to run.
+    pub started: bool,
     /// What is known of the machine.
     pub seen: Seen,
     /// Where its port leads, if this process has opened it.
@@ -120,8 +123,10 @@ pub fn plan(situation: &Situation) -> Step {
     let Situation { state, seen, serving, may_try, .. } = situation;
     match wanted(situation) {
         Step::Restart if situation.restart => Step::Restart,
-        Step::Off if situation.policy == RestartPolicy::Always && *may_try => Step::Boot,
-        Step::Off if situation.policy == RestartPolicy::Always => Step::Rest,
+        Step::Off if situation.started || situation.policy == RestartPolicy::Always => match may_try {
+            true => Step::Boot,
+            false => Step::Rest,
+        },
         Step::Meet(guest) | Step::Serve(guest) if *serving == Some(guest.ssh) => match state {
             VmState::Running => Step::Rest,
             _ => Step::Meet(guest),

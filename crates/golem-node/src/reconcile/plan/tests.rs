@@ -18,6 +18,7 @@ fn settled() -> Situation {
         shown: None,
         made: true,
         restart: false,
+        started: false,
         seen: Seen::Running(guest(0)),
         serving: Some(guest(0).ssh),
         may_try: true,
@@ -122,6 +123,11 @@ fn the_rules_on_top_of_the_table() {
         situation.policy = RestartPolicy::Always;
     };
     assert_eq!(with(always), Step::Boot);
+    let started = |situation: &mut Situation| {
+        situation.seen = Seen::PoweredOff;
+        situation.started = true;
+    };
+    assert_eq!(with(started), Step::Boot);
     assert_eq!(with(|situation| situation.restart = true), Step::Restart);
 }
 
