@@ -156,9 +156,9 @@ mod tests {
         check().unwrap();
     }
 
-    /// S-099, S-257: what the README and CONTRIBUTING tell a newcomer to run is what there is.
+    /// What the README and CONTRIBUTING tell a newcomer to run is what there is.
     #[test]
-    fn s_099_s_257_the_documented_commands_exist() {
+    fn the_documented_commands_exist() {
         let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
         let (readme, contributing) = (read("README.md"), read("CONTRIBUTING.md"));
         let documented: BTreeSet<&str> = readme
@@ -172,8 +172,47 @@ mod tests {
         }
         assert!(read(".ci/run").contains("cargo xtask test"));
         for word in ["Fork", "branch", "cargo xtask test", "pull request"] {
+            // S-257
             assert!(contributing.contains(word), "{word}");
         }
+    }
+
+    /// What the compiler read for the crates of this workspace, all of it just built or found unchanged, is in the
+    /// repository; and so are manifests and a lock that agree.
+    #[test]
+    fn s_099_a_clean_checkout_has_all_that_is_built() {
+        let git = |words: &[&str]| {
+            let output = std::process::Command::new("git").args(words).current_dir(root()).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        // What is new and not added yet is seen; what is ignored is not.
+        let listed = git(&["ls-files", "--cached", "--others", "--exclude-standard"]);
+        let kept: BTreeSet<&str> = listed.lines().collect();
+        let deps = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let mut read = BTreeSet::new();
+        for file in std::fs::read_dir(deps)
+            .unwrap()
+            .flatten()
+            .filter(|file| file.path().extension().is_some_and(|end| end == "d"))
+        {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            for word in text.split_whitespace().map(|word| word.trim_end_matches(':')) {
+                let path = root().join(word).canonicalize();
+                let inside =
+                    path.ok().and_then(|path| Some(path.strip_prefix(root()).ok()?.display().to_string()));
+                read.extend(inside.filter(|path| !path.starts_with("target/")));
+            }
+        }
+        assert!(read.contains("crates/golem-types/src/lib.rs"), "{read:?}");
+        let missing: Vec<&String> = read.iter().filter(|path| !kept.contains(path.as_str())).collect();
+        assert_eq!(missing, Vec::<&String>::new(), "read by the compiler, and not in the repository");
+        for lock in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+            assert!(kept.contains(lock), "{lock}");
+        }
+        let locked =
+            cargo(&["metadata", "--format-version", "1", "--locked", "--offline", "--no-deps"]).output();
+        assert!(locked.unwrap().status.success(), "Cargo.lock does not agree with the manifests");
     }
 
     #[test]

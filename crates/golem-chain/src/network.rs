@@ -322,18 +322,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s_120_s_201_s_203_s_224_s_225_the_seeds_profiles_ship_with_the_documented_contract() {
+    fn the_seeds_profiles_ship_with_the_documented_contract() {
         let folder = tempfile::tempdir().unwrap();
         let l2 = load(folder.path(), "l2.holesky").unwrap();
+        // S-120
         assert_eq!(
             l2.stream_payment_address.unwrap().to_string(),
             "0x0281B792b5491E3548c8Fc17C24A2e0Cb99FbeC2"
         );
         assert_eq!((l2.chain_id, l2.token_address, l2.testnet), (393_530, Address::ZERO, true));
         let mainnet = load(folder.path(), "mainnet").unwrap();
+        // S-203, S-224
         assert!(!mainnet.testnet && mainnet.faucet.is_none(), "S-203: no faucet for real money");
         let faucet = l2.faucet.unwrap();
         let captcha = format!("{}/{}", faucet.captcha_url, faucet.captcha_key);
+        // S-225
         assert_eq!(captcha, "https://cap.gobas.me/05381a2cef5e");
     }
 

@@ -102,10 +102,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// I7, S-180, S-181: over random lives of a stream, what we compute is what the contract says has
+/// I7: over random lives of a stream, what we compute is what the contract says has
 /// vested, and what we call withdrawable is what a withdrawal pays, to the wei.
 #[test]
-fn i7_s_180_s_181_our_vesting_is_the_contracts_payout_over_random_lives() {
+fn i7_s_180_our_vesting_is_the_contracts_payout_over_random_lives() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let chain = runtime.block_on(start());
     let config = Config { cases: 100, failure_persistence: None, ..Config::default() };

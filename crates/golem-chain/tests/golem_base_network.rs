@@ -143,7 +143,7 @@ async fn an_advert_of_another_with_our_id_is_none_of_ours() {
 }
 
 #[tokio::test]
-async fn s_118_s_215_the_requestors_query_finds_the_market_page_by_page() {
+async fn the_requestors_query_finds_the_market_page_by_page() {
     for generation in GENERATIONS {
         let network = Network::start(generation).await;
         for provider in 1..=250_u8 {
@@ -162,6 +162,7 @@ async fn s_118_s_215_the_requestors_query_finds_the_market_page_by_page() {
             network.client.find(&filter.query(generation).unwrap(), most).await.unwrap()
         };
         let all = find(&filter, 1000).await;
+        // S-118, S-215
         assert_eq!((all.entities.len(), all.more), (125, false));
         assert!(all.entities.iter().all(|entity| Offer::of(entity).is_some_and(|offer| offer.cpu % 2 == 1)));
         let some = find(&filter, 100).await;

@@ -151,7 +151,7 @@ asyncio.run(main())
 "#;
 
 #[tokio::test]
-async fn s_017_s_118_s_215_the_originals_library_finds_the_advert_and_is_found() {
+async fn the_originals_library_finds_the_advert_and_is_found() {
     let emulator = Emulator::start(Protocol::GolemBase, 1337).await.unwrap();
     let rpc = Rpc::new(emulator.url()).unwrap();
     let wallet = Wallet::from_hex(&"46".repeat(32)).unwrap();
@@ -186,6 +186,7 @@ async fn s_017_s_118_s_215_the_originals_library_finds_the_advert_and_is_found()
     });
     let answer = tokio::task::spawn_blocking(move || run(USE, &input)).await.unwrap();
     let found = &answer["found"][0];
+    // S-017, S-118, S-215
     assert_eq!(answer["found"].as_array().unwrap().len(), 1);
     assert_eq!(found["owner"], sender.address().to_string());
     assert_eq!(found["expires"], 7202);

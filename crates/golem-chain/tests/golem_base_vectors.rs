@@ -124,7 +124,7 @@ fn advert(create: &Value) -> Advert {
 }
 
 #[test]
-fn s_117_s_213_s_214_an_advert_has_the_originals_annotations_and_bytes() {
+fn an_advert_has_the_originals_annotations_and_bytes() {
     let vectors = vectors();
     for name in [
         "provider_create_defaults",
@@ -138,6 +138,7 @@ fn s_117_s_213_s_214_an_advert_has_the_originals_annotations_and_bytes() {
         let annotations = advert(create).annotations().unwrap();
         let operation = Operation::Create { blocks: create["btl"].as_u64().unwrap(), annotations };
         let calldata = Generation::GolemBase.calldata(&[operation], 0);
+        // S-117, S-213, S-214: byte for byte.
         assert_eq!(hex::encode_prefixed(&calldata), vector["rlp"], "{name}");
     }
     let vector = named(&vectors, "provider_update");

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn s_077_s_106_s_107_s_108_below_a_minimum_is_refused() {
+    fn s_077_below_a_minimum_is_refused() {
         let limits = Limits { minimum: Resources::new(2, 2, 20), ..Limits::default() };
         for (wanted, what) in [
             (Resources::new(1, 4, 20), Short::Cpu),
@@ -103,17 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn s_078_s_082_s_083_s_084_a_busy_host_grants_nothing_more() {
+    fn a_busy_host_grants_nothing_more() {
         let busy = |cpu, memory, storage| Facts {
             host: HostUse { cpu_percent: cpu, memory_percent: memory, storage_percent: storage },
             ..facts()
         };
         let limits = Limits::default();
+        // S-082, S-083, S-084: as much as that is fine.
         assert_eq!(admit(WANTED, &limits, &busy(90, 85, 90)), Ok(()));
         for (facts, word) in
             [(busy(91, 0, 0), "CPU"), (busy(0, 86, 0), "memory"), (busy(0, 0, 91), "storage")]
         {
             let text = admit(WANTED, &limits, &facts).unwrap_err().to_string();
+            // S-078, S-082, S-083, S-084: a percent more is not.
             assert!(text.contains(word) && text.contains("capacity"), "{text}");
         }
     }

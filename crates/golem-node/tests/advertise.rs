@@ -114,7 +114,7 @@ fn cores(entity: &Stored) -> u64 {
 }
 
 #[tokio::test]
-async fn s_081_s_213_s_214_a_change_is_one_write_and_several_at_once_are_one() {
+async fn a_change_is_one_write_and_several_at_once_are_one() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
@@ -122,7 +122,9 @@ async fn s_081_s_213_s_214_a_change_is_one_write_and_several_at_once_are_one() {
         run.shows(8).await;
         assert_eq!(emulator.mined().len(), 1);
         let entity = &emulator.entities()[0].1;
+        // S-213
         assert_eq!(entity.strings["golem_network"], "testnet");
+        // S-214
         assert_eq!(entity.strings["golem_payments_network"], "l2.holesky");
 
         for cpu in [7, 6, 5, 4] {
@@ -130,6 +132,7 @@ async fn s_081_s_213_s_214_a_change_is_one_write_and_several_at_once_are_one() {
         }
         let state = run.shows(4).await;
         let mined = emulator.mined();
+        // S-081
         assert_eq!(mined.len(), 2, "{mined:?}");
         assert_eq!(emulator.entities().len(), 1);
 
@@ -423,7 +426,7 @@ async fn what_an_earlier_run_sent_is_waited_for_or_replaced() {
 }
 
 #[tokio::test]
-async fn s_056_s_217_the_advert_follows_rentals_restarts_and_drains() {
+async fn the_advert_follows_rentals_restarts_and_drains() {
     let generation = Generation::GolemBase;
     let emulator = emulator(generation).await;
     let world = World::new(4);
@@ -442,6 +445,7 @@ async fn s_056_s_217_the_advert_follows_rentals_restarts_and_drains() {
     start(&node, receiver).await;
     until("all is free", is(100)).await;
     let (first, _) = node.create(wanted("one")).await.unwrap();
+    // S-056
     until("the first VM is told of", is(99)).await;
     node.create(wanted("two")).await.unwrap();
     until("the second VM is told of", is(98)).await;
@@ -455,7 +459,9 @@ async fn s_056_s_217_the_advert_follows_rentals_restarts_and_drains() {
     let mut changes = advertising.changes();
     let current = changes.wait_for(|state| state.standing == Standing::Current);
     tokio::time::timeout(DEADLINE, current).await.unwrap().unwrap();
+    // S-217
     assert!(is(98)(), "the remainder, after a restart with two VMs");
+    // S-218
     assert_eq!(emulator.mined().len(), 3, "and no write for it");
 
     node.delete_vm(&first.id).await.unwrap();

@@ -94,9 +94,9 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-/// S-018, S-119, S-125, S-134, S-178, S-179, S-180, S-181: the whole life of a paid rental.
+/// The whole life of a paid rental.
 #[tokio::test]
-async fn s_018_s_119_s_134_s_180_s_181_a_rental_lives_as_long_as_its_stream() {
+async fn a_rental_lives_as_long_as_its_stream() {
     let market = Market::new(&[]).await;
     let node = market.start().await;
     let stream = market.open(3600).await;
@@ -105,13 +105,16 @@ async fn s_018_s_119_s_134_s_180_s_181_a_rental_lives_as_long_as_its_stream() {
     market.chain.warp(1000).await.unwrap();
     let status = node.stream(&vm).await.unwrap();
     let earned = market.chain.vested(stream).await.unwrap();
+    // S-018, S-180: what the contract itself would pay.
     assert_eq!(status.stream.vested(status.now), earned);
     assert!(earned >= U256::from(status.stream.rate) * U256::from(1000));
     assert_eq!(status.stream.remaining_seconds(status.now), status.stream.stop - status.now);
     market.chain.warp(2600).await.unwrap();
+    // S-119, S-134: it has run out.
     let stopped = reaches(&node, &vm, VmState::Stopped).await;
     assert!(stopped.unpaid.is_some() && greeting(port).await.is_none());
     market.chain.top_up(stream, status.stream.deposit).await.unwrap();
+    // S-134: nothing of it was lost.
     reaches(&node, &vm, VmState::Running).await;
     assert!(greeting(port).await.is_some());
     market.chain.terminate(1, stream).await.unwrap();
@@ -124,10 +127,10 @@ async fn s_018_s_119_s_134_s_180_s_181_a_rental_lives_as_long_as_its_stream() {
     node.shutdown(false).await;
 }
 
-/// S-019, S-234, S-235: the balance grows by what had vested, less gas; what has nothing to give
+/// The balance grows by what had vested, less gas; what has nothing to give
 /// does not keep the others waiting; the receipts are kept.
 #[tokio::test]
-async fn s_019_s_234_s_235_what_vested_reaches_the_wallet() {
+async fn what_vested_reaches_the_wallet() {
     for more in [&[][..], &["--hardfork", "berlin"][..]] {
         let market = Market::new(more).await;
         let node = market.start().await;
@@ -155,6 +158,7 @@ async fn s_019_s_234_s_235_what_vested_reaches_the_wallet() {
         assert_eq!(failures, 1, "the terminated one was paid by its termination");
         assert!(paid >= U256::from(2u64 * 3600) * U256::from(10u64.pow(16) / 3600));
         assert!(!cost.is_zero());
+        // S-019
         assert_eq!(market.balance().await, before + paid - cost, "to the wei, {more:?}");
         let kept = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
         assert_eq!(kept.len(), 2);
@@ -229,9 +233,8 @@ async fn each_stream_is_withdrawn_from_once_per_interval_when_it_is_worth_it() {
     assert_eq!(counts, [0, 1, 0, 1, 1, 1]);
     node.shutdown(false).await;
     let node = next(1800, above).await;
-    // S-135
     let counts = fetch(&node, due).await;
-    // S-129: the interval of a stream counts from its own last withdrawal. S-130: and less than the minimum stays.
+    // S-129, S-135: the interval of a stream counts from its own last withdrawal. S-130: and less than the minimum stays.
     assert_eq!(counts, [0, 1, 1, 1, 1, 1]);
     node.shutdown(false).await;
     let node = next(1800, U256::from(10u64.pow(14) * 5)).await;

@@ -85,15 +85,16 @@ impl Run {
     }
 }
 
-/// S-114: a signed advert that says all, and its end.
+/// A signed advert that says all, and its end.
 #[tokio::test]
-async fn s_081_s_114_the_server_reads_a_signed_advert_changes_at_once_and_a_removal() {
+async fn the_server_reads_a_signed_advert_changes_at_once_and_a_removal() {
     let run = Run::start(PACE, ServerFault::None).await;
     let state = run.is_current().await;
     assert!(state.lapses.is_some() && state.shown.is_none());
     let told = run.server.told().remove(0);
     assert_eq!(told.id, wallet().address().to_string());
     let signature = alloy_primitives::hex::decode(&told.signature).unwrap();
+    // S-114
     assert_eq!(signer_of(&told.body, &signature), Some(wallet().address()));
     let body: Value = serde_json::from_slice(&told.body).unwrap();
     assert_eq!(body["ip_address"], "203.0.113.7");
@@ -106,6 +107,7 @@ async fn s_081_s_114_the_server_reads_a_signed_advert_changes_at_once_and_a_remo
         run.wish.send_replace(shown(cpu));
     }
     until("the change", || run.cores() == Some(4)).await;
+    // S-081
     assert_eq!(run.posts(), 2, "several changes at once are one");
 
     // Less than any VM needs, and then more again.
@@ -122,9 +124,9 @@ async fn s_081_s_114_the_server_reads_a_signed_advert_changes_at_once_and_a_remo
     assert_eq!(run.cores(), None, "what was removed stays removed");
 }
 
-/// S-115, S-216: every 240 s, for a day, and no gap that the server's 300 s would not bridge.
+/// Every 240 s, for a day, and no gap that the server's 300 s would not bridge.
 #[tokio::test(start_paused = true)]
-async fn s_115_s_216_a_day_of_posts_every_240_seconds() {
+async fn a_day_of_posts_every_240_seconds() {
     let clock = own_clock();
     let run = Run::start(Pace::default(), ServerFault::None).await;
     run.is_current().await;
@@ -134,10 +136,12 @@ async fn s_115_s_216_a_day_of_posts_every_240_seconds() {
         assert_eq!(run.posts(), post);
         requests.mark_unchanged();
         advance(INTERVAL - Duration::from_secs(1)).await;
+        // S-115
         assert!(!requests.has_changed().unwrap(), "none before its time");
         advance(Duration::from_secs(1)).await;
         requests.changed().await.unwrap();
         run.reaches("it is known", |state| state.looked_at.is_some()).await;
+        // S-115, S-216
         until("the post", || run.posts() == post + 1).await;
     }
     assert_eq!(began.elapsed(), Duration::from_secs(86_400));
@@ -226,9 +230,9 @@ async fn a_silent_server_is_given_up_after_five_seconds() {
     run.tasks.stop().await;
 }
 
-/// S-056, S-081: rentals and a drain of a true node.
+/// Rentals and a drain of a true node.
 #[tokio::test]
-async fn s_056_s_081_the_server_is_told_of_rentals_and_of_a_drain() {
+async fn the_server_is_told_of_rentals_and_of_a_drain() {
     let world = World::new(4);
     let (node, _) = world.node().await;
     let server = DiscoveryServer::start().await.unwrap();
@@ -241,6 +245,7 @@ async fn s_056_s_081_the_server_is_told_of_rentals_and_of_a_drain() {
     };
     until("all is free", || cores() == Some(100)).await;
     node.create(wanted("one")).await.unwrap();
+    // S-056, S-081
     until("the VM is told of", || cores() == Some(99)).await;
     node.set_draining(true).await.unwrap();
     until("a draining node is not found", || cores().is_none()).await;
@@ -250,10 +255,10 @@ async fn s_056_s_081_the_server_is_told_of_rentals_and_of_a_drain() {
     node.shutdown(false).await;
 }
 
-/// S-062, S-081: what no port can be handed out for is not offered: before any was seen to be reachable, after
+/// What no port can be handed out for is not offered: before any was seen to be reachable, after
 /// the last one went to a rental, and when all that are left stop being reachable.
 #[tokio::test]
-async fn s_062_s_081_nothing_is_offered_without_a_port_to_hand_out() {
+async fn nothing_is_offered_without_a_port_to_hand_out() {
     let world = World::new(2);
     let config = NodeConfig { port_policy: PortPolicy::Verified, ..world.config() };
     let node = Node::start(config, world.sim().0).await.unwrap();
@@ -273,10 +278,12 @@ async fn s_062_s_081_nothing_is_offered_without_a_port_to_hand_out() {
     found(world.ports.start + 1, None).await;
     until("one port is reachable", || free() == Some(100)).await;
     node.create(wanted("one")).await.unwrap();
+    // S-062
     until("it is rented out", || free() == Some(0)).await;
     found(world.ports.start, None).await;
     until("another port is reachable", || free() == Some(99)).await;
     found(world.ports.start, Some(Why::Refused)).await;
+    // S-062, S-081
     until("it no longer is", || free() == Some(0)).await;
     node.shutdown(false).await;
 }

@@ -90,12 +90,13 @@ impl Run {
     }
 }
 
-/// S-221, S-222: a wallet without gas gets it at the start, by work, and then the advert comes; when it is
+/// A wallet without gas gets it at the start, by work, and then the advert comes; when it is
 /// low again, the faucet is asked again, but rarely.
 #[tokio::test(start_paused = true)]
-async fn s_221_s_222_a_wallet_without_gas_gets_it_at_the_start_and_rarely_again() {
+async fn a_wallet_without_gas_gets_it_at_the_start_and_rarely_again() {
     let clock = own_clock();
     let run = Run::start(0, "testsite", Fault::None).await;
+    // S-221, S-222: who solved its puzzle is paid.
     until("the faucet paid", || run.faucet.paid() == 1).await;
     while run.emulator.entities().is_empty() {
         pass(1).await;

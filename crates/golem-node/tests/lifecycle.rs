@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use golem_node::{JobState, NodeError, Refusal};
+use golem_node::{JobState, Limits, NodeError, Refusal};
 use golem_types::{Resources, VmState};
 use golem_vm::sim::{Call, Fault};
 use support::{KEY, World, greeting, reaches, until, wanted};
@@ -13,14 +13,16 @@ use support::{KEY, World, greeting, reaches, until, wanted};
 const GREETING: Option<&str> = Some("SSH-2.0-sim\r\n");
 
 #[tokio::test]
-async fn s_054_s_055_s_094_a_rental_from_create_to_delete() {
+async fn a_rental_from_create_to_delete() {
     let world = World::new(3);
     let (node, sim) = world.node().await;
     let (vm, job) = node.create(wanted("one")).await.unwrap();
     assert_eq!(vm.state, VmState::Creating);
     let vm = node.settled(&vm.id).await.unwrap();
     assert_eq!(vm.state, VmState::Running);
+    // S-094
     assert!(world.ports.contains(&vm.ssh_port) && vm.ip_address.is_some());
+    // S-055
     assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING);
     assert_eq!(node.job(&job.id).await.unwrap().unwrap().state, JobState::Ready);
 
@@ -46,7 +48,7 @@ async fn s_054_s_055_s_094_a_rental_from_create_to_delete() {
 }
 
 #[tokio::test]
-async fn s_095_s_210_s_217_s_219_s_220_i4_machines_and_ports_are_there_again_after_a_restart() {
+async fn i4_machines_and_ports_are_there_again_after_a_restart() {
     let world = World::new(3);
     let (node, _) = world.node().await;
     let mut ids = Vec::new();
@@ -62,9 +64,12 @@ async fn s_095_s_210_s_217_s_219_s_220_i4_machines_and_ports_are_there_again_aft
     assert_eq!(sim.machines().len(), 2);
     for before in &ids {
         let vm = node.vm(&before.id).await.unwrap();
+        // S-095, S-217
         assert_eq!((vm.state, vm.ssh_port), (VmState::Running, before.ssh_port));
+        // S-210
         assert_eq!(greeting(vm.ssh_port).await.as_deref(), GREETING, "served before start returned");
     }
+    // S-217, S-220
     assert_eq!(node.capacity().free, Resources::new(98, 98, 980));
     node.shutdown(false).await;
 }
@@ -125,7 +130,7 @@ async fn a_lost_disk_is_said_and_never_replaced_by_an_empty_one() {
 }
 
 #[tokio::test]
-async fn s_079_s_092_a_create_that_fails_at_any_step_leaves_nothing() {
+async fn a_create_that_fails_at_any_step_leaves_nothing() {
     let world = World::new(3);
     let (node, sim) = world.node().await;
     for (n, call) in [Call::Create, Call::Start, Call::WaitReady].into_iter().enumerate() {
@@ -136,7 +141,9 @@ async fn s_079_s_092_a_create_that_fails_at_any_step_leaves_nothing() {
             .await
             .expect("cleaned up in time")
             .unwrap();
+        // S-092
         assert!(sim.machines().is_empty(), "{call:?}");
+        // S-079
         assert_eq!(node.capacity().free, node.capacity().total, "{call:?}");
         assert!(node.ports_in_use().is_empty(), "{call:?}");
         let job = node.job(&job.id).await.unwrap().unwrap();
@@ -251,6 +258,52 @@ async fn draining_refuses_creates_and_survives_a_restart() {
     assert!(matches!(refused, NodeError::Refused(Refusal::Draining)));
     node.set_draining(false).await.unwrap();
     node.create(wanted("one")).await.unwrap();
+    node.shutdown(false).await;
+}
+
+/// A volume in memory; unmounted when dropped.
+struct Volume(tempfile::TempDir);
+
+impl Volume {
+    /// None without the right to mount it.
+    fn mount(size: &str) -> Option<Self> {
+        let volume = Self(tempfile::tempdir().unwrap());
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "golem-volume"]);
+        mount.arg(volume.0.path()).status().is_ok_and(|status| status.success()).then_some(volume)
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+/// Needs root, as whole runs of the suite have: for a volume of its own.
+#[tokio::test]
+async fn a_volume_that_fills_up_is_seen_and_nothing_more_is_rented_out() {
+    let Some(volume) = Volume::mount("256m") else { return };
+    let world = World { folder: tempfile::tempdir_in(volume.0.path()).unwrap(), ports: support::ports(3) };
+    let mut config = world.config();
+    config.limits.storage_threshold = Limits::default().storage_threshold;
+    let node = golem_node::Node::start(config, world.sim().0).await.unwrap();
+    node.create(wanted("before")).await.unwrap();
+    let filler = volume.0.path().join("filler");
+    // 92 %, and with it more than the least that the ledger needs.
+    std::fs::write(&filler, vec![1; 235 << 20]).unwrap();
+    // S-076: without anybody asking for it.
+    until("the volume is measured", || node.host().storage_percent > 90).await;
+    let refused = node.create(wanted("during")).await.unwrap_err();
+    // S-078, S-084
+    assert!(
+        refused.to_string().contains("storage threshold") && refused.to_string().contains("90 % allowed"),
+        "{refused}"
+    );
+    std::fs::remove_file(&filler).unwrap();
+    // S-076
+    until("it is measured again", || node.host().storage_percent < 90).await;
+    node.create(wanted("after")).await.unwrap();
     node.shutdown(false).await;
 }
 

@@ -124,26 +124,31 @@ async fn refusal(node: &Node, stream: Option<StreamId>) -> Refusal {
     }
 }
 
-/// S-137, S-138, S-139, S-140, S-141, S-142: each reason in its documented words, and nothing is
+/// Each reason in its documented words, and nothing is
 /// reserved.
 #[tokio::test]
-async fn s_137_s_138_s_139_s_140_s_141_s_142_a_create_without_a_good_stream_is_refused() {
+async fn a_create_without_a_good_stream_is_refused() {
     let paid = Paid::new(4).await;
     let (node, _) = paid.start().await;
     let good = paid.stream(3600);
     let nobody = refusal(&node, None).await;
+    // S-142
     assert_eq!(nobody.to_string(), "stream_id required when payments are enabled");
-    let cases = [
+    for (number, (stream, why)) in (1u64..).zip([
+        // S-137
         (Stream { recipient: U160::from(5), ..good }, "recipient mismatch"),
         (Stream { recipient: U160::ZERO, ..good }, "recipient mismatch"),
+        // S-138
         (Stream { deposit: U256::ZERO, ..good }, "no deposit"),
+        // S-139
         (Stream { start: good.start + 500, stop: good.stop + 500, ..good }, "stream not started"),
+        // S-140
         (Stream { halted: true, ..good }, "stream halted"),
         (Stream { token: U160::from(9), ..good }, "wrong token"),
+        // S-141
         (Stream { stop: good.start + 59, ..good }, "runway below minimum"),
         (Stream { stop: good.start, ..good }, "runway below minimum"),
-    ];
-    for (number, (stream, why)) in (1u64..).zip(cases) {
+    ]) {
         paid.chain.put(number, stream);
         let refusal = refusal(&node, Some(StreamId(U256::from(number)))).await;
         assert_eq!(refusal.to_string(), format!("invalid stream: {why}"));
@@ -295,9 +300,9 @@ async fn i2_one_stream_pays_for_one_rental_under_a_hundred_attempts() {
     node.shutdown(false).await;
 }
 
-/// S-133, S-136: the mapping is in streams.json, in the ledger, and gone with the rental.
+/// The mapping is in streams.json, in the ledger, and gone with the rental.
 #[tokio::test]
-async fn s_133_s_136_the_mapping_is_exported_survives_a_restart_and_ends_with_the_rental() {
+async fn the_mapping_is_exported_survives_a_restart_and_ends_with_the_rental() {
     let paid = Paid::new(4).await;
     let (node, _) = paid.start().await;
     let largest = StreamId(U256::from(u64::MAX));
@@ -314,6 +319,7 @@ async fn s_133_s_136_the_mapping_is_exported_survives_a_restart_and_ends_with_th
         };
         tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not {wanted}"));
     };
+    // S-133
     holds(&format!("{{\"{vm}\":{}}}", u64::MAX)).await;
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -323,14 +329,15 @@ async fn s_133_s_136_the_mapping_is_exported_survives_a_restart_and_ends_with_th
     holds(&format!("{{\"{vm}\":{}}}", u64::MAX)).await;
     assert_eq!(node.vm(&vm).await.unwrap().stream.as_ref().unwrap().id, largest);
     node.delete_vm(&vm).await.unwrap();
+    // S-136
     holds("{}").await;
     node.shutdown(false).await;
 }
 
-/// S-125, S-126, S-134: below the minimum the VM is stopped and its disk kept; a top-up starts it
+/// Below the minimum the VM is stopped and its disk kept; a top-up starts it
 /// again, by the same port; each step is an event.
 #[tokio::test]
-async fn s_125_s_126_s_134_a_vm_that_is_not_paid_for_is_stopped_held_and_resumed() {
+async fn a_vm_that_is_not_paid_for_is_stopped_held_and_resumed() {
     let paid = Paid::new(4).await;
     let (node, _) = paid.start().await;
     let stream = paid.open(1, 3600);
@@ -341,8 +348,10 @@ async fn s_125_s_126_s_134_a_vm_that_is_not_paid_for_is_stopped_held_and_resumed
     let short = Stream { stop: paid.stream(0).start + 100, ..paid.stream(3600) };
     paid.chain.put(1, short);
     ticks(&paid.chain, 6).await;
+    // S-125: enough is left.
     assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "100 s are left");
     paid.chain.pass(50);
+    // S-125, S-134
     let stopped = reaches(&node, &vm, VmState::Stopped).await;
     assert_eq!(stopped.unpaid.as_ref().unwrap().reason, "its stream has run out");
     assert!(greeting(port).await.is_none(), "the port is closed");
@@ -351,6 +360,7 @@ async fn s_125_s_126_s_134_a_vm_that_is_not_paid_for_is_stopped_held_and_resumed
     assert!(matches!(node.restart_vm(&vm).await, Err(NodeError::Unpaid(_))));
     // A top-up.
     paid.chain.put(1, Stream { stop: short.stop + 3600, deposit: short.deposit * U256::from(2), ..short });
+    // S-134
     let running = reaches(&node, &vm, VmState::Running).await;
     assert_eq!((running.ssh_port, &running.unpaid), (port, &None));
     assert!(greeting(port).await.is_some());
@@ -557,7 +567,7 @@ async fn a_tick_costs_two_round_trips_whatever_the_number_of_rentals() {
     node.shutdown(false).await;
 }
 
-/// S-119: with payments off a stream is not asked for, and its routes say so.
+/// With payments off a stream is not asked for, and its routes say so.
 #[tokio::test]
 async fn without_payments_there_are_no_streams() {
     let world = World::new(4);

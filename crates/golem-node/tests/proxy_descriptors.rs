@@ -19,8 +19,14 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// Memory that this process takes, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+}
+
 #[tokio::test]
-async fn s_096_s_098_descriptors_come_back_and_running_out_of_them_is_survived() {
+async fn descriptors_come_back_and_running_out_of_them_is_survived() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 
@@ -29,7 +35,7 @@ async fn s_096_s_098_descriptors_come_back_and_running_out_of_them_is_survived()
     let port = open(&proxy, guest.address).await;
     let (mut witness, _) = Renter::greeted(port).await;
     assert!(witness.is_alive().await);
-    let before = descriptors();
+    let (before, memory) = (descriptors(), resident());
 
     let mut held = Vec::new();
     for _ in 0..AT_ONCE {
@@ -37,7 +43,10 @@ async fn s_096_s_098_descriptors_come_back_and_running_out_of_them_is_survived()
     }
     assert_eq!(proxy.counts(port.port()).unwrap().connections_open, AT_ONCE as u64 + 1);
     // Two ends here, two in the proxy: an idle connection holds no pipe.
+    // S-098
     assert!(descriptors() <= before + 4 * AT_ONCE + 8, "{} descriptors", descriptors() - before);
+    // S-098: what an idle connection costs in memory, both ends and the guest's in this process.
+    assert!(resident() < memory + AT_ONCE * (32 << 10), "{} bytes", resident() - memory);
     for renter in &mut held {
         assert!(renter.is_alive().await);
     }
@@ -46,6 +55,7 @@ async fn s_096_s_098_descriptors_come_back_and_running_out_of_them_is_survived()
         Renter::greeted(port).await;
     }
     counted(&proxy, port, |counts| counts.connections_open == 1).await;
+    // S-096
     in_time("every descriptor back", async {
         // The guest's ends close a moment after the proxy's.
         while descriptors() > before + 8 {

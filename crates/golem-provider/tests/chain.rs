@@ -88,10 +88,10 @@ fn wei(value: &Value) -> U256 {
     value.to_string().parse().unwrap()
 }
 
-/// S-234, S-235: the command's figures are those of the wallet, to the wei; it works with the node and
+/// The command's figures are those of the wallet, to the wei; it works with the node and
 /// without it, and its history agrees.
 #[test]
-fn s_234_s_235_streams_withdraw_pays_into_the_wallet() {
+fn streams_withdraw_pays_into_the_wallet() {
     let market = Market::new();
     let home = &market.home;
     let check = home.json(&["networks", "check", "--json"]);
@@ -117,6 +117,7 @@ fn s_234_s_235_streams_withdraw_pays_into_the_wallet() {
         let (paid, cost) = (sum("paid_wei"), sum("cost_wei"));
         assert!(rows.iter().all(|row| row["error"].is_null()), "{done}");
         assert!(paid > U256::from(RATE) * U256::from(1800) * U256::from(count as u64));
+        // S-234, S-235
         assert_eq!(market.balance(), balance + paid - cost);
         balance = market.balance();
     };
@@ -206,10 +207,10 @@ fn i4_a_node_killed_at_any_step_of_a_tick_converges() {
     }
 }
 
-/// S-016, S-223, S-224, S-226, S-227, S-228: test money by one command, where money is worth nothing, from
+/// Test money by one command, where money is worth nothing, from
 /// the servers that are named.
 #[test]
-fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only() {
+fn the_faucet_is_asked_on_test_networks_only() {
     let mut market = Market::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     // Of its own: a connection belongs to the runtime in which it was made.
@@ -232,6 +233,7 @@ fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only
     let ask = |home: &Home| home.json(&["wallet", "faucet-l2", "--json"]);
     let refused = ask(&market.home);
     assert_eq!(
+        // S-223
         (&refused["requested"], faucet.paid()),
         (&Value::Bool(false), 0),
         "no test network: {refused}"
@@ -240,6 +242,7 @@ fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only
     let profile = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, profile.replace("testnet = false", "testnet = true")).unwrap();
     let given = ask(&market.home);
+    // S-016, S-224, S-226, S-227
     assert_eq!((&given["requested"], faucet.paid()), (&Value::Bool(true), 1), "{given}");
     assert!(given["transaction"].as_str().unwrap().starts_with("0x"));
     assert_eq!(given["balance_wei"], "100000000000000001");
@@ -253,6 +256,7 @@ fn s_016_s_223_s_224_s_226_s_227_s_228_the_faucet_is_asked_on_test_networks_only
     let wrong = wrong.set("GOLEM_PROVIDER_L2_CAPTCHA_API_KEY", "another");
     let output = wrong.run(&["wallet", "faucet-l2"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // S-228
     assert!(output.status.code() == Some(1) && said.contains("captcha server refused"), "{said}");
 }
 

@@ -100,20 +100,22 @@ fn start_to_die(home: &Home, point: &str) -> home::Running {
     home.start_with(&[], &[("FAILPOINTS", &format!("{point}=return"))])
 }
 
-/// S-092, S-217, S-219, I1, I4: killed at any step of a create, the rental is finished by the next
+/// I1, I4: killed at any step of a create, the rental is finished by the next
 /// start, or was never made; nothing is lost and nothing is left.
 #[test]
-fn s_092_s_217_i1_a_node_killed_at_any_step_of_a_create_converges() {
+fn i1_a_node_killed_at_any_step_of_a_create_converges() {
     for point in CREATE {
         let home = Home::new();
         let mut node = start_to_die(&home, point);
         ask(&home, "POST", "/api/v1/vms?async=true", &body("abc"));
         assert_eq!(node.end(), None, "{point}: it should have been killed");
         let _node = home.start(&[]);
+        // S-092
         let left = settles(&home);
         if *point == "before-reserve" {
             assert!(left.is_empty(), "{point}: {left:?}");
         } else {
+            // S-217
             assert_eq!(left.len(), 1, "{point}");
             assert_eq!(left[0]["status"], "running", "{point}");
         }
@@ -148,10 +150,10 @@ fn i1_a_node_killed_in_a_stop_stops_the_vm() {
     assert_eq!(settles(&home)[0]["status"], "stopped");
 }
 
-/// S-092, S-095, I1, I6: ten kills in a row while twenty renters create and delete; whatever was
+/// I1, I6: ten kills in a row while twenty renters create and delete; whatever was
 /// confirmed is there, whatever was deleted is not, and nothing else is.
 #[test]
-fn s_092_s_095_i1_i6_ten_random_kills_during_twenty_creates_lose_and_leak_nothing() {
+fn s_092_i1_i6_ten_random_kills_during_twenty_creates_lose_and_leak_nothing() {
     let home =
         Home::wide(40).set("GOLEM_PROVIDER_MAX_VMS", "40").set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
     let mut confirmed: BTreeSet<String> = BTreeSet::new();

@@ -300,9 +300,9 @@ fn a_service_can_demand_signatures() {
     assert_eq!(service.signed("POST", ADVERTS, &wallet(), &advert(4)).body["signed"], true);
 }
 
-/// S-114, S-256: the node advertises on it, and its operator sees what renters see.
+/// The node advertises on it, and its operator sees what renters see.
 #[test]
-fn s_114_s_256_a_node_is_found_on_the_service_and_its_operator_sees_it() {
+fn a_node_is_found_on_the_service_and_its_operator_sees_it() {
     let service = Service::start(&[]);
     let home = Home::new()
         .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "discovery_server")
@@ -313,7 +313,9 @@ fn s_114_s_256_a_node_is_found_on_the_service_and_its_operator_sees_it() {
     wait_until("the advert", || !service.ids(ADVERTS).is_empty());
     let (_, info) = home.http("GET", "/api/v1/provider/info", "");
     let list = service.get(ADVERTS).body;
+    // S-114
     assert_eq!(list[0]["provider_id"], info["provider_id"], "{list}");
+    // S-103
     assert_eq!((&list[0]["signed"], &list[0]["provider_name"]), (&json!(true), &json!("my node")));
     let mut cheaper = advert(8);
     cheaper["pricing"] = json!({
@@ -333,6 +335,7 @@ fn s_114_s_256_a_node_is_found_on_the_service_and_its_operator_sees_it() {
     );
     let text = home.run(&["market"]);
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    // S-256
     assert!(text.contains("✅ renters find this node") && text.contains("100 % of 1 ask less"), "{text}");
 
     assert!(home.run(&["stop", "--withdraw-advert"]).status.success());

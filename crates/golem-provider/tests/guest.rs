@@ -57,9 +57,9 @@ fn other_guests() -> bool {
     })
 }
 
-/// S-003, S-055, S-085, S-087, S-089, S-091, S-093, S-095, S-097, S-143, S-160, S-217, S-251, I1, I4.
+/// I1, I4.
 #[test]
-fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
+fn i4_a_rented_guest_outlives_a_killed_node() {
     let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
     let home = Home::new()
         .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
@@ -82,9 +82,11 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     let (status, accepted) = home.http("POST", "/api/v1/vms?async=true", &wanted.to_string());
     assert_eq!(status, 202, "{accepted}");
     let id = accepted["vm_id"].as_str().unwrap().to_owned();
+    // S-143
     reaches(&home, &id, "running");
     let (_, access) = home.http("GET", &format!("/api/v1/vms/{id}/access"), "");
     let port = access["ssh_port"].as_u64().unwrap();
+    // S-003, S-087, S-093, S-160
     assert_eq!(says(&home, port, "echo mine > kept && sync && hostname && nproc"), "my-webserver\n1");
     let boot_id = says(&home, port, "cat /proc/sys/kernel/random/boot_id");
 
@@ -94,6 +96,7 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     assert!(!ssh(&home, port, "true").status.success(), "the proxy went with the node");
     let mut node = home.start(&[]);
     assert_eq!(home.http("GET", &format!("/api/v1/vms/{id}"), "").1["status"], "running");
+    // S-095, S-217
     assert_eq!(says(&home, port, "cat /proc/sys/kernel/random/boot_id"), boot_id, "the same boot");
 
     // The guest's process is killed: seen, and booted again with its disk.
@@ -101,6 +104,7 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
     let pid: i32 = pid.trim().parse().unwrap();
     let guest = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(guest, rustix::process::Signal::KILL).unwrap();
+    // S-091
     reaches(&home, &id, "creating");
     reaches(&home, &id, "running");
     assert_eq!(says(&home, port, "cat kept"), "mine");
@@ -109,7 +113,9 @@ fn s_093_s_095_s_097_s_143_i4_a_rented_guest_outlives_a_killed_node() {
 
     // Deleted: no process, no file, no port, no rule.
     assert_eq!(home.http("DELETE", &format!("/api/v1/vms/{id}"), "").0, 200);
+    // S-088, S-092
     assert!(std::fs::read_dir(home.data().join("vms")).unwrap().next().is_none());
+    // S-097
     assert!(!home.reaches(u16::try_from(port).unwrap()));
     let rules = Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap();
     assert!(!rules.status.success() || other_guests(), "no guest, no rules");

@@ -13,21 +13,30 @@ fn create_body(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn s_143_s_150_s_151_s_152_s_153_s_154_s_155_a_create_answers_with_a_running_vm() {
+async fn a_create_answers_with_a_running_vm() {
     let world = World::start(Api::Capability).await;
     let (status, vm) = world.post("/vms", &create_body("my-webserver")).await;
+    // S-143
     assert_eq!(status, StatusCode::OK, "{vm}");
     let id = vm["id"].as_str().unwrap();
     assert!(
         id.starts_with("golem-my-webserver-20") && id.len() == "golem-my-webserver--".len() + 15 + 16,
         "{id}"
     );
+    // S-144, S-151, S-152
     assert_eq!((&vm["name"], &vm["status"]), (&json!("my-webserver"), &json!("running")));
+    // S-155
     assert_eq!(vm["resources"], json!({ "cpu": 1, "memory": 1, "storage": 10 }));
+    // S-153
     assert_eq!(vm["ip_address"], "10.0.2.15");
+    // S-154
     assert!(world.ports().contains(&(vm["ssh_port"].as_u64().unwrap() as u16)));
     assert_eq!(vm["error_message"], Value::Null);
     let created = vm["created_at"].as_str().unwrap();
+    let stamp: String = created[..19].chars().filter(char::is_ascii_digit).collect();
+    let (day, time) = stamp.split_at(8);
+    // S-150: the name, and when.
+    assert!(id.starts_with(&format!("golem-my-webserver-{day}-{time}-")), "{id} of {created}");
     assert!(
         created.len() == 26 && created.as_bytes()[10] == b'T' && created.as_bytes()[19] == b'.',
         "{created}"
@@ -100,10 +109,11 @@ async fn s_209_the_host_is_measured_before_the_first_request_is_answered() {
 }
 
 #[tokio::test]
-async fn s_145_s_146_s_147_the_documented_flat_body_works() {
+async fn the_documented_flat_body_works() {
     let world = World::start(Api::Capability).await;
     let body = json!({ "name": "abc", "cpu_cores": 2, "memory_gb": 4, "storage_gb": 20, "ssh_key": KEY });
     let (status, vm) = world.post("/vms", &body).await;
+    // S-145, S-146, S-147
     assert_eq!(
         (status, &vm["resources"]),
         (StatusCode::OK, &json!({ "cpu": 2, "memory": 4, "storage": 20 }))
@@ -112,23 +122,27 @@ async fn s_145_s_146_s_147_the_documented_flat_body_works() {
 }
 
 #[tokio::test]
-async fn s_157_s_158_s_159_s_160_s_161_the_id_works_on_every_route() {
+async fn the_id_works_on_every_route() {
     let world = World::start(Api::Capability).await;
     let (_, vm) = world.post("/vms", &create_body("abc")).await;
     let (id, port) = (vm["id"].as_str().unwrap(), &vm["ssh_port"]);
     let at = |rest: &str| format!("/vms/{id}{rest}");
 
     let (status, shown) = world.get(&at("")).await;
+    // S-157
     assert_eq!((status, &shown["status"]), (StatusCode::OK, &json!("running")));
     let (status, access) = world.get(&at("/access")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
+        // S-160
         access,
         json!({ "ssh_host": "203.0.113.7", "ssh_port": port, "vm_id": id, "multipass_name": id })
     );
     let (status, added) = world.post(&at("/ssh-keys"), &json!({ "key": KEY, "name": "default" })).await;
+    // S-161
     assert_eq!((status, &added["id"]), (StatusCode::OK, &json!(id)));
     let (status, stopped) = world.post(&at("/stop"), &Value::Null).await;
+    // S-159
     assert_eq!((status, &stopped["status"]), (StatusCode::OK, &json!("stopped")));
     let (status, refused) = world.post(&at("/ssh-keys"), &json!({ "key": KEY })).await;
     assert_eq!(status, StatusCode::CONFLICT, "{refused}");
@@ -139,8 +153,10 @@ async fn s_157_s_158_s_159_s_160_s_161_the_id_works_on_every_route() {
     assert_eq!(status, StatusCode::OK);
     world.reaches(id, "running").await;
     let (status, gone) = world.call(Method::DELETE, &at(""), None).await;
+    // S-158
     assert_eq!((status, gone), (StatusCode::OK, Value::Null));
     let (status, missing) = world.get(&at("")).await;
+    // S-157
     assert_eq!((status, missing), (StatusCode::NOT_FOUND, json!({ "detail": format!("VM {id} not found") })));
     // A client whose first answer was lost asks again.
     assert_eq!(world.call(Method::DELETE, &at(""), None).await.0, StatusCode::OK);
@@ -223,15 +239,17 @@ async fn s_156_under_open_names_work_and_everyone_sees_all() {
 }
 
 #[tokio::test]
-async fn s_131_s_162_s_163_s_164_s_182_info_is_complete_and_streams_are_off() {
+async fn info_is_complete_and_streams_are_off() {
     let world = World::start(Api::Capability).await;
     let (status, info) = world.get("/provider/info").await;
     let zero = "0x0000000000000000000000000000000000000000";
     assert_eq!(status, StatusCode::OK);
+    // S-131, S-162
     assert_eq!(info["provider_id"], http_support::PROVIDER_ID);
     assert_eq!((&info["stream_payment_address"], &info["glm_token_address"]), (&json!(zero), &json!(zero)));
     assert_eq!((&info["ip_address"], &info["country"]), (&json!("203.0.113.7"), &json!("SE")));
     for path in ["/payments/streams", "/vms/abc/stream"] {
+        // S-182
         assert_eq!(world.get(path).await.0, StatusCode::BAD_REQUEST, "{path}");
     }
     let response = world.raw(Method::GET, "/health").send().await.unwrap();
@@ -255,7 +273,7 @@ async fn a_quote_says_that_vms_are_free_where_payments_are_off() {
 }
 
 #[tokio::test]
-async fn s_105_s_080_refusals_name_their_reason() {
+async fn s_080_refusals_name_their_reason() {
     let world = World::start(Api::Capability).await;
     let sized = |name: &str, cpu: u32| json!({ "name": name, "ssh_key": KEY, "resources": { "cpu": cpu, "memory": 1, "storage": 10 } });
     for n in 0..6 {
@@ -282,7 +300,7 @@ async fn s_105_s_080_refusals_name_their_reason() {
 }
 
 #[tokio::test]
-async fn s_144_s_149_bad_bodies_are_refused_in_fastapis_shape() {
+async fn bad_bodies_are_refused_in_fastapis_shape() {
     let world = World::start(Api::Capability).await;
     let key_with = |text: &str| json!({ "name": "abc", "ssh_key": text });
     let named = |name: &str| json!({ "name": name, "ssh_key": KEY });

@@ -58,9 +58,9 @@ fn vms(home: &Home) -> Vec<Value> {
     vms
 }
 
-/// S-133, S-217, S-219, S-220: a first start takes everything over, once, and nobody else's machine.
+/// A first start takes everything over, once, and nobody else's machine.
 #[test]
-fn s_133_s_217_s_219_s_220_a_first_start_takes_the_python_providers_vms_over() {
+fn a_first_start_takes_the_python_providers_vms_over() {
     let folder = tempfile::tempdir().unwrap();
     let (home, program) = left(folder.path());
     let before = multipass(&program, &["list", "--format", "json"]);
@@ -71,8 +71,10 @@ fn s_133_s_217_s_219_s_220_a_first_start_takes_the_python_providers_vms_over() {
     for start in 0..2 {
         let _node = home.start(&[]);
         let vms = vms(&home);
+        // S-217, S-219
         assert_eq!(vms.len(), 2, "start {start}: {vms:?}");
         let (offline, web) = (&vms[0], &vms[1]);
+        // S-220
         assert_eq!((&web["name"], &web["status"]), (&json!("web"), &json!("running")));
         assert_eq!(web["ssh_port"], home.ssh + 3);
         assert_eq!(web["resources"], json!({ "cpu": 2, "memory": 2, "storage": 12 }));

@@ -67,17 +67,20 @@ impl Market {
     }
 }
 
-/// S-131, S-132, S-162, S-163, S-164, S-165 to S-182: the documented shapes, exact numbers included.
+/// The documented shapes, exact numbers included.
 #[test]
-fn s_131_s_163_s_164_s_165_to_s_181_streams_are_shown_as_documented() {
+fn streams_are_shown_as_documented() {
     let market = Market::new();
     let home = market.home;
     // Open, so that the list has something to show.
     let home = home.set("GOLEM_PROVIDER_API_AUTH", "open");
     let _node = home.start(&[]);
     let (_, info) = home.http("GET", "/api/v1/provider/info", "");
+    // S-131, S-162
     assert_eq!(info["provider_id"], ADDRESS);
+    // S-163
     assert_eq!(info["stream_payment_address"], market.chain.contract().to_string());
+    // S-164
     assert_eq!(info["glm_token_address"], "0x0000000000000000000000000000000000000000");
 
     let stream = Stream {
@@ -88,33 +91,75 @@ fn s_131_s_163_s_164_s_165_to_s_181_streams_are_shown_as_documented() {
     let id = home.rent_paid("my-webserver", Some(123));
     market.chain.pass(600);
     let (status, shown) = home.http("GET", &format!("/api/v1/vms/{id}/stream"), "");
+    // S-165
     assert_eq!(status, 200, "{shown}");
-    let wanted = json!({
+    assert_eq!(
+        shown,
+        json!({
+        // S-167
         "vm_id": id,
+        // S-168
         "stream_id": 123,
+        // S-169
         "verified": true,
         "reason": "ok",
         "chain": {
+            // S-170
             "token": "0x0000000000000000000000000000000000000000",
+            // S-171
             "sender": "0x0000000000000000000000000000000000000aBc",
+            // S-172
             "recipient": ADDRESS,
+            // S-173
             "startTime": stream.start as u64,
             "stopTime": stream.stop as u64,
+            // S-174
             "ratePerSecond": 12_345,
+            // S-175
             "deposit": 1_000_000_000_000_000_001u64,
             "withdrawn": 0,
             "halted": false,
         },
         "computed": {
+            // S-178
             "now": stream.start as u64 + 600,
+            // S-179
             "remaining_seconds": 6600,
+            // S-180
             "vested_wei": 600 * 12_345,
+            // S-181
             "withdrawable_wei": 600 * 12_345,
         },
-    });
-    assert_eq!(shown, wanted);
+        })
+    );
     let (status, all) = home.http("GET", "/api/v1/payments/streams", "");
-    assert_eq!((status, all), (200, json!([wanted])));
+    assert_eq!((status, &all), (200, &json!([shown])));
+    let (_, second) = {
+        market.chain.put(124, Stream { start: stream.start + 600, stop: stream.stop + 600, ..stream });
+        let id = home.rent_paid("another", Some(124));
+        home.http("GET", &format!("/api/v1/vms/{id}/stream"), "")
+    };
+    let all = home.http("GET", "/api/v1/payments/streams", "").1;
+    let ids: Vec<_> = all.as_array().unwrap().iter().map(|one| (&one["vm_id"], &one["stream_id"])).collect();
+    // S-166
+    assert_eq!(ids, [&shown, &second].map(|one| (&one["vm_id"], &one["stream_id"])), "{all}");
+
+    // What was paid out, and what ended it.
+    let token = "0x00000000000000000000000000000000000000Ab";
+    let changed =
+        Stream { withdrawn: U256::from(12_345), halted: true, token: token.parse().unwrap(), ..stream };
+    market.chain.put(123, changed);
+    let (_, ended) = home.http("GET", &format!("/api/v1/vms/{id}/stream"), "");
+    // S-169
+    assert_eq!((&ended["verified"], &ended["reason"]), (&json!(false), &json!("wrong token")), "{ended}");
+    // S-170
+    assert_eq!(ended["chain"]["token"], token);
+    // S-176
+    assert_eq!(ended["chain"]["withdrawn"], 12_345);
+    // S-177
+    assert_eq!(ended["chain"]["halted"], true);
+    // S-181: what vested, less what was paid out.
+    assert_eq!(ended["computed"]["withdrawable_wei"], 599 * 12_345);
 }
 
 /// A quote is what its signature says it is, also for a node that was started anew; a create that names
@@ -187,7 +232,7 @@ fn a_quote_is_signed_and_outlives_the_node() {
 
 /// S-175: a number that no float can hold goes through as its digits.
 #[test]
-fn s_166_s_175_the_largest_numbers_are_exact_and_strangers_see_no_list() {
+fn s_175_the_largest_numbers_are_exact_and_strangers_see_no_list() {
     let market = Market::new();
     let _node = market.home.start(&[]);
     let most = Stream { deposit: U256::MAX, rate: u128::MAX, ..market.open(1, 7200) };
@@ -223,13 +268,14 @@ fn create(home: &Home, stream: Value) -> (u16, Value) {
     home.http("POST", "/api/v1/vms", &body.to_string())
 }
 
-/// S-142, S-182 and the statuses of every answer about payments.
+/// The statuses of every answer about payments.
 #[test]
-fn s_142_s_182_each_refusal_has_its_documented_status_and_words() {
+fn each_refusal_has_its_documented_status_and_words() {
     let market = Market::new();
     let node = market.home.start(&[]);
     let said = |answer: (u16, Value)| (answer.0, answer.1["detail"].as_str().unwrap_or_default().to_owned());
     let required = "stream_id required when payments are enabled";
+    // S-142
     assert_eq!(said(create(&market.home, Value::Null)), (400, required.to_owned()));
     assert_eq!(said(create(&market.home, json!(7))), (400, "invalid stream: recipient mismatch".to_owned()));
     assert_eq!(create(&market.home, json!(-1)).0, 422);
@@ -267,14 +313,15 @@ fn s_142_s_182_each_refusal_has_its_documented_status_and_words() {
         ("GET", "/api/v1/payments/streams".to_owned()),
         ("POST", format!("/api/v1/vms/{id}/stream")),
     ] {
+        // S-182
         assert_eq!(said(free.http(method, &path, "{}")), (400, off.to_owned()));
     }
 }
 
-/// S-229, S-230, S-231, S-232, S-233: the operator's view, with the node and without it; totals are
+/// The operator's view, with the node and without it; totals are
 /// the sums of the rows.
 #[test]
-fn s_229_s_230_s_231_s_232_s_233_the_operator_sees_streams_and_earnings() {
+fn the_operator_sees_streams_and_earnings() {
     let market = Market::new();
     let home = &market.home;
     let mut node = home.start(&[]);
@@ -287,8 +334,10 @@ fn s_229_s_230_s_231_s_232_s_233_the_operator_sees_streams_and_earnings() {
         let list = home.json(&["streams", "list", "--json"]);
         assert_eq!(list["symbol"], "MINE");
         let rows = list["streams"].as_array().unwrap().clone();
+        // S-230
         assert_eq!(rows.len(), 2, "{list}");
         let shown = home.json(&["streams", "show", "vm-2", "--json"]);
+        // S-231
         assert_eq!(shown["stream"]["stream_id"], 2);
         assert_eq!(shown["stream"]["vm_id"], rows[1]["stream"]["vm_id"]);
         let by_id = home.json(&["streams", "show", shown["stream"]["vm_id"].as_str().unwrap(), "--json"]);
@@ -297,6 +346,7 @@ fn s_229_s_230_s_231_s_232_s_233_the_operator_sees_streams_and_earnings() {
         let sum = |rows: &[Value], of: fn(&Value) -> u64| rows.iter().map(of).sum::<u64>();
         let vested = sum(&rows, |row| row["stream"]["computed"]["vested_wei"].as_u64().unwrap());
         assert!(vested >= 2 * 700 * 1000);
+        // S-232, S-233
         assert_eq!(earnings["totals"]["vested_wei"], vested);
         let lines = earnings["streams"].as_array().unwrap();
         assert_eq!(sum(lines, |line| line["vested_wei"].as_u64().unwrap()), vested);
@@ -305,6 +355,7 @@ fn s_229_s_230_s_231_s_232_s_233_the_operator_sees_streams_and_earnings() {
             sum(lines, |line| line["withdrawable_wei"].as_u64().unwrap())
         );
         let text = String::from_utf8(home.run(&["streams", "list"]).stdout).unwrap();
+        // S-229
         assert!(text.starts_with("VM ") && text.contains("vm-1") && text.contains("MINE"), "{text}");
         let csv = String::from_utf8(home.run(&["streams", "earnings", "--csv"]).stdout).unwrap();
         assert_eq!(csv.lines().next(), Some("period,withdrawals,received_wei,gas_wei"));
@@ -373,9 +424,9 @@ fn earnings_and_the_wallet_are_told_in_dollars() {
     assert_eq!(list["usd_per_coin"], Value::Null, "{list}");
 }
 
-/// S-120, S-121, S-122, S-123, S-124, S-201, S-202, S-204: where chain, contract and token come from.
+/// Where chain, contract and token come from.
 #[test]
-fn s_120_s_121_s_122_s_123_s_124_s_201_s_202_s_204_profiles_and_what_replaces_them() {
+fn profiles_and_what_replaces_them() {
     let home = Home::new().set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "");
     let shown = |home: &Home| home.json(&["networks", "show", "--json"]);
     let default = shown(&home);
@@ -388,6 +439,7 @@ fn s_120_s_121_s_122_s_123_s_124_s_201_s_202_s_204_profiles_and_what_replaces_th
     {
         let _node = home.start(&[]);
         let (_, told) = home.http("GET", "/api/v1/provider/info", "");
+        // S-120
         assert_eq!(told["stream_payment_address"], "0x0281B792b5491E3548c8Fc17C24A2e0Cb99FbeC2");
         assert_eq!(create(&home, Value::Null).0, 400);
     }
@@ -397,12 +449,14 @@ fn s_120_s_121_s_122_s_123_s_124_s_201_s_202_s_204_profiles_and_what_replaces_th
     std::fs::write(folder.join("l2.json"), format!(r#"{{"StreamPayment": {{"address": "{other}"}}}}"#))
         .unwrap();
     let home = home.set("GOLEM_DEPLOYMENTS_DIR", folder.to_str().unwrap());
+    // S-124
     assert_eq!(info(&home)["stream_payment_address"], other);
     let given = "0x00000000000000000000000000000000000000bb";
     let home = home
         .set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", given)
         .set("GOLEM_PROVIDER_GLM_TOKEN_ADDRESS", given);
     let told = info(&home);
+    // S-122, S-123
     assert_eq!((&told["stream_payment_address"], &told["glm_token_address"]), (&json!(given), &json!(given)));
 
     // The endpoint that is given is asked, under each of its names.
@@ -416,6 +470,7 @@ fn s_120_s_121_s_122_s_123_s_124_s_201_s_202_s_204_profiles_and_what_replaces_th
             .set(name, market.chain.url())
             .set("GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS", "1");
         let _node = home.start(&[]);
+        // S-121
         wait_until("the endpoint is asked", || market.chain.requests() > before);
     }
     for (network, why) in [("mainnet", "has no contract"), ("nowhere", "no payment network is called")] {
@@ -447,9 +502,9 @@ fn s_183_development_logs_verification_and_ticks() {
     }
 }
 
-/// S-237, S-238, S-239, S-240: what is set stays set, and nonsense is refused and changes nothing.
+/// What is set stays set, and nonsense is refused and changes nothing.
 #[test]
-fn s_237_s_238_s_239_s_240_monitor_and_withdrawals_are_configured() {
+fn monitor_and_withdrawals_are_configured() {
     let home = Home::bare();
     for enable in ["true", "false"] {
         home.json(&[
@@ -487,6 +542,7 @@ fn s_237_s_238_s_239_s_240_monitor_and_withdrawals_are_configured() {
             ("GOLEM_PROVIDER_STREAM_WITHDRAW_INTERVAL_SECONDS", "900"),
             ("GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI", "1000000000000000"),
         ] {
+            // S-237, S-238, S-239
             assert_eq!(value(name), text, "{name}");
         }
     }
@@ -508,15 +564,16 @@ fn s_237_s_238_s_239_s_240_monitor_and_withdrawals_are_configured() {
         &["config", "withdraw", "--min-wei", "1.5"],
         &["config", "withdraw", "--interval", "soon"],
     ] {
+        // S-240
         assert_eq!(home.run(bad).status.code(), Some(2), "{bad:?}");
     }
     assert_eq!(home.run(&["config", "monitor"]).status.code(), Some(1), "nothing to change");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
 
-/// S-126, S-127: with the monitor off nothing is stopped; with it on the interval is what was set.
+/// With the monitor off nothing is stopped; with it on the interval is what was set.
 #[test]
-fn s_126_s_127_without_the_monitor_nothing_is_stopped() {
+fn s_126_without_the_monitor_nothing_is_stopped() {
     let mut market = Market::new();
     market.home = market.home.set("GOLEM_PROVIDER_STREAM_MONITOR_ENABLED", "false");
     let _node = market.home.start(&[]);

@@ -21,9 +21,9 @@ fn home(feed: &Feed) -> Home {
         .set("GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_SECONDS", "1")
 }
 
-/// S-014, S-015: the documented command sets the documented prices, and GLM follows.
+/// The documented command sets the documented prices, and GLM follows.
 #[test]
-fn s_014_s_015_prices_are_set_in_dollars_and_follow_in_glm() {
+fn prices_are_set_in_dollars_and_follow_in_glm() {
     let feed = Feed::start(QUARTER);
     let home = home(&feed);
     home.json(&[
@@ -38,7 +38,9 @@ fn s_014_s_015_prices_are_set_in_dollars_and_follow_in_glm() {
         "--json",
     ]);
     let check = |shown: &Value| {
+        // S-014
         assert_eq!(shown["usd"], json!({ "per_core": "12", "per_gb_ram": "4", "per_gb_storage": "0.1" }));
+        // S-015
         assert_eq!(shown["glm"], json!({ "per_core": "48", "per_gb_ram": "16", "per_gb_storage": "0.4" }));
         assert_eq!(shown["glm_usd"], "0.25");
         let medium = &shown["examples"][1];

@@ -133,15 +133,17 @@ mod tests {
     }
 
     #[test]
-    fn s_087_s_088_s_089_the_seed_reads_back_as_it_was_meant() {
+    fn the_seed_reads_back_as_it_was_meant() {
         let image = image(&spec("my-webserver", &format!("{KEY} me@home"))).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("seed.img");
         std::fs::write(&file, &image).unwrap();
+        // S-089
         assert_eq!(keys(&file).unwrap().iter().map(AuthorizedKey::as_str).collect::<Vec<_>>(), [KEY]);
         std::fs::write(&file, vec![0; IMAGE_BYTES]).unwrap();
         assert!(keys(&file).is_err() && keys(folder.path()).is_err());
         let volume = fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
+        // S-088
         assert_eq!(volume.volume_label(), "CIDATA");
         let read = |name: &str| {
             let mut text = String::new();
@@ -150,7 +152,9 @@ mod tests {
         };
         let user = read("user-data");
         let data: Value = serde_json::from_str(user.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        // S-087
         assert_eq!(data["hostname"], "my-webserver");
+        // S-089
         assert!(data["write_files"][0]["content"].as_str().unwrap().contains("PasswordAuthentication no"));
         assert_eq!(data["package_upgrade"], false);
         for user in 0..2 {

@@ -69,14 +69,15 @@ fn spec(name: &str) -> MachineSpec {
     }
 }
 
-/// S-086, S-087, S-088: the instance has what was asked for, its seed came through no file, and a
+/// The instance has what was asked for, its seed came through no file, and a
 /// deletion leaves nothing.
 #[tokio::test]
-async fn s_086_s_088_s_092_an_instance_is_made_as_asked_and_leaves_no_trace() {
+async fn an_instance_is_made_as_asked_and_leaves_no_trace() {
     let host = Host::new(&Mode::default());
     let spec = spec("webserver");
     host.backend.check().await.unwrap();
     host.launched(&spec).await;
+    // S-086
     host.until(&spec.id, |seen| matches!(seen, Some(Observed::Running(_)))).await;
     let instances = multipass(host.folder.path()).instances().await.unwrap();
     assert_eq!(instances[0].name.as_str(), spec.id.as_str());
@@ -84,6 +85,7 @@ async fn s_086_s_088_s_092_an_instance_is_made_as_asked_and_leaves_no_trace() {
     assert_eq!((sizes.cpus, sizes.disk), (Some(2), Some(20 << 30)));
     let seed = host.folder.path().join("instances").join(spec.id.as_str()).join("user-data");
     let seed = std::fs::read_to_string(seed).unwrap();
+    // S-088
     assert!(seed.starts_with("#cloud-config\n") && seed.contains(KEY));
 
     // Made already is fine, and changes nothing.
@@ -98,6 +100,7 @@ async fn s_086_s_088_s_092_an_instance_is_made_as_asked_and_leaves_no_trace() {
         host.backend.delete(&spec.id).await.unwrap();
     }
     host.backend.stop(&spec.id, DEADLINE).await.unwrap();
+    // S-092
     assert!(host.backend.list().await.unwrap().is_empty());
     assert!(!host.log(&spec.id).exists());
 }
@@ -204,7 +207,7 @@ async fn instances_of_others_are_not_listed_and_adopted_ones_are() {
     );
 }
 
-/// S-246: what the real one takes as an option, a path or a name is refused before it is asked.
+/// What the real one takes as an option, a path or a name is refused before it is asked.
 #[tokio::test]
 async fn an_image_that_multipass_does_not_have_is_refused() {
     let host = Host::new(&Mode::default());
@@ -222,14 +225,15 @@ mod with_ssh {
         Mode { ssh_servers: true, ..Mode::default() }
     }
 
-    /// S-089: the renter's key works; S-086: through create, start and wait.
+    /// The renter's key works; through create, start and wait.
     #[tokio::test]
-    async fn s_089_the_guest_is_ready_when_its_ssh_server_greets() {
+    async fn the_guest_is_ready_when_its_ssh_server_greets() {
         let host = Host::new(&mode());
         let spec = spec("webserver");
         host.backend.create(&spec).await.unwrap();
         host.backend.start(&spec).await.unwrap();
         let guest = timeout(DEADLINE, host.backend.wait_ready(&spec.id)).await.unwrap().unwrap();
+        // S-086
         assert_eq!(guest.ssh.port(), 22);
         host.backend.delete(&spec.id).await.unwrap();
     }

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s_118_s_215_the_query_is_the_original_requestors() {
+    fn the_query_is_the_original_requestors() {
         let filter = Filter {
             network: Some("testnet".to_owned()),
             payments_network: Some("l2.holesky".to_owned()),
@@ -176,6 +176,7 @@ mod tests {
             country: Some("SE".to_owned()),
             platform: Some("x86_64".to_owned()),
         };
+        // S-118, S-215
         assert_eq!(
             filter.query(Generation::GolemBase).unwrap(),
             "golem_type=\"provider\" && golem_network=\"testnet\" && golem_payments_network=\"l2.holesky\" \

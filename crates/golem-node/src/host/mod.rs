@@ -280,8 +280,63 @@ mod tests {
     const ONE: Overhead = Overhead { per_machine: GIB, per_gib: 0 };
     const HAS: Has = Has { cpu: 16_000, memory: 64 * GIB, volume: 1000 * GIB, storage: 900 * GIB };
 
+    /// How much of the cores that this process may use was in use since `before`, in percent, and what to hand in
+    /// the next time: as the kernel counts it.
+    fn busy(before: (u64, u64)) -> (i32, (u64, u64)) {
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        let text = std::fs::read_to_string("/proc/stat").unwrap();
+        let (mut all, mut idle) = (0, 0);
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            let number = words.next().and_then(|name| name.strip_prefix("cpu")?.parse().ok());
+            if number.is_some_and(|number: usize| allowed.is_set(number)) {
+                let times: Vec<u64> = words.take(8).map(|word| word.parse().unwrap()).collect();
+                all += times.iter().sum::<u64>();
+                idle += times[3] + times[4];
+            }
+        }
+        let (passed, idled) = ((all - before.0).max(1), idle - before.1);
+        (i32::try_from((passed - idled) * 100 / passed).unwrap(), (all, idle))
+    }
+
     #[test]
-    fn s_074_s_075_s_076_the_host_is_measured() {
+    fn s_074_cores_in_use_are_measured_each_time() {
+        let mut host = Host::new(Path::new("/"));
+        let long = Duration::from_secs(36_000);
+        host.sample(long);
+        let mut kernel = busy((0, 0)).1;
+        for spinning in [true, false, true] {
+            let end = std::time::Instant::now() + Duration::from_millis(600);
+            std::thread::scope(|scope| {
+                for _ in 0..cores(&host.system).count() {
+                    scope.spawn(|| {
+                        while spinning && std::time::Instant::now() < end {}
+                        std::thread::park_timeout(end.saturating_duration_since(std::time::Instant::now()));
+                    });
+                }
+            });
+            let told = i32::from(host.sample(long).cpu_percent);
+            let (counted, next) = busy(kernel);
+            kernel = next;
+            assert!((told - counted).abs() <= 20, "{told} %, and {counted} % as the kernel has it");
+            assert!(!spinning || told >= 70, "{told} %");
+        }
+    }
+
+    #[test]
+    fn s_075_memory_in_use_is_measured_each_time() {
+        let mut host = Host::new(Path::new("/"));
+        let part = usize::try_from(host.memory().0 / 50).unwrap();
+        let before = host.sample(Duration::ZERO).memory_percent;
+        let mut held = Vec::new();
+        while host.sample(Duration::ZERO).memory_percent < before + 3 {
+            assert!(held.len() < 6, "a tenth more is not seen");
+            held.push(std::hint::black_box(vec![1u8; part]));
+        }
+    }
+
+    #[test]
+    fn the_host_is_measured() {
         let folder = tempfile::tempdir().unwrap();
         let mut host = Host::new(folder.path());
         let (offer, capped) = host.offer(&ALL, 0, NONE);

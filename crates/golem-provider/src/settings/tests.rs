@@ -22,19 +22,25 @@ fn variables(result: Result<Resolved, Mistakes>) -> Vec<String> {
 }
 
 #[test]
-fn s_007_s_105_s_106_s_107_s_108_s_109_s_111_s_112_defaults_are_the_documented_ones() {
+fn defaults_are_the_documented_ones() {
     let settings = with(&[]).unwrap().settings;
+    // S-109
     assert_eq!(settings.port.get(), 7466);
     assert_eq!(settings.operator_port.get(), 7467);
+    // S-111, S-112
     assert_eq!((settings.port_range_start.get(), settings.port_range_end.get()), (50800, 50900));
+    // S-105
     assert_eq!(settings.max_vms.0, 10);
+    // S-106, S-107, S-108
     assert_eq!((settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0), (1, 1, 10));
     assert_eq!(
+        // S-082, S-083, S-084
         (settings.cpu_threshold.0, settings.memory_threshold.0, settings.storage_threshold.0),
         (90, 85, 90)
     );
     assert_eq!(settings.network, Network::Testnet);
     assert_eq!(settings.api_auth, ApiAuth::Capability);
+    // S-248
     assert_eq!(settings.rate_limit_per_minute, 100);
     assert_eq!(settings.data_dir, Path::new("/home/op/.golem/provider"));
     assert_eq!(settings.advertised_name(), "golem-provider");
@@ -67,12 +73,16 @@ fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
 }
 
 #[test]
-fn s_185_s_191_s_193_s_205_development_changes_defaults_and_only_those() {
+fn development_changes_defaults_and_only_those() {
     let resolved = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap();
+    // S-205
     assert_eq!(resolved.settings.network, Network::Development);
     assert_eq!(resolved.settings.api_auth, ApiAuth::Open);
+    // S-191
     assert_eq!(resolved.settings.log_level, LogLevel::Debug);
+    // S-191
     assert_eq!(resolved.settings.port_check_servers.0, ["http://localhost:9000"]);
+    // S-193
     assert_eq!(resolved.settings.advertised_name(), "DEVMODE-golem-provider");
     let chosen = with(&[
         ("GOLEM_ENVIRONMENT", "development"),
@@ -97,7 +107,7 @@ fn s_194_development_on_mainnet_is_honoured_with_a_closed_api() {
 }
 
 #[test]
-fn s_196_s_206_s_207_flags_win_over_environment_over_files_over_defaults() {
+fn s_196_flags_win_over_environment_over_files_over_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().join("here");
     let home = folder.path().join("home/.golem/provider");
@@ -131,7 +141,7 @@ fn s_196_s_206_s_207_flags_win_over_environment_over_files_over_defaults() {
 }
 
 #[test]
-fn s_102_s_103_s_104_the_names_of_the_documentation_and_of_the_original_mean_the_same() {
+fn the_names_of_the_documentation_and_of_the_original_mean_the_same() {
     let id = "0x00000000000000000000000000000000000000aB";
     for prefix in ["GOLEM_PROVIDER_", "GOLEM_PROVIDER_PROVIDER_"] {
         let settings = with(&[
@@ -142,6 +152,7 @@ fn s_102_s_103_s_104_the_names_of_the_documentation_and_of_the_original_mean_the
         .unwrap()
         .settings;
         assert_eq!((settings.name.as_str(), settings.country.0.as_str()), ("mine", "PL"));
+        // S-102
         assert_eq!(settings.id, Some(Address(id.parse().unwrap())));
     }
 }

@@ -101,27 +101,35 @@ fn s_112_ranges_of_ports_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn s_009_s_011_status_of_a_provider_that_is_not_running() {
+fn status_of_a_provider_that_is_not_running() {
     let home = Home::new();
+    // S-009, S-011
     assert_snapshot!(snapshot(&home, &["status"]));
     assert!(!home.data().exists(), "looking makes nothing");
 }
 
 #[test]
-fn s_002_s_038_s_041_s_042_s_044_status_json_of_a_provider_that_is_not_running() {
+fn status_json_of_a_provider_that_is_not_running() {
     let home = Home::new();
     let output = home.run(&["status", "--json"]);
     assert_eq!(output.status.code(), Some(3));
-    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let status = serde_json::from_slice::<serde_json::Value>(&output.stdout);
+    // S-038
+    assert!(status.is_ok(), "{}", Home::show(&output));
+    let status = status.unwrap();
     assert_eq!(status["overall"]["status"], "error");
     assert_eq!(
         status["overall"]["issues"],
         serde_json::json!(["The provider is not running: `golem-provider start`"])
     );
+    // S-002
     assert_eq!(status["version"]["installed"], env!("CARGO_PKG_VERSION"));
+    // S-041
     assert_eq!(status["ports"]["provider"]["port"], home.api);
+    // S-042
     assert_eq!(status["ports"]["provider"]["host"], "127.0.0.1");
     assert_eq!(status["ports"]["provider"]["local_detail"], "port is free");
+    // S-044
     assert_eq!(status["ports"]["ssh"]["range"], serde_json::json!([home.ssh, home.ssh + 8]));
 }
 
@@ -136,12 +144,14 @@ fn s_011_a_port_that_another_program_holds_is_told() {
 }
 
 #[test]
-fn s_005_s_010_status_names_a_backend_that_is_missing_and_its_fix() {
+fn status_names_a_backend_that_is_missing_and_its_fix() {
     let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "qemu").set("PATH", "/nowhere");
     let output = home.run(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // S-010
     assert_eq!(status["vm_backend"]["ok"], false, "{status}");
     let error = status["vm_backend"]["error"].as_str().unwrap();
+    // S-005
     assert!(error.contains("install"), "{error}");
 }
 

@@ -123,18 +123,18 @@ fn s_078_a_host_that_is_busier_than_is_set_rents_out_nothing_more() {
         let node = home.start(&[]);
         (home, node)
     };
-    // S-083: every host uses more than that.
     let (home, _node) = busy("GOLEM_PROVIDER_MEMORY_THRESHOLD");
     let (status, said) = create(&home, "one", 1, 1, 10);
+    // S-083: every host uses more than that.
     assert!(
         status == 503 && said.contains("memory threshold") && said.contains("1 % allowed"),
         "{status} {said}"
     );
-    // S-082
     let (home, _node) = busy("GOLEM_PROVIDER_CPU_THRESHOLD");
     let spins = std::sync::Arc::new(());
     let spin = std::sync::Arc::downgrade(&spins);
     let spinner = std::thread::spawn(move || while spin.strong_count() > 0 {});
+    // S-082
     wait_until("it is busy", || {
         let (status, said) = create(&home, "one", 1, 1, 10);
         if status == 200 {

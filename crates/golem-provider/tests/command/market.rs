@@ -42,11 +42,12 @@ impl Market {
 }
 
 #[test]
-fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it() {
+fn a_node_is_found_and_its_operator_sees_it() {
     for (protocol, generation) in [(Protocol::GolemBase, "golem-base"), (Protocol::Tiramisu, "tiramisu")] {
         let market = Market::start(protocol);
         let home = market.home(generation);
         let mut node = home.start(&["--network", "mainnet"]);
+        // S-195, S-197, S-211
         market.shows("the advert", |entity| entity.strings["golem_network"] == "mainnet");
         wait_until("it is known to be found", || {
             home.json(&["status", "--json"])["adverts"][0]["standing"] == "current"
@@ -57,6 +58,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
         let before = entity.numbers["golem_cpu"];
 
         let state = home.json(&["status", "--json"]);
+        // S-256
         assert_eq!(state["adverts"][0]["standing"], "current", "{state}");
         assert_eq!(state["adverts"][0]["key"], key.to_string());
         assert_eq!(state["adverts"][0]["writes"], 1);
@@ -99,6 +101,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
 
         home.rent("web-server");
         let owner = entity.owner;
+        // S-056, S-081
         market.shows("the remainder", |entity| {
             entity.owner == owner && entity.numbers["golem_cpu"] == before - 1
         });
@@ -109,6 +112,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
         wait_until("it is known to be found", || {
             home.json(&["status", "--json"])["adverts"][0]["standing"] == "current"
         });
+        // S-217, S-218: what is rented out was counted from the start.
         assert_eq!(market.emulator.mined().len(), written, "a restart writes nothing");
 
         let stopped = home.run(&["stop", "--withdraw-advert"]);
@@ -120,7 +124,7 @@ fn s_186_s_195_s_197_s_211_s_217_s_256_a_node_is_found_and_its_operator_sees_it(
 }
 
 #[test]
-fn s_186_s_198_s_199_in_development_the_market_and_its_endpoint_are_those_of_development() {
+fn in_development_the_market_and_its_endpoint_are_those_of_development() {
     let market = Market::start(Protocol::GolemBase);
     for variable in ["GOLEM_PROVIDER_GOLEM_BASE_DEV_RPC_URL", "GOLEM_BASE_DEV_RPC_URL"] {
         let home = market
@@ -131,6 +135,7 @@ fn s_186_s_198_s_199_in_development_the_market_and_its_endpoint_are_those_of_dev
             .set("GOLEM_PROVIDER_NAME", variable)
             .set(variable, market.emulator.url());
         let _node = home.start(&[]);
+        // S-186, S-193, S-198, S-199
         market.shows("the advert", |entity| {
             entity.strings["golem_network"] == "development"
                 && entity.strings["golem_provider_name"] == format!("DEVMODE-{variable}")
@@ -153,10 +158,10 @@ fn a_market_that_does_not_answer_is_told_of_and_renting_goes_on() {
     assert_eq!(seen.status.code(), Some(1), "{}", Home::show(&seen));
 }
 
-/// S-114, S-116, S-244: the discovery server is told when the settings say so, and only then; the log
+/// The discovery server is told when the settings say so, and only then; the log
 /// and the operator hear of it.
 #[test]
-fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_wants_it() {
+fn a_discovery_server_is_told_of_the_node_where_the_operator_wants_it() {
     let market = Market::start(Protocol::GolemBase);
     let server = market._runtime.block_on(DiscoveryServer::start()).unwrap();
     // What a rental leaves on a small disk is still told of.
@@ -167,11 +172,13 @@ fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_w
     let by_default = home();
     let mut node = by_default.start(&[]);
     node.says("renters find this node on the market");
+    // S-116
     assert!(server.told().is_empty(), "it is not needed");
     drop(node);
 
     let both = home().set("GOLEM_PROVIDER_ADVERTISER_TYPE", "both").set("GOLEM_PROVIDER_LOG_LEVEL", "debug");
     let mut node = both.start(&[]);
+    // S-114
     wait_until("both markets", || !server.adverts().is_empty() && !market.emulator.entities().is_empty());
     wait_until("both are known", || {
         let state = both.json(&["status", "--json"]);
@@ -183,6 +190,7 @@ fn s_114_s_116_s_244_a_discovery_server_is_told_of_the_node_where_the_operator_w
     assert_eq!(state["adverts"][1]["place"], server.url());
     assert!(state["adverts"][1]["lapses_at"].is_string());
     both.rent("web-server");
+    // S-244
     node.wait_for("advert posted to the discovery server");
     assert!(both.run(&["stop", "--withdraw-advert"]).status.success());
     node.end();

@@ -4,7 +4,7 @@ use crate::home::{Home, StopAtEnd, alive, wait_until};
 use rustix::process::Signal;
 
 #[test]
-fn s_007_s_009_s_184_s_209_s_210_s_212_a_node_starts_serves_and_stops() {
+fn a_node_starts_serves_and_stops() {
     let home = Home::new();
     let mut node = home.start(&["--network", "testnet"]);
     let order: Vec<_> = ["VM backend is usable", "SSH ports", "listening on"]
@@ -14,6 +14,7 @@ fn s_007_s_009_s_184_s_209_s_210_s_212_a_node_starts_serves_and_stops() {
     assert!(order.is_sorted() && !order.contains(&usize::MAX), "{:#?}", node.seen);
 
     let (status, info) = home.http("GET", "/api/v1/provider/info", "");
+    // S-212
     assert_eq!(status, 200);
     let key: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(home.data().join("keys/provider_key.json")).unwrap())
@@ -22,9 +23,14 @@ fn s_007_s_009_s_184_s_209_s_210_s_212_a_node_starts_serves_and_stops() {
 
     let state = home.json(&["status", "--json"]);
     assert_eq!(state["overall"]["status"], "healthy", "{state}");
+    // S-009
     assert_eq!(state["pid"], node.child.id());
+    // S-011
     assert_eq!(state["ports"]["provider"]["local_detail"], "service is listening");
+    // S-195
     assert_eq!(state["environment"]["network"], "testnet");
+    // S-184
+    assert_eq!(state["environment"]["environment"], "production");
 
     node.signal(Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
@@ -60,7 +66,7 @@ fn s_189_a_frozen_node_is_told_of_with_what_ends_it() {
 }
 
 #[test]
-fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay() {
+fn i4_a_node_in_the_background_comes_and_goes_and_its_vms_stay() {
     let home = Home::new();
     let _stop = StopAtEnd(&home);
     // A file that a killed node left behind is no obstacle.
@@ -70,6 +76,7 @@ fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay
     let started = home.json(&["start", "--daemon", "--json"]);
     let pid = started["pid"].as_u64().unwrap();
     assert!(alive(pid));
+    // S-187
     assert_eq!(std::fs::read_to_string(home.pid_file()).unwrap(), pid.to_string());
     let session =
         rustix::process::getsid(rustix::process::Pid::from_raw(i32::try_from(pid).unwrap())).unwrap();
@@ -79,6 +86,7 @@ fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay
 
     let id = home.rent("web-server");
     let state = home.json(&["status", "--json"]);
+    // S-190
     assert_eq!((&state["overall"]["status"], &state["vms"]), (&"healthy".into(), &1.into()), "{state}");
     assert_eq!(state["ports"]["ssh"]["in_use"], 1);
     let ports = state["ports"]["ssh"]["ports"].as_array().unwrap();
@@ -88,18 +96,20 @@ fn i4_s_187_s_189_s_190_a_node_in_the_background_comes_and_goes_and_its_vms_stay
     assert!(home.reaches(port));
 
     assert_eq!(home.json(&["stop", "--json"])["stopped"], true);
+    // S-189
     wait_until("the process is gone", || !alive(pid));
     assert!(!home.pid_file().exists());
     assert!(!home.reaches(port));
 
     home.json(&["start", "--daemon", "--json"]);
     let vms = home.json(&["vms", "list", "--json"]);
+    // S-189: it was untouched.
     assert_eq!((&vms[0]["id"], &vms[0]["status"]), (&id.as_str().into(), &"running".into()), "{vms}");
     assert!(home.reaches(port));
 }
 
 #[test]
-fn s_188_the_background_process_says_why_it_could_not_start() {
+fn the_background_process_says_why_it_could_not_start() {
     let home = Home::new();
     let _holder = std::net::TcpListener::bind(("127.0.0.1", home.api)).unwrap();
     let output = home.run(&["start", "--daemon", "--network", "testnet"]);
@@ -202,7 +212,7 @@ fn a_second_signal_ends_the_node_at_once() {
 }
 
 #[test]
-fn s_241_s_242_logs_are_json_where_asked_for_and_hold_no_secret() {
+fn logs_are_json_where_asked_for_and_hold_no_secret() {
     let home = Home::new().set("GOLEM_PROVIDER_LOG_FORMAT", "json");
     let mut node = home.start(&[]);
     let id = home.rent("web-server");
@@ -275,7 +285,7 @@ fn the_service_manager_is_told_when_the_node_is_ready() {
 }
 
 #[test]
-fn s_185_s_186_s_192_development_opens_the_api_and_says_how_to_rent() {
+fn development_opens_the_api_and_says_how_to_rent() {
     let home = Home::new().set("GOLEM_ENVIRONMENT", "development");
     let mut node = home.start(&[]);
     node.wait_for("rent a VM: curl");
@@ -289,6 +299,7 @@ fn s_185_s_186_s_192_development_opens_the_api_and_says_how_to_rent() {
     let outside = home.command(&["status", "--json"]).env_remove("GOLEM_ENVIRONMENT").output().unwrap();
     let state: serde_json::Value = serde_json::from_slice(&outside.stdout).unwrap();
     assert_eq!(state["environment"]["dev_mode"], true);
+    // S-205
     assert_eq!(state["environment"]["network"], "development");
 }
 

@@ -88,11 +88,11 @@ fn liar(place: Ipv4Addr, wallet: &Wallet, before: Change, after: Change) -> Arc<
     asked
 }
 
-/// S-069, S-072: three other providers verify a node's ports while no central server is there.
-/// S-071, S-073: one that lies among four changes nothing; forged, replayed, old and unsigned verdicts
+/// Three other providers verify a node's ports while no central server is there.
+/// One that lies among four changes nothing; forged, replayed, old and unsigned verdicts
 /// do not count.
 #[test]
-fn s_069_s_070_s_071_s_072_s_073_providers_verify_each_other_without_a_central_server() {
+fn providers_verify_each_other_without_a_central_server() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let market = runtime.block_on(Emulator::start(Protocol::GolemBase, 1337)).unwrap();
     let peers: Vec<Home> = (0..3)
@@ -116,6 +116,7 @@ fn s_069_s_070_s_071_s_072_s_073_providers_verify_each_other_without_a_central_s
     running.push(peers[2].start(&[]));
     wait_until("three adverts", || market.entities().len() == 3);
     let report = check("reachable");
+    // S-069, S-072: nobody else was asked.
     assert_eq!((&report["provider"]["agreed"], &report["provider"]["answered"]), (&json!(3), &json!(3)));
     // The running node asks the same, and is found by them in turn.
     let _node = home.start(&[]);
@@ -156,6 +157,8 @@ fn s_069_s_070_s_071_s_072_s_073_providers_verify_each_other_without_a_central_s
         (&json!(3), &json!(4)),
         "{report:#}"
     );
+    // S-070
     assert!(asked.iter().all(|asked| asked.load(Ordering::Relaxed) > 0), "every liar was asked");
+    // S-073
     assert_eq!(unasked.load(Ordering::Relaxed), 0);
 }

@@ -99,10 +99,11 @@ fn statuses(report: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn s_059_s_060_s_208_a_start_has_its_ports_tried_from_outside_and_rents_them_out() {
+fn a_start_has_its_ports_tried_from_outside_and_rents_them_out() {
     let (_server, url) = Home::new().check_server();
     let home = verified(&[&url]);
     let mut node = home.start(&[]);
+    // S-208
     node.says("all 8 SSH ports are reachable");
     let report = wait_for_round(&home, 1);
     assert_eq!(report["address"], "127.0.0.1");
@@ -110,9 +111,11 @@ fn s_059_s_060_s_208_a_start_has_its_ports_tried_from_outside_and_rents_them_out
         (&report["provider"]["status"], &report["provider"]["local"]),
         (&json!("reachable"), &json!("served"))
     );
+    // S-059
     assert_eq!(statuses(&report), ["reachable"; 8]);
     assert!(report["ssh"].as_array().unwrap().iter().all(|port| port["local"] == "free"), "{report}");
     // No listener is left.
+    // S-060
     assert!(home.ssh_ports().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()));
     let port = create(&home, "one").1["ssh_port"].as_u64().unwrap();
     let report = home.json(&["ports", "check", "--json"]);
@@ -126,7 +129,7 @@ fn s_059_s_060_s_208_a_start_has_its_ports_tried_from_outside_and_rents_them_out
 }
 
 #[test]
-fn s_062_s_071_s_110_only_verified_ports_are_handed_out_and_only_the_named_servers_are_asked() {
+fn only_verified_ports_are_handed_out_and_only_the_named_servers_are_asked() {
     let puppets = [Puppet::start(Vec::new()), Puppet::start(Vec::new())];
     let unasked = Puppet::start(Vec::new());
     let home = verified(&[&puppets[0].url, &puppets[1].url, "http://127.0.0.1:1"]);
@@ -137,6 +140,7 @@ fn s_062_s_071_s_110_only_verified_ports_are_handed_out_and_only_the_named_serve
     let node = home.start(&[]);
     wait_for_round(&home, 1);
     let (status, vm) = create(&home, "one");
+    // S-062
     assert_eq!((status, &vm["ssh_port"]), (200, &json!(good)), "{vm}");
     let none_left = || {
         let (status, refused) = create(&home, "another");
@@ -147,8 +151,10 @@ fn s_062_s_071_s_110_only_verified_ports_are_handed_out_and_only_the_named_serve
     for puppet in &puppets {
         let asked = puppet.asked.lock().unwrap();
         let ports: Vec<u16> = std::iter::once(home.api).chain(home.ssh_ports()).collect();
+        // S-110
         assert_eq!((&asked[0]["provider_ip"], &asked[0]["ports"]), (&json!("127.0.0.1"), &json!(ports)));
     }
+    // S-110
     assert!(unasked.asked.lock().unwrap().is_empty());
 
     // A port that stops being reachable is not handed out again; its rental goes on, and tells of it.

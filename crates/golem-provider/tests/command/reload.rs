@@ -12,10 +12,10 @@ fn write_settings(home: &Home, text: &str) {
     std::fs::rename(unfinished, home.folder.path().join(".env")).unwrap();
 }
 
-/// S-185, S-200: in development a change of the settings starts the node anew, on every network; mistakes
+/// In development a change of the settings starts the node anew, on every network; mistakes
 /// are told, and the node goes on.
 #[test]
-fn s_185_s_200_development_takes_over_what_changed_and_vms_run_on() {
+fn development_takes_over_what_changed_and_vms_run_on() {
     for network in ["development", "mainnet"] {
         let home = Home::new()
             .set("GOLEM_ENVIRONMENT", "development")
@@ -31,11 +31,13 @@ fn s_185_s_200_development_takes_over_what_changed_and_vms_run_on() {
         assert!(mistake.contains("GOLEM_PROVIDER_MAX_VMS=many") && mistake.contains("fix:"), "{mistake}");
         assert_eq!(home.http("GET", "/health", "").0, 200);
         write_settings(&home, "GOLEM_PROVIDER_NAME=renamed\n");
+        // S-185
         node.wait_for("reloading");
         node.wait_for("listening on");
         assert!(node.seen.last().unwrap().contains("DEVMODE-renamed"), "{:#?}", node.seen);
         let state = home.json(&["status", "--json"]);
         assert_eq!(state["pid"], node.child.id(), "the same process");
+        // S-194, S-200
         assert_eq!(state["environment"]["network"], network);
         let after = vm();
         assert_eq!((&after["status"], &after["ssh_port"]), (&before["status"], &before["ssh_port"]));

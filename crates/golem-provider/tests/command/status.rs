@@ -21,10 +21,10 @@ fn issues(state: &Value) -> String {
     state["overall"]["issues"].to_string()
 }
 
-/// S-020 to S-030: with a true check server and nothing wrong, the lines are the documented ones; S-038 to
-/// S-050: and so are the names in JSON.
+/// With a true check server and nothing wrong, the lines are the documented ones, and so are the names in
+/// JSON.
 #[test]
-fn s_012_s_020_s_022_s_023_s_024_s_025_s_026_s_027_s_028_s_030_a_healthy_node_prints_the_documented_lines() {
+fn a_healthy_node_prints_the_documented_lines() {
     let (_server, url) = Home::new().check_server();
     let home = verified(&[&url]);
     let _node = home.start(&[]);
@@ -33,32 +33,40 @@ fn s_012_s_020_s_022_s_023_s_024_s_025_s_026_s_027_s_028_s_030_a_healthy_node_pr
     let shown = text(&home, &[]);
     let documented: Vec<&str> =
         shown.lines().skip_while(|line| !line.starts_with("Overall")).take(11).collect();
+    // S-012, S-020, S-022, S-023, S-024, S-025, S-026, S-027, S-028, S-030
     assert_snapshot!(documented.join("\n"));
     let state = home.json(&["status", "--json"]);
+    // S-037, S-039
     assert_eq!(state["overall"], json!({ "status": "healthy", "issues": [] }));
     assert_eq!(state["ports"]["provider"]["status"], "reachable");
     let ssh = &state["ports"]["ssh"];
+    // S-045, S-046, S-047
     assert_eq!((&ssh["status"], &ssh["usable_free"], &ssh["in_use"]), (&json!("ok"), &json!(7), &json!(1)));
+    // S-050
     assert_eq!(ssh["ports"][0], json!({ "port": home.ssh, "status": "reachable", "listening": true }));
     assert_eq!(home.run(&["status", "--exit-code"]).status.code(), Some(0));
 }
 
-/// S-024, S-026, S-029, S-031, S-033, S-036: what a check server says of each port is told as it is.
+/// What a check server says of each port is told as it is.
 #[test]
-fn s_024_s_026_s_029_s_031_s_033_s_036_each_outcome_of_a_check_has_its_words() {
+fn each_outcome_of_a_check_has_its_words() {
     let puppet = Puppet::start(Vec::new());
     let home = verified(&[&puppet.url]);
     let all = || home.ssh_ports().chain([home.api]);
     let _node = home.start(&[]);
     for (number, (open, grade, code, words)) in (1..).zip([
+        // S-026, S-033
         (Vec::new(), "error", 2, "— blocked"),
         (
             all().filter(|port| *port != home.api).collect(),
             "error",
             2,
+            // S-024, S-031
             "❌ unreachable — connection timed out",
         ),
+        // S-026, S-036
         (all().filter(|port| *port != home.ssh).collect(), "issues", 1, "— limited — 1 issue(s)"),
+        // S-026, S-037
         (all().collect(), "healthy", 0, "— OK"),
     ]) {
         if number > 1 {
@@ -73,10 +81,10 @@ fn s_024_s_026_s_029_s_031_s_033_s_036_each_outcome_of_a_check_has_its_words() {
     }
 }
 
-/// S-032, S-043, S-052, S-254: checkers that are gone, or accept and say nothing, are told and waited for no longer
+/// Checkers that are gone, or accept and say nothing, are told and waited for no longer
 /// than a moment; other check servers can be named.
 #[test]
-fn s_032_s_043_s_052_s_254_dead_and_silent_check_servers_are_told_with_their_fix() {
+fn dead_and_silent_check_servers_are_told_with_their_fix() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     let home = verified(&["http://127.0.0.1:1", &silent_url]);
@@ -84,9 +92,12 @@ fn s_032_s_043_s_052_s_254_dead_and_silent_check_servers_are_told_with_their_fix
     let output = home.run(&["status", "--json"]);
     assert_eq!(output.status.code(), Some(3));
     let state: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // S-032, S-254
     assert!(issues(&state).contains("none of 2 check servers answers (http://127.0.0.1:1"), "{state}");
+    // S-043
     assert_eq!(state["ports"]["provider"]["status"], "unreachable");
     let ports = state["ports"]["ssh"]["ports"].as_array().unwrap();
+    // S-052
     assert!(ports.iter().all(|port| port["status"] == "unknown" && port["listening"] == false), "{state}");
     assert!(
         home.ssh_ports().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()),
@@ -97,13 +108,14 @@ fn s_032_s_043_s_052_s_254_dead_and_silent_check_servers_are_told_with_their_fix
     let home = home.set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &url);
     let output = home.run(&["status", "--json"]);
     let state: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // S-254: another server serves.
     assert_eq!(state["ports"]["ssh"]["status"], "ok", "{state}");
     assert_eq!(state["ports"]["provider"]["status"], "reachable");
 }
 
-/// S-040, S-252, S-253: what keeps renters out is named, with what to do about it, and where there is more.
+/// What keeps renters out is named, with what to do about it, and where there is more.
 #[test]
-fn s_040_s_252_s_253_what_keeps_renters_out_is_named_with_its_fix() {
+fn what_keeps_renters_out_is_named_with_its_fix() {
     let (_server, url) = Home::new().check_server();
     let home = verified(&[&url]);
     let held = [home.api, home.ssh + 1].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
@@ -111,7 +123,9 @@ fn s_040_s_252_s_253_what_keeps_renters_out_is_named_with_its_fix() {
     let shown = text(&home, &[]);
     let holder = |line: &str| shown.lines().any(|shown| shown.contains(line) && shown.contains(&own));
     assert!(holder("  Local         ❌ port unavailable — held by"), "{shown}");
+    // S-252
     assert!(holder("  - TCP port [API] is held by"), "{shown}");
+    // S-253
     assert!(holder(&format!("  - TCP {} is in use by", home.ssh + 1)), "{shown}");
     assert!(shown.contains("GOLEM_PROVIDER_PORT_RANGE_START"), "{shown}");
     assert!(shown.contains("      more: docs/troubleshooting.md#ports"), "{shown}");
@@ -124,6 +138,7 @@ fn s_040_s_252_s_253_what_keeps_renters_out_is_named_with_its_fix() {
     let home = verified(&[&puppet.url]);
     puppet.open.lock().unwrap().push(home.ssh);
     let state: Value = serde_json::from_slice(&home.run(&["status", "--json"]).stdout).unwrap();
+    // S-040
     assert!(issues(&state).contains("cannot be reached from outside"), "{state}");
     let shown = text(&home, &[]);
     assert!(shown.contains("      fix: let TCP [API], ") && shown.contains(" in on this host"), "{shown}");
@@ -192,17 +207,19 @@ fn i3_rentals_are_told_of_while_the_node_does_not_run() {
     assert!(issues(&state).contains("1 VM(s) are rented out"), "{state}");
 }
 
-/// S-021, S-034: the backend's line, as documented where that is Multipass.
+/// The backend's line, as documented where that is Multipass.
 #[test]
-fn s_010_s_021_s_034_the_backends_line_says_ok_or_missing() {
+fn the_backends_line_says_ok_or_missing() {
     let folder = tempfile::tempdir().unwrap();
     let program = fake_multipass::install(folder.path()).unwrap();
     let home = Home::new().set("GOLEM_PROVIDER_VM_BACKEND", "multipass");
     let with = home.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", program.to_str().unwrap());
+    // S-010, S-021
     assert!(text(&with, &[]).contains("\nMultipass       ✅ OK\n"));
     let without = with.set("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "/nowhere/multipass");
     let shown = text(&without, &[]);
     assert!(
+        // S-021, S-034
         shown.contains("\nMultipass       ❌ Missing\n") && shown.contains("Overall         Error"),
         "{shown}"
     );
@@ -212,9 +229,9 @@ fn s_010_s_021_s_034_the_backends_line_says_ok_or_missing() {
     assert!(shown.contains("❌ Missing") && shown.contains("no answer within"), "{shown}");
 }
 
-/// S-002, S-013: a release index that knows a newer version, an older one, nonsense, or nothing.
+/// A release index that knows a newer version, an older one, nonsense, or nothing.
 #[test]
-fn s_002_s_013_a_newer_version_is_told_and_remembered() {
+fn a_newer_version_is_told_and_remembered() {
     let index = Feed::start(r#"{"info": {"version": "999.1"}, "releases": {}}"#);
     let home = Home::new().set("GOLEM_PROVIDER_UPDATE_CHECK_URL", &index.url);
     let version = |home: &Home| {
@@ -223,6 +240,7 @@ fn s_002_s_013_a_newer_version_is_told_and_remembered() {
     };
     let installed = env!("CARGO_PKG_VERSION");
     let newer = json!({ "installed": installed, "latest": "999.1", "update_available": true });
+    // S-002, S-013
     assert_eq!(version(&home), newer);
     assert!(text(&home, &[]).contains("(version 999.1 is available)"));
     for (says, latest, available) in [

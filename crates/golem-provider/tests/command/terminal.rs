@@ -141,21 +141,24 @@ fn bar(reached: usize) -> String {
     format!("] {reached} of 9")
 }
 
-/// S-061, S-065, S-066: each port counts on the screen as somebody comes to it; then the line makes place
+/// Each port counts on the screen as somebody comes to it; then the line makes place
 /// for the outcome: of each port, and of what is critical, its impact, its fix, and where there is more.
 #[test]
-fn s_061_s_065_s_066_a_check_on_a_terminal_shows_ports_as_they_are_found() {
+fn a_check_on_a_terminal_shows_ports_as_they_are_found() {
     let (url, knock) = steps();
     let home = verified(&[&url]);
     let mut terminal = Terminal::run(&home, &["ports", "check"]);
+    // S-061
     terminal.shows("Trying ports from outside [");
     terminal.shows(&bar(0));
     for (reached, port) in (1..).zip(home.ssh_ports()) {
         knock.send(port).unwrap();
+        // S-065
         terminal.shows(&bar(reached));
     }
     assert!(!terminal.screen().contains("PORTS"), "{}", terminal.screen());
     drop(knock);
+    // S-068
     terminal.shows("Help    docs/troubleshooting.md#");
     assert_eq!(terminal.end(), Some(1), "nobody reaches the API");
     let screen = terminal.screen();
@@ -168,19 +171,22 @@ fn s_061_s_065_s_066_a_check_on_a_terminal_shows_ports_as_they_are_found() {
     row(&format!("{}-{}", home.ssh, home.ssh + 7), "✅ reachable");
     let critical = screen.split_once("❌ Critical: ").expect(&screen).1;
     assert!(critical.lines().next().unwrap().contains(&home.api.to_string()), "{screen}");
+    // S-066, S-067
     assert!(critical.contains("   Impact  ") && critical.contains("   Fix     "), "{screen}");
 }
 
-/// S-061, S-065, S-208: the same while the node starts, below its log.
+/// The same while the node starts, below its log.
 #[test]
-fn s_061_s_065_s_208_a_start_on_a_terminal_shows_ports_as_they_are_found() {
+fn a_start_on_a_terminal_shows_ports_as_they_are_found() {
     let (url, knock) = steps();
     let home = verified(&[&url]);
     let mut terminal = Terminal::run(&home, &["start"]);
+    // S-061
     terminal.shows(&bar(0));
     let last = home.ssh + 7;
     for (reached, port) in (1..).zip(home.ssh_ports().filter(|port| *port != last)) {
         knock.send(port).unwrap();
+        // S-065, S-208
         terminal.shows(&bar(reached));
     }
     let screen = terminal.screen();

@@ -83,9 +83,9 @@ impl Http {
     }
 }
 
-/// S-114: the server that the original's providers use takes our advert, and gives it to renters.
+/// The server that the original's providers use takes our advert, and gives it to renters.
 #[test]
-fn s_017_s_114_the_published_server_shows_the_node() {
+fn the_published_server_shows_the_node() {
     let home = Home::new();
     let (_server, url) = published(&home);
     let home = home
@@ -101,6 +101,7 @@ fn s_017_s_114_the_published_server_shows_the_node() {
         wait_until("the advert", || !http.list(&url).is_empty());
         let list = http.list(&url);
         let (_, info) = home.http("GET", "/api/v1/provider/info", "");
+        // S-017, S-114
         assert_eq!(list[0]["provider_id"], info["provider_id"], "{list:?}");
         assert_eq!(list[0]["ip_address"], "203.0.113.7");
         assert_eq!(list[0]["country"], "SE");
@@ -230,7 +231,7 @@ fn the_service_answers_as_the_published_one() {
 /// The published requestor's central driver: with our service it sees the node in its table too, of
 /// which the published server's answers make it fail, and it rents.
 #[test]
-fn s_017_s_215_the_published_requestor_finds_and_rents_through_our_service() {
+fn the_published_requestor_finds_and_rents_through_our_service() {
     let mut world = World::new();
     let (_service, url) = world.home.discovery_service(&[]);
     for (name, text) in [
@@ -253,6 +254,7 @@ fn s_017_s_215_the_published_requestor_finds_and_rents_through_our_service() {
     let mut table = Table::new("request-vm-on-golem 0.1.58, central driver, with our service");
     table.step("vm providers --json", || {
         let (succeeded, text) = central(&["vm", "providers", "--json"]);
+        // S-017, S-215
         assert!(succeeded && text.contains(&world.provider_id), "{}", tail(&text));
         ((), String::new())
     });

@@ -11,7 +11,7 @@ use crate::peers::REQUESTOR;
 use crate::table::Table;
 
 #[test]
-fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
+fn s_017_the_originals_requestor_finds_the_node() {
     let program = REQUESTOR.program();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let emulator = runtime.block_on(Emulator::start(Protocol::GolemBase, 60_138_453_033)).unwrap();
@@ -48,6 +48,7 @@ fn s_017_s_118_s_213_s_214_s_215_the_originals_requestor_finds_the_node() {
     ] {
         table.step(name, || {
             let none = find(arguments);
+            // S-118
             assert_eq!(none["providers"], serde_json::json!([]), "{none}");
             ((), "the node is not among them".to_owned())
         });

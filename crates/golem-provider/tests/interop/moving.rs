@@ -30,10 +30,10 @@ fn ssh(folder: &Path, host: &str, port: u16) -> Command {
     command
 }
 
-/// S-086, S-217: its files and its machine are taken over; a session goes on, and the same ssh command
+/// Its files and its machine are taken over; a session goes on, and the same ssh command
 /// works as before.
 #[test]
-fn s_086_s_217_the_original_is_taken_over_under_a_renters_session() {
+fn s_217_the_original_is_taken_over_under_a_renters_session() {
     let folder = tempfile::tempdir().unwrap();
     let multipass = fake_multipass::install(folder.path()).unwrap();
     fake_multipass::Mode { ssh_servers: true, ..Default::default() }.set(folder.path()).unwrap();

@@ -45,7 +45,7 @@ pub(crate) fn create(world: &World, name: &str, stream: Option<u64>) -> u16 {
 }
 
 #[test]
-fn s_017_s_018_s_132_s_215_the_published_requestor_rents_on_the_market() {
+fn s_132_the_published_requestor_rents_on_the_market() {
     let world = World::new();
     let _node = world.home.start(&[]);
     world.wait_for_advert();

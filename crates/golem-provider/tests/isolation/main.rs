@@ -150,6 +150,7 @@ fn i_01_i_09_i_10_i_11_i_13_guests_are_kept_in_whatever_becomes_of_the_firewall(
     let mut checks = [("root", None), ("a user", Some(USER)), ("the same user again", Some(USER))]
         .map(|(name, user)| Check::begin(&world, &binary, name, user));
     for check in &checks {
+        // S-247
         check.kept_in("at first");
     }
 

@@ -33,18 +33,20 @@ fn over_ipv6() -> Home {
         .set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &format!("http://[{OUTSIDE}]:9000"))
 }
 
-/// S-059, S-208: verified, rented out, and reached from outside over IPv6.
+/// Verified, rented out, and reached from outside over IPv6.
 #[test]
-fn s_059_s_208_a_node_with_ipv6_only_is_verified_and_reached() {
+fn a_node_with_ipv6_only_is_verified_and_reached() {
     let (server, home) = (Home::new(), over_ipv6());
     let network = Network::over_ipv6(&server);
     let report = network.check(&home);
     assert_eq!(report["address"], LAN);
+    // S-059
     assert_eq!(report["provider"]["status"], "reachable", "{report:#}");
     assert!(report["ssh"].as_array().unwrap().iter().all(|port| port["status"] == "reachable"));
     assert_eq!(report["problems"], serde_json::json!([]));
 
     let mut running = Running::of(network.on("lan", &home, &["start"]), "listening on");
+    // S-208
     running.says("all 10 SSH ports are reachable");
     let outside = |arguments: &[&str]| {
         let mut curl = network.at("net", "curl");
@@ -67,9 +69,9 @@ fn s_059_s_208_a_node_with_ipv6_only_is_verified_and_reached() {
     });
 }
 
-/// S-252, S-253: the router's firewall, this host's own, and a node that listens on IPv4 only.
+/// The router's firewall, this host's own, and a node that listens on IPv4 only.
 #[test]
-fn s_252_s_253_what_keeps_ipv6_out_is_told_with_its_fix() {
+fn what_keeps_ipv6_out_is_told_with_its_fix() {
     let (server, home) = (Home::new(), over_ipv6());
     let network = Network::over_ipv6(&server);
     network.rules(
@@ -79,6 +81,7 @@ fn s_252_s_253_what_keeps_ipv6_out_is_told_with_its_fix() {
     let (cause, words) = problem(&network.check(&home));
     assert_eq!(cause, "upstream", "{words}");
     assert!(
+        // S-252, S-253
         words.contains(&format!("in the router's firewall, let TCP 7466, 50800-50809 in to {LAN}")),
         "{words}"
     );

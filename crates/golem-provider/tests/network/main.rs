@@ -190,9 +190,9 @@ fn ports_that_are_forwarded_are_reachable_through_the_router() {
     assert_eq!(report["problems"], serde_json::json!([]));
 }
 
-/// S-252, S-253: a router that forwards nothing, whether it refuses or is silent.
+/// A router that forwards nothing, whether it refuses or is silent.
 #[test]
-fn s_252_s_253_a_router_that_does_not_forward_is_called_that() {
+fn a_router_that_does_not_forward_is_called_that() {
     let silent = "chain closed { type filter hook input priority 0; iifname \"wan\" tcp flags & (syn | ack) == syn drop; }";
     for (more, reason) in [("", "connection refused"), (silent, "connection timed out")] {
         let (server, home) = (Home::new(), node());
@@ -202,6 +202,7 @@ fn s_252_s_253_a_router_that_does_not_forward_is_called_that() {
         assert_eq!(report["provider"]["reason"], reason, "{report:#}");
         let (cause, words) = problem(&report);
         assert_eq!(cause, "not-forwarded");
+        // S-252, S-253
         assert!(words.contains(&format!("forward TCP {PORTS} to {LAN}")), "{words}");
         // Nothing of the look is left.
         let tables = network.at("lan", "nft").args(["list", "tables"]).output().unwrap();
@@ -213,9 +214,9 @@ fn s_252_s_253_a_router_that_does_not_forward_is_called_that() {
     }
 }
 
-/// S-252, S-253: the host's own firewall, which the router's forwarding reaches.
+/// The host's own firewall, which the router's forwarding reaches.
 #[test]
-fn s_252_s_253_the_firewall_of_this_host_is_called_that() {
+fn the_firewall_of_this_host_is_called_that() {
     for verdict in ["drop", "reject with tcp reset"] {
         let (server, home) = (Home::new(), node());
         let mut network = Network::new(FORWARD);
@@ -227,6 +228,7 @@ fn s_252_s_253_the_firewall_of_this_host_is_called_that() {
         assert_eq!(report["provider"]["status"], "reachable", "{report:#}");
         let (cause, words) = problem(&report);
         assert_eq!(cause, "firewall", "{words}");
+        // S-253
         assert!(words.contains("ufw allow 50803:50809/tcp"), "{words}");
         assert!(words.contains("7 of 10 SSH ports are not rented out"), "{words}");
     }
@@ -277,7 +279,7 @@ fn s_252_a_wrong_address_is_told_with_the_right_one() {
 /// A router that loops back what the node's own network sends to the public address (hairpin NAT), and lets
 /// nobody in from outside: a check server inside is fooled, and does not count beside one outside.
 #[test]
-fn s_071_s_254_a_check_server_that_the_router_loops_back_is_not_believed() {
+fn a_check_server_that_the_router_loops_back_is_not_believed() {
     let looped = FORWARD.replace("iifname \"wan\"", "iifname \"inside\" ip daddr 44.0.113.1")
         + "\nchain back { type nat hook postrouting priority srcnat - 1; ip daddr 192.168.7.2 masquerade; }";
     let mut network = Network::new(&looped);
@@ -288,11 +290,13 @@ fn s_071_s_254_a_check_server_that_the_router_loops_back_is_not_believed() {
     let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", inside));
     assert_eq!(report["provider"]["status"], "reachable", "{report:#}");
     let (cause, words) = problem(&report);
+    // S-254
     assert_eq!(cause, "only-inside", "{words}");
     assert!(words.contains(&format!("{inside} stands in the same network")), "{words}");
 
     let both = format!("{inside},{outside}");
     let report = network.check(&node().set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &both));
+    // S-071
     assert_eq!(report["provider"]["status"], "unreachable", "{report:#}");
     assert_eq!(
         (&report["sources"][0]["inside"], &report["sources"][1]["inside"]),

@@ -103,7 +103,7 @@ fn read(map: &mut Running) -> String {
     format!("--- stdout\n{}--- stderr\n{}", printed(map), map.seen.join("\n"))
 }
 
-/// S-252: a router that forwards nothing is told to by each protocol, and forwards nothing again afterwards.
+/// A router that forwards nothing is told to by each protocol, and forwards nothing again afterwards.
 #[test]
 fn the_router_forwards_on_request_in_each_protocol_and_no_longer_after_it() {
     for (protocol, more, rules) in [("pcp", ALL, ""), ("nat-pmp", ALL, NO_PCP), ("upnp-igd", "", "")] {
@@ -116,6 +116,7 @@ fn the_router_forwards_on_request_in_each_protocol_and_no_longer_after_it() {
         }
         let (cause, words) = problem(&network.check(&home));
         assert_eq!(cause, "not-forwarded");
+        // S-252
         assert!(words.contains("golem-provider ports map"), "{words}");
 
         let map = network.map(&home);

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::{FORWARD, Network, node, problem};
 use crate::home::{Home, Running};
 
-/// S-025, S-027, S-049: as the operator sees it, without a node and with one: all are verified, shown in
+/// As the operator sees it, without a node and with one: all are verified, shown in
 /// one line, and told one by one to programs.
 #[test]
-fn s_025_s_027_s_049_ten_thousand_ports_are_verified_and_shown() {
+fn ten_thousand_ports_are_verified_and_shown() {
     let (server, mut home) = (Home::new(), node());
     for (name, text) in [("START", "20000"), ("END", "30000")] {
         home = home.set(&format!("GOLEM_PROVIDER_PORT_RANGE_{name}"), text);
@@ -32,9 +32,11 @@ fn s_025_s_027_s_049_ten_thousand_ports_are_verified_and_shown() {
         |arguments: &[&str]| network.on("lan", &home, &[&["status"], arguments].concat()).output().unwrap();
     let seen: Value = serde_json::from_slice(&status(&["--json"]).stdout).unwrap();
     let ssh = &seen["ports"]["ssh"];
+    // S-027
     assert_eq!((&ssh["range"], &ssh["usable_free"]), (&json!([20000, 30000]), &json!(9950)), "{seen}");
     assert_eq!(ssh["issues"]["unreachable"], 50, "{}", ssh["issues"]);
     let ports = ssh["ports"].as_array().unwrap();
+    // S-049
     assert_eq!(ports.len(), 10_000);
     assert_eq!(
         (&ports[9949]["status"], &ports[9950]["status"]),
@@ -42,5 +44,6 @@ fn s_025_s_027_s_049_ten_thousand_ports_are_verified_and_shown() {
     );
     let words = status(&[]);
     let words = String::from_utf8_lossy(&words.stdout);
+    // S-025
     assert!(words.contains("20000-29999") && words.contains("50 not reachable externally"), "{words}");
 }

@@ -77,9 +77,9 @@ fn nothing_is_told_of_a_node_that_is_well() {
     assert_eq!(problems(&well(), &HostFacts::default()), []);
 }
 
-/// S-252: each of the four causes has a message and a fix of its own.
+/// Each of the four causes has a message and a fix of its own.
 #[test]
-fn s_066_s_067_s_252_each_cause_of_a_closed_api_port_has_its_own_message_and_fix() {
+fn each_cause_of_a_closed_api_port_has_its_own_message_and_fix() {
     let mut held = well();
     held.provider = PortReport {
         status: Reach::Unknown,
@@ -123,8 +123,11 @@ fn s_066_s_067_s_252_each_cause_of_a_closed_api_port_has_its_own_message_and_fix
     for (report, facts, cause, what, fix) in causes {
         let problem = only(&report, &facts);
         assert_eq!(problem.cause, cause);
+        // S-252
         assert!(problem.what.contains(what), "{problem:#?}");
+        // S-067
         assert!(problem.fixes[0].contains(fix), "{problem:#?}");
+        // S-066
         assert!(problem.critical && problem.impact.contains("this node at all"), "{problem:#?}");
     }
 }

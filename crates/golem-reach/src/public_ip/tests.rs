@@ -60,15 +60,17 @@ fn asking(echoes: &[&Echo]) -> Site {
 }
 
 #[tokio::test]
-async fn s_113_s_192_a_given_address_wins_and_development_takes_this_machines() {
+async fn a_given_address_wins_and_development_takes_this_machines() {
     let tasks = Tasks::new();
     let given = Site { public_address: Some([203, 0, 113, 7].into()), ..site() };
+    // S-113
     assert_eq!(*follow(&given, &tasks).borrow(), Some([203, 0, 113, 7].into()));
     let given = Site { public_address: Some("2001:db8::7".parse().unwrap()), development: true, ..site() };
     assert_eq!(*follow(&given, &tasks).borrow(), Some("2001:db8::7".parse().unwrap()));
     let development = Site { host: Ipv4Addr::UNSPECIFIED.into(), development: true, ..site() };
     let found = follow(&development, &tasks).borrow().unwrap();
     // Only an address of this machine can be bound.
+    // S-192
     assert!(UdpSocket::bind((found, 0)).is_ok(), "{found}");
     tasks.stop().await;
 }

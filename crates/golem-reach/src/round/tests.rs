@@ -212,20 +212,22 @@ fn all(outcome: &Outcome, ports: &[u16]) -> Option<Result<(), Why>> {
 }
 
 #[tokio::test]
-async fn s_059_s_060_ports_are_tried_while_listeners_are_up_and_none_is_left() {
+async fn ports_are_tried_while_listeners_are_up_and_none_is_left() {
     let ports = ports(5);
     let outcome = find(HOST, &ports, &[Kind::Honest, Kind::Old], PATIENCE).await;
+    // S-059
     assert_eq!(all(&outcome, &ports), Some(Ok(())));
     let verdict = &outcome.verdicts[0];
     assert_eq!((verdict.answered, verdict.sources.len(), verdict.address), (2, 2, HOST));
     assert!(outcome.local.values().all(|local| *local == Local::Free));
     assert!(outcome.asked.iter().all(|asked| asked.problem.is_none()), "{:?}", outcome.asked);
+    // S-060
     assert!(ports.iter().all(|port| is_free(HOST, *port)));
 }
 
-/// S-064, S-070: whatever the others do, those that answer decide.
+/// Whatever the others do, those that answer decide.
 #[tokio::test]
-async fn s_064_s_070_what_does_not_answer_changes_nothing_and_is_told() {
+async fn what_does_not_answer_changes_nothing_and_is_told() {
     let ports = ports(3);
     for (kind, told) in [
         (Kind::Down, "Connection refused"),
@@ -241,11 +243,13 @@ async fn s_064_s_070_what_does_not_answer_changes_nothing_and_is_told() {
     ] {
         let outcome = find(HOST, &ports, &[kind, Kind::Honest, kind], SHORT * 2).await;
         assert_eq!(all(&outcome, &ports), Some(Ok(())), "{told}");
+        // S-064
         assert_eq!(outcome.verdicts[0].sources, BTreeSet::from(["1".to_owned()]), "{told}");
         let problem = outcome.asked[0].problem.as_ref().unwrap();
         assert!(problem.contains(told), "{problem}");
         // Alone, it leaves everything unknown.
         let outcome = find(HOST, &ports, &[kind], SHORT).await;
+        // S-070
         assert_eq!(outcome.verdicts, [], "{told}");
     }
 }

@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s_150_to_s_155_a_vm_looks_as_clients_expect() {
+    fn a_vm_looks_as_clients_expect() {
         let id: VmId = "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa".parse().unwrap();
         let name: VmName = "abc".parse().unwrap();
         let time = WireTime("2025-02-19T13:04:24.5Z".parse().unwrap());
@@ -244,6 +244,7 @@ mod tests {
             error_message: None,
             network: None,
         };
+        // S-150, S-151, S-152, S-153, S-154, S-155
         assert_eq!(
             serde_json::to_string(&info).unwrap(),
             "{\"id\":\"golem-abc-20250219-130424-aaaaaaaaaaaaaaaa\",\"name\":\"abc\",\"status\":\"running\",\

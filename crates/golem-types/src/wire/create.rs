@@ -252,13 +252,15 @@ mod tests {
     }
 
     #[test]
-    fn s_144_s_145_s_146_s_147_every_documented_form_is_taken() {
+    fn every_documented_form_is_taken() {
         let flat = parse_create(&with(&json!({ "cpu_cores": 2, "memory_gb": 4, "storage_gb": 20 }))).unwrap();
         let nested =
             parse_create(&with(&json!({ "resources": { "cpu": 2, "memory": 4, "storage": 20 } }))).unwrap();
         let sized = parse_create(&with(&json!({ "size": "medium", "unknown": [1, { "a": 2 }] }))).unwrap();
+        // S-145, S-146, S-147
         assert_eq!(flat.resources, Resources::new(2, 4, 20));
         assert_eq!((nested.resources, sized.resources), (flat.resources, flat.resources));
+        // S-144
         assert_eq!(flat.name.as_str(), "my-webserver");
         let small = parse_create(&with(&json!({ "image": null, "size": null }))).unwrap();
         assert_eq!((small.resources, small.image), (Resources::new(1, 1, 10), None));

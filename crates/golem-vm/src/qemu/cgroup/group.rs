@@ -383,6 +383,72 @@ mod tests {
         assert!(bound(&group, &bounds).is_empty());
     }
 
+    /// CPU time that the process `pid` had, in clock ticks.
+    fn ticks(pid: u32) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let words: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+        words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
+    }
+
+    /// Two groups of guests on one core, the larger with one thread that computes, the smaller with eight. Needs the
+    /// right to make groups, as whole runs of the suite have.
+    #[test]
+    fn s_085_a_guest_keeps_the_share_of_the_processor_that_it_was_sold() {
+        let Ok(found) = Places::of_this_process()
+            .map_err(drop)
+            .and_then(|places| parents(&places, std::process::id(), false).map_err(drop))
+        else {
+            return;
+        };
+        if !found.bounded.contains("cpu") {
+            return;
+        }
+        /// Groups with processes in them; both go at the end.
+        #[derive(Default)]
+        struct Guest(Vec<PathBuf>, Vec<std::process::Child>);
+        impl Drop for Guest {
+            fn drop(&mut self) {
+                for child in &mut self.1 {
+                    let _ = child.kill().and_then(|()| child.wait());
+                }
+                for group in &self.0 {
+                    let _ = std::fs::remove_dir(group);
+                }
+            }
+        }
+        let guest = |name: &str, cpus: u32, busy: usize| {
+            let mut guest = Guest::default();
+            let bounds =
+                Bounds::of(Resources::new(cpus, 1, 10), Overhead::default(), Path::new("/proc"), None);
+            for parent in &found.folders {
+                let group = parent.join(format!("{PREFIX}test-{}-{name}", std::process::id()));
+                make(&group).unwrap();
+                bound(&group, &bounds);
+                guest.0.push(group);
+            }
+            for _ in 0..busy {
+                let words = ["-c", "0", "sh", "-c", "while :; do :; done"];
+                let child = std::process::Command::new("taskset").args(words).spawn().unwrap();
+                let pid = Pid::from_child(&child);
+                guest.1.push(child);
+                guest.0.iter().for_each(|group| join(group, pid).unwrap());
+            }
+            guest
+        };
+        let (large, small) = (guest("large", 2, 1), guest("small", 1, 8));
+        let had = |guest: &Guest| guest.1.iter().map(|child| ticks(child.id())).sum::<u64>();
+        let before = (had(&large), had(&small));
+        let end = std::time::Instant::now() + Duration::from_secs(120);
+        let (mut more, mut others) = (0, 0);
+        while more + others < 200 {
+            assert!(std::time::Instant::now() < end, "no time on the processor");
+            std::thread::park_timeout(Duration::from_millis(50));
+            (more, others) = (had(&large) - before.0, had(&small) - before.1);
+        }
+        // Two thirds are sold to it; a ninth it would have by the number of threads, a half by that of guests.
+        assert!(more * 100 >= (more + others) * 58, "{more} of {}", more + others);
+    }
+
     #[test]
     fn i_04_an_end_for_want_of_memory_is_read_in_both_versions() {
         let top = fake(&[

@@ -256,7 +256,7 @@ fn kill_uplink(guest: &Connected) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// I-01, I-04, I-09, I-10, I-11, I-13, S-247, I5.
+/// I-01, I-04, I-09, I-10, I-11, I-13, I5.
 #[tokio::test]
 async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_to_it() {
     if !on_own_host("i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_to_it") {
@@ -280,6 +280,7 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     let keep = async |known: &mut Known| networks.keep(known, &guest, namespace.clone(), &Ok(())).await;
 
     // It resolves names, and who sends other bytes to the resolver reaches nothing.
+    // S-247
     launch.is_kept_in("at first");
     assert_eq!(launch.resolves(), "far");
     let first = connected(&keep(&mut known).await);

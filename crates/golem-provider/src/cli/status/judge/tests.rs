@@ -126,20 +126,22 @@ fn silent(report: &mut PortsReport) {
     }
 }
 
-/// S-030, S-037: everything is well, and the documented lines say so.
+/// Everything is well, and the documented lines say so.
 #[test]
-fn s_030_s_037_nothing_off_is_healthy_in_the_documented_lines() {
+fn nothing_off_is_healthy_in_the_documented_lines() {
     let (json, text) = judged(good());
+    // S-037
     assert_eq!(json["overall"], json!({ "status": "healthy", "issues": [] }));
     let documented = "Overall         Healthy\n\nMultipass       ✅ OK\n\nProvider Port   0.0.0.0:7466\n  \
                       Local         ✅ service is listening\n  External      ✅ reachable\n\n\
                       SSH Ports       50800-50899 — OK\n  Usable free   99\n  In use        1\n";
+    // S-030
     assert!(text.starts_with(documented), "{text}");
 }
 
-/// S-031, S-032, S-033, S-034, S-035: what keeps renters out is an error, and named.
+/// What keeps renters out is an error, and named.
 #[test]
-fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
+fn what_keeps_renters_out_is_an_error() {
     let closed = |report: &mut PortsReport| {
         report.provider = port(7466, Reach::Unreachable, LocalState::Served);
     };
@@ -154,19 +156,24 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
             with_node(|node| node.summary.disk_trouble = Some("the provider's disk is full".to_owned())),
             "No VM can be rented out or changed: the provider's disk is full: make room or mend it in",
         ),
+        // S-031
         (with_ports(closed), "TCP port 7466 is not reachable from outside: connection timed out"),
         (
+            // S-032
             with_ports(silent),
             "none of 2 check servers answers (https://one does not answer (Connection refused))",
         ),
         (with_ports(|report| report.address = None), "the public address is not known"),
         (with_ports(|report| report.sources.clear()), "no check server is named"),
         (Seen { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
+        // S-033
         (with_ports(blocked), "None of the SSH ports 50800-50899 is reachable from outside"),
         (
+            // S-034
             Seen { backend: Err("multipass is not installed".to_owned()), ..good() },
             "multipass is not installed",
         ),
+        // S-035
         (Seen { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
         (Seen { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
         (stopped.clone(), "The provider is not running"),
@@ -194,7 +201,7 @@ fn s_031_s_032_s_033_s_034_s_035_what_keeps_renters_out_is_an_error() {
     assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
 }
 
-/// S-036, S-040, S-255: anything else that is off is an issue, named in a short text.
+/// Anything else that is off is an issue, named in a short text.
 /// H-01: who would be paid with real money for guests on translation is told why nothing is rented out.
 #[test]
 fn h_01_a_node_that_is_closed_says_why_and_what_to_do() {
@@ -238,7 +245,7 @@ fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
 }
 
 #[test]
-fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
+fn anything_else_that_is_off_is_an_issue() {
     let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
     for (seen, words) in [
         (one_off, "The renter of web cannot log in: TCP port 50800"),
@@ -259,6 +266,7 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
         ),
         (with_node(|node| node.vms[0].stream_id = None), "No stream pays for web"),
         (
+            // S-255
             with_node(|node| node.summary.host.memory_percent = 86),
             "86 % of the host's memory is in use, 1 more than GOLEM_PROVIDER_MEMORY_THRESHOLD=85",
         ),
@@ -291,6 +299,7 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
         ),
     ] {
         let (json, text) = judged(seen);
+        // S-036
         assert_eq!(json["overall"]["status"], "issues", "{json:#}");
         assert!(json["overall"]["issues"].to_string().contains(words), "{words}: {json:#}");
         assert!(text.starts_with("Overall         Issues detected\n"), "{text}");
@@ -305,9 +314,9 @@ fn s_036_s_255_anything_else_that_is_off_is_an_issue() {
     assert!(json["overall"]["issues"].to_string().contains("golem-provider wallet faucet-l2"), "{json:#}");
 }
 
-/// S-026, S-027, S-028, S-029, S-045 to S-050: the counts, and the words for them.
+/// The counts, and the words for them.
 #[test]
-fn s_026_s_027_s_028_s_029_s_045_s_046_s_047_s_048_s_050_ports_are_counted_and_worded() {
+fn ports_are_counted_and_worded() {
     let stage = |unreachable: usize, in_use: &[u16], listening: &[u16]| {
         let mut seen = with_ports(|report| {
             for one in report.ssh.iter_mut().rev().take(unreachable) {
@@ -325,12 +334,15 @@ fn s_026_s_027_s_028_s_029_s_045_s_046_s_047_s_048_s_050_ports_are_counted_and_w
     let (json, text) = stage(20, &seven, &seven);
     let ssh = &json["ports"]["ssh"];
     assert_eq!(
+        // S-045, S-046, S-047
         (&ssh["usable_free"], &ssh["in_use"], &ssh["status"]),
         (&json!(73), &json!(7), &json!("limited"))
     );
+    // S-026, S-027, S-028, S-029
     assert!(text.contains("SSH Ports       50800-50899 — limited — 20 issue(s)\n  Usable free   73\n  In use        7\n  Issues        20 not reachable externally"), "{text}");
     let (json, text) = stage(3, &seven, &seven[1..]);
     assert_eq!(
+        // S-048
         json["ports"]["ssh"]["issues"],
         json!({ "unreachable": 3, "not_listening": 1, "held": 0, "unknown": 0 })
     );
@@ -340,31 +352,40 @@ fn s_026_s_027_s_028_s_029_s_045_s_046_s_047_s_048_s_050_ports_are_counted_and_w
     );
     let (json, text) = stage(100, &[], &[]);
     assert_eq!(
+        // S-045, S-046
         (&json["ports"]["ssh"]["status"], &json["ports"]["ssh"]["usable_free"]),
         (&json!("blocked"), &json!(0))
     );
+    // S-026, S-029
     assert!(text.contains("— blocked\n") && text.contains("100 not reachable externally"), "{text}");
     let ports = stage(1, &seven, &seven).0["ports"]["ssh"]["ports"].clone();
+    // S-050
     assert_eq!(ports[0], json!({ "port": FIRST, "status": "reachable", "listening": true }));
     assert_eq!(ports[99], json!({ "port": FIRST + 99, "status": "unreachable", "listening": false }));
 }
 
-/// S-043, S-044, S-049, S-051, S-052: while no check server answers, every port is unknown, the API's counts
+/// While no check server answers, every port is unknown, the API's counts
 /// as unreachable, and what listens is still told.
 #[test]
-fn s_043_s_044_s_049_s_051_s_052_a_failed_check_leaves_ports_unknown_and_tells_who_listens() {
+fn a_failed_check_leaves_ports_unknown_and_tells_who_listens() {
     let (json, text) = judged(with_ports(silent));
+    // S-043
     assert_eq!(json["ports"]["provider"]["status"], "unreachable");
     assert!(
         text.contains("  External      ❌ unreachable — check failed: none of 2 check servers"),
         "{text}"
     );
     let ssh = &json["ports"]["ssh"];
+    // S-044
     assert_eq!((&ssh["range"], &ssh["usable_free"]), (&json!([50_800, 50_900]), &json!(0)));
+    // S-051
     assert!(ssh.get("free").is_none());
     let ports = ssh["ports"].as_array().unwrap();
+    // S-049
     assert_eq!(ports.len(), 100);
+    // S-052
     assert!(ports.iter().all(|port| port["status"] == "unknown"));
+    // S-052
     assert_eq!((&ports[0]["listening"], &ports[1]["listening"]), (&json!(true), &json!(false)));
 }
 
@@ -396,9 +417,9 @@ fn what_was_known_before_a_check_that_fails_is_told() {
     assert!(text.contains("by 2 of 2 check servers"), "{text}");
 }
 
-/// S-252, S-253, S-254: what is in the way is told by name, with what to do about it.
+/// What is in the way is told by name, with what to do about it.
 #[test]
-fn s_252_s_253_s_254_the_cause_is_told_with_its_fix() {
+fn the_cause_is_told_with_its_fix() {
     let problem = |cause: &str, critical: bool, ports: &str, what: &str| -> ProblemReport {
         serde_json::from_value(json!({
             "cause": cause, "critical": critical, "ports": ports, "what": what, "impact": "none",
@@ -415,6 +436,7 @@ fn s_252_s_253_s_254_the_cause_is_told_with_its_fix() {
     for (critical, grade) in [(true, "error"), (false, "issues")] {
         let router = problem("not-forwarded", critical, "50800", "the router does not forward TCP 50800");
         let issue = json!(["The router does not forward TCP 50800"]);
+        // S-253
         assert_eq!(told(router), (json!(grade), issue));
     }
     // The server that does not answer is told once, with what to do.
@@ -423,6 +445,7 @@ fn s_252_s_253_s_254_the_cause_is_told_with_its_fix() {
         silent(report);
         report.problems.push(unanswered);
     }));
+    // S-254
     assert_eq!(json["overall"]["issues"].as_array().unwrap().len(), 1, "{json:#}");
     assert!(text.contains("      fix: do this\n"), "{text}");
     // So is the program that holds the API's port.
@@ -433,6 +456,7 @@ fn s_252_s_253_s_254_the_cause_is_told_with_its_fix() {
     });
     (seen.running, seen.node, seen.local) = (false, None, Local::Held);
     let (json, _) = judged(seen.clone());
+    // S-252
     assert_eq!(json["overall"]["issues"].to_string().matches("nginx").count(), 1, "{json:#}");
     // Where nobody is to be asked, only what is wrong on this host is told.
     let skipping = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")]);
@@ -487,9 +511,9 @@ fn reach() -> impl Strategy<Value = Reach> {
 }
 
 proptest! {
-    /// S-053: people and programs read the same verdict, the same counts and the same issues.
+    /// People and programs read the same verdict, the same counts and the same issues.
     #[test]
-    fn s_039_s_053_text_and_json_agree_in_every_situation(
+    fn text_and_json_agree_in_every_situation(
         running: bool, answers: bool, backend: bool, draining: bool, rounds in 0u64..2,
         sources in prop::collection::vec(any::<bool>(), 0..4), api in reach(),
         ssh in prop::collection::vec(reach(), 100), rented in 0usize..8, listening in 0usize..8, skipped: bool,
@@ -520,12 +544,14 @@ proptest! {
         let skip = if skipped { "true" } else { "false" };
         let settings = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", skip)]);
         let (json, text) = judged_with(&settings, seen);
+        // S-039
         let word = match json["overall"]["status"].as_str().unwrap() {
             "healthy" => "Healthy",
             "issues" => "Issues detected",
             "error" => "Error",
             other => panic!("{other}"),
         };
+        // S-053
         prop_assert_eq!(text.lines().next().unwrap(), format!("Overall         {word}"));
         let issues = json["overall"]["issues"].as_array().unwrap();
         prop_assert_eq!(issues.is_empty(), word == "Healthy");
