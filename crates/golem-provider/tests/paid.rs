@@ -96,40 +96,40 @@ fn streams_are_shown_as_documented() {
     assert_eq!(
         shown,
         json!({
-        // S-167
-        "vm_id": id,
-        // S-168
-        "stream_id": 123,
-        // S-169
-        "verified": true,
-        "reason": "ok",
-        "chain": {
-            // S-170
-            "token": "0x0000000000000000000000000000000000000000",
-            // S-171
-            "sender": "0x0000000000000000000000000000000000000aBc",
-            // S-172
-            "recipient": ADDRESS,
-            // S-173
-            "startTime": stream.start as u64,
-            "stopTime": stream.stop as u64,
-            // S-174
-            "ratePerSecond": 12_345,
-            // S-175
-            "deposit": 1_000_000_000_000_000_001u64,
-            "withdrawn": 0,
-            "halted": false,
-        },
-        "computed": {
-            // S-178
-            "now": stream.start as u64 + 600,
-            // S-179
-            "remaining_seconds": 6600,
-            // S-180
-            "vested_wei": 600 * 12_345,
-            // S-181
-            "withdrawable_wei": 600 * 12_345,
-        },
+            // S-167
+            "vm_id": id,
+            // S-168
+            "stream_id": 123,
+            // S-169
+            "verified": true,
+            "reason": "ok",
+            "chain": {
+                // S-170
+                "token": "0x0000000000000000000000000000000000000000",
+                // S-171
+                "sender": "0x0000000000000000000000000000000000000aBc",
+                // S-172
+                "recipient": ADDRESS,
+                // S-173
+                "startTime": stream.start as u64,
+                "stopTime": stream.stop as u64,
+                // S-174
+                "ratePerSecond": 12_345,
+                // S-175
+                "deposit": 1_000_000_000_000_000_001u64,
+                "withdrawn": 0,
+                "halted": false,
+            },
+            "computed": {
+                // S-178
+                "now": stream.start as u64 + 600,
+                // S-179
+                "remaining_seconds": 6600,
+                // S-180
+                "vested_wei": 600 * 12_345,
+                // S-181
+                "withdrawable_wei": 600 * 12_345,
+            },
         })
     );
     let (status, all) = home.http("GET", "/api/v1/payments/streams", "");
@@ -145,13 +145,13 @@ fn streams_are_shown_as_documented() {
     assert_eq!(ids, [&shown, &second].map(|one| (&one["vm_id"], &one["stream_id"])), "{all}");
 
     // What was paid out, and what ended it.
-    let token = "0x00000000000000000000000000000000000000Ab";
+    let token = "0x00000000000000000000000000000000000000AB";
     let changed =
         Stream { withdrawn: U256::from(12_345), halted: true, token: token.parse().unwrap(), ..stream };
     market.chain.put(123, changed);
     let (_, ended) = home.http("GET", &format!("/api/v1/vms/{id}/stream"), "");
     // S-169
-    assert_eq!((&ended["verified"], &ended["reason"]), (&json!(false), &json!("wrong token")), "{ended}");
+    assert_eq!((&ended["verified"], &ended["reason"]), (&json!(false), &json!("stream halted")), "{ended}");
     // S-170
     assert_eq!(ended["chain"]["token"], token);
     // S-176
