@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_chain::faucet::{ENOUGH, Work};
-use golem_chain::network::PaymentNetwork;
+use golem_chain::network::{self, PaymentNetwork};
 use golem_chain::{Rpc, Sender};
 use golem_node::payment::PaymentConfig;
 use golem_types::wire::Exact;
@@ -109,6 +109,12 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
     let printer = invocation.printer;
     let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
     let address = identity.address().to_owned();
+    if matches!(command, Wallet::FaucetL2)
+        && network::load(&settings.data_dir, &settings.payments_network).is_ok_and(|network| !network.testnet)
+    {
+        // Whatever else the profile lacks: nobody gives real money away.
+        return faucet(invocation, None).await;
+    }
     let profile = payments::profile(settings)?;
     match command {
         Wallet::FaucetL2 => {

@@ -179,3 +179,16 @@ fn the_profile_decides_endpoint_and_symbol() {
         assert!(balance.contains(symbol), "{balance}");
     }
 }
+
+/// On the network of real money that ships, too, which has no contract yet.
+#[test]
+fn s_223_the_faucet_is_disabled_where_money_is_worth_something() {
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "")
+        .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "mainnet");
+    let output = home.run(&["wallet", "faucet-l2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", Home::show(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "Faucet is disabled for current payments network.\n");
+    assert_eq!(home.json(&["wallet", "faucet-l2", "--json"])["requested"], false);
+}
