@@ -156,3 +156,52 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         faucet: faucet(payment, settings),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn configured(more: &[(&str, &str)]) -> PaymentConfig {
+        let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
+        environment.extend(
+            more.iter().map(|(name, text)| (format!("GOLEM_PROVIDER_STREAM_{name}"), (*text).to_owned())),
+        );
+        let settings = settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings;
+        config(&profile(&settings).unwrap().unwrap(), &settings, Wallet::from_bytes(&[1; 32]).unwrap())
+    }
+
+    #[test]
+    fn what_is_set_is_what_follows_and_withdraws() {
+        let seconds = Duration::from_secs;
+        let by_default = configured(&[]);
+        // S-126, S-127
+        assert!(by_default.monitor && by_default.interval == seconds(30));
+        let withdraw = by_default.withdraw;
+        // S-128, S-129
+        assert!(!withdraw.enabled && withdraw.interval == seconds(1800));
+        let set = configured(&[
+            ("MIN_REMAINING_SECONDS", "3600"),
+            ("MONITOR_ENABLED", "false"),
+            ("MONITOR_INTERVAL_SECONDS", "7"),
+            ("WITHDRAW_ENABLED", "true"),
+            ("WITHDRAW_INTERVAL_SECONDS", "77"),
+            ("MIN_WITHDRAW_WEI", "777"),
+        ]);
+        // S-125
+        assert_eq!(set.rules.least_runway, seconds(3600));
+        // S-126
+        assert!(!set.monitor);
+        // S-127
+        assert_eq!(set.interval, seconds(7));
+        // S-128
+        assert!(set.withdraw.enabled);
+        // S-129
+        assert_eq!(set.withdraw.interval, seconds(77));
+        // S-130
+        assert_eq!(set.withdraw.minimum.to_string(), "777");
+    }
+}

@@ -38,6 +38,16 @@ fn defaults_are_the_documented_ones() {
         (settings.cpu_threshold.0, settings.memory_threshold.0, settings.storage_threshold.0),
         (90, 85, 90)
     );
+    // S-126, S-128
+    assert!(settings.stream_monitor_enabled && !settings.stream_withdraw_enabled);
+    let seconds = Duration::from_secs;
+    // S-127, S-129
+    assert_eq!(
+        (settings.stream_monitor_interval, settings.stream_withdraw_interval),
+        (seconds(30), seconds(1800))
+    );
+    // S-115
+    assert_eq!(settings.discovery_interval, seconds(240));
     assert_eq!(settings.network, Network::Testnet);
     assert_eq!(settings.api_auth, ApiAuth::Capability);
     // S-248
