@@ -403,14 +403,7 @@ impl Machine {
         let before = self.ledger.now().get(&self.id).map(|rental| rental.vm.state);
         let vm = self.ledger.advance(&self.id, change, Timestamp::now()).await?;
         if let Some(before) = before.filter(|before| *before != vm.state) {
-            golem_service::log_limited_each!(
-                (&self.id, before, vm.state),
-                info,
-                vm = self.id.redacted(),
-                from = %before,
-                to = %vm.state,
-                "VM state changed"
-            );
+            tracing::info!(vm = self.id.redacted(), from = %before, to = %vm.state, "VM state changed");
         }
         Ok(())
     }
