@@ -1,68 +1,167 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use serde::Deserialize;
 
 use crate::run::{cargo, root, step};
 use crate::{log_lines, policy, promises, setup};
 
+/// Test targets that need root, real guests, a chain or published clients. Each has a gate of its own; every other
+/// target is quick, and is found by itself.
+const SLOW: [&str; 10] = [
+    "chain",
+    "crash",
+    "golem_base_sdk",
+    "guest",
+    "interop",
+    "isolation",
+    "multipass",
+    "network",
+    "rent",
+    "service",
+];
+
+/// The gates that have run.
+#[derive(Default)]
+struct Gates(Vec<(String, f32, bool)>);
+
+impl Gates {
+    fn gate(&mut self, name: &str, run: impl FnOnce() -> anyhow::Result<()>) {
+        println!("==> {name}");
+        let began = Instant::now();
+        let result = run();
+        let seconds = began.elapsed().as_secs_f32();
+        if let Err(error) = &result {
+            eprintln!("FAILED {name}: {error:#}");
+        }
+        self.0.push((name.to_owned(), seconds, result.is_ok()));
+    }
+
+    /// Runs the tests of the targets `names`, as they are compiled already.
+    fn targets(&mut self, gate: &str, names: &[&str], prepared: impl FnOnce(Command) -> Command) {
+        let mut command = tests();
+        for name in names {
+            command.args(["--test", name]);
+        }
+        self.gate(gate, || run(prepared(command)));
+    }
+
+    fn end(self, began: Instant) -> anyhow::Result<()> {
+        println!("\n{:<28} {:>8}", "gate", "seconds");
+        for (name, seconds, passed) in &self.0 {
+            println!("{name:<28} {seconds:>8.0}{}", if *passed { "" } else { "  FAILED" });
+        }
+        println!("{:<28} {:>8.0}", "all", began.elapsed().as_secs_f32());
+        let failed: Vec<_> =
+            self.0.into_iter().filter(|(.., passed)| !passed).map(|(name, ..)| name).collect();
+        if failed.is_empty() {
+            println!("every gate passed");
+            return Ok(());
+        }
+        bail!("these gates failed: {}", failed.join(", "))
+    }
+}
+
+/// `cargo test` with the features of every crate, so that everything is compiled once and for all gates.
+fn tests() -> Command {
+    cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"])
+}
+
+fn run(mut command: Command) -> anyhow::Result<()> {
+    let status = command.status().context("cargo did not start")?;
+    if status.success() { Ok(()) } else { bail!("{status}") }
+}
+
+/// What is cheap: no root, no guests, no chain, nothing installed.
+fn quick_gates(gates: &mut Gates) -> anyhow::Result<()> {
+    gates.gate("format", || run(cargo(&["fmt", "--all", "--check"])));
+    gates.gate("licences and layers", policy::check);
+    gates.gate("log lines", log_lines::check);
+    gates.gate("tests compiled", || {
+        let mut command = tests();
+        command.args(["--no-run", "--quiet"]);
+        run(command)
+    });
+    let mut units = tests();
+    // Those need root, and are run as a gate of their own.
+    units.args(["--lib", "--bins", "--", "--skip", "network::tests"]);
+    gates.gate("unit tests", || run(units));
+    let quick = quick_targets()?;
+    let names: Vec<&str> = quick.iter().map(String::as_str).collect();
+    gates.targets("running programs", &names, |command| command);
+    gates.gate("promises", promises::check);
+    Ok(())
+}
+
+/// Runs the gates that need nothing installed.
+pub(crate) fn quick() -> anyhow::Result<()> {
+    let (began, mut gates) = (Instant::now(), Gates::default());
+    quick_gates(&mut gates)?;
+    gates.end(began)
+}
+
 /// Runs every gate, the cheapest first, and names all that failed.
 pub(crate) fn test() -> anyhow::Result<()> {
-    let began = Instant::now();
+    let (began, mut gates) = (Instant::now(), Gates::default());
     let image = setup::setup()?;
-    let mut failed = Vec::new();
-    let mut gate = |name: &str, result: anyhow::Result<()>| {
-        if let Err(error) = result {
-            eprintln!("FAILED {name}: {error:#}");
-            failed.push(name.to_owned());
-        }
-    };
-    gate("format", step("format", cargo(&["fmt", "--all", "--check"])));
-    gate("licences and layers", policy::check());
-    gate("log lines", log_lines::check());
+    let arm64 = setup::arm64_image()?;
+    quick_gates(&mut gates)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    gate("clippy", step("clippy", cargo(&clippy)));
-    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    gates.gate("clippy", || run(cargo(&clippy)));
+    let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    gate("documentation", step("documentation", docs));
-    gate("tests", step("tests", cargo(&["test", "--workspace", "--no-fail-fast"])));
-    let crashes = ["test", "-p", "golem-provider", "--features", "failpoints", "--test", "crash"];
-    gate("crashes", step("crashes", cargo(&crashes)));
-    let multipass = ["test", "-p", "golem-vm", "--features", "multipass-tests", "--test", "multipass"];
-    gate("multipass", step("multipass", cargo(&multipass)));
-    let networks = ["test", "-p", "golem-vm", "--features", "guest-tests", "--lib", "network::tests"];
-    gate("guests' networks", step("guests' networks", with_guests(cargo(&networks), &image)));
-    for (name, package) in [("guests", "golem-vm"), ("guests of the node", "golem-provider")] {
-        let tests = ["test", "-p", package, "--features", "guest-tests", "--test", "guest"];
-        let guests = setup::arm64_image().and_then(|arm64| {
-            let mut tests = with_guests(cargo(&tests), &image);
-            tests.env("GOLEM_TEST_IMAGE_ARM64", arm64);
-            step(name, tests)
-        });
-        gate(name, guests);
+    gates.gate("documentation", || run(docs));
+    let mut examples = tests();
+    examples.arg("--doc");
+    gates.gate("documentation's examples", || run(examples));
+    gates.targets("crashes", &["crash"], |command| command);
+    gates.targets("multipass", &["multipass"], |command| command);
+    let mut networks = with_guests(tests(), &image);
+    networks.args(["--lib", "network::tests"]);
+    gates.gate("guests' networks", || run(networks));
+    gates.targets("guests", &["guest"], |mut command| {
+        command.env("GOLEM_TEST_IMAGE_ARM64", arm64);
+        with_guests(command, &image)
+    });
+    gates.targets("isolation", &["isolation"], |command| with_guests(command, &image));
+    gates.targets("ports behind a router", &["network"], with_root);
+    gates.targets("service", &["service"], with_root);
+    gates.gate("contracts", contracts);
+    // After the contracts: their packages have the chain.
+    gates.targets("real chains", &["chain", "rent"], |command| command);
+    gates.gate("published clients", || interop(&image));
+    gates.gate("fuzz targets", || run(fuzz()));
+    gates.end(began)
+}
+
+/// Every test target that is not in [`SLOW`].
+fn quick_targets() -> anyhow::Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
     }
-    let isolation =
-        ["test", "-p", "golem-provider", "--features", "guest-tests,network-tests", "--test", "isolation"];
-    gate("isolation", step("isolation", with_guests(cargo(&isolation), &image)));
-    let features = "network-tests,peer-tests";
-    let network = ["test", "-p", "golem-provider", "--features", features, "--test", "network"];
-    gate("ports behind a router", step("ports behind a router", with_root(cargo(&network))));
-    let service = ["test", "-p", "golem-provider", "--features", "service-tests", "--test", "service"];
-    gate("service", step("service", with_root(cargo(&service))));
-    gate("contracts", contracts());
-    gate("interop", interop(&image));
-    gate("fuzz targets", step("fuzz targets", fuzz()));
-    gate("promises", promises::check());
-    println!("==> {:.0} s in all", began.elapsed().as_secs_f32());
-    if failed.is_empty() {
-        println!("every gate passed");
-        return Ok(());
+    #[derive(Deserialize)]
+    struct Package {
+        targets: Vec<Target>,
     }
-    bail!("these gates failed: {}", failed.join(", "))
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+    }
+    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cargo metadata makes no sense")?;
+    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
+    let quick =
+        targets.filter(|target| target.kind.iter().any(|kind| kind == "test")).map(|target| target.name);
+    Ok(quick.filter(|name| !SLOW.contains(&name.as_str())).collect())
 }
 
 /// Real guests need root for users and packet filter of their own.
@@ -89,16 +188,7 @@ fn contracts() -> anyhow::Result<()> {
         command
     };
     chain_packages()?;
-    step("contracts", npm(&["--silent", "test"]))?;
-    for (what, package, features, test) in [
-        ("the contract as the node reads it", "golem-chain", "chain-tests", "chain"),
-        ("rentals paid on a real chain", "golem-node", "chain-tests", "chain"),
-        ("the node on a real chain, killed", "golem-provider", "chain-tests,failpoints", "chain"),
-        ("renters on a real chain, killed", "golem-provider", "chain-tests,failpoints", "rent"),
-    ] {
-        step(what, cargo(&["test", "-p", package, "--features", features, "--test", test]))?;
-    }
-    Ok(())
+    run(npm(&["--silent", "test"]))
 }
 
 /// The clients that renters have, unmodified, do all they can with the true node; prints each step.
@@ -106,9 +196,8 @@ pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
     let table = root().join("target/interop.txt");
     std::fs::create_dir_all(root().join("target"))?;
     std::fs::write(&table, "")?;
-    let tests = ["test", "-p", "golem-provider", "--features", "peer-tests,guest-tests", "--test", "interop"];
-    let mut command = with_guests(cargo(&tests), image);
-    command.env("GOLEM_INTEROP_TABLE", &table);
+    let mut command = with_guests(tests(), image);
+    command.args(["--test", "interop"]).env("GOLEM_INTEROP_TABLE", &table);
     let clients = step("the published clients", command);
     let library = base_sdk(&table);
     print!("{}", std::fs::read_to_string(&table).unwrap_or_default());
@@ -117,9 +206,10 @@ pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
 
 /// The library with which the original advertises, beside ours; adds a row for each test to `table`.
 fn base_sdk(table: &Path) -> anyhow::Result<()> {
-    let tests = ["test", "-p", "golem-chain", "--features", "peer-tests", "--test", "golem_base_sdk"];
     println!("==> the published library");
-    let output = cargo(&tests).stderr(Stdio::inherit()).output()?;
+    let mut command = tests();
+    command.args(["--test", "golem_base_sdk"]);
+    let output = command.stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let rows = said.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
     let mut text = "golem-base-sdk 0.1.0, beside the node's own code\n".to_owned();

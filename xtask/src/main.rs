@@ -20,7 +20,8 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask COMMAND
 
-  test               every gate, with all that they need installed first
+  test [--quick]     every gate, with all that they need installed first, and their seconds; with --quick
+                     those only that need nothing installed: no guests, no chains, no root
   demo [--once] [--paid]
                      a node on this machine, a VM rented from it, a command run in it over ssh;
                      with --once everything is removed again and the command ends;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test"] => gates::test(),
+        ["test", "--quick"] => gates::quick(),
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }

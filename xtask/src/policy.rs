@@ -119,7 +119,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         .filter(|(_, licence)| !permitted(licence, &rules.licenses.allow))
         .map(|(package, licence)| format!("{package} is under {licence:?}"))
         .collect();
-    let output = cargo(&["metadata", "--format-version", "1", "--locked"]).output()?;
+    let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     }

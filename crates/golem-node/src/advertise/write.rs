@@ -109,7 +109,11 @@ impl Task {
                 let (replacement, signed) = self.sender.replacement(&transaction)?;
                 if let Err(error) = self.sender.send(&signed.raw).await {
                     // It may have been mined just now, which the next look at the receipts tells.
-                    golem_service::log_limited!(info, %error, "a transaction that waits was not replaced");
+                    golem_service::log_limited!(
+                        info,
+                        error = &error as &dyn std::error::Error,
+                        "a transaction that waits was not replaced"
+                    );
                 } else {
                     transaction = replacement;
                     hashes.push(signed.hash);
