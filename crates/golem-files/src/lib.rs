@@ -9,6 +9,7 @@
 
 mod kernel;
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -21,6 +22,9 @@ const FOLDER: u32 = 0o700;
 
 /// The bit of folders in which everybody may make files, such as `/tmp`.
 const STICKY: u32 = 0o1000;
+
+/// Most symbolic links that are followed on a way, as the kernel does.
+const LINKS: u32 = 40;
 
 /// Mode of files.
 const FILE: u32 = 0o600;
@@ -53,6 +57,12 @@ pub enum Refusal {
     /// It is a folder that is not only ours.
     #[error("{path} holds files of others; fix: name a folder of its own", path = .0.display())]
     Shared(PathBuf),
+    /// Every user can put another folder in its place.
+    #[error("{path} can be written by every user; fix: `chmod o-w {path}`", path = .0.display())]
+    Open(PathBuf),
+    /// It is no file.
+    #[error("{path} is no file; fix: remove it", path = .0.display())]
+    NoFile(PathBuf),
     /// It is larger than anything that belongs there.
     #[error("{path} is larger than {maximum} bytes", path = .path.display())]
     Large {
@@ -66,9 +76,10 @@ pub enum Refusal {
 impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
-            Refusal::Foreign { .. } | Refusal::Link { .. } | Refusal::Shared(_) => {
+            Refusal::Foreign { .. } | Refusal::Link { .. } | Refusal::Shared(_) | Refusal::Open(_) => {
                 ErrorKind::PermissionDenied
             }
+            Refusal::NoFile(_) => ErrorKind::InvalidInput,
             Refusal::Large { .. } => ErrorKind::FileTooLarge,
         };
         Self::new(kind, refusal)
@@ -110,9 +121,10 @@ pub fn private_subfolder(path: &Path) -> io::Result<()> {
 /// it is empty, holds one of `marks`, or nothing but `names`: any other is not only ours.
 ///
 /// # Errors
-/// As [`private_folder`]; [`Refusal::Shared`]; also when others own or made something in it.
+/// As [`private_folder`]; [`Refusal::Shared`]; [`Refusal::Open`]; also when others own or made something in it, or a
+/// folder on the way to it: they could put another in its place at any time.
 pub fn private_root(path: &Path, marks: &[&str], names: &[&str]) -> io::Result<()> {
-    refuse_foreign_link(path)?;
+    refuse_foreign_way(path)?;
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
     let folder = File::open(path)?;
     let found = folder.metadata()?;
@@ -212,7 +224,13 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// [`Refusal::Large`]; any error of reading.
 pub fn read(path: &Path, maximum: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(maximum.saturating_add(1)).read_to_end(&mut bytes)?;
+    // Not waited for: somebody may have put a FIFO there.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Refusal::NoFile(path.to_owned()).into());
+    }
+    file.take(maximum.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > maximum {
         return Err(Refusal::Large { path: path.to_owned(), maximum }.into());
     }
@@ -248,6 +266,61 @@ pub fn disk_trouble(error: &io::Error) -> Option<&'static str> {
 /// The user of this process.
 fn user() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Refuses a `path` on which another user could change what it leads to. What is not there yet is not looked at.
+fn refuse_foreign_way(path: &Path) -> io::Result<()> {
+    let mut here = PathBuf::from("/");
+    // The components that are left, the next one last.
+    let mut rest: Vec<OsString> = Vec::new();
+    let absolute = std::path::absolute(path)?;
+    push_components(&mut rest, &absolute);
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        if name == ".." {
+            here.pop();
+            continue;
+        }
+        here.push(name);
+        let found = match std::fs::symlink_metadata(&here) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        refuse_foreign_link(&here)?;
+        if found.is_symlink() {
+            links += 1;
+            if links > LINKS {
+                return Err(rustix::io::Errno::LOOP.into());
+            }
+            let target = std::fs::read_link(&here)?;
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            push_components(&mut rest, &target);
+            continue;
+        }
+        if found.uid() != 0 {
+            refuse_foreign(&found, &here)?;
+        }
+        let mode = found.permissions().mode();
+        // In a sticky folder, such as `/tmp`, nobody moves what is another's.
+        if !rest.is_empty() && mode & 0o002 != 0 && mode & STICKY == 0 {
+            return Err(Refusal::Open(here).into());
+        }
+    }
+    Ok(())
+}
+
+/// Puts the components of `path` on the stack `rest`, the first on top.
+fn push_components(rest: &mut Vec<OsString>, path: &Path) {
+    use std::path::Component;
+    let names = path.components().rev().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    rest.extend(names);
 }
 
 /// Root may do anything anyway; a link of its own is as good as ours.

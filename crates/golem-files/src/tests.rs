@@ -145,3 +145,50 @@ fn h_05_a_value_of_the_kernel_is_read_whole() {
 }
 
 const FIRST_SIZE: usize = 256 << 10;
+
+/// I-02: who can change a folder on the way could put another in the place of ours.
+#[test]
+fn i_02_a_folder_on_a_way_that_others_can_change_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = |path: &Path| private_root(path, &[], &[]).map_err(|error| error.to_string());
+    let way = folder.path().join("home");
+    std::fs::create_dir(&way).unwrap();
+    let data = way.join("a/data");
+    assert_eq!(root(&data), Ok(()));
+    // Through a link of our own it is as good; what comes after it is looked at as well.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("home/../home", &link).unwrap();
+    assert_eq!(root(&link.join("a/data")), Ok(()));
+    std::fs::set_permissions(way.join("a"), Permissions::from_mode(0o777)).unwrap();
+    for path in [&data, &link.join("a/data")] {
+        assert!(
+            root(path).unwrap_err().contains("can be written by every user; fix: `chmod o-w"),
+            "{path:?}"
+        );
+    }
+    // Where nobody moves what is another's, as in /tmp.
+    std::fs::set_permissions(way.join("a"), Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(root(&data), Ok(()));
+    std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+    assert!(root(&folder.path().join("loop/data")).is_err());
+    if user() != 0 {
+        return;
+    }
+    std::os::unix::fs::chown(&way, Some(65534), None).unwrap();
+    assert!(root(&data).unwrap_err().contains("belongs to user 65534"));
+    assert!(root(&way.join("new/data")).unwrap_err().contains("belongs to user 65534"));
+    assert!(!way.join("new").exists(), "nothing is made there");
+    std::os::unix::fs::chown(&way, Some(0), None).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+    assert!(root(&link.join("a/data")).unwrap_err().contains("is a symbolic link that user 65534 made"));
+}
+
+/// What is no file is not waited for.
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    assert!(read(&path, 10).unwrap_err().to_string().contains("is no file; fix: remove it"));
+    assert!(read(folder.path(), 10).is_err());
+}

@@ -49,7 +49,7 @@ pub enum StartError {
     #[error("the data directory cannot be made")]
     DataDir(#[source] std::io::Error),
     /// The ledger cannot be opened.
-    #[error("the ledger cannot be opened")]
+    #[error("the ledger cannot be opened{}", because_of_the_disk(.0))]
     Ledger(#[from] LedgerError),
     /// The proxy cannot be started.
     #[error("the SSH proxy cannot be started")]
@@ -60,6 +60,13 @@ pub enum StartError {
     /// The host cannot be measured.
     #[error("the host cannot be measured")]
     Host(#[source] tokio::task::JoinError),
+}
+
+/// What is wrong with the disk, with the fix, if that is why.
+fn because_of_the_disk(error: &LedgerError) -> String {
+    error.disk_trouble().map_or_else(String::new, |trouble| {
+        format!(": {trouble}; fix: see to the disk of the data directory (`df`), and start again")
+    })
 }
 
 struct Inner {

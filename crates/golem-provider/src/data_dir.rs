@@ -52,7 +52,11 @@ pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
 pub(crate) fn close(data_dir: &Path) {
     let own =
         std::fs::metadata(data_dir).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
-    if own && let Err(error) = make(data_dir) {
+    // What only a write needs is no matter here.
+    if own
+        && let Err(error) = make(data_dir)
+        && error.kind() != io::ErrorKind::ReadOnlyFilesystem
+    {
         tracing::warn!(error = &error as &dyn std::error::Error, "the data directory is open to others");
     }
 }

@@ -79,6 +79,10 @@ pub(crate) struct ReservedPorts {
     ports: Range<u16>,
 }
 
+/// Longest list, in bytes, that the operator is told to write: more does not fit into one write (a page, less the rest of
+/// the line).
+const LONGEST_FIX: usize = 1024;
+
 impl ReservedPorts {
     /// For a node whose SSH ports are `ports`.
     pub(crate) fn new(data_dir: &Path, ports: Range<u16>) -> Self {
@@ -121,7 +125,8 @@ impl ReservedPorts {
 
     fn tell(&self, error: &ReservedPortsError) {
         let fix = match error {
-            ReservedPortsError::Write { wanted, .. } => {
+            // The kernel takes no more than a page at once, and would keep the part that fits.
+            ReservedPortsError::Write { wanted, .. } if wanted.len() < LONGEST_FIX => {
                 format!("sysctl -w net.ipv4.ip_local_reserved_ports={wanted}")
             }
             _ => format!(

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use golem_types::net::Source;
 
-/// How long a holder may be idle while others wait, whoever it is.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a holder may be idle while others wait, whoever it is, where nothing is lost by its going.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Limits {
     pub per_customer: usize,
     /// Most of one network.
     pub per_network: usize,
+    /// How long a holder may be idle while others wait, whoever it is.
+    pub patience: Duration,
 }
 
 /// What a holder is worth.
@@ -159,7 +161,7 @@ impl<T> Places<T> {
         }
         // Two more than the newcomer's, so that a place does not go to and fro between two sources.
         let others = Search { network_holds: network + 2, ..Search::default() };
-        let overdue = Search { idle: Some(PATIENCE), ..Search::default() };
+        let overdue = Search { idle: Some(self.limits.patience), ..Search::default() };
         let neighbours = source.map(|Source { network, .. }| Search {
             network: Some(network),
             customer_holds: customer + 2,
@@ -169,7 +171,7 @@ impl<T> Places<T> {
         let own = source.map(|Source { customer, network }| Search {
             network: Some(network),
             customer: Some(customer),
-            idle: Some(PATIENCE),
+            idle: Some(self.limits.patience),
             ..Search::default()
         });
         let overdue_here = source.map(|Source { network, .. }| Search { network: Some(network), ..overdue });
@@ -197,7 +199,8 @@ impl<T> Places<T> {
 
     /// Takes the place of who has been idle for longest away, if that is longer than the patience.
     pub fn give_up_idle(&mut self, now: Instant, standing: impl Fn(&T) -> Standing) -> Option<T> {
-        let victim = self.victim(now, Search { idle: Some(PATIENCE), ..Search::default() }, &standing)?;
+        let victim =
+            self.victim(now, Search { idle: Some(self.limits.patience), ..Search::default() }, &standing)?;
         self.leave(victim)
     }
 
@@ -300,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { total: 64, per_customer: 32, per_network: 48 };
+    const LIMITS: Limits = Limits { total: 64, per_customer: 32, per_network: 48, patience: PATIENCE };
 
     fn source(text: &str) -> Option<Source> {
         Some(Source::of(text.parse().unwrap()))
@@ -390,7 +393,7 @@ mod tests {
             moves in prop::collection::vec((0u8..4, 0u8..4, 0u8..3, any::<bool>()), 1..400),
         ) {
             let now = Instant::now();
-            let mut places = Places::new(Limits { total: 12, per_customer: 6, per_network: 9 });
+            let mut places = Places::new(Limits { total: 12, per_customer: 6, per_network: 9, patience: PATIENCE });
             let mut keys = BTreeMap::new();
             let mut number = 0;
             for (network, customer, standing, leaves) in moves {

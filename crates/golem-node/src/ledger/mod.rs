@@ -95,14 +95,16 @@ impl LedgerError {
         use rusqlite::ErrorCode;
         match self {
             Self::File(error) | Self::Thread(error) => golem_files::disk_trouble(error),
-            Self::Sql(error) => match error.sqlite_error_code()? {
-                ErrorCode::DiskFull => Some("the provider's disk is full"),
-                ErrorCode::ReadOnly => Some("the provider's disk is read-only"),
-                // A quota that is used up, too, and a full disk where SQLite maps a file.
-                ErrorCode::SystemIoFailure => Some("the provider's disk is full or failing"),
-                ErrorCode::CannotOpen => Some("the provider's disk cannot be written"),
-                _ => None,
-            },
+            Self::Sql(error) | Self::Migrate(rusqlite_migration::Error::RusqliteError { err: error, .. }) => {
+                match error.sqlite_error_code()? {
+                    ErrorCode::DiskFull => Some("the provider's disk is full"),
+                    ErrorCode::ReadOnly => Some("the provider's disk is read-only"),
+                    // A quota that is used up, too, and a full disk where SQLite maps a file.
+                    ErrorCode::SystemIoFailure => Some("the provider's disk is full or failing"),
+                    ErrorCode::CannotOpen => Some("the provider's disk cannot be written"),
+                    _ => None,
+                }
+            }
             _ => None,
         }
     }

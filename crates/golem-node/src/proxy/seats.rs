@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use golem_service::log_limited;
-use golem_service::places::{Key, Limits, Places, Standing, Taken};
+use golem_service::places::{Key, Limits, PATIENCE, Places, Standing, Taken};
 use golem_types::net::Source;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -29,6 +29,10 @@ use super::{Meter, ProxyLimits};
 /// Age from which a connection that spoke is no stranger's: by then an SSH server has closed those
 /// that did not log in.
 const GRACE: Duration = Duration::from_secs(125);
+
+/// How long a silent stranger may be at the guest while others of its source wait. Each that comes costs the guest a
+/// process of its SSH server, so one address makes it start less than one in a second.
+const AT_GUEST: Duration = Duration::from_secs(10);
 
 /// What comes back from a guest only after a login: key exchange and refused logins are less.
 const PROVEN_BYTES: u64 = 8 * 1024;
@@ -102,6 +106,7 @@ impl Seats {
             total: per_port,
             per_customer: (per_port / 2).max(few),
             per_network: (per_port / 4 * 3).max(few),
+            patience: PATIENCE,
         };
         let greeting = self.limits.greeting;
         let seats = PortSeats {
@@ -110,6 +115,7 @@ impl Seats {
                 total: greeting,
                 per_customer: (greeting / 6).max(1),
                 per_network: (greeting / 3).max(1),
+                patience: AT_GUEST,
             }),
             freed: Arc::default(),
         };

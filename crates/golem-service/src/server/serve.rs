@@ -33,7 +33,7 @@ use tower::ServiceExt;
 
 use super::peer::TrustedProxies;
 use super::reply::Failure;
-use crate::places::{Key, Limits, Places, Standing, Taken};
+use crate::places::{Key, Limits, PATIENCE, Places, Standing, Taken};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
@@ -104,7 +104,7 @@ impl Drop for Place {
 impl Connections {
     fn new(name: &'static str) -> Self {
         let total = descriptors::share(CONNECTIONS);
-        let limits = Limits { total, per_customer: total / 4, per_network: total / 2 };
+        let limits = Limits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE };
         Self { name, places: Mutex::new(Places::new(limits)) }
     }
 

@@ -195,7 +195,19 @@ impl Images {
 
     /// Makes the folder, before something is written there.
     fn make_folder(&self) -> Result<(), ImageError> {
-        let step = || format!("the folder {} cannot be made", self.folder.display());
+        let step = || {
+            let folder = self.folder.display();
+            // Where a link leads nowhere the system says "File exists".
+            match std::fs::read_link(&self.folder) {
+                Ok(target) if !self.folder.exists() => {
+                    format!(
+                        "{folder} leads to {}, which is not there (is a disk not mounted?)",
+                        target.display()
+                    )
+                }
+                _ => format!("the folder {folder} cannot be made"),
+            }
+        };
         golem_files::private_subfolder(&self.folder).map_err(file_error(step()))
     }
 
@@ -233,6 +245,10 @@ impl Images {
     /// [`ImageError::Unusable`], [`ImageError::Processors`], [`ImageError::File`]; what was here stays then.
     pub fn add(&self, name: &ImageName, file: &Path) -> Result<ImageInfo, ImageError> {
         let name = canonical(name);
+        let unreadable = || format!("{} cannot be copied", file.display());
+        if !std::fs::metadata(file).map_err(file_error(unreadable()))?.is_file() {
+            return Err(file_error(unreadable())(io::Error::other("it is no file")));
+        }
         self.make_folder()?;
         // Of its own: another process may add an image of that name meanwhile.
         let fresh = self.folder.join(format!("{name}.{}.new", std::process::id()));

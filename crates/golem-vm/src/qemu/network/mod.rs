@@ -294,7 +294,10 @@ impl Networks {
             }
         };
         let listener = guest.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-        if namespace::has_device(guest.qemu)? && uplink::listens(listener, guest.ssh_port)? {
+        if namespace::has_device(guest.qemu)?
+            && uplink::listens(listener, guest.ssh_port)?
+            && !uplink::is_frozen(&guest.folder, &name_word(&guest.id))?
+        {
             if adopted {
                 self.limit_sending(&inside).await?;
             }
@@ -306,7 +309,7 @@ impl Networks {
                     guest.id,
                     warn,
                     vm = guest.id.redacted(),
-                    "the guest's uplink had ended and was started again"
+                    "the guest's uplink had ended or was frozen, and was started again"
                 );
             }
         }

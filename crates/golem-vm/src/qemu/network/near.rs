@@ -145,7 +145,8 @@ fn counts(prefix: u8, neighbours: bool) -> bool {
     prefix > 0 && (neighbours || prefix >= TUNNEL_PREFIX)
 }
 
-/// Subnets that this host is connected to, from `/proc/net/route`.
+/// Subnets that this host is connected to, and routers by which it goes elsewhere: one may lie in no subnet of this
+/// host's (`onlink`). From `/proc/net/route`.
 fn connected_v4(text: &str, has_neighbours: impl Fn(&str) -> bool) -> BTreeSet<IpNet> {
     const GATEWAY: u32 = 2;
     const REJECT: u32 = 0x200;
@@ -154,8 +155,10 @@ fn connected_v4(text: &str, has_neighbours: impl Fn(&str) -> bool) -> BTreeSet<I
         let hex = |index: usize| u32::from_str_radix(words.get(index)?, 16).ok();
         // An address is the number that its bytes are in memory.
         let address = |index| Some(Ipv4Addr::from(hex(index)?.to_ne_bytes()));
-        if hex(3)? & (GATEWAY | REJECT) != 0 {
-            return None;
+        match hex(3)? & (GATEWAY | REJECT) {
+            0 => {}
+            GATEWAY => return Some(IpNet::from(IpAddr::V4(address(2)?))),
+            _ => return None,
         }
         let net = Ipv4Net::with_netmask(address(1)?, address(7)?).ok()?;
         counts(net.prefix_len(), has_neighbours(words.first()?)).then_some(IpNet::V4(net.trunc()))
@@ -163,17 +166,20 @@ fn connected_v4(text: &str, has_neighbours: impl Fn(&str) -> bool) -> BTreeSet<I
     text.lines().skip(1).filter_map(route).collect()
 }
 
-/// Subnets and addresses of IPv6, from `/proc/net/ipv6_route`.
+/// Subnets, addresses and routers of IPv6, from `/proc/net/ipv6_route`.
 fn connected_v6(text: &str, has_neighbours: impl Fn(&str) -> bool) -> BTreeSet<IpNet> {
     const GATEWAY: u32 = 2;
     const REJECT: u32 = 0x200;
     let route = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let flags = u32::from_str_radix(words.get(8)?, 16).ok()?;
-        if flags & (GATEWAY | REJECT) != 0 {
-            return None;
+        let address = |index: usize| Some(Ipv6Addr::from(u128::from_str_radix(words.get(index)?, 16).ok()?));
+        match flags & (GATEWAY | REJECT) {
+            0 => {}
+            GATEWAY => return Some(IpNet::from(IpAddr::V6(address(4)?))),
+            _ => return None,
         }
-        let address = Ipv6Addr::from(u128::from_str_radix(words.first()?, 16).ok()?);
+        let address = address(0)?;
         let prefix = u8::from_str_radix(words.get(1)?, 16).ok()?;
         let net = Ipv6Net::new(address, prefix).ok()?;
         counts(prefix, has_neighbours(words.get(9)?)).then_some(IpNet::V6(net.trunc()))
@@ -231,7 +237,9 @@ mod tests {
         assert!(leads_out(&text));
         let only_lan = format!("Iface\n{}", line("eth0", "203.0.113.0", "0.0.0.0", "0001", "255.255.255.0"));
         assert!(!leads_out(&only_lan) && !leads_out(""));
-        assert_eq!(found, nets(&["203.0.113.0/24", "8.0.0.0/8", "192.0.2.0/24"]));
+        // The routers, too, wherever they are.
+        let routers = ["203.0.113.1/32", "203.0.113.7/32"];
+        assert_eq!(found, nets(&[&["203.0.113.0/24", "8.0.0.0/8", "192.0.2.0/24"], &routers[..]].concat()));
     }
 
     #[test]
@@ -247,7 +255,7 @@ mod tests {
             line(&zero, "00", &zero, "00200200", "lo"),
         ]
         .concat();
-        assert_eq!(connected_v6(&text, |_| true), nets(&["2001:db8:0:1::/64"]));
+        assert_eq!(connected_v6(&text, |_| true), nets(&["2001:db8:0:1::/64", "fe80::1/128"]));
     }
 
     #[test]

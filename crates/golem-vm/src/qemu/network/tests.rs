@@ -251,9 +251,17 @@ fn connected(seen: &Network) -> NetworkTraffic {
 }
 
 fn kill_uplink(guest: &Connected) {
+    signal_uplink(guest, rustix::process::Signal::KILL);
+}
+
+fn freeze_uplink(guest: &Connected) {
+    signal_uplink(guest, rustix::process::Signal::STOP);
+}
+
+fn signal_uplink(guest: &Connected, signal: rustix::process::Signal) {
     let pid = std::fs::read_to_string(guest.folder.join(uplink::PID_FILE)).unwrap();
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// I-01, I-04, I-09, I-10, I-11, I-13, I5.
@@ -346,6 +354,11 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     assert_eq!(launch.greeting("198.51.100.10/80"), "");
     connected(&keep(&mut known).await);
     launch.is_kept_in("with a new uplink");
+    // Frozen, it holds device and port, and carries nothing.
+    freeze_uplink(&guest);
+    assert_eq!(launch.greeting("198.51.100.10/80"), "");
+    connected(&keep(&mut known).await);
+    launch.is_kept_in("after its uplink was frozen");
     kill_uplink(&guest);
     until("its port is free", || !uplink::listens(guest.uid.unwrap(), guest.ssh_port).unwrap()).await;
     let squatter = std::net::TcpListener::bind(("127.0.0.1", guest.ssh_port)).unwrap();
@@ -374,7 +387,8 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     must(&["mount", "--bind", "/bin/false", nft]);
     let seen = keep(&mut known).await;
     assert!(matches!(seen.state, NetworkState::Cut { .. }), "{seen:?}");
-    assert!(!namespace::has_device(guest.qemu).unwrap());
+    // The kernel takes the device away a moment after the process has ended.
+    until("the uplink is gone", || !namespace::has_device(guest.qemu).unwrap()).await;
     assert_eq!(launch.greeting("198.51.100.10/80"), "");
     let way = networks.way(guest.uid).await;
     assert!(matches!(&way, Way::Restricted(why) if why.contains("nftables")), "{way:?}");
