@@ -18,6 +18,12 @@ impl Figures {
         percentile(&self.0, 0.5)
     }
 
+    /// The figure below which the share `rank` (0 to 1) of all lies; NaN where nothing was measured.
+    #[must_use]
+    pub fn rank(&self, rank: f64) -> f64 {
+        percentile(&self.0, rank)
+    }
+
     /// The least and the greatest figure.
     #[must_use]
     pub fn spread(&self) -> (f64, f64) {

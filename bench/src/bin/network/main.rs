@@ -98,7 +98,7 @@ fn measure() -> anyhow::Result<()> {
             measured.trip.push(trip * 1000.0);
             let helpers =
                 guest.processes()?.into_iter().filter(|id| !bench::guests::name_of(*id).starts_with("qemu"));
-            measured.helpers.push(helpers.map(bench::guests::memory_mib).sum());
+            measured.helpers.push(helpers.map(bench::guests::memory_mib).fold(0.0, |sum, mib| sum + mib));
         }
     }
     ensure!(guests.iter().all(|guest| guest.login().says("true").is_ok()), "a guest did not live to the end");

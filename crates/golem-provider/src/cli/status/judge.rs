@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use golem_reach::problem::{Cause, ProblemReport};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use golem_types::wire::Exact;
-use golem_types::{Resources, VmState};
+use golem_types::{ImageName, Resources, VmState};
+use golem_vm::images::{ENTRIES, canonical};
 use ruint::aliases::U256;
 
 use super::seen::{Local, NodeSeen, Seen};
@@ -313,14 +314,24 @@ impl Verdict {
         let holder = provider.held_by.as_deref().unwrap_or("another program");
         match (seen.running, seen.local) {
             (true, Local::Listening) | (false, Local::Free) => {}
+            (true, Local::Held) if provider.held_by.is_some() => self.error(format!(
+                "Nothing answers on the provider's port {port}, which {holder} holds: if that is the provider, this \
+                 host's firewall drops what goes to `lo`; accept it there"
+            )),
             (true, _) => self.error(format!("Nothing answers on the provider's port {port}")),
             (false, _) => self.error(format!(
                 "TCP port {port} is held by {holder}: stop that, or set GOLEM_PROVIDER_PORT to another port"
             )),
         }
         if let Some(image) = &seen.image_missing {
+            let name: Option<ImageName> = image.parse().ok();
+            let fix = match name.map(|name| canonical(&name)) {
+                Some(name) if ENTRIES.iter().any(|entry| entry.name == name.as_str()) => "pull",
+                _ => "add",
+            };
+            let file = if fix == "add" { " FILE" } else { "" };
             self.issue(format!(
-                "The default image {image} is not here: `golem-provider images pull {image}`"
+                "The default image {image} is not here: `golem-provider images {fix} {image}{file}`"
             ));
         }
     }
