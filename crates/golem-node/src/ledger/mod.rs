@@ -10,26 +10,22 @@ mod adopt;
 mod adverts;
 mod book;
 mod boots;
+mod error;
 mod history;
 mod money;
 mod ports;
 mod rates;
 mod recover;
+mod rental;
 mod rows;
 mod schema;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::IpAddr;
-use std::ops::Range;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use golem_types::{
-    AuthorizedKey, IllegalMove, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState,
-};
+use golem_types::{AuthorizedKey, IllegalMove, JobId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,221 +33,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
 pub use boots::{Failure, KEPT_FOR};
+pub use error::LedgerError;
 pub use history::Pruned;
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
+pub use rental::{Change, Goal, Known, Rental, Terms, UnknownGoal, Wanted};
 pub use snapshot::Snapshot;
 
-use crate::config::Limits;
-use crate::host::{HostUse, Offer};
 use crate::payment::Paid;
-use crate::ports::PortPolicy;
 use crate::vm::{Job, Refusal, Vm};
 use book::JobEnd;
-use golem_reach::probe::Probes;
-
-/// Why the ledger could not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The database cannot be read or written.
-    #[error("the database failed")]
-    Sql(#[from] rusqlite::Error),
-    /// The database is damaged.
-    #[error(
-        "the ledger is damaged; it is left as it is. Fix: `golem-provider recover` puts it aside and writes a new one \
-         from the VMs that are on this host"
-    )]
-    Damaged(#[source] rusqlite::Error),
-    /// The database is of a newer version.
-    #[error("the database could not be brought to this version's schema")]
-    Migrate(#[source] rusqlite_migration::Error),
-    /// The database's file cannot be made, or is not this user's alone.
-    #[error("the database's file cannot be used")]
-    File(#[source] std::io::Error),
-    /// The thread of the ledger could not be started.
-    #[error("the ledger's thread could not be started")]
-    Thread(#[source] std::io::Error),
-    /// A change that the states' drawing does not have.
-    #[error("an illegal change was refused")]
-    Illegal(#[from] IllegalMove),
-    /// No live rental has that id.
-    #[error("no live rental {0}")]
-    NoRental(VmId),
-    /// No port is left for a machine that is taken over.
-    #[error("no SSH port is left")]
-    NoPort,
-    /// No randomness could be had.
-    #[error("the operating system gave no randomness")]
-    Random,
-    /// The ledger was closed.
-    #[error("the ledger is closed")]
-    Closed,
-}
-
-impl LedgerError {
-    /// What is wrong with the disk under the ledger, if that is what is wrong; renters may read it.
-    #[must_use]
-    pub fn disk_trouble(&self) -> Option<&'static str> {
-        use rusqlite::ErrorCode;
-        match self {
-            Self::File(error) | Self::Thread(error) => golem_files::disk_trouble(error),
-            Self::Sql(error) | Self::Migrate(rusqlite_migration::Error::RusqliteError { err: error, .. }) => {
-                match error.sqlite_error_code()? {
-                    ErrorCode::DiskFull => Some("the provider's disk is full"),
-                    ErrorCode::ReadOnly => Some("the provider's disk is read-only"),
-                    // A quota that is used up, too, and a full disk where SQLite maps a file.
-                    ErrorCode::SystemIoFailure => Some("the provider's disk is full or failing"),
-                    ErrorCode::CannotOpen => Some("the provider's disk cannot be written"),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-}
-
-/// What a rental should be; only its renter, the operator or the end of money changes it, and its guest by
-/// shutting itself down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
-    /// Running, for as long as it is rented.
-    Running,
-    /// Stopped, disk kept.
-    Stopped,
-    /// Gone.
-    Deleted,
-}
-
-impl Goal {
-    const ALL: [Self; 3] = [Self::Running, Self::Stopped, Self::Deleted];
-
-    /// The goal as the ledger writes it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Stopped => "stopped",
-            Self::Deleted => "deleted",
-        }
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that names no goal.
-#[derive(Debug, thiserror::Error)]
-#[error("no goal is called {0:?}")]
-pub struct UnknownGoal(String);
-
-impl FromStr for Goal {
-    type Err = UnknownGoal;
-
-    fn from_str(text: &str) -> Result<Self, UnknownGoal> {
-        Self::ALL.into_iter().find(|goal| goal.as_str() == text).ok_or_else(|| UnknownGoal(text.to_owned()))
-    }
-}
-
-/// A row: the rental as the outside sees it, and what the node wants with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rental {
-    /// The rental as the outside sees it.
-    pub vm: Arc<Vm>,
-    /// What its renter wants it to be.
-    pub goal: Goal,
-    /// Whether it ran once: from then on its disk is the renter's, and is never made anew.
-    pub made: bool,
-}
-
-impl Rental {
-    /// What the machine should be: what its renter wants, as long as that is paid for.
-    #[must_use]
-    pub fn aim(&self) -> Goal {
-        match self.goal {
-            Goal::Running if self.vm.unpaid.is_some() => Goal::Stopped,
-            goal => goal,
-        }
-    }
-}
-
-/// What a machine's task reports of its rental.
-#[derive(Debug, Clone, Default)]
-pub struct Change {
-    /// The new state; none keeps it.
-    pub state: Option<VmState>,
-    /// The new error text; the outer none keeps it.
-    pub error: Option<Option<String>>,
-    /// The guest's address, once known.
-    pub ip_address: Option<IpAddr>,
-    /// Set with the first time that it runs: ends the job as ready.
-    pub made: bool,
-}
-
-impl Change {
-    /// A move to `state`, without error.
-    #[must_use]
-    pub fn to(state: VmState) -> Self {
-        Self { state: Some(state), error: Some(None), ..Self::default() }
-    }
-
-    /// A move to `error`, and why.
-    #[must_use]
-    pub fn error(reason: impl Into<String>) -> Self {
-        Self { state: Some(VmState::Error), error: Some(Some(reason.into())), ..Self::default() }
-    }
-}
-
-/// What a create takes.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Who rents.
-    pub owner: String,
-    /// What the renter calls it.
-    pub name: VmName,
-    /// What it is to have.
-    pub resources: Resources,
-    /// Catalogue name of its image.
-    pub image: ImageName,
-    /// The key that may log in.
-    pub ssh_key: AuthorizedKey,
-    /// The digest of the quote that was named, by which the same create is known again.
-    pub quote: Option<String>,
-    /// That it is paid for.
-    pub paid: Paid,
-}
-
-/// What a reservation is judged by, besides the ledger's own rows.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// Limits on what is rented out.
-    pub limits: Limits,
-    /// What the host has to rent out.
-    pub offer: Offer,
-    /// How busy the host is.
-    pub host: HostUse,
-    /// SSH ports that may be handed out, end exclusive.
-    pub ports: Range<u16>,
-    /// Address on which the SSH ports listen.
-    pub ssh_bind: IpAddr,
-    /// What has to be known of a port.
-    pub port_policy: PortPolicy,
-    /// Listeners of ours, which keep no port from being handed out.
-    pub probes: Probes,
-}
-
-/// What the ledger knows of an id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// A live rental.
-    Live,
-    /// A rental that ended: whatever is left of it is to be removed.
-    Ended,
-    /// Nothing. A machine with such an id is not ours to touch: the ledger may have been lost.
-    Unknown,
-}
 
 type Task = Box<dyn FnOnce(&mut Book) + Send>;
 

@@ -2,14 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
+use golem_reach::probe::Probes;
 use golem_reach::verdict::{PortVerdict, Why};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
 use super::book::kept;
 use super::*;
-use crate::vm::JobState;
+use crate::config::Limits;
+use crate::host::{HostUse, Offer};
+use crate::payment::Paid;
+use crate::ports::PortPolicy;
+use crate::vm::{JobState, Refusal};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 

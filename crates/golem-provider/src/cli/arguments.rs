@@ -12,6 +12,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings;
 
+mod money;
+
+pub(super) use money::{AddNetwork, Networks, Period, Pricing, Streams, Wallet};
+
 /// Exit codes, for the end of the help.
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -299,160 +303,6 @@ pub(super) enum Images {
         /// Its name.
         name: String,
     },
-}
-
-/// `streams …`. A VM is meant by its id, by the start of it, or by its name.
-#[derive(Debug, Subcommand)]
-pub(super) enum Streams {
-    /// List the streams, oldest first.
-    List,
-    /// Show the stream that pays for one VM.
-    Show {
-        /// Name or id.
-        vm: String,
-    },
-    /// Sum up what was earned.
-    Earnings {
-        /// Count withdrawals since then: 36h, 7d, 4w, or a day as 2026-11-01.
-        #[arg(long)]
-        since: Option<String>,
-        /// Sum withdrawals up by this.
-        #[arg(long, value_enum, default_value_t = Period::Day)]
-        by: Period,
-        /// Print the sums as comma-separated values.
-        #[arg(long, conflicts_with = "json")]
-        csv: bool,
-    },
-    /// List the withdrawals, oldest first.
-    History {
-        /// Since then: 36h, 7d, 4w, or a day as 2026-11-01.
-        #[arg(long)]
-        since: Option<String>,
-        /// Print them as comma-separated values.
-        #[arg(long, conflicts_with = "json")]
-        csv: bool,
-    },
-    /// Withdraw what has vested.
-    Withdraw {
-        /// From the stream of this VM: its name or id.
-        #[arg(long, required_unless_present = "all")]
-        vm_id: Option<String>,
-        /// From every stream.
-        #[arg(long, conflicts_with = "vm_id")]
-        all: bool,
-    },
-}
-
-/// A span of days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Period {
-    /// From midnight, UTC.
-    Day,
-    /// From Monday.
-    Week,
-    /// From the first.
-    Month,
-}
-
-/// `pricing …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Pricing {
-    /// Show prices, rates, and what usual VMs earn.
-    Show,
-    /// Set prices for a month in US dollars; takes effect at the next start.
-    Set {
-        /// For a CPU core.
-        #[arg(long, allow_negative_numbers = true)]
-        usd_per_core: Option<String>,
-        /// For a GB of memory.
-        #[arg(long, allow_negative_numbers = true)]
-        usd_per_mem: Option<String>,
-        /// For a GB of storage.
-        #[arg(long, allow_negative_numbers = true)]
-        usd_per_disk: Option<String>,
-    },
-    /// Tell what one VM costs, and the stream that pays for it.
-    Quote {
-        /// CPU cores.
-        #[arg(long, default_value_t = 1)]
-        cpu: u32,
-        /// Memory in GB.
-        #[arg(long, default_value_t = 1)]
-        memory: u32,
-        /// Storage in GB.
-        #[arg(long, default_value_t = 10)]
-        storage: u32,
-        /// For how long the deposit lasts, in hours.
-        #[arg(long, default_value_t = 1)]
-        hours: u32,
-    },
-}
-
-/// `wallet …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Wallet {
-    /// Show the address, and where its key is.
-    Show,
-    /// Ask the chain what the wallet has for gas.
-    Balance,
-    /// Get test money for gas from the faucet of the payment network, where it has one.
-    FaucetL2,
-}
-
-/// `networks …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum Networks {
-    /// List the networks; the one in use has a star.
-    List,
-    /// Show one network.
-    Show {
-        /// Its name; the one in use, if none is given.
-        name: Option<String>,
-    },
-    /// Add a network, or replace one.
-    Add(AddNetwork),
-    /// Ask the endpoint of a network whether it is of the right chain and has the contract.
-    Check {
-        /// Its name; the one in use, if none is given.
-        name: Option<String>,
-    },
-}
-
-/// `networks add`.
-#[derive(Debug, Args)]
-pub(super) struct AddNetwork {
-    /// Its name.
-    pub name: String,
-    /// What chain it is.
-    #[arg(long)]
-    pub chain_id: u64,
-    /// Its JSON-RPC endpoint.
-    #[arg(long)]
-    pub rpc_url: String,
-    /// Its payment contract.
-    #[arg(long)]
-    pub contract: String,
-    /// Which one that is: 1, or 2 for the one of golem-streaming-abi 0.1.2.
-    #[arg(long, default_value_t = 1)]
-    pub contract_version: u8,
-    /// What a contract of version 2 calls a stream that pays; can be given more than once.
-    #[arg(long)]
-    pub paying_state: Vec<String>,
-    /// The token of the streams; without it, the chain's own money.
-    #[arg(long)]
-    pub token: Option<String>,
-    /// What the chain's own money is called.
-    #[arg(long, default_value = "ETH")]
-    pub symbol: String,
-    /// What the token is called.
-    #[arg(long, default_value = "GLM")]
-    pub token_symbol: String,
-    /// Its money is worth nothing.
-    #[arg(long)]
-    pub testnet: bool,
-    /// It runs on this machine, and its clock may be moved.
-    #[arg(long)]
-    pub local: bool,
 }
 
 /// `status`: how often, and how it ends.

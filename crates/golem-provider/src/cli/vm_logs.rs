@@ -20,6 +20,9 @@ pub(super) fn text(logs: &LogsView) -> String {
     } else if process_log.is_empty() {
         return console.clone();
     }
+    if failed_boot.is_some() && console.is_empty() {
+        parts.push("\nThe guest wrote nothing to its console.".to_owned());
+    }
     parts.extend(section("Console", console));
     parts.extend(section("What its process said", process_log));
     parts.join("\n")

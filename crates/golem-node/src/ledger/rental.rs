@@ -1,0 +1,161 @@
+//! Rentals, as they are put into the ledger and changed there.
+//!
+//! Owns the words. What may follow what, `book` decides.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use golem_reach::probe::Probes;
+use golem_types::{AuthorizedKey, ImageName, Resources, VmName, VmState};
+
+use crate::config::Limits;
+use crate::host::{HostUse, Offer};
+use crate::payment::Paid;
+use crate::ports::PortPolicy;
+use crate::vm::Vm;
+
+/// What a rental should be; only its renter, the operator or the end of money changes it, and its guest by
+/// shutting itself down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Running, for as long as it is rented.
+    Running,
+    /// Stopped, disk kept.
+    Stopped,
+    /// Gone.
+    Deleted,
+}
+
+impl Goal {
+    const ALL: [Self; 3] = [Self::Running, Self::Stopped, Self::Deleted];
+
+    /// The goal as the ledger writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no goal.
+#[derive(Debug, thiserror::Error)]
+#[error("no goal is called {0:?}")]
+pub struct UnknownGoal(String);
+
+impl FromStr for Goal {
+    type Err = UnknownGoal;
+
+    fn from_str(text: &str) -> Result<Self, UnknownGoal> {
+        Self::ALL.into_iter().find(|goal| goal.as_str() == text).ok_or_else(|| UnknownGoal(text.to_owned()))
+    }
+}
+
+/// A row: the rental as the outside sees it, and what the node wants with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rental {
+    /// The rental as the outside sees it.
+    pub vm: Arc<Vm>,
+    /// What its renter wants it to be.
+    pub goal: Goal,
+    /// Whether it ran once: from then on its disk is the renter's, and is never made anew.
+    pub made: bool,
+}
+
+impl Rental {
+    /// What the machine should be: what its renter wants, as long as that is paid for.
+    #[must_use]
+    pub fn aim(&self) -> Goal {
+        match self.goal {
+            Goal::Running if self.vm.unpaid.is_some() => Goal::Stopped,
+            goal => goal,
+        }
+    }
+}
+
+/// What a machine's task reports of its rental.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The new state; none keeps it.
+    pub state: Option<VmState>,
+    /// The new error text; the outer none keeps it.
+    pub error: Option<Option<String>>,
+    /// The guest's address, once known.
+    pub ip_address: Option<IpAddr>,
+    /// Set with the first time that it runs: ends the job as ready.
+    pub made: bool,
+}
+
+impl Change {
+    /// A move to `state`, without error.
+    #[must_use]
+    pub fn to(state: VmState) -> Self {
+        Self { state: Some(state), error: Some(None), ..Self::default() }
+    }
+
+    /// A move to `error`, and why.
+    #[must_use]
+    pub fn error(reason: impl Into<String>) -> Self {
+        Self { state: Some(VmState::Error), error: Some(Some(reason.into())), ..Self::default() }
+    }
+}
+
+/// What a create takes.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Who rents.
+    pub owner: String,
+    /// What the renter calls it.
+    pub name: VmName,
+    /// What it is to have.
+    pub resources: Resources,
+    /// Catalogue name of its image.
+    pub image: ImageName,
+    /// The key that may log in.
+    pub ssh_key: AuthorizedKey,
+    /// The digest of the quote that was named, by which the same create is known again.
+    pub quote: Option<String>,
+    /// That it is paid for.
+    pub paid: Paid,
+}
+
+/// What a reservation is judged by, besides the ledger's own rows.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// Limits on what is rented out.
+    pub limits: Limits,
+    /// What the host has to rent out.
+    pub offer: Offer,
+    /// How busy the host is.
+    pub host: HostUse,
+    /// SSH ports that may be handed out, end exclusive.
+    pub ports: Range<u16>,
+    /// Address on which the SSH ports listen.
+    pub ssh_bind: IpAddr,
+    /// What has to be known of a port.
+    pub port_policy: PortPolicy,
+    /// Listeners of ours, which keep no port from being handed out.
+    pub probes: Probes,
+}
+
+/// What the ledger knows of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// A live rental.
+    Live,
+    /// A rental that ended: whatever is left of it is to be removed.
+    Ended,
+    /// Nothing. A machine with such an id is not ours to touch: the ledger may have been lost.
+    Unknown,
+}
