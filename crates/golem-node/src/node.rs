@@ -5,21 +5,21 @@
 
 mod history;
 mod host;
+mod orders;
 mod paid;
 mod ports;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
-use golem_types::{AuthorizedKey, JobId, VmId, VmState};
+use golem_types::{JobId, VmId, VmState};
 use golem_vm::{Backend, Network, Observed};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 
 use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
@@ -38,9 +38,6 @@ use host::{HostView, measure};
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
 pub const LEDGER_FILE: &str = "provider.db";
-
-/// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
-const DELETE_WAIT: Duration = Duration::from_secs(60);
 
 /// Why the node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -331,88 +328,6 @@ impl Node {
         Ok(self.0.ledger.failed_boots(which, Timestamp::now()).await?)
     }
 
-    /// Asks that the VM run. Running already is fine.
-    ///
-    /// # Errors
-    /// [`NodeError::Unpaid`], [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
-        let state = self.paid_for(id)?;
-        let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
-        // Before the goal: a task that looks in between knows of it.
-        if let Some(orders) = self.orders(id) {
-            orders.start();
-        }
-        self.aim(id, Goal::Running, next).await
-    }
-
-    /// Asks that the VM be shut down, disk and port kept. Stopped already is fine.
-    ///
-    /// # Errors
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn stop_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
-        let state = self.live(id)?.vm.state;
-        let next = (state != VmState::Stopped).then_some(VmState::Stopping);
-        self.aim(id, Goal::Stopped, next).await
-    }
-
-    /// Asks that the VM be shut down and booted again.
-    ///
-    /// # Errors
-    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::Unpaid`],
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn restart_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
-        let state = self.paid_for(id)?;
-        if matches!(state, VmState::Creating | VmState::Stopping) {
-            return Err(NodeError::WrongState { state, action: "restart" });
-        }
-        if let Some(orders) = self.orders(id) {
-            orders.restart();
-        }
-        let next = if state == VmState::Stopped { VmState::Creating } else { VmState::Stopping };
-        self.aim(id, Goal::Running, Some(next)).await
-    }
-
-    /// Ends the rental: at once for the renter's access, and in a moment for disk, port and
-    /// capacity. Returns when everything is gone, or after a minute when the backend does not
-    /// answer; the deletion then goes on by itself.
-    ///
-    /// # Errors
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn delete_vm(&self, id: &VmId) -> Result<(), NodeError> {
-        if self.0.ledger.now().get(id).is_none() {
-            return Err(not_found(id));
-        }
-        crash_point!("before-goal-deleted");
-        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await?;
-        crash_point!("goal-deleted");
-        let mut changes = self.0.ledger.changes();
-        let gone = changes.wait_for(|now| now.get(id).is_none());
-        if timeout(DELETE_WAIT, gone).await.is_err() {
-            golem_service::log_limited_each!(
-                id,
-                warn,
-                vm = id.redacted(),
-                "the backend has not yet removed a deleted VM"
-            );
-        }
-        Ok(())
-    }
-
-    /// Lets `key` log in to the running VM `id`, now and after every boot.
-    ///
-    /// # Errors
-    /// [`NodeError::WrongState`] unless it runs; [`NodeError::Backend`] when the guest did not take
-    /// it; [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn add_key(&self, id: &VmId, key: AuthorizedKey) -> Result<Arc<Vm>, NodeError> {
-        let state = self.live(id)?.vm.state;
-        if state != VmState::Running {
-            return Err(NodeError::WrongState { state, action: "add an SSH key" });
-        }
-        self.0.backend.add_key(id, &key).await?;
-        golem_service::log_limited_each!(id, info, vm = id.redacted(), "SSH key added");
-        Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
-    }
-
     /// The node's tasks, which end with it.
     #[must_use]
     pub fn tasks(&self) -> &Tasks {
@@ -497,50 +412,6 @@ impl Node {
     /// Ready when a task of the node has panicked.
     pub async fn failed(&self) {
         self.0.tasks.failed().await;
-    }
-
-    /// Ends every task and drains the proxy. Guests go on running, unless `stop_vms`: then they
-    /// are shut down, and booted again at the next start.
-    pub async fn shutdown(&self, stop_vms: bool) {
-        let inner = &self.0;
-        inner.tasks.stop().await;
-        inner.probes.close_all().await;
-        if stop_vms {
-            let now = inner.ledger.now();
-            let stops = now
-                .iter()
-                .filter(|rental| rental.aim() == Goal::Running && rental.vm.state != VmState::Stopped)
-                .map(|rental| self.stop_for_exit(rental));
-            futures_util::future::join_all(stops).await;
-        }
-        inner.proxy.shutdown().await;
-        if let Err(error) = inner.ledger.checkpoint().await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the ledger could not be put into one file; copy provider.db-wal with it"
-            );
-        }
-    }
-
-    async fn stop_for_exit(&self, rental: &Rental) {
-        let id = &rental.vm.id;
-        match self.0.backend.stop(id, self.0.config.stop_grace).await {
-            Ok(()) => {
-                let change = Change::to(VmState::Stopped);
-                if let Err(error) = self.0.ledger.advance(id, change, Timestamp::now()).await {
-                    tracing::error!(
-                        vm = id.redacted(),
-                        error = &error as &dyn std::error::Error,
-                        "a stop could not be recorded"
-                    );
-                }
-            }
-            Err(error) => tracing::error!(
-                vm = id.redacted(),
-                error = &error as &dyn std::error::Error,
-                "VM not stopped"
-            ),
-        }
     }
 
     /// The live rental `id`, unless it is on its way to deletion.

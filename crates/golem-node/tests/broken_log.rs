@@ -64,7 +64,7 @@ async fn h_18_a_machine_that_fails_at_every_interval_has_a_line_in_ten_seconds()
     let (other, _) = node.create(wanted("other")).await.unwrap();
     until("it has failed, too", || node.vms().iter().all(|vm| vm.id != other.id)).await;
     assert!(failed() > before, "another's noise hides nothing");
-    // Each change of a state has its line (S-242); the pause between attempts bounds them, which is none here.
+    // Each change of a state has its line, as promised; the pause between attempts bounds them, which is none here.
     let rest = log.lines_with("") - log.lines_with("VM state changed");
     assert!(rest < 60, "{rest}");
     node.shutdown(false).await;

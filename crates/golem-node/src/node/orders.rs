@@ -1,0 +1,103 @@
+//! What a renter and the operator order of a VM.
+//!
+//! Owns what each order asks of a rental's state and payment. Never drives a machine: it writes the goal into the
+//! ledger, and the rental's task follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use golem_types::{AuthorizedKey, VmId, VmState};
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use super::{Node, not_found};
+use crate::crash::crash_point;
+use crate::ledger::Goal;
+use crate::vm::{NodeError, Vm};
+
+/// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
+const DELETE_WAIT: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Asks that the VM run. Running already is fine.
+    ///
+    /// # Errors
+    /// [`NodeError::Unpaid`], [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.paid_for(id)?;
+        let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
+        // Before the goal: a task that looks in between knows of it.
+        if let Some(orders) = self.orders(id) {
+            orders.start();
+        }
+        self.aim(id, Goal::Running, next).await
+    }
+
+    /// Asks that the VM be shut down, disk and port kept. Stopped already is fine.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn stop_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        let next = (state != VmState::Stopped).then_some(VmState::Stopping);
+        self.aim(id, Goal::Stopped, next).await
+    }
+
+    /// Asks that the VM be shut down and booted again.
+    ///
+    /// # Errors
+    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::Unpaid`],
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn restart_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.paid_for(id)?;
+        if matches!(state, VmState::Creating | VmState::Stopping) {
+            return Err(NodeError::WrongState { state, action: "restart" });
+        }
+        if let Some(orders) = self.orders(id) {
+            orders.restart();
+        }
+        let next = if state == VmState::Stopped { VmState::Creating } else { VmState::Stopping };
+        self.aim(id, Goal::Running, Some(next)).await
+    }
+
+    /// Ends the rental: at once for the renter's access, and in a moment for disk, port and
+    /// capacity. Returns when everything is gone, or after a minute when the backend does not
+    /// answer; the deletion then goes on by itself.
+    ///
+    /// # Errors
+    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn delete_vm(&self, id: &VmId) -> Result<(), NodeError> {
+        if self.0.ledger.now().get(id).is_none() {
+            return Err(not_found(id));
+        }
+        crash_point!("before-goal-deleted");
+        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await?;
+        crash_point!("goal-deleted");
+        let mut changes = self.0.ledger.changes();
+        let gone = changes.wait_for(|now| now.get(id).is_none());
+        if timeout(DELETE_WAIT, gone).await.is_err() {
+            golem_service::log_limited_each!(
+                id,
+                warn,
+                vm = id.redacted(),
+                "the backend has not yet removed a deleted VM"
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets `key` log in to the running VM `id`, now and after every boot.
+    ///
+    /// # Errors
+    /// [`NodeError::WrongState`] unless it runs; [`NodeError::Backend`] when the guest did not take
+    /// it; [`NodeError::NotFound`], [`NodeError::Ledger`].
+    pub async fn add_key(&self, id: &VmId, key: AuthorizedKey) -> Result<Arc<Vm>, NodeError> {
+        let state = self.live(id)?.vm.state;
+        if state != VmState::Running {
+            return Err(NodeError::WrongState { state, action: "add an SSH key" });
+        }
+        self.0.backend.add_key(id, &key).await?;
+        golem_service::log_limited_each!(id, info, vm = id.redacted(), "SSH key added");
+        Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
+    }
+}
