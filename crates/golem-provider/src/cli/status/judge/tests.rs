@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use golem_reach::report::SourceReport;
+use golem_reach::report::{LocalState, PortReport, PortsReport, SourceReport};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
