@@ -20,6 +20,11 @@ use crate::wallet::Wallet;
 /// Gas above the estimate, in percent: what a call needs can grow until it is mined.
 const GAS_MARGIN: u64 = 25;
 
+/// Least gas above the estimate: a stream that has paid nothing yet when it is estimated pays sender and recipient
+/// when it is mined, and each payout to a new account takes 34,000 (25,000 for the account, 9,000 for the value). What
+/// is not used is not paid for.
+const GAS_SLACK: u64 = 100_000;
+
 /// Most gas of one transaction. A withdrawal takes below 100,000, an advert below a million.
 const GAS_MAXIMUM: u64 = 15_000_000;
 
@@ -179,7 +184,8 @@ impl Sender {
         if found != self.chain_id {
             return Err(ChainError::WrongChain { found, expected: self.chain_id }.into());
         }
-        let gas = estimate.saturating_add(estimate / 100 * GAS_MARGIN).max(estimate.saturating_add(10_000));
+        let gas =
+            estimate.saturating_add(estimate / 100 * GAS_MARGIN).max(estimate.saturating_add(GAS_SLACK));
         if gas > GAS_MAXIMUM {
             return Err(ChainError::Nonsense("an absurd gas estimate").into());
         }

@@ -338,7 +338,7 @@ async fn ask_again(
     loop {
         left -= 1;
         match provider.create(rental).await {
-            Err(ProviderError::NoAnswer(_)) if left > 0 => {
+            Err(ProviderError::NoAnswer { .. }) if left > 0 => {
                 (renter.tell)(Told::Waiting("the provider does not answer", began.elapsed()));
                 tokio::time::sleep(POLL).await;
             }

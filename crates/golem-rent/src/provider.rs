@@ -34,8 +34,14 @@ pub enum ProviderError {
     #[error("{0:?} is no address of a provider; fix: give one like http://192.0.2.7:7466")]
     Address(String),
     /// It did not answer in time, or not at all.
-    #[error("the provider does not answer{}", .0.through())]
-    NoAnswer(#[source] HttpError),
+    #[error("the provider at {url} does not answer{}", source.through())]
+    NoAnswer {
+        /// Its address.
+        url: String,
+        /// Why not.
+        #[source]
+        source: HttpError,
+    },
     /// Its answer is none of a provider's.
     #[error("the provider's answer makes no sense: {0}")]
     Nonsense(&'static str),
@@ -93,7 +99,8 @@ impl Provider {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(wrong());
         }
-        let http = http::Client::new(Options::within(DEADLINE)).map_err(ProviderError::NoAnswer)?;
+        let http = http::Client::new(Options::within(DEADLINE))
+            .map_err(|source| ProviderError::NoAnswer { url: shown(url), source })?;
         Ok(Self { http, base })
     }
 
@@ -123,7 +130,7 @@ impl Provider {
         }
         let answer = request.send(ANSWER_BYTES).await.map_err(|error| match error {
             HttpError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
-            error => ProviderError::NoAnswer(error),
+            source => ProviderError::NoAnswer { url: shown(&self.url()), source },
         })?;
         if answer.status.is_success() {
             return answer.json().map_err(|_| ProviderError::Nonsense("it is not what was asked"));

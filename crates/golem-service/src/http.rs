@@ -30,16 +30,9 @@ pub enum HttpError {
     /// A variable of the environment names no proxy that can be used.
     #[error("{0} in the environment does not name a proxy (example: http://proxy.example:3128)")]
     ProxyName(&'static str, #[source] reqwest::Error),
-    /// It could not be reached, took too long or broke off. The endpoint's own address, which may hold a key, is
-    /// not part of it.
-    #[error("no answer{}", through(proxy.as_ref()))]
-    NoAnswer {
-        /// What was asked instead of the endpoint itself.
-        proxy: Option<Proxy>,
-        /// The cause.
-        #[source]
-        source: reqwest::Error,
-    },
+    /// It could not be reached, took too long or broke off.
+    #[error(transparent)]
+    NoAnswer(Unanswered),
     /// The proxy did not get through, or wants to know who asks.
     #[error("the proxy {proxy} answers with HTTP status {status}")]
     Proxy {
@@ -58,10 +51,36 @@ impl HttpError {
     #[must_use]
     pub fn through(&self) -> String {
         match self {
-            Self::NoAnswer { proxy, .. } => through(proxy.as_ref()),
+            Self::NoAnswer(unanswered) => through(unanswered.proxy.as_ref()),
             Self::Proxy { proxy, .. } => through(Some(proxy)),
             Self::Client(_) | Self::ProxyName(..) | Self::TooLarge(_) => String::new(),
         }
+    }
+}
+
+/// How an exchange failed, in the words of the one who tried, and through which proxy. The endpoint's own address,
+/// which may hold a key, is not part of it.
+#[derive(Debug)]
+pub struct Unanswered {
+    proxy: Option<Proxy>,
+    error: reqwest::Error,
+}
+
+impl Unanswered {
+    fn of(error: reqwest::Error, proxy: Option<Proxy>) -> HttpError {
+        HttpError::NoAnswer(Self { proxy, error: error.without_url() })
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.error, through(self.proxy.as_ref()))
+    }
+}
+
+impl std::error::Error for Unanswered {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
     }
 }
 
@@ -303,7 +322,7 @@ impl Request {
         let Self { builder, proxy } = self;
         let inner = match builder.send().await {
             Ok(inner) => inner,
-            Err(source) => return Err(HttpError::NoAnswer { proxy, source: source.without_url() }),
+            Err(error) => return Err(Unanswered::of(error, proxy)),
         };
         // Without TLS it is the proxy itself that says it cannot reach the endpoint.
         let of_a_proxy = matches!(
@@ -350,9 +369,7 @@ impl Response {
     pub async fn part(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         match self.inner.chunk().await {
             Ok(part) => Ok(part.map(Vec::from)),
-            Err(source) => {
-                Err(HttpError::NoAnswer { proxy: self.proxy.clone(), source: source.without_url() })
-            }
+            Err(error) => Err(Unanswered::of(error, self.proxy.clone())),
         }
     }
 }
