@@ -19,7 +19,6 @@ pub(crate) fn check() -> anyhow::Result<()> {
     for folder in ["crates", "bench"] {
         look(&root().join(folder), &mut wrong)?;
     }
-    println!("==> log lines");
     if wrong.is_empty() {
         return Ok(());
     }

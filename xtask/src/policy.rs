@@ -133,7 +133,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
             }
         }
     }
-    println!("==> licences and layers: {} packages", packages.len());
+    println!("    {} packages", packages.len());
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn write() -> anyhow::Result<()> {
 /// Fails unless the page is what [`write()`] would write.
 pub(crate) fn check() -> anyhow::Result<()> {
     let (page, summary) = page()?;
-    println!("==> promises\n{summary}");
+    println!("{summary}");
     let current = std::fs::read_to_string(root().join(PAGE)).unwrap_or_default();
     if current == page { Ok(()) } else { bail!("{PAGE} is out of date; run: cargo xtask promises") }
 }

@@ -60,6 +60,17 @@ pub enum Refusal {
     /// Every user can put another folder in its place.
     #[error("{path} can be written by every user; fix: `chmod o-w {path}`", path = .0.display())]
     Open(PathBuf),
+    /// It is a symbolic link to what is not there.
+    #[error(
+        "{path} leads to {target}, which is not there; fix: mount the disk that it is on, or remove the link",
+        path = .path.display(), target = .target.display()
+    )]
+    Nowhere {
+        /// Which one.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
     /// It is no file.
     #[error("{path} is no file; fix: remove it", path = .0.display())]
     NoFile(PathBuf),
@@ -79,6 +90,7 @@ impl From<Refusal> for io::Error {
             Refusal::Foreign { .. } | Refusal::Link { .. } | Refusal::Shared(_) | Refusal::Open(_) => {
                 ErrorKind::PermissionDenied
             }
+            Refusal::Nowhere { .. } => ErrorKind::AlreadyExists,
             Refusal::NoFile(_) => ErrorKind::InvalidInput,
             Refusal::Large { .. } => ErrorKind::FileTooLarge,
         };
@@ -96,11 +108,23 @@ pub fn private_by_default() {
 /// enter is closed, with a warning.
 ///
 /// # Errors
-/// [`Refusal::Foreign`], [`Refusal::Link`]; any error of making or closing it.
+/// [`Refusal::Foreign`], [`Refusal::Link`], [`Refusal::Nowhere`]; any error of making or closing it.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     refuse_foreign_link(path)?;
-    DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
+    make_folder(path)?;
     close(&File::open(path)?, path, FOLDER)
+}
+
+/// Makes the folder `path` and those above it, where they are not there.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(FOLDER).create(path);
+    match std::fs::read_link(path) {
+        // Of a link that leads nowhere the system says that it exists.
+        Ok(target) if made.is_err() && !path.exists() => {
+            Err(Refusal::Nowhere { path: path.to_owned(), target }.into())
+        }
+        _ => made,
+    }
 }
 
 /// As [`private_folder`], for a folder in one of ours, which is made too.
@@ -110,7 +134,7 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
 pub fn private_subfolder(path: &Path) -> io::Result<()> {
     if let Some(outer) = path.parent() {
         refuse_foreign_link(outer)?;
-        DirBuilder::new().recursive(true).mode(FOLDER).create(outer)?;
+        make_folder(outer)?;
         refuse_foreign(&std::fs::metadata(outer)?, outer)?;
     }
     private_folder(path)
@@ -125,7 +149,7 @@ pub fn private_subfolder(path: &Path) -> io::Result<()> {
 /// folder on the way to it: they could put another in its place at any time.
 pub fn private_root(path: &Path, marks: &[&str], names: &[&str]) -> io::Result<()> {
     refuse_foreign_way(path)?;
-    DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
+    make_folder(path)?;
     let folder = File::open(path)?;
     let found = folder.metadata()?;
     let mode = found.permissions().mode();

@@ -183,6 +183,18 @@ fn i_02_a_folder_on_a_way_that_others_can_change_is_refused() {
     assert!(root(&link.join("a/data")).unwrap_err().contains("is a symbolic link that user 65534 made"));
 }
 
+/// H-07: a folder on a disk that is not mounted.
+#[test]
+fn h_07_a_link_to_nowhere_is_told_by_both_its_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("images");
+    symlink("/nowhere/images", &link).unwrap();
+    for refused in [private_folder(&link), private_subfolder(&link.join("of"))] {
+        assert!(matches!(refusal(refused), Refusal::Nowhere { path, .. } if path == link));
+    }
+    assert!(!link.exists());
+}
+
 /// What is no file is not waited for.
 #[test]
 fn a_fifo_in_the_place_of_a_file_is_told() {

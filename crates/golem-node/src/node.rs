@@ -9,23 +9,23 @@ mod orders;
 mod paid;
 mod ports;
 mod stop;
+mod supervise;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
 use golem_types::{JobId, VmId, VmState};
-use golem_vm::{Backend, Network, Observed};
+use golem_vm::{Backend, Network};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
-use crate::ledger::{Change, Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
-use crate::machine::{Machine, Orders};
+use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
+use crate::machine::Orders;
 use crate::payment::{PaymentError, Payments};
 use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
@@ -35,6 +35,7 @@ use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
 
 pub use host::Capacity;
 use host::{HostView, measure};
+use supervise::adopt;
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
 pub const LEDGER_FILE: &str = "provider.db";
@@ -445,53 +446,6 @@ impl Node {
         self.poke(id);
         Ok(vm)
     }
-
-    /// Sees to it that every live rental has a task: also one whose request went away between
-    /// its reservation and here, or whose task ended in a panic.
-    fn supervise(&self) {
-        let inner = &self.0;
-        if inner.tasks.stopping().is_cancelled() {
-            return;
-        }
-        let mut all = inner.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        for rental in inner.ledger.now().iter() {
-            let id = &rental.vm.id;
-            if all.contains_key(id) {
-                continue;
-            }
-            let orders = Arc::new(Orders::default());
-            all.insert(id.clone(), Arc::clone(&orders));
-            let machine = Machine {
-                id: id.clone(),
-                config: Arc::clone(&inner.config),
-                backend: Arc::clone(&inner.backend),
-                ledger: inner.ledger.clone(),
-                proxy: inner.proxy.clone(),
-                probes: inner.probes.clone(),
-                eyes: inner.eyes.clone(),
-                look: Arc::clone(&inner.look),
-                orders,
-            };
-            let ended = Ended { node: self.clone(), id: id.clone() };
-            let stop = inner.tasks.stopping().clone();
-            inner.tasks.spawn(format!("vm {}", id.redacted()), async move {
-                let _ended = ended;
-                machine.run(stop).await;
-            });
-        }
-    }
-}
-
-/// Forgets a rental's task when it ends, however it ends.
-struct Ended {
-    node: Node,
-    id: VmId,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.node.0.orders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
 }
 
 /// What the ledger's error about the rental `id` means to a caller.
@@ -504,37 +458,4 @@ fn lost(id: &VmId, error: LedgerError) -> NodeError {
 
 fn not_found(id: &VmId) -> NodeError {
     NodeError::NotFound(id.to_string())
-}
-
-/// Serves the ports of the machines that run, before anyone is told that they do; what should
-/// run and does not is no longer called running.
-async fn adopt(
-    config: &NodeConfig,
-    ledger: &Ledger,
-    proxy: &Proxy,
-    sample: &Sample,
-) -> Result<(), StartError> {
-    let Some(machines) = &sample.machines else { return Ok(()) };
-    for rental in ledger.now().iter().filter(|rental| rental.vm.state == VmState::Running) {
-        let vm = &rental.vm;
-        match machines.get(&vm.id) {
-            Some(Observed::Running(guest)) => {
-                let listen = SocketAddr::new(config.ssh_bind, vm.ssh_port);
-                match proxy.open(listen, guest.ssh).await {
-                    Ok(()) => tracing::info!(vm = vm.id.redacted(), port = vm.ssh_port, "VM adopted"),
-                    // The rental's task shows the error and tries again.
-                    Err(error) => tracing::error!(
-                        vm = vm.id.redacted(),
-                        error = &error as &dyn std::error::Error,
-                        "SSH port not opened"
-                    ),
-                }
-            }
-            Some(Observed::Stopped) => {
-                ledger.advance(&vm.id, Change::to(VmState::Creating), Timestamp::now()).await?;
-            }
-            Some(Observed::PoweredOff | Observed::Halted { .. } | Observed::Unclear) | None => {}
-        }
-    }
-    Ok(())
 }

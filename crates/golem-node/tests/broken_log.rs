@@ -1,44 +1,22 @@
 //! What stays broken does not fill the log (H-18). One test, because the log belongs to the process.
 #![cfg(test)]
 
+mod log_support;
 mod support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use golem_node::{Node, NodeConfig};
 use golem_types::VmState;
 use golem_vm::sim::{Call, Fault};
+use log_support::Log;
 use support::{World, reaches, until, wanted};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines_with(&self, text: &str) -> usize {
-        let bytes = self.0.lock().unwrap().clone();
-        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(text)).count()
-    }
-}
 
 /// H-18: a machine that fails at every attempt, many times a second, and a guest that crashes whenever it runs.
 /// The first line of each comes at once, also of one whose trouble begins after another's.
 #[tokio::test]
 async fn h_18_a_machine_that_fails_at_every_interval_has_a_line_in_ten_seconds() {
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let log = Log::begin();
     let world = World::new(3);
     let (backend, sim) = world.sim();
     let config = NodeConfig { restart_delay: Duration::ZERO, ..world.config() };

@@ -490,11 +490,8 @@ async fn i3_a_stream_of_the_newer_contract_that_is_called_something_unknown_ends
     let second = CreateVm { stream_id: Some(StreamId(U256::from(2))), ..wanted("two") };
     let error = node.create(second).await.unwrap_err();
     // Whoever asks is told that the chain cannot be asked; why stands in the log, as the cause.
-    let causes: Vec<String> =
-        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-            .map(ToString::to_string)
-            .collect();
-    assert!(causes.iter().any(|cause| cause.contains("calls the stream \"terminated\"")), "{causes:?}");
+    let causes = golem_service::log::with_causes(&error);
+    assert!(causes.contains("calls the stream \"terminated\""), "{causes}");
     let height = chain.height().await.unwrap();
     chain.warp(10).await.unwrap();
     let payments = node.payments().unwrap();

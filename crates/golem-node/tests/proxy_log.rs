@@ -2,42 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod log_support;
 mod proxy_support;
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use golem_node::proxy::{Proxy, ProxyLimits};
+use log_support::Log;
 use proxy_support::{EchoGuest, Renter, WIDE, in_time, open};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines_with(&self, text: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone())
-            .unwrap()
-            .lines()
-            .filter(|line| line.contains(text))
-            .count()
-    }
-}
 
 #[tokio::test]
 async fn s_243_a_port_has_one_line_when_it_opens_and_closes_and_renters_have_none() {
-    let log = Log::default();
-    let writer = log.clone();
-    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let log = Log::begin();
 
     let guest = EchoGuest::start(b'a').await;
     let proxy = Proxy::start(ProxyLimits { per_port: 1, ..WIDE }).unwrap();

@@ -52,11 +52,7 @@ pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
 pub(crate) fn close(data_dir: &Path) {
     let own =
         std::fs::metadata(data_dir).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
-    // What only a write needs is no matter here.
-    if own
-        && let Err(error) = make(data_dir)
-        && error.kind() != io::ErrorKind::ReadOnlyFilesystem
-    {
+    if own && let Err(error) = golem_files::private_root(data_dir, &MARKS, &NAMES) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the data directory is open to others");
     }
 }

@@ -79,8 +79,8 @@ pub(crate) struct ReservedPorts {
     ports: Range<u16>,
 }
 
-/// Longest list, in bytes, that the operator is told to write: more does not fit into one write (a page, less the rest of
-/// the line).
+/// Longest list, in bytes, that the operator is told to write at once. The kernel takes a page in one write and drops the
+/// rest; a quarter of that is as much as anybody copies from a log.
 const LONGEST_FIX: usize = 1024;
 
 impl ReservedPorts {
@@ -125,7 +125,6 @@ impl ReservedPorts {
 
     fn tell(&self, error: &ReservedPortsError) {
         let fix = match error {
-            // The kernel takes no more than a page at once, and would keep the part that fits.
             ReservedPortsError::Write { wanted, .. } if wanted.len() < LONGEST_FIX => {
                 format!("sysctl -w net.ipv4.ip_local_reserved_ports={wanted}")
             }

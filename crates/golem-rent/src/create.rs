@@ -3,12 +3,13 @@
 //! Owns the order of the steps, and that one that fails after the stream was opened ends the stream. What an
 //! earlier run of the same command left behind is finished first, or undone.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
 use golem_chain::SignedQuote;
+use golem_chain::network::PaymentNetwork;
+use golem_service::log::with_causes;
 use golem_types::wire::Exact;
 use golem_types::{Decimal, ImageName, Resources, VmName, VmState};
 use jiff::Timestamp;
@@ -20,7 +21,6 @@ use super::purse::{MoneyError, Purse};
 use super::rental::{Payment, Rental, Step};
 use super::store::StoreError;
 use super::{Renter, Told, crash_point};
-use golem_chain::network::PaymentNetwork;
 
 /// How often the provider is asked whether the VM runs: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(200);
@@ -133,17 +133,6 @@ impl Ended {
             _ => "nothing was paid".to_owned(),
         }
     }
-}
-
-/// An error and all its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
 }
 
 /// Rents what is wanted, and waits until it runs.
@@ -276,7 +265,7 @@ async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> Creat
         return error.into();
     }
     if payment.stream_id.is_some() {
-        return undo(renter, &rental.name, chain(&error)).await;
+        return undo(renter, &rental.name, with_causes(&error)).await;
     }
     match renter.store.forget(&rental.name) {
         Ok(()) => error.into(),
@@ -323,7 +312,7 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
             renter.step(&format!("{} is rented, and is being made", rental.name));
             Ok(rental)
         }
-        Err(error) => Err(undo(renter, &rental.name, chain(&error)).await),
+        Err(error) => Err(undo(renter, &rental.name, with_causes(&error)).await),
     }
 }
 

@@ -12,6 +12,13 @@ use std::time::{Duration, Instant};
 /// Least time between two lines of one site.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
+/// `error` with all of its causes, in one line: for a text that is not a log line's, whose `error` field has them.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// How many may have a line each of one site, in one [`INTERVAL`].
 pub const EACH: usize = 16;
 

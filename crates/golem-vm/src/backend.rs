@@ -16,6 +16,10 @@ use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
 
+/// How often every guest's network is seen to ([`Backend::keep_networks`]). An address that the host is given is
+/// open to guests for as long.
+pub const NETWORK_INTERVAL: Duration = Duration::from_secs(4);
+
 /// What a machine is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineSpec {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use golem_service::log::with_causes;
 use golem_types::VmState;
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -20,17 +21,6 @@ const LISTEN: Duration = Duration::from_secs(10);
 /// Whether `step` ends with a guest that answers.
 pub(super) const fn is_boot(step: &Step) -> bool {
     matches!(step, Step::Make | Step::Boot | Step::Meet(_) | Step::Serve(_) | Step::Restart)
-}
-
-/// An error with all of its causes, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl Machine {

@@ -5,16 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use golem_types::VmId;
+use golem_vm::backend::NETWORK_INTERVAL;
 use golem_vm::{Backend, Network};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// How often every guest's network is looked at. An address that the host is given is open to guests
-/// for as long.
-pub const INTERVAL: Duration = Duration::from_secs(4);
 
 /// How often it is tried whether guests can be connected as they should be, in looks.
 const TRY_EVERY: u32 = 15;
@@ -40,7 +36,7 @@ pub async fn guard(backend: Arc<Backend>, seen: watch::Sender<Networks>, stop: C
                 seen.send_modify(|networks| networks.problem = problem);
             }
             looks = looks.wrapping_add(1);
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(NETWORK_INTERVAL).await;
         }
     };
     // What is half mended then, the next node sees, and mends.

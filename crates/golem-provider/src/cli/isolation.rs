@@ -2,7 +2,7 @@
 //!
 //! Owns what is told meanwhile and the end of the guest: whatever happens, it is removed before the command ends.
 
-use golem_vm::isolation::{Check, Node, Report, Row, Stage, Verdict};
+use golem_vm::isolation::{Check, CheckedNode, Report, Row, Stage, Verdict};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::IsolationCheck;
@@ -46,7 +46,7 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
     // From here on these end the check and not the process: the guest has to be removed.
     let [mut interrupt, mut terminate, mut hangup] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
-    let node = Node {
+    let node = CheckedNode {
         folder: settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER),
         boot_timeout: settings.boot_timeout,
         api: settings.port.get(),

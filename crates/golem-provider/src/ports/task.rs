@@ -42,7 +42,7 @@ const SILENT: Duration = Duration::from_secs(60);
 pub struct Verifier {
     node: Node,
     site: Arc<Site>,
-    /// Where other providers are found; none where they are not asked.
+    /// Where other providers are found; `None` if they are not asked.
     market: Option<peers::Market>,
     /// Verifies only when asked to.
     on_request: bool,

@@ -1,10 +1,10 @@
-use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
+use crate::log::with_causes;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -110,7 +110,7 @@ async fn h_19_errors_name_the_proxy_and_no_secret() {
     let client = client(&[("HTTP_PROXY", value.clone()), ("HTTPS_PROXY", value)]);
     for url in ["http://rpc.example/key-in-path", "https://rpc.example/key-in-path"] {
         let error = client.post(url).json(&1).send(100).await.unwrap_err();
-        let chain = causes(&error);
+        let chain = with_causes(&error);
         assert!(chain.contains(&format!("http://{proxy}")) && chain.contains("_PROXY"), "{chain}");
         assert!(!chain.contains("hidden") && !chain.contains("key-in-path"), "{chain}");
         assert!(error.through().contains(" through the proxy http://"), "{error}");
@@ -119,7 +119,7 @@ async fn h_19_errors_name_the_proxy_and_no_secret() {
     let dead = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let client = self::client(&[("HTTP_PROXY", format!("http://{dead}"))]);
     let error = client.get("http://rpc.example/").send(100).await.unwrap_err();
-    assert!(causes(&error).contains(&format!("http://{dead} (HTTP_PROXY)")), "{}", causes(&error));
+    assert!(with_causes(&error).contains(&format!("http://{dead} (HTTP_PROXY)")), "{}", with_causes(&error));
 }
 
 /// What the endpoint itself says through a proxy stays its own.
@@ -172,14 +172,4 @@ async fn silence_ends() {
     let client = client(&[]);
     let error = client.get(&url).within(Duration::from_millis(200)).send(100).await.unwrap_err();
     assert!(matches!(error, HttpError::NoAnswer(_)) && error.through().is_empty(), "{error}");
-}
-
-fn causes(error: &HttpError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text += &format!(": {next}");
-        cause = next.source();
-    }
-    text
 }

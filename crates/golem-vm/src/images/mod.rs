@@ -195,19 +195,7 @@ impl Images {
 
     /// Makes the folder, before something is written there.
     fn make_folder(&self) -> Result<(), ImageError> {
-        let step = || {
-            let folder = self.folder.display();
-            // Where a link leads nowhere the system says "File exists".
-            match std::fs::read_link(&self.folder) {
-                Ok(target) if !self.folder.exists() => {
-                    format!(
-                        "{folder} leads to {}, which is not there (is a disk not mounted?)",
-                        target.display()
-                    )
-                }
-                _ => format!("the folder {folder} cannot be made"),
-            }
-        };
+        let step = || format!("the folder {} cannot be made", self.folder.display());
         golem_files::private_subfolder(&self.folder).map_err(file_error(step()))
     }
 

@@ -31,6 +31,7 @@ use anyhow::Context;
 use golem_types::ImageName;
 use tokio::time::timeout;
 
+use crate::backend::NETWORK_INTERVAL;
 use crate::{Backend, NetworkState};
 use guest::{Outcomes, ThrowAway};
 
@@ -42,9 +43,6 @@ use wire::Wire;
 /// Longest that all attempts of one round may take. Each waits a few seconds at most, and many are made at once;
 /// a guest without hardware virtualisation on a busy machine needs most of it.
 const ROUND: Duration = Duration::from_secs(240);
-
-/// How often the guest's network is seen to, as a node does.
-const KEEP: Duration = Duration::from_secs(4);
 
 /// What is still on its way when the last attempt has ended.
 const AFTERMATH: Duration = Duration::from_millis(500);
@@ -60,7 +58,7 @@ pub enum Stage<'a> {
 
 /// What a check needs to know of the node.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct CheckedNode {
     /// The folder for the throw-away guest: that of the backend's data.
     pub folder: PathBuf,
     /// Longest that the guest may take to boot.
@@ -78,7 +76,7 @@ pub struct Node {
 /// A check: a guest that is there to try things. Whoever has one ends it, whatever else happens.
 pub struct Check {
     guest: ThrowAway,
-    node: Node,
+    node: CheckedNode,
     internet: String,
     /// How the guest was connected when that was last looked at.
     network: Mutex<Option<NetworkState>>,
@@ -92,7 +90,7 @@ impl Check {
     /// When the node's backend is another than QEMU, another check goes on, or something is missing; the message
     /// names the fix.
     pub async fn prepare(
-        node: Node,
+        node: CheckedNode,
         backend: Backend,
         image: ImageName,
         internet: String,
@@ -119,7 +117,7 @@ impl Check {
             if seen.is_some() {
                 *self.network.lock().unwrap_or_else(PoisonError::into_inner) = seen;
             }
-            tokio::time::sleep(KEEP).await;
+            tokio::time::sleep(NETWORK_INTERVAL).await;
         }
     }
 

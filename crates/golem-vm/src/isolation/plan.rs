@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
-use super::Node;
+use super::CheckedNode;
 use super::surroundings::Surroundings;
 use super::traps::{GROUPS, Traps};
 
@@ -166,7 +166,7 @@ impl Plan<'_> {
     }
 
     /// Programs that listen on this host, other guests' ways in among them.
-    fn listeners(&mut self, node: &Node) {
+    fn listeners(&mut self, node: &CheckedNode) {
         let mut by_port: BTreeMap<u16, (IpAddr, u32)> = BTreeMap::new();
         for (address, user) in &self.surroundings.listeners {
             if address.port() != self.port {
@@ -329,7 +329,12 @@ impl Plan<'_> {
 }
 
 /// Everything that is tried from a guest on this host.
-pub(super) fn plan(surroundings: &Surroundings, traps: &Traps, node: &Node, internet: &str) -> Vec<Attempt> {
+pub(super) fn plan(
+    surroundings: &Surroundings,
+    traps: &Traps,
+    node: &CheckedNode,
+    internet: &str,
+) -> Vec<Attempt> {
     let mut plan = Plan { attempts: Vec::new(), surroundings, port: traps.port };
     let name = internet.rsplit_once(':').map_or(internet, |(name, _)| name);
     plan.loopback();

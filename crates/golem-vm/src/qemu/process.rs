@@ -34,19 +34,29 @@ pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
     let Some(pid) = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) else {
         return Ok(None);
     };
-    let process = format!("/proc/{}", pid.as_raw_nonzero());
-    let Some(words) = seen(std::fs::read(format!("{process}/cmdline")))? else { return Ok(None) };
+    let Some(words) = seen(std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())))? else {
+        return Ok(None);
+    };
     let name = format!("{},", name_word(id));
     if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
         return Ok(None);
     }
+    Ok(life(pid)?.map(|life| (pid, life)))
+}
+
+/// How the process `pid` stands, if it lives.
+///
+/// # Errors
+/// As [`of`].
+pub(super) fn life(pid: Pid) -> io::Result<Option<Life>> {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     // Not as text: the process may call itself anything.
-    let Some(stat) = seen(std::fs::read(format!("{process}/stat")))? else { return Ok(None) };
+    let Some(stat) = seen(std::fs::read(&path))? else { return Ok(None) };
     match state(&stat) {
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{process}/stat makes no sense"))),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense"))),
         Some(b'Z' | b'X') => Ok(None),
-        Some(b'T' | b't') => Ok(Some((pid, Life::Frozen))),
-        Some(_) => Ok(Some((pid, Life::Alive))),
+        Some(b'T' | b't') => Ok(Some(Life::Frozen)),
+        Some(_) => Ok(Some(Life::Alive)),
     }
 }
 

@@ -144,14 +144,20 @@ async fn h_07_where_links_do_not_work_each_machine_has_a_copy() {
     }
 }
 
-#[tokio::test]
-async fn h_07_on_one_file_system_a_machine_has_the_image_itself_unless_guests_could_write_it() {
-    let data = tempfile::tempdir().unwrap();
-    let images = Arc::new(Images::open(data.path()).unwrap());
-    let file = data.path().join("file");
+/// The images in `data`, with one, made of its `file`, and where that is.
+fn images_with_one(data: &Path) -> (Arc<Images>, PathBuf) {
+    let images = Arc::new(Images::open(data).unwrap());
+    let file = data.join("file");
     std::fs::write(&file, image(1)).unwrap();
     images.add(&name(), &file).unwrap();
     let (path, _) = images.find(&name()).unwrap();
+    (images, path)
+}
+
+#[tokio::test]
+async fn h_07_on_one_file_system_a_machine_has_the_image_itself_unless_guests_could_write_it() {
+    let data = tempfile::tempdir().unwrap();
+    let (images, path) = images_with_one(data.path());
     let bases = Bases::new(data.path().join("vms"), Arc::clone(&images));
     let give = async |machine: &str| {
         let machine = data.path().join("vms").join(machine);
@@ -174,6 +180,7 @@ async fn h_07_on_one_file_system_a_machine_has_the_image_itself_unless_guests_co
         std::fs::write(&path, image(1)).unwrap();
     }
     std::fs::remove_file(&path).unwrap();
+    let file = data.path().join("file");
     std::os::unix::fs::symlink(&file, &path).unwrap();
     let base = give("c").await;
     assert!(base.is_file() && base.ino() != std::fs::metadata(&file).unwrap().ino());
@@ -183,11 +190,7 @@ async fn h_07_on_one_file_system_a_machine_has_the_image_itself_unless_guests_co
 #[tokio::test]
 async fn h_07_two_mounts_of_one_file_system_are_told_apart() {
     let data = tempfile::tempdir().unwrap();
-    let images = Arc::new(Images::open(data.path()).unwrap());
-    let file = data.path().join("file");
-    std::fs::write(&file, image(1)).unwrap();
-    images.add(&name(), &file).unwrap();
-    let (path, _) = images.find(&name()).unwrap();
+    let (images, path) = images_with_one(data.path());
     let elsewhere = tempfile::tempdir().unwrap();
     let bound = Volume::with(&["--bind", elsewhere.path().to_str().unwrap()]);
     let bases = Bases::new(bound.0.path().to_owned(), images);

@@ -100,7 +100,7 @@ pub(super) struct Networks {
     /// The host's packet filter as it was put in place; none as long as this node has not.
     table: Lock<Option<host_table::InPlace>>,
     guests: Mutex<BTreeMap<VmId, Arc<Lock<Known>>>>,
-    /// The address at which the internet sees this host; none while it is not known.
+    /// The address at which the internet sees this host; `None` until it is known.
     outside: Mutex<Option<IpAddr>>,
 }
 

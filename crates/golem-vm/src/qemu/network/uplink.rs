@@ -192,11 +192,7 @@ fn of(folder: &Path, name: &str) -> io::Result<Option<Pid>> {
 /// When this process cannot look.
 pub(super) fn is_frozen(folder: &Path, name: &str) -> io::Result<bool> {
     let Some(pid) = of(folder, name)? else { return Ok(false) };
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let Some(stat) = process::seen(std::fs::read(path))? else { return Ok(false) };
-    // After the name of the program, which may hold anything, a closing bracket among it.
-    let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
-    Ok(matches!(state, Some(b'T' | b't')))
+    Ok(process::life(pid)? == Some(process::Life::Frozen))
 }
 
 /// Ends the uplink at once, and waits until it is gone. None is fine.
