@@ -38,10 +38,11 @@ pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
         return Ok(None);
     };
     let name = format!("{},", name_word(id));
-    if !words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes())) {
-        return Ok(None);
-    }
-    Ok(life(pid)?.map(|life| (pid, life)))
+    let named = words.split(|byte| *byte == 0).any(|word| word.starts_with(name.as_bytes()));
+    let Some(stat) = stat(pid)? else { return Ok(None) };
+    // A process gives up its memory, and its command line with that, before its files: QEMU still locks the disk.
+    let ours = named || (words.is_empty() && stat.exiting);
+    Ok(stat.life().filter(|_| ours).map(|life| (pid, life)))
 }
 
 /// How the process `pid` stands, if it lives.
@@ -49,25 +50,48 @@ pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
 /// # Errors
 /// As [`of`].
 pub(super) fn life(pid: Pid) -> io::Result<Option<Life>> {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    // Not as text: the process may call itself anything.
-    let Some(stat) = seen(std::fs::read(&path))? else { return Ok(None) };
-    match state(&stat) {
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense"))),
-        Some(b'Z' | b'X') => Ok(None),
-        Some(b'T' | b't') => Ok(Some(Life::Frozen)),
-        Some(_) => Ok(Some(Life::Alive)),
+    Ok(stat(pid)?.and_then(|stat| stat.life()))
+}
+
+/// What `/proc/<pid>/stat` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: u8,
+    /// Whether it is on its way out (`PF_EXITING` in the kernel's `include/linux/sched.h`).
+    exiting: bool,
+    threads: u64,
+}
+
+impl Stat {
+    fn life(&self) -> Option<Life> {
+        match self.state {
+            // The first thread is a zombie as soon as it has ended; the others may hold the process's files yet.
+            b'Z' | b'X' if self.threads < 2 => None,
+            b'T' | b't' => Some(Life::Frozen),
+            _ => Some(Life::Alive),
+        }
+    }
+
+    /// The fields follow the command's name, which is in brackets and may hold anything, brackets too; what
+    /// follows holds none (`man 5 proc_pid_stat`).
+    fn parse(stat: &[u8]) -> Option<Self> {
+        const PF_EXITING: u64 = 4;
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields: Vec<&str> = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
+        let [state] = fields.first()?.as_bytes() else { return None };
+        let flags: u64 = fields.get(6)?.parse().ok()?;
+        let threads = fields.get(17)?.parse().ok()?;
+        Some(Self { state: *state, exiting: flags & PF_EXITING != 0, threads })
     }
 }
 
-/// The state in what `/proc/<pid>/stat` says. It follows the command's name, which is in brackets and may hold
-/// anything, brackets too; what follows holds none.
-fn state(stat: &[u8]) -> Option<u8> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    match stat.get(end + 1..)? {
-        [b' ', state, b' ', ..] => Some(*state),
-        _ => None,
-    }
+/// `None` if there is no process `pid`.
+fn stat(pid: Pid) -> io::Result<Option<Stat>> {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    // Not as text: the process may call itself anything.
+    let Some(stat) = seen(std::fs::read(&path))? else { return Ok(None) };
+    let parsed = Stat::parse(&stat);
+    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense"))).map(Some)
 }
 
 /// What was read; none where there is nothing to read; an error only where nobody could have read.
@@ -154,17 +178,57 @@ mod tests {
 
     #[test]
     fn i3_a_state_is_found_after_any_name_or_not_made_up() {
-        for (stat, found) in [
-            (&b"7 (qemu-system-x86) S 1 7"[..], Some(b'S')),
-            (b"7 (\xff) Z 1 ) T 1 7", Some(b'T')),
-            (b"7 (qemu) Z 1 7", Some(b'Z')),
-            (b"", None),
-            (b"7 (qemu", None),
-            (b"7 (qemu)", None),
-            (b"7 (qemu) ", None),
+        // From the state on: state, five ids, flags, ten counters, threads, and what follows.
+        let rest = |state: &str, flags: u64, threads: u64| {
+            format!("{state} 1 7 7 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 7 0")
+        };
+        for (name, state, flags, threads, found) in [
+            (&b"7 (qemu-system-x86) "[..], "S", 0x40_0100, 5, Some((b'S', false, Some(Life::Alive)))),
+            (b"7 (\xff) Z 1 ) ", "T", 0, 1, Some((b'T', false, Some(Life::Frozen)))),
+            (b"7 (qemu) ", "Z", 0x40_0104, 1, Some((b'Z', true, None))),
+            // Its first thread has ended, another still frees what they share.
+            (b"7 (qemu) ", "Z", 0x40_0104, 2, Some((b'Z', true, Some(Life::Alive)))),
+            (b"7 (qemu) ", "R", 0x40_0104, 1, Some((b'R', true, Some(Life::Alive)))),
+            (b"7 (qemu) ", "SS", 0, 1, None),
+            (b"7 (qemu", "S", 0, 1, None),
         ] {
-            assert_eq!(state(stat), found, "{}", String::from_utf8_lossy(stat));
+            let stat = Stat::parse(&[name, rest(state, flags, threads).as_bytes()].concat());
+            let stat = stat.map(|stat| (stat.state, stat.exiting, stat.life()));
+            assert_eq!(stat, found, "{} {state} {threads}", String::from_utf8_lossy(name));
         }
+        for cut in [&b""[..], b"7 (qemu", b"7 (qemu)", b"7 (qemu) ", b"7 (qemu) S 1 7"] {
+            assert_eq!(Stat::parse(cut), None, "{}", String::from_utf8_lossy(cut));
+        }
+    }
+
+    /// A guest that is started again as soon as it is gone gets its disk's lock.
+    #[tokio::test]
+    async fn h_13_a_machine_is_gone_when_its_process_has_let_go_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let id: VmId = ID.parse().unwrap();
+        // It holds a lock and so much memory, as a guest does, that giving that back takes a while.
+        let script = format!(
+            "exec 9>lock; flock 9; exec -a '{},debug-threads=on' dd if=/dev/zero bs=300M 2>/dev/null",
+            name_word(&id)
+        );
+        let mut child = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::fs::write(folder.path().join(PID_FILE), format!("{}\n", child.id())).unwrap();
+        // It has all its memory when it writes from it.
+        let mut stdout = child.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut stdout, &mut [0]).unwrap();
+        assert!(of(folder.path(), &id).unwrap().is_some());
+        rustix::process::kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+        while of(folder.path(), &id).unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        let lock = std::fs::File::open(folder.path().join("lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        child.wait().unwrap();
     }
 
     #[tokio::test]
