@@ -6,6 +6,7 @@
     reason = "a developer's command line talks to its terminal, and waits on its thread"
 )]
 
+mod circles;
 mod demo;
 mod gates;
 mod log_lines;
@@ -32,6 +33,7 @@ cargo xtask COMMAND
   deploy-contract    puts the payment contract on a chain and writes its profile:
                      --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
+  circles            names the files of a crate that use each other
   generate           rewrites the files that are generated from the settings
   setup              installs what the tests need and builds the guest images; the others do so by themselves
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             .and_then(|image| gates::interop(&image)),
         ["deploy-contract", arguments @ ..] => run::deploy(arguments),
         ["bench", name] => run::bench(name),
+        ["circles"] => circles::check(),
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),
         ["generate"] => run::generate(),
