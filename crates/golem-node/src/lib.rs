@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod machine;
 pub mod node;
 pub mod payment;
+pub mod port_verification;
 pub mod ports;
 pub mod pricing;
 pub mod proxy;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
+use golem_node::port_verification::Verifier;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, Rent};
 use golem_reach::probe::is_free;
@@ -29,7 +30,7 @@ use crate::identity::Identity;
 use crate::market;
 use crate::payments;
 use crate::pid_file::PidFile;
-use crate::ports::{self, Verifier, ssh_ports};
+use crate::ports::{self, ssh_ports};
 use crate::pricing::{self, Prices};
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
@@ -116,7 +117,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     keep_guests_from(address.clone(), &node);
     let advertising =
         market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
-    let verifier = Verifier::start(&settings, &node, address.clone()).await?;
+    let verifier = Verifier::start(ports::verifier_config(&settings)?, &node, address.clone()).await?;
     let http_config =
         http_config(&settings, &identity, address, payments, advertising, asking.prices, verifier.clone());
     let http = http::start(http_config, node.clone(), public, operator)
@@ -142,7 +143,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         if crate::logs::can_redraw() {
             let stop = node.tasks().stopping().clone();
             node.tasks().spawn("port display", async move {
-                stop.run_until_cancelled(verifier.show()).await;
+                stop.run_until_cancelled(ports::show(verifier)).await;
             });
         }
     }

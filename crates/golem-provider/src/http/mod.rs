@@ -20,6 +20,7 @@ use std::sync::Arc;
 use alloy_primitives::Address;
 use golem_node::Node;
 use golem_node::advertise::Advertising;
+use golem_node::port_verification::Verifier;
 use golem_service::tasks::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -28,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use streams::info as stream_info;
 
-use crate::ports::Verifier;
 use crate::pricing::Prices;
 use crate::settings::ApiAuth;
 use golem_chain::network::PaymentNetwork;

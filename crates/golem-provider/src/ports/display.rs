@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::io::Write;
 
+use golem_node::port_verification::Verifier;
 use golem_reach::report::ProgressReport;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -46,6 +47,25 @@ impl Display {
                 let _ = writeln!(anstream::stderr(), "Trying ports from outside: {done} of {total} done");
             }
             None => {}
+        }
+    }
+}
+
+/// Shows how far the verification is that goes on or comes next, until it is over.
+pub(crate) async fn show(verifier: Verifier) {
+    let display = Display::new();
+    let mut last = verifier.progress();
+    let rounds = last.borrow().rounds;
+    loop {
+        let (over, progress) = {
+            let now = last.borrow_and_update();
+            (now.rounds > rounds, now.progress)
+        };
+        if let Some(progress) = progress {
+            display.tell(progress.into());
+        }
+        if over || last.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use golem_node::port_verification::Verifier;
 use golem_reach::mapping::{Holding, Mapper, MappingError, MappingReport, News};
 use golem_service::tasks::Tasks;
 
-use super::{Verifier, site};
+use super::site;
 use crate::http::operator::Token;
 use crate::settings::Settings;
 

@@ -1,25 +1,25 @@
 //! Whether renters can reach this node: when that is asked, and of which settings.
 //!
 //! ```text
-//!   settings ─► look (no node runs) ─┐
-//!               task (in the node) ──┴─► golem_reach ─► report
+//!   settings ─┬► look (no node runs) ─────────────────────┐
+//!             └► verifier_config ─► golem_node's Verifier ┴► golem_reach ─► report
 //! ```
-//! Owns when ports are verified and mapped, and where results go. Never judges: `golem_reach` does, and which
-//! port a rental gets [`golem_node::ports`] decides.
+//! Owns what the settings say about ports, the verification without a node, and the mappings of a node that runs.
+//! Never judges: `golem_reach` does, and which port a rental gets [`golem_node::ports`] decides.
 
 mod display;
 mod look;
 mod mapping;
-mod task;
 
-pub(crate) use display::Display;
+pub(crate) use display::{Display, show};
 pub use look::{look, look_here};
 pub(crate) use mapping::{Kept, keep as keep_mapped, mapper};
-pub use task::Verifier;
 
 use std::ops::Range;
 
+use golem_node::port_verification::VerifierConfig;
 use golem_node::ports::PortPolicy;
+use golem_reach::source::Source;
 use golem_reach::{Site, peers};
 
 use crate::market::{Market, is_on_network};
@@ -44,6 +44,19 @@ pub(crate) fn site(settings: &Settings) -> Site {
         address_servers: settings.public_ip_sources.0.clone(),
         address_interval: settings.public_ip_interval,
     }
+}
+
+/// What the node verifies of its ports, and whom it asks.
+///
+/// # Errors
+/// When no client can be made.
+pub(crate) fn verifier_config(settings: &Settings) -> anyhow::Result<VerifierConfig> {
+    Ok(VerifierConfig {
+        site: site(settings),
+        sources: Source::all(&settings.port_check_servers.0)?,
+        market: peer_market(settings),
+        on_request: settings.skip_port_verification,
+    })
 }
 
 /// Where other providers are found that try this node's ports; `None` where the settings do not want them.

@@ -11,7 +11,7 @@ use super::source::{Found, Origin};
 use super::value::{ApiAuth, Network};
 use super::{Mistake, Settings};
 
-/// Most ports for VMs: in as many batches as fit into the time of one verification (`ports::task`), and
+/// Most ports for VMs: in as many batches as fit into the time of one verification (`golem_node::port_verification`), and
 /// thousands more than a machine has room for VMs.
 const PORTS_MAXIMUM: u16 = 10_000;
 

@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
+use golem_node::port_verification::Verifier;
 use golem_node::{Node, NodeError, Vm};
 use golem_service::server::page;
 use golem_service::server::serve::body;
@@ -35,7 +36,6 @@ use crate::books;
 use crate::cli::pricing_view;
 use crate::http::HttpConfig;
 use crate::http::public::network_info;
-use crate::ports::Verifier;
 
 struct Operator {
     config: HttpConfig,

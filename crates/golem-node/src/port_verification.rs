@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use golem_node::Node;
-use golem_node::ports::PortPolicy;
 use golem_reach::Site;
 use golem_reach::peers::{self, peers};
 use golem_reach::report::{Last, Parts, PortReport, PortsReport, Reach};
@@ -24,8 +22,9 @@ use golem_reach::verdict::PortVerdict;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use super::{Display, peer_market, site};
-use crate::settings::Settings;
+use crate::node::Node;
+use crate::ports::PortPolicy;
+use crate::vm::NodeError;
 
 /// Longest that a verification may take in all: ten thousand ports, each batch at its deadline.
 const ROUND: Duration = Duration::from_secs(900);
@@ -37,15 +36,24 @@ const OFF: Duration = Duration::from_secs(300);
 /// The same while no check server answers.
 const SILENT: Duration = Duration::from_secs(60);
 
+/// What is verified, and who is asked for it.
+#[derive(Debug, Clone)]
+pub struct VerifierConfig {
+    /// Where the node listens.
+    pub site: Site,
+    /// The check servers.
+    pub sources: Vec<Source>,
+    /// Where other providers are found; `None` if they are not asked.
+    pub market: Option<peers::Market>,
+    /// Whether ports are verified only when somebody asks for it.
+    pub on_request: bool,
+}
+
 /// The verification of a node's ports; clones share it.
 #[derive(Clone)]
 pub struct Verifier {
     node: Node,
-    site: Arc<Site>,
-    /// Where other providers are found; `None` if they are not asked.
-    market: Option<peers::Market>,
-    /// Verifies only when asked to.
-    on_request: bool,
+    config: Arc<VerifierConfig>,
     address: watch::Receiver<Option<IpAddr>>,
     last: watch::Receiver<Last>,
     wanted: Arc<Notify>,
@@ -53,32 +61,24 @@ pub struct Verifier {
 
 impl Verifier {
     /// Verifies the ports of `node` at `address` from when it is first asked to until the node stops;
-    /// only when asked, where the settings say so. What is known of another address is forgotten before
+    /// only when asked, if `config` says so. What is known of another address is forgotten before
     /// this returns.
     ///
     /// # Errors
-    /// When no client can be made, or the ledger fails.
+    /// [`NodeError::Ledger`].
     pub async fn start(
-        settings: &Settings,
+        config: VerifierConfig,
         node: &Node,
         address: watch::Receiver<Option<IpAddr>>,
-    ) -> anyhow::Result<Self> {
-        let sources = Source::all(&settings.port_check_servers.0)?;
-        if let Some(address) = *address.borrow() {
+    ) -> Result<Self, NodeError> {
+        let known = *address.borrow();
+        if let Some(address) = known {
             node.forget_port_verdicts_but_of(address).await?;
         }
         let (sender, last) = watch::channel(Last::default());
         let wanted = Arc::new(Notify::new());
-        let verifier = Self {
-            node: node.clone(),
-            site: Arc::new(site(settings)),
-            market: peer_market(settings),
-            on_request: settings.skip_port_verification,
-            address,
-            last,
-            wanted,
-        };
-        let task = verifier.clone().run(sources, sender);
+        let verifier = Self { node: node.clone(), config: Arc::new(config), address, last, wanted };
+        let task = verifier.clone().run(sender);
         let stop = node.tasks().stopping().clone();
         node.tasks().spawn("port verification", async move {
             stop.run_until_cancelled(task).await;
@@ -91,23 +91,10 @@ impl Verifier {
         self.wanted.notify_one();
     }
 
-    /// Shows how far the verification is that goes on or comes next, until it is over.
-    pub(crate) async fn show(self) {
-        let display = Display::new();
-        let mut last = self.last.clone();
-        let rounds = last.borrow().rounds;
-        loop {
-            let (over, progress) = {
-                let now = last.borrow_and_update();
-                (now.rounds > rounds, now.progress)
-            };
-            if let Some(progress) = progress {
-                display.tell(progress.into());
-            }
-            if over || last.changed().await.is_err() {
-                return;
-            }
-        }
+    /// What came of the verifications so far, and how far one is that goes on.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Last> {
+        self.last.clone()
     }
 
     /// What is known now.
@@ -117,7 +104,7 @@ impl Verifier {
         Parts {
             address: *self.address.borrow(),
             verified_only: config.port_policy == PortPolicy::Verified,
-            api: self.site.api.get(),
+            api: self.config.site.api.get(),
             ssh: config.ports.clone(),
             verdicts: &self.node.port_verdicts(),
             last: &self.last.borrow(),
@@ -126,7 +113,7 @@ impl Verifier {
         .report()
     }
 
-    async fn run(self, sources: Vec<Source>, last: watch::Sender<Last>) {
+    async fn run(self, last: watch::Sender<Last>) {
         let mut addresses = self.address.clone();
         let mut pause = None;
         loop {
@@ -147,12 +134,12 @@ impl Verifier {
                     "what was known of ports cannot be forgotten"
                 ),
             }
-            if self.on_request && !asked {
+            if self.config.on_request && !asked {
                 continue;
             }
-            let mut sources = sources.clone();
+            let mut sources = self.config.sources.clone();
             let known = answered(&last.borrow().asked);
-            if let Some(market) = &self.market {
+            if let Some(market) = &self.config.market {
                 sources.extend(peers(market, address, &known).await);
             }
             let outcome = tokio::select! {
@@ -184,9 +171,9 @@ impl Verifier {
         sources: &[Source],
         last: &watch::Sender<Last>,
     ) -> std::io::Result<Outcome> {
-        let (node, api) = (&self.node, self.site.api.get());
+        let (node, api) = (&self.node, self.config.site.api.get());
         let servers = sources.len();
-        tracing::info!(%address, servers, "trying {} ports from outside", self.site.all_ports().len());
+        tracing::info!(%address, servers, "trying {} ports from outside", self.config.site.all_ports().len());
         let served = |port| match port {
             _ if port == api => Some(Served::Api),
             _ => node.traffic(port).map(|_| Served::Ssh),
@@ -194,7 +181,7 @@ impl Verifier {
         let round = Round {
             address,
             bind: node.config().ssh_bind,
-            ports: self.site.all_ports(),
+            ports: self.config.site.all_ports(),
             sources,
             end: Instant::now() + ROUND,
             deadline: DEADLINE,
@@ -217,7 +204,7 @@ impl Verifier {
                 "what was found out about ports cannot be kept"
             );
         }
-        let host = self.site.host_facts(address);
+        let host = self.config.site.host_facts(address);
         last.send_modify(|last| last.take(outcome, host));
         let report = self.report();
         log(address, &report, silent);
