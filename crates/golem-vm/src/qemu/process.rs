@@ -77,7 +77,8 @@ impl Stat {
     fn parse(stat: &[u8]) -> Option<Self> {
         const PF_EXITING: u64 = 4;
         let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let fields: Vec<&str> = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
+        let fields: Vec<&str> =
+            std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
         let [state] = fields.first()?.as_bytes() else { return None };
         let flags: u64 = fields.get(6)?.parse().ok()?;
         let threads = fields.get(17)?.parse().ok()?;
@@ -91,7 +92,9 @@ fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     // Not as text: the process may call itself anything.
     let Some(stat) = seen(std::fs::read(&path))? else { return Ok(None) };
     let parsed = Stat::parse(&stat);
-    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense"))).map(Some)
+    parsed
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense")))
+        .map(Some)
 }
 
 /// What was read; none where there is nothing to read; an error only where nobody could have read.
