@@ -12,6 +12,7 @@ use golem_chain::golem_base::advert::platform;
 use golem_chain::golem_base::{Advert, Client, Prices, Profile, profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace, wishes};
+use golem_node::pricing::{Asked, PriceList};
 use golem_types::Resources;
 use tokio::sync::watch;
 
@@ -22,31 +23,13 @@ use crate::settings::{AdvertiserType, Environment, Settings};
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
 const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
 
-/// What a month costs, in both currencies.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Asked {
-    /// In US dollars.
-    pub usd: Prices,
-    /// In GLM; 0 while no rate is known.
-    pub glm: Prices,
-}
-
-impl Asked {
-    /// The prices that the settings give.
-    #[must_use]
-    pub fn given(settings: &Settings) -> Self {
-        Self {
-            usd: Prices {
-                core: settings.price_usd_core.0.to_float(),
-                ram_gb: settings.price_usd_memory.0.to_float(),
-                storage_gb: settings.price_usd_storage.0.to_float(),
-            },
-            glm: Prices {
-                core: settings.price_glm_core.0.to_float(),
-                ram_gb: settings.price_glm_memory.0.to_float(),
-                storage_gb: settings.price_glm_storage.0.to_float(),
-            },
-        }
+/// What is asked for a month, as adverts have it.
+#[must_use]
+pub fn advertised(asked: Asked) -> Prices {
+    Prices {
+        core: asked.core.to_float(),
+        ram_gb: asked.memory.to_float(),
+        storage_gb: asked.storage.to_float(),
     }
 }
 
@@ -102,7 +85,7 @@ pub const fn is_on_server(settings: &Settings) -> bool {
 }
 
 /// What the node offers, besides what is free.
-fn offer(settings: &Settings, id: Address, ip_address: IpAddr, asked: Asked) -> Advert {
+fn offer(settings: &Settings, id: Address, ip_address: IpAddr, prices: PriceList) -> Advert {
     Advert {
         provider_id: id,
         ip_address,
@@ -111,8 +94,8 @@ fn offer(settings: &Settings, id: Address, ip_address: IpAddr, asked: Asked) -> 
         platform: platform(std::env::consts::ARCH),
         network: settings.network.as_str().to_owned(),
         payments_network: settings.payments_network.clone(),
-        usd: asked.usd,
-        glm: asked.glm,
+        usd: advertised(prices.usd),
+        glm: advertised(prices.glm),
         // The node fills in what is free.
         free: Resources::default(),
     }
@@ -128,14 +111,14 @@ pub async fn start(
     identity: &Identity,
     node: &Node,
     ip_address: watch::Receiver<Option<IpAddr>>,
-    asked: watch::Receiver<Option<Asked>>,
+    prices: watch::Receiver<Option<PriceList>>,
 ) -> anyhow::Result<Vec<Advertising>> {
     let mut kept = Vec::new();
     if settings.advertiser_type == AdvertiserType::None {
         return Ok(kept);
     }
     let wallet = identity.wallet();
-    let wish = wishes(node, offers(settings, wallet.address(), node, ip_address, asked));
+    let wish = wishes(node, offers(settings, wallet.address(), node, ip_address, prices));
     if is_on_network(settings) {
         let config = network(settings)?;
         kept.push(Advertising::of_node(node, config, wallet.clone(), wish.clone()).await?);
@@ -182,15 +165,15 @@ fn offers(
     id: Address,
     node: &Node,
     mut ip_address: watch::Receiver<Option<IpAddr>>,
-    mut asked: watch::Receiver<Option<Asked>>,
+    mut prices: watch::Receiver<Option<PriceList>>,
 ) -> watch::Receiver<Option<Advert>> {
     let (sender, receiver) = watch::channel(None);
     let settings = settings.clone();
     let stop = node.tasks().stopping().clone();
     let follow = async move {
         loop {
-            let known = ip_address.borrow_and_update().zip(*asked.borrow_and_update());
-            let now = known.map(|(ip_address, asked)| offer(&settings, id, ip_address, asked));
+            let known = ip_address.borrow_and_update().zip(*prices.borrow_and_update());
+            let now = known.map(|(ip_address, prices)| offer(&settings, id, ip_address, prices));
             sender.send_if_modified(|offer| {
                 let changed = *offer != now;
                 *offer = now;
@@ -198,7 +181,7 @@ fn offers(
             });
             tokio::select! {
                 Ok(()) = ip_address.changed() => {}
-                Ok(()) = asked.changed() => {}
+                Ok(()) = prices.changed() => {}
                 // Neither can change any more.
                 else => return,
             }

@@ -8,9 +8,9 @@ use golem_chain::Wallet;
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::pricing::{ETHER, GLM};
 
 use crate::faucet;
-use crate::pricing::{ETHER, GLM};
 use crate::settings::{self, Settings};
 
 /// How rentals are paid for; none when payments are turned off.

@@ -14,6 +14,7 @@ use anyhow::Context;
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
 use golem_node::port_verification::Verifier;
+use golem_node::pricing::PriceList;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, Rent};
 use golem_reach::probe::is_free;
@@ -31,7 +32,7 @@ use crate::market;
 use crate::payments;
 use crate::pid_file::PidFile;
 use crate::ports::{self, ssh_ports};
-use crate::pricing::{self, Prices};
+use crate::pricing;
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
 use crate::settings::{self, Environment, Settings};
@@ -112,7 +113,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
-    let asking = pricing::start(&settings, &node).await?;
+    let asking = golem_node::pricing::start(pricing::config(&settings), &node).await?;
     let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
@@ -310,7 +311,7 @@ fn http_config(
     public_ip: PublicAddress,
     payments: Option<PaymentNetwork>,
     advertising: Vec<Advertising>,
-    prices: watch::Receiver<Prices>,
+    prices: watch::Receiver<PriceList>,
     verifier: Verifier,
 ) -> HttpConfig {
     HttpConfig {

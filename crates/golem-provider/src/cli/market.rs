@@ -16,7 +16,8 @@ use super::arguments::Market as Wanted;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity::Identity;
-use crate::market::{self, Asked, Market};
+use crate::market::{self, Market};
+use crate::pricing;
 use crate::settings::Settings;
 
 /// Most adverts of others that are looked at.
@@ -212,7 +213,8 @@ impl Seen {
 pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let own = Identity::load(&settings.data_dir, settings.private_key.as_ref())?.wallet().address();
-    let asked = month(Asked::given(settings).usd, wanted.cpu, wanted.memory, wanted.storage);
+    let asked =
+        month(market::advertised(pricing::config(settings).usd), wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
     if market::is_on_network(settings) || !market::is_on_server(settings) {

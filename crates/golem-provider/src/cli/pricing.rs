@@ -1,7 +1,8 @@
 //! `pricing …`: what the node asks, and what renters will pay.
 
 use anyhow::bail;
-use golem_node::pricing::Asked;
+use golem_node::pricing::{Asked, ETHER, GLM, PriceList, Rate, Rates};
+use golem_service::log::with_causes;
 use golem_types::wire::Exact;
 use golem_types::{Decimal, Resources, Size};
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::arguments::Pricing;
 use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
-use crate::pricing::{ETHER, Feeds, GLM, Prices, Rates};
+use crate::pricing;
 
 /// What is asked, for programs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ fn unit(asked: Asked) -> Unit {
     }
 }
 
-fn example(prices: &Prices, size: &str, resources: Resources) -> Example {
+fn example(prices: &PriceList, size: &str, resources: Resources) -> Example {
     let of = |asked: Asked| asked.month().of(resources);
     let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
     Example {
@@ -84,8 +85,8 @@ fn example(prices: &Prices, size: &str, resources: Resources) -> Example {
 }
 
 /// What is asked, for programs.
-pub(crate) fn view(prices: &Prices) -> PricingView {
-    let rate = |rate: Option<golem_node::pricing::Rate>| rate.map(|rate| rate.usd.to_string());
+pub(crate) fn view(prices: &PriceList) -> PricingView {
+    let rate = |rate: Option<Rate>| rate.map(|rate| rate.usd.to_string());
     PricingView {
         usd: unit(prices.usd),
         glm: (!prices.glm.is_zero()).then(|| unit(prices.glm)),
@@ -100,26 +101,26 @@ pub(crate) fn view(prices: &Prices) -> PricingView {
 }
 
 /// What is asked now: the node that runs knows, else the feed is asked.
-async fn current(invocation: &Invocation) -> anyhow::Result<Prices> {
-    let settings = &invocation.resolved.settings;
-    if !settings.pricing_update_enabled {
-        return Ok(Prices::at(settings, Rates::default()));
+async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
+    let config = pricing::config(&invocation.resolved.settings);
+    if !config.follow {
+        return Ok(PriceList::at(&config, Rates::default()));
     }
     let asked = {
         let _waiting = invocation.printer.waiting("Asking for rates");
-        Feeds::of(settings)?.ask().await
+        config.feeds()?.ask().await
     };
     let rates = match asked {
         Ok((glm, ether)) => {
-            let rate = |usd| golem_node::pricing::Rate { usd, at: Timestamp::now() };
+            let rate = |usd| Rate { usd, at: Timestamp::now() };
             Rates { glm: Some(rate(glm)), ether: ether.map(rate) }
         }
         Err(error) => {
-            invocation.printer.warning(&format!("{error:#}"));
+            invocation.printer.warning(&with_causes(&error));
             Rates::default()
         }
     };
-    Ok(Prices::at(settings, rates))
+    Ok(PriceList::at(&config, rates))
 }
 
 /// `pricing …`.

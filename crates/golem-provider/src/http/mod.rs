@@ -21,6 +21,7 @@ use alloy_primitives::Address;
 use golem_node::Node;
 use golem_node::advertise::Advertising;
 use golem_node::port_verification::Verifier;
+use golem_node::pricing::PriceList;
 use golem_service::tasks::Tasks;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -29,7 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use streams::info as stream_info;
 
-use crate::pricing::Prices;
 use crate::settings::ApiAuth;
 use golem_chain::network::PaymentNetwork;
 use golem_reach::port_checker::Checker;
@@ -64,7 +64,7 @@ pub struct HttpConfig {
     /// How rentals are paid for; none when they are free.
     pub payments: Option<PaymentNetwork>,
     /// What VMs cost.
-    pub prices: Option<watch::Receiver<Prices>>,
+    pub prices: Option<watch::Receiver<PriceList>>,
     /// The adverts that the node keeps, one a market.
     pub advertising: Vec<Advertising>,
     /// The verification of its ports; none in tests of other things.

@@ -5,13 +5,13 @@
 use alloy_primitives::hex;
 use golem_chain::SignedQuote;
 use golem_chain::network::PaymentNetwork;
+use golem_node::pricing::PriceList;
 use golem_types::wire::{Exact, QuoteInfo};
 use golem_types::{Decimal, Resources};
 use ruint::aliases::U256;
 use tokio::sync::watch;
 
 use super::HttpConfig;
-use crate::pricing::Prices;
 
 /// Seconds of the month that prices are shown for: 730 hours.
 const MONTH_SECONDS: u64 = 730 * 3600;
@@ -20,7 +20,7 @@ const MONTH_SECONDS: u64 = 730 * 3600;
 pub(super) struct Quotes {
     provider_id: String,
     payments: Option<PaymentNetwork>,
-    prices: Option<watch::Receiver<Prices>>,
+    prices: Option<watch::Receiver<PriceList>>,
 }
 
 impl Quotes {

@@ -1,20 +1,18 @@
-//! What a coin is worth, and the prices that follow from what the operator asks in US dollars.
+//! Which rates of a coin count.
 //!
 //! ```text
-//!   feed ──► rate ──► within bounds? ──► near the last? ──► changed by 1 %? ──► prices
+//!   feed ──► rate ──► within bounds? ──► near the last? ──► changed by 1 %? ──► taken
 //!                          │ no               │ no               │ no
 //!                          ▼                  ▼                  ▼
 //!                       refused       doubted: believed      the last one
 //!                                     when it is said again     stays
 //! ```
 //! Owns the judgement on rates: a feed that lies or slips must not sell VMs for nothing. The last good
-//! rate stays while there is no better one. Never asks a feed.
+//! rate stays while there is no better one. Never asks a feed: [`super::feeds`] does.
 
 use golem_types::Decimal;
 use jiff::Timestamp;
 use ruint::aliases::U256;
-
-use crate::payment::{MonthPrices, Prices};
 
 /// A rate that differs from the last by more than this factor is doubted.
 const JUMP: u64 = 2;
@@ -140,52 +138,6 @@ impl Follower {
     }
 }
 
-/// What the operator asks for a month, in US dollars or in a coin.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// For a CPU.
-    pub core: Decimal,
-    /// For a GiB of memory.
-    pub memory: Decimal,
-    /// For a GiB of storage.
-    pub storage: Decimal,
-}
-
-impl Asked {
-    /// The same in a coin that is worth `rate` dollars; none when that is zero.
-    #[must_use]
-    pub fn in_coins(self, rate: Decimal) -> Option<Self> {
-        Some(Self {
-            core: self.core.per(rate)?,
-            memory: self.memory.per(rate)?,
-            storage: self.storage.per(rate)?,
-        })
-    }
-
-    /// Whether nothing is asked.
-    #[must_use]
-    pub fn is_zero(self) -> bool {
-        self == Self::default()
-    }
-
-    /// What a month costs, in 10^-18.
-    #[must_use]
-    pub const fn month(self) -> MonthPrices {
-        MonthPrices { core: self.core.atto(), memory: self.memory.atto(), storage: self.storage.atto() }
-    }
-}
-
-/// What streams have to pay: from the prices in GLM, and in the chain's own money where its rate is
-/// known. None while no price in GLM is known, or nothing is asked: then any rate will do.
-#[must_use]
-pub fn prices(usd: Asked, glm: Asked, native: Option<Decimal>) -> Option<Prices> {
-    if glm.is_zero() {
-        return None;
-    }
-    let native = native.and_then(|rate| usd.in_coins(rate)).filter(|native| !native.is_zero());
-    Some(Prices { glm: glm.month(), native: native.map(Asked::month) })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -220,17 +172,6 @@ mod tests {
         assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Doubted, "another one begins anew");
         assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Doubted);
         assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Taken);
-    }
-
-    #[test]
-    fn s_015_prices_in_glm_follow_from_dollars() {
-        let asked = Asked { core: usd("12"), memory: usd("4"), storage: usd("0.1") };
-        let glm = asked.in_coins(usd("0.25")).unwrap();
-        assert_eq!(glm, Asked { core: usd("48"), memory: usd("16"), storage: usd("0.4") });
-        assert!(prices(asked, Asked::default(), None).is_none(), "no rate, no price");
-        let prices = prices(asked, glm, Some(usd("3000"))).unwrap();
-        assert!(prices.native.unwrap().core < prices.glm.core);
-        assert!(asked.in_coins(Decimal::ZERO).is_none());
     }
 
     proptest! {
