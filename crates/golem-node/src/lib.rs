@@ -23,4 +23,4 @@ pub mod vm;
 
 pub use config::{Limits, NodeConfig, Rent, RestartPolicy};
 pub use node::{Capacity, LEDGER_FILE, Node, StartError};
-pub use vm::{CreateVm, Job, JobState, NodeError, Refusal, Vm};
+pub use vm::{Job, JobState, NodeError, Refusal, Vm};

@@ -3,6 +3,7 @@
 //! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
 //! it writes what a rental should be into the ledger and pokes the rental's task.
 
+mod create;
 mod history;
 mod host;
 mod orders;
@@ -23,15 +24,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
-use crate::crash::crash_point;
-use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot, Terms, Wanted};
+use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot};
 use crate::machine::Orders;
 use crate::payment::{PaymentError, Payments};
 use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::watch::{Eyes, Sample, look};
-use crate::vm::{CreateVm, Job, NodeError, Refusal, Vm};
+use crate::vm::{Job, NodeError, Vm};
 
 pub use host::Capacity;
 use host::{HostView, measure};
@@ -74,6 +74,8 @@ struct Inner {
     payments: Option<Payments>,
     proxy: Proxy,
     probes: Probes,
+    /// Held while ports are tried for a create.
+    port_trial: tokio::sync::Mutex<()>,
     tasks: Tasks,
     orders: Mutex<BTreeMap<VmId, Arc<Orders>>>,
     eyes: watch::Receiver<Arc<Sample>>,
@@ -121,6 +123,7 @@ impl Node {
             payments,
             proxy,
             probes: Probes::default(),
+            port_trial: tokio::sync::Mutex::default(),
             tasks,
             orders: Mutex::default(),
             eyes,
@@ -150,77 +153,6 @@ impl Node {
         node.0.tasks.spawn("history", history::run(node.clone(), stop));
         node.follow_payments();
         Ok(node)
-    }
-
-    /// Reserves what is asked for, or refuses at once; the machine is made by its own task.
-    ///
-    /// # Errors
-    /// [`NodeError::Refused`], [`NodeError::Ledger`], [`NodeError::ShuttingDown`].
-    pub async fn create(&self, request: CreateVm) -> Result<(Arc<Vm>, Job), NodeError> {
-        let inner = &self.0;
-        if inner.tasks.stopping().is_cancelled() {
-            return Err(NodeError::ShuttingDown);
-        }
-        let quote = request.quote_id.as_deref().map(|id| alloy_primitives::keccak256(id).to_string());
-        if let (Some(payments), Some(stream), Some(quote)) = (&inner.payments, request.stream_id, &quote) {
-            // The same create again: its answer was lost. Only who made it knows the quote's id.
-            let key = payments.key(stream);
-            if let Some(created) = inner.ledger.created(request.name.clone(), key, quote.clone()).await? {
-                return Ok(created);
-            }
-        }
-        if let Some(closed) = &inner.config.closed {
-            return Err(closed.clone().into());
-        }
-        let image = request.image.unwrap_or_else(|| inner.config.default_image.clone());
-        if !inner.backend.has_image(&image) {
-            return Err(Refusal::NoSuchImage(image).into());
-        }
-        if let Some(trouble) = self.disk_trouble_of(&image).await {
-            return Err(Refusal::Disk(trouble).into());
-        }
-        let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
-        let wanted = Wanted {
-            owner: paid.owner().unwrap_or_else(|| format!("key:{}", request.ssh_key)),
-            name: request.name,
-            resources: request.resources,
-            image,
-            ssh_key: request.ssh_key,
-            quote,
-            paid: paid.clone(),
-        };
-        let host = *inner.host.borrow();
-        let terms = Terms {
-            limits: inner.config.limits,
-            offer: host.offer,
-            host: host.used,
-            ports: inner.config.ports.clone(),
-            ssh_bind: inner.config.ssh_bind,
-            port_policy: inner.config.port_policy,
-            probes: inner.probes.clone(),
-        };
-        crash_point!("before-reserve");
-        let reserved = inner.ledger.reserve(wanted, terms, Timestamp::now()).await?;
-        crash_point!("reserved");
-        match reserved {
-            Ok((vm, job)) => {
-                tracing::info!(
-                    vm = vm.id.redacted(),
-                    port = vm.ssh_port,
-                    cpu = vm.resources.cpu,
-                    memory_gb = vm.resources.memory,
-                    storage_gb = vm.resources.storage,
-                    "VM reserved, resources allocated"
-                );
-                self.remember(&paid, &vm.id);
-                self.supervise();
-                Ok((vm, job))
-            }
-            Err(refusal) => {
-                golem_service::log_limited!(info, %refusal, "create refused");
-                Err(refusal.into())
-            }
-        }
     }
 
     /// Records that something happened to the VM `id`.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use golem_chain::{Bad, BadQuote, ChainError};
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamId, StreamKey, VmId, VmName, VmState};
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
 use crate::boot::{Reached, Stage};
@@ -125,23 +125,6 @@ impl Job {
         }
         all
     }
-}
-
-/// A renter's request, parsed and valid in itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateVm {
-    /// What the renter calls it.
-    pub name: VmName,
-    /// What it is to have.
-    pub resources: Resources,
-    /// Catalogue name; none means the operator's default.
-    pub image: Option<ImageName>,
-    /// The key that may log in.
-    pub ssh_key: AuthorizedKey,
-    /// The stream that pays for it.
-    pub stream_id: Option<StreamId>,
-    /// The quote to which both sides are held; without one the advertised price counts.
-    pub quote_id: Option<String>,
 }
 
 /// Which resource was short.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use golem_node::ledger::{Ledger, Try, WithdrawalState};
 use golem_node::payment::{PaymentConfig, Payments, Rules, WithdrawConfig, WithdrawError};
-use golem_node::{CreateVm, LEDGER_FILE, Node, NodeConfig};
+use golem_node::{LEDGER_FILE, Node, NodeConfig};
 use golem_testchain::{Anvil, CHAIN_ID, Chaos, FaucetServer};
+use golem_types::wire::CreateVm;
 use golem_types::{StreamId, VmId, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;

@@ -331,7 +331,7 @@ async fn h_01_a_closed_node_refuses_creates_and_goes_on_with_what_runs() {
 async fn an_image_that_is_not_here_is_refused_at_once() {
     let world = World::new(3);
     let (node, _) = world.node().await;
-    let request = golem_node::CreateVm { image: Some("debian-13".parse().unwrap()), ..wanted("one") };
+    let request = golem_types::wire::CreateVm { image: Some("debian-13".parse().unwrap()), ..wanted("one") };
     let refused = node.create(request).await.unwrap_err();
     assert!(matches!(refused, NodeError::Refused(Refusal::NoSuchImage(_))));
     assert!(node.vms().is_empty());
@@ -351,6 +351,42 @@ async fn a_key_is_added_to_a_running_guest_only_and_is_remembered() {
     node.stop_vm(&vm.id).await.unwrap();
     reaches(&node, &vm.id, VmState::Stopped).await;
     assert!(matches!(node.add_key(&vm.id, key).await, Err(NodeError::WrongState { .. })));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn s_094_a_port_that_another_program_holds_is_not_handed_out() {
+    let world = World::new(2);
+    let (node, _) = world.node().await;
+    let other = std::net::TcpListener::bind(("127.0.0.1", world.ports.start)).unwrap();
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    assert_eq!(vm.ssh_port, world.ports.start + 1);
+    let refused = node.create(wanted("two")).await.unwrap_err();
+    assert!(matches!(refused, NodeError::Refused(Refusal::NoPort)));
+    drop(other);
+    // A listener of ours keeps no port from being handed out.
+    node.probes().open(node.tasks(), std::net::Ipv4Addr::LOCALHOST.into(), world.ports.start).unwrap();
+    let (vm, _) = node.create(wanted("two")).await.unwrap();
+    assert_eq!(vm.ssh_port, world.ports.start);
+    node.shutdown(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s_080_concurrent_creates_get_every_port_that_is_free_and_none_twice() {
+    let world = World::new(12);
+    let (node, _) = world.node().await;
+    let mut creates = tokio::task::JoinSet::new();
+    for n in 0..30 {
+        let node = node.clone();
+        creates.spawn(async move { node.create(wanted(&format!("vm-{n}"))).await });
+    }
+    let outcomes = creates.join_all().await;
+    let ports: std::collections::BTreeSet<u16> =
+        outcomes.iter().filter_map(|outcome| Some(outcome.as_ref().ok()?.0.ssh_port)).collect();
+    assert_eq!(ports, world.ports.clone().collect());
+    let refused =
+        outcomes.iter().filter(|outcome| matches!(outcome, Err(NodeError::Refused(Refusal::NoPort))));
+    assert_eq!(refused.count(), 18);
     node.shutdown(false).await;
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use golem_chain::Wallet;
 use golem_node::payment::{MonthPrices, PaymentConfig, Prices, Rules, WithdrawConfig};
-use golem_node::{CreateVm, Node, NodeConfig, NodeError, Refusal};
+use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_testchain::{Emulator, Fault};
+use golem_types::wire::CreateVm;
 use golem_types::{Stream, StreamId, VmId, VmState};
 use golem_vm::sim::SimControl;
 use ruint::aliases::{U160, U256};

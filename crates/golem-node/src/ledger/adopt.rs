@@ -91,7 +91,9 @@ impl Book {
         for adoption in adoptions {
             let ssh_port = adoption
                 .ssh_port
-                .or_else(|| ports::pick(free_ports.clone(), &taken, &BTreeSet::new(), &self.ports_last_used))
+                .or_else(|| {
+                    ports::pick(free_ports.clone(), &taken, &BTreeSet::new(), &self.now.ports_last_used)
+                })
                 .ok_or(LedgerError::NoPort)?;
             taken.insert(ssh_port);
             let rental = rental(&adoption, ssh_port, now)?;

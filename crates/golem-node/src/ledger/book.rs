@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use golem_types::{JobId, VmId, VmState};
+use golem_types::wire::CreateVm;
+use golem_types::{ImageName, JobId, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
-use super::{Book, Goal, LedgerError, Rental, Terms, Wanted, money, rows};
+use super::{AdmissionContext, Book, Goal, LedgerError, Rental, money, rows};
 use crate::admit::{Facts, admit};
 use crate::payment::Paid;
 use crate::ports::{self as rules, PortPolicy};
@@ -33,6 +34,11 @@ pub(super) fn random() -> Result<[u8; 10], LedgerError> {
     Ok(bytes)
 }
 
+/// What is kept of the quote that a create named: whoever names it again made that create.
+pub(super) fn quote_digest(id: &str) -> String {
+    alloy_primitives::keccak256(id).to_string()
+}
+
 impl Book {
     pub(super) fn publish(&self) {
         self.published.send_replace(Arc::new(self.now.clone()));
@@ -50,13 +56,16 @@ impl Book {
 
     pub(super) fn reserve(
         &mut self,
-        wanted: Wanted,
-        terms: &Terms,
+        request: CreateVm,
+        image: ImageName,
+        paid: &Paid,
+        context: &AdmissionContext,
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = kept(now);
-        let Wanted { owner, name, resources, image, ssh_key, quote, paid } = wanted;
-        if self.stream_in_use(&paid) {
+        let CreateVm { name, resources, ssh_key, quote_id, .. } = request;
+        let owner = paid.owner().unwrap_or_else(|| format!("key:{ssh_key}"));
+        if self.stream_in_use(paid) {
             return Ok(Err(Refusal::StreamUsed));
         }
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
@@ -64,16 +73,16 @@ impl Book {
         }
         let vms = u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX);
         let facts = Facts {
-            total: terms.offer.for_vms(vms.saturating_add(1)),
+            total: context.offer.for_vms(vms.saturating_add(1)),
             held: self.now.held(),
             vms,
-            host: terms.host,
+            host: context.host,
             draining: self.now.draining,
         };
-        if let Err(refusal) = admit(resources, &terms.limits, &facts) {
+        if let Err(refusal) = admit(resources, &context.limits, &facts) {
             return Ok(Err(refusal));
         }
-        let ssh_port = match self.free_port(terms) {
+        let ssh_port = match self.free_port(context) {
             Ok(port) => port,
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -106,8 +115,8 @@ impl Book {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;
-        if let Some(quote) = quote {
-            rows::put_quote(&transaction, &vm.id, &quote)?;
+        if let Some(quote_id) = quote_id {
+            rows::put_quote(&transaction, &vm.id, &quote_digest(&quote_id))?;
         }
         if let Some(copy) = paid.copy(&vm.id) {
             money::put_stream(&transaction, &copy)?;
@@ -189,28 +198,16 @@ impl Book {
         Ok(vm)
     }
 
-    /// A port of the range that may be handed out, that no rental holds and on which nothing else
-    /// listens.
-    fn free_port(&self, terms: &Terms) -> Result<u16, Refusal> {
-        let taken = self.now.ports();
-        let offered = rules::offered(terms.port_policy, terms.ports.clone(), &self.now.port_verdicts);
-        let strict = terms.port_policy == PortPolicy::Verified;
-        let refusal = if strict && offered.unverified { Refusal::Unverified } else { Refusal::NoPort };
-        let mut out = offered.blocked;
-        // A listener of ours may come or go while the port is tried.
-        let is_free = |port| {
-            terms.probes.is_ours(port)
-                || golem_reach::probe::is_free(terms.ssh_bind, port)
-                || terms.probes.is_ours(port)
+    /// A free port of the range that may be handed out and that no rental holds.
+    fn free_port(&self, context: &AdmissionContext) -> Result<u16, Refusal> {
+        let AdmissionContext { port_policy, ports, free_ports, .. } = context;
+        let offered = rules::offered(*port_policy, ports.clone(), &self.now.port_verdicts);
+        let refusal = match port_policy {
+            PortPolicy::Verified if offered.unverified => Refusal::Unverified,
+            _ => Refusal::NoPort,
         };
-        loop {
-            let picked = rules::pick(terms.ports.clone(), &taken, &out, &self.ports_last_used);
-            let port = picked.ok_or_else(|| refusal.clone())?;
-            if is_free(port) {
-                return Ok(port);
-            }
-            out.insert(port);
-        }
+        let free = free_ports.iter().copied().filter(|port| ports.contains(port));
+        rules::pick(free, &self.now.ports(), &offered.blocked, &self.now.ports_last_used).ok_or(refusal)
     }
 
     /// Changes the live rental `id` in one transaction.

@@ -179,7 +179,7 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Open, free_ports, now, terms, wanted};
+    use super::super::tests::{Open, now, ports, reserve, room};
     use super::*;
 
     fn failure(console: &str) -> Failure {
@@ -196,13 +196,12 @@ mod tests {
     #[tokio::test]
     async fn h_14_what_failed_boots_leave_is_bounded_and_gone_after_a_day() {
         let open = Open::new();
-        let (terms, ledger) = (terms(200, free_ports(200)), &open.ledger);
+        let (room, ledger) = (room(200, ports(200)), &open.ledger);
         let began = now();
         let at = |minutes: i64| began + jiff::SignedDuration::from_mins(minutes);
         let mut ids = Vec::new();
         for number in 0..=KEPT {
-            let name = wanted(&format!("vm-{number}"));
-            let (vm, _) = ledger.reserve(name, terms.clone(), began).await.unwrap().unwrap();
+            let (vm, _) = reserve(ledger, &format!("vm-{number}"), &room, began).await.unwrap();
             let noise = "\u{1b}[2J\0é".repeat(if number == KEPT { 50_000 } else { 1 });
             ledger.keep_failed_boot(&vm.id, failure(&noise), at(i64::from(number))).await.unwrap();
             ids.push(vm.id.clone());
@@ -230,8 +229,8 @@ mod tests {
     #[tokio::test]
     async fn h_14_the_stages_of_a_create_outlive_the_node_and_are_found_by_id_name_and_job() {
         let open = Open::new();
-        let (terms, ledger) = (terms(9, free_ports(9)), &open.ledger);
-        let (vm, job) = ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
+        let (room, ledger) = (room(9, ports(9)), &open.ledger);
+        let (vm, job) = reserve(ledger, "one", &room, now()).await.unwrap();
         assert_eq!(job.reached().last().unwrap().stage, Stage::Reserved);
         ledger.reach(&vm.id, Stage::Disk, now()).await.unwrap();
         ledger.reach(&vm.id, Stage::Launch, now()).await.unwrap();
@@ -251,7 +250,7 @@ mod tests {
                 (&vm.id, Some(&job.id), Stage::Launch)
             );
         }
-        let (again, _) = ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+        let (again, _) = reserve(&ledger, "one", &room, now()).await.unwrap();
         ledger.keep_failed_boot(&again.id, failure("hello"), now()).await.unwrap();
         assert_eq!(ledger.failed_boots("one", now()).await.unwrap().len(), 2, "no longer one VM's name");
     }

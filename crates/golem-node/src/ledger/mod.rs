@@ -3,8 +3,7 @@
 //! Owns the database and its only writer, a thread; every change is one transaction that is on
 //! disk before anyone hears of it, and every side effect follows its row (I1). Capacity and port
 //! are taken in one transaction, judged by [`crate::admit`] against the rows themselves (I6).
-//! Never touches a backend, a socket (but for asking whether a port is free) or the clock of
-//! anything it records.
+//! Never touches a backend, a socket or the clock of anything it records.
 
 mod adopt;
 mod adverts;
@@ -21,11 +20,12 @@ mod rows;
 mod schema;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use golem_types::{AuthorizedKey, IllegalMove, JobId, StreamKey, VmId, VmName, VmState};
+use golem_types::wire::CreateVm;
+use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,12 +37,12 @@ pub use error::LedgerError;
 pub use history::Pruned;
 pub use money::{Event, StreamCopy, Try, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
-pub use rental::{Change, Goal, Known, Rental, Terms, UnknownGoal, Wanted};
+pub use rental::{AdmissionContext, Change, Goal, Known, Rental, UnknownGoal};
 pub use snapshot::Snapshot;
 
 use crate::payment::Paid;
 use crate::vm::{Job, Refusal, Vm};
-use book::JobEnd;
+use book::{JobEnd, quote_digest};
 
 type Task = Box<dyn FnOnce(&mut Book) + Send>;
 
@@ -59,7 +59,6 @@ pub struct Ledger {
 struct Book {
     connection: Connection,
     now: Snapshot,
-    ports_last_used: BTreeMap<u16, i64>,
     published: watch::Sender<Arc<Snapshot>>,
     trouble: watch::Sender<Option<&'static str>>,
 }
@@ -89,11 +88,11 @@ impl Ledger {
             now.mirror(rental);
         }
         now.port_verdicts = Arc::new(ports::verdicts(&connection)?);
-        let ports_last_used = rows::ports_last_used(&connection)?;
+        now.ports_last_used = Arc::new(rows::ports_last_used(&connection)?);
         let (published, snapshot) = watch::channel(Arc::new(now.clone()));
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
         let (in_trouble, trouble) = watch::channel(None);
-        let mut book = Book { connection, now, ports_last_used, published, trouble: in_trouble };
+        let mut book = Book { connection, now, published, trouble: in_trouble };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
@@ -170,21 +169,23 @@ impl Ledger {
         *self.trouble.borrow()
     }
 
-    /// Takes capacity, name and port for what is `wanted`, or says why not: one transaction.
+    /// Takes capacity, name, stream and port for the VM of `image` that is asked for, or says why not: one
+    /// transaction.
     ///
     /// # Errors
     /// [`LedgerError`] when the ledger itself fails; a refusal is the inner result.
     pub async fn reserve(
         &self,
-        wanted: Wanted,
-        terms: Terms,
+        request: CreateVm,
+        image: ImageName,
+        paid: Paid,
+        context: AdmissionContext,
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
-        self.ask(move |book| book.reserve(wanted, &terms, now)).await
+        self.ask(move |book| book.reserve(request, image, &paid, &context, now)).await
     }
 
-    /// The live rental `name` that `stream` pays for, and its job, if its create named the quote of the
-    /// digest `quote`.
+    /// The live rental `name` that `stream` pays for, and its job, if its create named the quote `quote_id`.
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
@@ -192,8 +193,9 @@ impl Ledger {
         &self,
         name: VmName,
         stream: StreamKey,
-        quote: String,
+        quote_id: &str,
     ) -> Result<Option<(Arc<Vm>, Job)>, LedgerError> {
+        let quote = quote_digest(quote_id);
         self.ask(move |book| {
             let is_it = |rental: &&Rental| {
                 rental.vm.stream.as_ref() == Some(&stream)
@@ -286,13 +288,11 @@ impl Ledger {
     pub async fn end(&self, id: &VmId, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
         self.ask(move |book| {
-            let vm = book.edit(&id, now, |rental, vm| {
+            book.edit(&id, now, |rental, vm| {
                 rental.goal = Goal::Deleted;
                 vm.state = VmState::Deleted;
                 Ok(Some(JobEnd::Failed("deleted before it ran".to_owned())))
-            })?;
-            book.ports_last_used.insert(vm.ssh_port, now.as_microsecond());
-            Ok(vm)
+            })
         })
         .await
     }

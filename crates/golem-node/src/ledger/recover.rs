@@ -55,7 +55,8 @@ impl Book {
         for Recovery { mut rental, keeps_port } in recoveries {
             let mut vm = (*rental.vm).clone();
             if !keeps_port {
-                let free = ports::pick(free_ports.clone(), &taken, &BTreeSet::new(), &self.ports_last_used);
+                let free =
+                    ports::pick(free_ports.clone(), &taken, &BTreeSet::new(), &self.now.ports_last_used);
                 vm.ssh_port = free.ok_or(LedgerError::NoPort)?;
                 taken.insert(vm.ssh_port);
             }

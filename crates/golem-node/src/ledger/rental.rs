@@ -2,18 +2,17 @@
 //!
 //! Owns the words. What may follow what, `book` decides.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use golem_reach::probe::Probes;
-use golem_types::{AuthorizedKey, ImageName, Resources, VmName, VmState};
+use golem_types::VmState;
 
 use crate::config::Limits;
 use crate::host::{HostUse, Offer};
-use crate::payment::Paid;
 use crate::ports::PortPolicy;
 use crate::vm::Vm;
 
@@ -111,28 +110,9 @@ impl Change {
     }
 }
 
-/// What a create takes.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Who rents.
-    pub owner: String,
-    /// What the renter calls it.
-    pub name: VmName,
-    /// What it is to have.
-    pub resources: Resources,
-    /// Catalogue name of its image.
-    pub image: ImageName,
-    /// The key that may log in.
-    pub ssh_key: AuthorizedKey,
-    /// The digest of the quote that was named, by which the same create is known again.
-    pub quote: Option<String>,
-    /// That it is paid for.
-    pub paid: Paid,
-}
-
 /// What a reservation is judged by, besides the ledger's own rows.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct AdmissionContext {
     /// Limits on what is rented out.
     pub limits: Limits,
     /// What the host has to rent out.
@@ -141,12 +121,10 @@ pub struct Terms {
     pub host: HostUse,
     /// SSH ports that may be handed out, end exclusive.
     pub ports: Range<u16>,
-    /// Address on which the SSH ports listen.
-    pub ssh_bind: IpAddr,
     /// What has to be known of a port.
     pub port_policy: PortPolicy,
-    /// Listeners of ours, which keep no port from being handed out.
-    pub probes: Probes,
+    /// Ports on which nothing of another program listened a moment ago: only they are handed out.
+    pub free_ports: BTreeSet<u16>,
 }
 
 /// What the ledger knows of an id.

@@ -17,6 +17,8 @@ pub struct Snapshot {
     rentals: BTreeMap<Arc<str>, Rental>,
     /// What was found out last about each port.
     pub port_verdicts: Arc<BTreeMap<u16, PortVerdict>>,
+    /// When each port was last given back, in microseconds since the epoch.
+    pub ports_last_used: Arc<BTreeMap<u16, i64>>,
     /// Whether the operator lets the node run empty.
     pub draining: bool,
 }
@@ -49,6 +51,8 @@ impl Snapshot {
     pub(super) fn mirror(&mut self, rental: Rental) {
         let key: Arc<str> = rental.vm.id.as_str().into();
         if rental.vm.state == VmState::Deleted {
+            let ended = rental.vm.updated_at.as_microsecond();
+            Arc::make_mut(&mut self.ports_last_used).insert(rental.vm.ssh_port, ended);
             self.rentals.remove(&key);
         } else {
             self.rentals.insert(key, rental);

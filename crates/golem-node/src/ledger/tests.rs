@@ -1,10 +1,8 @@
 //! What the ledger promises, against a real database.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use golem_reach::probe::Probes;
 use golem_reach::verdict::{PortVerdict, Why};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
@@ -19,40 +17,43 @@ use crate::vm::{JobState, Refusal};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-pub(super) fn wanted(name: &str) -> Wanted {
-    Wanted {
-        owner: "key:a".to_owned(),
+fn wanted(name: &str) -> CreateVm {
+    CreateVm {
         name: name.parse().unwrap(),
         resources: Resources::new(1, 1, 10),
-        image: "24.04".parse().unwrap(),
+        image: None,
         ssh_key: KEY.parse().unwrap(),
-        quote: None,
-        paid: Paid::free(),
+        stream_id: None,
+        quote_id: None,
     }
 }
 
-/// Terms with room for `vms` machines, on ports that nothing on this host uses: the port is
-/// chosen by binding it, so the tests take theirs from the kernel.
-pub(super) fn terms(vms: u32, ports: Range<u16>) -> Terms {
-    Terms {
+/// Room for `vms` machines, on `ports` that are all free.
+pub(super) fn room(vms: u32, ports: Range<u16>) -> AdmissionContext {
+    AdmissionContext {
         limits: Limits { max_vms: 1000, ..Limits::default() },
         offer: Offer::fixed(Resources::new(vms, vms, vms * 10)),
         host: HostUse::default(),
+        free_ports: ports.clone().collect(),
         ports,
-        ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy: PortPolicy::Free,
-        probes: Probes::default(),
     }
 }
 
-/// A range of `count` ports, free now, below the range that the kernel hands out by itself.
-pub(super) fn free_ports(count: u16) -> Range<u16> {
-    let free = |port| golem_reach::probe::is_free(Ipv4Addr::LOCALHOST.into(), port);
-    let mut start = 20_000 + (std::process::id() % 5_000) as u16;
-    while !(start..start + count).all(free) {
-        start += count;
-    }
-    start..start + count
+/// Reserves a VM called `name` for whoever has [`KEY`].
+pub(super) async fn reserve(
+    ledger: &Ledger,
+    name: &str,
+    room: &AdmissionContext,
+    now: Timestamp,
+) -> Result<(Arc<Vm>, Job), Refusal> {
+    let image = "24.04".parse().unwrap();
+    ledger.reserve(wanted(name), image, Paid::free(), room.clone(), now).await.unwrap()
+}
+
+/// A range of `count` ports; nobody listens anywhere here.
+pub(super) fn ports(count: u16) -> Range<u16> {
+    50_800..50_800 + count
 }
 
 pub(super) fn now() -> Timestamp {
@@ -79,27 +80,26 @@ impl Open {
 #[tokio::test]
 async fn s_079_i6_capacity_is_what_the_rows_leave_and_comes_back_exactly() {
     let open = Open::new();
-    let terms = terms(2, free_ports(5));
-    let (first, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
-    open.ledger.reserve(wanted("two"), terms.clone(), now()).await.unwrap().unwrap();
-    let refusal = open.ledger.reserve(wanted("three"), terms.clone(), now()).await.unwrap().unwrap_err();
+    let room = room(2, ports(5));
+    let (first, _) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
+    reserve(&open.ledger, "two", &room, now()).await.unwrap();
+    let refusal = reserve(&open.ledger, "three", &room, now()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Insufficient { wanted: 1, free: 0, .. }), "{refusal:?}");
     open.ledger.end(&first.id, now()).await.unwrap();
     assert_eq!(open.ledger.now().held(), Resources::new(1, 1, 10));
     assert_eq!(open.again().now().held(), Resources::new(1, 1, 10));
-    open.ledger.reserve(wanted("three"), terms, now()).await.unwrap().unwrap();
+    reserve(&open.ledger, "three", &room, now()).await.unwrap();
 }
 
 #[tokio::test]
 async fn s_080_concurrent_creates_never_oversell_and_never_share_a_port_or_name() {
     let open = Open::new();
-    let terms = terms(7, free_ports(30));
-    let creates =
-        (0..40).map(|n| open.ledger.reserve(wanted(&format!("vm-{}", n / 2)), terms.clone(), now()));
-    let granted: Vec<_> = futures_util::future::join_all(creates)
+    let room = room(7, ports(30));
+    let create = async |n| reserve(&open.ledger, &format!("vm-{}", n / 2), &room, now()).await;
+    let granted: Vec<_> = futures_util::future::join_all((0..40).map(create))
         .await
         .into_iter()
-        .filter_map(|outcome| outcome.unwrap().ok())
+        .filter_map(Result::ok)
         .map(|(vm, _)| vm)
         .collect();
     assert_eq!(granted.len(), 7);
@@ -111,12 +111,11 @@ async fn s_080_concurrent_creates_never_oversell_and_never_share_a_port_or_name(
 #[tokio::test]
 async fn s_063_250_rentals_pass_through_100_ports() {
     let open = Open::new();
-    let range = free_ports(100);
-    let terms = terms(1, range.clone());
+    let range = ports(100);
+    let room = room(1, range.clone());
     let mut seen = BTreeSet::new();
     for n in 0..250 {
-        let (vm, _) =
-            open.ledger.reserve(wanted(&format!("vm-{n}")), terms.clone(), now()).await.unwrap().unwrap();
+        let (vm, _) = reserve(&open.ledger, &format!("vm-{n}"), &room, now()).await.unwrap();
         assert!(range.contains(&vm.ssh_port));
         seen.insert(vm.ssh_port);
         open.ledger.end(&vm.id, now()).await.unwrap();
@@ -125,35 +124,41 @@ async fn s_063_250_rentals_pass_through_100_ports() {
 }
 
 #[tokio::test]
-async fn s_094_a_port_that_another_program_holds_is_not_handed_out() {
+async fn only_a_port_that_was_found_free_is_handed_out_and_the_next_one_if_it_is_taken_meanwhile() {
     let open = Open::new();
-    let range = free_ports(2);
-    let _other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, range.start)).unwrap();
-    let terms = terms(5, range.clone());
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
-    assert_eq!(vm.ssh_port, range.start + 1);
-    let refusal = open.ledger.reserve(wanted("two"), terms, now()).await.unwrap().unwrap_err();
+    let range = ports(4);
+    let found = |free: &[u16]| AdmissionContext {
+        free_ports: free.iter().map(|n| range.start + n).collect(),
+        ..room(5, range.clone())
+    };
+    let (one, _) = reserve(&open.ledger, "one", &found(&[1, 2]), now()).await.unwrap();
+    let (two, _) = reserve(&open.ledger, "two", &found(&[1, 2]), now()).await.unwrap();
+    assert_eq!((one.ssh_port, two.ssh_port), (range.start + 1, range.start + 2));
+    let refusal = reserve(&open.ledger, "three", &found(&[1, 2]), now()).await.unwrap_err();
     assert_eq!(refusal, Refusal::NoPort);
+    let outside = AdmissionContext { free_ports: BTreeSet::from([range.end]), ..room(5, range.clone()) };
+    assert_eq!(reserve(&open.ledger, "three", &outside, now()).await.unwrap_err(), Refusal::NoPort);
 }
 
 #[tokio::test]
 async fn names_are_unique_per_owner_among_live_rentals() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
-    let refusal = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap_err();
+    let room = room(5, ports(5));
+    let (vm, _) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
+    let refusal = reserve(&open.ledger, "one", &room, now()).await.unwrap_err();
     assert_eq!(refusal, Refusal::NameTaken(vm.name.clone()));
-    let other = Wanted { owner: "key:b".to_owned(), ..wanted("one") };
-    open.ledger.reserve(other, terms.clone(), now()).await.unwrap().unwrap();
+    let other = CreateVm { ssh_key: KEY.replace("eZJ", "eZK").parse().unwrap(), ..wanted("one") };
+    let image = "24.04".parse().unwrap();
+    open.ledger.reserve(other, image, Paid::free(), room.clone(), now()).await.unwrap().unwrap();
     open.ledger.end(&vm.id, now()).await.unwrap();
-    open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    reserve(&open.ledger, "one", &room, now()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_rental_and_its_job_survive_a_restart_as_they_were() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, job) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let room = room(5, ports(5));
+    let (vm, job) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     let ip = "10.0.2.15".parse().unwrap();
     let change = Change { ip_address: Some(ip), made: true, ..Change::to(VmState::Running) };
     open.ledger.advance(&vm.id, change, now()).await.unwrap();
@@ -169,8 +174,8 @@ async fn a_rental_and_its_job_survive_a_restart_as_they_were() {
 #[tokio::test]
 async fn a_failed_create_keeps_its_reason_and_frees_everything() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, job) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let room = room(5, ports(5));
+    let (vm, job) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     open.ledger.give_up(&vm.id, "no disk".to_owned(), now()).await.unwrap();
     assert_eq!(open.ledger.now().held(), vm.resources, "held until the machine is gone");
     open.ledger.end(&vm.id, now()).await.unwrap();
@@ -184,8 +189,8 @@ async fn a_failed_create_keeps_its_reason_and_frees_everything() {
 #[tokio::test]
 async fn nothing_comes_back_from_deletion() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let room = room(5, ports(5));
+    let (vm, _) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     open.ledger.aim(&vm.id, Goal::Deleted, Some(VmState::Stopping), now()).await.unwrap();
     open.ledger.aim(&vm.id, Goal::Running, Some(VmState::Creating), now()).await.unwrap();
     assert_eq!(open.ledger.now().get(&vm.id).unwrap().goal, Goal::Deleted);
@@ -200,8 +205,8 @@ async fn nothing_comes_back_from_deletion() {
 #[tokio::test]
 async fn an_illegal_move_is_refused_and_changes_nothing() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let room = room(5, ports(5));
+    let (vm, _) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     open.ledger.advance(&vm.id, Change::to(VmState::Stopped), now()).await.unwrap();
     let error = open.ledger.advance(&vm.id, Change::to(VmState::Stopping), now()).await.unwrap_err();
     assert!(matches!(error, LedgerError::Illegal(_)));
@@ -222,8 +227,8 @@ fn a_damaged_or_newer_ledger_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn s_250_reads_cost_no_query_and_wait_for_no_write() {
     let open = Open::new();
-    let terms = terms(5, free_ports(5));
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms, now()).await.unwrap().unwrap();
+    let room = room(5, ports(5));
+    let (vm, _) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let ledger = open.ledger.clone();
     let blocked = ledger.ask(move |_| {
@@ -254,19 +259,16 @@ fn verdict(port: u16, reachable: bool) -> PortVerdict {
 #[tokio::test]
 async fn s_062_only_ports_seen_to_be_reachable_are_handed_out() {
     let open = Open::new();
-    let ports = free_ports(4);
-    let terms = Terms { port_policy: PortPolicy::Verified, ..terms(10, ports.clone()) };
-    let refused =
-        async |name| open.ledger.reserve(wanted(name), terms.clone(), now()).await.unwrap().unwrap_err();
+    let ports = ports(4);
+    let verified = AdmissionContext { port_policy: PortPolicy::Verified, ..room(10, ports.clone()) };
+    let refused = async |name| reserve(&open.ledger, name, &verified, now()).await.unwrap_err();
     assert_eq!(refused("early").await, Refusal::Unverified);
     let (bad, good) = (ports.start, [ports.start + 1, ports.start + 2]);
     let known = vec![verdict(bad, false), verdict(good[0], true), verdict(good[1], true)];
     open.ledger.keep_port_verdicts(known.clone()).await.unwrap();
     let mut got = BTreeSet::new();
     for name in ["one", "two"] {
-        got.insert(
-            open.ledger.reserve(wanted(name), terms.clone(), now()).await.unwrap().unwrap().0.ssh_port,
-        );
+        got.insert(reserve(&open.ledger, name, &verified, now()).await.unwrap().0.ssh_port);
     }
     assert_eq!(got, BTreeSet::from(good));
     assert_eq!(refused("three").await, Refusal::NoPort);
@@ -274,12 +276,7 @@ async fn s_062_only_ports_seen_to_be_reachable_are_handed_out() {
     let known: BTreeMap<u16, PortVerdict> = known.into_iter().map(|known| (known.port, known)).collect();
     assert_eq!(*open.again().now().port_verdicts, known);
     // A port that stops being reachable is not handed out again, and its rental goes on.
-    let (vm, _) = open
-        .ledger
-        .reserve(wanted("free"), Terms { port_policy: PortPolicy::Free, ..terms.clone() }, now())
-        .await
-        .unwrap()
-        .unwrap();
+    let (vm, _) = reserve(&open.ledger, "free", &room(10, ports), now()).await.unwrap();
     open.ledger.keep_port_verdicts(vec![verdict(good[0], false)]).await.unwrap();
     assert!(open.ledger.now().get(&vm.id).is_some());
     for rental in open.ledger.now().iter().filter(|rental| rental.vm.ssh_port == good[0]) {
@@ -299,18 +296,6 @@ async fn verdicts_on_another_address_are_forgotten() {
     assert_eq!(open.again().now().port_verdicts.len(), 1);
 }
 
-#[tokio::test]
-async fn a_listener_of_ours_keeps_no_port_from_being_handed_out() {
-    let open = Open::new();
-    let ports = free_ports(1);
-    let terms = terms(1, ports.clone());
-    let tasks = golem_service::tasks::Tasks::new();
-    terms.probes.open(&tasks, Ipv4Addr::LOCALHOST.into(), ports.start).unwrap();
-    let (vm, _) = open.ledger.reserve(wanted("one"), terms.clone(), now()).await.unwrap().unwrap();
-    assert_eq!(vm.ssh_port, ports.start);
-    tasks.stop().await;
-}
-
 /// Rows of a table.
 fn count(open: &Open, table: &str) -> i64 {
     let connection = Connection::open(open.folder.path().join("ledger.db")).unwrap();
@@ -320,15 +305,15 @@ fn count(open: &Open, table: &str) -> i64 {
 #[tokio::test]
 async fn i_15_what_ended_is_forgotten_in_time_and_the_file_shrinks() {
     let open = Open::new();
-    let terms = terms(500, free_ports(5));
+    let room = room(500, ports(5));
     let long_ago = now() - jiff::SignedDuration::from_hours(100 * 24);
     let cutoff = now() - jiff::SignedDuration::from_hours(90 * 24);
-    let (live, _) = open.ledger.reserve(wanted("live"), terms.clone(), long_ago).await.unwrap().unwrap();
+    let (live, _) = reserve(&open.ledger, "live", &room, long_ago).await.unwrap();
     let mut last = None;
     for number in 0..500 {
         // The last ones ended just now.
         let at = if number < 490 { long_ago } else { now() };
-        let (vm, _) = open.ledger.reserve(wanted("vm-of-many"), terms.clone(), at).await.unwrap().unwrap();
+        let (vm, _) = reserve(&open.ledger, "vm-of-many", &room, at).await.unwrap();
         open.ledger.note(&vm.id, "vm.noted", "x".repeat(500), at).await.unwrap();
         open.ledger.end(&vm.id, at).await.unwrap();
         if number == 0 {
@@ -386,7 +371,7 @@ fn paid_by(number: u64, seconds: u64, withdrawn: u64) -> money::StreamCopy {
 #[tokio::test]
 async fn i_15_money_that_can_still_be_had_is_never_forgotten_and_the_sums_stay() {
     let open = Open::new();
-    let terms = terms(10, free_ports(5));
+    let room = room(10, ports(5));
     let long_ago = now() - jiff::SignedDuration::from_hours(100 * 24);
     let cutoff = now() - jiff::SignedDuration::from_hours(90 * 24);
     let mut ids = Vec::new();
@@ -395,7 +380,7 @@ async fn i_15_money_that_can_still_be_had_is_never_forgotten_and_the_sums_stay()
         [paid_by(1, 10, 10), paid_by(2, 10, 9), paid_by(3, 9_999_999_999, 0)].into_iter().enumerate()
     {
         let name = format!("vm-{number}");
-        let (vm, _) = open.ledger.reserve(wanted(&name), terms.clone(), long_ago).await.unwrap().unwrap();
+        let (vm, _) = reserve(&open.ledger, &name, &room, long_ago).await.unwrap();
         let copy = money::StreamCopy { vm: vm.id.clone(), ..copy };
         open.ledger.ask(move |book| money::put_stream(&book.connection, &copy)).await.unwrap();
         open.ledger.end(&vm.id, long_ago).await.unwrap();

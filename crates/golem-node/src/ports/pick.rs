@@ -4,21 +4,21 @@
 //! ledger does, in the reservation's transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
-/// Picks a port of `range` that is neither in `taken` nor in `blocked`.
+/// Picks one of `ports` that is neither in `taken` nor in `blocked`.
 ///
 /// Prefers ports never used, lowest first; then the one whose last rental ended longest ago
 /// (`last_used`, microseconds since the epoch): a renter's late reconnect or stored host key
 /// should not meet the next renter's machine.
 #[must_use]
 pub fn pick(
-    range: Range<u16>,
+    ports: impl IntoIterator<Item = u16>,
     taken: &BTreeSet<u16>,
     blocked: &BTreeSet<u16>,
     last_used: &BTreeMap<u16, i64>,
 ) -> Option<u16> {
-    range
+    ports
+        .into_iter()
         .filter(|port| !taken.contains(port) && !blocked.contains(port))
         .min_by_key(|port| (last_used.get(port).copied().unwrap_or(i64::MIN), *port))
 }

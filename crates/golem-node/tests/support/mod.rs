@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{CreateVm, Limits, Node, NodeConfig, Vm};
+use golem_node::{Limits, Node, NodeConfig, Vm};
+use golem_types::wire::CreateVm;
 use golem_types::{Resources, VmId, VmState};
 use golem_vm::Backend;
 use golem_vm::sim::{Sim, SimConfig, SimControl};

@@ -15,7 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use golem_node::boot::{Reached, Stage};
-use golem_node::{CreateVm, Job, Node, NodeError, Vm};
+use golem_node::{Job, Node, NodeError, Vm};
 use golem_reach::port_checker;
 use golem_reach::public_ip;
 use golem_service::server::cors;
@@ -241,16 +241,7 @@ fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
 
 async fn create(State(public): Shared, request: Request) -> Answer {
     let early = wants_async(request.uri().query())?;
-    let wanted = parse_create(&body(request).await?)?;
-    let request = CreateVm {
-        name: wanted.name,
-        resources: wanted.resources,
-        image: wanted.image,
-        ssh_key: wanted.ssh_key,
-        stream_id: wanted.stream_id,
-        quote_id: wanted.quote_id,
-    };
-    let (vm, job) = public.node.create(request).await?;
+    let (vm, job) = public.node.create(parse_create(&body(request).await?)?).await?;
     if early {
         let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
         return Ok(json_answer(StatusCode::ACCEPTED, &accepted));

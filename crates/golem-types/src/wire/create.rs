@@ -17,12 +17,12 @@ use crate::{AuthorizedKey, ImageName, Resources, Size, StreamId, VmName};
 
 /// A create that is valid in itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateBody {
+pub struct CreateVm {
     /// What the renter calls it.
     pub name: VmName,
     /// What it is to have.
     pub resources: Resources,
-    /// Catalogue name; none means the operator's default.
+    /// Catalogue name; the operator's default if `None`.
     pub image: Option<ImageName>,
     /// The key that may log in.
     pub ssh_key: AuthorizedKey,
@@ -38,7 +38,7 @@ pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 ///
 /// # Errors
 /// Every mistake in it at once, in FastAPI's words.
-pub fn parse_create(body: &[u8]) -> Result<CreateBody, Problems> {
+pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let fields = object(body)?;
     let mut mistakes = Vec::new();
     let name = keep(&mut mistakes, parsed_text::<VmName>(&fields, "name"));
@@ -49,7 +49,7 @@ pub fn parse_create(body: &[u8]) -> Result<CreateBody, Problems> {
     let resources = keep(&mut mistakes, resources(&fields));
     match (name, ssh_key, image, stream_id, quote_id, resources) {
         (Some(name), Some(ssh_key), Some(image), Some(stream_id), Some(quote_id), Some(resources)) => {
-            Ok(CreateBody { name, resources, image, ssh_key, stream_id, quote_id })
+            Ok(CreateVm { name, resources, image, ssh_key, stream_id, quote_id })
         }
         _ => Err(Problems { detail: mistakes }),
     }
