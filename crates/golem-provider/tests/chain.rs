@@ -2,16 +2,12 @@
 //! step of a monitor's tick and of a withdrawal.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 use std::path::PathBuf;
 
+use golem_test_support::{Home, Running, wait_until};
 use golem_testchain::{Anvil, CHAIN_ID, FaucetServer};
 use golem_types::StreamId;
 use golem_types::wire::Exact;
-use home::{Home, Running, wait_until};
 use ruint::aliases::U256;
 use serde_json::Value;
 use tokio::runtime::Runtime;

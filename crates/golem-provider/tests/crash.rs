@@ -4,15 +4,11 @@
 //! The simulated backend keeps its machines in files, so they outlive the node as guests do.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
-use home::{DEADLINE, Home, wait_until};
+use golem_test_support::{DEADLINE, Home, Running, wait_until};
 use serde_json::{Value, json};
 
 /// Steps of a create, in order.
@@ -96,7 +92,7 @@ fn settles(home: &Home) -> Vec<Value> {
 }
 
 /// Starts a node that kills itself at `point`.
-fn start_to_die(home: &Home, point: &str) -> home::Running {
+fn start_to_die(home: &Home, point: &str) -> Running {
     home.start_with(&[], &[("FAILPOINTS", &format!("{point}=return"))])
 }
 

@@ -1,13 +1,9 @@
 //! The discovery service as it is run: the true binary, asked over HTTP.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 use golem_chain::Wallet;
 use golem_discovery::identity::sign;
-use home::{Home, Running, wait_until};
+use golem_test_support::{Home, Running, wait_until};
 use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};

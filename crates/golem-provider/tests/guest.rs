@@ -4,27 +4,18 @@
 //! Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use home::{Home, NoGuestLeft, alive};
+use golem_test_support::{Home, NoGuestLeft, alive, guest, pause, wait_until};
 use serde_json::{Value, json};
 
 /// Longest that a boot may take here; about 25 s on an idle machine of two cores.
 const BOOT: Duration = Duration::from_secs(300);
 
 fn ssh(home: &Home, port: u64, script: &str) -> Output {
-    Command::new("ssh")
-        .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-        .args(["-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-i"])
-        .arg(home.folder.path().join("key"))
-        .args(["-p", &port.to_string(), "ubuntu@127.0.0.1", script])
-        .output()
-        .unwrap()
+    let key = home.folder.path().join("key");
+    guest::ssh("ubuntu@127.0.0.1", u16::try_from(port).unwrap(), &key, script).output().unwrap()
 }
 
 fn says(home: &Home, port: u64, script: &str) -> String {
@@ -42,34 +33,20 @@ fn reaches(home: &Home, id: &str, state: &str) -> Value {
             return vm;
         }
         assert!(vm["status"] != "error" && began.elapsed() < BOOT, "not {state}: {vm}");
-        std::thread::yield_now();
+        pause();
     }
-}
-
-/// Whether guests of other nodes run on this host, whose rules stay.
-fn other_guests() -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-        let status = std::fs::read_to_string(process.path().join("status")).unwrap_or_default();
-        let uid = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
-        uid.is_some_and(|uid: u32| (1_900_000_000..1_900_065_536).contains(&uid))
-    })
 }
 
 /// I1, I4.
 #[test]
 fn i4_a_rented_guest_outlives_a_killed_node() {
-    let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
+    let image = guest::image();
     let home = Home::new()
         .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
         .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
         .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
     let _no_guest_left = NoGuestLeft(&home);
-    let key = home.folder.path().join("key");
-    let made =
-        Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"]).arg(&key).status();
-    assert!(made.unwrap().success());
+    let key = guest::keypair(home.folder.path(), "key", &["-t", "rsa", "-b", "2048"]);
     assert_eq!(home.json(&["images", "add", "debian-12", &image, "--json"])["here"], true);
     let mut node = home.start(&[]);
 
@@ -100,10 +77,9 @@ fn i4_a_rented_guest_outlives_a_killed_node() {
     assert_eq!(says(&home, port, "cat /proc/sys/kernel/random/boot_id"), boot_id, "the same boot");
 
     // The guest's process is killed: seen, and booted again with its disk.
-    let pid = std::fs::read_to_string(home.data().join("vms").join(&id).join("qemu.pid")).unwrap();
-    let pid: i32 = pid.trim().parse().unwrap();
-    let guest = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(guest, rustix::process::Signal::KILL).unwrap();
+    let pid_file = home.data().join("vms").join(&id).join("qemu.pid");
+    let pid = guest::process(&pid_file).unwrap().as_raw_nonzero().get();
+    guest::kill(&pid_file);
     // S-091
     reaches(&home, &id, "creating");
     reaches(&home, &id, "running");
@@ -118,7 +94,7 @@ fn i4_a_rented_guest_outlives_a_killed_node() {
     // S-097
     assert!(!home.reaches(u16::try_from(port).unwrap()));
     let rules = Command::new("nft").args(["list", "table", "inet", "golem_provider"]).output().unwrap();
-    assert!(!rules.status.success() || other_guests(), "no guest, no rules");
+    assert!(!rules.status.success() || guest::other_guests(), "no guest, no rules");
     assert!(!alive(pid.unsigned_abs().into()));
     node.signal(rustix::process::Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
@@ -141,12 +117,6 @@ fn silent_image(home: &Home, says: &[u8]) -> std::path::PathBuf {
     let made = Command::new("qemu-img").args(["convert", "-O", "qcow2"]).arg(raw).arg(&image).status();
     assert!(made.unwrap().success());
     image
-}
-
-fn kill(pid_file: &std::path::Path) {
-    let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
-    let guest = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(guest, rustix::process::Signal::KILL).unwrap();
 }
 
 /// H-14: guests that never answer, whose node is killed while they boot. The QEMU of one is killed under the
@@ -182,18 +152,18 @@ fn h_14_a_boot_that_fails_leaves_its_console_and_qemus_words() {
 
     let mut node = home.start(&[]);
     let [silent, made_by] = rent("silent");
-    home::wait_until("it waits for an answer", || boots(&made_by) == 1);
+    wait_until("it waits for an answer", || boots(&made_by) == 1);
     let says = || logs("silent")["console"].as_str().is_some_and(|text| text.ends_with("system here\r\n"));
-    home::wait_until("the guest has said its line", says);
+    wait_until("the guest has said its line", says);
     assert!(says(), "reading takes nothing away");
     let waiting = job(&made_by);
     assert_eq!((&waiting["status"], &waiting["stage"]), (&json!("creating"), &json!("boot")), "{waiting}");
     node.child.kill().unwrap();
     node.child.wait().unwrap();
     let mut node = home.start(&[]);
-    home::wait_until("the next node waits for it", || boots(&made_by) == 2);
-    kill(&machine(&silent).join("qemu.pid"));
-    home::wait_until("it is given up and gone", || !machine(&silent).exists());
+    wait_until("the next node waits for it", || boots(&made_by) == 2);
+    guest::kill(&machine(&silent).join("qemu.pid"));
+    wait_until("it is given up and gone", || !machine(&silent).exists());
     let ended = job(&made_by);
     assert_eq!((&ended["status"], &ended["stage"]), (&json!("failed"), &json!("boot")), "{ended}");
     let failed = failed_boot(&silent);
@@ -204,13 +174,13 @@ fn h_14_a_boot_that_fails_leaves_its_console_and_qemus_words() {
     }
 
     let [spoilt, made_by] = rent("spoilt");
-    home::wait_until("it waits for an answer", || boots(&made_by) == 1);
+    wait_until("it waits for an answer", || boots(&made_by) == 1);
     node.child.kill().unwrap();
     node.child.wait().unwrap();
-    kill(&machine(&spoilt).join("qemu.pid"));
+    guest::kill(&machine(&spoilt).join("qemu.pid"));
     std::fs::write(machine(&spoilt).join("disk.qcow2"), b"no disk").unwrap();
     let _node = home.start(&[]);
-    home::wait_until("it is given up and gone", || !machine(&spoilt).exists());
+    wait_until("it is given up and gone", || !machine(&spoilt).exists());
     let logs = logs("spoilt");
     let said = logs["process_log"].as_str().unwrap();
     assert!(said.contains("qemu-system-") && said.contains("disk.qcow2"), "{logs}");

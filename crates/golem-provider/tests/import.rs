@@ -1,14 +1,10 @@
 //! The true binary moves in where a Python provider was, on a stand-in for Multipass.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 use std::path::Path;
 use std::process::Command;
 
-use home::{Home, wait_until};
+use golem_test_support::{Home, wait_until};
 use serde_json::{Value, json};
 
 const WEB: &str = "golem-11111111-2222-3333-4444-555555555555";

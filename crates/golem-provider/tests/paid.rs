@@ -1,17 +1,10 @@
 //! The true binary with payments, on a chain that only pretends: what renters and the operator read.
 #![cfg(test)]
 
-#[path = "command/feed.rs"]
-#[allow(dead_code, reason = "the tests of prices use the rest")]
-mod feed;
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
-use feed::Feed;
+use golem_test_support::Feed;
+use golem_test_support::{Home, wait_until};
 use golem_testchain::{Emulator, Fault};
 use golem_types::Stream;
-use home::{Home, wait_until};
 use ruint::aliases::{U160, U256};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

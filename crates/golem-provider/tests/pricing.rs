@@ -1,15 +1,7 @@
 //! Prices of the true binary, from a feed that answers as it is told.
 #![cfg(test)]
 
-#[path = "command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
-#[path = "command/feed.rs"]
-mod feed;
-
-use feed::Feed;
-use home::{Home, wait_until};
+use golem_test_support::{Feed, Home, wait_until};
 use serde_json::{Value, json};
 
 const QUARTER: &str = r#"{"golem": {"usd": 0.25}, "ethereum": {"usd": 3000}}"#;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use fake_multipass::Mode;
+use golem_test_support::PAUSE;
 use golem_types::{Resources, VmId, VmName};
 use golem_vm::multipass::{Multipass, MultipassConfig, State};
 use golem_vm::{Backend, BackendError, MachineSpec, Observed};
@@ -45,7 +46,7 @@ impl Host {
     async fn until(&self, id: &VmId, is_it: impl Fn(Option<&Observed>) -> bool) {
         let look = async {
             while !is_it(self.backend.list().await.unwrap().get(id)) {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         };
         timeout(DEADLINE, look).await.expect("the instance stands as expected");

@@ -1,10 +1,8 @@
 //! The address that renters are told, as the true binary finds it.
 
+use golem_test_support::{Feed, Home, wait_until};
 use market_emulator::DiscoveryServer;
 use serde_json::Value;
-
-use crate::feed::Feed;
-use crate::home::{Home, wait_until};
 
 /// A home whose node asks `echoes` for its address, every second.
 fn home(echoes: [&Feed; 2]) -> Home {

@@ -2,7 +2,7 @@
 //!
 //! Snapshots hold exit code, standard output and standard error together.
 
-use crate::home::Home;
+use golem_test_support::Home;
 use insta::assert_snapshot;
 
 fn snapshot(home: &Home, arguments: &[&str]) -> String {

@@ -1,9 +1,8 @@
 //! What is set is what the true binary does.
 
+use golem_test_support::{Home, Running, StopAtEnd, alive, wait_until, wanted};
 use rustix::process::Signal;
 use serde_json::json;
-
-use crate::home::{Home, Running, StopAtEnd, alive, wait_until, wanted};
 
 /// Status and words of a create of `cpu` cores, `memory` and `storage` GB.
 fn create(home: &Home, name: &str, cpu: u32, memory: u32, storage: u32) -> (u16, String) {

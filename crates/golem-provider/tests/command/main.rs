@@ -4,9 +4,6 @@
 mod address;
 mod cli;
 mod configured;
-mod feed;
-#[allow(dead_code, reason = "the crash tests use the rest")]
-mod home;
 mod market;
 mod node;
 mod outside;

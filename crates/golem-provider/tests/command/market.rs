@@ -1,12 +1,11 @@
 //! The true binary on an emulated market network.
 
 use alloy_primitives::{Address, B256};
+use golem_test_support::{Home, wait_until};
 use golem_testchain::FaucetServer;
 use market_emulator::{DiscoveryServer, Emulator, Protocol, ServerFault, Stored};
-use tokio::runtime::Runtime;
-
-use crate::home::{Home, wait_until};
 use rustix::process::Signal;
+use tokio::runtime::Runtime;
 
 /// A market network for one test.
 struct Market {

@@ -1,6 +1,6 @@
 //! The true binary with the simulated backend: start, stop, background, what the operator sees.
 
-use crate::home::{Home, StopAtEnd, alive, wait_until};
+use golem_test_support::{DEADLINE, Home, StopAtEnd, alive, wait_until};
 use rustix::process::Signal;
 
 #[test]
@@ -272,7 +272,7 @@ fn the_service_manager_is_told_when_the_node_is_ready() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(crate::home::DEADLINE)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let home = Home::new().set("NOTIFY_SOCKET", &path.display().to_string());
     let node = home.start(&[]);
     let mut heard = [0; 128];

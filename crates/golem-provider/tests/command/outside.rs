@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use crate::home::{Home, wait_until};
+use golem_test_support::{Home, wait_until};
 
 /// A proxy that writes down where to, and refuses.
 fn proxy() -> (String, Arc<Mutex<BTreeSet<String>>>) {

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy_primitives::B256;
 use golem_chain::Wallet;
+use golem_test_support::{Home, wait_until};
 use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use market_emulator::{Emulator, Protocol};
 use serde_json::{Value, json};
 
-use crate::home::{Home, wait_until};
 use crate::ports::request;
 
 /// The port of a provider's API, which adverts do not tell.

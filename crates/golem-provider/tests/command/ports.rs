@@ -4,10 +4,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use golem_test_support::{Feed, Home, wait_until, wanted};
 use serde_json::{Value, json};
-
-use crate::feed::Feed;
-use crate::home::{Home, wait_until, wanted};
 
 /// A check server that says of every port what it is told to, and what it was asked.
 pub(crate) struct Puppet {
@@ -315,7 +313,7 @@ fn the_check_server_dials_who_asks_and_nobody_else() {
     let home = Home::new();
     let mut command = home.command(&["port-checker", "--host", "127.0.0.1", "--allow-any-target"]);
     command.env("PORT_CHECKER_PORT", home.api.to_string());
-    let _strict = crate::home::Running::of(command, "checking ports on");
+    let _strict = golem_test_support::Running::of(command, "checking ports on");
     let (status, refused) = ask(
         &format!("http://127.0.0.1:{}", home.api),
         &json!({ "provider_ip": "127.0.0.1", "ports": [22] }).to_string(),

@@ -5,9 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use golem_test_support::{Home, Running, StopAtEnd, wanted};
 use rustix::process::Signal;
-
-use crate::home::{Home, Running, StopAtEnd};
 
 /// `command` for a user whose files are everybody's by default.
 fn careless(command: &Command) -> Command {
@@ -101,7 +100,7 @@ fn i_02_a_node_and_the_services_keep_their_files_from_others() {
     // A renter who sends the wrong half of the key.
     let secret = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ";
     let pem = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{secret}\n-----END OPENSSH PRIVATE KEY-----\n");
-    let mut body = crate::home::wanted("careless", None);
+    let mut body = wanted("careless", None);
     body["ssh_key"] = pem.into();
     assert_eq!(home.http("POST", "/api/v1/vms", &body.to_string()).0, 422);
     let holding = files(home.folder.path()).into_iter().filter(|file| {
@@ -111,7 +110,7 @@ fn i_02_a_node_and_the_services_keep_their_files_from_others() {
     // S-090: is kept nowhere, the log included.
     assert_eq!(holding.collect::<Vec<_>>(), Vec::<PathBuf>::new());
 
-    let port = crate::home::ports(1).to_string();
+    let port = golem_test_support::ports(1).to_string();
     for (words, says) in [
         (["discovery", "--host", "127.0.0.1", "--port", &port], "discovery service on"),
         (["port-checker", "--host", "127.0.0.1", "--port", &port], "checking ports on"),

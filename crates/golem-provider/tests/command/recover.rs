@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use golem_test_support::{Home, Running, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
-
-use crate::home::Home;
 
 fn ledger(home: &Home) -> PathBuf {
     home.data().join("provider.db")
@@ -44,10 +43,10 @@ fn h_11_a_copy_is_whole_and_a_lost_or_damaged_ledger_is_rebuilt() {
     home.rent("web-server");
     let second = home.rent("db-server");
     home.http("POST", &format!("/api/v1/vms/{second}/stop"), "");
-    crate::home::wait_until("stopped", || vms(&home).iter().any(|vm| vm.1 == "stopped"));
+    wait_until("stopped", || vms(&home).iter().any(|vm| vm.1 == "stopped"));
     let before = vms(&home);
     let start = |home: &Home| home.start(&[]);
-    let stop = |node: &mut crate::home::Running| {
+    let stop = |node: &mut Running| {
         node.signal(Signal::TERM);
         assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
     };
@@ -68,7 +67,7 @@ fn h_11_a_copy_is_whole_and_a_lost_or_damaged_ledger_is_rebuilt() {
     lose(&home);
     let mut node = start(&home);
     assert_eq!(vms(&home), []);
-    crate::home::wait_until("told of", || {
+    wait_until("told of", || {
         home.json(&["status", "--json"])["overall"]["issues"].to_string().contains("golem-provider recover")
     });
     stop(&mut node);

@@ -1,8 +1,7 @@
 //! The true binary takes over new settings while its VMs run on.
 
+use golem_test_support::{Home, StopAtEnd, wait_until};
 use rustix::process::Signal;
-
-use crate::home::{Home, StopAtEnd, wait_until};
 
 /// Writes the working directory's file of settings.
 fn write_settings(home: &Home, text: &str) {

@@ -2,12 +2,11 @@
 
 use std::net::TcpListener;
 
+use golem_test_support::{Feed, Home, Running};
 use insta::assert_snapshot;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::feed::Feed;
-use crate::home::{Home, Running};
 use crate::ports::{Puppet, verified, wait_for_round};
 
 /// The standard output of `status`, without the numbers of this run.

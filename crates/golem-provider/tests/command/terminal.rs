@@ -7,11 +7,11 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use golem_test_support::{Home, wait_until};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
-use crate::home::{Home, wait_until};
 use crate::ports::{request, verified, wait_for_round};
 
 const ROWS: u16 = 60;

@@ -2,12 +2,12 @@
 //! original provider's advertiser; each with our other end.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use golem_test_support::peers::{DISCOVERY, ORIGINAL};
+use golem_test_support::{Home, ports, wait_until};
 use serde_json::{Value, json};
 
-use crate::home::{DEADLINE, Home, ports, wait_until};
-use crate::peers::{DISCOVERY, ORIGINAL};
 use crate::table::Table;
 use crate::world::{World, shown, tail};
 
@@ -39,11 +39,7 @@ fn published(home: &Home) -> (Ends, String) {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let server = Ends(command.spawn().unwrap());
-    let end = Instant::now() + DEADLINE;
-    while !home.reaches(port) {
-        assert!(Instant::now() < end, "the published server does not start");
-        std::thread::yield_now();
-    }
+    wait_until("the published server has started", || home.reaches(port));
     (server, format!("http://127.0.0.1:{port}"))
 }
 

@@ -3,11 +3,11 @@
 
 use std::process::Command;
 
+use golem_test_support::peers::REQUESTOR;
+use golem_test_support::{Home, wait_until};
 use market_emulator::{Emulator, Protocol};
 use serde_json::Value;
 
-use crate::home::{Home, wait_until};
-use crate::peers::REQUESTOR;
 use crate::table::Table;
 
 #[test]

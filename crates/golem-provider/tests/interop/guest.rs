@@ -7,9 +7,9 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use golem_test_support::NoGuestLeft;
 use serde_json::json;
 
-use crate::home::NoGuestLeft;
 use crate::rent::{create, find_and_open, listed, streams};
 use crate::table::Table;
 use crate::world::{World, tail};
@@ -29,14 +29,14 @@ fn runs(world: &World, name: &str) -> String {
     let began = Instant::now();
     while world.vm(name)["status"] != "running" {
         assert!(began.elapsed() < BOOT, "it does not run: {}", world.vm(name));
-        std::thread::yield_now();
+        golem_test_support::pause();
     }
     format!("after {} s", began.elapsed().as_secs())
 }
 
 #[test]
 fn the_published_requestor_rents_a_real_guest() {
-    let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
+    let image = golem_test_support::guest::image();
     let mut world = World::new();
     world.home = world
         .home

@@ -6,17 +6,12 @@
 //! feature `guest-tests`, what other tests of guests need.
 #![cfg(test)]
 
-#[path = "../command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 mod discovery;
 mod find;
 #[cfg(feature = "guest-tests")]
 mod guest;
 mod moving;
 mod newer_abi;
-mod peers;
 mod rent;
 mod table;
 mod world;

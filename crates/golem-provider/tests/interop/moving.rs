@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use golem_test_support::peers::ORIGINAL;
+use golem_test_support::{Home, wait_until};
 use serde_json::{Value, json};
 
-use crate::home::{Home, wait_until};
-use crate::peers::ORIGINAL;
 use crate::table::Table;
 
 /// A process that ends with the test.

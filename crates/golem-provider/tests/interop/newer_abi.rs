@@ -1,9 +1,9 @@
 //! The published ABI of the newer payment contract, against what the node takes it to be.
 
 use golem_chain::contract::two;
+use golem_test_support::peers::NEWER_ABI;
 use serde_json::Value;
 
-use crate::peers::NEWER_ABI;
 use crate::table::Table;
 use crate::world::{shown, tail};
 

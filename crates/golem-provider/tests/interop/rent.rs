@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use golem_test_support::peers::REQUESTOR;
 use golem_types::Stream;
 use ruint::aliases::{U160, U256};
 use serde_json::json;
 
-use crate::peers::REQUESTOR;
 use crate::table::Table;
 use crate::world::{World, shown, tail};
 
@@ -201,7 +201,7 @@ fn machines(world: &World, table: &mut Table) {
     table.step("vm start", || {
         let text = world.says(&["vm", "start", "first"]);
         assert!(text.contains("VM Started Successfully"), "{}", tail(&text));
-        crate::home::wait_until("it runs again", || world.vm("first")["status"] == "running");
+        golem_test_support::wait_until("it runs again", || world.vm("first")["status"] == "running");
         ((), "a route that the original's provider does not have".to_owned())
     });
     let id = world.id("first");

@@ -6,15 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use golem_test_support::peers::REQUESTOR;
+use golem_test_support::{Home, own_address, wait_until};
 use golem_testchain::{Anvil, CHAIN_ID};
 use golem_types::{Stream, StreamId};
 use market_emulator::{Emulator, Protocol};
 use ruint::aliases::U256;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-
-use crate::home::{Home, own_address, wait_until};
-use crate::peers::REQUESTOR;
 
 /// The port that the requestor dials, whatever a provider says.
 const PORT: u16 = 7466;

@@ -6,9 +6,6 @@
 //! QEMU, nftables, iproute2, slirp4netns and the image that `GOLEM_TEST_IMAGE` names.
 #![cfg(test)]
 
-#[path = "../command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
 mod world;
 
 use std::collections::BTreeSet;
@@ -18,8 +15,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use home::{Home, wait_until};
+use golem_test_support::{Home, wait_until};
 use serde_json::Value;
+
 use world::{World, run};
 
 /// Longest that a boot with a round of attempts may take here, beside two others.
@@ -71,7 +69,7 @@ impl Check {
         let home = Home::new()
             .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
             .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12");
-        let image = std::env::var("GOLEM_TEST_IMAGE").expect("GOLEM_TEST_IMAGE names a bootable image");
+        let image = golem_test_support::guest::image();
         assert_eq!(home.json(&["images", "add", "debian-12", &image, "--json"])["here"], true);
         if let Some(user) = user {
             run(Command::new("chown").arg("-R").arg(format!("{user}:{user}")).arg(home.folder.path()));

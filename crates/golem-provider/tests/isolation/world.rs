@@ -12,8 +12,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use golem_test_support::{Home, wait_until};
+
 use crate::USER;
-use crate::home::wait_until;
 
 const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/isolation/server.py");
 
@@ -30,7 +31,7 @@ pub(crate) struct World {
 
 pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", crate::Home::show(&output));
+    assert!(output.status.success(), "{command:?}: {}", Home::show(&output));
 }
 
 impl Drop for World {

@@ -1,9 +1,9 @@
 //! A node that renters reach over IPv6 only: no address is translated, and what keeps them out is a firewall.
 
+use golem_test_support::{Home, Running, wait_until, wanted};
 use serde_json::Value;
 
 use super::{Network, node, problem, run};
-use crate::home::{Home, Running, wait_until, wanted};
 
 /// The node's host, the router's two sides, and a host on the internet.
 const LAN: &str = "2a0b:cafe:7::2";

@@ -2,22 +2,16 @@
 //! both ends. Each cause that keeps renters out is brought about and has to be called by its name.
 #![cfg(test)]
 
-#[path = "../command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
 mod ipv6;
 mod mapping;
 #[cfg(feature = "peer-tests")]
-#[path = "../interop/peers.rs"]
-#[allow(dead_code, reason = "the interop tests use the rest")]
-mod peers;
 mod wide;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use home::{Home, Running, wait_until};
+use golem_test_support::{Home, Running, wait_until};
 use serde_json::Value;
 
 /// The node's host, the router's two sides, and a host on the internet: with addresses that are in
@@ -326,7 +320,7 @@ fn s_064_the_published_check_server_is_a_source() {
     let mut network = Network::new(&FORWARD.replace("50800-50809", "50800-50804"));
     network.check_server("net", &Home::new());
     let published = network
-        .at("net", peers::PORT_CHECKER.program())
+        .at("net", golem_test_support::peers::PORT_CHECKER.program())
         .env("PORT_CHECKER_HOST", "0.0.0.0")
         .env("PORT_CHECKER_PORT", "9100")
         .stdout(Stdio::null())

@@ -4,11 +4,11 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
+use golem_test_support::{Home, Running, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{INSIDE, LAN, Network, OUTSIDE, PUBLIC, node, problem};
-use crate::home::{Home, Running, wait_until};
 
 /// What miniupnpd writes its rules into.
 const CHAINS: &str = "table inet gateway { chain forwarded { }\n chain translated { }\n chain sent { }\n \

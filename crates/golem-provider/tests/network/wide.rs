@@ -1,9 +1,9 @@
 //! A range of ten thousand ports, the most that a node may have for VMs.
 
+use golem_test_support::{Home, Running};
 use serde_json::{Value, json};
 
 use super::{FORWARD, Network, node, problem};
-use crate::home::{Home, Running};
 
 /// As the operator sees it, without a node and with one: all are verified, shown in
 /// one line, and told one by one to programs.

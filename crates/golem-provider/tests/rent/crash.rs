@@ -1,6 +1,7 @@
 //! A renter that is killed between any two steps.
 
-use crate::home::wait_until;
+use golem_test_support::wait_until;
+
 use crate::world::World;
 
 /// Every place at which the renter's program kills itself, in the order of a create.
@@ -20,7 +21,7 @@ const CREATE: &[&str] = &[
 fn dies(world: &World, point: &str, arguments: &[&str]) {
     let mut command = world.command(arguments);
     let died = command.env("FAILPOINTS", format!("{point}=return")).output().unwrap();
-    assert_eq!(died.status.code(), None, "{point}: {}", crate::home::Home::show(&died));
+    assert_eq!(died.status.code(), None, "{point}: {}", golem_test_support::Home::show(&died));
 }
 
 /// Killed anywhere in a create, the same command goes on or begins anew: one VM runs, and the one stream that

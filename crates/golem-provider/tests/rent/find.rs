@@ -3,10 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
+use golem_test_support::{Home, own_address, wait_until};
 use market_emulator::{Emulator, Protocol};
 use serde_json::json;
 
-use crate::home::{Home, own_address, wait_until};
 use crate::world::World;
 
 /// The port that every client dials for a provider that it knows by an advert.

@@ -2,10 +2,6 @@
 //! what is left of a renter that is killed at any step.
 #![cfg(test)]
 
-#[path = "../command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
-
 mod crash;
 mod find;
 mod refused;

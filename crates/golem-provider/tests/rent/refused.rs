@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
+use golem_test_support::{Home, wait_until};
 use golem_testchain::Anvil;
 use insta::assert_snapshot;
 use ruint::aliases::U256;
 
-use crate::home::{Home, wait_until};
 use crate::world::World;
 
 /// Runs a create that must fail; what it prints.

@@ -2,9 +2,9 @@
 
 use std::process::Stdio;
 
+use golem_test_support::{Home, wait_until};
 use serde_json::{Value, json};
 
-use crate::home::{Home, wait_until};
 use crate::world::{RENTER, World};
 
 /// The fee that the renter's waiting transaction offers for a unit of gas, in wei.

@@ -1,10 +1,10 @@
 //! What goes well, and what it costs.
 
+use golem_test_support::{Home, wait_until};
 use insta::assert_snapshot;
 use ruint::aliases::U256;
 use serde_json::json;
 
-use crate::home::{Home, wait_until};
 use crate::world::{RATE, World, wei};
 
 /// From the quote to the refund, paid in the chain's own money and in a token; what is told of

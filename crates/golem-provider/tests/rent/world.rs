@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use alloy_primitives::Address;
+use golem_test_support::Home;
 use golem_testchain::{Anvil, CHAIN_ID};
 use golem_types::{Stream, StreamId};
 use ruint::aliases::{U160, U256};
 use serde_json::Value;
 use tokio::runtime::Runtime;
-
-use crate::home::Home;
 
 /// Anvil's accounts.
 pub(crate) const RENTER: usize = 1;

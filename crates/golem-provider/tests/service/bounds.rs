@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use golem_test_support::{Home, Running, wait_until, wanted};
 use golem_vm::cgroup::{Place, Places};
-
-use crate::home::{Home, Running, wait_until};
 
 /// A control group of memory for a node.
 struct Group(PathBuf);
@@ -64,7 +63,7 @@ fn h_09_h_10_a_node_offers_what_it_may_use_and_not_what_the_host_has() {
     let node = start(&home, Some(&group), 13);
     assert_eq!(offered(&home), (1, 1, 10));
     let large = serde_json::json!({ "name": "large", "resources": { "cpu": 1, "memory": 2, "storage": 10 },
-        "ssh_key": crate::home::wanted("x", None)["ssh_key"] });
+        "ssh_key": wanted("x", None)["ssh_key"] });
     let (status, refusal) = home.http("POST", "/api/v1/vms", &large.to_string());
     assert_eq!(status, 503, "{refusal}");
     home.rent("small");

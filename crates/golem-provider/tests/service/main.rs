@@ -4,7 +4,4 @@
 #![cfg(test)]
 
 mod bounds;
-#[path = "../command/home.rs"]
-#[allow(dead_code, reason = "the command tests use the rest")]
-mod home;
 mod systemd;

@@ -9,10 +9,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use golem_test_support::{DEADLINE, Home, wanted};
 use golem_vm::cgroup::Places;
 use serde_json::Value;
-
-use crate::home::{DEADLINE, Home, wanted};
 
 /// Between two looks.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

@@ -10,7 +10,7 @@ use golem_vm::images::Images;
 use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
 use golem_vm::{Architecture, Backend, MachineSpec, NetworkState, Observed};
 
-use super::{LIMITS, World, boot, must, network, on_own_host};
+use crate::world::{LIMITS, World, boot, must, network, on_own_host};
 
 /// H-07: an image that has no room where machines lie is refused before anything is begun, and leaves nothing. On
 /// a volume that is not mounted no machine is gone, and none is made.

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 /// A feed: says whatever it was told, and counts.
 #[derive(Clone)]
-pub(crate) struct Feed {
-    pub(crate) url: String,
+pub struct Feed {
+    pub url: String,
     says: Arc<Mutex<String>>,
-    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    pub asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Feed {
-    pub(crate) fn start(says: &str) -> Self {
+    pub fn start(says: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let feed = Self {
             url: format!("http://{}/api/v3", listener.local_addr().unwrap()),
@@ -41,11 +41,11 @@ impl Feed {
         feed
     }
 
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         text.clone_into(&mut self.says.lock().unwrap());
     }
 
-    pub(crate) fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A published program: the folder of its environment, its program, and the pinned packages.
-pub(crate) struct Peer {
+pub struct Peer {
     folder: &'static str,
     program: &'static str,
     packages: &'static [&'static str],
@@ -15,39 +15,40 @@ pub(crate) struct Peer {
 
 /// The renters' command line. Its stream ABI is pinned too: without that, 0.1.2 is installed, which
 /// describes another contract.
-pub(crate) const REQUESTOR: Peer = Peer {
+pub const REQUESTOR: Peer = Peer {
     folder: "requestor",
     program: "golem",
     packages: &["request-vm-on-golem==0.1.58", "golem-streaming-abi==0.1.1", "golem-base-sdk==0.1.0"],
 };
 
 /// The provider that the node replaces. Its only program is not used: a script runs its API.
-pub(crate) const ORIGINAL: Peer = Peer {
+pub const ORIGINAL: Peer = Peer {
     folder: "original",
     program: "golem-provider",
     packages: &["golem-vm-provider==0.1.63", "golem-streaming-abi==0.1.1"],
 };
 
 /// The server on which the original's providers advertise.
-pub(crate) const DISCOVERY: Peer =
+pub const DISCOVERY: Peer =
     Peer { folder: "discovery", program: "golem-discovery", packages: &["golem-vm-discovery==0.1.25"] };
 
 /// The ABI of the newer payment contract; it has no program.
-pub(crate) const NEWER_ABI: Peer =
+pub const NEWER_ABI: Peer =
     Peer { folder: "newer-abi", program: "python", packages: &["golem-streaming-abi==0.1.2"] };
 
 /// The check server that the original's providers ask.
-#[allow(dead_code, reason = "the network tests use it")]
-pub(crate) const PORT_CHECKER: Peer =
+pub const PORT_CHECKER: Peer =
     Peer { folder: "port-checker", program: "port-checker", packages: &["golem-port-checker==0.1.25"] };
 
 impl Peer {
     fn folder(&self) -> PathBuf {
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("peers").join(self.folder)
+        // The test's program is in target/debug/deps.
+        let program = std::env::current_exe().unwrap();
+        program.ancestors().nth(3).unwrap().join("tmp/peers").join(self.folder)
     }
 
     /// The program's path; installed on first use, and anew when other versions are wanted.
-    pub(crate) fn program(&self) -> PathBuf {
+    pub fn program(&self) -> PathBuf {
         let folder = self.folder();
         std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
         // Tests of one run may want the same peer.
@@ -74,7 +75,7 @@ impl Peer {
     }
 
     /// The Python of its environment.
-    pub(crate) fn python(&self) -> Command {
+    pub fn python(&self) -> Command {
         self.program();
         Command::new(self.folder().join("bin/python"))
     }

@@ -1,99 +1,48 @@
 //! A home of its own for each test: the true binary, its own ports, its own directories.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
-/// How long anything may take before a test gives up; far more than it ever needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use crate::{DEADLINE, ports};
 
 /// Ports of the SSH range of a test.
 const SSH_PORTS: u16 = 8;
 
 /// A home directory with ports.
-pub(crate) struct Home {
-    pub(crate) folder: tempfile::TempDir,
+pub struct Home {
+    pub folder: tempfile::TempDir,
     /// Where the public API is reached.
-    pub(crate) host: Ipv4Addr,
-    pub(crate) api: u16,
-    pub(crate) operator: u16,
-    pub(crate) ssh: u16,
+    pub host: Ipv4Addr,
+    pub api: u16,
+    pub operator: u16,
+    pub ssh: u16,
     /// How many SSH ports it has.
     ssh_count: u16,
     /// Variables of every command, beside HOME and PATH.
-    pub(crate) environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
 }
 
-/// Whether nobody listens on `port`.
-fn free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
-}
-
-/// Ports that one test process has to itself, and how many such blocks there are. They lie below
-/// the range from which the system itself takes ports, so that no client's connection meets them.
-/// A block holds more than all tests of a process take together: what was handed out is not handed out again.
-const BLOCK: u16 = 2_500;
-const BLOCKS: u16 = 8;
-const FIRST: u16 = 12_000;
-
-/// The first port of this process's block, and the lock that keeps other test processes off it.
-static OWN: LazyLock<(u16, File)> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join("golem-provider-test-ports");
-    std::fs::create_dir_all(&folder).unwrap();
-    (0..BLOCKS)
-        .find_map(|block| {
-            let file = File::create(folder.join(block.to_string())).unwrap();
-            file.try_lock().is_ok().then(|| (FIRST + block * BLOCK, file))
-        })
-        .expect("fewer test processes at a time")
-});
-
-/// An address of the loopback on which `port` is the caller's alone while its process lives: for clients
-/// that dial one port wherever a provider is.
-pub(crate) fn own_address(port: u16) -> Ipv4Addr {
-    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let folder = std::env::temp_dir().join("golem-provider-test-ports");
-    std::fs::create_dir_all(&folder).unwrap();
-    let (address, lock) = (2..255)
-        .find_map(|last| {
-            let address = Ipv4Addr::new(127, 66, 0, last);
-            let file = File::create(folder.join(format!("{address}-{port}"))).unwrap();
-            file.try_lock().ok()?;
-            TcpListener::bind((address, port)).is_ok().then_some((address, file))
-        })
-        .expect("an address of the loopback");
-    HELD.lock().unwrap().push(lock);
-    address
-}
-
-/// The first of `count` ports that nobody uses.
-pub(crate) fn ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = OWN.0 + NEXT.fetch_add(count, Ordering::Relaxed) % (BLOCK - count);
-        if (start..start + count).all(free) {
-            return start;
-        }
-    }
+/// The program that is tested. Cargo builds it before the tests of the crate that has it, and names it to them.
+pub fn program() -> PathBuf {
+    let named = std::env::var_os("CARGO_BIN_EXE_golem-provider");
+    named.expect("run by cargo, as a test of the crate golem-provider").into()
 }
 
 impl Home {
     /// An empty home; the simulated backend; ports of its own.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::wide(SSH_PORTS)
     }
 
     /// As [`Home::new`], with `count` SSH ports.
-    pub(crate) fn wide(count: u16) -> Self {
+    pub fn wide(count: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (api, operator, ssh) = (ports(1), ports(1), ports(count));
         let environment = [
@@ -119,21 +68,21 @@ impl Home {
     }
 
     /// A home in which no setting is set.
-    pub(crate) fn bare() -> Self {
+    pub fn bare() -> Self {
         Self { environment: BTreeMap::new(), ..Self::new() }
     }
 
-    pub(crate) fn set(mut self, name: &str, text: &str) -> Self {
+    pub fn set(mut self, name: &str, text: &str) -> Self {
         self.environment.insert(name.to_owned(), text.to_owned());
         self
     }
 
-    pub(crate) fn ssh_ports(&self) -> std::ops::Range<u16> {
+    pub fn ssh_ports(&self) -> std::ops::Range<u16> {
         self.ssh..self.ssh + self.ssh_count
     }
 
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_golem-provider"));
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .env_clear()
@@ -146,12 +95,12 @@ impl Home {
     }
 
     /// Runs the binary to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Runs the binary, which must succeed, and reads the JSON that it prints.
-    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", Self::show(&output));
         serde_json::from_slice(&output.stdout)
@@ -159,7 +108,7 @@ impl Home {
     }
 
     /// Exit code, standard output and standard error in one text.
-    pub(crate) fn show(output: &Output) -> String {
+    pub fn show(output: &Output) -> String {
         format!(
             "exit: {:?}\n--- stdout\n{}--- stderr\n{}",
             output.status.code(),
@@ -169,7 +118,7 @@ impl Home {
     }
 
     /// What [`Home::show`] says, without what differs from run to run.
-    pub(crate) fn snapshot(&self, output: &Output) -> String {
+    pub fn snapshot(&self, output: &Output) -> String {
         let text = Self::show(output).replace(&self.folder.path().display().to_string(), "[HOME]");
         let mut names: Vec<(u16, &str)> = vec![(self.api, "[API]"), (self.operator, "[OPERATOR]")];
         names.extend([
@@ -180,28 +129,28 @@ impl Home {
         names.iter().fold(text, |text, (port, name)| text.replace(&port.to_string(), name))
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join(".golem/provider")
     }
 
-    pub(crate) fn pid_file(&self) -> PathBuf {
+    pub fn pid_file(&self) -> PathBuf {
         self.folder.path().join(".local/state/golem-provider/provider.pid")
     }
 
     /// Starts the node in the foreground and waits until it says that it listens.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+    pub fn start(&self, arguments: &[&str]) -> Running {
         self.start_with(arguments, &[])
     }
 
     /// As [`Home::start`], with more variables.
-    pub(crate) fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Running {
+    pub fn start_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Running {
         let mut command = self.command(&["start"]);
         command.args(arguments).envs(more.iter().copied());
         Running::of(command, "listening on")
     }
 
     /// Starts a discovery service in the foreground, and gives its address.
-    pub(crate) fn discovery_service(&self, arguments: &[&str]) -> (Running, String) {
+    pub fn discovery_service(&self, arguments: &[&str]) -> (Running, String) {
         let port = ports(1);
         let mut command = self.command(&["discovery", "--host", "127.0.0.1"]);
         command.args(["--port", &port.to_string()]).args(arguments);
@@ -209,7 +158,7 @@ impl Home {
     }
 
     /// Starts a check server in the foreground that dials this host, and gives its address.
-    pub(crate) fn check_server(&self) -> (Running, String) {
+    pub fn check_server(&self) -> (Running, String) {
         let port = ports(1);
         let mut command = self.command(&["port-checker", "--host", "127.0.0.1", "--allow-private-targets"]);
         command.args(["--port", &port.to_string()]);
@@ -217,7 +166,7 @@ impl Home {
     }
 
     /// One HTTP request to the public API: status and body.
-    pub(crate) fn http(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    pub fn http(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect((self.host, self.api)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         write!(
@@ -235,26 +184,26 @@ impl Home {
     }
 
     /// Rents a VM, waits until it runs, and gives its id.
-    pub(crate) fn rent(&self, name: &str) -> String {
+    pub fn rent(&self, name: &str) -> String {
         self.rent_paid(name, None)
     }
 
     /// As [`Home::rent`], paid by a stream.
-    pub(crate) fn rent_paid(&self, name: &str, stream: Option<u64>) -> String {
+    pub fn rent_paid(&self, name: &str, stream: Option<u64>) -> String {
         let (status, vm) = self.http("POST", "/api/v1/vms", &wanted(name, stream).to_string());
         assert_eq!(status, 200, "{vm}");
         assert_eq!(vm["status"], "running", "{vm}");
         vm["id"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn reaches(&self, port: u16) -> bool {
+    pub fn reaches(&self, port: u16) -> bool {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         TcpStream::connect_timeout(&address, DEADLINE).is_ok()
     }
 }
 
 /// What a create of the VM `name`, paid by `stream`, asks for.
-pub(crate) fn wanted(name: &str, stream: Option<u64>) -> Value {
+pub fn wanted(name: &str, stream: Option<u64>) -> Value {
     serde_json::json!({
         "name": name,
         "resources": { "cpu": 1, "memory": 1, "storage": 10 },
@@ -264,22 +213,13 @@ pub(crate) fn wanted(name: &str, stream: Option<u64>) -> Value {
 }
 
 /// Whether the process `pid` is there and no zombie.
-pub(crate) fn alive(pid: u64) -> bool {
+pub fn alive(pid: u64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
-/// Waits until `level` holds.
-pub(crate) fn wait_until(what: &str, level: impl Fn() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !level() {
-        assert!(Instant::now() < end, "never: {what}");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-}
-
 /// Stops a node in the background at the end of a test, whatever its outcome.
-pub(crate) struct StopAtEnd<'a>(pub(crate) &'a Home);
+pub struct StopAtEnd<'a>(pub &'a Home);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
@@ -287,42 +227,17 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Ends a guest that a failed test would leave behind.
-pub(crate) struct NoGuestLeft<'a>(pub(crate) &'a Home);
-
-impl Drop for NoGuestLeft<'_> {
-    fn drop(&mut self) {
-        for machine in std::fs::read_dir(self.0.data().join("vms")).into_iter().flatten().flatten() {
-            let pid = std::fs::read_to_string(machine.path().join("qemu.pid")).unwrap_or_default();
-            if let Some(pid) = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-            let groups = std::fs::read_to_string(machine.path().join("groups.json")).unwrap_or_default();
-            let groups: Value = serde_json::from_str(&groups).unwrap_or_default();
-            let end = Instant::now() + DEADLINE;
-            for group in groups["groups"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                while std::fs::remove_dir(group).is_err()
-                    && std::fs::exists(group).unwrap()
-                    && Instant::now() < end
-                {
-                    std::thread::park_timeout(Duration::from_millis(20));
-                }
-            }
-        }
-    }
-}
-
 /// A node in the foreground; killed when dropped.
-pub(crate) struct Running {
-    pub(crate) child: Child,
+pub struct Running {
+    pub child: Child,
     lines: Receiver<String>,
     /// What it logged so far.
-    pub(crate) seen: Vec<String>,
+    pub seen: Vec<String>,
 }
 
 impl Running {
     /// Runs `command` and waits until it says `text`.
-    pub(crate) fn of(mut command: Command, text: &str) -> Self {
+    pub fn of(mut command: Command, text: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let pipe = BufReader::new(child.stderr.take().unwrap());
@@ -333,7 +248,7 @@ impl Running {
     }
 
     /// Waits until a new log line contains `text`.
-    pub(crate) fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         let end = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -350,26 +265,26 @@ impl Running {
     }
 
     /// Waits until it said `text`, before or from now on.
-    pub(crate) fn says(&mut self, text: &str) {
+    pub fn says(&mut self, text: &str) {
         if !self.seen.iter().any(|line| line.contains(text)) {
             self.wait_for(text);
         }
     }
 
     /// Whether there is another log line now.
-    pub(crate) fn another_line(&mut self) -> bool {
+    pub fn another_line(&mut self) -> bool {
         let line = self.lines.try_recv();
         self.seen.extend(line.iter().cloned());
         line.is_ok()
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Waits for its end; its exit code.
-    pub(crate) fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
             self.seen.push(line);
         }
