@@ -9,6 +9,7 @@ pub mod boot;
 pub mod config;
 mod crash;
 pub mod host;
+pub mod import;
 pub mod ledger;
 pub mod machine;
 pub mod node;

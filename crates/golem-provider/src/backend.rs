@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_node::import::ImportConfig;
 use golem_types::ImageName;
 use golem_vm::images::{ENTRIES, Images};
 use golem_vm::multipass::{Multipass, MultipassConfig};
@@ -15,6 +16,8 @@ use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
 use golem_vm::{Backend, NetworkLimits};
 
+use crate::payments;
+use crate::ports::ssh_ports;
 use crate::settings::{Settings, VmAccel, VmBackend};
 
 /// How long a simulated guest boots: long enough to be seen, short enough to wait for.
@@ -99,6 +102,20 @@ fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
 pub(crate) fn multipass_for_import(settings: &Settings) -> anyhow::Result<Multipass> {
     let given = settings.multipass_binary_path.as_deref();
     multipass(settings, golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()))
+}
+
+/// How a Python provider's VMs are taken over.
+///
+/// # Errors
+/// When the payment network is not known, or lacks an endpoint or a contract.
+pub(crate) fn import_config(settings: &Settings) -> anyhow::Result<ImportConfig> {
+    let payments = payments::profile(settings)?;
+    Ok(ImportConfig {
+        data_dir: settings.data_dir.clone(),
+        ports: ssh_ports(settings),
+        contract: payments.map(|profile| payments::key(&profile).into()),
+        default_image: settings.default_vm_image.clone(),
+    })
 }
 
 fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {

@@ -14,7 +14,6 @@ mod faucet;
 pub mod http;
 pub mod identity;
 mod image;
-pub mod import;
 pub mod logs;
 pub mod market;
 pub mod payments;

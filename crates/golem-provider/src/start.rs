@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
+use golem_node::import;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
 use golem_node::proxy::ProxyLimits;
@@ -36,7 +37,7 @@ use crate::pricing;
 use crate::reload::Reload;
 use crate::reserved_ports::ReservedPorts;
 use crate::settings::{self, Environment, Settings};
-use crate::{acceleration, backend, image, import, port_checker, service_manager};
+use crate::{acceleration, backend, image, port_checker, service_manager};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -101,7 +102,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let payments = payments::profile(&settings)?;
     let closed = acceleration::judge(&settings, &backend, payments.as_ref()).await?;
     image::ensure(&settings).await?;
-    move_in(&settings, &backend).await?;
+    import_vms(&settings, &backend).await?;
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
@@ -210,8 +211,8 @@ async fn asked(
 }
 
 /// Takes over what a Python provider left on this machine, once.
-async fn move_in(settings: &Settings, backend: &Backend) -> anyhow::Result<()> {
-    if !import::is_needed(settings) {
+async fn import_vms(settings: &Settings, backend: &Backend) -> anyhow::Result<()> {
+    if !import::is_needed(&settings.data_dir) {
         return Ok(());
     }
     let Backend::Multipass(multipass) = backend else {
@@ -221,7 +222,7 @@ async fn move_in(settings: &Settings, backend: &Backend) -> anyhow::Result<()> {
         );
         return Ok(());
     };
-    let report = import::run(settings, multipass, false).await?;
+    let report = import::run(&backend::import_config(settings)?, multipass, false).await?;
     report.log();
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! `import`: takes over a Python provider's VMs, or tells what that would do.
 
 use anyhow::Context;
+use golem_node::import::{self, Report};
 
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::backend;
-use crate::import::{self, Report};
 use crate::pid_file::PidFile;
 
 /// `import [--dry-run]`.
@@ -17,7 +17,7 @@ pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Re
         backend::multipass_for_import(settings).context("the Python provider's VMs run on Multipass")?;
     let report = {
         let _waiting = printer.waiting("Looking at the Python provider's VMs");
-        import::run(settings, &multipass, dry_run).await?
+        import::run(&backend::import_config(settings)?, &multipass, dry_run).await?
     };
     printer.answer(&report, || show(&report));
     Ok(Exit::Done)

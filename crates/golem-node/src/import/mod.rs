@@ -1,4 +1,4 @@
-//! Moving in where the Python provider was.
+//! Taking over the VMs of a Python provider.
 //!
 //! ```text
 //!   its files ─► what is on the host ─► plan (pure) ─► ledger, one transaction ─► files go to a backup
@@ -10,21 +10,64 @@ mod files;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use golem_node::LEDGER_FILE;
-use golem_node::ledger::Ledger;
+use golem_types::ImageName;
+use golem_vm::BackendError;
 use golem_vm::multipass::Multipass;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::payments;
-use crate::settings::Settings;
+use crate::ledger::{Ledger, LedgerError};
+use crate::node::LEDGER_FILE;
 
 /// Folder of the Python provider's files after the import.
 const BACKUP: &str = "python-provider-backup";
+
+/// Most backups that are kept.
+const BACKUPS: u32 = 1000;
+
+/// What is known beside the files and the host.
+#[derive(Debug, Clone)]
+pub struct ImportConfig {
+    /// Where the files are, and the ledger.
+    pub data_dir: PathBuf,
+    /// SSH ports that VMs may have.
+    pub ports: Range<u16>,
+    /// Chain and contract that streams are of; `None` where payments are off.
+    pub contract: Option<Arc<str>>,
+    /// The image that is written down for the VMs.
+    pub default_image: ImageName,
+}
+
+/// Why nothing, or not all, was taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// What is on the host cannot be seen.
+    #[error("Multipass cannot be asked what is there")]
+    Instances(#[source] BackendError),
+    /// The sizes of an instance cannot be seen.
+    #[error("{0} cannot be measured")]
+    Sizes(String, #[source] BackendError),
+    /// The ledger cannot be opened or read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger cannot be written.
+    #[error("the VMs cannot be recorded")]
+    Record(#[source] LedgerError),
+    /// There is no name left for a backup.
+    #[error("{} holds a thousand backups", .0.display())]
+    Backups(PathBuf),
+    /// The backup's folder cannot be made.
+    #[error(transparent)]
+    Folder(io::Error),
+    /// A file cannot be moved.
+    #[error("{} cannot be moved to the backup", .0.display())]
+    Move(PathBuf, #[source] io::Error),
+}
 
 /// What was, or would be, taken over.
 #[derive(Debug, Serialize)]
@@ -48,28 +91,26 @@ pub struct Taken {
     pub machine: String,
     /// How it stands.
     pub state: String,
-    /// Its SSH port; none means a free one.
+    /// Its SSH port; `None`: a free one.
     pub ssh_port: Option<u16>,
     /// The stream that pays for it.
     pub stream_id: Option<String>,
 }
 
-/// Whether the Python provider left VMs in the data directory.
+/// Whether a Python provider left VMs in `data_dir`.
 #[must_use]
-pub fn is_needed(settings: &Settings) -> bool {
-    files::are_there(&settings.data_dir)
+pub fn is_needed(data_dir: &Path) -> bool {
+    files::are_there(data_dir)
 }
 
 /// Takes over what the Python provider left, or with `dry_run` tells what would be.
 ///
 /// # Errors
-/// When the host cannot be seen, or the ledger fails; then nothing has changed.
-pub async fn run(settings: &Settings, multipass: &Multipass, dry_run: bool) -> anyhow::Result<Report> {
-    let found = files::read(&settings.data_dir);
+/// [`ImportError`]. Where the host cannot be seen, or the ledger fails, nothing has changed.
+pub async fn run(config: &ImportConfig, multipass: &Multipass, dry_run: bool) -> Result<Report, ImportError> {
+    let found = files::read(&config.data_dir);
     let machines = machines(multipass).await?;
-    let profile = payments::profile(settings)?;
-    let contract = profile.map(|profile| payments::key(&profile));
-    let file = settings.data_dir.join(LEDGER_FILE);
+    let file = config.data_dir.join(LEDGER_FILE);
     // A try leaves no ledger behind.
     let ledger = if dry_run && !file.exists() { None } else { Some(Ledger::open(&file)?) };
     let (mut known, mut ports_taken, mut streams_taken) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -79,15 +120,14 @@ pub async fn run(settings: &Settings, multipass: &Multipass, dry_run: bool) -> a
         ports_taken = now.ports();
         streams_taken = now.iter().filter_map(|rental| rental.vm.stream.clone()).collect();
     }
-    let range = settings.port_range_start.get()..settings.port_range_end.get();
     let host = plan::Host {
         machines: &machines,
         known: &known,
         ports_taken,
         streams_taken,
-        range: range.clone(),
-        contract: contract.map(Arc::from),
-        image: settings.default_vm_image.clone(),
+        range: config.ports.clone(),
+        contract: config.contract.clone(),
+        image: config.default_image.clone(),
     };
     let now = Timestamp::now();
     let (adoptions, said) = plan::plan(&found, host, now);
@@ -103,25 +143,24 @@ pub async fn run(settings: &Settings, multipass: &Multipass, dry_run: bool) -> a
         .collect();
     let mut backup = None;
     if let (false, Some(ledger)) = (dry_run, ledger) {
-        let rentals = ledger.adopt(adoptions, range, now).await.context("the VMs cannot be recorded")?;
+        let adopted = ledger.adopt(adoptions, config.ports.clone(), now).await;
+        let rentals = adopted.map_err(ImportError::Record)?;
         for (taken, rental) in vms.iter_mut().zip(&rentals) {
             taken.ssh_port = Some(rental.ssh_port);
         }
-        backup = Some(put_away(&settings.data_dir, &found.files)?);
+        backup = Some(put_away(&config.data_dir, &found.files)?);
     }
     let notes = found.problems.into_iter().chain(said).collect();
     Ok(Report { dry_run, vms, notes, backup })
 }
 
-async fn machines(multipass: &Multipass) -> anyhow::Result<BTreeMap<String, plan::Machine>> {
+async fn machines(multipass: &Multipass) -> Result<BTreeMap<String, plan::Machine>, ImportError> {
     let mut machines = BTreeMap::new();
-    for instance in multipass.instances().await.context("Multipass cannot be asked what is there")? {
+    for instance in multipass.instances().await.map_err(ImportError::Instances)? {
         // Of others nothing is asked.
         let sizes = if instance.name.as_str().starts_with("golem-") {
-            multipass
-                .sizes(&instance.name)
-                .await
-                .with_context(|| format!("{} cannot be measured", instance.name))?
+            let sizes = multipass.sizes(&instance.name).await;
+            sizes.map_err(|error| ImportError::Sizes(instance.name.to_string(), error))?
         } else {
             Default::default()
         };
@@ -132,22 +171,22 @@ async fn machines(multipass: &Multipass) -> anyhow::Result<BTreeMap<String, plan
 }
 
 /// Moves `files` from `data_dir` into the backup, where nothing is ever overwritten.
-fn put_away(data_dir: &Path, files: &[PathBuf]) -> anyhow::Result<PathBuf> {
+fn put_away(data_dir: &Path, files: &[PathBuf]) -> Result<PathBuf, ImportError> {
     let mut folder = data_dir.join(BACKUP);
     for number in 2.. {
         if !folder.exists() {
             break;
         }
-        if number > 1000 {
-            bail!("{} holds a thousand backups", data_dir.display());
+        if number > BACKUPS {
+            return Err(ImportError::Backups(data_dir.to_owned()));
         }
         folder = data_dir.join(format!("{BACKUP}-{number}"));
     }
     for file in files {
         let target = folder.join(file);
-        golem_files::private_folder(target.parent().unwrap_or(&folder))?;
+        golem_files::private_folder(target.parent().unwrap_or(&folder)).map_err(ImportError::Folder)?;
         std::fs::rename(data_dir.join(file), &target)
-            .with_context(|| format!("{} cannot be moved to the backup", file.display()))?;
+            .map_err(|error| ImportError::Move(file.clone(), error))?;
     }
     Ok(folder)
 }

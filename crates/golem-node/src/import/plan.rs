@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-use golem_node::ledger::Adoption;
 use golem_types::{ImageName, Resources, StreamKey, VmName, VmState};
 use golem_vm::multipass::{Sizes, State};
 use jiff::Timestamp;
 
 use super::files::Found;
+use crate::ledger::Adoption;
 
 const GIB: u64 = 1 << 30;
 
@@ -36,7 +36,7 @@ pub(super) struct Host<'a> {
     pub streams_taken: BTreeSet<StreamKey>,
     /// SSH ports that VMs may have.
     pub range: Range<u16>,
-    /// Chain and contract that streams are of; none where payments are off.
+    /// Chain and contract that streams are of; `None` where payments are off.
     pub contract: Option<Arc<str>>,
     /// The image that is written down for them; what it really was nobody knows.
     pub image: ImageName,
