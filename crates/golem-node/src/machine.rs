@@ -12,6 +12,8 @@
 //! `running` is written only once the port leads to a guest that answers. Never decides what a
 //! rental should be (its goal), and never spawns.
 
+mod error;
+mod handle;
 mod orders;
 mod progress;
 
@@ -31,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use crate::boot::{Reached, Stage};
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
-use crate::ledger::{Change, Goal, Ledger, LedgerError, Rental};
-use crate::proxy::{Proxy, ProxyError};
+use crate::ledger::{Change, Goal, Ledger, Rental};
+use crate::proxy::Proxy;
 use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;
 
-pub use orders::Orders;
+use error::StepError;
+pub use handle::{KeyOrders, MachineHandle};
 
 /// Longest that one backend call may take, beside waiting for a guest to boot or to shut down:
 /// a copy of seed and overlay takes well below a second, a loaded host needs some room.
@@ -47,42 +50,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Longest pause before a guest whose disk keeps failing is told again to go on.
 const LONGEST_HALT: Duration = Duration::from_secs(60);
-
-/// Why a step ended before its end.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    #[error("the guest did not answer on its SSH port within {} s", .0.as_secs())]
-    NotReady(Duration),
-    #[error("the SSH port could not be opened")]
-    Port(#[from] ProxyError),
-    #[error("the ledger failed")]
-    Ledger(#[from] LedgerError),
-    #[error("something else is wanted now")]
-    Overtaken,
-}
-
-impl StepError {
-    /// What the renter may read.
-    fn public(&self) -> String {
-        match self {
-            Self::Backend(BackendError::Failed { step, message, .. }) => format!("{step}: {message}"),
-            Self::Backend(BackendError::Unavailable { .. }) => "the VM backend does not answer".to_owned(),
-            Self::Backend(BackendError::NoSuchMachine(_)) => {
-                "the machine's disk is missing on this host".to_owned()
-            }
-            Self::Backend(error @ BackendError::NoSuchImage(_)) => error.to_string(),
-            Self::NotReady(_) | Self::Port(_) | Self::Overtaken => self.to_string(),
-            Self::Ledger(error) => error.disk_trouble().unwrap_or("the provider failed").to_owned(),
-        }
-    }
-
-    /// Whether trying again may help a create.
-    const fn may_pass(&self) -> bool {
-        matches!(self, Self::Backend(BackendError::Unavailable { .. }) | Self::Ledger(_))
-    }
-}
 
 /// The task of one rental.
 pub struct Machine {
@@ -103,7 +70,9 @@ pub struct Machine {
     /// Asks for a look at the backend.
     pub look: Arc<Notify>,
     /// What others ask of this task.
-    pub orders: Arc<Orders>,
+    pub handle: Arc<MachineHandle>,
+    /// Keys that are to be added.
+    pub keys: KeyOrders,
 }
 
 /// What the task remembers between steps; a restart of the node forgets it harmlessly.
@@ -131,9 +100,16 @@ impl Memory {
 }
 
 impl Machine {
-    /// Drives the machine until its rental ended or `stop`. A step that `stop` cuts short is
-    /// planned again at the next start.
+    /// Drives the machine until its rental ended or `stop`; shuts it down then, if that was ordered. A step that
+    /// `stop` cuts short is planned again at the next start.
     pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.drive()).await;
+        if self.handle.is_stop_at_exit() {
+            self.stop_for_exit().await;
+        }
+    }
+
+    async fn drive(&mut self) {
         let now = Instant::now();
         // What was seen before this task began is still true: nobody else touches the machine.
         let first_sample = self.eyes.borrow().asked;
@@ -154,18 +130,15 @@ impl Machine {
             let step = plan(&situation);
             if step == Step::Rest {
                 tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.orders.poked() => {}
+                    () = self.handle.poked() => {}
+                    order = self.keys.next() => self.add_key(&rental, order).await,
                     _ = self.eyes.changed() => {}
                     () = pause(memory.retry_at) => memory.retry_at = None,
                     () = pause(memory.resume_at) => memory.resume_at = None,
                 }
                 continue;
             }
-            let result = tokio::select! {
-                () = stop.cancelled() => return,
-                result = self.perform(&step, &rental, &mut memory) => result,
-            };
+            let result = self.perform(&step, &rental, &mut memory).await;
             memory.acted = Instant::now();
             match result {
                 Ok(()) => {
@@ -186,15 +159,15 @@ impl Machine {
             (sample.seen(&self.id, memory.acted), sample.asked)
         };
         if matches!(seen, Seen::Running(_)) {
-            self.orders.forget_start(asked);
+            self.handle.forget_start(asked);
         }
         Situation {
             goal: rental.aim(),
             state: rental.vm.state,
             shown: rental.vm.error.clone(),
             made: rental.made,
-            restart: self.orders.is_restart(),
-            started: self.orders.is_start(),
+            restart: self.handle.is_restart(),
+            started: self.handle.is_start(),
             seen,
             serving: memory.serving,
             may_try: is_over(memory.retry_at),
@@ -208,7 +181,7 @@ impl Machine {
             Step::Rest => Ok(()),
             Step::Make => self.make(rental, memory).await,
             Step::Boot => {
-                self.orders.forget_start(Instant::now());
+                self.handle.forget_start(Instant::now());
                 self.boot(rental, memory).await
             }
             Step::Meet(guest) => self.meet(rental, *guest, memory).await,
@@ -218,7 +191,7 @@ impl Machine {
             Step::Stop => self.stop(rental, memory).await,
             Step::Restart => {
                 // Taken off first: a crash from here on leaves the goal `running`, which boots.
-                self.orders.forget_restart();
+                self.handle.forget_restart();
                 self.shut_down(rental, memory).await?;
                 self.boot(rental, memory).await
             }
@@ -305,7 +278,7 @@ impl Machine {
         memory.resumes = memory.resumes.saturating_add(1);
         let pause = doubled(self.config.restart_delay, memory.resumes).min(LONGEST_HALT);
         memory.resume_at = Some(Instant::now() + pause);
-        bounded(self.backend.resume(&self.id)).await
+        Ok(bounded(self.backend.resume(&self.id)).await?)
     }
 
     /// Its guest is the renter's: what that says of itself is the renter's will.
@@ -325,22 +298,24 @@ impl Machine {
     /// Waits until the guest answers, it dies, its time is over, or something else is wanted.
     async fn ready(&self, goal: Goal) -> Result<Guest, StepError> {
         let deadline = self.config.boot_deadline;
-        let overtaken = async {
-            loop {
-                self.orders.poked().await;
-                let now = self.ledger.now();
-                let is_wanted = now.get(&self.id).is_some_and(|rental| rental.aim() == goal);
-                if !is_wanted || self.orders.is_restart() {
-                    return;
-                }
-            }
-        };
         tokio::select! {
             answer = timeout(deadline, self.backend.wait_ready(&self.id)) => match answer {
                 Ok(guest) => Ok(guest?),
                 Err(_) => Err(StepError::NotReady(deadline)),
             },
-            () = overtaken => Err(StepError::Overtaken),
+            () = self.overtaken(goal) => Err(StepError::Overtaken),
+        }
+    }
+
+    /// Ready when something else than `goal` is wanted, or a restart.
+    async fn overtaken(&self, goal: Goal) {
+        loop {
+            self.handle.poked().await;
+            let now = self.ledger.now();
+            let is_wanted = now.get(&self.id).is_some_and(|rental| rental.aim() == goal);
+            if !is_wanted || self.handle.is_restart() {
+                return;
+            }
         }
     }
 
@@ -360,8 +335,8 @@ impl Machine {
 
     async fn stop(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
         // A stop overrides what was asked for before it.
-        self.orders.forget_start(Instant::now());
-        self.orders.forget_restart();
+        self.handle.forget_start(Instant::now());
+        self.handle.forget_restart();
         self.shut_down(rental, memory).await?;
         crash_point!("stopped");
         self.record(Change::to(VmState::Stopped)).await
@@ -372,11 +347,14 @@ impl Machine {
             self.record(Change::to(VmState::Stopping)).await?;
         }
         self.close(rental, memory).await;
+        Ok(self.end_guest().await?)
+    }
+
+    /// Has the backend shut the guest down, or kill it after the grace.
+    async fn end_guest(&self) -> Result<(), BackendError> {
         let grace = self.config.stop_grace;
-        timeout(grace + CALL_DEADLINE, self.backend.stop(&self.id, grace))
-            .await
-            .map_err(|_| silent(self.backend.name()))?
-            .map_err(StepError::Backend)
+        let stop = self.backend.stop(&self.id, grace);
+        timeout(grace + CALL_DEADLINE, stop).await.unwrap_or_else(|_| Err(silent(self.backend.name())))
     }
 
     async fn remove(&self, rental: &Rental, memory: &mut Memory) -> Result<(), StepError> {
@@ -468,16 +446,16 @@ fn spec(rental: &Rental) -> MachineSpec {
     }
 }
 
-fn silent(backend: &'static str) -> StepError {
-    StepError::Backend(BackendError::Unavailable {
+fn silent(backend: &'static str) -> BackendError {
+    BackendError::Unavailable {
         backend,
         message: format!("no answer within {} s", CALL_DEADLINE.as_secs()),
         source: None,
-    })
+    }
 }
 
-async fn bounded<T>(call: impl Future<Output = Result<T, BackendError>>) -> Result<T, StepError> {
-    timeout(CALL_DEADLINE, call).await.map_err(|_| silent("VM"))?.map_err(StepError::Backend)
+async fn bounded<T>(call: impl Future<Output = Result<T, BackendError>>) -> Result<T, BackendError> {
+    timeout(CALL_DEADLINE, call).await.unwrap_or_else(|_| Err(silent("VM")))
 }
 
 /// Ready at `at`; never, if there is none.

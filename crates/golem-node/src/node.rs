@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
 use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot};
-use crate::machine::Orders;
+use crate::machine::MachineHandle;
 use crate::payment::{PaymentError, Payments};
 use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
@@ -77,7 +77,8 @@ struct Inner {
     /// Held while ports are tried for a create.
     port_trial: tokio::sync::Mutex<()>,
     tasks: Tasks,
-    orders: Mutex<BTreeMap<VmId, Arc<Orders>>>,
+    /// The task of each live rental.
+    machines: Mutex<BTreeMap<VmId, Arc<MachineHandle>>>,
     eyes: watch::Receiver<Arc<Sample>>,
     look: Arc<Notify>,
     host: watch::Receiver<HostView>,
@@ -125,7 +126,7 @@ impl Node {
             probes: Probes::default(),
             port_trial: tokio::sync::Mutex::default(),
             tasks,
-            orders: Mutex::default(),
+            machines: Mutex::default(),
             eyes,
             look,
             host,
@@ -363,13 +364,13 @@ impl Node {
     }
 
     fn poke(&self, id: &VmId) {
-        if let Some(orders) = self.orders(id) {
-            orders.poke();
+        if let Some(machine) = self.machine(id) {
+            machine.poke();
         }
     }
 
-    fn orders(&self, id: &VmId) -> Option<Arc<Orders>> {
-        self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    fn machine(&self, id: &VmId) -> Option<Arc<MachineHandle>> {
+        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     async fn aim(&self, id: &VmId, goal: Goal, state: Option<VmState>) -> Result<Arc<Vm>, NodeError> {

@@ -246,6 +246,21 @@ async fn stop_vms_on_exit_shuts_them_down_and_the_next_start_boots_them() {
 }
 
 #[tokio::test]
+async fn stop_vms_on_exit_shuts_one_down_that_still_boots() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    sim.fail(Call::WaitReady, Fault::Hang, 1);
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    until("the machine is made", || !sim.machines().is_empty()).await;
+    node.shutdown(true).await;
+    assert_eq!(node.vm(&vm.id).await.unwrap().state, VmState::Stopped);
+    drop(node);
+    let (node, _) = world.node().await;
+    reaches(&node, &vm.id, VmState::Running).await;
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
 async fn draining_refuses_creates_and_survives_a_restart() {
     let world = World::new(3);
     let (node, _) = world.node().await;
@@ -351,6 +366,28 @@ async fn a_key_is_added_to_a_running_guest_only_and_is_remembered() {
     node.stop_vm(&vm.id).await.unwrap();
     reaches(&node, &vm.id, VmState::Stopped).await;
     assert!(matches!(node.add_key(&vm.id, key).await, Err(NodeError::WrongState { .. })));
+    node.shutdown(false).await;
+}
+
+#[tokio::test]
+async fn a_guest_that_takes_no_key_keeps_nobody_from_deleting_it() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    reaches(&node, &vm.id, VmState::Running).await;
+    sim.fail(Call::AddKey, Fault::Failed, 1);
+    let failed = node.add_key(&vm.id, KEY.parse().unwrap()).await.unwrap_err();
+    assert!(matches!(failed, NodeError::Backend(_)), "{failed}");
+    sim.fail(Call::AddKey, Fault::Hang, 1);
+    let adding = node.add_key(&vm.id, KEY.replace("eZJ", "eZK").parse().unwrap());
+    let deleting = async {
+        // The other one has begun: it is polled first.
+        node.delete_vm(&vm.id).await
+    };
+    let (added, deleted) = tokio::join!(adding, deleting);
+    assert!(matches!(added, Err(NodeError::WrongState { .. } | NodeError::NotFound(_))), "{added:?}");
+    deleted.unwrap();
+    assert!(sim.machines().is_empty());
     node.shutdown(false).await;
 }
 

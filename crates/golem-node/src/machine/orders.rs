@@ -1,66 +1,60 @@
-//! What others ask of a machine's task.
+//! What a machine's task does because it was told to, and not because of its rental's goal.
 //!
-//! Owns what was asked for and not yet done, in memory: what has to outlive the node is a goal in the ledger.
+//! Owns adding a key to a guest that runs, and ending a guest with the node. Never changes a goal.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use golem_types::VmState;
+use jiff::Timestamp;
 
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use super::handle::KeyOrder;
+use super::{Machine, bounded};
+use crate::ledger::{Change, Goal, Rental};
+use crate::vm::NodeError;
 
-/// What others ask of a machine's task.
-#[derive(Debug, Default)]
-pub struct Orders {
-    restart: AtomicBool,
-    /// When a start was asked for, until the guest is seen to run after that.
-    start: Mutex<Option<Instant>>,
-    poke: Notify,
-}
-
-impl Orders {
-    /// Tells the task to look at its row again.
-    pub fn poke(&self) {
-        self.poke.notify_one();
+impl Machine {
+    /// Lets a key log in to the guest, now and after every boot. A stop, a restart or a delete does not wait for it.
+    pub(super) async fn add_key(&self, rental: &Rental, KeyOrder { key, done }: KeyOrder) {
+        let state = rental.vm.state;
+        let refused = |state| NodeError::WrongState { state, action: "add an SSH key" };
+        let added = if state == VmState::Running {
+            tokio::select! {
+                added = bounded(self.backend.add_key(&self.id, &key)) => added.map_err(NodeError::Backend),
+                () = self.overtaken(Goal::Running) => {
+                    // That was asked for is done next.
+                    self.handle.poke();
+                    Err(refused(VmState::Stopping))
+                }
+            }
+        } else {
+            Err(refused(state))
+        };
+        let outcome = match added {
+            Ok(()) => self.ledger.add_key(&self.id, key, Timestamp::now()).await.map_err(NodeError::Ledger),
+            Err(error) => Err(error),
+        };
+        // Who asked may be gone.
+        let _ = done.send(outcome);
     }
 
-    /// Tells that a start was asked for: a guest that shut itself down before that is to run.
-    pub fn start(&self) {
-        *self.asked_to_start() = Some(Instant::now());
-    }
-
-    fn asked_to_start(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.start.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks for one restart of the guest.
-    pub fn restart(&self) {
-        self.restart.store(true, Ordering::Release);
-        self.poke();
-    }
-
-    /// Ready when the task is to look at its row.
-    pub(super) async fn poked(&self) {
-        self.poke.notified().await;
-    }
-
-    /// Whether a restart was asked for.
-    pub(super) fn is_restart(&self) -> bool {
-        self.restart.load(Ordering::Acquire)
-    }
-
-    /// Takes the restart off that was asked for.
-    pub(super) fn forget_restart(&self) {
-        self.restart.store(false, Ordering::Release);
-    }
-
-    /// Whether a start was asked for.
-    pub(super) fn is_start(&self) -> bool {
-        self.asked_to_start().is_some()
-    }
-
-    /// Takes a start off that was asked for before `at`.
-    pub(super) fn forget_start(&self, at: Instant) {
-        let mut start = self.asked_to_start();
-        *start = start.filter(|asked| *asked > at);
+    /// Shuts the guest down for as long as the node is away: what its renter wants stays as it is.
+    pub(super) async fn stop_for_exit(&self) {
+        let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
+        if rental.aim() != Goal::Running || rental.vm.state == VmState::Stopped {
+            return;
+        }
+        if let Err(error) = self.end_guest().await {
+            return tracing::error!(
+                vm = self.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "VM not stopped"
+            );
+        }
+        let stopped = Change::to(VmState::Stopped);
+        if let Err(error) = self.ledger.advance(&self.id, stopped, Timestamp::now()).await {
+            tracing::error!(
+                vm = self.id.redacted(),
+                error = &error as &dyn std::error::Error,
+                "a stop could not be recorded"
+            );
+        }
     }
 }

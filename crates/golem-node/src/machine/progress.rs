@@ -10,7 +10,8 @@ use golem_types::VmState;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{Machine, Memory, StepError};
+use super::error::StepError;
+use super::{Machine, Memory};
 use crate::boot::{Reached, Stage, reach};
 use crate::ledger::{Failure, Rental};
 use crate::reconcile::plan::Step;

@@ -1,13 +1,12 @@
 //! What a renter and the operator order of a VM.
 //!
 //! Owns what each order asks of a rental's state and payment. Never drives a machine: it writes the goal into the
-//! ledger, and the rental's task follows.
+//! ledger, or tells the rental's task, which follows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use golem_types::{AuthorizedKey, VmId, VmState};
-use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{Node, not_found};
@@ -27,8 +26,8 @@ impl Node {
         let state = self.paid_for(id)?;
         let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
         // Before the goal: a task that looks in between knows of it.
-        if let Some(orders) = self.orders(id) {
-            orders.start();
+        if let Some(machine) = self.machine(id) {
+            machine.start();
         }
         self.aim(id, Goal::Running, next).await
     }
@@ -53,8 +52,8 @@ impl Node {
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restart" });
         }
-        if let Some(orders) = self.orders(id) {
-            orders.restart();
+        if let Some(machine) = self.machine(id) {
+            machine.restart();
         }
         let next = if state == VmState::Stopped { VmState::Creating } else { VmState::Stopping };
         self.aim(id, Goal::Running, Some(next)).await
@@ -90,14 +89,19 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::WrongState`] unless it runs; [`NodeError::Backend`] when the guest did not take
-    /// it; [`NodeError::NotFound`], [`NodeError::Ledger`].
+    /// it; [`NodeError::NotFound`], [`NodeError::Ledger`], [`NodeError::ShuttingDown`].
     pub async fn add_key(&self, id: &VmId, key: AuthorizedKey) -> Result<Arc<Vm>, NodeError> {
         let state = self.live(id)?.vm.state;
         if state != VmState::Running {
             return Err(NodeError::WrongState { state, action: "add an SSH key" });
         }
-        self.0.backend.add_key(id, &key).await?;
+        let machine = self.machine(id).ok_or_else(|| not_found(id))?;
+        let Some(added) = machine.add_key(key).await else {
+            let is_stopping = self.0.tasks.stopping().is_cancelled();
+            return Err(if is_stopping { NodeError::ShuttingDown } else { not_found(id) });
+        };
+        let vm = added?;
         golem_service::log_limited_each!(id, info, vm = id.redacted(), "SSH key added");
-        Ok(self.0.ledger.add_key(id, key, Timestamp::now()).await?)
+        Ok(vm)
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{Node, StartError};
 use crate::config::NodeConfig;
 use crate::ledger::{Change, Ledger};
-use crate::machine::{Machine, Orders};
+use crate::machine::{Machine, MachineHandle};
 use crate::proxy::Proxy;
 use crate::reconcile::watch::Sample;
 
@@ -24,14 +24,14 @@ impl Node {
         if inner.tasks.stopping().is_cancelled() {
             return;
         }
-        let mut all = inner.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = inner.machines.lock().unwrap_or_else(PoisonError::into_inner);
         for rental in inner.ledger.now().iter() {
             let id = &rental.vm.id;
             if all.contains_key(id) {
                 continue;
             }
-            let orders = Arc::new(Orders::default());
-            all.insert(id.clone(), Arc::clone(&orders));
+            let (handle, keys) = MachineHandle::new();
+            all.insert(id.clone(), Arc::clone(&handle));
             let machine = Machine {
                 id: id.clone(),
                 config: Arc::clone(&inner.config),
@@ -41,7 +41,8 @@ impl Node {
                 probes: inner.probes.clone(),
                 eyes: inner.eyes.clone(),
                 look: Arc::clone(&inner.look),
-                orders,
+                handle,
+                keys,
             };
             let ended = Ended { node: self.clone(), id: id.clone() };
             let stop = inner.tasks.stopping().clone();
@@ -61,7 +62,7 @@ struct Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.node.0.orders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.node.0.machines.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
