@@ -1,17 +1,15 @@
-//! The edges of a provider node: settings, command line, HTTP, daemon.
+//! The edges of a provider node: settings, command line, process.
 //!
-//! Owns everything that meets an operator, a shell or a socket of the API. Never decides about a
+//! Owns everything that meets an operator, a shell or the host that the process runs on. Never decides about a
 //! rental: `golem_node` does.
 
 mod acceleration;
 mod backend;
-mod books;
 pub mod cli;
 pub mod daemon;
 mod data_dir;
 pub mod discovery;
 mod faucet;
-pub mod http;
 pub mod identity;
 mod image;
 pub mod logs;

@@ -28,12 +28,16 @@ const FILE_MAXIMUM: u64 = 10 << 20;
 const FILES_KEPT: u32 = 4;
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
-const OURS: [&str; 7] = [
+const OURS: [&str; 11] = [
+    "golem_api",
     "golem_chain",
     "golem_discovery",
     "golem_files",
     "golem_node",
     "golem_provider",
+    "golem_reach",
+    "golem_rent",
+    "golem_service",
     "golem_types",
     "golem_vm",
 ];

@@ -8,7 +8,6 @@ use golem_chain::Wallet;
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
-use golem_node::pricing::{ETHER, GLM};
 
 use crate::faucet;
 use crate::settings::{self, Settings};
@@ -104,13 +103,6 @@ pub fn tell(profile: Option<&PaymentNetwork>, settings: &Settings) {
 #[must_use]
 pub fn key(payment: &PaymentNetwork) -> String {
     golem_node::payment::contract_key(payment.network.chain_id, payment.contract)
-}
-
-/// The coin whose rate tells what the token is worth; none for test money and for tokens without one.
-#[must_use]
-pub fn coin(payment: &PaymentNetwork) -> Option<&'static str> {
-    let known = [GLM, ETHER].into_iter().find(|coin| *coin == payment.symbol());
-    known.filter(|_| !payment.network.testnet)
 }
 
 /// Where money for gas can be had; nowhere, where it is worth something.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
 use golem_node::import;
@@ -27,7 +28,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::daemon::{self, Asked as AskedBySignal, Signals};
-use crate::http::{self, HttpConfig};
 use crate::identity::Identity;
 use crate::market;
 use crate::payments;
@@ -120,9 +120,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let advertising =
         market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
     let verifier = Verifier::start(ports::verifier_config(&settings)?, &node, address.clone()).await?;
-    let http_config =
-        http_config(&settings, &identity, address, payments, advertising, asking.prices, verifier.clone());
-    let http = http::start(http_config, node.clone(), public, operator)
+    let api_config =
+        api_config(&settings, &identity, address, payments, advertising, asking.prices, verifier.clone());
+    let api = golem_api::start(api_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
     let address = format!("http://{}", SocketAddr::new(settings.host, settings.port.get()));
@@ -157,9 +157,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
 
     let why = tokio::select! {
         asked = asked(&mut signals, &mut reload, mapped.as_ref()) => Ok(asked),
-        () = http.stop_asked() => Ok((Ended::Stopped, "the operator")),
+        () = api.stop_requested() => Ok((Ended::Stopped, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
-        () = http.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
+        () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
     };
     tracing::info!(by = why.as_ref().map_or("a failure", |(_, by)| by), "stopping");
     let stop_vms = if matches!(why, Ok((Ended::Reload, _))) {
@@ -173,7 +173,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         stop_vms
     };
     let stop = async {
-        http.stop().await;
+        api.stop().await;
         node.shutdown(stop_vms).await;
     };
     tokio::select! {
@@ -306,7 +306,7 @@ fn look_at_ports(settings: &Settings) {
     }
 }
 
-fn http_config(
+fn api_config(
     settings: &Settings,
     identity: &Identity,
     public_ip: PublicAddress,
@@ -314,24 +314,31 @@ fn http_config(
     advertising: Vec<Advertising>,
     prices: watch::Receiver<PriceList>,
     verifier: Verifier,
-) -> HttpConfig {
-    HttpConfig {
+) -> ApiConfig {
+    ApiConfig {
         data_dir: settings.data_dir.clone(),
-        auth: settings.api_auth,
-        rate_limit_per_minute: settings.rate_limit_per_minute,
-        trusted_proxies: settings.trusted_proxies.clone(),
-        provider_id: identity.address().to_owned(),
-        public_ip,
-        host: settings.host,
-        port: settings.port.get(),
-        country: settings.country.0.clone(),
-        environment: settings.environment.as_str(),
-        network: settings.network.as_str(),
+        public: PublicSettings {
+            access: match settings.api_auth {
+                settings::ApiAuth::Capability => VmAccess::Capability,
+                settings::ApiAuth::Open => VmAccess::Open,
+            },
+            rate_limit_per_minute: settings.rate_limit_per_minute,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            checker: settings.verify_peers.then(|| Arc::new(port_checker::of_node(settings, identity))),
+        },
+        provider: ProviderDetails {
+            provider_id: identity.address().to_owned(),
+            public_ip,
+            host: settings.host,
+            port: settings.port.get(),
+            country: settings.country.0.clone(),
+            environment: settings.environment.as_str(),
+            network: settings.network.as_str(),
+        },
         payments,
         prices: Some(prices),
         advertising,
         ports: Some(verifier),
-        checker: settings.verify_peers.then(|| Arc::new(port_checker::of_node(settings, identity))),
     }
 }
 

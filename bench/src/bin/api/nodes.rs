@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bench::node::free_port;
 use bench::process::Process;
+use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
-use golem_provider::http::{self, HttpConfig};
-use golem_provider::settings::ApiAuth;
 use golem_service::server::TrustedProxies;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -152,27 +151,31 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         payments: None,
     };
     let node = Node::start(config, Backend::Sim(sim)).await?;
-    let config = HttpConfig {
+    let config = ApiConfig {
         data_dir: folder,
-        auth: ApiAuth::Open,
-        rate_limit_per_minute: 0,
-        trusted_proxies: TrustedProxies::default(),
-        provider_id: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned(),
-        public_ip: tokio::sync::watch::channel(Some(Ipv4Addr::LOCALHOST.into())).1,
-        host: Ipv4Addr::LOCALHOST.into(),
-        port,
-        country: "SE".to_owned(),
-        environment: "development",
-        network: "development",
+        public: PublicSettings {
+            access: VmAccess::Open,
+            rate_limit_per_minute: 0,
+            trusted_proxies: TrustedProxies::default(),
+            checker: None,
+        },
+        provider: ProviderDetails {
+            provider_id: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned(),
+            public_ip: tokio::sync::watch::channel(Some(Ipv4Addr::LOCALHOST.into())).1,
+            host: Ipv4Addr::LOCALHOST.into(),
+            port,
+            country: "SE".to_owned(),
+            environment: "development",
+            network: "development",
+        },
         advertising: Vec::new(),
         prices: None,
         payments: None,
         ports: None,
-        checker: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let http = http::start(config, node, public, operator)?;
-    http.stop_asked().await;
+    let api = golem_api::start(config, node, public, operator)?;
+    api.stop_requested().await;
     Ok(())
 }

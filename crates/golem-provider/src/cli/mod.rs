@@ -40,12 +40,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
-use crate::http::operator::Client;
 use crate::logs::{self, Destination};
 use crate::settings::{self, Mistakes, Resolved, Settings};
 use crate::{daemon, data_dir, pid_file};
 use arguments::{Arguments, Command, Config, Isolation};
-pub(crate) use pricing::{PricingView, view as pricing_view};
+use golem_api::operator::Client;
 use printer::Printer;
 
 /// How a command ends.

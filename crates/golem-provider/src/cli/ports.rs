@@ -12,9 +12,9 @@ use super::arguments::Ports;
 use super::layout::table;
 use super::printer::Printer;
 use super::{Exit, Invocation, mapping};
-use crate::http::operator::Client;
 use crate::pid_file;
 use crate::ports::{Display, look};
+use golem_api::operator::Client;
 
 /// Longest that a verification may take.
 const DEADLINE: Duration = Duration::from_secs(900);

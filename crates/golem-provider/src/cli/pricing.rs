@@ -1,13 +1,13 @@
 //! `pricing …`: what the node asks, and what renters will pay.
 
 use anyhow::bail;
-use golem_node::pricing::{Asked, ETHER, GLM, PriceList, Rate, Rates};
+use golem_api::views::{PriceExample, PricingView, UnitPrices};
+use golem_node::pricing::{PriceList, Rate, Rates};
 use golem_service::log::with_causes;
+use golem_types::Resources;
 use golem_types::wire::Exact;
-use golem_types::{Decimal, Resources, Size};
 use jiff::Timestamp;
 use ruint::aliases::U256;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::amount::coins;
@@ -16,89 +16,6 @@ use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
 use crate::pricing;
-
-/// What is asked, for programs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PricingView {
-    /// In US dollars.
-    usd: Unit,
-    /// In GLM; none while no rate is known.
-    glm: Option<Unit>,
-    /// US dollars for a GLM.
-    glm_usd: Option<String>,
-    /// US dollars for a coin of the chain.
-    eth_usd: Option<String>,
-    /// When the feed last said so.
-    rates_at: Option<Timestamp>,
-    /// What usual sizes cost.
-    examples: Vec<Example>,
-}
-
-impl PricingView {
-    /// US dollars for one of `symbol`, where its rate is known.
-    pub(crate) fn usd_of(&self, symbol: &str) -> Option<String> {
-        match symbol {
-            GLM => self.glm_usd.clone(),
-            ETHER => self.eth_usd.clone(),
-            _ => None,
-        }
-    }
-}
-
-/// What is asked for a month, as decimal text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Unit {
-    per_core: String,
-    per_gb_ram: String,
-    per_gb_storage: String,
-}
-
-/// What a VM costs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Example {
-    size: String,
-    resources: Resources,
-    usd_month: String,
-    glm_month: Option<String>,
-    /// What existing clients send, in wei a second.
-    rate_wei_per_second: Option<Exact>,
-}
-
-fn unit(asked: Asked) -> Unit {
-    Unit {
-        per_core: asked.core.to_string(),
-        per_gb_ram: asked.memory.to_string(),
-        per_gb_storage: asked.storage.to_string(),
-    }
-}
-
-fn example(prices: &PriceList, size: &str, resources: Resources) -> Example {
-    let of = |asked: Asked| asked.month().of(resources);
-    let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
-    Example {
-        size: size.to_owned(),
-        resources,
-        usd_month: Decimal::from_atto(of(prices.usd)).to_string(),
-        glm_month: glm.map(|glm| Decimal::from_atto(glm).to_string()),
-        rate_wei_per_second: glm.map(|_| prices.glm.month().client_rate(resources).into()),
-    }
-}
-
-/// What is asked, for programs.
-pub(crate) fn view(prices: &PriceList) -> PricingView {
-    let rate = |rate: Option<Rate>| rate.map(|rate| rate.usd.to_string());
-    PricingView {
-        usd: unit(prices.usd),
-        glm: (!prices.glm.is_zero()).then(|| unit(prices.glm)),
-        glm_usd: rate(prices.rates.glm),
-        eth_usd: rate(prices.rates.ether),
-        rates_at: prices.rates.glm.map(|rate| rate.at),
-        examples: Size::ALL
-            .into_iter()
-            .map(|size| example(prices, size.as_str(), size.resources()))
-            .collect(),
-    }
-}
 
 /// What is asked now: the node that runs knows, else the feed is asked.
 async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
@@ -131,7 +48,7 @@ pub(super) async fn pricing(invocation: &Invocation, command: Pricing) -> anyhow
             let shown = if pid_file::holder(&invocation.pid_file)?.is_some() {
                 invocation.client()?.pricing().await?
             } else {
-                view(&current(invocation).await?)
+                PricingView::of(&current(invocation).await?)
             };
             printer.answer(&shown, || show(&shown));
         }
@@ -149,7 +66,7 @@ pub(super) async fn pricing(invocation: &Invocation, command: Pricing) -> anyhow
                 bail!("a VM has at least one core, one GB of memory and of storage, for an hour");
             }
             let prices = current(invocation).await?;
-            let example = example(&prices, "quote", resources);
+            let example = PriceExample::of(&prices, "quote", resources);
             let deposit = example
                 .rate_wei_per_second
                 .map(|rate| Exact(rate.0.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600))));
@@ -181,7 +98,7 @@ pub(super) async fn pricing(invocation: &Invocation, command: Pricing) -> anyhow
 }
 
 fn show(view: &PricingView) -> String {
-    let row = |name: &str, unit: &Unit| {
+    let row = |name: &str, unit: &UnitPrices| {
         [name.to_owned(), unit.per_core.clone(), unit.per_gb_ram.clone(), unit.per_gb_storage.clone()]
     };
     let mut rows = vec![row("USD", &view.usd)];

@@ -20,11 +20,12 @@ use super::amount::{Money, coins, span};
 use super::arguments::{Period, Streams};
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
-use crate::books;
-use crate::http::operator::{Client, StreamView, StreamsView, WithdrawView, WithdrawalView};
 use crate::identity::Identity;
 use crate::payments;
 use crate::pid_file::{self, PidFile};
+use golem_api::operator::Client;
+use golem_api::views;
+use golem_api::views::{StreamView, StreamsView, WithdrawView, WithdrawalView};
 
 /// Who knows the books.
 enum Books {
@@ -56,21 +57,21 @@ impl Books {
     async fn streams(&self) -> anyhow::Result<StreamsView> {
         Ok(match self {
             Self::Node(client) => client.streams().await?,
-            Self::Own { payments, profile, .. } => books::streams(payments, profile).await,
+            Self::Own { payments, profile, .. } => views::payments::streams(payments, profile).await,
         })
     }
 
     async fn withdrawals(&self, since: Timestamp) -> anyhow::Result<Vec<WithdrawalView>> {
         Ok(match self {
             Self::Node(client) => client.withdrawals(since).await?,
-            Self::Own { payments, .. } => books::withdrawals(payments, since).await?,
+            Self::Own { payments, .. } => views::payments::withdrawals(payments, since).await?,
         })
     }
 
     async fn withdraw(&self, vm: Option<&VmId>) -> anyhow::Result<Vec<WithdrawView>> {
         Ok(match self {
             Self::Node(client) => client.withdraw(vm.map(VmId::as_str)).await?,
-            Self::Own { payments, .. } => books::withdraw(payments, vm).await,
+            Self::Own { payments, .. } => views::payments::withdraw(payments, vm).await,
         })
     }
 }
@@ -88,7 +89,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
         Streams::Show { vm } => {
             let view = books.streams().await?;
             let stream = find(&view, &vm)?;
-            printer.answer(stream, || show(stream, view.money()));
+            printer.answer(stream, || show(stream, money(&view)));
             warn_if_stale(invocation, &view);
         }
         Streams::Earnings { since, by, csv } => {
@@ -123,17 +124,15 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
             };
             let nothing = "nothing to withdraw";
             let failed = done.iter().any(|one| one.error.as_deref().is_some_and(|error| error != nothing));
-            printer.answer(&done, || withdrawn(&done, view.money()));
+            printer.answer(&done, || withdrawn(&done, money(&view)));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }
     Ok(Exit::Done)
 }
 
-impl StreamsView {
-    fn money(&self) -> Money<'_> {
-        Money { symbol: &self.symbol, usd: self.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok()) }
-    }
+fn money(view: &StreamsView) -> Money<'_> {
+    Money { symbol: &view.symbol, usd: view.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok()) }
 }
 
 fn warn_if_stale(invocation: &Invocation, view: &StreamsView) {
@@ -190,8 +189,8 @@ fn list(view: &StreamsView) -> String {
             stream.stream_id.0.to_string(),
             if stream.verified { "yes".to_owned() } else { stream.reason.clone() },
             span(computed.remaining_seconds),
-            view.money().show(computed.vested_wei),
-            view.money().show(computed.withdrawable_wei),
+            money(view).show(computed.vested_wei),
+            money(view).show(computed.withdrawable_wei),
             stream.vm_id.to_string(),
         ]
     });
@@ -331,8 +330,8 @@ impl Earnings {
                 vested_wei,
                 withdrawn_wei: sum(streams.iter().map(|line| line.withdrawn_wei)),
                 withdrawable_wei,
-                vested_usd: view.money().worth(vested_wei),
-                withdrawable_usd: view.money().worth(withdrawable_wei),
+                vested_usd: money(view).worth(vested_wei),
+                withdrawable_usd: money(view).worth(withdrawable_wei),
                 received_wei: sum(paid().map(|one| one.amount_wei)),
                 gas_wei: sum(paid().map(|one| one.cost_wei)),
             },

@@ -3,7 +3,7 @@
 //! Owns the layout. A guest that runs and whose process said nothing is its console and nothing else.
 
 use super::vms::time;
-use crate::http::operator::{FailedBootView, LogsView};
+use golem_api::views::{FailedBootView, LogsView};
 
 /// `logs` for people.
 pub(super) fn text(logs: &LogsView) -> String {
@@ -50,7 +50,7 @@ fn section(head: &str, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::operator::StageView;
+    use golem_api::views::StageView;
 
     #[test]
     fn h_14_a_failed_boot_is_told_whole_and_a_guest_that_runs_is_its_console() {

@@ -12,7 +12,8 @@ use super::layout::table;
 use super::ssh::Login;
 use super::vm_logs;
 use super::{Exit, Invocation, reachable};
-use crate::http::operator::{Client, NetworkProblem, VmView};
+use golem_api::operator::Client;
+use golem_api::views::{NetworkProblem, VmView};
 
 /// `vms …`.
 pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result<Exit> {

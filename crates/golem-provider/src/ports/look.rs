@@ -19,8 +19,8 @@ use golem_service::tasks::Tasks;
 use tokio::time::{Instant, timeout};
 
 use super::{peer_market, policy, site, ssh_ports};
-use crate::http::operator::Client;
 use crate::settings::Settings;
+use golem_api::operator::Client;
 
 /// What is known of the ports: of the running node, as it last verified them (at once); without
 /// one, as this call verifies them, within `deadline`. Whatever no check server told by then is

@@ -12,8 +12,8 @@ use golem_reach::mapping::{Holding, Mapper, MappingError, MappingReport, News};
 use golem_service::tasks::Tasks;
 
 use super::site;
-use crate::http::operator::Token;
 use crate::settings::Settings;
+use golem_api::operator::Token;
 
 /// The ports that the router forwards for a running node.
 #[derive(Debug)]

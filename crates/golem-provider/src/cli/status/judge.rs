@@ -20,9 +20,9 @@ use super::view::{
     BackendPart, Check, EnvironmentPart, Grade, Issue, Overall, Ports, ProviderPort, ResourcesPart, SshPorts,
     Status, Version, WalletPart,
 };
-use crate::http::operator::{NetworkProblem, VmView};
 use crate::settings::{Environment, Settings};
 use crate::updates::{INSTALLED, is_newer};
+use golem_api::views::{NetworkProblem, VmView};
 
 /// The answer for what was seen by a program whose settings are `settings`.
 pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {

@@ -18,13 +18,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::backend;
 use crate::cli::{Invocation, reachable};
-use crate::http::operator::{Client, Summary, VmView};
 use crate::identity::Identity;
 use crate::payments;
 use crate::pid_file::Held;
 use crate::ports;
 use crate::settings::Settings;
 use crate::updates;
+use golem_api::operator::Client;
+use golem_api::views::{Summary, VmView};
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);

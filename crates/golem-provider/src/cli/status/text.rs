@@ -7,7 +7,7 @@ use golem_types::wire::Exact;
 use super::view::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
 use crate::cli::amount::coins;
 use crate::cli::ports::age;
-use crate::http::operator::AdvertView;
+use golem_api::views::AdvertView;
 
 /// The answer for people.
 pub(super) fn text(status: &Status) -> String {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::cli::Exit;
-use crate::http::operator::{AdvertView, HostView, PaymentsView};
+use golem_api::views::{AdvertView, HostView, PaymentsView};
 
 /// The whole answer.
 #[derive(Debug, Serialize)]

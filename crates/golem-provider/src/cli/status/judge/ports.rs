@@ -9,8 +9,8 @@ use golem_types::VmState;
 
 use super::super::seen::{Local, NodeSeen, Seen};
 use super::super::view::{Check, LastKnown, ProviderPort, SshIssues, SshPort, SshPorts};
-use crate::http::operator::VmView;
 use crate::settings::Settings;
+use golem_api::views::VmView;
 
 /// Whether anything is known of reachability.
 pub(super) fn check(settings: &Settings, ports: Result<&PortsReport, &String>) -> Check {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cli::status::seen::WalletSeen;
 use crate::cli::status::text::text;
-use crate::http::operator::Summary;
+use golem_api::views::Summary;
 
 const FIRST: u16 = 50_800;
 

@@ -3,87 +3,78 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use golem_api::operator::{Client, Token};
+use golem_api::{Api, ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig};
-use golem_provider::http::operator::{Client, Token};
-use golem_provider::http::{self, Http, HttpConfig};
-use golem_provider::settings::ApiAuth;
 use golem_service::server::TrustedProxies;
 use golem_types::Resources;
 use golem_vm::Backend;
 use golem_vm::sim::{Call, Fault, Sim, SimConfig, SimControl};
 use reqwest::{Method, RequestBuilder, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-pub(crate) use golem_provider::settings::ApiAuth as Api;
 
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 pub(crate) const PROVIDER_ID: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
+/// How many SSH ports a node has.
+const PORTS: u16 = 20;
+
 /// Longest that a test waits for a level.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
-
-/// `count` ports of this process, free now.
-fn ports(count: u16) -> Range<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let free = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    loop {
-        let step = NEXT.fetch_add(count, Ordering::Relaxed) % 2000;
-        let start = 13_000 + (std::process::id() as u16 % 5) * 2000 + step;
-        if (start..start + count).all(free) {
-            return start..start + count;
-        }
-    }
-}
 
 pub(crate) struct World {
     folder: tempfile::TempDir,
     node: Node,
     sim: SimControl,
-    http: Http,
+    api: Api,
     client: reqwest::Client,
     base: String,
     operator_port: u16,
 }
 
 impl World {
-    pub(crate) async fn start(auth: ApiAuth) -> Self {
-        Self::start_limited(auth, 0).await
+    pub(crate) async fn start(access: VmAccess) -> Self {
+        Self::start_limited(access, 0).await
     }
 
     /// A world whose guests boot only when told.
-    pub(crate) async fn start_slow(auth: ApiAuth) -> Self {
-        let world = Self::start(auth).await;
+    pub(crate) async fn start_slow(access: VmAccess) -> Self {
+        let world = Self::start(access).await;
         world.sim.hold_boots();
         world
     }
 
-    pub(crate) async fn start_limited(auth: ApiAuth, rate_limit_per_minute: u32) -> Self {
-        Self::start_with(tempfile::tempdir().unwrap(), auth, rate_limit_per_minute, TrustedProxies::default())
-            .await
+    pub(crate) async fn start_limited(access: VmAccess, rate_limit_per_minute: u32) -> Self {
+        Self::start_with(
+            tempfile::tempdir().unwrap(),
+            access,
+            rate_limit_per_minute,
+            TrustedProxies::default(),
+        )
+        .await
     }
 
     /// A world behind reverse proxies.
     pub(crate) async fn start_behind(trusted_proxies: TrustedProxies, rate_limit_per_minute: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::start_with(folder, ApiAuth::Capability, rate_limit_per_minute, trusted_proxies).await
+        Self::start_with(folder, VmAccess::Capability, rate_limit_per_minute, trusted_proxies).await
     }
 
     /// A world whose data directory is `folder`.
     pub(crate) async fn start_in(folder: tempfile::TempDir) -> Self {
-        Self::start_with(folder, ApiAuth::Capability, 0, TrustedProxies::default()).await
+        Self::start_with(folder, VmAccess::Capability, 0, TrustedProxies::default()).await
     }
 
     async fn start_with(
         folder: tempfile::TempDir,
-        auth: ApiAuth,
+        access: VmAccess,
         rate_limit_per_minute: u32,
         trusted_proxies: TrustedProxies,
     ) -> Self {
@@ -91,10 +82,11 @@ impl World {
         let data_dir = folder.path().to_owned();
         let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO }).unwrap();
         let control = sim.control();
+        let first_port = golem_test_support::ports(PORTS);
         let config = NodeConfig {
             history: None,
             data_dir: data_dir.clone(),
-            ports: ports(20),
+            ports: first_port..first_port + PORTS,
             ssh_bind: Ipv4Addr::LOCALHOST.into(),
             port_policy: PortPolicy::Free,
             limits: Limits {
@@ -125,32 +117,31 @@ impl World {
             payments: None,
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
-        let http_config = HttpConfig {
+        let config = ApiConfig {
             data_dir,
-            auth,
-            rate_limit_per_minute,
-            trusted_proxies,
-            provider_id: PROVIDER_ID.to_owned(),
-            public_ip: watch::channel(Some("203.0.113.7".parse().unwrap())).1,
-            host: Ipv4Addr::LOCALHOST.into(),
-            port: 7466,
-            country: "SE".to_owned(),
-            environment: "production",
-            network: "testnet",
-            prices: None,
+            public: PublicSettings { access, rate_limit_per_minute, trusted_proxies, checker: None },
+            provider: ProviderDetails {
+                provider_id: PROVIDER_ID.to_owned(),
+                public_ip: watch::channel(Some("203.0.113.7".parse().unwrap())).1,
+                host: Ipv4Addr::LOCALHOST.into(),
+                port: 7466,
+                country: "SE".to_owned(),
+                environment: "production",
+                network: "testnet",
+            },
             payments: None,
+            prices: None,
             advertising: Vec::new(),
             ports: None,
-            checker: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let base = format!("http://{}", public.local_addr().unwrap());
         let operator_port = operator.local_addr().unwrap().port();
-        let http = http::start(http_config, node.clone(), public, operator).unwrap();
+        let api = golem_api::start(config, node.clone(), public, operator).unwrap();
         golem_service::http::install_cryptography();
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { folder, node, sim: control, http, client, base, operator_port }
+        Self { folder, node, sim: control, api, client, base, operator_port }
     }
 
     pub(crate) fn address(&self) -> &str {
@@ -181,8 +172,8 @@ impl World {
 
     /// Waits until the VM `id` is in `state`, as a client would.
     pub(crate) async fn reaches(&self, id: &str, state: &str) {
-        let poll = async { while self.get(&format!("/vms/{id}")).await.1["status"] != state {} };
-        tokio::time::timeout(DEADLINE, poll).await.unwrap_or_else(|_| panic!("not {state} in time"));
+        let is_there = async || self.get(&format!("/vms/{id}")).await.1["status"] == state;
+        golem_test_support::until(state, is_there).await;
     }
 
     pub(crate) fn let_boot(&self) {
@@ -197,8 +188,8 @@ impl World {
         &self.node
     }
 
-    pub(crate) fn http(&self) -> &Http {
-        &self.http
+    pub(crate) fn api(&self) -> &Api {
+        &self.api
     }
 
     pub(crate) fn ports(&self) -> Range<u16> {
@@ -218,7 +209,12 @@ impl World {
     }
 
     pub(crate) async fn stop(self) {
-        self.http.stop().await;
+        self.api.stop().await;
         self.node.shutdown(false).await;
     }
+}
+
+/// The body of a create of a VM called `name`.
+pub(crate) fn create_body(name: &str) -> Value {
+    json!({ "name": name, "ssh_key": KEY, "resources": { "cpu": 1, "memory": 1, "storage": 10 } })
 }

@@ -1,4 +1,6 @@
 //! What a refusal of the node, or a failure in it, is over HTTP.
+//!
+//! Owns the status and the text of each. Never tells causes to a renter: they go to the log.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,33 +13,33 @@ pub(crate) use golem_service::server::reply::{json_answer, ok, panicked};
 
 /// Why a request was not answered.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ApiError {
     /// As any server of ours says it.
     Plain(Plain),
     /// The node said no, or failed.
     Node(NodeError),
 }
 
-impl From<NodeError> for Failure {
+impl From<NodeError> for ApiError {
     fn from(error: NodeError) -> Self {
         Self::Node(error)
     }
 }
 
-impl From<Plain> for Failure {
+impl From<Plain> for ApiError {
     fn from(failure: Plain) -> Self {
         Self::Plain(failure)
     }
 }
 
-impl From<Problems> for Failure {
+impl From<Problems> for ApiError {
     fn from(problems: Problems) -> Self {
         Self::Plain(problems.into())
     }
 }
 
-impl Failure {
-    pub(crate) fn said(status: StatusCode, text: impl Into<String>) -> Self {
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self::Plain(Plain::said(status, text))
     }
 
@@ -52,7 +54,7 @@ impl Failure {
     /// No VM is known under `which` to this caller.
     pub(crate) fn no_vm(which: &str) -> Self {
         let shown: String = which.chars().take(120).collect();
-        Self::said(StatusCode::NOT_FOUND, format!("VM {shown} not found"))
+        Self::new(StatusCode::NOT_FOUND, format!("VM {shown} not found"))
     }
 }
 
@@ -104,7 +106,7 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
             Self::Plain(failure) => failure.into_response(),

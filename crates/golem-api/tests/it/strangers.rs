@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use golem_api::VmAccess;
 use golem_service::server::TrustedProxies;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::http_support::{Api, DEADLINE, KEY, World};
+use crate::world::{DEADLINE, KEY, World};
 
 /// Connections of the attack: more than the node takes.
 const FLOOD: usize = 2100;
@@ -55,7 +56,7 @@ async fn is_answered(world: &World, from: Ipv4Addr) {
 #[tokio::test]
 async fn i_06_half_a_request_from_one_address_delays_nobody_else() {
     raise_file_limit();
-    let world = World::start(Api::Capability).await;
+    let world = World::start(VmAccess::Capability).await;
     let half_head = b"GET /health HTTP/1.1\r\nHost: t";
     let half_body = b"POST /api/v1/vms HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{";
     let kept_alive = b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n";
@@ -115,7 +116,7 @@ async fn i_18_behind_a_trusted_proxy_each_client_has_its_own_limit() {
 /// Silence, and answers that are asked for and not read, end.
 #[tokio::test]
 async fn i_06_who_says_nothing_is_cut_off() {
-    let world = World::start(Api::Capability).await;
+    let world = World::start(VmAccess::Capability).await;
     let mut silent = connect(Ipv4Addr::LOCALHOST, world.address()).await;
     let mut idle = connect(Ipv4Addr::LOCALHOST, world.address()).await;
     idle.write_all(b"GET /health HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();

@@ -13,10 +13,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::token::Token;
-use super::views::{
-    AdvertView, DrainView, LogsView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
+use crate::views::{
+    AdvertView, DrainView, LogsView, PricingView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
 };
-use crate::cli::PricingView;
 
 /// Longest that an answer may take; a stop waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -160,7 +159,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub(crate) async fn pricing(&self) -> Result<PricingView, ClientError> {
+    pub async fn pricing(&self) -> Result<PricingView, ClientError> {
         self.call(Method::GET, "/pricing", None).await
     }
 

@@ -1,0 +1,75 @@
+//! What the APIs are told when they start.
+//!
+//! Owns the structs. Never reads a setting: `golem-provider` does.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use golem_chain::network::PaymentNetwork;
+use golem_node::advertise::Advertising;
+use golem_node::port_verification::Verifier;
+use golem_node::pricing::PriceList;
+use golem_reach::port_checker::Checker;
+use golem_service::server::TrustedProxies;
+use tokio::sync::watch;
+
+/// What both APIs need to know beside the node.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// The node's data directory, for the operator's token.
+    pub data_dir: PathBuf,
+    /// How the public API is served.
+    pub public: PublicSettings,
+    /// What the node says of itself.
+    pub provider: ProviderDetails,
+    /// How rentals are paid for; `None` if they are free.
+    pub payments: Option<PaymentNetwork>,
+    /// What VMs cost; `None` in tests of other things.
+    pub prices: Option<watch::Receiver<PriceList>>,
+    /// The adverts that the node keeps, one a market.
+    pub advertising: Vec<Advertising>,
+    /// The verification of its ports; `None` in tests of other things.
+    pub ports: Option<Verifier>,
+}
+
+/// How the public API is served.
+#[derive(Clone)]
+pub struct PublicSettings {
+    /// Who may use a VM.
+    pub access: VmAccess,
+    /// Requests that one address may make in a minute; 0 means no limit.
+    pub rate_limit_per_minute: u32,
+    /// Reverse proxies that say for whom they ask.
+    pub trusted_proxies: TrustedProxies,
+    /// What tries the ports of other providers; `None` if the operator does not want that.
+    pub checker: Option<Arc<Checker>>,
+}
+
+/// Who may use a VM over the public API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmAccess {
+    /// Whoever knows its id, which cannot be guessed.
+    Capability,
+    /// Everyone, by its name too, and everyone sees every VM.
+    Open,
+}
+
+/// What the node says of itself.
+#[derive(Debug, Clone)]
+pub struct ProviderDetails {
+    /// Its Ethereum address, in EIP-55 form.
+    pub provider_id: String,
+    /// The address that renters are told; `None` while it is not known.
+    pub public_ip: watch::Receiver<Option<IpAddr>>,
+    /// Where the public API and the VMs listen.
+    pub host: IpAddr,
+    /// The port of the public API.
+    pub port: u16,
+    /// Country in which the machine stands.
+    pub country: String,
+    /// `production` or `development`.
+    pub environment: &'static str,
+    /// The market in which the node offers itself.
+    pub network: &'static str,
+}

@@ -1,0 +1,18 @@
+//! The HTTP APIs of a node: the public one for renters, and the operator's for the owner of the machine.
+//!
+//! ```text
+//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► public   ─┐
+//!   loopback ─► serve ─► token, Host ──────────► operator ─┴─► node
+//! ```
+//! Owns routes, status codes, who may see what, the JSON that is answered, and the client of the operator API. Never
+//! decides about a rental: `golem_node` does.
+
+mod config;
+mod error;
+pub mod operator;
+mod public;
+mod start;
+pub mod views;
+
+pub use config::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
+pub use start::{Api, start};

@@ -1,0 +1,36 @@
+//! The adverts that the node keeps.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use futures_util::future::join_all;
+
+use super::{Answer, Shared};
+use crate::error::{ApiError, ok};
+use crate::views::AdvertView;
+
+/// How long taking an advert off its market may take: some blocks of two seconds. An operator who
+/// stops the node waits for it.
+const REMOVAL: Duration = Duration::from_secs(20);
+
+pub(super) async fn remove(State(operator): Shared) -> Answer {
+    let adverts = &operator.config.advertising;
+    if adverts.is_empty() {
+        return Err(ApiError::new(StatusCode::CONFLICT, "no advert is kept on any market"));
+    }
+    tracing::info!("removal of the adverts asked for by the operator");
+    let removed = join_all(adverts.iter().map(|advertising| advertising.remove(REMOVAL))).await;
+    let left = adverts.iter().zip(removed).filter(|(_, removed)| !removed);
+    let left: Vec<String> = left
+        .map(|(advertising, _)| {
+            let why = AdvertView::of(advertising).problem.unwrap_or_else(|| "it took too long".to_owned());
+            format!("{}: {why}", advertising.place())
+        })
+        .collect();
+    if !left.is_empty() {
+        let text = format!("an advert was not removed: {}", left.join("; "));
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    Ok(ok(&adverts.iter().map(AdvertView::of).collect::<Vec<_>>()))
+}

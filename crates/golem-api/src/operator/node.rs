@@ -1,0 +1,65 @@
+//! The node as a whole: what it does, what it asks, whether it takes rentals, and its stop.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use golem_service::server::serve::body;
+use serde_json::json;
+
+use super::{Answer, Operator, Shared};
+use crate::error::{ApiError, ok};
+use crate::views::{
+    AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, PricingView, Summary,
+};
+
+pub(super) async fn summary(State(operator): Shared) -> Response {
+    let Operator { config, node, .. } = &*operator;
+    let (capacity, host) = (node.capacity(), node.host());
+    let range = &node.config().ports;
+    ok(&Summary {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        provider_id: config.provider.provider_id.clone(),
+        environment: config.provider.environment.to_owned(),
+        network: config.provider.network.to_owned(),
+        backend: BackendView::of(node).await,
+        draining: node.draining(),
+        disk_trouble: node.disk_trouble().await.map(str::to_owned),
+        closed: node.config().closed.as_ref().map(ToString::to_string),
+        total: capacity.total,
+        free: capacity.free,
+        host: HostView {
+            cpu_percent: host.cpu_percent,
+            memory_percent: host.memory_percent,
+            storage_percent: host.storage_percent,
+        },
+        vms: capacity.vms,
+        max_vms: capacity.max_vms,
+        ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
+        payments: config
+            .payments
+            .as_ref()
+            .zip(node.payments())
+            .map(|(profile, payments)| PaymentsView::of(profile, payments)),
+        adverts: config.advertising.iter().map(AdvertView::of).collect(),
+        unmanaged: node.unmanaged(),
+    })
+}
+
+pub(super) async fn pricing(State(operator): Shared) -> Answer {
+    let prices = operator.config.prices.as_ref().map(|prices| PricingView::of(&prices.borrow()));
+    prices.map(|view| ok(&view)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
+}
+
+pub(super) async fn drain(State(operator): Shared, request: Request) -> Answer {
+    let wanted: DrainView = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"draining\": true or false}")
+    })?;
+    operator.node.set_draining(wanted.draining).await?;
+    Ok(ok(&wanted))
+}
+
+pub(super) async fn shutdown(State(operator): Shared) -> Response {
+    tracing::info!("shutdown asked for by the operator");
+    operator.stop.cancel();
+    ok(&json!(null))
+}

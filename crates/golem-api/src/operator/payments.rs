@@ -1,0 +1,65 @@
+//! Streams, and what is withdrawn from them.
+
+use axum::extract::{Query, Request, State};
+use axum::http::StatusCode;
+use golem_chain::network::PaymentNetwork;
+use golem_node::NodeError;
+use golem_node::payment::Payments;
+use golem_service::server::serve::body;
+use golem_types::VmId;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Answer, Operator, Shared};
+use crate::error::{ApiError, ok};
+use crate::views::payments;
+
+impl Operator {
+    fn payments(&self) -> Result<(&PaymentNetwork, &Payments), ApiError> {
+        let payments = self.config.payments.as_ref().zip(self.node.payments());
+        payments.ok_or_else(|| ApiError::Node(NodeError::PaymentsOff))
+    }
+}
+
+pub(super) async fn streams(State(operator): Shared) -> Answer {
+    let (profile, payments) = operator.payments()?;
+    Ok(ok(&payments::streams(payments, profile).await))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Since {
+    /// Seconds since the epoch.
+    since: i64,
+}
+
+pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> Answer {
+    let (_, payments) = operator.payments()?;
+    let since = Timestamp::from_second(since)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
+    Ok(ok(&payments::withdrawals(payments, since).await.map_err(NodeError::from)?))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    vm: Option<String>,
+}
+
+pub(super) async fn withdraw(State(operator): Shared, request: Request) -> Answer {
+    let Which { vm } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "the body should be {\"vm\": an id or a name, or null for all}",
+        )
+    })?;
+    let (_, payments) = operator.payments()?;
+    let vm = match vm {
+        None => None,
+        // A rental that ended is named by its id only.
+        Some(which) => Some(match operator.find(&which) {
+            Ok(vm) => vm.id.clone(),
+            Err(error) => which.parse().map_err(|_| error)?,
+        }),
+    };
+    tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
+    Ok(ok(&payments::withdraw(payments, vm.as_ref()).await))
+}

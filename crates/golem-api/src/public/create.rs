@@ -1,0 +1,59 @@
+//! `POST /vms`, and the job that follows a create which is not waited for.
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use golem_service::server::serve::body;
+use golem_types::VmState;
+use golem_types::wire::{Problem, Problems, parse_create};
+use serde_json::json;
+
+use super::{Answer, Shared};
+use crate::error::{ApiError, json_answer, ok};
+use crate::views::renter;
+
+/// Whether the query asks for an answer before the VM runs, in any of pydantic's spellings.
+fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
+    let value = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("async="))
+        .unwrap_or("false");
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" | "on" | "t" => Ok(true),
+        "false" | "0" | "no" | "n" | "off" | "f" => Ok(false),
+        _ => {
+            let text = "Input should be a valid boolean, unable to interpret input";
+            let problem =
+                Problem { loc: vec!["query", "async"], ..Problem::new("bool_parsing", &[], text, None) };
+            Err(Problems { detail: vec![problem] })
+        }
+    }
+}
+
+pub(super) async fn create(State(public): Shared, request: Request) -> Answer {
+    let early = wants_async(request.uri().query())?;
+    let (vm, job) = public.node.create(parse_create(&body(request).await?)?).await?;
+    if early {
+        let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
+        return Ok(json_answer(StatusCode::ACCEPTED, &accepted));
+    }
+    let vm = public.node.settled(&vm.id).await?;
+    match vm.state {
+        VmState::Error => {
+            let why = vm.error.as_deref().unwrap_or("the VM could not be made");
+            let status = match public.node.disk_trouble().await {
+                Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+                None => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            Err(ApiError::new(status, why))
+        }
+        _ => Ok(ok(&renter::vm(&vm))),
+    }
+}
+
+pub(super) async fn job(State(public): Shared, Path(id): Path<String>) -> Answer {
+    let not_found = || ApiError::new(StatusCode::NOT_FOUND, "job not found");
+    let id = id.parse().map_err(|_| not_found())?;
+    let job = public.node.job(&id).await?.ok_or_else(not_found)?;
+    Ok(ok(&renter::job(&job)))
+}

@@ -1,0 +1,135 @@
+//! The public API: what renters' clients call.
+//!
+//! Owns routes, status codes and who may see which VM. Never decides about a rental: the node does.
+//!
+//! Under `capability`, knowing a VM's unguessable id is the right to use it; a wrong id, a name
+//! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all.
+
+mod create;
+mod provider;
+mod quote;
+mod streams;
+mod vms;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use golem_chain::network::PaymentNetwork;
+use golem_node::pricing::PriceList;
+use golem_node::{Node, NodeError, Vm};
+use golem_reach::port_checker;
+use golem_service::server::cors;
+use golem_service::server::limit::{self, RateLimit};
+use golem_service::server::page;
+use golem_types::VmId;
+use golem_types::wire::port_check::BANNER_PATH;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::{ApiConfig, ProviderDetails, VmAccess};
+use crate::error::{ApiError, panicked};
+
+/// What every route knows.
+struct Public {
+    node: Node,
+    access: VmAccess,
+    provider: ProviderDetails,
+    payments: Option<PaymentNetwork>,
+    prices: Option<watch::Receiver<PriceList>>,
+    limit: RateLimit,
+    stop: CancellationToken,
+}
+
+type Shared = State<Arc<Public>>;
+type Answer = Result<Response, ApiError>;
+
+/// The routes of the public API; `stop` is cancelled when a client may and does stop the node.
+pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) -> Router {
+    let public = Arc::new(Public {
+        node,
+        access: config.public.access,
+        provider: config.provider.clone(),
+        payments: config.payments.clone(),
+        prices: config.prices.clone(),
+        limit: RateLimit::new(config.public.rate_limit_per_minute),
+        stop,
+    });
+    let mut routes = Router::new()
+        .route("/health", get(provider::health))
+        .route("/api/v1/health", get(provider::health))
+        .route(BANNER_PATH, get(provider::banner))
+        .route("/api/v1/provider/info", get(provider::info))
+        .route("/api/v1/quotes", post(quote::quote))
+        .route("/api/v1/vms", get(vms::list).post(create::create))
+        .route("/api/v1/vms/jobs/{id}", get(create::job))
+        .route("/api/v1/vms/{id}", get(vms::show).delete(vms::delete))
+        .route("/api/v1/vms/{id}/access", get(vms::access))
+        .route("/api/v1/vms/{id}/failed-boot", get(vms::failed_boot))
+        .route("/api/v1/vms/{id}/start", post(vms::start))
+        .route("/api/v1/vms/{id}/stop", post(vms::stop))
+        .route("/api/v1/vms/{id}/restart", post(vms::restart))
+        .route("/api/v1/vms/{id}/ssh-keys", post(vms::add_key))
+        .route("/api/v1/vms/{id}/stream", get(streams::show).post(streams::attach))
+        .route("/api/v1/payments/streams", get(streams::list));
+    if config.public.access == VmAccess::Open {
+        routes = routes.route("/api/v1/summary", get(provider::summary)).route(
+            "/api/v1/admin/shutdown",
+            post(provider::shutdown).layer(middleware::from_fn(page::local_pages_only)),
+        );
+    }
+    let routes = routes
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .layer(middleware::from_fn(page::json_only))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
+        .layer(cors())
+        .with_state(public);
+    match &config.public.checker {
+        // Without the words that let pages of other sites ask.
+        Some(checker) => routes.merge(port_checker::checks(Arc::clone(checker))),
+        None => routes,
+    }
+}
+
+/// Refuses a peer that asks too often.
+async fn limited(State(public): Shared, request: Request, next: Next) -> Response {
+    let Some(seconds) = limit::wait(&public.limit, &request) else {
+        return next.run(request).await;
+    };
+    let mut response =
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later").into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+impl Public {
+    /// The VM that `which` names to this caller.
+    async fn find(&self, which: &str) -> Result<Arc<Vm>, ApiError> {
+        if let Ok(id) = which.parse::<VmId>() {
+            return match self.node.vm(&id).await {
+                Err(NodeError::NotFound(_)) => Err(ApiError::no_vm(which)),
+                found => Ok(found?),
+            };
+        }
+        if self.access != VmAccess::Open {
+            return Err(ApiError::no_vm(which));
+        }
+        let mut named = self.node.vms().into_iter().filter(|vm| vm.name.as_str() == which);
+        match (named.next(), named.next()) {
+            (Some(vm), None) => Ok(vm),
+            (Some(_), Some(_)) => {
+                Err(ApiError::new(StatusCode::CONFLICT, "several VMs have this name; use the id"))
+            }
+            (None, _) => Err(ApiError::no_vm(which)),
+        }
+    }
+}

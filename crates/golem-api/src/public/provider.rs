@@ -1,0 +1,77 @@
+//! What the node says of itself: whether it runs, whom and where to pay, and, where the API is open, all that it has.
+
+use std::net::IpAddr;
+
+use alloy_primitives::Address;
+use axum::extract::State;
+use axum::http::Method;
+use axum::response::Response;
+use golem_reach::public_ip;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Public, Shared};
+use crate::error::ok;
+
+/// What a client needs to rent; the answer of `provider/info`.
+#[derive(Debug, Serialize)]
+struct ProviderInfo<'a> {
+    provider_id: &'a str,
+    /// Zero when payments are off.
+    stream_payment_address: String,
+    /// Zero when it is the chain's own money.
+    glm_token_address: String,
+    ip_address: IpAddr,
+    country: &'a str,
+    platform: &'static str,
+}
+
+impl<'a> ProviderInfo<'a> {
+    fn of(Public { provider, payments, .. }: &'a Public) -> Self {
+        let payments = payments.as_ref();
+        let shown = |address: Option<Address>| address.unwrap_or_default().to_string();
+        Self {
+            provider_id: &provider.provider_id,
+            stream_payment_address: shown(payments.map(|profile| profile.contract)),
+            glm_token_address: shown(payments.map(|profile| profile.token)),
+            ip_address: public_ip::told(&provider.public_ip, provider.host),
+            country: &provider.country,
+            platform: match std::env::consts::ARCH {
+                "aarch64" => "arm64",
+                arch => arch,
+            },
+        }
+    }
+}
+
+pub(super) async fn health() -> Response {
+    ok(&json!({ "status": "healthy" }))
+}
+
+/// What tells a checker that it has reached this node and nobody else.
+pub(super) async fn banner(State(public): Shared) -> String {
+    public.node.probes().banner(public.provider.port) + "\n"
+}
+
+pub(super) async fn info(State(public): Shared) -> Response {
+    ok(&ProviderInfo::of(&public))
+}
+
+pub(super) async fn summary(State(public): Shared) -> Response {
+    let capacity = public.node.capacity();
+    let vms = public.node.vms();
+    let vms: Vec<_> =
+        vms.iter().map(|vm| json!({ "id": vm.id, "status": vm.state, "resources": vm.resources })).collect();
+    ok(&json!({
+        "status": "running",
+        "env": { "environment": public.provider.environment, "network": public.provider.network },
+        "resources": { "total": capacity.total, "available": capacity.free },
+        "vms": vms,
+    }))
+}
+
+pub(super) async fn shutdown(State(public): Shared, method: Method) -> Response {
+    tracing::info!(%method, "shutdown asked for over the public API");
+    public.stop.cancel();
+    ok(&json!({ "ok": true }))
+}

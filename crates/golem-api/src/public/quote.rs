@@ -1,0 +1,50 @@
+//! Quotes: a promise of the price that is asked now.
+//!
+//! Owns their JSON. Never decides a price: the node does, and signs it.
+
+use alloy_primitives::hex;
+use axum::extract::{Request, State};
+use golem_chain::SignedQuote;
+use golem_service::server::serve::body;
+use golem_types::wire::{Exact, QuoteInfo, parse_resources};
+use golem_types::{Decimal, Resources};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+
+use super::{Answer, Public, Shared};
+use crate::error::ok;
+
+/// Seconds of the month that prices are shown for: 730 hours.
+const MONTH_SECONDS: u64 = 730 * 3600;
+
+/// It reserves nothing, and nothing is remembered of it.
+pub(super) async fn quote(State(public): Shared, request: Request) -> Answer {
+    let resources = parse_resources(&body(request).await?)?;
+    let payments = public.node.payments();
+    let signed = payments.map(|payments| payments.quote(resources, Timestamp::now())).transpose()?;
+    Ok(ok(&info(&public, resources, signed.as_ref())))
+}
+
+/// What a renter is told: `signed`, or that nothing is asked.
+fn info(public: &Public, resources: Resources, signed: Option<&SignedQuote>) -> QuoteInfo {
+    let rate = U256::from(signed.map_or(0, |signed| signed.quote.rate));
+    let month = rate.saturating_mul(U256::from(MONTH_SECONDS));
+    let usd = public.prices.as_ref().map(|prices| prices.borrow().usd.month().of(resources));
+    let payments = public.payments.as_ref().filter(|_| signed.is_some());
+    QuoteInfo {
+        quote_id: signed.map(SignedQuote::id),
+        provider_id: public.provider.provider_id.clone(),
+        resources,
+        free: signed.is_none(),
+        rate_wei_per_second: Exact(rate),
+        price_per_month: Decimal::from_atto(month).to_string(),
+        symbol: payments.map(|profile| profile.symbol().to_owned()),
+        usd_per_month: usd.filter(|_| signed.is_some()).map(|usd| Decimal::from_atto(usd).to_string()),
+        chain_id: payments.map(|profile| profile.network.chain_id),
+        stream_payment_address: payments.map(|profile| profile.contract.to_string()),
+        glm_token_address: payments.map(|profile| profile.token.to_string()),
+        expires_at: signed.map(|signed| signed.quote.expires_at),
+        nonce: signed.map(|signed| hex::encode_prefixed(signed.quote.nonce)),
+        signature: signed.map(|signed| hex::encode_prefixed(signed.signature)),
+    }
+}

@@ -1,0 +1,56 @@
+//! Both APIs, from their start to their stop.
+//!
+//! Owns the tasks that serve them, and the wish of a client that the node stop.
+
+use std::io;
+
+use golem_node::Node;
+use golem_service::server::{TrustedProxies, serve};
+use golem_service::tasks::Tasks;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ApiConfig;
+use crate::{operator, public};
+
+/// The APIs while they are served.
+pub struct Api {
+    tasks: Tasks,
+    stop_requested: CancellationToken,
+}
+
+/// Serves the public API on `public` and the operator API on `operator`.
+///
+/// # Errors
+/// Any error of reading or making the operator's token.
+pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpListener) -> io::Result<Api> {
+    let token = operator::Token::ensure(&config.data_dir)?;
+    let stop_requested = CancellationToken::new();
+    let tasks = Tasks::new();
+    let routes = public::router(&config, node.clone(), stop_requested.clone());
+    let proxies = config.public.trusted_proxies.clone();
+    tasks.spawn("public API", serve::serve("public API connection", public, routes, proxies, tasks.clone()));
+    let routes = operator::router(config, node, token, stop_requested.clone());
+    tasks.spawn(
+        "operator API",
+        serve::serve("operator API connection", operator, routes, TrustedProxies::default(), tasks.clone()),
+    );
+    Ok(Api { tasks, stop_requested })
+}
+
+impl Api {
+    /// Ready when somebody who may has asked that the node stop.
+    pub async fn stop_requested(&self) {
+        self.stop_requested.cancelled().await;
+    }
+
+    /// Ready when a task of the APIs has panicked.
+    pub async fn failed(&self) {
+        self.tasks.failed().await;
+    }
+
+    /// Takes no new connection, and waits a moment for the requests under way.
+    pub async fn stop(&self) {
+        self.tasks.stop().await;
+    }
+}

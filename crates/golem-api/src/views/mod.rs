@@ -1,0 +1,15 @@
+//! What the APIs say, on both of their ends.
+//!
+//! Owns the JSON of the operator API, and how both APIs' answers follow from what the node knows. Never changes
+//! anything, but for [`payments::withdraw`].
+
+mod node;
+pub mod payments;
+mod pricing;
+pub(crate) mod renter;
+mod vm;
+
+pub use node::{AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, Summary};
+pub use payments::{StreamView, StreamsView, WithdrawView, WithdrawalView};
+pub use pricing::{PriceExample, PricingView, UnitPrices};
+pub use vm::{FailedBootView, LogsView, NetworkProblem, StageView, TrafficView, VmView};

@@ -1,0 +1,206 @@
+//! The node as a whole, as the operator reads it.
+
+use std::collections::BTreeSet;
+
+use golem_chain::network::PaymentNetwork;
+use golem_node::Node;
+use golem_node::advertise::{AdvertState, Advertising, Standing};
+use golem_node::payment::Payments;
+use golem_types::wire::Exact;
+use golem_types::{Resources, VmId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The node as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The node's version.
+    pub version: String,
+    /// Its Ethereum address.
+    pub provider_id: String,
+    /// `production` or `development`.
+    pub environment: String,
+    /// The market in which it offers itself.
+    pub network: String,
+    /// The backend that its VMs run on.
+    pub backend: BackendView,
+    /// Whether no new rentals are taken.
+    pub draining: bool,
+    /// What is wrong with the disk under the data directory.
+    #[serde(default)]
+    pub disk_trouble: Option<String>,
+    /// Why no new rentals are taken, beside that.
+    #[serde(default)]
+    pub closed: Option<String>,
+    /// What the host has to rent out.
+    pub total: Resources,
+    /// What is left of it.
+    pub free: Resources,
+    /// How busy the host is, in percent.
+    pub host: HostView,
+    /// Live VMs.
+    pub vms: u32,
+    /// Most live VMs.
+    pub max_vms: u32,
+    /// Its SSH ports.
+    pub ports: PortsView,
+    /// How its rentals are paid for; none when they are free.
+    pub payments: Option<PaymentsView>,
+    /// The node's adverts, one a market in which it keeps one.
+    pub adverts: Vec<AdvertView>,
+    /// Machines on the backend that the ledger does not know; never touched.
+    pub unmanaged: BTreeSet<VmId>,
+}
+
+/// The backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendView {
+    /// `qemu` or `sim`.
+    pub name: String,
+    /// Whether it answered when it was last asked.
+    pub answers: bool,
+    /// Why a guest that is launched now would not reach the internet, with the fix.
+    #[serde(default)]
+    pub network_problem: Option<String>,
+    /// `kvm` or `tcg`; none where this node does not decide it.
+    #[serde(default)]
+    pub accelerator: Option<String>,
+    /// Why guests cannot use KVM, and what to do.
+    #[serde(default)]
+    pub accelerator_problem: Option<String>,
+    /// What of this host guests can take without a bound, and what to do.
+    #[serde(default)]
+    pub bounds_problem: Option<String>,
+}
+
+impl BackendView {
+    /// What is known of the backend of `node`.
+    pub(crate) async fn of(node: &Node) -> Self {
+        // Known since the start.
+        let acceleration = node.backend().acceleration().await.ok().flatten();
+        Self {
+            name: node.backend().name().to_owned(),
+            network_problem: node.network_problem(),
+            answers: node.backend_answers(),
+            accelerator: acceleration.map(|found| found.accelerator.as_str().to_owned()),
+            bounds_problem: node.backend().bounds_problem().await,
+            accelerator_problem: acceleration.and_then(|found| found.problem.clone()),
+        }
+    }
+}
+/// How busy the host is, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// CPU time in use over the last minute.
+    pub cpu_percent: u8,
+    /// Memory in use.
+    pub memory_percent: u8,
+    /// Space in use on the volume where VMs live.
+    pub storage_percent: u8,
+}
+
+/// The SSH ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsView {
+    /// The first.
+    pub start: u16,
+    /// The end, itself not among them.
+    pub end: u16,
+    /// Those that rentals hold.
+    pub in_use: BTreeSet<u16>,
+}
+
+/// The node's advert in one market.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdvertView {
+    /// `golem_base` or `discovery_server`.
+    pub market: String,
+    /// What the network is called, or where the server is.
+    pub place: String,
+    /// `starting`, `current`, `hidden` or `problem`.
+    pub standing: String,
+    /// What is in the way.
+    pub problem: Option<String>,
+    /// The entity's key; none while there is none, and for a server.
+    pub key: Option<String>,
+    /// The block in which it lapses.
+    pub expires_at_block: Option<u64>,
+    /// About when renters stop reading it, if nothing is written.
+    pub lapses_at: Option<Timestamp>,
+    /// When the market was last looked at.
+    pub looked_at: Option<Timestamp>,
+    /// Transactions so far.
+    pub writes: u64,
+    /// Those of them that did nothing.
+    pub failed_writes: u64,
+    /// Gas that they used.
+    pub gas: u64,
+    /// What they cost, in wei of the network's money.
+    pub cost_wei: Exact,
+}
+
+impl AdvertView {
+    /// Where `advertising` stands.
+    pub(crate) fn of(advertising: &Advertising) -> Self {
+        let AdvertState { standing, shown, lapses, looked_at, spent, removed: _ } = advertising.state();
+        let (standing, problem) = match standing {
+            Standing::Starting => ("starting", None),
+            Standing::Current => ("current", None),
+            Standing::Hidden => ("hidden", None),
+            Standing::Problem(problem) => ("problem", Some(problem)),
+        };
+        Self {
+            market: advertising.market().as_str().to_owned(),
+            place: advertising.place().to_owned(),
+            standing: standing.to_owned(),
+            problem,
+            key: shown.as_ref().map(|shown| shown.key.to_string()),
+            expires_at_block: shown.as_ref().map(|shown| shown.expires_at),
+            lapses_at: lapses,
+            looked_at,
+            writes: spent.writes,
+            failed_writes: spent.failed,
+            gas: spent.gas,
+            cost_wei: Exact(spent.cost),
+        }
+    }
+}
+
+/// How rentals are paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentsView {
+    /// The payment network.
+    pub network: String,
+    /// What its money is called.
+    pub symbol: String,
+    /// The payment contract.
+    pub contract: String,
+    /// The newest block that was read.
+    pub block: Option<u64>,
+    /// When that was.
+    pub read_at: Option<Timestamp>,
+    /// Why the chain cannot be asked now.
+    pub error: Option<String>,
+}
+
+impl PaymentsView {
+    /// How `payments` on the network of `profile` stand.
+    pub(crate) fn of(profile: &PaymentNetwork, payments: &Payments) -> Self {
+        let health = payments.health();
+        Self {
+            network: profile.name.clone(),
+            symbol: profile.symbol().to_owned(),
+            contract: profile.contract.to_string(),
+            block: health.block.map(|block| block.number),
+            read_at: health.read_at,
+            error: health.error,
+        }
+    }
+}
+
+/// Whether new rentals are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainView {
+    /// Whether none are.
+    pub draining: bool,
+}

@@ -1,0 +1,158 @@
+//! Streams and withdrawals as the operator reads them.
+//!
+//! Owns the views that the operator API gives, and that the command line makes by itself while no
+//! node runs. Never prints.
+
+use golem_chain::network::PaymentNetwork;
+use golem_node::ledger::{LedgerError, Withdrawal, WithdrawalState};
+use golem_node::payment::{Payments, StreamLine};
+use golem_node::pricing::{ETHER, GLM};
+use golem_types::wire::{Exact, StreamInfo};
+use golem_types::{VmId, VmName, VmState};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::renter;
+
+/// Every stream that may still pay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamsView {
+    /// The payment network.
+    pub network: String,
+    /// What its money is called.
+    pub symbol: String,
+    /// US dollars for one of it, as last believed; none for test money, and while no rate is known.
+    pub usd_per_coin: Option<String>,
+    /// The streams, oldest first.
+    pub streams: Vec<StreamView>,
+    /// Why they are shown as they were last read.
+    pub stale: Option<String>,
+}
+
+/// A stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamView {
+    /// What its renter calls the VM; none once that is gone.
+    pub name: Option<VmName>,
+    /// Where the VM stands.
+    pub status: Option<VmState>,
+    /// Since when the VM is not paid for.
+    pub unpaid_since: Option<Timestamp>,
+    /// What the public API says of it.
+    pub stream: StreamInfo,
+}
+
+/// A withdrawal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WithdrawalView {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The VM that the stream paid for.
+    pub vm_id: VmId,
+    /// The stream.
+    pub stream_id: Exact,
+    /// Where it stands.
+    pub state: WithdrawalState,
+    /// Wei that were paid out; those expected, until it is known.
+    pub amount_wei: Exact,
+    /// Wei that gas cost.
+    pub cost_wei: Exact,
+    /// The transaction.
+    pub transaction: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What came of withdrawing from one stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WithdrawView {
+    /// The VM.
+    pub vm_id: VmId,
+    /// The stream.
+    pub stream_id: Exact,
+    /// Wei that were paid out.
+    pub paid_wei: Exact,
+    /// Wei that gas cost.
+    pub cost_wei: Exact,
+    /// The transaction.
+    pub transaction: Option<String>,
+    /// Why nothing was.
+    pub error: Option<String>,
+}
+
+/// The coin whose rate tells what the token is worth; `None` for test money and for tokens without a rate.
+fn coin(payment: &PaymentNetwork) -> Option<&'static str> {
+    let known = [GLM, ETHER].into_iter().find(|coin| *coin == payment.symbol());
+    known.filter(|_| !payment.network.testnet)
+}
+
+/// Every stream that may still pay.
+pub async fn streams(payments: &Payments, profile: &PaymentNetwork) -> StreamsView {
+    let overview = payments.overview().await;
+    let view = |line: &StreamLine| StreamView {
+        name: line.rental.as_ref().map(|(name, _)| name.clone()),
+        status: line.rental.as_ref().map(|(_, state)| *state),
+        unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
+        stream: renter::stream(&line.status),
+    };
+    let rate = match coin(profile) {
+        Some(coin) => payments.rate(coin).await.ok().flatten(),
+        None => None,
+    };
+    StreamsView {
+        usd_per_coin: rate.map(|rate| rate.usd.to_string()),
+        network: profile.name.clone(),
+        symbol: profile.symbol().to_owned(),
+        streams: overview.streams.iter().map(view).collect(),
+        stale: overview.stale,
+    }
+}
+
+/// Every withdrawal since `since`, oldest first.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn withdrawals(payments: &Payments, since: Timestamp) -> Result<Vec<WithdrawalView>, LedgerError> {
+    let all = payments.withdrawals(since).await?;
+    let view = |withdrawal: Withdrawal| WithdrawalView {
+        at: withdrawal.created_at,
+        vm_id: withdrawal.vm,
+        stream_id: Exact(withdrawal.key.id.0),
+        state: withdrawal.state,
+        amount_wei: Exact(withdrawal.paid.unwrap_or(withdrawal.expected)),
+        cost_wei: Exact(withdrawal.cost.unwrap_or_default()),
+        transaction: withdrawal.hash,
+        error: withdrawal.error,
+    };
+    Ok(all.into_iter().map(view).collect())
+}
+
+/// Withdraws from the stream of `vm`, or from all, one after the other: a failure of one does not
+/// keep the others waiting.
+pub async fn withdraw(payments: &Payments, vm: Option<&VmId>) -> Vec<WithdrawView> {
+    let mut done = Vec::new();
+    for copy in payments.withdrawable(vm) {
+        let result = payments.withdraw(&copy).await;
+        let view = WithdrawView {
+            vm_id: copy.vm,
+            stream_id: Exact(copy.key.id.0),
+            paid_wei: Exact::default(),
+            cost_wei: Exact::default(),
+            transaction: None,
+            error: None,
+        };
+        done.push(match result {
+            Ok(withdrawn) => WithdrawView {
+                paid_wei: Exact(withdrawn.paid),
+                cost_wei: Exact(withdrawn.cost),
+                transaction: Some(withdrawn.hash),
+                ..view
+            },
+            Err(error) => {
+                tracing::warn!(stream = %copy.key.id, error = &error as &dyn std::error::Error, "not withdrawn");
+                WithdrawView { error: Some(error.to_string()), ..view }
+            }
+        });
+    }
+    done
+}

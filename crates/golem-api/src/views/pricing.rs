@@ -1,0 +1,105 @@
+//! What VMs cost, as the operator reads it.
+
+use golem_node::pricing::{Asked, ETHER, GLM, PriceList, Rate};
+use golem_types::wire::Exact;
+use golem_types::{Decimal, Resources, Size};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PricingView {
+    /// In US dollars.
+    pub usd: UnitPrices,
+    /// In GLM; `None` while no rate is known.
+    pub glm: Option<UnitPrices>,
+    /// US dollars for a GLM.
+    pub glm_usd: Option<String>,
+    /// US dollars for a coin of the chain.
+    pub eth_usd: Option<String>,
+    /// When the feed last said so.
+    pub rates_at: Option<Timestamp>,
+    /// What usual sizes cost.
+    pub examples: Vec<PriceExample>,
+}
+
+impl PricingView {
+    /// What `prices` are.
+    #[must_use]
+    pub fn of(prices: &PriceList) -> Self {
+        let rate = |rate: Option<Rate>| rate.map(|rate| rate.usd.to_string());
+        Self {
+            usd: UnitPrices::of(prices.usd),
+            glm: (!prices.glm.is_zero()).then(|| UnitPrices::of(prices.glm)),
+            glm_usd: rate(prices.rates.glm),
+            eth_usd: rate(prices.rates.ether),
+            rates_at: prices.rates.glm.map(|rate| rate.at),
+            examples: Size::ALL
+                .into_iter()
+                .map(|size| PriceExample::of(prices, size.as_str(), size.resources()))
+                .collect(),
+        }
+    }
+
+    /// US dollars for one of `symbol`; `None` if its rate is not known.
+    #[must_use]
+    pub fn usd_of(&self, symbol: &str) -> Option<String> {
+        match symbol {
+            GLM => self.glm_usd.clone(),
+            ETHER => self.eth_usd.clone(),
+            _ => None,
+        }
+    }
+}
+
+/// What is asked for a month, as decimal text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnitPrices {
+    /// For a CPU.
+    pub per_core: String,
+    /// For a GiB of memory.
+    pub per_gb_ram: String,
+    /// For a GiB of storage.
+    pub per_gb_storage: String,
+}
+
+impl UnitPrices {
+    fn of(asked: Asked) -> Self {
+        Self {
+            per_core: asked.core.to_string(),
+            per_gb_ram: asked.memory.to_string(),
+            per_gb_storage: asked.storage.to_string(),
+        }
+    }
+}
+
+/// What a VM of some size costs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PriceExample {
+    /// What the size is called.
+    pub size: String,
+    /// The size.
+    pub resources: Resources,
+    /// US dollars for a month.
+    pub usd_month: String,
+    /// GLM for a month; `None` while no rate is known.
+    pub glm_month: Option<String>,
+    /// What existing clients send, in wei a second.
+    pub rate_wei_per_second: Option<Exact>,
+}
+
+impl PriceExample {
+    /// What a VM of `resources` costs at `prices`.
+    #[must_use]
+    pub fn of(prices: &PriceList, size: &str, resources: Resources) -> Self {
+        let of = |asked: Asked| asked.month().of(resources);
+        let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
+        Self {
+            size: size.to_owned(),
+            resources,
+            usd_month: Decimal::from_atto(of(prices.usd)).to_string(),
+            glm_month: glm.map(|glm| Decimal::from_atto(glm).to_string()),
+            rate_wei_per_second: glm.map(|_| prices.glm.month().client_rate(resources).into()),
+        }
+    }
+}

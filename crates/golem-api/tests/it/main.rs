@@ -1,0 +1,9 @@
+//! Both APIs over real sockets, on a node with the sim backend, in one process.
+#![cfg(test)]
+
+mod disk;
+mod operator;
+mod requests;
+mod strangers;
+mod vms;
+mod world;
