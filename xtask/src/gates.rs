@@ -14,18 +14,11 @@ use crate::{log_lines, policy, promises, setup};
 
 /// Test targets that need root, real guests, a chain or published clients. Each has a gate of its own; every other
 /// target is quick, and is found by itself.
-const SLOW: [&str; 10] = [
-    "chain",
-    "crash",
-    "golem_base_sdk",
-    "guest",
-    "interop",
-    "isolation",
-    "multipass",
-    "network",
-    "rent",
-    "service",
-];
+const SLOW_TARGETS: [&str; 2] = ["chain", "golem_base_sdk"];
+
+/// Modules of the target `it` that need the same, and have a gate of their own.
+const SLOW_MODULES: [&str; 9] =
+    ["chain", "crash", "guest", "interop", "isolation", "multipass", "network", "rent", "service"];
 
 /// The gates that have run.
 #[derive(Default)]
@@ -43,13 +36,9 @@ impl Gates {
         self.0.push((name.to_owned(), seconds, result.is_ok()));
     }
 
-    /// Runs the tests of the targets `names`, as they are compiled already.
-    fn targets(&mut self, gate: &str, names: &[&str], prepared: impl FnOnce(Command) -> Command) {
-        let mut command = tests();
-        for name in names {
-            command.args(["--test", name]);
-        }
-        self.gate(gate, || run(prepared(command)));
+    /// Runs the tests in the modules `names` of each crate's target `it`, as they are compiled already.
+    fn modules(&mut self, gate: &str, names: &[&str], prepared: impl FnOnce(Command) -> Command) {
+        self.gate(gate, || run(prepared(modules(names))));
     }
 
     fn end(self, began: Instant) -> anyhow::Result<()> {
@@ -73,6 +62,17 @@ fn tests() -> Command {
     cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"])
 }
 
+/// The tests in the modules `names` of each crate's target `it`.
+fn modules(names: &[&str]) -> Command {
+    let mut command = tests();
+    command.args(["--test", "it", "--"]).args(names.iter().map(|name| format!("{name}::")));
+    // What is tried with a published client may have the name of what is tried with our own.
+    if names != ["interop"] {
+        command.args(["--skip", "interop::"]);
+    }
+    command
+}
+
 fn run(mut command: Command) -> anyhow::Result<()> {
     let status = command.status().context("cargo did not start")?;
     if status.success() { Ok(()) } else { bail!("{status}") }
@@ -91,9 +91,15 @@ fn quick_gates(gates: &mut Gates) -> anyhow::Result<()> {
     // Those need root, and are run as a gate of their own.
     units.args(["--lib", "--bins", "--", "--skip", "network::tests"]);
     gates.gate("unit tests", || run(units));
-    let quick = quick_targets()?;
-    let names: Vec<&str> = quick.iter().map(String::as_str).collect();
-    gates.targets("running programs", &names, |command| command);
+    let mut quick = tests();
+    for name in quick_targets()? {
+        quick.args(["--test", &name]);
+    }
+    quick.arg("--");
+    for name in SLOW_MODULES {
+        quick.args(["--skip", &format!("{name}::")]);
+    }
+    gates.gate("running programs", || run(quick));
     gates.gate("promises", promises::check);
     Ok(())
 }
@@ -120,27 +126,30 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let mut examples = tests();
     examples.arg("--doc");
     gates.gate("documentation's examples", || run(examples));
-    gates.targets("crashes", &["crash"], |command| command);
-    gates.targets("multipass", &["multipass"], |command| command);
+    gates.modules("crashes", &["crash"], |command| command);
+    gates.modules("multipass", &["multipass"], |command| command);
     let mut networks = with_guests(tests(), &image);
     networks.args(["--lib", "network::tests"]);
     gates.gate("guests' networks", || run(networks));
-    gates.targets("guests", &["guest"], |mut command| {
+    gates.modules("guests", &["guest"], |mut command| {
         command.env("GOLEM_TEST_IMAGE_ARM64", arm64);
         with_guests(command, &image)
     });
-    gates.targets("isolation", &["isolation"], |command| with_guests(command, &image));
-    gates.targets("ports behind a router", &["network"], with_root);
-    gates.targets("service", &["service"], with_root);
+    gates.modules("isolation", &["isolation"], |command| with_guests(command, &image));
+    gates.modules("ports behind a router", &["network"], with_root);
+    gates.modules("service", &["service"], with_root);
     gates.gate("contracts", contracts);
     // After the contracts: their packages have the chain.
-    gates.targets("real chains", &["chain", "rent"], |command| command);
+    gates.modules("real chains", &["chain", "rent"], |command| command);
+    let mut chain = tests();
+    chain.args(["--test", "chain"]);
+    gates.gate("chain", || run(chain));
     gates.gate("published clients", || interop(&image));
     gates.gate("fuzz targets", || run(fuzz()));
     gates.end(began)
 }
 
-/// Every test target that is not in [`SLOW`].
+/// Every test target that is not in [`SLOW_TARGETS`].
 fn quick_targets() -> anyhow::Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -161,7 +170,7 @@ fn quick_targets() -> anyhow::Result<BTreeSet<String>> {
     let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
     let quick =
         targets.filter(|target| target.kind.iter().any(|kind| kind == "test")).map(|target| target.name);
-    Ok(quick.filter(|name| !SLOW.contains(&name.as_str())).collect())
+    Ok(quick.filter(|name| !SLOW_TARGETS.contains(&name.as_str())).collect())
 }
 
 /// Real guests need root for users and packet filter of their own.
@@ -196,8 +205,8 @@ pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
     let table = root().join("target/interop.txt");
     std::fs::create_dir_all(root().join("target"))?;
     std::fs::write(&table, "")?;
-    let mut command = with_guests(tests(), image);
-    command.args(["--test", "interop"]).env("GOLEM_INTEROP_TABLE", &table);
+    let mut command = with_guests(modules(&["interop"]), image);
+    command.env("GOLEM_INTEROP_TABLE", &table);
     let clients = step("the published clients", command);
     let library = base_sdk(&table);
     print!("{}", std::fs::read_to_string(&table).unwrap_or_default());

@@ -66,7 +66,7 @@ impl Way {
         let Some(after) = parts.iter().position(|part| *part == "tests").map(|at| &parts[at + 1..]) else {
             return Self::Unit;
         };
-        match after {
+        match after.strip_prefix(&["it"]).unwrap_or(after) {
             ["interop", ..] | ["golem_base_sdk.rs"] => Self::Client,
             ["chain.rs" | "rent", ..] => Self::Chain,
             ["guest.rs" | "guest" | "isolation", ..] => Self::Guest,
@@ -402,12 +402,12 @@ mod tests {
             ("crates/golem-vm/src/qemu/cgroup/tests/real.rs", Way::Unit),
             ("xtask/src/policy.rs", Way::Unit),
             ("crates/golem-node/tests/lifecycle.rs", Way::Program),
-            ("crates/golem-provider/tests/command/node.rs", Way::Program),
-            ("crates/golem-vm/tests/guest/main.rs", Way::Guest),
-            ("crates/golem-provider/tests/isolation/main.rs", Way::Guest),
+            ("crates/golem-provider/tests/it/node.rs", Way::Program),
+            ("crates/golem-vm/tests/it/guest/mod.rs", Way::Guest),
+            ("crates/golem-provider/tests/it/isolation/mod.rs", Way::Guest),
             ("crates/golem-node/tests/chain.rs", Way::Chain),
-            ("crates/golem-provider/tests/rent/walk.rs", Way::Chain),
-            ("crates/golem-provider/tests/interop/guest.rs", Way::Client),
+            ("crates/golem-provider/tests/it/rent/walk.rs", Way::Chain),
+            ("crates/golem-provider/tests/it/interop/guest.rs", Way::Client),
             ("crates/golem-chain/tests/golem_base_sdk.rs", Way::Client),
         ] {
             assert_eq!(Way::of(Path::new(place)), way, "{place}");

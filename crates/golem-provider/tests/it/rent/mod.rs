@@ -1,0 +1,8 @@
+//! `golem-provider rent` with the true node and a real EVM: what a renter sees and pays, to the wei, and
+//! what is left of a renter that is killed at any step.
+mod crash;
+mod find;
+mod refused;
+mod stuck;
+mod walk;
+mod world;

@@ -1,7 +1,0 @@
-//! The true binary as a service of a host: under a real systemd, and in what the host leaves to it.
-//!
-//! Needs root, systemd (which need not be this machine's first process) and QEMU.
-#![cfg(test)]
-
-mod bounds;
-mod systemd;
