@@ -14,11 +14,21 @@ use crate::{log_lines, policy, promises, setup};
 
 /// Test targets that need root, real guests, a chain or published clients. Each has a gate of its own; every other
 /// target is quick, and is found by itself.
-const SLOW_TARGETS: [&str; 2] = ["chain", "golem_base_sdk"];
+const SLOW_TARGETS: [&str; 1] = ["chain"];
 
 /// Modules of the target `it` that need the same, and have a gate of their own.
-const SLOW_MODULES: [&str; 9] =
-    ["chain", "crash", "guest", "interop", "isolation", "multipass", "network", "rent", "service"];
+const SLOW_MODULES: [&str; 10] = [
+    "chain",
+    "crash",
+    "guest",
+    "interop",
+    "isolation",
+    "multipass",
+    "network",
+    "published_sdk",
+    "rent",
+    "service",
+];
 
 /// The gates that have run.
 #[derive(Default)]
@@ -217,10 +227,10 @@ pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
 fn base_sdk(table: &Path) -> anyhow::Result<()> {
     println!("==> the published library");
     let mut command = tests();
-    command.args(["--test", "golem_base_sdk"]);
+    command.args(["--test", "it", "--", "published_sdk::"]);
     let output = command.stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let rows = said.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
+    let rows = said.lines().filter_map(|line| line.strip_prefix("test published_sdk::")?.split_once(" ... "));
     let mut text = "golem-base-sdk 0.1.0, beside the node's own code\n".to_owned();
     for (name, verdict) in rows {
         let verdict = if verdict == "ok" { "passed" } else { "FAILED" };

@@ -65,16 +65,23 @@ mod tests {
             let text = String::from_utf8(output.stdout).unwrap();
             text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect::<BTreeSet<_>>()
         };
-        let (vm, chain, node) = (uses("golem-vm"), uses("golem-chain"), uses("golem-node"));
+        let (vm, chain) = (uses("golem-vm"), uses("golem-chain"));
+        let (market, node) = (uses("golem-market"), uses("golem-node"));
         for (name, used, above) in [
             (
                 "golem-vm",
                 &vm,
-                &["golem-chain", "golem-reach", "golem-node", "golem-rent", "golem-provider"][..],
+                &["golem-chain", "golem-market", "golem-reach", "golem-node", "golem-rent", "golem-provider"]
+                    [..],
             ),
             (
                 "golem-chain",
                 &chain,
+                &["golem-vm", "golem-market", "golem-reach", "golem-node", "golem-rent", "golem-provider"],
+            ),
+            (
+                "golem-market",
+                &market,
                 &["golem-vm", "golem-reach", "golem-node", "golem-rent", "golem-provider"],
             ),
             ("golem-node", &node, &["golem-rent", "golem-provider"]),

@@ -67,7 +67,7 @@ impl Way {
             return Self::Unit;
         };
         match after.strip_prefix(&["it"]).unwrap_or(after) {
-            ["interop", ..] | ["golem_base_sdk.rs"] => Self::Client,
+            ["interop", ..] | ["published_sdk.rs"] => Self::Client,
             ["chain.rs" | "rent", ..] => Self::Chain,
             ["guest.rs" | "guest" | "isolation", ..] => Self::Guest,
             // Beside the sources that it tests.
@@ -408,7 +408,7 @@ mod tests {
             ("crates/golem-node/tests/chain.rs", Way::Chain),
             ("crates/golem-provider/tests/it/rent/walk.rs", Way::Chain),
             ("crates/golem-provider/tests/it/interop/guest.rs", Way::Client),
-            ("crates/golem-chain/tests/golem_base_sdk.rs", Way::Client),
+            ("crates/golem-market/tests/it/published_sdk.rs", Way::Client),
         ] {
             assert_eq!(Way::of(Path::new(place)), way, "{place}");
         }

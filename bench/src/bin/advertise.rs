@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use bench::figures::Table;
 use bench::{original, say};
 use golem_chain::Wallet;
-use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
+use golem_market::arkiv::{Advert, Generation, Prices, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
 use golem_service::tasks::Tasks;

@@ -11,7 +11,6 @@
 
 pub mod contract;
 pub mod faucet;
-pub mod golem_base;
 pub mod judge;
 pub mod network;
 pub mod payer;

@@ -240,7 +240,8 @@ pub fn shipped() -> BTreeMap<String, Network> {
 }
 
 /// Whether `name` may be one of a network.
-pub(crate) fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('.')
@@ -280,7 +281,11 @@ pub fn all(data_dir: &Path) -> Result<BTreeMap<String, Network>, NetworkError> {
     Ok(all)
 }
 
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, NetworkError> {
+/// What the file at `path` says.
+///
+/// # Errors
+/// [`NetworkError`].
+pub fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, NetworkError> {
     let text = read(path)?;
     toml::from_str(&text)
         .map_err(|error| NetworkError::Content { path: path.to_owned(), problem: error.message().to_owned() })

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use golem_chain::golem_base::{Advert, Generation, Prices, Profile};
+use golem_market::arkiv::{Advert, Generation, Prices, Profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish, wishes};
 use golem_node::ledger::Ledger;

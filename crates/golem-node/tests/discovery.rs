@@ -8,8 +8,8 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use golem_chain::golem_base::{Advert, Prices};
 use golem_chain::wallet::signer_of;
+use golem_market::arkiv::{Advert, Prices};
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::PortPolicy;
 use golem_node::{Node, NodeConfig};

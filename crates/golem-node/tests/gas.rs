@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_chain::faucet::Faucet;
-use golem_chain::golem_base::{Generation, Profile};
+use golem_market::arkiv::{Generation, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
 use golem_service::tasks::Tasks;

@@ -31,8 +31,8 @@ const FILES_KEPT: u32 = 4;
 const OURS: [&str; 11] = [
     "golem_api",
     "golem_chain",
-    "golem_discovery",
     "golem_files",
+    "golem_market",
     "golem_node",
     "golem_provider",
     "golem_reach",

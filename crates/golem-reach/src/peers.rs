@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use alloy_primitives::Address;
-use golem_chain::golem_base::market::Filter;
-use golem_chain::golem_base::{Client, Offer};
+use golem_market::arkiv::offer::Filter;
+use golem_market::arkiv::{Client, Offer};
 use golem_types::net::customer;
 use golem_types::net::is_public;
 
@@ -86,7 +86,7 @@ async fn find(market: &Market) -> anyhow::Result<Vec<Peer>> {
     let filter = Filter { network: Some(market.environment.clone()), ..Filter::default() };
     let Some(query) = filter.query(client.generation()) else { return Ok(Vec::new()) };
     let found = client.find(&query, ADVERTS).await?;
-    let peer = |entity: &golem_chain::golem_base::Entity| {
+    let peer = |entity: &golem_market::arkiv::Entity| {
         let offer = Offer::of(entity)?;
         let id: Address = offer.provider_id.parse().ok()?;
         // Anyone can write any provider's id into an advert of their own.

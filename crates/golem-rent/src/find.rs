@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use alloy_primitives::Address;
 use anyhow::{Context, bail, ensure};
-use golem_chain::golem_base::market::{Filter, month};
-use golem_chain::golem_base::{Client, Offer, Prices};
-use golem_discovery::Listed;
+use golem_market::arkiv::offer::{Filter, month};
+use golem_market::arkiv::{Client, Offer, Prices};
+use golem_market::discovery::Listed;
 use golem_service::http::Url;
 use serde::Serialize;
 
@@ -145,14 +145,14 @@ async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
         matches!(parsed.scheme(), "http" | "https"),
         "a discovery server's URL begins with http:// or https://"
     );
-    let wanted = golem_discovery::Filter {
+    let wanted = golem_market::discovery::Filter {
         cpu: Some(search.cpu),
         memory: Some(search.memory),
         storage: Some(search.storage),
         country: search.country.clone(),
         platform: search.platform.clone(),
     };
-    let listed = golem_discovery::Client::new(url)?.find(&wanted).await?;
+    let listed = golem_market::discovery::Client::new(url)?.find(&wanted).await?;
     Ok(listed.into_iter().take(MOST).map(|listed| search.of_server(listed)).collect())
 }
 

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_golden_create_is_run_and_gets_its_golden_key() {
         let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../crates/golem-chain/tests/data/golem-base.json"))
+            serde_json::from_str(include_str!("../../../crates/golem-market/tests/data/golem-base.json"))
                 .unwrap();
         let mut checked = 0;
         for transaction in vectors["signed_transactions"].as_array().unwrap() {
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_the_network_refuses_changes_nothing() {
         let vectors: serde_json::Value =
-            serde_json::from_str(include_str!("../../../crates/golem-chain/tests/data/golem-base.json"))
+            serde_json::from_str(include_str!("../../../crates/golem-market/tests/data/golem-base.json"))
                 .unwrap();
         for (name, refusal) in [
             ("create_btl_zero", "BTL is 0"),

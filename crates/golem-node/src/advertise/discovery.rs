@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_chain::Wallet;
-use golem_chain::golem_base::{Advert, AdvertError};
-use golem_discovery::{Client, ClientError, LIFETIME_SECONDS};
+use golem_market::arkiv::{Advert, AdvertError};
+use golem_market::discovery::{Client, ClientError, LIFETIME_SECONDS};
 use golem_types::Resources;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -194,7 +194,7 @@ impl Task {
         };
         // For its judgement of prices and texts.
         advert.annotations()?;
-        self.client.advertise(&self.wallet, &golem_discovery::Advert::of(&advert, now)).await?;
+        self.client.advertise(&self.wallet, &golem_market::discovery::Advert::of(&advert, now)).await?;
         tracing::debug!(
             server = self.config.url,
             cpu = advert.free.cpu,

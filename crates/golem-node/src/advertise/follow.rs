@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use golem_chain::golem_base::Advert;
+use golem_market::arkiv::Advert;
 use golem_types::Resources;
 use tokio::sync::watch;
 use tokio::time::sleep;

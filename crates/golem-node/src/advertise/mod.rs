@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use golem_chain::faucet::Faucet;
-use golem_chain::golem_base::{Advert, Annotations, Client, Profile};
 use golem_chain::{ChainError, Rpc, Sender, Wallet};
-use golem_discovery::ClientError;
+use golem_market::arkiv::{Advert, Annotations, Client, Profile};
+use golem_market::discovery::ClientError;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -290,7 +290,7 @@ impl Advertising {
         wish: watch::Receiver<Wish>,
         tasks: &Tasks,
     ) -> Result<Self, AdvertiseError> {
-        let client = golem_discovery::Client::new(&config.url)?;
+        let client = golem_market::discovery::Client::new(&config.url)?;
         let place = config.url.as_str().into();
         let (state_sender, state) = watch::channel(AdvertState::default());
         let check = Arc::new(Notify::new());

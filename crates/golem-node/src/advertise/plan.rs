@@ -5,7 +5,7 @@
 //! ```
 //! Owns the decision, as a pure function. Never asks a network and never sends anything.
 
-use golem_chain::golem_base::{Annotations, Entity, Generation, Operation};
+use golem_market::arkiv::{Annotations, Entity, Generation, Operation};
 
 /// What the decision depends on, beside what was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What can be in the way of an advert, in the operator's words.
 
 use alloy_primitives::B256;
-use golem_chain::golem_base::AdvertError;
 use golem_chain::{ChainError, SendError};
+use golem_market::arkiv::AdvertError;
 use jiff::Timestamp;
 
 /// What is in the way.

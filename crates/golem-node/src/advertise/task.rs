@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_chain::Sender;
-use golem_chain::golem_base::{Client, Seen};
+use golem_market::arkiv::{Client, Seen};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
-use golem_chain::golem_base::Operation;
 use golem_chain::{Receipt, SendError, SignedTransaction, Transaction};
+use golem_market::arkiv::Operation;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 

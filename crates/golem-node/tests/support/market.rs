@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use golem_chain::Wallet;
-use golem_chain::golem_base::{Advert, Prices};
+use golem_market::arkiv::{Advert, Prices};
 use golem_node::advertise::{Pace, Wish};
 use golem_types::Resources;
 

@@ -5,9 +5,9 @@
 
 use alloy_primitives::Address;
 use anyhow::Context;
-use golem_chain::golem_base::market::{Filter, cheaper_percent, month};
-use golem_chain::golem_base::{Offer, Prices};
-use golem_discovery::Listed;
+use golem_market::arkiv::offer::{Filter, cheaper_percent, month};
+use golem_market::arkiv::{Offer, Prices};
+use golem_market::discovery::Listed;
 use golem_node::advertise::Market as Kind;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -175,7 +175,7 @@ async fn network(
 
 /// Asks the discovery server.
 async fn server(url: &str, own: Address, wanted: &Wanted) -> anyhow::Result<Told> {
-    let client = golem_discovery::Client::new(url)?;
+    let client = golem_market::discovery::Client::new(url)?;
     let own = own.to_string();
     let mine = client.get(&own).await?.map(|listed| Own {
         key: None,
@@ -184,11 +184,11 @@ async fn server(url: &str, own: Address, wanted: &Wanted) -> anyhow::Result<Told
         lapses_at: listed.lapses(),
         says: Other::listed(listed, wanted),
     });
-    let filter = golem_discovery::Filter {
+    let filter = golem_market::discovery::Filter {
         cpu: Some(wanted.cpu),
         memory: Some(wanted.memory),
         storage: Some(wanted.storage),
-        ..golem_discovery::Filter::default()
+        ..golem_market::discovery::Filter::default()
     };
     let mut others = client.find(&filter).await?;
     others.retain(|listed| listed.provider_id != own);

@@ -4,7 +4,7 @@
 //!   socket ─► serve (deadlines, caps) ─► limit ─► routes ─► parse, claim ─► store (SQLite)
 //!                                         every minute: what has lapsed is forgotten ┘
 //! ```
-//! Owns the service's life. What an advert is and who may say it, `golem_discovery` knows.
+//! Owns the service's life. What an advert is and who may say it, `golem_market::discovery` knows.
 
 mod routes;
 
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use golem_discovery::Store;
+use golem_market::discovery::Store;
 use golem_service::server::serve::serve;
 use golem_service::tasks::Tasks;
 use jiff::Timestamp;

@@ -12,7 +12,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use golem_discovery::{Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse};
+use golem_market::discovery::{
+    Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse,
+};
 use golem_service::log_limited;
 use golem_service::server::cors;
 use golem_service::server::limit::{self, RateLimit};
@@ -205,7 +207,7 @@ impl Credentials {
             let text = "Missing provider credentials".to_owned();
             return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
         }
-        let id: ProviderId = self.id.parse().map_err(|error: golem_discovery::NoId| {
+        let id: ProviderId = self.id.parse().map_err(|error: golem_market::discovery::NoId| {
             Refusal::Mistakes(vec![Mistake::new(
                 &["header", "x-provider-id"],
                 error.to_string(),

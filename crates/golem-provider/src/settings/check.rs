@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use golem_discovery::LIFETIME_SECONDS;
+use golem_market::discovery::LIFETIME_SECONDS;
 use golem_types::Resources;
 
 use super::source::{Found, Origin};

@@ -1,6 +1,6 @@
 //! The discovery service as it is run: the true binary, asked over HTTP.
 use golem_chain::Wallet;
-use golem_discovery::identity::sign;
+use golem_market::discovery::identity::sign;
 use golem_test_support::{Home, Running, wait_until};
 use jiff::Timestamp;
 use rustix::process::Signal;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use golem_chain::golem_base;
+use crate::arkiv;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -103,7 +103,7 @@ pub(crate) const PRICES: [&str; 6] = [
 impl Advert {
     /// What a node with `offer` says at `now`.
     #[must_use]
-    pub fn of(offer: &golem_base::Advert, now: Timestamp) -> Self {
+    pub fn of(offer: &arkiv::Advert, now: Timestamp) -> Self {
         let prices = [
             offer.usd.core,
             offer.usd.ram_gb,
@@ -333,7 +333,7 @@ fn text(fields: &Map<String, Value>, name: &str, most: usize) -> Result<Option<S
 
 #[cfg(test)]
 mod tests {
-    use golem_chain::golem_base::Prices;
+    use crate::arkiv::Prices;
     use golem_types::Resources;
     use proptest::prelude::*;
     use serde_json::json;
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_nodes_own_advert_is_read_as_it_was_meant() {
-        let offer = golem_base::Advert {
+        let offer = arkiv::Advert {
             provider_id: alloy_primitives::Address::repeat_byte(1),
             ip_address: "2001:db8::7".parse().unwrap(),
             country: "SE".to_owned(),

@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Generation;
-use crate::faucet::Faucet;
-use crate::network::{NetworkError, is_name, parse};
+use golem_chain::faucet::Faucet;
+use golem_chain::network::{NetworkError, is_name, parse};
 
 /// The profile that is taken when the operator names none: the original's.
 pub const DEFAULT: &str = "ethwarsaw.holesky";

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use golem_chain::golem_base::Prices;
+use crate::arkiv::Prices;
 use golem_chain::wallet::Wallet;
 use golem_service::http::header::CONTENT_TYPE;
 use golem_service::http::{self, HttpError, Method, Options, Request, StatusCode, Url};
@@ -15,10 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::LIFETIME_SECONDS;
-use crate::advert::{Advert, PRICES};
-use crate::identity::sign;
-use crate::store::Filter;
+use super::LIFETIME_SECONDS;
+use super::advert::{Advert, PRICES};
+use super::identity::sign;
+use super::store::Filter;
 
 /// Longest that one exchange may take: the original's.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -17,10 +17,10 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use rusqlite_migration::{M, Migrations};
 use serde_json::{Map, Value};
 
-use crate::LIFETIME_SECONDS;
-use crate::advert::Advert;
-use crate::identity::{Claim, ProviderId};
-use crate::order::{Candidate, Cursor, Order};
+use super::LIFETIME_SECONDS;
+use super::advert::Advert;
+use super::identity::{Claim, ProviderId};
+use super::order::{Candidate, Cursor, Order};
 
 /// Most adverts at a time; each has at most some 4 KiB.
 const ADVERTS: u32 = 10_000;

@@ -1,6 +1,5 @@
 //! The original's own library beside this crate: it encodes the same operations, and reads what
 //! was written here from the same network. Needs python3-venv, and a package index once.
-#![cfg(test)]
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use alloy_primitives::{Address, B256, U256, hex};
-use golem_chain::golem_base::codec;
-use golem_chain::golem_base::market::Filter;
-use golem_chain::golem_base::{Advert, Annotations, Client, Generation, Operation, Prices, Profile};
 use golem_chain::{Rpc, Sender, Wallet};
+use golem_market::arkiv::golem_base;
+use golem_market::arkiv::offer::Filter;
+use golem_market::arkiv::{Advert, Annotations, Client, Generation, Operation, Prices, Profile};
 use golem_types::Resources;
 use market_emulator::{Emulator, Protocol};
 use proptest::prelude::*;
@@ -120,7 +119,7 @@ fn any_operations_have_the_bytes_of_the_originals_library() {
     let input: Vec<Vec<Value>> = cases.iter().map(|case| case.iter().map(told).collect()).collect();
     let theirs = run(ENCODE, &json!(input));
     for (case, theirs) in cases.iter().zip(theirs.as_array().unwrap()) {
-        assert_eq!(hex::encode_prefixed(codec::encode(case)), *theirs, "{case:?}");
+        assert_eq!(hex::encode_prefixed(golem_base::encode(case)), *theirs, "{case:?}");
     }
 }
 

@@ -1,17 +1,17 @@
 //! Adverts on a chain: entities with annotations, in a market that everyone reads.
 //!
 //! ```text
-//!   advert ─► annotations ─► operations ─► codec (generation 1) │ tiramisu (generation 4) ─► calldata
+//!   advert ─► annotations ─► operations ─► golem_base (generation 1) │ tiramisu (generation 4) ─► calldata
 //!   client ◄─ entities ◄─────────────────────────── queries ◄──────────────── RPC (untrusted)
 //! ```
 //! Owns what an entity is and how the networks spell it. Never decides what is written
-//! (`golem-node` does), and never signs or sends: [`crate::sender`] does.
+//! (`golem-node` does), and never signs or sends: [`golem_chain::sender`] does.
 
 pub mod advert;
 pub mod client;
-pub mod codec;
+pub mod golem_base;
 pub mod logs;
-pub mod market;
+pub mod offer;
 pub mod price;
 pub mod profile;
 pub mod tiramisu;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use advert::{Advert, AdvertError, Prices};
 pub use client::{Client, Seen};
 pub use logs::Event;
-pub use market::Offer;
+pub use offer::{Filter, Offer};
 pub use profile::Profile;
 
 /// The protocol that a network speaks. Two more came and went between these.
@@ -56,7 +56,7 @@ impl Generation {
     #[must_use]
     pub fn calldata(self, operations: &[Operation], salt: u128) -> Bytes {
         match self {
-            Self::GolemBase => codec::encode(operations),
+            Self::GolemBase => golem_base::encode(operations),
             Self::Tiramisu => tiramisu::encode(operations, salt),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use axum::Router;
 use axum::routing::post;
-use golem_chain::golem_base::{Generation, Profile};
+use golem_market::arkiv::{Generation, Profile};
 use serde_json::{Value, json};
 
 /// Questions and their recorded answers; of a question asked often, the first answer that is not

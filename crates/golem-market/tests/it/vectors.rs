@@ -1,18 +1,17 @@
 //! The bytes that the original's own library wrote, and those that this crate writes.
-#![cfg(test)]
 
 use alloy_primitives::{Bytes, U256, hex, keccak256};
-use golem_chain::golem_base::codec::{Create, Extend, NumericAnnotation, Storage, StringAnnotation, Update};
-use golem_chain::golem_base::price::python_float;
-use golem_chain::golem_base::{Advert, Annotations, Event, Generation, Operation, Prices, logs};
 use golem_chain::{Fee, Rpc, Sender, Transaction, Wallet};
+use golem_market::arkiv::golem_base::{Create, Extend, NumericAnnotation, Storage, StringAnnotation, Update};
+use golem_market::arkiv::price::python_float;
+use golem_market::arkiv::{Advert, Annotations, Event, Generation, Operation, Prices, logs};
 use golem_types::Resources;
 use serde_json::{Value, json};
 
-mod transcript;
+use crate::transcript;
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("data/golem-base.json")).unwrap()
+    serde_json::from_str(include_str!("../data/golem-base.json")).unwrap()
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -218,11 +217,11 @@ fn the_network_is_the_originals() {
 /// The life of an advert of the original, recorded: create, nothing to do, extend, update.
 #[tokio::test]
 async fn recorded_answers_are_understood() {
-    let recorded = transcript::Recorded::load(include_str!("data/golem-base-transcript.jsonl"));
+    let recorded = transcript::Recorded::load(include_str!("../data/golem-base-transcript.jsonl"));
     let rpc = Rpc::new(&recorded.serve().await).unwrap();
     let wallet = Wallet::from_hex(&"46".repeat(32)).unwrap();
     let profile = transcript::profile();
-    let client = golem_chain::golem_base::Client::new(rpc.clone(), &profile);
+    let client = golem_market::arkiv::Client::new(rpc.clone(), &profile);
     let query = format!("golem_provider_id=\"{}\"", wallet.address());
 
     // What the original created is found with what it wrote.

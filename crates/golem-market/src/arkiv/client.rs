@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::advert::names;
 use super::{Annotations, Entity, Generation, Profile, tiramisu};
-use crate::rpc::{ChainError, Rpc, quantity};
+use golem_chain::rpc::{ChainError, Rpc, quantity};
 
 /// Most entities of one's own that are looked at in one go; there should be one.
 const OWN_MAXIMUM: usize = 100;

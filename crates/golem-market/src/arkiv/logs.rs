@@ -7,7 +7,7 @@ use alloy_primitives::{B256, b256};
 use ruint::aliases::U256;
 
 use super::{Generation, tiramisu};
-use crate::sender::Log;
+use golem_chain::sender::Log;
 
 /// `GolemBaseStorageEntityCreated(uint256,uint256)`
 const CREATED: B256 = b256!("ce4b4ad6891d716d0b1fba2b4aeb05ec20edadb01df512263d0dde423736bbb9");

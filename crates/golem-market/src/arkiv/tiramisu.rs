@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::logs::Event;
 use super::{Annotations, Entity, Operation};
-use crate::sender::Log;
+use golem_chain::sender::Log;
 
 sol! {
     /// An attribute by name.
@@ -241,7 +241,7 @@ struct RawAttribute {
 
 /// A number that is written as a hexadecimal quantity, or plainly.
 fn flexible(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| crate::rpc::quantity(value))
+    value.as_u64().or_else(|| golem_chain::rpc::quantity(value))
 }
 
 impl RawEntity {
