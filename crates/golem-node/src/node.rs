@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
+use golem_types::price::Rate;
 use golem_types::{JobId, VmId, VmState};
 use golem_vm::{Backend, Network};
 use jiff::Timestamp;
@@ -27,7 +28,6 @@ use crate::config::NodeConfig;
 use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot};
 use crate::machine::MachineHandle;
 use crate::payment::{PaymentError, Payments};
-use crate::pricing::Rate;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::watch::{Eyes, Sample, look};

@@ -6,11 +6,12 @@ mod support;
 use std::time::Duration;
 
 use golem_chain::Wallet;
-use golem_node::payment::{MonthPrices, PaymentConfig, Prices, Rules, WithdrawConfig};
+use golem_node::payment::{PaymentConfig, Rules, StreamPrices, WithdrawConfig};
 use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_testchain::{Emulator, Fault};
+use golem_types::price::MonthlyPrice;
 use golem_types::wire::CreateVm;
-use golem_types::{Stream, StreamId, VmId, VmState};
+use golem_types::{Decimal, Stream, StreamId, VmId, VmState};
 use golem_vm::sim::SimControl;
 use ruint::aliases::{U160, U256};
 use support::{DEADLINE, World, greeting, own_clock, pass, reaches, until, wanted};
@@ -171,14 +172,14 @@ async fn a_stream_has_to_pay_the_price_once_it_is_known() {
     let (node, _) = paid.start().await;
     let stream = paid.open(1, 3600);
     let coin = U256::from(10).pow(U256::from(18));
-    let month = MonthPrices { core: coin, memory: U256::ZERO, storage: U256::ZERO };
+    let month = MonthlyPrice { core: Decimal::from_atto(coin), ..MonthlyPrice::default() };
     let payments = node.payments().unwrap();
-    payments.set_prices(Some(Prices { glm: month, native: None }));
+    payments.set_prices(Some(StreamPrices { glm: month, native: None }));
     assert_eq!(refusal(&node, Some(stream)).await.to_string(), "invalid stream: rate below price");
     // Who read a lower price a while ago may still come with it.
-    let nothing = MonthPrices { core: U256::ZERO, ..month };
-    payments.set_prices(Some(Prices { glm: nothing, native: None }));
-    payments.set_prices(Some(Prices { glm: month, native: None }));
+    let nothing = MonthlyPrice::default();
+    payments.set_prices(Some(StreamPrices { glm: nothing, native: None }));
+    payments.set_prices(Some(StreamPrices { glm: month, native: None }));
     paid.rent(&node, "one", stream).await;
     payments.set_prices(None);
     let most = Stream {
@@ -207,9 +208,9 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
     assert!(matches!(payments.quote(size, now), Err(NodeError::NoPrice)), "nothing is promised blindly");
     let coin = U256::from(10).pow(U256::from(18));
     let price = |coins: u64| {
-        let core = coin * U256::from(coins);
-        let glm = MonthPrices { core, memory: U256::ZERO, storage: U256::ZERO };
-        payments.set_prices(Some(Prices { glm, native: None }));
+        let core = Decimal::from_atto(coin * U256::from(coins));
+        let glm = MonthlyPrice { core, ..MonthlyPrice::default() };
+        payments.set_prices(Some(StreamPrices { glm, native: None }));
     };
     price(2);
     let quote = payments.quote(size, now).unwrap();

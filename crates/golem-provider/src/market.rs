@@ -12,8 +12,9 @@ use golem_market::arkiv::advert::platform;
 use golem_market::arkiv::{Advert, Client, Prices, Profile, profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace, wishes};
-use golem_node::pricing::{Asked, PriceList};
+use golem_node::pricing::PriceList;
 use golem_types::Resources;
+use golem_types::price::MonthlyPrice;
 use tokio::sync::watch;
 
 use crate::faucet;
@@ -25,7 +26,7 @@ const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
 
 /// What is asked for a month, as adverts have it.
 #[must_use]
-pub fn advertised(asked: Asked) -> Prices {
+pub fn advertised(asked: MonthlyPrice) -> Prices {
     Prices {
         core: asked.core.to_float(),
         ram_gb: asked.memory.to_float(),

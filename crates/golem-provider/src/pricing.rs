@@ -2,7 +2,8 @@
 //!
 //! Owns the way from settings to [`PricingConfig`]. Never decides a price: [`golem_node::pricing`] does.
 
-use golem_node::pricing::{Asked, PricingConfig};
+use golem_node::pricing::PricingConfig;
+use golem_types::price::MonthlyPrice;
 
 use crate::settings::Settings;
 
@@ -10,12 +11,12 @@ use crate::settings::Settings;
 #[must_use]
 pub fn config(settings: &Settings) -> PricingConfig {
     PricingConfig {
-        usd: Asked {
+        usd: MonthlyPrice {
             core: settings.price_usd_core.0,
             memory: settings.price_usd_memory.0,
             storage: settings.price_usd_storage.0,
         },
-        glm: Asked {
+        glm: MonthlyPrice {
             core: settings.price_glm_core.0,
             memory: settings.price_glm_memory.0,
             storage: settings.price_glm_storage.0,

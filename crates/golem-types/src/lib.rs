@@ -8,6 +8,7 @@
 pub mod decimal;
 pub mod names;
 pub mod net;
+pub mod price;
 pub mod resources;
 pub mod ssh_key;
 pub mod state;

@@ -29,7 +29,7 @@ pub(super) async fn quote(State(public): Shared, request: Request) -> Answer {
 fn info(public: &Public, resources: Resources, signed: Option<&SignedQuote>) -> QuoteInfo {
     let rate = U256::from(signed.map_or(0, |signed| signed.quote.rate));
     let month = rate.saturating_mul(U256::from(MONTH_SECONDS));
-    let usd = public.prices.as_ref().map(|prices| prices.borrow().usd.month().of(resources));
+    let usd = public.prices.as_ref().map(|prices| prices.borrow().usd.of(resources));
     let payments = public.payments.as_ref().filter(|_| signed.is_some());
     QuoteInfo {
         quote_id: signed.map(SignedQuote::id),
@@ -39,7 +39,7 @@ fn info(public: &Public, resources: Resources, signed: Option<&SignedQuote>) -> 
         rate_wei_per_second: Exact(rate),
         price_per_month: Decimal::from_atto(month).to_string(),
         symbol: payments.map(|profile| profile.symbol().to_owned()),
-        usd_per_month: usd.filter(|_| signed.is_some()).map(|usd| Decimal::from_atto(usd).to_string()),
+        usd_per_month: usd.filter(|_| signed.is_some()).map(|usd| usd.to_string()),
         chain_id: payments.map(|profile| profile.network.chain_id),
         stream_payment_address: payments.map(|profile| profile.contract.to_string()),
         glm_token_address: payments.map(|profile| profile.token.to_string()),

@@ -1,8 +1,9 @@
 //! What VMs cost, as the operator reads it.
 
-use golem_node::pricing::{Asked, ETHER, GLM, PriceList, Rate};
+use golem_node::pricing::{ETHER, GLM, PriceList};
+use golem_types::price::{MonthlyPrice, Rate};
 use golem_types::wire::Exact;
-use golem_types::{Decimal, Resources, Size};
+use golem_types::{Resources, Size};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +65,7 @@ pub struct UnitPrices {
 }
 
 impl UnitPrices {
-    fn of(asked: Asked) -> Self {
+    fn of(asked: MonthlyPrice) -> Self {
         Self {
             per_core: asked.core.to_string(),
             per_gb_ram: asked.memory.to_string(),
@@ -92,14 +93,13 @@ impl PriceExample {
     /// What a VM of `resources` costs at `prices`.
     #[must_use]
     pub fn of(prices: &PriceList, size: &str, resources: Resources) -> Self {
-        let of = |asked: Asked| asked.month().of(resources);
-        let glm = (!prices.glm.is_zero()).then(|| of(prices.glm));
+        let glm = (!prices.glm.is_zero()).then_some(prices.glm);
         Self {
             size: size.to_owned(),
             resources,
-            usd_month: Decimal::from_atto(of(prices.usd)).to_string(),
-            glm_month: glm.map(|glm| Decimal::from_atto(glm).to_string()),
-            rate_wei_per_second: glm.map(|_| prices.glm.month().client_rate(resources).into()),
+            usd_month: prices.usd.of(resources).to_string(),
+            glm_month: glm.map(|glm| glm.of(resources).to_string()),
+            rate_wei_per_second: glm.map(|glm| glm.client_rate(resources).into()),
         }
     }
 }

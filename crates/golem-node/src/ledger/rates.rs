@@ -2,12 +2,12 @@
 //!
 //! Owns their table. Never judges a rate: [`crate::pricing`] does.
 
+use golem_types::price::Rate;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 
 use super::rows::{parsed, time};
 use super::{Ledger, LedgerError};
-use crate::pricing::Rate;
 
 impl Ledger {
     /// The rate of `coin` that was believed last.

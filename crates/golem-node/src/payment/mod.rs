@@ -37,7 +37,7 @@ use crate::vm::{NodeError, Refusal};
 
 pub use ladder::Rules;
 pub use overview::{Overview, StreamLine};
-pub use price::{MonthPrices, Prices};
+pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
@@ -205,7 +205,7 @@ struct Inner {
     /// Every stream that may still pay, as last read.
     copies: Mutex<BTreeMap<StreamId, StreamCopy>>,
     /// What was asked, and until when it still counts; the last one for as long as it is asked.
-    prices: watch::Sender<Vec<(Prices, Option<Instant>)>>,
+    prices: watch::Sender<Vec<(StreamPrices, Option<Instant>)>>,
     health: watch::Sender<ChainHealth>,
     /// Held while a withdrawal is made: there is one nonce.
     withdrawing: tokio::sync::Mutex<()>,
@@ -272,7 +272,7 @@ impl Payments {
 
     /// Sets the price that streams have to pay; none while it is not known, when any rate will do.
     /// What was asked until now is still good for four hours: renters may have read it.
-    pub fn set_prices(&self, prices: Option<Prices>) {
+    pub fn set_prices(&self, prices: Option<StreamPrices>) {
         let now = Instant::now();
         self.0.prices.send_modify(|asked| {
             if let Some((last, until)) = asked.last_mut()
@@ -290,7 +290,7 @@ impl Payments {
 
     /// What a stream has to pay now; none while no price is known.
     #[must_use]
-    pub fn prices(&self) -> Option<Prices> {
+    pub fn prices(&self) -> Option<StreamPrices> {
         self.0.prices.borrow().last().filter(|(_, until)| until.is_none()).map(|(prices, _)| *prices)
     }
 

@@ -4,13 +4,13 @@
 
 use golem_chain::ChainError;
 use golem_chain::faucet::{ENOUGH, Work};
+use golem_types::price::Rate;
 use golem_types::{VmId, VmName, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{Payments, RefillError, StreamStatus};
 use crate::ledger::{LedgerError, StreamCopy, Withdrawal};
-use crate::pricing::Rate;
 use crate::vm::Unpaid;
 
 /// A stream as the operator sees it.

@@ -13,9 +13,11 @@ mod task;
 
 use std::time::Duration;
 
+use golem_types::price::MonthlyPrice;
+
 pub use feeds::{FeedError, Feeds};
-pub use prices::{Asked, PriceList, Rates};
-pub use rate::{Bounds, Follower, Outcome, Rate};
+pub use prices::{PriceList, Rates};
+pub use rate::{Bounds, Follower, Outcome};
 pub use task::{Asking, start};
 
 use crate::vm::NodeError;
@@ -29,9 +31,9 @@ pub const ETHER: &str = "ETH";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PricingConfig {
     /// Asked for a month, in US dollars.
-    pub usd: Asked,
+    pub usd: MonthlyPrice,
     /// Asked for a month in GLM where no rate of GLM is known or followed; zero: nothing.
-    pub glm: Asked,
+    pub glm: MonthlyPrice,
     /// Whether prices in GLM follow the rate.
     pub follow: bool,
     /// Least change of a rate that counts, in hundredths of a percent.

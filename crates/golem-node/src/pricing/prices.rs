@@ -4,54 +4,19 @@
 //! are believed, and what streams then have to pay.
 
 use golem_types::Decimal;
+use golem_types::price::{MonthlyPrice, Rate};
 
 use super::PricingConfig;
-use super::rate::Rate;
-use crate::payment::{MonthPrices, Prices};
-
-/// What the operator asks for a month, in US dollars or in a coin.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// For a CPU.
-    pub core: Decimal,
-    /// For a GiB of memory.
-    pub memory: Decimal,
-    /// For a GiB of storage.
-    pub storage: Decimal,
-}
-
-impl Asked {
-    /// The same in a coin that is worth `rate` dollars; `None` if that is zero.
-    #[must_use]
-    pub fn in_coins(self, rate: Decimal) -> Option<Self> {
-        Some(Self {
-            core: self.core.per(rate)?,
-            memory: self.memory.per(rate)?,
-            storage: self.storage.per(rate)?,
-        })
-    }
-
-    /// Whether nothing is asked.
-    #[must_use]
-    pub fn is_zero(self) -> bool {
-        self == Self::default()
-    }
-
-    /// What a month costs, in 10^-18.
-    #[must_use]
-    pub const fn month(self) -> MonthPrices {
-        MonthPrices { core: self.core.atto(), memory: self.memory.atto(), storage: self.storage.atto() }
-    }
-}
+use crate::payment::StreamPrices;
 
 /// What streams have to pay: from the prices in GLM, and in the chain's own money where its rate is
 /// known. `None` while no price in GLM is known, or nothing is asked: then any rate will do.
-fn prices(usd: Asked, glm: Asked, native: Option<Decimal>) -> Option<Prices> {
+fn prices(usd: MonthlyPrice, glm: MonthlyPrice, native: Option<Decimal>) -> Option<StreamPrices> {
     if glm.is_zero() {
         return None;
     }
     let native = native.and_then(|rate| usd.in_coins(rate)).filter(|native| !native.is_zero());
-    Some(Prices { glm: glm.month(), native: native.map(Asked::month) })
+    Some(StreamPrices { glm, native })
 }
 
 /// Rates that are believed.
@@ -67,11 +32,11 @@ pub struct Rates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceList {
     /// In US dollars, as the operator set it.
-    pub usd: Asked,
+    pub usd: MonthlyPrice,
     /// In GLM; zero while no rate is known.
-    pub glm: Asked,
+    pub glm: MonthlyPrice,
     /// In the chain's own money, where its rate is known.
-    pub ether: Option<Asked>,
+    pub ether: Option<MonthlyPrice>,
     /// The rates that they follow from.
     pub rates: Rates,
 }
@@ -90,7 +55,7 @@ impl PriceList {
     /// What streams have to pay. `None` while no price in GLM is known, or nothing is asked: then any
     /// rate will do.
     #[must_use]
-    pub fn of_streams(&self) -> Option<Prices> {
+    pub fn of_streams(&self) -> Option<StreamPrices> {
         prices(self.usd, self.glm, self.rates.ether.map(|rate| rate.usd))
     }
 }
@@ -105,10 +70,10 @@ mod tests {
 
     #[test]
     fn s_015_prices_in_glm_follow_from_dollars() {
-        let asked = Asked { core: usd("12"), memory: usd("4"), storage: usd("0.1") };
+        let asked = MonthlyPrice { core: usd("12"), memory: usd("4"), storage: usd("0.1") };
         let glm = asked.in_coins(usd("0.25")).unwrap();
-        assert_eq!(glm, Asked { core: usd("48"), memory: usd("16"), storage: usd("0.4") });
-        assert!(prices(asked, Asked::default(), None).is_none(), "no rate, no price");
+        assert_eq!(glm, MonthlyPrice { core: usd("48"), memory: usd("16"), storage: usd("0.4") });
+        assert!(prices(asked, MonthlyPrice::default(), None).is_none(), "no rate, no price");
         let prices = prices(asked, glm, Some(usd("3000"))).unwrap();
         assert!(prices.native.unwrap().core < prices.glm.core);
         assert!(asked.in_coins(Decimal::ZERO).is_none());

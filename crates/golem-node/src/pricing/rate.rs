@@ -11,6 +11,7 @@
 //! rate stays while there is no better one. Never asks a feed: [`super::feeds`] does.
 
 use golem_types::Decimal;
+use golem_types::price::Rate;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
@@ -50,15 +51,6 @@ fn atto(number: u64) -> Decimal {
 
 fn whole(number: u64) -> Decimal {
     Decimal::from_atto(U256::from(number).saturating_mul(U256::from(10).pow(U256::from(18))))
-}
-
-/// A rate that is believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// US dollars for a coin.
-    pub usd: Decimal,
-    /// When a feed last said so, or nearly so.
-    pub at: Timestamp,
 }
 
 /// What became of a rate that a feed gave.

@@ -2,9 +2,10 @@
 
 use anyhow::bail;
 use golem_api::views::{PriceExample, PricingView, UnitPrices};
-use golem_node::pricing::{PriceList, Rate, Rates};
+use golem_node::pricing::{PriceList, Rates};
 use golem_service::log::with_causes;
 use golem_types::Resources;
+use golem_types::price::Rate;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
 use ruint::aliases::U256;
