@@ -8,6 +8,7 @@
 mod feed;
 pub mod guest;
 mod home;
+mod own_process;
 pub mod peers;
 mod poll;
 mod ports;
@@ -15,5 +16,6 @@ mod ports;
 pub use feed::Feed;
 pub use guest::NoGuestLeft;
 pub use home::{Home, Running, StopAtEnd, alive, program, wanted};
+pub use own_process::{in_own_process, in_own_process_by};
 pub use poll::{DEADLINE, PAUSE, pause, until, wait_until, wait_up_to};
 pub use ports::{own_address, ports};

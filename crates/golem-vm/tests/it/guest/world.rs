@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use golem_test_support::{PAUSE, guest};
+use golem_test_support::{PAUSE, guest, in_own_process_by};
 use golem_types::{Resources, VmId, VmName};
 use golem_vm::images::Images;
 use golem_vm::qemu::{Qemu, QemuConfig};
@@ -123,22 +123,17 @@ pub(crate) fn must(words: &[&str]) {
 
 /// Runs the test `name` again on a host of its own; true there.
 pub(crate) fn on_own_host(name: &str) -> bool {
-    if std::env::var_os("GOLEM_TEST_OWN_HOST").is_some() {
-        must(&["ip", "link", "set", "lo", "up"]);
-        must(&["ip", "link", "add", "lan", "type", "veth", "peer", "name", "far"]);
-        must(&["ip", "address", "add", "203.0.113.2/24", "dev", "lan"]);
-        must(&["ip", "link", "set", "lan", "up"]);
-        must(&["ip", "link", "set", "far", "up"]);
-        return true;
+    let mut host = Command::new("unshare");
+    host.args(["--net", "--mount", "--propagation", "private"]).arg(std::env::current_exe().unwrap());
+    if !in_own_process_by(host, name) {
+        return false;
     }
-    let status = Command::new("unshare")
-        .args(["--net", "--mount", "--propagation", "private"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("GOLEM_TEST_OWN_HOST", "1")
-        .status();
-    assert!(status.unwrap().success());
-    false
+    must(&["ip", "link", "set", "lo", "up"]);
+    must(&["ip", "link", "add", "lan", "type", "veth", "peer", "name", "far"]);
+    must(&["ip", "address", "add", "203.0.113.2/24", "dev", "lan"]);
+    must(&["ip", "link", "set", "lan", "up"]);
+    must(&["ip", "link", "set", "far", "up"]);
+    true
 }
 
 pub(crate) fn table_exists() -> bool {

@@ -8,7 +8,7 @@ use golem_node::advertise::{Pace, Wish};
 use golem_types::Resources;
 
 /// Fast, and looked at only when something happens or a test asks.
-pub const PACE: Pace = Pace {
+pub(crate) const PACE: Pace = Pace {
     quiet: Duration::from_millis(20),
     quiet_most: Duration::from_secs(5),
     check: Duration::from_secs(3600),
@@ -19,11 +19,11 @@ pub const PACE: Pace = Pace {
     hourly: 60,
 };
 
-pub fn wallet() -> Wallet {
+pub(crate) fn wallet() -> Wallet {
     Wallet::from_hex(&"46".repeat(32)).unwrap()
 }
 
-pub fn advert(cpu: u32) -> Advert {
+pub(crate) fn advert(cpu: u32) -> Advert {
     Advert {
         provider_id: wallet().address(),
         ip_address: "203.0.113.7".parse().unwrap(),
@@ -38,6 +38,6 @@ pub fn advert(cpu: u32) -> Advert {
     }
 }
 
-pub fn shown(cpu: u32) -> Wish {
+pub(crate) fn shown(cpu: u32) -> Wish {
     Wish::Shown(Box::new(advert(cpu)))
 }

@@ -1,15 +1,13 @@
 //! Guests that do not run, and why: paused, powered off, crashed, or out of sight. On the sim backend, whose
 //! truth is its own: what the node sees of it is asked for, fails and comes late.
-#![cfg(test)]
-
-mod support;
 
 use std::time::Duration;
 
 use golem_node::{NodeConfig, RestartPolicy};
 use golem_types::{VmId, VmState};
 use golem_vm::sim::{Call, Fault};
-use support::{World, greeting, reaches, until, wanted};
+
+use crate::support::{World, greeting, reaches, until, wanted};
 
 const GREETING: Option<&str> = Some("SSH-2.0-sim\r\n");
 

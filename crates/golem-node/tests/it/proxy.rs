@@ -1,17 +1,14 @@
 //! The SSH proxy over real sockets: what it delivers, what it refuses, when it ends.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod proxy_support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use golem_node::proxy::{Proxy, ProxyError, ProxyLimits};
 use proptest::prelude::*;
-use proxy_support::{EchoGuest, Renter, WIDE, counted, free_port, in_time, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, free_port, in_time, open};
 
 /// Bytes that show where they belong: `salt` tells the directions apart.
 fn pattern(length: usize, salt: u32) -> Vec<u8> {
@@ -290,7 +287,7 @@ async fn s_096_a_shutdown_waits_for_those_who_finish() {
     tokio::pin!(ending);
     let refused = async {
         while TcpStream::connect(port).await.is_ok() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::select! {

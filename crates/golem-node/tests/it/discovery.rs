@@ -1,9 +1,6 @@
 //! The advert of a node on a discovery server, through changes, faults and days.
 //!
 //! Days pass by a clock that stands still but for the test.
-#![cfg(test)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,8 +19,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, advance, timeout};
 
-use support::market::{PACE, advert, shown, wallet};
-use support::{DEADLINE, World, own_clock, pass, until, wanted};
+use crate::support::market::{PACE, advert, shown, wallet};
+use crate::support::{DEADLINE, World, own_clock, pass, until, wanted};
 
 /// What the seed documents.
 const INTERVAL: Duration = Duration::from_secs(240);

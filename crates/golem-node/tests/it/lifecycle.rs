@@ -1,14 +1,12 @@
 //! A rental's life, on the sim backend with a real ledger, real ports and the real proxy.
-#![cfg(test)]
-
-mod support;
 
 use std::time::Duration;
 
 use golem_node::{JobState, Limits, NodeError, Refusal};
 use golem_types::{Resources, VmState};
 use golem_vm::sim::{Call, Fault};
-use support::{KEY, World, greeting, reaches, until, wanted};
+
+use crate::support::{KEY, World, greeting, reaches, until, wanted};
 
 const GREETING: Option<&str> = Some("SSH-2.0-sim\r\n");
 
@@ -137,7 +135,7 @@ async fn a_create_that_fails_at_any_step_leaves_nothing() {
         sim.fail(call, Fault::Failed, 1);
         let (vm, job) = node.create(wanted(&format!("vm-{n}"))).await.unwrap();
         let mut changes = node.changes();
-        tokio::time::timeout(support::DEADLINE, changes.wait_for(|now| now.get(&vm.id).is_none()))
+        tokio::time::timeout(crate::support::DEADLINE, changes.wait_for(|now| now.get(&vm.id).is_none()))
             .await
             .expect("cleaned up in time")
             .unwrap();
@@ -299,7 +297,8 @@ impl Drop for Volume {
 #[tokio::test]
 async fn a_volume_that_fills_up_is_seen_and_nothing_more_is_rented_out() {
     let Some(volume) = Volume::mount("256m") else { return };
-    let world = World { folder: tempfile::tempdir_in(volume.0.path()).unwrap(), ports: support::ports(3) };
+    let world =
+        World { folder: tempfile::tempdir_in(volume.0.path()).unwrap(), ports: crate::support::ports(3) };
     let mut config = world.config();
     config.limits.storage_threshold = Limits::default().storage_threshold;
     let node = golem_node::Node::start(config, world.sim().0).await.unwrap();

@@ -1,7 +1,4 @@
 //! The advert of a node on a network of either generation, through changes and faults.
-#![cfg(test)]
-
-mod support;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,8 +12,8 @@ use golem_service::tasks::Tasks;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
 use tokio::sync::watch;
 
-use support::market::{PACE, advert, shown, wallet};
-use support::{DEADLINE, World, until, wanted};
+use crate::support::market::{PACE, advert, shown, wallet};
+use crate::support::{DEADLINE, World, until, wanted};
 
 const CHAIN: u64 = 1337;
 const LIFETIME: u64 = 300;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// The log, which belongs to the process: one test for each program.
+/// The log, which belongs to the process: a test that takes it has a process of its own.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,7 +1,4 @@
 //! Rentals that are paid by streams, on a chain that only pretends and misbehaves on demand.
-#![cfg(test)]
-
-mod support;
 
 use std::time::Duration;
 
@@ -14,7 +11,8 @@ use golem_types::wire::CreateVm;
 use golem_types::{Decimal, Stream, StreamId, VmId, VmState};
 use golem_vm::sim::SimControl;
 use ruint::aliases::{U160, U256};
-use support::{DEADLINE, World, greeting, own_clock, pass, reaches, until, wanted};
+
+use crate::support::{DEADLINE, World, greeting, own_clock, pass, reaches, until, wanted};
 
 const CHAIN: u64 = 4242;
 const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -267,7 +265,7 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
         node.create(request).await.unwrap()
     };
     let is_over = || now_seconds() >= short.quote.expires_at;
-    support::until("the quote is over", is_over).await;
+    crate::support::until("the quote is over", is_over).await;
     assert!(refused(open(4, rate), &short.id()).await.contains("it has expired"));
     let again = CreateVm { stream_id: other, quote_id: Some(short.id()), ..wanted("again") };
     let (same, same_job) = node.create(again).await.unwrap();
@@ -386,11 +384,11 @@ async fn s_127_the_monitor_looks_once_an_interval_and_not_more_often() {
             until("a look", || looked().is_some() && looked() != Some(0)).await;
             let before = looked();
             // What a look does after it has read is done when nothing is left to be done.
-            support::settle().await;
+            crate::support::settle().await;
             paid.chain.pass(1);
             let asked = paid.chain.requests();
             tokio::time::advance(interval - Duration::from_secs(1)).await;
-            support::settle().await;
+            crate::support::settle().await;
             assert_eq!(paid.chain.requests(), asked, "not before {interval:?} are over, round {round}");
             tokio::time::advance(Duration::from_secs(1)).await;
             until("the next look", || looked() != before).await;

@@ -1,13 +1,11 @@
 //! A node with the sim backend in a folder of its own, and the questions tests ask of it.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-pub mod market;
+pub(crate) mod market;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use golem_node::ports::PortPolicy;
@@ -20,25 +18,22 @@ use golem_vm::sim::{Sim, SimConfig, SimControl};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-pub const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+pub(crate) const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+/// Between two looks at a node in this process.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Longest that a test waits for a level.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Ports for one test: each process and each call gets its own, free now.
-pub fn ports(count: u16) -> Range<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let free = |port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    loop {
-        let step = NEXT.fetch_add(count, Ordering::Relaxed);
-        let start = 10_000 + (std::process::id() as u16 % 100) * 200 + step;
-        if (start..start + count).all(free) {
-            return start..start + count;
-        }
-    }
+/// Ports for one test.
+pub(crate) fn ports(count: u16) -> Range<u16> {
+    let first = golem_test_support::ports(count);
+    first..first + count
 }
 
-pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
+pub(crate) fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
     NodeConfig {
         history: None,
         data_dir: data_dir.to_owned(),
@@ -74,21 +69,21 @@ pub fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
     }
 }
 
-pub struct World {
-    pub folder: tempfile::TempDir,
-    pub ports: Range<u16>,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) ports: Range<u16>,
 }
 
 impl World {
-    pub fn new(count: u16) -> Self {
+    pub(crate) fn new(count: u16) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), ports: ports(count) }
     }
 
-    pub fn config(&self) -> NodeConfig {
+    pub(crate) fn config(&self) -> NodeConfig {
         config(self.folder.path(), self.ports.clone())
     }
 
-    pub fn sim(&self) -> (Backend, SimControl) {
+    pub(crate) fn sim(&self) -> (Backend, SimControl) {
         let images = BTreeSet::from(["24.04".parse().unwrap()]);
         let config = SimConfig { data_dir: self.folder.path().to_owned(), images, boot: Duration::ZERO };
         let sim = Sim::open(config).unwrap();
@@ -96,13 +91,13 @@ impl World {
         (Backend::Sim(sim), control)
     }
 
-    pub async fn node(&self) -> (Node, SimControl) {
+    pub(crate) async fn node(&self) -> (Node, SimControl) {
         let (backend, control) = self.sim();
         (Node::start(self.config(), backend).await.unwrap(), control)
     }
 }
 
-pub fn wanted(name: &str) -> CreateVm {
+pub(crate) fn wanted(name: &str) -> CreateVm {
     CreateVm {
         name: name.parse().unwrap(),
         resources: Resources::new(1, 1, 10),
@@ -114,7 +109,7 @@ pub fn wanted(name: &str) -> CreateVm {
 }
 
 /// Waits until `id` is in `state`.
-pub async fn reaches(node: &Node, id: &VmId, state: VmState) -> std::sync::Arc<Vm> {
+pub(crate) async fn reaches(node: &Node, id: &VmId, state: VmState) -> std::sync::Arc<Vm> {
     let mut changes = node.changes();
     let found = changes.wait_for(|now| now.get(id).is_some_and(|rental| rental.vm.state == state));
     tokio::time::timeout(DEADLINE, found)
@@ -125,17 +120,22 @@ pub async fn reaches(node: &Node, id: &VmId, state: VmState) -> std::sync::Arc<V
 }
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     // By the machine's clock: the runtime's may stand still.
     let end = std::time::Instant::now() + DEADLINE;
     while !condition() {
         assert!(std::time::Instant::now() < end, "not in time: {what}");
-        tokio::task::yield_now().await;
+        pause().await;
     }
 }
 
-/// What the guest behind `port` says first; none when nobody answers.
-pub async fn greeting(port: u16) -> Option<String> {
+/// Lets the machine's time pass, and none of the runtime's: a paused clock stands while a blocking task runs.
+async fn pause() {
+    tokio::task::spawn_blocking(|| std::thread::park_timeout(PAUSE)).await.unwrap();
+}
+
+/// What the guest behind `port` says first; `None` if nobody answers.
+pub(crate) async fn greeting(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
     let mut bytes = [0; 13];
     tokio::time::timeout(DEADLINE, stream.read_exact(&mut bytes)).await.ok()?.ok()?;
@@ -144,22 +144,21 @@ pub async fn greeting(port: u16) -> Option<String> {
 
 /// The test's own clock, for as long as this lives: a paused clock moves only when it is told to while
 /// a blocking task runs, so that a socket can be waited for.
-pub fn own_clock() -> tokio::sync::oneshot::Sender<()> {
+pub(crate) fn own_clock() -> tokio::sync::oneshot::Sender<()> {
     let (keep, end) = tokio::sync::oneshot::channel::<()>();
     drop(tokio::task::spawn_blocking(move || end.blocking_recv()));
     keep
 }
 
 /// Gives whatever can go on without the clock, sockets included, the time to do so.
-pub async fn settle() {
-    for _ in 0..5 {
-        // Time of the machine, not of the paused clock.
-        tokio::task::spawn_blocking(|| std::thread::park_timeout(Duration::from_millis(10))).await.unwrap();
+pub(crate) async fn settle() {
+    for _ in 0..10 {
+        pause().await;
     }
 }
 
 /// Lets `minutes` of a paused clock pass, a minute at a time, and what is due be done.
-pub async fn pass(minutes: u32) {
+pub(crate) async fn pass(minutes: u32) {
     for _ in 0..minutes {
         tokio::time::advance(Duration::from_secs(60)).await;
         // Sockets are looked at when nothing else is to be done.

@@ -1,11 +1,8 @@
 //! Guests and renters for the proxy's tests.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use golem_node::proxy::{Counts, Proxy, ProxyLimits};
@@ -14,10 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// Far more than anything here needs, so that only a hang reaches it.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
 /// Limits that no test reaches by itself.
-pub const WIDE: ProxyLimits = ProxyLimits {
+pub(crate) const WIDE: ProxyLimits = ProxyLimits {
     per_port: 10_000,
     total: 10_000,
     greeting: 60_000,
@@ -27,36 +27,27 @@ pub const WIDE: ProxyLimits = ProxyLimits {
     connect: Duration::from_secs(60),
 };
 
-/// A port of the loopback that is free now. It lies below those that the kernel gives to outgoing
-/// connections, and each process and each call gets its own.
-pub fn free_port() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % 100;
-        let process = u16::try_from(std::process::id() % 100).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 21_000 + process * 100 + step));
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
+/// A port of the loopback that is free now.
+pub(crate) fn free_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, golem_test_support::ports(1)))
 }
 
 /// Opens a free port that leads to `target`.
-pub async fn open(proxy: &Proxy, target: SocketAddr) -> SocketAddr {
+pub(crate) async fn open(proxy: &Proxy, target: SocketAddr) -> SocketAddr {
     let listen = free_port();
     proxy.open(listen, target).await.unwrap();
     listen
 }
 
 /// A guest that says `name` to who comes, then everything that it is told.
-pub struct EchoGuest {
-    pub address: SocketAddr,
+pub(crate) struct EchoGuest {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
 impl EchoGuest {
-    pub async fn start(name: u8) -> Self {
+    pub(crate) async fn start(name: u8) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut task = JoinSet::new();
@@ -83,28 +74,28 @@ impl EchoGuest {
     }
 
     /// How many connections it has.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
 /// A renter's connection through the proxy.
-pub struct Renter(pub TcpStream);
+pub(crate) struct Renter(pub(crate) TcpStream);
 
 impl Renter {
     /// Connects, and hears the guest's name.
-    pub async fn greeted(port: SocketAddr) -> (Self, u8) {
+    pub(crate) async fn greeted(port: SocketAddr) -> (Self, u8) {
         let mut renter = Self::connect(port).await;
         let name = in_time("the guest's greeting", renter.0.read_u8()).await.unwrap();
         (renter, name)
     }
 
-    pub async fn connect(port: SocketAddr) -> Self {
+    pub(crate) async fn connect(port: SocketAddr) -> Self {
         Self(in_time("a connection", TcpStream::connect(port)).await.unwrap())
     }
 
     /// Whether a byte comes back.
-    pub async fn is_alive(&mut self) -> bool {
+    pub(crate) async fn is_alive(&mut self) -> bool {
         if self.0.write_u8(b'?').await.is_err() {
             return false;
         }
@@ -112,7 +103,7 @@ impl Renter {
     }
 
     /// Waits until the other side has ended the connection.
-    pub async fn is_ended(&mut self) {
+    pub(crate) async fn is_ended(&mut self) {
         let mut rest = Vec::new();
         // A reset is an end too.
         let _ = in_time("the connection's end", self.0.read_to_end(&mut rest)).await;
@@ -120,19 +111,19 @@ impl Renter {
 }
 
 /// What `future` gives, within the deadline.
-pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))
 }
 
 /// Waits until the counts of `port` are as wanted.
-pub async fn counted(proxy: &Proxy, port: SocketAddr, wanted: impl Fn(Counts) -> bool) -> Counts {
+pub(crate) async fn counted(proxy: &Proxy, port: SocketAddr, wanted: impl Fn(Counts) -> bool) -> Counts {
     in_time("the counts", async {
         loop {
             let counts = proxy.counts(port.port()).unwrap();
             if wanted(counts) {
                 return counts;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     })
     .await

@@ -1,13 +1,11 @@
-//! The SSH proxy's descriptors. One test, because descriptors belong to the whole process.
-
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod proxy_support;
+//! The SSH proxy's descriptors. In a process of its own, to which descriptors belong.
 
 use golem_node::proxy::Proxy;
-use proxy_support::{EchoGuest, Renter, WIDE, counted, in_time, open};
+use golem_test_support::in_own_process;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpSocket;
+
+use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, in_time, open};
 
 /// Connections held at once; each costs this process four descriptors.
 const AT_ONCE: usize = 1_000;
@@ -27,6 +25,9 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn descriptors_come_back_and_running_out_of_them_is_survived() {
+    if !in_own_process("proxy_descriptors::descriptors_come_back_and_running_out_of_them_is_survived") {
+        return;
+    }
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 
@@ -59,7 +60,7 @@ async fn descriptors_come_back_and_running_out_of_them_is_survived() {
     in_time("every descriptor back", async {
         // The guest's ends close a moment after the proxy's.
         while descriptors() > before + 8 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     })
     .await;

@@ -1,7 +1,4 @@
 //! Gas for adverts from a faucet, on a network of generation 1, over days.
-#![cfg(test)]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +14,8 @@ use market_emulator::{Emulator, Fault, Protocol};
 use tokio::sync::watch;
 use tokio::time::advance;
 
-use support::market::{shown, wallet};
-use support::{own_clock, pass, until};
+use crate::support::market::{shown, wallet};
+use crate::support::{own_clock, pass, until};
 
 const CHAIN: u64 = 1337;
 

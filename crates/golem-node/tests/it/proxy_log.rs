@@ -1,16 +1,17 @@
-//! What the SSH proxy writes into the log. One test, because the log belongs to the process.
-
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod log_support;
-mod proxy_support;
+//! What the SSH proxy writes into the log. In a process of its own, to which the log belongs.
 
 use golem_node::proxy::{Proxy, ProxyLimits};
-use log_support::Log;
-use proxy_support::{EchoGuest, Renter, WIDE, in_time, open};
+use golem_test_support::in_own_process;
+
+use crate::log_support::Log;
+use crate::proxy_support::{EchoGuest, Renter, WIDE, in_time, open};
 
 #[tokio::test]
 async fn s_243_a_port_has_one_line_when_it_opens_and_closes_and_renters_have_none() {
+    if !in_own_process("proxy_log::s_243_a_port_has_one_line_when_it_opens_and_closes_and_renters_have_none")
+    {
+        return;
+    }
     let log = Log::begin();
 
     let guest = EchoGuest::start(b'a').await;

@@ -1,7 +1,4 @@
 //! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
-#![cfg(test)]
-
-mod support;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +12,8 @@ use golem_types::{StreamId, VmId, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use serde_json::json;
-use support::{DEADLINE, World, greeting, reaches, wanted};
+
+use crate::support::{DEADLINE, World, greeting, reaches, wanted};
 
 /// The provider's account.
 const PROVIDER: usize = 2;

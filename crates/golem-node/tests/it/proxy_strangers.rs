@@ -1,16 +1,13 @@
 //! The SSH proxy while strangers try to keep renters out: I-05.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod proxy_support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use golem_node::proxy::{Proxy, ProxyLimits};
-use proxy_support::{EchoGuest, Renter, WIDE, counted, in_time, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+
+use crate::proxy_support::{EchoGuest, Renter, WIDE, counted, in_time, open};
 
 /// As the node has them.
 const REAL: ProxyLimits = ProxyLimits { per_port: 256, total: 4096, greeting: 48, ..WIDE };

@@ -1,7 +1,4 @@
 //! What a boot that fails leaves to look at (H-14), on the sim backend, whose calls fail when told to.
-#![cfg(test)]
-
-mod support;
 
 use std::time::Duration;
 
@@ -9,7 +6,8 @@ use golem_node::boot::{FailedBoot, Stage};
 use golem_node::{JobState, Node, NodeConfig};
 use golem_types::{VmId, VmState};
 use golem_vm::sim::{Call, Fault};
-use support::{World, reaches, until, wanted};
+
+use crate::support::{World, reaches, until, wanted};
 
 async fn kept(node: &Node, id: &VmId) -> FailedBoot {
     let [failed] = node.failed_boots(id.as_str()).await.unwrap().try_into().unwrap();
