@@ -1,16 +1,17 @@
 //! Adverts on a discovery server, as the original's servers and clients know them.
 //!
 //! ```text
-//!   node ─► advert ─► client (signs) ─── HTTP ───► service (golem-provider) ─► parse, identity ─► store
-//!   renter ◄──────── list ◄───────────── HTTP ───────────────────────────────────────────────────┘
+//!   node ─► advert ─► client (signs) ─── HTTP ───► server ─► parse, identity ─► store
+//!   renter ◄──────── list ◄───────────── HTTP ──────────────────────────────────┘
 //! ```
-//! Owns both ends' words, what a signature proves, and the service's database. Never serves HTTP
-//! (`golem-provider` does) and never decides when something is advertised (`golem-node` does).
+//! Owns both ends: what an advert says, what a signature proves, the client, and the server with its database. Never
+//! decides when something is advertised (`golem-node` does).
 
 pub mod advert;
 pub mod client;
 pub mod identity;
 mod order;
+pub mod server;
 pub mod store;
 
 pub use advert::{Advert, Mistake, parse};

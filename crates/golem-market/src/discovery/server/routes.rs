@@ -12,9 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use golem_market::discovery::{
-    Claim, Cursor, Filter, Mistake, Page, ProviderId, Row, Store, StoreError, parse,
-};
 use golem_service::log_limited;
 use golem_service::server::cors;
 use golem_service::server::limit::{self, RateLimit};
@@ -28,6 +25,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::discovery::{
+    Claim, Cursor, Filter, Mistake, NoId, Page, ProviderId, Row, Store, StoreError, parse,
+};
 
 /// Most adverts of one answer, which is what old clients, that know no pages, get at once.
 const PAGE: u32 = 1000;
@@ -207,7 +208,7 @@ impl Credentials {
             let text = "Missing provider credentials".to_owned();
             return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
         }
-        let id: ProviderId = self.id.parse().map_err(|error: golem_market::discovery::NoId| {
+        let id: ProviderId = self.id.parse().map_err(|error: NoId| {
             Refusal::Mistakes(vec![Mistake::new(
                 &["header", "x-provider-id"],
                 error.to_string(),
