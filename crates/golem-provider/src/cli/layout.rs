@@ -1,9 +1,10 @@
 //! How text for people fits a terminal.
 //!
-//! Owns columns and lines. What is for a program, or goes into a file, is never broken: there a row is one
+//! Owns columns, lines and how times are written. What is for a program, or goes into a file, is never broken: there a row is one
 //! line. Never prints.
 
 use console::{Term, measure_text_width};
+use jiff::{Timestamp, Unit};
 
 /// What stands before the further lines of a row.
 const INDENT: &str = "  ";
@@ -14,6 +15,21 @@ const GAP: usize = 2;
 /// Columns of the terminal that standard output is; none for a file or a pipe.
 pub(super) fn terminal_width() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// `time` to the second, in UTC.
+pub(super) fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// `time`, as long ago as it is.
+pub(super) fn age(time: Timestamp) -> String {
+    let seconds = Timestamp::now().since((Unit::Second, time)).map_or(0, |span| span.get_seconds());
+    match seconds {
+        ..60 => format!("{} s ago", seconds.max(0)),
+        60..7200 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3600),
+    }
 }
 
 /// `rows` under `headings`, in columns two spaces apart. On a terminal that is too narrow a row goes on in

@@ -11,7 +11,6 @@ mod images;
 mod import;
 mod isolation;
 mod layout;
-mod mapping;
 mod market;
 mod networks;
 mod port_checker;
@@ -26,7 +25,6 @@ mod status;
 mod stop;
 mod streams;
 mod visible;
-mod vm_logs;
 mod vms;
 mod wallet;
 

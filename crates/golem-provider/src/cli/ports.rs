@@ -1,17 +1,18 @@
 //! `ports …`: whether renters can reach the node's ports.
 
+mod mapping;
+
 use std::time::Duration;
 
 use anyhow::bail;
 use golem_reach::problem::ProblemReport;
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
-use jiff::{Timestamp, Unit};
 use tokio::time::{Instant, sleep};
 
 use super::arguments::Ports;
-use super::layout::table;
+use super::layout::{age, table};
 use super::printer::Printer;
-use super::{Exit, Invocation, mapping};
+use super::{Exit, Invocation};
 use crate::pid_file;
 use crate::ports::{Display, look};
 use golem_api::operator::Client;
@@ -79,16 +80,6 @@ async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> 
     }
 }
 
-/// `time`, as long ago as it is.
-pub(super) fn age(time: Timestamp) -> String {
-    let seconds = Timestamp::now().since((Unit::Second, time)).map_or(0, |span| span.get_seconds());
-    match seconds {
-        ..60 => format!("{} s ago", seconds.max(0)),
-        60..7200 => format!("{} min ago", seconds / 60),
-        _ => format!("{} h ago", seconds / 3600),
-    }
-}
-
 /// What a port is, in words; ports that differ in nothing here are shown as one row.
 fn words(port: &PortReport) -> [String; 4] {
     let status = match (port.status, &port.reason) {
@@ -150,7 +141,7 @@ fn text(report: &PortsReport) -> String {
 }
 
 /// A problem for people: what, what it means, what to do, where there is more.
-pub(super) fn problem(problem: &ProblemReport) -> String {
+fn problem(problem: &ProblemReport) -> String {
     let mark =
         if problem.critical { "\x1b[1;31m❌ Critical:\x1b[0m" } else { "\x1b[1;33m⚠ Issue:\x1b[0m" };
     let mut lines = vec![format!("\n{mark} {}", problem.what), format!("   Impact  {}", problem.impact)];

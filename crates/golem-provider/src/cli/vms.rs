@@ -1,16 +1,16 @@
 //! `vms …` and `drain …`: what the operator asks the running node.
 
+mod logs;
+
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail};
 use golem_types::VmState;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::arguments::{OnOff, Vms};
-use super::layout::table;
+use super::layout::{table, time};
 use super::ssh::Login;
-use super::vm_logs;
 use super::{Exit, Invocation, reachable};
 use golem_api::operator::Client;
 use golem_api::views::{NetworkProblem, VmView};
@@ -48,7 +48,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
             if raw && !printer.json {
                 printer.raw(&logs.console);
             } else {
-                printer.answer(&logs, || printer.others(&vm_logs::text(&logs)));
+                printer.answer(&logs, || printer.others(&logs::text(&logs)));
             }
         }
         Vms::Ssh { vm, user, identity, command } => {
@@ -108,11 +108,6 @@ fn confirmed(vm: &VmView) -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-}
-
-/// `time` to the second, in UTC.
-pub(super) fn time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 fn list(vms: &[VmView]) -> String {

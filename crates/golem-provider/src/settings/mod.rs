@@ -5,10 +5,13 @@
 
 mod check;
 mod dotenv;
+mod reader;
 mod render;
 mod source;
 mod table;
+mod unknown;
 mod value;
+mod variable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +20,15 @@ use std::time::Duration;
 
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
-pub use table::{Settings, TABLE, Variable, variable};
+pub use table::{Settings, TABLE, variable};
 pub use value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, VmAccel, VmBackend, WebSocketUrl,
     Wei,
 };
+pub use variable::Variable;
 
-use source::Reader;
+use reader::Reader;
 
 /// Shown in the place of a secret.
 const MASK: &str = "(secret)";
@@ -92,7 +96,7 @@ impl Resolved {
     pub fn shown(&self, row: &Variable) -> (String, Origin) {
         self.found
             .get(row.name)
-            .map_or((String::new(), Origin::Unset), |found| (source::shown(row, found), found.origin.clone()))
+            .map_or((String::new(), Origin::Unset), |found| (reader::shown(row, found), found.origin.clone()))
     }
 }
 
@@ -176,7 +180,8 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
     let mut reader = Reader::new(layers);
     // Read ahead of the rest, because it decides about defaults; its mistake is counted below.
     let before = reader.mistakes.len();
-    reader.development = reader.read("GOLEM_ENVIRONMENT") == Some(Environment::Development);
+    reader.development =
+        variable("GOLEM_ENVIRONMENT").and_then(|row| reader.read(row)) == Some(Environment::Development);
     reader.mistakes.truncate(before);
     let settings = Settings::read(&mut reader);
     let mut mistakes = reader.mistakes;
@@ -226,7 +231,7 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
         mistakes.is_empty().then_some(settings)
     });
     match settings {
-        Some(settings) => Ok(Resolved { settings, found, warnings: layers.unknown() }),
+        Some(settings) => Ok(Resolved { settings, found, warnings: unknown::unknown(layers) }),
         None => Err(Mistakes(mistakes)),
     }
 }

@@ -4,7 +4,8 @@
 
 use std::fmt::Write;
 
-use super::table::{TABLE, Variable};
+use super::table::TABLE;
+use super::variable::Variable;
 
 /// The rows of the table by section, in order.
 fn sections() -> Vec<(&'static str, Vec<&'static Variable>)> {

@@ -3,22 +3,17 @@
 //! ```text
 //! flags ──► environment ──► ./.env ──► ~/.golem/provider/.env ──► default
 //! ```
-//! Owns precedence, the record of where each value came from, and the warnings about variables
-//! that nobody reads. Never changes the environment of the process.
+//! Owns precedence, and the record of where each value came from. Never changes the environment of the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::Mistake;
 use super::dotenv;
-use super::table::{TABLE, Variable, variable};
-use super::value::Value;
-use super::{MASK, Mistake};
-
-/// Prefix of the variables that are ours, and so are worth a warning when nobody reads them.
-const PREFIX: &str = "GOLEM_PROVIDER_";
+use super::variable::Variable;
 
 /// Largest `.env` that is read, in bytes: far beyond any that people write.
 const DOTENV_MAXIMUM: u64 = 1 << 20;
@@ -78,17 +73,19 @@ pub struct Layers {
     /// The environment of the process.
     pub environment: BTreeMap<String, String>,
     /// `.env` files that exist, more important ones first.
-    files: Vec<File>,
+    pub(super) files: Vec<File>,
     /// What was wrong with the files.
-    mistakes: Vec<Mistake>,
+    pub(super) mistakes: Vec<Mistake>,
 }
 
+/// A `.env` file that exists.
 #[derive(Debug)]
-struct File {
-    path: PathBuf,
+pub(super) struct File {
+    pub(super) path: PathBuf,
     /// Whether it may name programs.
     programs: bool,
-    values: BTreeMap<String, (String, usize)>,
+    /// By name: the text, and the line that it is in.
+    pub(super) values: BTreeMap<String, (String, usize)>,
 }
 
 impl Layers {
@@ -127,8 +124,8 @@ impl Layers {
         self.files.push(File { path: path.to_owned(), programs, values });
     }
 
-    /// The text for `row`, or none. An empty text counts as not set.
-    fn find(&self, row: &Variable) -> Option<Found> {
+    /// The text for `row`, or `None`. An empty text counts as not set.
+    pub(super) fn find(&self, row: &Variable) -> Option<Found> {
         let set = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
         if let Some(text) = self.flags.get(row.name).and_then(|text| set(text)) {
             return Some(Found { text, origin: Origin::Flag });
@@ -155,32 +152,9 @@ impl Layers {
     }
 
     /// Whether `found` comes from a file that may not name programs.
-    fn is_from_the_directory(&self, found: &Found) -> bool {
+    pub(super) fn is_from_the_directory(&self, found: &Found) -> bool {
         let Origin::File { path, .. } = &found.origin else { return false };
         self.files.iter().any(|file| file.path == *path && !file.programs)
-    }
-
-    /// One warning for each variable with our prefix that the table does not have.
-    pub(super) fn unknown(&self) -> Vec<String> {
-        let ours = |name: &&String| name.starts_with(PREFIX) && variable(name).is_none();
-        let environment =
-            self.environment.keys().filter(ours).map(|name| (name, "the environment".to_owned()));
-        let files = self.files.iter().flat_map(|file| {
-            let place = move |line: &usize| format!("{}:{line}", file.path.display());
-            file.values
-                .iter()
-                .filter(move |(name, _)| ours(name))
-                .map(move |(name, (_, line))| (name, place(line)))
-        });
-        let mut seen = BTreeSet::new();
-        environment
-            .chain(files)
-            .filter(|(name, _)| seen.insert((*name).clone()))
-            .map(|(name, place)| {
-                let hint = nearest(name).map_or_else(String::new, |near| format!("; did you mean {near}?"));
-                format!("{name} (in {place}) is not a setting of this version and has no effect{hint}")
-            })
-            .collect()
     }
 }
 
@@ -232,82 +206,4 @@ fn read(path: &Path) -> Result<Option<String>, (String, String)> {
         Ok(_) => Ok(Some(text)),
         Err(error) => wrong(format!("cannot be read: {error}"), text_file()),
     }
-}
-
-/// The known name that `name` is most likely a slip for.
-fn nearest(name: &str) -> Option<&'static str> {
-    // Three slips are still recognisable in names this long; more are another word.
-    TABLE
-        .iter()
-        .flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()))
-        .map(|known| (strsim::damerau_levenshtein(&name.to_ascii_uppercase(), known), known))
-        .filter(|(distance, _)| *distance <= 3)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Reads typed values out of layers, and remembers what was found and what was wrong.
-pub(super) struct Reader<'a> {
-    layers: &'a Layers,
-    /// Whether the defaults of development count.
-    pub development: bool,
-    /// What was found for each variable.
-    pub found: BTreeMap<&'static str, Found>,
-    /// Everything that is wrong so far.
-    pub mistakes: Vec<Mistake>,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(layers: &'a Layers) -> Self {
-        let mistakes = layers.mistakes.clone();
-        Self { layers, development: false, found: BTreeMap::new(), mistakes }
-    }
-
-    /// The value of the variable `name`; none after a mistake.
-    ///
-    /// An optional type that nobody sets is read as `Some(None)`.
-    pub(super) fn read<T: Value>(&mut self, name: &'static str) -> Option<T> {
-        let row = variable(name)?;
-        let found = self.layers.find(row).unwrap_or_else(|| match (row.development, row.default) {
-            (Some(text), _) if self.development => {
-                Found { text: text.to_owned(), origin: Origin::Development }
-            }
-            (_, Some(text)) => Found { text: text.to_owned(), origin: Origin::Default },
-            _ => Found { text: String::new(), origin: Origin::Unset },
-        });
-        if row.program && self.layers.is_from_the_directory(&found) {
-            self.mistakes.push(Mistake {
-                variable: row.name.to_owned(),
-                value: Some(shown(row, &found)),
-                origin: found.origin.clone(),
-                problem: "names a program, which a `.env` of the working directory may not: it runs as you"
-                    .to_owned(),
-                fix: "set it in ~/.golem/provider/.env or in the environment".to_owned(),
-            });
-            self.found.insert(row.name, found);
-            return None;
-        }
-        let value = if found.origin == Origin::Unset { T::unset() } else { T::read(&found.text) };
-        if value.is_none() {
-            self.mistakes.push(Mistake {
-                variable: row.name.to_owned(),
-                value: Some(shown(row, &found)),
-                origin: found.origin.clone(),
-                problem: format!("is not {}", (row.expects)()),
-                fix: match row.default {
-                    Some(default) => {
-                        format!("set it to {}, or remove it for the default {default}", (row.expects)())
-                    }
-                    None => format!("set it to {}, or remove it", (row.expects)()),
-                },
-            });
-        }
-        self.found.insert(row.name, found);
-        value
-    }
-}
-
-/// What is found for `row`, masked if it is secret.
-pub(super) fn shown(row: &Variable, found: &Found) -> String {
-    if row.secret && found.origin != Origin::Unset { MASK.to_owned() } else { found.text.clone() }
 }

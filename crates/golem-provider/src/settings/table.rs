@@ -11,36 +11,13 @@ use std::time::Duration;
 use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
-use super::source::Reader;
+use super::reader::Reader;
 use super::value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     Overcommit, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value, VmAccel,
     VmBackend, WebSocketUrl, Wei,
 };
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct Variable {
-    /// Heading under which it is documented.
-    pub section: &'static str,
-    /// Name in the environment and in `.env`.
-    pub name: &'static str,
-    /// Other names that mean the same, e.g. the original's.
-    pub aliases: &'static [&'static str],
-    /// Value when nobody sets it; none means that it stays unset.
-    pub default: Option<&'static str>,
-    /// Value when nobody sets it under `GOLEM_ENVIRONMENT=development`, where that differs.
-    pub development: Option<&'static str>,
-    /// Whether its value is never shown.
-    pub secret: bool,
-    /// Whether it names a program. One that the working directory's `.env` names is not run: whoever wrote
-    /// what lies there need not be the operator.
-    pub program: bool,
-    /// What it does.
-    pub doc: &'static str,
-    /// What a good value looks like.
-    pub expects: fn() -> String,
-}
+use super::variable::Variable;
 
 macro_rules! table {
     (@optional) => { None };
@@ -73,7 +50,7 @@ macro_rules! table {
         impl Settings {
             /// Reads every variable, so that every mistake is seen; none if there was one.
             pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-                $($( let $field = reader.read::<$type>($name); )+)+
+                $($( let $field = variable($name).and_then(|row| reader.read::<$type>(row)); )+)+
                 Some(Self { $($( $field: $field?, )+)+ })
             }
         }

@@ -6,7 +6,7 @@ use golem_types::wire::Exact;
 
 use super::view::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
 use crate::cli::amount::coins;
-use crate::cli::ports::age;
+use crate::cli::layout::age;
 use golem_api::views::AdvertView;
 
 /// The answer for people.

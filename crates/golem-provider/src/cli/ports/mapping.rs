@@ -7,10 +7,10 @@ use golem_reach::mapping::{
 use golem_reach::problem::ranges;
 use serde_json::json;
 
-use super::layout::table;
-use super::ports::problem;
-use super::printer::Printer;
-use super::{Exit, Invocation};
+use super::problem;
+use crate::cli::layout::table;
+use crate::cli::printer::Printer;
+use crate::cli::{Exit, Invocation};
 use crate::daemon::Signals;
 use crate::pid_file;
 use crate::ports;

@@ -2,7 +2,7 @@
 //!
 //! Owns the layout. A guest that runs and whose process said nothing is its console and nothing else.
 
-use super::vms::time;
+use crate::cli::layout::time;
 use golem_api::views::{FailedBootView, LogsView};
 
 /// `logs` for people.

@@ -1,0 +1,75 @@
+//! Typed values out of the texts that were found.
+//!
+//! Owns what is read, where it came from, and what is wrong with it: every mistake, not only the first.
+
+use std::collections::BTreeMap;
+
+use super::source::{Found, Layers, Origin};
+use super::value::Value;
+use super::variable::Variable;
+use super::{MASK, Mistake};
+
+/// Reads typed values out of layers, and remembers what was found and what was wrong.
+pub(super) struct Reader<'a> {
+    layers: &'a Layers,
+    /// Whether the defaults of development count.
+    pub development: bool,
+    /// What was found for each variable.
+    pub found: BTreeMap<&'static str, Found>,
+    /// Everything that is wrong so far.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(layers: &'a Layers) -> Self {
+        let mistakes = layers.mistakes.clone();
+        Self { layers, development: false, found: BTreeMap::new(), mistakes }
+    }
+
+    /// The value of `row`; `None` after a mistake.
+    ///
+    /// An optional type that nobody sets is read as `Some(None)`.
+    pub(super) fn read<T: Value>(&mut self, row: &'static Variable) -> Option<T> {
+        let found = self.layers.find(row).unwrap_or_else(|| match (row.development, row.default) {
+            (Some(text), _) if self.development => {
+                Found { text: text.to_owned(), origin: Origin::Development }
+            }
+            (_, Some(text)) => Found { text: text.to_owned(), origin: Origin::Default },
+            _ => Found { text: String::new(), origin: Origin::Unset },
+        });
+        if row.program && self.layers.is_from_the_directory(&found) {
+            self.mistakes.push(Mistake {
+                variable: row.name.to_owned(),
+                value: Some(shown(row, &found)),
+                origin: found.origin.clone(),
+                problem: "names a program, which a `.env` of the working directory may not: it runs as you"
+                    .to_owned(),
+                fix: "set it in ~/.golem/provider/.env or in the environment".to_owned(),
+            });
+            self.found.insert(row.name, found);
+            return None;
+        }
+        let value = if found.origin == Origin::Unset { T::unset() } else { T::read(&found.text) };
+        if value.is_none() {
+            self.mistakes.push(Mistake {
+                variable: row.name.to_owned(),
+                value: Some(shown(row, &found)),
+                origin: found.origin.clone(),
+                problem: format!("is not {}", (row.expects)()),
+                fix: match row.default {
+                    Some(default) => {
+                        format!("set it to {}, or remove it for the default {default}", (row.expects)())
+                    }
+                    None => format!("set it to {}, or remove it", (row.expects)()),
+                },
+            });
+        }
+        self.found.insert(row.name, found);
+        value
+    }
+}
+
+/// What is found for `row`, masked if it is secret.
+pub(super) fn shown(row: &Variable, found: &Found) -> String {
+    if row.secret && found.origin != Origin::Unset { MASK.to_owned() } else { found.text.clone() }
+}
