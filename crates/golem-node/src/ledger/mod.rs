@@ -75,6 +75,7 @@ impl Ledger {
         golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;
         look_for_damage(&connection)?;
+        schema::refuse_newer(&connection)?;
         history::make_shrinkable(&connection);
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A rental that was confirmed must survive a power cut, not only a crash of the process.
@@ -424,5 +425,7 @@ fn look_for_damage(connection: &Connection) -> Result<(), LedgerError> {
     Err(LedgerError::Damaged(rusqlite::Error::SqliteFailure(code, Some(found))))
 }
 
+#[cfg(test)]
+mod kept_database;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,10 @@
 //!
 //! Owns the schema. A step that has shipped is never edited; a change is a new step.
 
-use rusqlite_migration::{M, Migrations};
+use rusqlite::Connection;
+use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
+
+use super::LedgerError;
 
 /// A port and a name are unique among live rentals only, in the database and not in memory, so
 /// that no race and no restart can hand one out twice.
@@ -185,6 +188,16 @@ CREATE INDEX failed_boots_at ON failed_boots (at);
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS];
     Migrations::new(steps.into_iter().map(M::up).collect())
+}
+
+/// Refuses a database of a newer version before anything is written to it.
+pub(super) fn refuse_newer(connection: &Connection) -> Result<(), LedgerError> {
+    let pending = migrations().pending_migrations(connection).map_err(LedgerError::Migrate)?;
+    if pending < 0 {
+        let newer = Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead);
+        return Err(LedgerError::Migrate(newer));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

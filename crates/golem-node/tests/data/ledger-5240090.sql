@@ -1,0 +1,180 @@
+-- A ledger as the node of commit 5240090 wrote it: its own code made a row of every kind, by the ledger's calls, and
+-- `sqlite3 .dump` wrote this. It is read by today's code in src/ledger/kept_database.rs, and is never changed.
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE vms (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    owner       TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('creating', 'running', 'stopping', 'stopped', 'error', 'deleted')),
+    goal        TEXT NOT NULL CHECK (goal IN ('running', 'stopped', 'deleted')),
+    made        INTEGER NOT NULL CHECK (made IN (0, 1)),
+    error       TEXT,
+    cpu         INTEGER NOT NULL CHECK (cpu > 0),
+    memory      INTEGER NOT NULL CHECK (memory > 0),
+    storage     INTEGER NOT NULL CHECK (storage > 0),
+    image       TEXT NOT NULL,
+    keys        TEXT NOT NULL CHECK (json_valid(keys)),
+    ip_address  TEXT,
+    ssh_port    INTEGER NOT NULL CHECK (ssh_port BETWEEN 1 AND 65535),
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+, contract TEXT, stream_id TEXT, unpaid_since INTEGER, unpaid_reason TEXT, backend_name TEXT, quote TEXT) STRICT;
+INSERT INTO vms VALUES('golem-creating-20251009-085420-5mgqsqt3l64tfum7','creating','eth:0x00000000000000000000000000000000000a11ce','creating','running',0,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]',NULL,50800,1760000060000000,1760000060000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','1',NULL,NULL,NULL,'0x2e3a59a538344a968f9a33523db582aab140569104d3d6b6683f55fe8900d3da');
+INSERT INTO vms VALUES('golem-running-20251009-085520-zobwigutln337wfk','running','eth:0x00000000000000000000000000000000000a11ce','running','running',1,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ","ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZK"]','10.0.2.15',50801,1760000120000000,1760000240000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','2',NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-stopping-20251009-085620-wlgjebpp4jdh2fys','stopping','key:a','stopping','stopped',1,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]','fd00::15',50802,1760000180000000,1760000300000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-stopped-20251009-085720-fcixhq5uonhetwkm','stopped','key:a','stopped','stopped',1,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]','10.0.2.15',50803,1760000240000000,1760000420000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-unpaid-20251009-085820-bfxdvtxibgheyvfd','unpaid','eth:0x00000000000000000000000000000000000a11ce','stopped','running',1,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]','10.0.2.15',50804,1760000300000000,1760000540000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','5',1760000420000000,'its stream has run out',NULL,NULL);
+INSERT INTO vms VALUES('golem-error-20251009-085920-uzp7tvqvqrgco6w4','error','key:a','error','running',1,'the machine''s disk is missing on this host',1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]','10.0.2.15',50805,1760000360000000,1760000480000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-given-up-20251009-090020-3lvxslfxp4iymsnw','given-up','key:a','error','deleted',0,'making the disk: no space is left',1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]',NULL,50806,1760000420000000,1760000480000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-ended-20251009-090120-2nqelh5mmx75j6ah','ended','eth:0x00000000000000000000000000000000000a11ce','deleted','deleted',1,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]','10.0.2.15',50807,1760000480000000,1760000660000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','8',NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-early-20251009-090220-b5rwlquttt25do3m','early','key:a','deleted','deleted',0,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]',NULL,50808,1760000540000000,1760000600000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-failed-20251009-090320-ubr56lemiq7nqwsi','failed','key:a','deleted','deleted',0,'the guest did not answer on its SSH port within 300 s',1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]',NULL,50809,1760000600000000,1760000960000000,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-attached-20251009-090420-kczyf2edo3sejbdx','attached','eth:0x00000000000000000000000000000000000a11ce','creating','running',0,NULL,1,1,10,'24.04','["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ"]',NULL,50810,1760000660000000,1760000840000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','12',NULL,NULL,NULL,NULL);
+INSERT INTO vms VALUES('golem-import-20251008-161320-j6xlcpasn7fbjx36','import','imported','running','running',1,NULL,2,4,20,'24.04','[]','10.148.27.33',50856,1759940000000000,1760001020000000,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','20',NULL,NULL,'golem-import-20250219-130424',NULL);
+INSERT INTO vms VALUES('golem-imported-20251008-161320-gglbwfmca4wc26rf','imported','imported','stopped','stopped',1,NULL,2,4,20,'24.04','[]',NULL,50858,1759940000000000,1760001020000000,NULL,NULL,NULL,NULL,'golem-imported-20250219-130424',NULL);
+INSERT INTO vms VALUES('golem-import-ended-20251008-161320-pn4sgw2jfyabq6n5','import-ended','imported','deleted','deleted',1,NULL,2,4,20,'24.04','[]','10.148.27.33',50862,1759940000000000,1760001080000000,NULL,NULL,NULL,NULL,'golem-import-ended-20250219-130424',NULL);
+CREATE TABLE jobs (
+    id          TEXT PRIMARY KEY,
+    vm_id       TEXT NOT NULL UNIQUE REFERENCES vms (id),
+    state       TEXT NOT NULL CHECK (state IN ('creating', 'ready', 'failed')),
+    error       TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+INSERT INTO jobs VALUES('b2e77odfdlrz737p','golem-creating-20251009-085420-5mgqsqt3l64tfum7','creating',NULL,1760000060000000,1760000060000000);
+INSERT INTO jobs VALUES('wz6pf6j52wygx53y','golem-running-20251009-085520-zobwigutln337wfk','ready',NULL,1760000120000000,1760000180000000);
+INSERT INTO jobs VALUES('xjjbpipxlewp7ury','golem-stopping-20251009-085620-wlgjebpp4jdh2fys','ready',NULL,1760000180000000,1760000240000000);
+INSERT INTO jobs VALUES('kxp7f63a4iqwlvkf','golem-stopped-20251009-085720-fcixhq5uonhetwkm','ready',NULL,1760000240000000,1760000300000000);
+INSERT INTO jobs VALUES('bwjeeulvw7rlxijs','golem-unpaid-20251009-085820-bfxdvtxibgheyvfd','ready',NULL,1760000300000000,1760000360000000);
+INSERT INTO jobs VALUES('2pi6ivu72and6wd4','golem-error-20251009-085920-uzp7tvqvqrgco6w4','ready',NULL,1760000360000000,1760000420000000);
+INSERT INTO jobs VALUES('35lrbqb2wdk7qyto','golem-given-up-20251009-090020-3lvxslfxp4iymsnw','failed','making the disk: no space is left',1760000420000000,1760000480000000);
+INSERT INTO jobs VALUES('il7laxy3w6xw6xkg','golem-ended-20251009-090120-2nqelh5mmx75j6ah','ready',NULL,1760000480000000,1760000540000000);
+INSERT INTO jobs VALUES('muxhq7wxoeebw7bz','golem-early-20251009-090220-b5rwlquttt25do3m','failed','deleted before it ran',1760000540000000,1760000600000000);
+INSERT INTO jobs VALUES('5novjeaqhhfuvmga','golem-failed-20251009-090320-ubr56lemiq7nqwsi','failed','the guest did not answer on its SSH port within 300 s',1760000600000000,1760000900000000);
+INSERT INTO jobs VALUES('joxoy5ayi23e7rfq','golem-attached-20251009-090420-kczyf2edo3sejbdx','creating',NULL,1760000660000000,1760000660000000);
+CREATE TABLE node (
+    only_row    INTEGER PRIMARY KEY CHECK (only_row = 1),
+    draining    INTEGER NOT NULL CHECK (draining IN (0, 1))
+) STRICT;
+INSERT INTO node VALUES(1,1);
+CREATE TABLE streams (
+    contract    TEXT NOT NULL,
+    id          TEXT NOT NULL,
+    vm_id       TEXT NOT NULL REFERENCES vms (id),
+    token       TEXT NOT NULL,
+    sender      TEXT NOT NULL,
+    recipient   TEXT NOT NULL,
+    start       TEXT NOT NULL,
+    stop        TEXT NOT NULL,
+    rate        TEXT NOT NULL,
+    deposit     TEXT NOT NULL,
+    withdrawn   TEXT NOT NULL,
+    halted      INTEGER NOT NULL CHECK (halted IN (0, 1)),
+    block       INTEGER NOT NULL,
+    block_time  INTEGER NOT NULL,
+    read_at     INTEGER NOT NULL,
+    PRIMARY KEY (contract, id)
+) STRICT;
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','1','golem-creating-20251009-085420-5mgqsqt3l64tfum7','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','1',0,1001,1760000060,1760000060000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','2','golem-running-20251009-085520-zobwigutln337wfk','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','2',0,1002,1760000120,1760000120000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','5','golem-unpaid-20251009-085820-bfxdvtxibgheyvfd','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','5',0,1005,1760000300,1760000300000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','8','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','8',0,1008,1760000480,1760000480000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','11','golem-attached-20251009-090420-kczyf2edo3sejbdx','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','11',0,1011,1760000660,1760000660000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','12','golem-attached-20251009-090420-kczyf2edo3sejbdx','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','12',0,1012,1760000720,1760000720000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','30','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','1000000000000','10000000000000000000','30',1,2000,1760001000,1760001200000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','31','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000000','1760000000','1770000000','1000000000000','10000000000000000000','31',0,2000,1760001000,1760001200000000);
+INSERT INTO streams VALUES('84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','115792089237316195423570985008687907853269984665640564039457584007913129639935','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','0x00000000000000000000000000000000000a11ce','0x0000000000000000000000000000000000000b0b','1760000000','1770000000','18446744073709551615','115792089237316195423570985008687907853269984665640564039457584007913129639935','32',0,2000,1760001000,1760001200000000);
+CREATE TABLE events (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    vm_id       TEXT NOT NULL,
+    kind        TEXT NOT NULL,
+    detail      TEXT NOT NULL
+) STRICT;
+INSERT INTO events VALUES(1,1760000060000000,'golem-creating-20251009-085420-5mgqsqt3l64tfum7','stream.opened','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:1');
+INSERT INTO events VALUES(2,1760000120000000,'golem-running-20251009-085520-zobwigutln337wfk','stream.opened','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:2');
+INSERT INTO events VALUES(3,1760000300000000,'golem-unpaid-20251009-085820-bfxdvtxibgheyvfd','stream.opened','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:5');
+INSERT INTO events VALUES(4,1760000420000000,'golem-unpaid-20251009-085820-bfxdvtxibgheyvfd','payment.ended','its stream has run out');
+INSERT INTO events VALUES(5,1760000480000000,'golem-ended-20251009-090120-2nqelh5mmx75j6ah','stream.opened','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:8');
+INSERT INTO events VALUES(6,1760000660000000,'golem-attached-20251009-090420-kczyf2edo3sejbdx','stream.opened','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:11');
+INSERT INTO events VALUES(7,1760000720000000,'golem-attached-20251009-090420-kczyf2edo3sejbdx','stream.attached','84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a:12');
+INSERT INTO events VALUES(8,1760000780000000,'golem-attached-20251009-090420-kczyf2edo3sejbdx','payment.ended','its stream was halted');
+INSERT INTO events VALUES(9,1760000840000000,'golem-attached-20251009-090420-kczyf2edo3sejbdx','payment.resumed','');
+INSERT INTO events VALUES(10,1760001020000000,'golem-import-20251008-161320-j6xlcpasn7fbjx36','vm.imported','golem-import-20250219-130424');
+INSERT INTO events VALUES(11,1760001020000000,'golem-imported-20251008-161320-gglbwfmca4wc26rf','vm.imported','golem-imported-20250219-130424');
+INSERT INTO events VALUES(12,1760001020000000,'golem-import-ended-20251008-161320-pn4sgw2jfyabq6n5','vm.imported','golem-import-ended-20250219-130424');
+INSERT INTO events VALUES(13,1760001260000000,'golem-running-20251009-085520-zobwigutln337wfk','vm.out_of_memory','the guest''s process was ended by the host for want of memory');
+INSERT INTO events VALUES(14,1760002100000000,'golem-ended-20251009-090120-2nqelh5mmx75j6ah','withdrawal.paid','5000000 wei');
+INSERT INTO events VALUES(15,1760002160000000,'golem-ended-20251009-090120-2nqelh5mmx75j6ah','withdrawal.failed','the contract refused it');
+INSERT INTO events VALUES(16,1760002220000000,'golem-ended-20251009-090120-2nqelh5mmx75j6ah','withdrawal.replaced','sent again with a higher fee');
+CREATE TABLE withdrawals (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    contract    TEXT NOT NULL,
+    stream_id   TEXT NOT NULL,
+    vm_id       TEXT NOT NULL,
+    token       TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('sent', 'paid', 'failed')),
+    expected    TEXT NOT NULL,
+    paid        TEXT,
+    cost        TEXT,
+    nonce       INTEGER NOT NULL,
+    tries       TEXT NOT NULL CHECK (json_valid(tries)),
+    hash        TEXT,
+    block       INTEGER,
+    error       TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+INSERT INTO withdrawals VALUES(1,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','8','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','paid','5000000','5000000','90000',0,'[{"transaction":{"chain_id":84532,"nonce":0,"fee":{"Market":{"maximum":2000000000,"priority":1000000}},"gas":90000,"to":"0x0707070707070707070707070707070707070707","value":"0x0","data":"0x2e1a7d4d"},"signed":{"raw":"0x02001e","hash":"0x0000000000000000000000000000000000000000000000000000000000000000"},"at":"2025-10-09T09:23:20Z"}]','0x0000000000000000000000000000000000000000000000000000000000000000',2001,NULL,1760001800000000,1760002100000000);
+INSERT INTO withdrawals VALUES(2,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','8','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','failed','5000001',NULL,'45000',1,'[{"transaction":{"chain_id":84532,"nonce":1,"fee":{"Legacy":{"price":5}},"gas":90000,"to":"0x0707070707070707070707070707070707070707","value":"0x0","data":"0x2e1a7d4d"},"signed":{"raw":"0x02011f","hash":"0x0101010101010101010101010101010101010101010101010101010101010101"},"at":"2025-10-09T09:24:20Z"}]','0x0101010101010101010101010101010101010101010101010101010101010101',2002,'the contract refused it',1760001860000000,1760002160000000);
+INSERT INTO withdrawals VALUES(3,'84532:0x1f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a','8','golem-ended-20251009-090120-2nqelh5mmx75j6ah','0x0000000000000000000000000000000000000009','sent','5000002',NULL,NULL,2,'[{"transaction":{"chain_id":84532,"nonce":2,"fee":{"Market":{"maximum":2000000000,"priority":1000000}},"gas":90000,"to":"0x0707070707070707070707070707070707070707","value":"0x0","data":"0x2e1a7d4d"},"signed":{"raw":"0x020220","hash":"0x0202020202020202020202020202020202020202020202020202020202020202"},"at":"2025-10-09T09:25:20Z"},{"transaction":{"chain_id":84532,"nonce":2,"fee":{"Market":{"maximum":2250000001,"priority":1125001}},"gas":90000,"to":"0x0707070707070707070707070707070707070707","value":"0x0","data":"0x2e1a7d4d"},"signed":{"raw":"0x020224","hash":"0x0202020202020202020202020202020202020202020202020202020202020202"},"at":"2025-10-09T09:29:20Z"}]',NULL,NULL,NULL,1760001920000000,1760002220000000);
+CREATE TABLE advert_writes (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    network     TEXT NOT NULL,
+    hash        TEXT NOT NULL,
+    kinds       TEXT NOT NULL,
+    succeeded   INTEGER NOT NULL CHECK (succeeded IN (0, 1)),
+    gas         INTEGER NOT NULL,
+    cost        TEXT NOT NULL
+) STRICT;
+INSERT INTO advert_writes VALUES(1,1760002400000000,'tiramisu','0x2828282828282828282828282828282828282828282828282828282828282828','create',1,60000,'1234567');
+INSERT INTO advert_writes VALUES(2,1760002460000000,'tiramisu','0x2929292929292929292929292929292929292929292929292929292929292929','create',0,60000,'1234567');
+CREATE TABLE rates (
+    coin        TEXT PRIMARY KEY,
+    usd         TEXT NOT NULL,
+    at          INTEGER NOT NULL
+) STRICT;
+INSERT INTO rates VALUES('GLM','0.2512',1760002520000000);
+INSERT INTO rates VALUES('ETH','3012.75',1760002580000000);
+CREATE TABLE port_verdicts (
+    port        INTEGER PRIMARY KEY CHECK (port BETWEEN 1 AND 65535),
+    problem     TEXT,
+    address     TEXT NOT NULL,
+    sources     TEXT NOT NULL CHECK (json_valid(sources)),
+    answered    INTEGER NOT NULL CHECK (answered > 0),
+    at          INTEGER NOT NULL
+) STRICT;
+INSERT INTO port_verdicts VALUES(7466,NULL,'2001:db8::7','[]',1,1760002700000000);
+INSERT INTO port_verdicts VALUES(50800,NULL,'203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50801,'connection refused','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50802,'connection timed out','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50803,'no route to the address','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50804,'something else answers at the public address','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50805,'accepted before it reached this node','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+INSERT INTO port_verdicts VALUES(50806,'TLS handshake "failed"','203.0.113.7','["https://check.one","https://check.two"]',3,1760002640000000);
+DELETE FROM sqlite_sequence;
+INSERT INTO sqlite_sequence VALUES('events',16);
+INSERT INTO sqlite_sequence VALUES('withdrawals',3);
+INSERT INTO sqlite_sequence VALUES('advert_writes',2);
+CREATE UNIQUE INDEX live_port ON vms (ssh_port) WHERE state <> 'deleted';
+CREATE UNIQUE INDEX live_name ON vms (owner, name) WHERE state <> 'deleted';
+CREATE UNIQUE INDEX live_stream ON vms (contract, stream_id) WHERE stream_id IS NOT NULL AND state <> 'deleted';
+CREATE INDEX events_of_vm ON events (vm_id, id);
+CREATE UNIQUE INDEX one_under_way ON withdrawals (contract) WHERE state = 'sent';
+CREATE INDEX withdrawals_of_stream ON withdrawals (contract, stream_id, id);
+CREATE INDEX advert_writes_of_network ON advert_writes (network);
+CREATE UNIQUE INDEX backend_names ON vms (backend_name) WHERE backend_name IS NOT NULL;
+COMMIT;
+PRAGMA user_version = 7;
