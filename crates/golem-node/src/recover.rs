@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use golem_types::{AuthorizedKey, ImageName, Resources, StreamId, StreamKey, VmId, VmName, VmState};
 use golem_vm::Backend;
-use golem_vm::backend::{Observed, OnDisk};
+use golem_vm::{Observed, OnDisk};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;

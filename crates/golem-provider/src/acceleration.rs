@@ -4,8 +4,8 @@
 
 use golem_chain::network::PaymentNetwork;
 use golem_node::Refusal;
+use golem_vm::Accelerator;
 use golem_vm::Backend;
-use golem_vm::qemu::Accelerator;
 
 use crate::settings::Settings;
 

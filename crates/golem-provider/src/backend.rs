@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_node::import::ImportConfig;
 use golem_types::ImageName;
+use golem_vm::Accelerator;
 use golem_vm::images::{ENTRIES, Images};
 use golem_vm::multipass::{Multipass, MultipassConfig};
-use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
+use golem_vm::qemu::{Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
 use golem_vm::{Backend, NetworkLimits};
 

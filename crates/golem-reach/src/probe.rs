@@ -124,7 +124,7 @@ impl Probes {
         Ok(())
     }
 
-    /// How many came to `port` since it was opened; none when it is closed.
+    /// How many came to `port` since it was opened; `None` if it is closed.
     #[must_use]
     pub fn arrivals(&self, port: u16) -> Option<u64> {
         self.inner().open.get(&port).map(|probe| probe.arrivals.load(Ordering::Relaxed))

@@ -15,7 +15,7 @@ use crate::verdict::PortVerdict;
 /// What is known of the node's ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortsReport {
-    /// The public address that is verified; none while it is not known.
+    /// The public address that is verified; `None` while it is not known.
     pub address: Option<IpAddr>,
     /// Whether only ports that were seen to be reachable are handed out.
     pub verified_only: bool,
@@ -57,7 +57,7 @@ impl From<Progress> for ProgressReport {
 pub struct SourceReport {
     /// Its address.
     pub source: String,
-    /// Why it did not answer; none when it did.
+    /// Why it did not answer; `None` if it did.
     pub problem: Option<String>,
     /// The address that it sees this node at, where it says that this is another.
     pub seen_at: Option<IpAddr>,

@@ -319,7 +319,7 @@ impl Round<'_> {
             .collect()
     }
 
-    /// The verdict on `port`; none when nobody can tell.
+    /// The verdict on `port`; `None` if nobody can tell.
     fn verdict(
         &self,
         port: u16,

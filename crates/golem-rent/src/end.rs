@@ -26,7 +26,7 @@ pub struct Ended {
     pub symbol: Option<String>,
     /// Wei that were paid in.
     pub deposit_wei: Option<Exact>,
-    /// Wei that came back; none where nothing was paid, or the stream had ended before.
+    /// Wei that came back; `None` if nothing was paid, or the stream had ended before.
     pub refunded_wei: Option<Exact>,
     /// Wei that the provider got or gets.
     pub paid_wei: Option<Exact>,

@@ -78,7 +78,7 @@ pub struct Offer {
     pub provider_id: Address,
     /// What.
     pub resources: Resources,
-    /// What it costs; none where it is free.
+    /// What it costs; `None` if it is free.
     pub paying: Option<Paying>,
     /// What the provider asks in US dollars for a month, in its words.
     pub usd_per_month: Option<String>,

@@ -234,7 +234,7 @@ impl<'a> Purse<'a> {
         result
     }
 
-    /// The receipt of one of `attempts`, the transaction of `rental`; none when it will never have one.
+    /// The receipt of one of `attempts`, the transaction of `rental`; `None` if it will never have one.
     async fn follow(
         &self,
         rental: &mut Rental,
@@ -345,7 +345,7 @@ async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), Mone
     Ok((reading.stream, seen.block.time))
 }
 
-/// The stream of `rental` as the chain has it, and the chain's time; none where there is no stream.
+/// The stream of `rental` as the chain has it, and the chain's time; `None` if there is no stream.
 ///
 /// # Errors
 /// [`ChainError`].

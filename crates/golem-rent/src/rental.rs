@@ -111,15 +111,15 @@ pub struct Rental {
     pub provider_id: Address,
     /// What was rented.
     pub resources: Resources,
-    /// The image that was asked for; none means the provider's default.
+    /// The image that was asked for; `None` means the provider's default.
     pub image: Option<ImageName>,
     /// The public SSH key that may log in.
     pub ssh_key: String,
     /// The file of its private half, where that is known.
     pub identity: Option<PathBuf>,
-    /// The quote to which both sides are held; none where VMs are free.
+    /// The quote to which both sides are held; `None` if VMs are free.
     pub quote_id: Option<String>,
-    /// How it is paid for; none where VMs are free.
+    /// How it is paid for; `None` if VMs are free.
     pub payment: Option<Payment>,
     /// How far it is.
     pub step: Step,

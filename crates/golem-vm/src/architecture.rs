@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::qemu::Accelerator;
+use crate::Accelerator;
 
 /// A kind of processors that guests can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ const AARCH64_FIRMWARE: &[(&str, &str)] = &[
 const FLASH_BYTES: u64 = 64 << 20;
 
 impl Architecture {
-    /// This machine's; none where guests cannot have it.
+    /// This machine's; `None` if guests cannot have it.
     #[must_use]
     pub fn of_host() -> Option<Self> {
         match std::env::consts::ARCH {

@@ -109,7 +109,7 @@ struct Mount {
     /// The group that the mount point shows.
     root: PathBuf,
     point: PathBuf,
-    /// None for version 2.
+    /// `None` for version 2.
     controllers: Option<Vec<String>>,
 }
 
@@ -158,7 +158,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// The whole of a file of `/proc` or of a control group; none where there is none. Such files have no
+/// The whole of a file of `/proc` or of a control group; `None` if there is none. Such files have no
 /// size, and some tell the rest of a value only to who asks for it in one piece, so the first reading is large.
 ///
 /// # Errors
@@ -194,7 +194,7 @@ pub fn read_whole(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The words of the small file at `path`; none where there is no such file or it is not text.
+/// The words of the small file at `path`; `None` if there is no such file or it is not text.
 ///
 /// # Errors
 /// As [`read_whole`].

@@ -4,17 +4,21 @@
 //! Never knows what money, a stream or an HTTP request is, and never decides whether a machine
 //! may exist: the ledger of `golem-node` does.
 
+mod accelerator;
 mod architecture;
-pub mod backend;
+mod backend;
 pub mod cgroup;
 pub mod images;
 pub mod isolation;
+mod machine;
 pub mod multipass;
 pub mod qemu;
 pub mod seed;
 pub mod sim;
 
+pub use accelerator::Accelerator;
 pub use architecture::Architecture;
-pub use backend::{
-    Backend, BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed, Overhead,
+pub use backend::{Backend, NETWORK_INTERVAL};
+pub use machine::{
+    BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
 };

@@ -10,7 +10,7 @@ use std::path::Path;
 use golem_types::AuthorizedKey;
 use serde_json::{Value, json};
 
-use crate::backend::MachineSpec;
+use crate::machine::MachineSpec;
 
 /// Size of the image: the smallest that FAT12 and cloud-init agree on, with room for 64 keys.
 const IMAGE_BYTES: usize = 1 << 20;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
-use crate::backend::{BackendError, Guest, MachineSpec, Observed, OnDisk};
+use crate::machine::{BackendError, Guest, MachineSpec, Observed, OnDisk};
 
 /// What every simulated guest says first.
 pub const BANNER: &[u8] = b"SSH-2.0-sim\r\n";

@@ -49,7 +49,7 @@ impl Inner {
         }
     }
 
-    /// The answer to a call or to several; none when the endpoint is down.
+    /// The answer to a call or to several; `None` if the endpoint is down.
     pub(crate) fn answer(&mut self, request: &Value) -> Option<Value> {
         self.requests += 1;
         if self.fault == Fault::Down {

@@ -35,6 +35,12 @@ pub fn program() -> PathBuf {
     named.expect("run by cargo, as a test of the crate golem-provider").into()
 }
 
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Home {
     /// An empty home; the simulated backend; ports of its own.
     pub fn new() -> Self {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bench::guests::{self, Login};
 use bench::plain::{Plain, spec};
+use golem_vm::Accelerator;
 use golem_vm::images::Images;
-use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
+use golem_vm::qemu::{Qemu, QemuConfig};
 use golem_vm::{Backend, MachineSpec};
 
 /// A guest that is measured; it ends when this is dropped.

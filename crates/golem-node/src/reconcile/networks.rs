@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use golem_types::VmId;
-use golem_vm::backend::NETWORK_INTERVAL;
+use golem_vm::NETWORK_INTERVAL;
 use golem_vm::{Backend, Network};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

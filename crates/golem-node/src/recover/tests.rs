@@ -1,4 +1,4 @@
-use golem_vm::backend::Guest;
+use golem_vm::Guest;
 use ruint::aliases::U256;
 
 use super::*;

@@ -15,7 +15,7 @@ use golem_node::ledger::{Goal, Ledger, LedgerError};
 use golem_node::recover::{self, Beside};
 use golem_types::wire::Exact;
 use golem_types::{StreamId, VmId};
-use golem_vm::backend::OnDisk;
+use golem_vm::OnDisk;
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -13,7 +13,7 @@ use crab_nat::pcp::Nonce;
 pub(super) struct Client {
     /// Its address.
     pub lan: Ipv4Addr,
-    /// The router that it goes out by; none where that cannot be seen.
+    /// The router that it goes out by; `None` if that cannot be seen.
     pub router: Option<Ipv4Addr>,
     /// What proves to a router that a mapping is this node's.
     pub nonce: Nonce,

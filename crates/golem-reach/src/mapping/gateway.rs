@@ -261,7 +261,7 @@ impl Gateway {
         own
     }
 
-    /// The router's address on the other side; none where it does not say.
+    /// The router's address on the other side; `None` if it does not say.
     pub(super) async fn external(&self) -> Option<IpAddr> {
         let address = match &self.way {
             // It says so with each mapping.

@@ -29,7 +29,7 @@ const SOMEWHERE_V6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 
 /// First wait for an address that is not known; doubled up to the setting's interval.
 const RETRY: Duration = Duration::from_secs(15);
 
-/// The address at which renters can be told to come; none while it is not known.
+/// The address at which renters can be told to come; `None` while it is not known.
 pub type PublicAddress = watch::Receiver<Option<IpAddr>>;
 
 /// Why the address is not known.

@@ -51,7 +51,7 @@ pub struct Outcome {
     pub disputed: BTreeSet<u16>,
     /// The sources.
     pub asked: Vec<Asked>,
-    /// Of the ports that nobody found: whether this host was knocked at; none where that cannot be
+    /// Of the ports that nobody found: whether this host was knocked at; `None` if that cannot be
     /// seen.
     pub knocked: Option<BTreeMap<u16, bool>>,
 }

@@ -67,7 +67,7 @@ pub struct ImageInfo {
     pub aliases: Vec<ImageName>,
     /// Bytes that its file takes, when it is here.
     pub bytes: Option<u64>,
-    /// Where it comes from; none for one that the operator added.
+    /// Where it comes from; `None` for one that the operator added.
     pub url: Option<String>,
 }
 
@@ -265,7 +265,7 @@ impl Images {
     }
 
     /// Makes the complete file `fresh` of the images' folder the image `name`, which its publisher lists
-    /// with `checksum`; none for an operator's own.
+    /// with `checksum`; `None` for an operator's own.
     fn settle(&self, name: &ImageName, fresh: &Path, checksum: Option<&str>) -> Result<(), ImageError> {
         Header::read(fresh).map_err(|source| ImageError::Unusable { path: fresh.to_owned(), source })?;
         let step = || format!("{} cannot be put in place", fresh.display());

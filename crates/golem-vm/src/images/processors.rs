@@ -42,7 +42,7 @@ const fn guid(a: u32, b: u16, c: u16, d: u64) -> [u8; 16] {
     [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]]
 }
 
-/// The processors that the image at `path` is for; none where that cannot be told, or it is for several.
+/// The processors that the image at `path` is for; `None` if that cannot be told, or it is for several.
 pub(super) fn of(path: &Path, header: Header) -> Option<Architecture> {
     let disk = Disk {
         path: path.to_owned(),

@@ -43,7 +43,7 @@ struct Evidence<'a> {
     control: bool,
     /// One of the traps was told the attempt's word.
     caught: bool,
-    /// The attempt's target was seen on the wire; none where nobody watched.
+    /// The attempt's target was seen on the wire; `None` if nobody watched.
     wire: Option<bool>,
 }
 

@@ -50,7 +50,7 @@ pub struct Report {
     pub not_tried: usize,
     pub works: usize,
     pub fails: usize,
-    /// How the guest was connected, as `status` tells it of a rental; none where that was not seen.
+    /// How the guest was connected, as `status` tells it of a rental; `None` if that was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// Whether this host's network devices were watched meanwhile, which takes root.

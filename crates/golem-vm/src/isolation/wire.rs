@@ -123,7 +123,7 @@ fn told(packet: &[u8]) -> Option<Told> {
     }
 }
 
-/// What a packet of the Internet Protocol tells; none for errors, which quote what was refused.
+/// What a packet of the Internet Protocol tells; `None` for errors, which quote what was refused.
 fn internet(packet: &[u8]) -> Option<Told> {
     let (protocol, to, at) = match packet.first()? >> 4 {
         4 => {

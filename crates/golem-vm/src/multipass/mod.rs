@@ -9,9 +9,10 @@
 //! standard input, so that no file is left behind and the snap needs to read none. A daemon that does
 //! not answer is "cannot see", never "gone" (I3); instances with other names are never touched.
 
-mod answers;
-mod call;
 mod find;
+mod output;
+mod program;
+mod release;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,14 +25,15 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-pub use answers::{Instance, InstanceName, NotAName, Sizes, State, bytes};
 pub use find::find;
+pub use output::{Instance, InstanceName, NotAName, Sizes, State, bytes};
 
-use crate::backend::{BackendError, Guest, MachineSpec, Observed, Overhead};
-use crate::qemu::Accelerator;
+use crate::Accelerator;
+use crate::machine::{BackendError, Guest, MachineSpec, Observed, Overhead};
 use crate::seed;
-use answers::{Versions, major_minor};
-use call::{Long, Program, Refusal, unavailable};
+use output::{Versions, major_minor};
+use program::{Failure, Long, Program, unavailable};
+use release::release;
 
 /// Name of this backend in settings and messages.
 const NAME: &str = "multipass";
@@ -93,20 +95,7 @@ struct Inner {
 enum LongCall {
     UnderWay,
     None,
-    Refused(Refusal),
-}
-
-/// What Multipass calls `image`: a release of Ubuntu. It has no others that run cloud-init here.
-fn release(image: &ImageName) -> Option<&str> {
-    let name = image.as_str();
-    let number = match name {
-        "noble" | "lts" => "24.04",
-        "jammy" => "22.04",
-        _ => name.strip_prefix("ubuntu").and_then(|rest| rest.strip_prefix([':', '-'])).unwrap_or(name),
-    };
-    let (year, month) = number.split_once('.')?;
-    let two = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
-    (two(year) && two(month)).then_some(number)
+    Failed(Failure),
 }
 
 fn observed(instance: &Instance) -> Observed {
@@ -209,9 +198,9 @@ impl Multipass {
     /// Asks a question that changes nothing.
     async fn ask(&self, arguments: &[&str]) -> Result<Vec<u8>, BackendError> {
         let answer = self.program.run(arguments, "", ASK_DEADLINE).await?;
-        answer.map_err(|refusal| match refusal {
-            Refusal::Other(message) => unavailable(message, None),
-            refusal => refusal.error("asking Multipass"),
+        answer.map_err(|failure| match failure {
+            Failure::Other(message) => unavailable(message, None),
+            failure => failure.error("asking Multipass"),
         })
     }
 
@@ -221,7 +210,7 @@ impl Multipass {
     /// [`BackendError::Unavailable`], also when the answer is not whole.
     pub async fn instances(&self) -> Result<Vec<Instance>, BackendError> {
         let answer = self.ask(&["list", "--format", "json"]).await?;
-        answers::list(&answer).ok_or_else(|| unavailable("`multipass list` answers nonsense", None))
+        output::list(&answer).ok_or_else(|| unavailable("`multipass list` answers nonsense", None))
     }
 
     /// What the instance `name` was made of: what its guest counts, or what it is configured with
@@ -232,7 +221,7 @@ impl Multipass {
     pub async fn sizes(&self, name: &InstanceName) -> Result<Sizes, BackendError> {
         let info = self.ask(&["info", name.as_str(), "--format", "json"]).await;
         let seen = match info {
-            Ok(answer) => answers::info(&answer, name).unwrap_or_default(),
+            Ok(answer) => output::info(&answer, name).unwrap_or_default(),
             // A guest that does not answer makes `info` fail; its configuration is still there.
             Err(error) => {
                 tracing::debug!(instance = %name, %error, "the guest's sizes are not known from itself");
@@ -273,7 +262,7 @@ impl Multipass {
             long.ended().map_err(|error| unavailable("the call under way cannot be asked", Some(error)))?;
         let Some(outcome) = ended else { return Ok(LongCall::UnderWay) };
         inner.long.remove(id);
-        Ok(outcome.map_or_else(LongCall::Refused, |()| LongCall::None))
+        Ok(outcome.map_or_else(LongCall::Failed, |()| LongCall::None))
     }
 
     async fn begin(&self, id: &VmId, arguments: &[&str], input: &str) -> Result<(), BackendError> {
@@ -346,7 +335,7 @@ impl Multipass {
             let under_way = match self.long(id)? {
                 LongCall::UnderWay => true,
                 LongCall::None => comes,
-                LongCall::Refused(Refusal::TimedOut | Refusal::Exists) => {
+                LongCall::Failed(Failure::TimedOut | Failure::Exists) => {
                     golem_service::log_limited_each!(
                         id,
                         warn,
@@ -356,7 +345,7 @@ impl Multipass {
                     comes = true;
                     comes
                 }
-                LongCall::Refused(refusal) => return Err(refusal.error("making the machine")),
+                LongCall::Failed(failure) => return Err(failure.error("making the machine")),
             };
             match self.instance(id).await {
                 Ok(Some(instance)) => {
@@ -397,12 +386,12 @@ impl Multipass {
         let name = instance.name.as_str();
         match self.program.run(&["stop", name], "", grace).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(Refusal::Absent)) => return Ok(()),
-            Ok(Err(refusal)) => golem_service::log_limited_each!(
+            Ok(Err(Failure::Absent)) => return Ok(()),
+            Ok(Err(failure)) => golem_service::log_limited_each!(
                 id,
                 warn,
                 vm = id.redacted(),
-                ?refusal,
+                ?failure,
                 "the guest does not shut down"
             ),
             Err(error) => golem_service::log_limited_each!(
@@ -414,8 +403,8 @@ impl Multipass {
             ),
         }
         match self.program.run(&["stop", "--force", name], "", ACT_DEADLINE).await? {
-            Ok(_) | Err(Refusal::Absent) => Ok(()),
-            Err(refusal) => Err(refusal.error(step)),
+            Ok(_) | Err(Failure::Absent) => Ok(()),
+            Err(failure) => Err(failure.error(step)),
         }
     }
 
@@ -424,8 +413,8 @@ impl Multipass {
         self.lock().long.remove(id);
         let called = self.called(id);
         match self.program.run(&["delete", &called, "--purge"], "", ACT_DEADLINE).await? {
-            Ok(_) | Err(Refusal::Absent) => {}
-            Err(refusal) => return Err(refusal.error(step)),
+            Ok(_) | Err(Failure::Absent) => {}
+            Err(failure) => return Err(failure.error(step)),
         }
         match std::fs::remove_file(self.folder.join(format!("{id}.log"))) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(BackendError::Failed {
@@ -454,8 +443,8 @@ impl Multipass {
         let arguments = ["exec", &called, "--", "sudo", "sh", "-c", ADD_KEY];
         match self.program.run(&arguments, &input, ACT_DEADLINE).await? {
             Ok(_) => Ok(()),
-            Err(Refusal::Absent) => Err(BackendError::NoSuchMachine(id.clone())),
-            Err(refusal) => Err(refusal.error("adding the key")),
+            Err(Failure::Absent) => Err(BackendError::NoSuchMachine(id.clone())),
+            Err(failure) => Err(failure.error("adding the key")),
         }
     }
 
@@ -481,24 +470,4 @@ async fn greets(address: SocketAddr) -> bool {
         Ok::<_, std::io::Error>(&start == b"SSH-")
     };
     matches!(timeout(GREETING_DEADLINE, greeting).await, Ok(Ok(true)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_are_releases_of_ubuntu_and_never_options_paths_or_urls() {
-        for (name, expected) in [
-            ("24.04", Some("24.04")),
-            ("ubuntu:24.04", Some("24.04")),
-            ("ubuntu-22.04", Some("22.04")),
-            ("noble", Some("24.04")),
-            ("debian-12", None),
-            ("core24", None),
-            ("2404", None),
-        ] {
-            assert_eq!(release(&name.parse().unwrap()), expected, "{name}");
-        }
-    }
 }

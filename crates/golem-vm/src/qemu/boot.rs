@@ -10,10 +10,10 @@ use golem_types::VmId;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::greeting::Listener;
-use super::talk::Talk;
-use super::{Qemu, failed, said, standing};
-use crate::backend::{BackendError, Guest, Observed};
+use super::qmp;
+use super::ssh_greeting::Listener;
+use super::{Qemu, failed, run_state, said};
+use crate::machine::{BackendError, Guest, Observed};
 
 /// Longest that a guest's greeting is waited for before the guest itself is looked at again.
 const LISTEN: Duration = Duration::from_millis(500);
@@ -77,8 +77,8 @@ impl Qemu {
                     vm = id.redacted(),
                     "the guest hangs in its boot and is reset"
                 );
-                if let Ok(mut talk) = Talk::qmp(&folder).await {
-                    let _ = talk.call("system_reset", Value::Null).await;
+                if let Ok(mut client) = qmp::Client::qmp(&folder).await {
+                    let _ = client.call("system_reset", Value::Null).await;
                 }
             }
         }
@@ -119,13 +119,13 @@ impl Activity {
     }
 }
 
-/// What the guest's disks were used for; none when QEMU does not answer, and while the guest is paused.
+/// What the guest's disks were used for; `None` if QEMU does not answer, and while the guest is paused.
 async fn disk_use(folder: &Path) -> Option<DiskUse> {
-    if standing::status(folder).await.as_deref() != Some("running") {
+    if run_state::status(folder).await.as_deref() != Some("running") {
         return None;
     }
-    let mut talk = Talk::qmp(folder).await.ok()?;
-    let answer = talk.call("query-blockstats", Value::Null).await.ok()?;
+    let mut client = qmp::Client::qmp(folder).await.ok()?;
+    let answer = client.call("query-blockstats", Value::Null).await.ok()?;
     let disks = answer.as_array()?;
     let sum =
         |name: &str| disks.iter().map(|disk| disk["stats"][name].as_u64().unwrap_or_default()).sum::<u64>();
@@ -137,8 +137,8 @@ async fn disk_use(folder: &Path) -> Option<DiskUse> {
 /// and hands all that were queued to the guest at once.
 async fn card_is_up(folder: &Path) -> bool {
     let up = async {
-        let mut talk = Talk::qmp(folder).await.ok()?;
-        let answer = talk.call("query-rx-filter", Value::Null).await.ok()?;
+        let mut client = qmp::Client::qmp(folder).await.ok()?;
+        let answer = client.call("query-rx-filter", Value::Null).await.ok()?;
         answer.as_array()?.first()?.get("promiscuous")?.as_bool()
     };
     up.await == Some(false)
@@ -146,7 +146,7 @@ async fn card_is_up(folder: &Path) -> bool {
 
 /// Ready when the QEMU that was just launched in `folder` answers.
 pub(super) async fn answers(folder: &Path) {
-    while Talk::qmp(folder).await.is_err() {
+    while qmp::Client::qmp(folder).await.is_err() {
         tokio::time::sleep(LAUNCH_PAUSE).await;
     }
 }

@@ -14,7 +14,7 @@
 //! | `-sandbox on,…` | system calls that QEMU does not need are refused by the kernel |
 //! | `-nodefaults -no-user-config` | no device that is not listed here |
 //! | `setsid --fork` | a session of its own that outlives the node; QEMU's `-daemonize` forks, which its sandbox refuses |
-//! | `-no-shutdown` | a guest that powers itself off is told from a crash, also when no node sees it ([`super::standing`]) |
+//! | `-no-shutdown` | a guest that powers itself off is told from a crash, also when no node sees it ([`super::run_state`]) |
 //! | `werror=stop` | a write that this host fails pauses the guest, which loses nothing, and is tried again |
 //! | `-cpu …,vmx=off,svm=off` | no virtual machines inside of virtual machines: a way to the host's kernel less |
 //! | `-machine`, `-cpu` | by the kind of processors: [`Architecture`] |
@@ -29,15 +29,14 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use golem_types::{Resources, VmId};
-use sha2::{Digest, Sha256};
 
-use super::accelerator::Accelerator;
-use super::cgroup::FIRST_TO_GO;
-use super::{network, traces};
-use crate::Architecture;
-
-/// Bytes of console that are kept in QEMU's memory; a power of two.
-pub(super) const CONSOLE_BYTES: usize = 65_536;
+use super::base_images::BASE_FILE;
+use super::cgroup::{FIRST_TO_GO, operations};
+use super::name::name_word;
+use super::qmp::CONSOLE_BYTES;
+use super::user::become_guest;
+use super::{logs, network};
+use crate::{Accelerator, Architecture};
 
 /// What one launch takes.
 #[derive(Debug, Clone, Copy)]
@@ -45,12 +44,12 @@ pub(super) struct Launch<'a> {
     pub(super) id: &'a VmId,
     pub(super) resources: Resources,
     pub(super) architecture: Architecture,
-    /// The firmware's program; none where QEMU brings it.
+    /// The firmware's program; `None` if QEMU brings it.
     pub(super) firmware: Option<&'a Path>,
     pub(super) accelerator: Accelerator,
     /// Whether the guest may run virtual machines itself, where the CPU can.
     pub(super) nested: bool,
-    /// User to become; none when the node is not root.
+    /// User to become; `None` if the node is not root.
     pub(super) uid: Option<u32>,
     /// Group that the process keeps, for the device of its accelerator.
     pub(super) group: Option<u32>,
@@ -78,7 +77,7 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     let mut words: Vec<OsString> =
         ["setsid", "--fork", "sh", "-c", &record_pid(), "sh"].map(OsString::from).to_vec();
     words.extend(launch.group_words.iter().map(OsString::from));
-    words.extend(["sh", "-c", &traces::write_down(), "sh"].map(OsString::from));
+    words.extend(["sh", "-c", &logs::write_down(), "sh"].map(OsString::from));
     let user = match launch.network {
         Netdev::Namespace => network::around_qemu(launch.uid, launch.group),
         Netdev::Restricted { .. } => {
@@ -91,42 +90,6 @@ pub(super) fn launch(qemu: &Path, launch: &Launch<'_>) -> (OsString, Vec<OsStrin
     words.extend(guest(launch));
     let program = words.remove(0);
     (program, words)
-}
-
-/// The words after which a command runs as the guest's user `uid`, in no group but its own and `group`,
-/// for good.
-pub(super) fn become_guest(uid: u32, group: Option<u32>) -> Vec<String> {
-    become_user(uid, group, &["--inh-caps=-all", "--bounding-set=-all"])
-}
-
-/// As [`become_guest`], for a command that makes a user namespace first thing: until then it keeps
-/// `CAP_SYS_ADMIN`, because hosts that forbid those to plain users (`kernel.unprivileged_userns_clone=0`,
-/// Ubuntu's AppArmor) allow them to whoever has it. Making the namespace takes it away.
-pub(super) fn become_guest_with_namespace(uid: u32, group: Option<u32>) -> Vec<String> {
-    let only =
-        ["--inh-caps=-all,+sys_admin", "--ambient-caps=-all,+sys_admin", "--bounding-set=-all,+sys_admin"];
-    become_user(uid, group, &only)
-}
-
-fn become_user(uid: u32, group: Option<u32>, capabilities: &[&str]) -> Vec<String> {
-    let uid = uid.to_string();
-    let groups = group.map_or_else(|| "--clear-groups".to_owned(), |group| format!("--groups={group}"));
-    ["setpriv", "--reuid", &uid, "--regid", &uid, &groups, "--no-new-privs"]
-        .iter()
-        .chain(capabilities)
-        .map(ToString::to_string)
-        .collect()
-}
-
-/// What names the machine on QEMU's command line, which every user of the host can read: knowing
-/// the whole id is the right to use the machine, so a hash stands for its secret part (I8).
-pub(super) fn name_word(id: &VmId) -> String {
-    format!("guest={}-{}", id.redacted(), short_hash(id))
-}
-
-/// What stands for the machine where every user of the host can read.
-pub(super) fn short_hash(id: &VmId) -> String {
-    Sha256::digest(id.as_str())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn guest(launch: &Launch<'_>) -> Vec<OsString> {
@@ -222,15 +185,6 @@ fn flash(code: &Path) -> [OsString; 4] {
     ["-drive".into(), program, "-drive".into(), variables.into()]
 }
 
-/// Operations a second of a disk that may be used at `rate` bytes a second: below 16 KiB each, their number is
-/// the bound.
-pub(super) fn operations(rate: u64) -> u64 {
-    (rate / (16 << 10)).max(1)
-}
-
-/// Where the process id of QEMU is kept, in the machine's folder.
-pub(super) const PID_FILE: &str = "qemu.pid";
-
 /// Writes the process id that QEMU will have, as the node's user, so that QEMU cannot change it;
 /// then becomes the rest of the words.
 fn record_pid() -> String {
@@ -247,9 +201,6 @@ pub(super) fn overlay(base_format: &str, gib: u32) -> Vec<String> {
 
 /// The firmware's variables, in the machine's folder.
 pub(super) const VARIABLES_FILE: &str = "variables.fd";
-
-/// Name of the link to the base image in the machine's folder.
-pub const BASE_FILE: &str = "base.img";
 
 #[cfg(test)]
 mod tests {

@@ -16,13 +16,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::command::{Netdev, name_word};
+use super::command::Netdev;
+use super::name::name_word;
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
-    Accelerator, DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, accelerator, boot, command, failed,
-    needs, network, process, read_json, said, traces,
+    DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, acceleration, boot, command, failed, logs, network,
+    process, programs, read_json, said,
 };
-use crate::backend::{BackendError, MachineSpec};
+use crate::Accelerator;
+use crate::machine::{BackendError, MachineSpec};
 
 /// Most bytes of QEMU's complaints that are kept.
 const COMPLAINT_BYTES: u64 = 16_384;
@@ -162,10 +164,10 @@ impl Qemu {
 
     async fn spawn(&self, attempt: Attempt<'_>, network: Netdev) -> Result<Child, BackendError> {
         let Attempt { id, folder, record, group_words } = attempt;
-        for file in [command::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
+        for file in [process::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
             absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(STEP))?;
         }
-        traces::clear(folder).map_err(failed(STEP))?;
+        logs::clear(folder).map_err(failed(STEP))?;
         // QEMU's own /etc is mounted here, in its namespace; on the host it stays empty.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -176,7 +178,7 @@ impl Qemu {
         let firmware = self.firmware(architecture)?;
         let accelerator = self.acceleration().await?.accelerator;
         let qemu = architecture.program();
-        let qemu = needs::program(qemu).unwrap_or_else(|| qemu.into());
+        let qemu = programs::program(qemu).unwrap_or_else(|| qemu.into());
         let (program, arguments) = command::launch(
             &qemu,
             &command::Launch {
@@ -188,7 +190,7 @@ impl Qemu {
                 nested: self.config.nested,
                 uid: record.uid,
                 group: match accelerator {
-                    Accelerator::Kvm => accelerator::device_group(&self.config.kvm.device),
+                    Accelerator::Kvm => acceleration::device_group(&self.config.kvm.device),
                     Accelerator::Tcg => None,
                 },
                 network,
@@ -204,7 +206,7 @@ impl Qemu {
             .current_dir(folder)
             // The node's environment may hold its key, and a guest that breaks out reads QEMU's.
             .env_clear()
-            .env("PATH", network::search_path())
+            .env("PATH", programs::search_path())
             .stdin(channel())
             .stdout(channel())
             .stderr(Stdio::piped())
@@ -273,7 +275,7 @@ async fn until_answers(
         () = &mut ended => io::Error::other("it ended"),
     };
     drop(ended);
-    let complaints = String::from_utf8_lossy(&complaints).into_owned() + &traces::log(folder);
+    let complaints = String::from_utf8_lossy(&complaints).into_owned() + &logs::log(folder);
     let complaints = complaints.trim();
     Err(if complaints.is_empty() { error } else { io::Error::other(complaints.to_owned()) })
 }

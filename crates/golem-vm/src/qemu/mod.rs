@@ -25,21 +25,24 @@
 //! a kill at any point: files appear whole under their final name or not at all. Never decides
 //! whether a machine may exist, and never kills a guest but when told to.
 
-mod accelerator;
-mod bases;
+mod acceleration;
+mod base_images;
 mod boot;
 mod cgroup;
 mod command;
-mod greeting;
+mod create;
 mod launch;
-mod make;
-mod needs;
+mod logs;
+mod name;
 mod network;
 mod note;
 mod process;
-mod standing;
-mod talk;
-mod traces;
+mod programs;
+mod qmp;
+mod requirements;
+mod run_state;
+mod ssh_greeting;
+mod user;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,28 +58,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{OnceCell, RwLock};
 
-pub use accelerator::{Acceleration, Accelerator, KvmHost};
-pub use bases::BASES_FOLDER;
-use bases::Bases;
+pub use acceleration::{Acceleration, KvmHost};
+pub use base_images::BASE_FILE;
+pub use base_images::BASES_FOLDER;
+use base_images::Bases;
 use cgroup::Groups;
-pub use command::BASE_FILE;
 use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
-use talk::Talk;
 
-use crate::Architecture;
-use crate::backend::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
 use crate::images::Images;
+use crate::machine::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
 use crate::seed;
+use crate::{Accelerator, Architecture};
 
 /// How the backend is set up.
 #[derive(Debug, Clone)]
 pub struct QemuConfig {
     /// The node's data directory.
     pub data_dir: PathBuf,
-    /// What processors guests have; this machine's, but in tests. None where guests cannot have those.
+    /// What processors guests have; this machine's, but in tests. `None` if guests cannot have those.
     pub architecture: Option<Architecture>,
-    /// How guests' CPUs are run; none means the best that works here.
+    /// How guests' CPUs are run; `None` means the best that works here.
     pub accelerator: Option<Accelerator>,
     /// Whether guests may run virtual machines themselves.
     pub nested: bool,
@@ -84,7 +86,7 @@ pub struct QemuConfig {
     pub kvm: KvmHost,
     /// What guests may do on the network.
     pub network: NetworkLimits,
-    /// Most bytes that a guest may read from its disks in a second, and write; none means no cap.
+    /// Most bytes that a guest may read from its disks in a second, and write; `None` means no cap.
     pub disk_rate: Option<u64>,
 }
 
@@ -245,7 +247,7 @@ impl Qemu {
         let folder = self.of(id);
         let _held = self.networks.hold(id).await;
         process::kill(&folder, id).await.map_err(failed("ending the guest"))?;
-        network::end_uplink(&folder, &command::name_word(id))
+        network::end_uplink(&folder, &name::name_word(id))
             .await
             .map_err(failed("ending the guest's uplink"))?;
         self.groups.remove(id, &folder).await.map_err(failed("removing the guest's control group"))?;
@@ -391,7 +393,7 @@ impl Qemu {
         if !folder.exists() {
             return Err(BackendError::NoSuchMachine(id.clone()));
         }
-        let mut agent = Talk::agent(&folder).await.map_err(|_| {
+        let mut agent = qmp::Client::agent(&folder).await.map_err(|_| {
             said(step, "no QEMU guest agent answers in the VM; install qemu-guest-agent in it")
         })?;
         for user in [seed::USER, "root"] {

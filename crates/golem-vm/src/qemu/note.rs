@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use golem_types::VmId;
 
 use super::{DISK_FILE, Qemu, RECORD_FILE, Record, SEED_FILE, read_json};
-use crate::backend::OnDisk;
+use crate::machine::OnDisk;
 use crate::seed;
 
 const NOTE_FILE: &str = "rental.json";

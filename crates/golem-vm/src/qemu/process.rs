@@ -10,7 +10,10 @@ use std::time::Duration;
 use golem_types::VmId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::command::{PID_FILE, name_word};
+use super::name::name_word;
+
+/// Where the process id of QEMU is kept, in the machine's folder.
+pub(super) const PID_FILE: &str = "qemu.pid";
 
 /// How often a process that should end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -97,7 +100,7 @@ fn stat(pid: Pid) -> io::Result<Option<Stat>> {
         .map(Some)
 }
 
-/// What was read; none where there is nothing to read; an error only where nobody could have read.
+/// What was read; `None` if there is nothing to read; an error only where nobody could have read.
 pub(super) fn seen<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     use rustix::io::Errno;
     match read {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use golem_types::VmId;
 
 use super::{Call, Fault, Record, SimControl};
-use crate::backend::BackendError;
+use crate::machine::BackendError;
 
 impl SimControl {
     /// Makes the next `times` of `call` fail as `fault`.

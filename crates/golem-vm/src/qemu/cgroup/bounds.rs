@@ -7,8 +7,7 @@ use std::path::Path;
 use golem_types::Resources;
 use rustix::fs::{major, minor};
 
-use super::super::command::operations;
-use crate::backend::Overhead;
+use crate::machine::Overhead;
 
 /// Threads that a guest's processes may have beside one for each of its processors: QEMU's own, the 64 of its
 /// pool for disks, and those of the uplink's process.
@@ -38,7 +37,7 @@ pub(super) struct Bounds {
 /// The device on which a guest's disk lies, and the rate at which it may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Disk {
-    /// Its numbers; none for a file system that is on no device (NFS, tmpfs, btrfs, …).
+    /// Its numbers; `None` for a file system that is on no device (NFS, tmpfs, btrfs, …).
     device: Option<(u32, u32)>,
     /// Bytes read in a second, and as many written.
     rate: u64,
@@ -158,6 +157,12 @@ fn in_memory(folder: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
     rustix::fs::statfs(folder).is_ok_and(|found| [TMPFS, RAMFS].contains(&found.f_type))
+}
+
+/// Operations a second of a disk that may be used at `rate` bytes a second: below 16 KiB each, their number is
+/// the bound.
+pub(in crate::qemu) fn operations(rate: u64) -> u64 {
+    (rate / (16 << 10)).max(1)
 }
 
 #[cfg(test)]

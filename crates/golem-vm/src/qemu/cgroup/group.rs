@@ -222,7 +222,7 @@ pub(super) fn join(group: &Path, pid: Pid) -> io::Result<()> {
     write(group, "cgroup.procs", &pid.as_raw_nonzero().to_string())
 }
 
-/// How many processes the kernel ended in `group` for want of memory; none where it does not say.
+/// How many processes the kernel ended in `group` for want of memory; `None` if it does not say.
 pub(super) fn ended_for_memory(group: &Path) -> Option<u64> {
     ["memory.events", "memory.oom_control"].iter().find_map(|file| {
         let text = read_text(&group.join(file)).ok()??;
@@ -279,7 +279,7 @@ mod tests {
     use golem_types::Resources;
 
     use super::*;
-    use crate::backend::Overhead;
+    use crate::machine::Overhead;
 
     /// A hierarchy of v2 that is made up: `/`, and the groups of `paths`, each with `files`.
     fn fake(groups: &[(&str, &[(&str, &str)])]) -> tempfile::TempDir {

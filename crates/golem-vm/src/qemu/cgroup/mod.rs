@@ -30,10 +30,12 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 
-use super::command::short_hash;
+use super::name::short_hash;
 use super::{absent_is_fine, read_json, replace};
-use crate::backend::Overhead;
 use crate::cgroup::{Places, read_text};
+use crate::machine::Overhead;
+
+pub(super) use bounds::operations;
 use bounds::{Bounds, Disk};
 use group::Parents;
 use scope::Manager;
@@ -69,7 +71,7 @@ enum Way {
 #[derive(Debug)]
 struct Found {
     way: Way,
-    /// What guests are not bounded by, and what to do; none where all is well.
+    /// What guests are not bounded by, and what to do; `None` if all is well.
     problem: Option<String>,
 }
 

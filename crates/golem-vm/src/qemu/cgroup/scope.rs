@@ -23,7 +23,7 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    /// The manager that would make scopes here; none where systemd is not the first process.
+    /// The manager that would make scopes here; `None` if systemd is not the first process.
     pub(super) fn find(root: bool, places: &Places, runtime_dir: Option<OsString>) -> Option<Self> {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;
@@ -96,8 +96,8 @@ mod tests {
     use golem_types::Resources;
 
     use super::*;
-    use crate::backend::Overhead;
     use crate::cgroup::Place;
+    use crate::machine::Overhead;
 
     #[test]
     fn h_04_a_guest_is_in_a_scope_that_ends_after_the_node() {

@@ -41,16 +41,15 @@ use tokio::time::Instant;
 pub(super) use host_table::uids;
 pub use host_table::{ISOLATION_FOLDER, is_guest_user};
 pub(super) use namespace::{ETC_FOLDER, around_qemu};
-pub(super) use nft::search_path;
 pub(super) use rules::{ADDRESS, SSH_PORT};
 pub(super) use uplink::end as end_uplink;
 
 use near::Near;
 
-use super::command::name_word;
-use super::talk::Talk;
+use super::name::name_word;
+use super::qmp;
 use super::{process, replace};
-use crate::backend::{Network, NetworkLimits, NetworkState};
+use crate::machine::{Network, NetworkLimits, NetworkState};
 
 /// How long a guest keeps its network while nobody can look at it (I3): the node may be short of
 /// descriptors or memory for a moment.
@@ -67,7 +66,7 @@ pub(super) const LAUNCH_FILE: &str = "launch.json";
 pub(super) struct Launched {
     /// Loopback port of the host that leads to the guest's SSH server.
     pub(super) ssh_port: u16,
-    /// How it is connected; none when a version launched it that knew one way only.
+    /// How it is connected; `None` if a version launched it that knew one way only.
     #[serde(default)]
     pub(super) network: Option<Way>,
 }
@@ -97,7 +96,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Networks {
     limits: NetworkLimits,
-    /// The host's packet filter as it was put in place; none as long as this node has not.
+    /// The host's packet filter as it was put in place; `None` until this node has done so.
     table: Lock<Option<host_table::InPlace>>,
     guests: Mutex<BTreeMap<VmId, Arc<Lock<Known>>>>,
     /// The address at which the internet sees this host; `None` until it is known.
@@ -432,6 +431,6 @@ async fn start_uplink(guest: &Connected) -> io::Result<()> {
 
 /// Plugs the guest's network in or out, as with a cable.
 async fn set_link(folder: &Path, up: bool) -> io::Result<()> {
-    let mut talk = Talk::qmp(folder).await?;
-    talk.call("set_link", json!({ "name": "net0", "up": up })).await.map(drop)
+    let mut client = qmp::Client::qmp(folder).await?;
+    client.call("set_link", json!({ "name": "net0", "up": up })).await.map(drop)
 }

@@ -19,9 +19,9 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Pid;
 
 use super::{nft, rules};
-use crate::backend::NetworkLimits;
-use crate::qemu::command::{become_guest, become_guest_with_namespace};
-use crate::qemu::needs::program;
+use crate::machine::NetworkLimits;
+use crate::qemu::programs::program;
+use crate::qemu::user::{become_guest, become_guest_with_namespace};
 
 /// The uplink's device node on the host.
 pub(super) const TUN: &str = "/dev/net/tun";
@@ -47,7 +47,7 @@ exec \"$@\"";
 /// Name of the folder over which the wrapper mounts, in the machine's.
 pub(in crate::qemu) const ETC_FOLDER: &str = "etc";
 
-/// Words that become the user `uid`; none when the node is not root.
+/// Words that become the user `uid`; `None` if the node is not root.
 pub(super) fn become_user(uid: Option<u32>) -> Vec<String> {
     uid.map(|uid| become_guest(uid, None)).unwrap_or_default()
 }
@@ -97,7 +97,7 @@ pub(super) fn tun_is_for_all() -> bool {
     std::fs::metadata(TUN).is_ok_and(|found| found.permissions().mode() & 0o006 == 0o006)
 }
 
-/// Why this host cannot give the user `uid` a namespace, with the fix; none when it can, which was
+/// Why this host cannot give the user `uid` a namespace, with the fix; `None` if it can, which was
 /// tried: a namespace was made, and the rules were loaded in it.
 pub(super) async fn hindrance(uid: Option<u32>, limits: NetworkLimits, rules: &str) -> Option<String> {
     for (name, package) in

@@ -72,7 +72,7 @@ impl Near {
 ///
 /// # Errors
 /// Any error of reading the kernel's tables of IPv4, which are always there. A kernel without IPv6 has
-/// none for it.
+/// none of IPv6, which is no error.
 pub(super) fn now(outside: Option<IpAddr>) -> io::Result<Near> {
     let mut own = own_v4(&std::fs::read_to_string("/proc/net/fib_trie")?);
     own.extend(connected_v4(&std::fs::read_to_string("/proc/net/route")?, has_neighbours));

@@ -3,9 +3,7 @@
 //! Owns the calls and what makes two listings the same. Knows no rule. Where it runs (this host, a
 //! guest's namespace) is decided by the words that come before it.
 
-use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,20 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::qemu::programs::search_path;
+
 /// Longest that one call may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Most bytes of an answer that are read. The rules of a guest are listed in about ten thousand.
 const ANSWER_BYTES: u64 = 1 << 20;
-
-/// Where programs of the system lie; a user's own search path often lacks the latter two. A folder that is
-/// not absolute is left out: what lies in the working directory may be anybody's.
-pub(in crate::qemu) fn search_path() -> OsString {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).chain(system);
-    std::env::join_paths(folders).unwrap_or_else(|_| OsString::from("/usr/bin:/bin:/usr/sbin:/sbin"))
-}
 
 /// A command of `words`, with nothing of the node's environment but where programs lie.
 pub(super) fn command(words: &[String]) -> Command {

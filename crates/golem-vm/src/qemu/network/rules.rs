@@ -10,7 +10,7 @@
 //! ```
 
 use super::near::Near;
-use crate::backend::NetworkLimits;
+use crate::machine::NetworkLimits;
 
 /// The network between QEMU and the uplink.
 pub(super) const CIDR: &str = "10.0.3.0/24";

@@ -163,7 +163,7 @@ fn launch(folder: &Path) -> Launch {
     let mut wrapper = Command::new(&words[0])
         .args(&words[1..])
         .current_dir(folder)
-        .env("PATH", search_path())
+        .env("PATH", crate::qemu::programs::search_path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -382,7 +382,7 @@ async fn i_01_i_09_i_10_i_11_i_13_nothing_that_becomes_of_the_host_opens_a_way_t
     until("connections are free again", || launch.greeting("198.51.100.10/80") == "far").await;
 
     // What cannot be mended is cut, and mended once it can be.
-    let nft = crate::qemu::needs::program("nft").unwrap();
+    let nft = crate::qemu::programs::program("nft").unwrap();
     let nft = nft.to_str().unwrap();
     must(&["mount", "--bind", "/bin/false", nft]);
     let seen = keep(&mut known).await;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::{namespace, nft, rules};
-use crate::qemu::{absent_is_fine, cgroup, process, talk};
+use crate::qemu::{absent_is_fine, cgroup, process, qmp};
 
 /// Longest that the start of an uplink may take, and a call to it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -134,7 +134,7 @@ pub(super) async fn start(
 }
 
 async fn open_port(folder: &Path, socket: &str, port: u16) -> io::Result<()> {
-    let mut stream = talk::connect(folder, socket).await?;
+    let mut stream = qmp::connect(folder, socket).await?;
     let request = json!({ "execute": "add_hostfwd", "arguments": {
         "proto": "tcp", "host_addr": "127.0.0.1", "host_port": port,
         "guest_addr": rules::ADDRESS, "guest_port": rules::SSH_PORT,

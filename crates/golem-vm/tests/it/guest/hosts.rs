@@ -6,8 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use golem_vm::Accelerator;
 use golem_vm::images::Images;
-use golem_vm::qemu::{Accelerator, Qemu, QemuConfig};
+use golem_vm::qemu::{Qemu, QemuConfig};
 use golem_vm::{Architecture, Backend, MachineSpec, NetworkState, Observed};
 
 use super::world::{LIMITS, World, boot, must, network, on_own_host};

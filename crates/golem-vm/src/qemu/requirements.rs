@@ -2,22 +2,11 @@
 //!
 //! Owns what is looked for and how what is missing is named. Never installs anything.
 
-use std::path::PathBuf;
-
-use super::{Acceleration, Qemu, accelerator, network, unavailable};
+use super::programs::program;
+use super::{Acceleration, Qemu, acceleration, network, unavailable};
 use crate::Architecture;
 use crate::architecture::Firmware;
-use crate::backend::BackendError;
-
-/// The program `name` on the search path.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let path = network::search_path();
-    let runs = |file: &PathBuf| {
-        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(runs)
-}
+use crate::machine::BackendError;
 
 /// Everything that is missing of what guests need and that is not `here`, with one command that installs
 /// it. Without what only their network needs they run, with no network but SSH in: that is named too, but is
@@ -88,7 +77,7 @@ impl Qemu {
         let architecture = self.architecture()?;
         let chosen = self
             .acceleration
-            .get_or_try_init(|| accelerator::choose(config.accelerator, &config.kvm, architecture, uid))
+            .get_or_try_init(|| acceleration::choose(config.accelerator, &config.kvm, architecture, uid))
             .await;
         chosen.map_err(|problem| unavailable(format!("KVM is wanted and guests cannot use it: {problem}")))
     }

@@ -13,16 +13,14 @@ use std::sync::PoisonError;
 use golem_types::ImageName;
 use tokio::process::Command;
 
+use super::base_images::LEAST_FREE_BYTES;
 use super::{
-    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, bases, command, failed, network, process,
-    read_json, said,
+    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, base_images, command, failed, network,
+    process, read_json, said,
 };
-use crate::backend::{BackendError, MachineSpec};
 use crate::images::Header;
+use crate::machine::{BackendError, MachineSpec};
 use crate::seed;
-
-/// Least space that a new machine must find: its overlay, and room for its first boot.
-pub(super) const LEAST_FREE_BYTES: u64 = 1 << 30;
 
 impl Qemu {
     pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
@@ -106,7 +104,7 @@ impl Qemu {
     async fn overlay(&self, folder: &Path, base: &Path, spec: &MachineSpec) -> Result<(), BackendError> {
         let step = "creating the disk";
         self.bases.give(base, folder).await.map_err(failed("giving the machine its image"))?;
-        let link = folder.join(command::BASE_FILE);
+        let link = folder.join(base_images::BASE_FILE);
         // Of the machine's own: the image may have been replaced since it was looked at.
         let header = Header::read(&link).map_err(|error| failed(step)(io::Error::other(error)))?;
         let gib = spec.resources.storage;
@@ -141,7 +139,7 @@ impl Qemu {
                 return Ok(());
             }
             golem_files::absent_is_fine(std::fs::remove_file(&fresh))?;
-            bases::copy_variables(&firmware.variables, &fresh)?;
+            base_images::copy_variables(&firmware.variables, &fresh)?;
             std::fs::rename(&fresh, &variables)
         };
         let made = tokio::task::spawn_blocking(make).await.map_err(io::Error::other);

@@ -17,10 +17,10 @@ use golem_files::absent_is_fine;
 use golem_types::VmId;
 use serde_json::json;
 
-use super::command::CONSOLE_BYTES;
-use super::talk::Talk;
+use super::qmp;
+use super::qmp::CONSOLE_BYTES;
 use super::{Qemu, failed, process, said};
-use crate::backend::BackendError;
+use crate::machine::BackendError;
 
 /// What was read of the console since the launch.
 const CONSOLE_FILE: &str = "console.log";
@@ -128,9 +128,9 @@ impl Qemu {
 
 /// What is in the ring. In base 64: QEMU ends its text at the first zero byte.
 async fn ring(folder: &Path) -> io::Result<Vec<u8>> {
-    let mut talk = Talk::qmp(folder).await?;
+    let mut client = qmp::Client::qmp(folder).await?;
     let arguments = json!({ "device": "console", "size": CONSOLE_BYTES, "format": "base64" });
-    let answer = talk.call("ringbuf-read", arguments).await?;
+    let answer = client.call("ringbuf-read", arguments).await?;
     STANDARD.decode(answer.as_str().unwrap_or_default()).map_err(io::Error::other)
 }
 

@@ -1,4 +1,4 @@
-//! Talking to QEMU (QMP) and to the agent in a guest, both JSON lines over a local socket.
+//! Clienting to QEMU (QMP) and to the agent in a guest, both JSON lines over a local socket.
 //!
 //! Owns framing and deadlines. What a guest's agent says is a renter's word: it is bounded in
 //! size and time, and believed only about its own guest.
@@ -16,14 +16,17 @@ use tokio::time::timeout;
 /// Longest that one exchange may take.
 const DEADLINE: Duration = Duration::from_secs(3);
 
+/// Bytes of console that are kept in QEMU's memory; a power of two.
+pub(super) const CONSOLE_BYTES: usize = 65_536;
+
 /// Longest line that is read: the console's ring, every byte escaped as six.
-const LINE_BYTES: u64 = 6 * super::command::CONSOLE_BYTES as u64 + 4096;
+const LINE_BYTES: u64 = 6 * CONSOLE_BYTES as u64 + 4096;
 
 /// Most lines that are skipped as events before an answer must have come.
 const EVENTS: usize = 1000;
 
 /// A conversation.
-pub(super) struct Talk(BufReader<UnixStream>);
+pub(super) struct Client(BufReader<UnixStream>);
 
 /// Connects to `folder/socket`, however long the folder's path is: a socket's path is limited to
 /// 108 bytes, a path through an open directory is short.
@@ -36,20 +39,20 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-impl Talk {
+impl Client {
     /// Greets the QEMU of the machine in `folder`.
     ///
     /// # Errors
     /// Any error of the socket; `TimedOut` when QEMU does not answer.
     pub(super) async fn qmp(folder: &Path) -> io::Result<Self> {
         let greet = async {
-            let mut talk = Self(BufReader::new(connect(folder, "run/qmp.sock").await?));
-            let greeting = talk.line().await?;
+            let mut client = Self(BufReader::new(connect(folder, "run/qmp.sock").await?));
+            let greeting = client.line().await?;
             if greeting.get("QMP").is_none() {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "no QMP greeting"));
             }
-            talk.exchange("qmp_capabilities", Value::Null).await?;
-            Ok(talk)
+            client.exchange("qmp_capabilities", Value::Null).await?;
+            Ok(client)
         };
         timeout(DEADLINE, greet).await.map_err(|_| late())?
     }
@@ -60,16 +63,17 @@ impl Talk {
     /// Any error of the socket; `TimedOut` when no agent runs.
     pub(super) async fn agent(folder: &Path) -> io::Result<Self> {
         let greet = async {
-            let mut talk = Self(BufReader::new(connect(folder, "run/agent.sock").await?));
+            let mut client = Self(BufReader::new(connect(folder, "run/agent.sock").await?));
             // An answer meant for someone who went away may come first; the agent puts 0xff
             // before the one to `guest-sync-delimited`, and anything up to it is dropped.
-            talk.0
+            client
+                .0
                 .write_all(b"\xff{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":1}}\n")
                 .await?;
             let mut dropped = Vec::new();
-            (&mut talk.0).take(LINE_BYTES).read_until(0xff, &mut dropped).await?;
-            talk.line().await?;
-            Ok(talk)
+            (&mut client.0).take(LINE_BYTES).read_until(0xff, &mut dropped).await?;
+            client.line().await?;
+            Ok(client)
         };
         timeout(DEADLINE, greet).await.map_err(|_| late())?
     }
@@ -146,9 +150,9 @@ mod tests {
             "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no such thing\"}}\n",
         ];
         let _peer = peer(folder.path(), "run/qmp.sock", script);
-        let mut talk = Talk::qmp(folder.path()).await.unwrap();
-        assert_eq!(talk.call("query-status", Value::Null).await.unwrap()["status"], "running");
-        let refused = talk.call("nonsense", Value::Null).await.unwrap_err();
+        let mut client = Client::qmp(folder.path()).await.unwrap();
+        assert_eq!(client.call("query-status", Value::Null).await.unwrap()["status"], "running");
+        let refused = client.call("nonsense", Value::Null).await.unwrap_err();
         assert_eq!(refused.to_string(), "no such thing");
     }
 
@@ -160,7 +164,7 @@ mod tests {
             if script == [""] {
                 drop(tasks);
             }
-            assert!(Talk::qmp(folder.path()).await.is_err(), "{script:?}");
+            assert!(Client::qmp(folder.path()).await.is_err(), "{script:?}");
         }
     }
 }

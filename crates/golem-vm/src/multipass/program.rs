@@ -1,11 +1,11 @@
 //! Running the `multipass` program.
 //!
 //! ```text
-//!   short call: run ──► answer, refusal, or deadline (the program is ended, not the machine)
+//!   short call: run ──► answer, failure, or deadline (the program is ended, not the machine)
 //!   long call:  spawn ─────────► ended? ──► how
 //! ```
 //! Owns deadlines, how much is read, and what the program's words and exit codes mean. Arguments are
-//! ours or of checked types. Never decides what to do about a refusal.
+//! ours or of checked types. Never decides what to do about a failure.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::NAME;
-use crate::backend::BackendError;
+use crate::machine::BackendError;
 
 /// Most bytes that are read of an answer: a list of thousands of instances.
 const ANSWER_MAXIMUM: u64 = 4 << 20;
@@ -35,7 +35,7 @@ const CODE_TIMEOUT: i32 = 5;
 
 /// What the program meant when it did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Failure {
     /// Its daemon cannot be asked now.
     Unavailable(String),
     /// It gave up waiting; the machine may still come up.
@@ -48,7 +48,7 @@ pub(super) enum Refusal {
     Other(String),
 }
 
-impl Refusal {
+impl Failure {
     pub(super) fn read(code: Option<i32>, complaint: &str) -> Self {
         let lower = complaint.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
@@ -113,13 +113,13 @@ impl Program {
     /// Runs the program with `input` until it ends or `deadline` is over; gives its answer.
     ///
     /// # Errors
-    /// The refusal is the inner result; [`BackendError::Unavailable`] when it does not run or end.
+    /// The failure is the inner result; [`BackendError::Unavailable`] when it does not run or end.
     pub(super) async fn run(
         &self,
         arguments: &[&str],
         input: &str,
         deadline: Duration,
-    ) -> Result<Result<Vec<u8>, Refusal>, BackendError> {
+    ) -> Result<Result<Vec<u8>, Failure>, BackendError> {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let verb = arguments.first().copied().unwrap_or_default();
@@ -144,9 +144,9 @@ impl Program {
         if status.success() {
             return Ok(Ok(answer));
         }
-        Ok(Err(match Refusal::read(status.code(), &String::from_utf8_lossy(&complaint)) {
-            Refusal::Unavailable(message) => return Err(unavailable(message, None)),
-            refusal => refusal,
+        Ok(Err(match Failure::read(status.code(), &String::from_utf8_lossy(&complaint)) {
+            Failure::Unavailable(message) => return Err(unavailable(message, None)),
+            failure => failure,
         }))
     }
 
@@ -209,11 +209,11 @@ pub(super) struct Long {
 
 impl Long {
     /// How it ended, if it has ended.
-    pub(super) fn ended(&mut self) -> io::Result<Option<Result<(), Refusal>>> {
+    pub(super) fn ended(&mut self) -> io::Result<Option<Result<(), Failure>>> {
         Ok(self.child.try_wait()?.map(|status| self.outcome(status)))
     }
 
-    fn outcome(&self, status: ExitStatus) -> Result<(), Refusal> {
+    fn outcome(&self, status: ExitStatus) -> Result<(), Failure> {
         if status.success() {
             return Ok(());
         }
@@ -222,9 +222,9 @@ impl Long {
             io::Read::read_to_end(&mut io::Read::take(file, COMPLAINT_MAXIMUM), &mut complaint)
         });
         if let Err(error) = read {
-            return Err(Refusal::Other(format!("it failed, and its words are lost: {error}")));
+            return Err(Failure::Other(format!("it failed, and its words are lost: {error}")));
         }
-        Err(Refusal::read(status.code(), &String::from_utf8_lossy(&complaint)))
+        Err(Failure::read(status.code(), &String::from_utf8_lossy(&complaint)))
     }
 }
 
@@ -236,17 +236,17 @@ mod tests {
     fn s_092_words_and_codes_mean_what_the_program_means() {
         let socket =
             "list failed: cannot connect to the multipass socket\nPlease ensure multipassd is running";
-        assert!(matches!(Refusal::read(Some(2), socket), Refusal::Unavailable(_)));
-        assert!(matches!(Refusal::read(Some(2), "multipass socket access denied"), Refusal::Unavailable(_)));
-        assert!(matches!(Refusal::read(Some(3), ""), Refusal::Unavailable(_)));
-        assert_eq!(Refusal::read(Some(5), "Timed out waiting for instance launch."), Refusal::TimedOut);
+        assert!(matches!(Failure::read(Some(2), socket), Failure::Unavailable(_)));
+        assert!(matches!(Failure::read(Some(2), "multipass socket access denied"), Failure::Unavailable(_)));
+        assert!(matches!(Failure::read(Some(3), ""), Failure::Unavailable(_)));
+        assert_eq!(Failure::read(Some(5), "Timed out waiting for instance launch."), Failure::TimedOut);
         let init =
             "launch failed: The following errors occurred:\ntimed out waiting for initialization to complete";
-        assert_eq!(Refusal::read(Some(2), init), Refusal::TimedOut);
-        assert_eq!(Refusal::read(Some(2), "launch failed: instance \"a\" already exists"), Refusal::Exists);
+        assert_eq!(Failure::read(Some(2), init), Failure::TimedOut);
+        assert_eq!(Failure::read(Some(2), "launch failed: instance \"a\" already exists"), Failure::Exists);
         let absent = "info failed: The following errors occurred:\ninstance \"x\" does not exist";
-        assert_eq!(Refusal::read(Some(2), absent), Refusal::Absent);
-        let other = Refusal::read(Some(2), "launch failed: \u{1b}[2K no\nroom");
-        assert_eq!(other, Refusal::Other("launch failed: [2K no room".to_owned()));
+        assert_eq!(Failure::read(Some(2), absent), Failure::Absent);
+        let other = Failure::read(Some(2), "launch failed: \u{1b}[2K no\nroom");
+        assert_eq!(other, Failure::Other("launch failed: [2K no room".to_owned()));
     }
 }

@@ -110,7 +110,7 @@ struct Item {
     release: String,
 }
 
-/// Reads the answer of `multipass list --format json`. None when it is not one: half an answer is
+/// Reads the answer of `multipass list --format json`. `None` if it is not one: half an answer is
 /// none, because an instance that is missing from it would count as gone.
 #[must_use]
 pub(super) fn list(answer: &[u8]) -> Option<Vec<Instance>> {

@@ -19,44 +19,8 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::command;
-use crate::Architecture;
-use crate::backend::Overhead;
-
-/// How guests' CPUs are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accelerator {
-    /// Hardware virtualisation.
-    Kvm,
-    /// Translation; slow, and no security boundary by QEMU's own policy.
-    Tcg,
-}
-
-impl Accelerator {
-    /// Its name in settings and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-
-    /// Memory that what runs a guest takes beside the guest's own, where that may have `connections` to the outside.
-    ///
-    /// Measured without hardware virtualisation (QEMU 7.2, two CPUs or eight, a guest that had filled its memory and
-    /// ran compilers and interpreters for a minute): 203 MiB, of which 128 are translated code; before any was
-    /// translated, 48. A quarter more is counted, and as much for KVM as if half of the rest were needed there. The
-    /// kernel's tables of pages of 4 KiB are 8 bytes for each, once for QEMU and once for the guest: a part in 256;
-    /// twice that is counted. A connection has buffers of 256 KiB in QEMU's user network, and in the uplink's.
-    pub(crate) const fn overhead(self, connections: u32) -> Overhead {
-        let mib = match self {
-            Self::Kvm => 128,
-            Self::Tcg => 256,
-        };
-        Overhead { per_machine: (mib << 20) + connections as u64 * (512 << 10), per_gib: 8 << 20 }
-    }
-}
+use super::user;
+use crate::{Accelerator, Architecture};
 
 /// Where the kernel shows hardware virtualisation. Others than the default are for tests.
 #[derive(Debug, Clone)]
@@ -78,7 +42,7 @@ impl Default for KvmHost {
 pub struct Acceleration {
     /// What does.
     pub accelerator: Accelerator,
-    /// Why not KVM, and what to do; none where it is KVM, or where nobody asked.
+    /// Why not KVM, and what to do; `None` if it is KVM, or if nobody asked.
     pub problem: Option<String>,
 }
 
@@ -194,7 +158,7 @@ fn cpu_has_it(cpu_info: &str, architecture: Architecture) -> Result<(), KvmProbl
 
 /// Opens `device` in a child that becomes the guest's user as its launch does.
 async fn opens(device: &Path, uid: Option<u32>) -> io::Result<()> {
-    let user = uid.map(|uid| command::become_guest(uid, device_group(device))).unwrap_or_default();
+    let user = uid.map(|uid| user::become_guest(uid, device_group(device))).unwrap_or_default();
     let mut words: Vec<OsString> = user.into_iter().map(OsString::from).collect();
     words.extend(["sh", "-c", "exec 3<>\"$0\""].map(Into::into));
     words.push(device.into());
@@ -221,7 +185,7 @@ async fn opens(device: &Path, uid: Option<u32>) -> io::Result<()> {
     Err(io::Error::new(kind, why))
 }
 
-/// The group that a guest's process must be in to use the device; none where everybody may, and
+/// The group that a guest's process must be in to use the device; `None` if everybody may, and
 /// where it would have to be root's.
 pub(super) fn device_group(device: &Path) -> Option<u32> {
     let found = std::fs::metadata(device).ok()?;

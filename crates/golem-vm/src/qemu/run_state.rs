@@ -19,16 +19,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use golem_files::absent_is_fine;
 use golem_types::VmId;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::process::{self, Life};
-use super::talk::Talk;
-use golem_files::absent_is_fine;
-
+use super::qmp;
 use super::{DISK_FILE, Qemu, failed};
-use crate::backend::{BackendError, Observed};
+use crate::machine::{BackendError, Observed};
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
 const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
@@ -101,8 +100,8 @@ impl Qemu {
                         "not kept that a stop was asked for"
                     );
                 }
-                if let Ok(mut talk) = Talk::qmp(&folder).await {
-                    let _ = talk.call("system_powerdown", Value::Null).await;
+                if let Ok(mut client) = qmp::Client::qmp(&folder).await {
+                    let _ = client.call("system_powerdown", Value::Null).await;
                 }
                 let over = async {
                     while !is_over(&folder, id).await {
@@ -131,8 +130,8 @@ impl Qemu {
         if status(&folder).await.as_deref() != Some("io-error") {
             return Ok(());
         }
-        let mut talk = Talk::qmp(&folder).await.map_err(failed(step))?;
-        talk.call("cont", Value::Null).await.map_err(failed(step))?;
+        let mut client = qmp::Client::qmp(&folder).await.map_err(failed(step))?;
+        client.call("cont", Value::Null).await.map_err(failed(step))?;
         Ok(())
     }
 }
@@ -157,8 +156,8 @@ async fn end(folder: &Path, id: &VmId) -> io::Result<()> {
     if !matches!(process::of(folder, id)?, Some((_, Life::Alive))) {
         return process::kill(folder, id).await;
     }
-    if let Ok(mut talk) = Talk::qmp(folder).await {
-        let _ = talk.call("quit", Value::Null).await;
+    if let Ok(mut client) = qmp::Client::qmp(folder).await {
+        let _ = client.call("quit", Value::Null).await;
         let _ = timeout(QUIT_DEADLINE, process::ended(folder, id)).await;
     }
     process::kill(folder, id).await
@@ -189,17 +188,17 @@ fn has_room(disk: &Path) -> io::Result<bool> {
     Ok(bytes(volume.f_bavail) >= needed)
 }
 
-/// How each disk's last failed write failed: `nospace` or `failed`; none when QEMU does not answer.
+/// How each disk's last failed write failed: `nospace` or `failed`; `None` if QEMU does not answer.
 async fn failures(folder: &Path) -> Option<Vec<String>> {
-    let mut talk = Talk::qmp(folder).await.ok()?;
-    let answer = talk.call("query-block", Value::Null).await.ok()?;
+    let mut client = qmp::Client::qmp(folder).await.ok()?;
+    let answer = client.call("query-block", Value::Null).await.ok()?;
     let word = |disk: &Value| Some(disk.get("io-status")?.as_str()?.to_owned());
     Some(answer.as_array()?.iter().filter_map(word).collect())
 }
 
-/// QEMU's word for how the guest stands; none when it does not answer.
+/// QEMU's word for how the guest stands; `None` if it does not answer.
 pub(super) async fn status(folder: &Path) -> Option<String> {
-    let mut talk = Talk::qmp(folder).await.ok()?;
-    let answer = talk.call("query-status", Value::Null).await.ok()?;
+    let mut client = qmp::Client::qmp(folder).await.ok()?;
+    let answer = client.call("query-status", Value::Null).await.ok()?;
     Some(answer.get("status")?.as_str()?.to_owned())
 }

@@ -25,9 +25,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use golem_files::absent_is_fine;
 use tokio::sync::Mutex;
 
-use super::command::BASE_FILE;
-use super::make::LEAST_FREE_BYTES;
 use crate::images::Images;
+
+/// Least space that a new machine must find: its overlay, and room for its first boot.
+pub(super) const LEAST_FREE_BYTES: u64 = 1 << 30;
+
+/// Name of the link to the base image in the machine's folder.
+pub const BASE_FILE: &str = "base.img";
 
 /// The folder of bases, beside the machines.
 pub const BASES_FOLDER: &str = ".bases";
@@ -96,7 +100,7 @@ impl Bases {
         made.await.map_err(io::Error::other)?
     }
 
-    /// Bytes that a copy of `image` would take of the disk; none where a machine shares what is there. Cheap, and
+    /// Bytes that a copy of `image` would take of the disk; `None` if a machine shares what is there. Cheap, and
     /// does not try: a file system that knows no links is found out by the first machine.
     pub(super) fn copy_bytes(&self, image: &Path) -> io::Result<Option<u64>> {
         let found = std::fs::metadata(image)?;
