@@ -11,6 +11,7 @@
 
 pub mod contract;
 pub mod faucet;
+pub mod identity;
 pub mod judge;
 pub mod network;
 pub mod payer;

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use golem_market::discovery::Store;
 use golem_market::discovery::server::{self, ServerConfig};
+use golem_service::descriptors;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use crate::daemon::Signals;
 use crate::service_manager;
 use crate::settings::Settings;
-use crate::start::raise_file_limit;
 
 /// Serves adverts until it is told to stop.
 ///
@@ -25,7 +25,7 @@ use crate::start::raise_file_limit;
 /// When it cannot listen, when its database cannot be used, or when one of its tasks dies.
 pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    raise_file_limit();
+    descriptors::raise_limit();
     if !settings.discovery_server_dir.is_absolute() {
         bail!("HOME is not set; fix: set it, or GOLEM_DISCOVERY_DATABASE_DIR to an absolute path");
     }

@@ -20,7 +20,6 @@ pub mod port_checker;
 pub mod ports;
 pub mod pricing;
 mod reload;
-mod reserved_ports;
 mod service_manager;
 pub mod settings;
 pub mod start;

@@ -18,8 +18,8 @@ use golem_types::price::MonthlyPrice;
 use tokio::sync::watch;
 
 use crate::faucet;
-use crate::identity::Identity;
 use crate::settings::{AdvertiserType, Environment, Settings};
+use golem_chain::identity::Identity;
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
 const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);

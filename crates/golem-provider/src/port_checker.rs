@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use golem_reach::port_checker::{Checker, Targets, router};
+use golem_service::descriptors;
 use golem_service::server::serve::serve;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use crate::daemon::Signals;
 use crate::data_dir;
-use crate::identity::Identity;
+use crate::identity;
 use crate::service_manager;
 use crate::settings::{Environment, Settings};
-use crate::start::raise_file_limit;
+use golem_chain::identity::Identity;
 
 /// What a node tries the ports of other providers with.
 pub fn of_node(settings: &Settings, identity: &Identity) -> Checker {
@@ -30,11 +31,11 @@ pub fn of_node(settings: &Settings, identity: &Identity) -> Checker {
 /// When it cannot listen, or has no key to sign with.
 pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    raise_file_limit();
+    descriptors::raise_limit();
     let development = settings.environment == Environment::Development;
     let targets = Targets { any: allowed.any || development, private: allowed.private || development };
     data_dir::close(&settings.data_dir);
-    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    let identity = identity::of_node(settings)?;
     let address = SocketAddr::new(settings.port_checker_host, settings.port_checker_port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")

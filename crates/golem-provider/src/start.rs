@@ -21,6 +21,7 @@ use golem_node::proxy::ProxyLimits;
 use golem_node::{Limits, Node, NodeConfig, Rent};
 use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
+use golem_reach::reserved_ports::ReservedPorts;
 use golem_service::descriptors;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -28,16 +29,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::daemon::{self, Asked as AskedBySignal, Signals};
-use crate::identity::Identity;
+use crate::identity;
 use crate::market;
 use crate::payments;
 use crate::pid_file::PidFile;
 use crate::ports::{self, ssh_ports};
 use crate::pricing;
 use crate::reload::Reload;
-use crate::reserved_ports::ReservedPorts;
 use crate::settings::{self, Environment, Settings};
 use crate::{acceleration, backend, image, port_checker, service_manager};
+use golem_chain::identity::Identity;
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -90,9 +91,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let Start { settings, pid_file, detached, mut reload } = start;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let _lock = PidFile::take(&pid_file).await?;
-    raise_file_limit();
+    descriptors::raise_limit();
     service_manager::be_among_the_last_to_go();
-    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    let identity = identity::of_node(&settings)?;
     warn_of_another_id(&settings, &identity);
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
@@ -235,13 +236,6 @@ fn how_to_rent(settings: &Settings) -> String {
          then log in: golem-provider vms ssh my-vm",
         settings.port
     )
-}
-
-/// Connections need two descriptors each; the usual soft limit is 1024.
-pub(crate) fn raise_file_limit() {
-    if let Err(error) = descriptors::raise_limit() {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
-    }
 }
 
 /// Keeps guests from the node's public `address`, whatever it becomes.

@@ -3,7 +3,7 @@
 //! ```text
 //!   site ─► round ─► listeners (probe) ◄── dial ── sources: check servers, other providers
 //!             └─► verdicts ─► report (what is in the way, and its fix)
-//!   router mapping · the public address · the check service for others
+//!   router mapping · reserved ports · the public address · the check service for others
 //! ```
 //! Owns asking, judging and the report of it. Never decides when the node asks nor which port a rental gets,
 //! and knows no money and no machine.
@@ -17,6 +17,7 @@ pub mod probe;
 pub mod problem;
 pub mod public_ip;
 pub mod report;
+pub mod reserved_ports;
 pub mod round;
 pub mod source;
 pub mod verdict;

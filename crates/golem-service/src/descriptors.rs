@@ -2,17 +2,15 @@
 //!
 //! Owns the limit and its division, so that what strangers open leaves enough for the process itself.
 
-use std::io;
-
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as the host allows; usually it begins at 1024. Each SSH session needs two.
-///
-/// # Errors
-/// What the kernel says.
-pub fn raise_limit() -> io::Result<()> {
+/// Raises the limit as far as the host allows; usually it begins at 1024, and each connection that is passed on needs
+/// two. Where the kernel refuses, that is logged and the limit stays.
+pub fn raise_limit() {
     let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
+    }
 }
 
 /// How many may be open.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::arguments::Market as Wanted;
 use super::layout::table;
 use super::{Exit, Invocation};
-use crate::identity::Identity;
+use crate::identity;
 use crate::market::{self, Market};
 use crate::pricing;
 use crate::settings::Settings;
@@ -212,7 +212,7 @@ impl Seen {
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    let own = Identity::load(&settings.data_dir, settings.private_key.as_ref())?.wallet().address();
+    let own = identity::of_node(settings)?.wallet().address();
     let asked =
         month(market::advertised(pricing::config(settings).usd), wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();

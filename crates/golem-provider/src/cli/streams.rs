@@ -20,7 +20,7 @@ use super::amount::{Money, coins, span};
 use super::arguments::{Period, Streams};
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
-use crate::identity::Identity;
+use crate::identity;
 use crate::payments;
 use crate::pid_file::{self, PidFile};
 use golem_api::operator::Client;
@@ -47,7 +47,7 @@ impl Books {
         }
         let profile = payments::profile(settings)?.context("payments are off: there are no streams")?;
         let lock = PidFile::take(&invocation.pid_file).await?;
-        let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+        let identity = identity::of_node(settings)?;
         let ledger = Ledger::open(&file)?;
         let payments =
             Payments::open(payments::config(&profile, settings, identity.wallet().clone()), ledger).await?;

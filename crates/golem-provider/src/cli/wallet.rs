@@ -15,7 +15,7 @@ use serde_json::json;
 use super::amount::{Money, coins};
 use super::arguments::Wallet;
 use super::{Exit, Invocation};
-use crate::identity::Identity;
+use crate::identity;
 use crate::payments;
 
 /// `wallet faucet-l2`.
@@ -107,7 +107,7 @@ async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<Strin
 pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref())?;
+    let identity = identity::of_node(settings)?;
     let address = identity.address().to_owned();
     if matches!(command, Wallet::FaucetL2)
         && network::load(&settings.data_dir, &settings.payments_network).is_ok_and(|network| !network.testnet)

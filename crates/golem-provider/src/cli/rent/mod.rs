@@ -26,9 +26,10 @@ use progress::Progress;
 use super::printer::Printer;
 use super::ssh::Login;
 use super::{Exit, Invocation};
-use crate::identity::Identity;
+use crate::identity;
 use crate::payments;
 use crate::settings::Settings;
+use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_rent::{
     Bounds, Kept, Market, MoneyError, Offer, Provider, Purse, Rental, Renter, Search, Store, Told, Wanted,
@@ -47,7 +48,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     let market = || market(settings, discovery.clone());
     let networks = || payments::of_renter(settings, payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renter_dir)?;
-    let identity = Identity::of_renter(&settings.renter_dir, settings.renter_private_key.as_ref())?;
+    let identity = identity::of_renter(settings)?;
     let progress = Progress::of(printer);
     let tell = |told: Told<'_>| progress.tell(told);
     let renter =

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::backend;
 use crate::cli::{Invocation, reachable};
-use crate::identity::Identity;
+use crate::identity;
 use crate::payments;
 use crate::pid_file::Held;
 use crate::ports;
@@ -218,7 +218,7 @@ async fn wallet(settings: &Settings, running: bool) -> Option<WalletSeen> {
     if !running && !has_key {
         return None;
     }
-    let identity = Identity::load(&settings.data_dir, settings.private_key.as_ref()).ok()?;
+    let identity = identity::of_node(settings).ok()?;
     let balance = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
         Ok(Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id).balance().await?)

@@ -72,7 +72,7 @@ struct Memory {
 
 /// This node's part of the list.
 #[derive(Debug, Clone)]
-pub(crate) struct ReservedPorts {
+pub struct ReservedPorts {
     folder: PathBuf,
     memory: PathBuf,
     place: String,
@@ -85,7 +85,8 @@ const LONGEST_FIX: usize = 1024;
 
 impl ReservedPorts {
     /// For a node whose SSH ports are `ports`.
-    pub(crate) fn new(data_dir: &Path, ports: Range<u16>) -> Self {
+    #[must_use]
+    pub fn new(data_dir: &Path, ports: Range<u16>) -> Self {
         let boot =
             golem_files::kernel_value(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
         let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
@@ -98,7 +99,8 @@ impl ReservedPorts {
     }
 
     /// Reserves the ports, or says how the operator can.
-    pub(crate) fn begin(self) -> Reservation {
+    #[must_use]
+    pub fn begin(self) -> Reservation {
         let told = self.see_to_it(None);
         Reservation { ports: self, told, stays: false }
     }
@@ -258,7 +260,7 @@ impl ReservedPorts {
 
 /// Keeps the ports reserved until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     ports: ReservedPorts,
     /// The problem that was told last.
     told: Option<String>,
@@ -268,7 +270,7 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// Sees to it again and again.
-    pub(crate) fn keep(&self, tasks: &Tasks) {
+    pub fn keep(&self, tasks: &Tasks) {
         let (ports, stop, mut told) = (self.ports.clone(), tasks.stopping().clone(), self.told.clone());
         tasks.spawn("reserved ports", async move {
             loop {
@@ -285,7 +287,7 @@ impl Reservation {
     }
 
     /// Leaves the ports reserved for the node that starts anew.
-    pub(crate) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.stays = true;
     }
 }
