@@ -99,7 +99,7 @@ fn quick_gates(gates: &mut Gates) -> anyhow::Result<()> {
     });
     let mut units = tests();
     // Those need root, and are run as a gate of their own.
-    units.args(["--lib", "--bins", "--", "--skip", "network::tests"]);
+    units.args(["--lib", "--bins", "--", "--skip", "qemu::network::tests"]);
     gates.gate("unit tests", || run(units));
     let mut quick = tests();
     for name in quick_targets()? {
@@ -139,7 +139,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gates.modules("crashes", &["crash"], |command| command);
     gates.modules("multipass", &["multipass"], |command| command);
     let mut networks = with_guests(tests(), &image);
-    networks.args(["--lib", "network::tests"]);
+    networks.args(["--lib", "qemu::network::tests"]);
     gates.gate("guests' networks", || run(networks));
     gates.modules("guests", &["guest"], |mut command| {
         command.env("GOLEM_TEST_IMAGE_ARM64", arm64);

@@ -31,7 +31,7 @@ const FILE: u32 = 0o600;
 
 /// Why a file or folder is not used as the node's own. Comes inside an [`io::Error`].
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum FileError {
     /// It belongs to another user, who could change it at any time.
     #[error(
         "{path} belongs to user {owner}, and this process runs as user {user}; fix: run as user {owner}, or \
@@ -84,17 +84,18 @@ pub enum Refusal {
     },
 }
 
-impl From<Refusal> for io::Error {
-    fn from(refusal: Refusal) -> Self {
-        let kind = match refusal {
-            Refusal::Foreign { .. } | Refusal::Link { .. } | Refusal::Shared(_) | Refusal::Open(_) => {
-                ErrorKind::PermissionDenied
-            }
-            Refusal::Nowhere { .. } => ErrorKind::AlreadyExists,
-            Refusal::NoFile(_) => ErrorKind::InvalidInput,
-            Refusal::Large { .. } => ErrorKind::FileTooLarge,
+impl From<FileError> for io::Error {
+    fn from(error: FileError) -> Self {
+        let kind = match error {
+            FileError::Foreign { .. }
+            | FileError::Link { .. }
+            | FileError::Shared(_)
+            | FileError::Open(_) => ErrorKind::PermissionDenied,
+            FileError::Nowhere { .. } => ErrorKind::AlreadyExists,
+            FileError::NoFile(_) => ErrorKind::InvalidInput,
+            FileError::Large { .. } => ErrorKind::FileTooLarge,
         };
-        Self::new(kind, refusal)
+        Self::new(kind, error)
     }
 }
 
@@ -108,7 +109,7 @@ pub fn private_by_default() {
 /// enter is closed, with a warning.
 ///
 /// # Errors
-/// [`Refusal::Foreign`], [`Refusal::Link`], [`Refusal::Nowhere`]; any error of making or closing it.
+/// [`FileError::Foreign`], [`FileError::Link`], [`FileError::Nowhere`]; any error of making or closing it.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     refuse_foreign_link(path)?;
     make_folder(path)?;
@@ -121,7 +122,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     match std::fs::read_link(path) {
         // Of a link that leads nowhere the system says that it exists.
         Ok(target) if made.is_err() && !path.exists() => {
-            Err(Refusal::Nowhere { path: path.to_owned(), target }.into())
+            Err(FileError::Nowhere { path: path.to_owned(), target }.into())
         }
         _ => made,
     }
@@ -145,7 +146,7 @@ pub fn private_subfolder(path: &Path) -> io::Result<()> {
 /// it is empty, holds one of `marks`, or nothing but `names`: any other is not only ours.
 ///
 /// # Errors
-/// As [`private_folder`]; [`Refusal::Shared`]; [`Refusal::Open`]; also when others own or made something in it, or a
+/// As [`private_folder`]; [`FileError::Shared`]; [`FileError::Open`]; also when others own or made something in it, or a
 /// folder on the way to it: they could put another in its place at any time.
 pub fn private_root(path: &Path, marks: &[&str], names: &[&str]) -> io::Result<()> {
     refuse_foreign_way(path)?;
@@ -159,7 +160,7 @@ pub fn private_root(path: &Path, marks: &[&str], names: &[&str]) -> io::Result<(
     let is_marked = marks.iter().any(|mark| path.join(mark).exists());
     let is_ours = is_marked || found_names.iter().all(|found| names.iter().any(|name| found == name));
     if (is_open && !is_ours) || mode & STICKY != 0 {
-        return Err(Refusal::Shared(path.to_owned()).into());
+        return Err(FileError::Shared(path.to_owned()).into());
     }
     close(&folder, path, FOLDER)?;
     for name in found_names {
@@ -180,7 +181,7 @@ pub fn private_root(path: &Path, marks: &[&str], names: &[&str]) -> io::Result<(
 /// there. One that others may read is closed, with a warning.
 ///
 /// # Errors
-/// [`Refusal::Foreign`], [`Refusal::Link`]; any error of opening or closing it.
+/// [`FileError::Foreign`], [`FileError::Link`]; any error of opening or closing it.
 pub fn private_file(path: &Path, options: &OpenOptions) -> io::Result<File> {
     refuse_foreign_link(path)?;
     let file = options.clone().create(true).mode(FILE).open(path)?;
@@ -245,18 +246,18 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// What the file `path` holds, which is at most `maximum` bytes.
 ///
 /// # Errors
-/// [`Refusal::Large`]; any error of reading.
+/// [`FileError::Large`]; any error of reading.
 pub fn read(path: &Path, maximum: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Not waited for: somebody may have put a FIFO there.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(Refusal::NoFile(path.to_owned()).into());
+        return Err(FileError::NoFile(path.to_owned()).into());
     }
     file.take(maximum.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > maximum {
-        return Err(Refusal::Large { path: path.to_owned(), maximum }.into());
+        return Err(FileError::Large { path: path.to_owned(), maximum }.into());
     }
     Ok(bytes)
 }
@@ -330,7 +331,7 @@ fn refuse_foreign_way(path: &Path) -> io::Result<()> {
         let mode = found.permissions().mode();
         // In a sticky folder, such as `/tmp`, nobody moves what is another's.
         if !rest.is_empty() && mode & 0o002 != 0 && mode & STICKY == 0 {
-            return Err(Refusal::Open(here).into());
+            return Err(FileError::Open(here).into());
         }
     }
     Ok(())
@@ -351,7 +352,7 @@ fn push_components(rest: &mut Vec<OsString>, path: &Path) {
 fn refuse_foreign_link(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() && ![0, user()].contains(&found.uid()) => {
-            Err(Refusal::Link { path: path.to_owned(), owner: found.uid() }.into())
+            Err(FileError::Link { path: path.to_owned(), owner: found.uid() }.into())
         }
         Ok(_) => Ok(()),
         Err(error) => absent_is_fine(Err(error)),
@@ -399,7 +400,7 @@ fn refuse_foreign(found: &Metadata, path: &Path) -> io::Result<()> {
     if owner == user {
         return Ok(());
     }
-    Err(Refusal::Foreign { path: path.to_owned(), owner, user }.into())
+    Err(FileError::Foreign { path: path.to_owned(), owner, user }.into())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn open_up(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-fn refusal(result: io::Result<()>) -> Refusal {
+fn refusal(result: io::Result<()>) -> FileError {
     *result.unwrap_err().into_inner().unwrap().downcast().unwrap()
 }
 
@@ -60,13 +60,13 @@ fn i_02_a_folder_that_others_use_is_not_closed_to_them() {
     std::fs::create_dir(root.join("www")).unwrap();
     private_root(&root, &["provider.db"], &["file"]).unwrap();
     open_up(&root, 0o755);
-    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Shared(_)));
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), FileError::Shared(_)));
     assert_eq!(mode(&root), 0o755);
     std::fs::write(root.join("provider.db"), "").unwrap();
     private_root(&root, &["provider.db"], &["file"]).unwrap();
     assert_eq!(mode(&root), 0o700);
     open_up(&root, 0o1777);
-    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Shared(_)));
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), FileError::Shared(_)));
 }
 
 /// Needs root, as the tests of the whole project do: another user's files are made by it.
@@ -88,8 +88,8 @@ fn i_02_what_others_own_or_planted_is_refused() {
     std::os::unix::fs::lchown(&planted, other, other).unwrap();
     let append = OpenOptions::new().append(true).clone();
     let refused = refusal(private_file(&planted, &append).map(drop));
-    assert!(matches!(refused, Refusal::Link { owner: 4242, .. }), "{refused}");
-    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), Refusal::Link { .. }));
+    assert!(matches!(refused, FileError::Link { owner: 4242, .. }), "{refused}");
+    assert!(matches!(refusal(private_root(&root, &["provider.db"], &["file"])), FileError::Link { .. }));
     // It is replaced, not followed.
     replace(&planted, b"new").unwrap();
     assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
@@ -99,9 +99,9 @@ fn i_02_what_others_own_or_planted_is_refused() {
     assert!(refused.to_string().contains("fix: run as user 4242, or `chown 0 "), "{refused}");
     std::fs::remove_file(&planted).unwrap();
     std::os::unix::fs::chown(&root, other, None).unwrap();
-    assert!(matches!(refusal(private_subfolder(&root.join("inner"))), Refusal::Foreign { .. }));
+    assert!(matches!(refusal(private_subfolder(&root.join("inner"))), FileError::Foreign { .. }));
     assert!(!root.join("inner").exists());
-    assert!(matches!(refusal(private_folder(&root)), Refusal::Foreign { owner: 4242, user: 0, .. }));
+    assert!(matches!(refusal(private_folder(&root)), FileError::Foreign { owner: 4242, user: 0, .. }));
     std::os::unix::fs::chown(&root, Some(0), None).unwrap();
     private_root(&root, &["provider.db"], &["file"]).unwrap();
 }
@@ -190,7 +190,7 @@ fn h_07_a_link_to_nowhere_is_told_by_both_its_ends() {
     let link = folder.path().join("images");
     symlink("/nowhere/images", &link).unwrap();
     for refused in [private_folder(&link), private_subfolder(&link.join("of"))] {
-        assert!(matches!(refusal(refused), Refusal::Nowhere { path, .. } if path == link));
+        assert!(matches!(refusal(refused), FileError::Nowhere { path, .. } if path == link));
     }
     assert!(!link.exists());
 }

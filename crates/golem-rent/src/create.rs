@@ -14,13 +14,13 @@ use golem_types::wire::Exact;
 use golem_types::{Decimal, ImageName, Resources, VmName, VmState};
 use jiff::Timestamp;
 
-use super::end::{EndError, Ended, end};
+use super::destroy::{DestroyError, Destroyed, destroy};
 use super::offer::{Offer, OfferError};
+use super::payments::{PaymentError, Payments};
 use super::provider::{Accepted, Provider, ProviderError};
-use super::purse::{MoneyError, Purse};
 use super::rental::{Payment, Rental, Step};
 use super::store::StoreError;
-use super::{Renter, Told, crash_point};
+use super::{Event, Renter, crash_point};
 
 /// How often the provider is asked whether the VM runs: at first, and at most.
 const POLL_FIRST: Duration = Duration::from_millis(200);
@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_secs(2);
 const TRIES: u32 = 5;
 
 /// What a renter wants.
-pub struct Wanted {
+pub struct RentRequest {
     pub name: VmName,
     /// Where the provider's API is.
     pub url: String,
@@ -77,10 +77,10 @@ pub enum CreateError {
     Offer(#[from] OfferError),
     /// It was not tried to pay it.
     #[error("nothing was paid")]
-    Unpaid(#[source] MoneyError),
+    Unpaid(#[source] PaymentError),
     /// It could not be paid.
     #[error(transparent)]
-    Money(#[from] MoneyError),
+    Money(#[from] PaymentError),
     /// The renter's folder cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -90,7 +90,7 @@ pub enum CreateError {
         /// Why it failed.
         why: String,
         /// What came back.
-        ended: Box<Ended>,
+        ended: Box<Destroyed>,
     },
     /// It failed, and something of it may be left.
     #[error("{why}; and it could not be undone")]
@@ -99,11 +99,11 @@ pub enum CreateError {
         why: String,
         /// Why it was not undone.
         #[source]
-        source: EndError,
+        source: DestroyError,
     },
     /// What an earlier run left could not be undone.
     #[error("what an earlier create left could not be undone")]
-    Earlier(#[source] EndError),
+    Earlier(#[source] DestroyError),
     /// Another command ended it.
     #[error("{0} was destroyed meanwhile")]
     Destroyed(VmName),
@@ -114,7 +114,7 @@ pub enum CreateError {
     Late(VmName),
 }
 
-impl Ended {
+impl Destroyed {
     /// What the end has come to, for people.
     pub fn summary(&self) -> String {
         let coins = |wei: Exact| Decimal::from_atto(wei.0);
@@ -139,7 +139,7 @@ impl Ended {
 ///
 /// # Errors
 /// [`CreateError`].
-pub async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
+pub async fn create(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, CreateError> {
     let left = match renter.store.find(&wanted.name)? {
         Some(old) if old.step == Step::Rented => return Err(CreateError::Exists(old.name)),
         Some(old) => recover(renter, old).await?,
@@ -159,10 +159,10 @@ pub async fn create(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, Crea
 /// Brings what an earlier run left to a step from which can be gone on, or to nothing.
 async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>, CreateError> {
     if old.step == Step::Opening {
-        let (purse, now) = Purse::of(renter, &old.name)?;
+        let (payments, now) = Payments::of(renter, &old.name)?;
         old = now;
-        match purse.settle(&mut old).await {
-            Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}
+        match payments.settle(&mut old).await {
+            Ok(()) | Err(PaymentError::Lost(_) | PaymentError::Failed(_) | PaymentError::NoStream(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -182,7 +182,7 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
             Ok(Some(old))
         }
         Step::Asking | Step::Ending | Step::Rented => {
-            let ended = end(renter, &old.name).await.map_err(CreateError::Earlier)?;
+            let ended = destroy(renter, &old.name).await.map_err(CreateError::Earlier)?;
             renter.step(&format!("an earlier create was cut off and is undone: {}", ended.summary()));
             Ok(None)
         }
@@ -190,7 +190,7 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
 }
 
 /// Gets a quote and pays as it says.
-async fn begin(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateError> {
+async fn begin(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, CreateError> {
     let provider = Provider::at(&wanted.url).map_err(CreateError::Provider)?;
     let info = provider.quote(wanted.resources).await.map_err(CreateError::Quote)?;
     let offer = Offer::check(&info, wanted.resources, wanted.provider_id)?;
@@ -237,17 +237,17 @@ async fn begin(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateErr
         // Another command was faster.
         return Err(CreateError::Exists(wanted.name.clone()));
     }
-    let purse = Purse::open(renter, &payment, lock).map_err(CreateError::Unpaid)?;
-    purse.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
+    let payments = Payments::open(renter, &payment, lock).map_err(CreateError::Unpaid)?;
+    payments.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
     rental.payment = Some(payment);
     rental.step = Step::Opening;
     renter.store.keep(&rental)?;
     crash_point!("rent-kept");
-    if let Err(error) = purse.pay(&mut rental).await {
-        drop(purse);
+    if let Err(error) = payments.pay(&mut rental).await {
+        drop(payments);
         return Err(unpaid(renter, rental, error).await);
     }
-    let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+    let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
     renter.step(&format!(
         "paid {} {} for {} h: stream {}",
         Decimal::from_atto(deposit),
@@ -259,7 +259,7 @@ async fn begin(renter: &Renter<'_>, wanted: &Wanted) -> Result<Rental, CreateErr
 }
 
 /// What follows from a payment that failed: what may still be mined stays known, the rest is undone.
-async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> CreateError {
+async fn unpaid(renter: &Renter<'_>, rental: Rental, error: PaymentError) -> CreateError {
     let Some(payment) = &rental.payment else { return error.into() };
     if payment.pending.is_some() {
         return error.into();
@@ -274,7 +274,7 @@ async fn unpaid(renter: &Renter<'_>, rental: Rental, error: MoneyError) -> Creat
 }
 
 async fn undo(renter: &Renter<'_>, name: &VmName, why: String) -> CreateError {
-    match end(renter, name).await {
+    match destroy(renter, name).await {
         Ok(ended) => CreateError::Undone { why, ended: Box::new(ended) },
         Err(source) => CreateError::Left { why, source },
     }
@@ -328,7 +328,7 @@ async fn ask_again(
         left -= 1;
         match provider.create(rental).await {
             Err(ProviderError::NoAnswer { .. }) if left > 0 => {
-                (renter.tell)(Told::Waiting("the provider does not answer", began.elapsed()));
+                (renter.tell)(Event::Waiting("the provider does not answer", began.elapsed()));
                 tokio::time::sleep(POLL).await;
             }
             answer => return answer,
@@ -367,7 +367,7 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
             // Other states and a provider that does not answer now may change.
             Ok(_) | Err(_) => {}
         }
-        (renter.tell)(Told::Waiting("the VM is being made", began.elapsed()));
+        (renter.tell)(Event::Waiting("the VM is being made", began.elapsed()));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(POLL);
     }

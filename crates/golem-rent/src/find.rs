@@ -49,7 +49,7 @@ pub struct Search {
 
 /// A provider, as an advert tells of it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Found {
+pub struct Listing {
     pub provider_id: String,
     pub name: String,
     pub ip_address: String,
@@ -69,8 +69,8 @@ impl Search {
         (month.is_finite() && month >= 0.0).then_some(month)
     }
 
-    fn of_market(&self, offer: Offer) -> Found {
-        Found {
+    fn of_market(&self, offer: Offer) -> Listing {
+        Listing {
             usd_month: self.month(offer.usd),
             glm_month: self.month(offer.glm),
             provider_id: offer.provider_id,
@@ -84,9 +84,9 @@ impl Search {
         }
     }
 
-    fn of_server(&self, listed: Listed) -> Found {
+    fn of_server(&self, listed: Listed) -> Listing {
         let free = |resource: &str| listed.resources.get(resource).copied().unwrap_or(0);
-        Found {
+        Listing {
             usd_month: self.month(listed.usd()),
             glm_month: self.month(listed.glm()),
             cpu: free("cpu"),
@@ -105,14 +105,14 @@ impl Search {
 ///
 /// # Errors
 /// When the market or the server cannot be asked.
-pub async fn find(market: &Market, search: &Search) -> anyhow::Result<Vec<Found>> {
+pub async fn find(market: &Market, search: &Search) -> anyhow::Result<Vec<Listing>> {
     let mut found = match market {
         Market::Server { url } => on_server(url, search).await?,
         Market::Network { name, client, environment } => {
             on_network(name, client, environment, search).await?
         }
     };
-    let price = |found: &Found| found.usd_month.unwrap_or(f64::MAX);
+    let price = |found: &Listing| found.usd_month.unwrap_or(f64::MAX);
     found.sort_by(|a, b| price(a).total_cmp(&price(b)));
     Ok(found)
 }
@@ -122,7 +122,7 @@ async fn on_network(
     client: &Client,
     environment: &str,
     search: &Search,
-) -> anyhow::Result<Vec<Found>> {
+) -> anyhow::Result<Vec<Listing>> {
     let filter = Filter {
         network: Some(environment.to_owned()),
         payments_network: None,
@@ -139,7 +139,7 @@ async fn on_network(
     Ok(seen.entities.iter().filter_map(Offer::of).map(|offer| search.of_market(offer)).collect())
 }
 
-async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
+async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Listing>> {
     let parsed: Url = url.parse().with_context(|| format!("{:?} is no URL", shown(url)))?;
     ensure!(
         matches!(parsed.scheme(), "http" | "https"),
@@ -163,7 +163,7 @@ async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Found>> {
 pub async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
     let everyone = Search { cpu: 1, memory: 1, storage: 1, ..Search::default() };
     let found = find(market, &everyone).await?;
-    let its = |found: &Found| found.provider_id.parse() == Ok(id);
+    let its = |found: &Listing| found.provider_id.parse() == Ok(id);
     let Some(advert) = found.iter().find(|found| its(found)) else {
         bail!(
             "no advert of provider {id} is found; fix: see `golem-provider rent providers`, or give its URL"

@@ -1,9 +1,9 @@
 //! Renting, from the renter's side: a small client for scripts, demos and tests.
 //!
 //! ```text
-//!   find ─► offer (quote, checked) ─► purse (record, send, follow) ─► create ─► running ─► ssh
-//!                                           │                            │
-//!                                           └──── refused, lost ─────────┴──► end: delete, terminate, refund
+//!   find ─► offer (quote, checked) ─► payments (record, send, follow) ─► create ─► running ─► ssh
+//!                                           │                               │
+//!                                           └──── refused, lost ────────────┴──► destroy: delete, terminate, refund
 //! ```
 //! Owns what a renter keeps (a file for each rental, written before anything that it tells of is done) and the
 //! order of its steps, so that a crash between any two loses no money: the next command goes on, or undoes.
@@ -11,24 +11,24 @@
 //! decides anything of a node, and never prints.
 
 mod create;
-mod end;
+mod destroy;
 mod find;
-mod keep;
 mod offer;
+mod payments;
 mod provider;
-mod purse;
 mod rental;
 mod store;
+mod top_up;
 
-pub use create::{CreateError, Wanted, create};
-pub use end::{EndError, Ended, end};
-pub use find::{Found, Market, Search, address_of, find};
-pub use keep::{Bounds, Kept, keep};
+pub use create::{CreateError, RentRequest, create};
+pub use destroy::{DestroyError, Destroyed, destroy};
+pub use find::{Listing, Market, Search, address_of, find};
 pub use offer::{Offer, OfferError};
-pub use provider::{Provider, ProviderError, Seen};
-pub use purse::{MoneyError, Purse, stream_of};
+pub use payments::{PaymentError, Payments, stream_of};
+pub use provider::{Provider, ProviderError, VmStatus};
 pub use rental::{Rental, Step};
 pub use store::{Store, StoreError};
+pub use top_up::{KeepEnd, TopUpLimits, keep};
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(crate) use crash_point;
 
 /// What a renter is told while something takes its time.
 #[derive(Debug, Clone, Copy)]
-pub enum Told<'a> {
+pub enum Event<'a> {
     /// A step is done.
     Step(&'a str),
     /// Something goes on for so long already.
@@ -63,11 +63,11 @@ pub struct Renter<'a> {
     /// The endpoint that counts in place of the one that a rental remembers.
     pub rpc_url: Option<&'a str>,
     /// Who is told.
-    pub tell: &'a dyn Fn(Told<'_>),
+    pub tell: &'a dyn Fn(Event<'_>),
 }
 
 impl Renter<'_> {
     fn step(&self, text: &str) {
-        (self.tell)(Told::Step(text));
+        (self.tell)(Event::Step(text));
     }
 }

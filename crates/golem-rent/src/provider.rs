@@ -71,7 +71,7 @@ pub struct Accepted {
 
 /// A VM as the provider tells it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Seen {
+pub struct VmStatus {
     /// Where it stands.
     pub status: VmState,
     /// Why.
@@ -180,10 +180,10 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn vm(&self, id: &VmId) -> Result<Seen, ProviderError> {
-        let seen: Seen = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
+    pub async fn vm(&self, id: &VmId) -> Result<VmStatus, ProviderError> {
+        let seen: VmStatus = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
         let error_message = seen.error_message.as_deref().map(shown);
-        Ok(Seen { error_message, ..seen })
+        Ok(VmStatus { error_message, ..seen })
     }
 
     /// How the VM `id` is reached.
@@ -198,7 +198,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn order(&self, id: &VmId, order: &'static str) -> Result<Seen, ProviderError> {
+    pub async fn order(&self, id: &VmId, order: &'static str) -> Result<VmStatus, ProviderError> {
         self.call(Method::POST, &format!("/vms/{id}/{order}"), None).await
     }
 

@@ -49,7 +49,7 @@ impl Step {
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum Operation {
     /// Lets the contract take tokens.
     Approve,
     /// Opens the stream.
@@ -64,7 +64,7 @@ pub enum What {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// What it is for.
-    pub what: What,
+    pub what: Operation,
     /// The transaction, and after it the same with ever higher fees.
     pub attempts: Vec<Attempt>,
 }

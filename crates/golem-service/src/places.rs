@@ -11,7 +11,7 @@
 //! Owns who holds how many places and who has to give way. Sources are compared by network first and
 //! by customer then, so that many addresses of one network count as the one attacker that they often
 //! are, and a customer within an attacked network still has a share of it. A holder that proved its
-//! worth ([`Standing::Kept`]) never gives way. Never closes anything: the caller ends who had to go.
+//! worth ([`HolderState::Kept`]) never gives way. Never closes anything: the caller ends who had to go.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ pub struct Limits {
 
 /// What a holder is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum HolderState {
     /// It has asked for nothing since then; the one that has waited longest goes first.
     Idle(Instant),
     /// It has asked for something, then, and may be a stranger still; the newest goes first.
@@ -55,7 +55,7 @@ pub struct Key {
 
 /// What became of a newcomer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken<T> {
+pub enum Placement<T> {
     /// It has a free place.
     Free(Key),
     /// It has the place of another, which has to be ended.
@@ -134,15 +134,15 @@ impl<T> Places<T> {
     }
 
     /// Takes a place at `now` for `newcomer`, which comes from `source`; `None` for one that is
-    /// trusted and counts to no source. `standing` tells what a holder is worth.
+    /// trusted and counts to no source. `state` tells what a holder is worth.
     pub fn take(
         &mut self,
         source: Option<Source>,
         newcomer: T,
         now: Instant,
-        standing: impl Fn(&T) -> Standing,
-    ) -> Taken<T> {
-        self.take_of(self.limits.total, source, newcomer, now, standing)
+        state: impl Fn(&T) -> HolderState,
+    ) -> Placement<T> {
+        self.take_of(self.limits.total, source, newcomer, now, state)
     }
 
     /// The same, as if there were `total` places.
@@ -152,12 +152,12 @@ impl<T> Places<T> {
         source: Option<Source>,
         newcomer: T,
         now: Instant,
-        standing: impl Fn(&T) -> Standing,
-    ) -> Taken<T> {
+        state: impl Fn(&T) -> HolderState,
+    ) -> Placement<T> {
         let (customer, network) = source.map_or((0, 0), |source| self.held_by(source));
         let within = customer < self.limits.per_customer && network < self.limits.per_network;
         if self.held < total.min(self.limits.total) && within {
-            return Taken::Free(self.put(source, newcomer));
+            return Placement::Free(self.put(source, newcomer));
         }
         // Two more than the newcomer's, so that a place does not go to and fro between two sources.
         let others = Search { network_holds: network + 2, ..Search::default() };
@@ -183,24 +183,24 @@ impl<T> Places<T> {
             [own, None, None, None]
         };
         let mut searches = searches.into_iter().flatten();
-        let victim = searches.find_map(|search| self.victim(now, search, &standing));
+        let victim = searches.find_map(|search| self.victim(now, search, &state));
         match victim.and_then(|victim| self.leave(victim)) {
-            Some(gone) => Taken::Instead(self.put(source, newcomer), gone),
-            None => Taken::Refused(newcomer),
+            Some(gone) => Placement::Instead(self.put(source, newcomer), gone),
+            None => Placement::Refused(newcomer),
         }
     }
 
     /// Takes the place of who is worth least away, for the sake of something other than a newcomer
     /// here; `None` if all keep theirs.
-    pub fn give_up(&mut self, now: Instant, standing: impl Fn(&T) -> Standing) -> Option<T> {
-        let victim = self.victim(now, Search::default(), &standing)?;
+    pub fn give_up(&mut self, now: Instant, state: impl Fn(&T) -> HolderState) -> Option<T> {
+        let victim = self.victim(now, Search::default(), &state)?;
         self.leave(victim)
     }
 
     /// Takes the place of who has been idle for longest away, if that is longer than the patience.
-    pub fn give_up_idle(&mut self, now: Instant, standing: impl Fn(&T) -> Standing) -> Option<T> {
+    pub fn give_up_idle(&mut self, now: Instant, state: impl Fn(&T) -> HolderState) -> Option<T> {
         let victim =
-            self.victim(now, Search { idle: Some(self.limits.patience), ..Search::default() }, &standing)?;
+            self.victim(now, Search { idle: Some(self.limits.patience), ..Search::default() }, &state)?;
         self.leave(victim)
     }
 
@@ -255,7 +255,7 @@ impl<T> Places<T> {
     }
 
     /// Who gives way among those that `search` allows.
-    fn victim(&self, now: Instant, search: Search, standing: &impl Fn(&T) -> Standing) -> Option<Key> {
+    fn victim(&self, now: Instant, search: Search, state: &impl Fn(&T) -> HolderState) -> Option<Key> {
         let networks = match search.network {
             Some(network) => self.networks.range(network..=network),
             None => self.networks.range::<IpAddr, _>(..),
@@ -273,7 +273,7 @@ impl<T> Places<T> {
                     continue;
                 }
                 for (&number, holder) in holders {
-                    let Some(rank) = rank(network.held, holders.len(), standing(holder), now) else {
+                    let Some(rank) = rank(network.held, holders.len(), state(holder), now) else {
                         continue;
                     };
                     let wanted = search.idle.is_none_or(|least| rank.idle && rank.time >= least);
@@ -288,11 +288,11 @@ impl<T> Places<T> {
     }
 }
 
-fn rank(network: usize, customer: usize, standing: Standing, now: Instant) -> Option<Rank> {
-    let (idle, time) = match standing {
-        Standing::Kept => return None,
-        Standing::Idle(since) => (true, now.saturating_duration_since(since)),
-        Standing::Young(since) => (false, Duration::MAX - now.saturating_duration_since(since)),
+fn rank(network: usize, customer: usize, state: HolderState, now: Instant) -> Option<Rank> {
+    let (idle, time) = match state {
+        HolderState::Kept => return None,
+        HolderState::Idle(since) => (true, now.saturating_duration_since(since)),
+        HolderState::Young(since) => (false, Duration::MAX - now.saturating_duration_since(since)),
     };
     Some(Rank { network, customer, idle, time })
 }
@@ -309,32 +309,32 @@ mod tests {
         Some(Source::of(text.parse().unwrap()))
     }
 
-    /// Places full of newcomers from `addresses`, one after the other, each of which is `standing`.
-    fn flooded(addresses: impl IntoIterator<Item = String>, standing: Standing) -> Places<Standing> {
+    /// Places full of newcomers from `addresses`, one after the other, each of which is `state`.
+    fn flooded(addresses: impl IntoIterator<Item = String>, state: HolderState) -> Places<HolderState> {
         let mut places = Places::new(LIMITS);
         for address in addresses {
-            places.take(source(&address), standing, Instant::now(), |standing| *standing);
+            places.take(source(&address), state, Instant::now(), |state| *state);
         }
         places
     }
 
-    fn arrives(places: &mut Places<Standing>, address: &str) -> Taken<Standing> {
-        places.take(source(address), Standing::Kept, Instant::now(), |standing| *standing)
+    fn arrives(places: &mut Places<HolderState>, address: &str) -> Placement<HolderState> {
+        places.take(source(address), HolderState::Kept, Instant::now(), |state| *state)
     }
 
     #[test]
     fn i_05_i_06_a_newcomer_takes_the_place_of_who_holds_most() {
         let now = Instant::now();
-        for standing in [Standing::Idle(now), Standing::Young(now)] {
+        for state in [HolderState::Idle(now), HolderState::Young(now)] {
             let one = (0..300).map(|_| "192.0.2.1".to_owned());
             let neighbours = (0..300).map(|n| format!("192.0.2.{}", n % 20));
             let many = (0..300).map(|n| format!("198.51.{}.1", n % 20));
             for addresses in [one.collect::<Vec<_>>(), neighbours.collect(), many.collect()] {
-                let mut places = flooded(addresses.clone(), standing);
+                let mut places = flooded(addresses.clone(), state);
                 let held = places.held();
                 for honest in ["203.0.113.9", "192.0.2.250", "2001:db8::1"] {
                     let taken = arrives(&mut places, honest);
-                    assert!(!matches!(taken, Taken::Refused(_)), "{honest} among {:?}", addresses.last());
+                    assert!(!matches!(taken, Placement::Refused(_)), "{honest} among {:?}", addresses.last());
                 }
                 assert!(places.held() <= LIMITS.total && places.held() >= held);
                 // None of these is driven out by more of the same.
@@ -349,40 +349,40 @@ mod tests {
 
     #[test]
     fn who_proved_its_worth_keeps_its_place_and_one_source_cannot_have_all() {
-        let mut places = flooded((0..300).map(|_| "192.0.2.1".to_owned()), Standing::Kept);
+        let mut places = flooded((0..300).map(|_| "192.0.2.1".to_owned()), HolderState::Kept);
         assert_eq!(places.held(), LIMITS.per_customer);
         for n in 2..200 {
             arrives(&mut places, &format!("192.0.2.{n}"));
         }
         assert_eq!(places.held(), LIMITS.per_network);
-        assert!(matches!(arrives(&mut places, "203.0.113.9"), Taken::Free(_)));
+        assert!(matches!(arrives(&mut places, "203.0.113.9"), Placement::Free(_)));
         for n in 0..200 {
             arrives(&mut places, &format!("198.51.{n}.1"));
         }
         assert_eq!(places.held(), LIMITS.total);
-        assert!(matches!(arrives(&mut places, "203.0.113.10"), Taken::Refused(_)));
-        assert_eq!(places.give_up(Instant::now(), |standing| *standing), None);
+        assert!(matches!(arrives(&mut places, "203.0.113.10"), Placement::Refused(_)));
+        assert_eq!(places.give_up(Instant::now(), |state| *state), None);
     }
 
     #[test]
     fn behind_one_address_who_is_idle_makes_room_and_strangers_may_not_be_idle_for_long() {
         let long_ago = Instant::now();
         let now = long_ago + PATIENCE;
-        let mut places = flooded((0..64).map(|n| format!("198.51.{n}.1")), Standing::Idle(long_ago));
-        let taken = places.take(source("203.0.113.9"), Standing::Kept, now, |standing| *standing);
-        assert!(matches!(taken, Taken::Instead(..)));
-        let mut places = flooded((0..64).map(|n| format!("192.0.2.{n}")), Standing::Idle(long_ago));
-        let taken = places.take(source("192.0.2.250"), Standing::Kept, now, |standing| *standing);
-        assert!(matches!(taken, Taken::Instead(..)));
-        let mut places = flooded((0..32).map(|_| "192.0.2.1".to_owned()), Standing::Idle(long_ago));
-        let taken = places.take(source("192.0.2.1"), Standing::Kept, now, |standing| *standing);
-        assert!(matches!(taken, Taken::Instead(_, Standing::Idle(_))));
+        let mut places = flooded((0..64).map(|n| format!("198.51.{n}.1")), HolderState::Idle(long_ago));
+        let taken = places.take(source("203.0.113.9"), HolderState::Kept, now, |state| *state);
+        assert!(matches!(taken, Placement::Instead(..)));
+        let mut places = flooded((0..64).map(|n| format!("192.0.2.{n}")), HolderState::Idle(long_ago));
+        let taken = places.take(source("192.0.2.250"), HolderState::Kept, now, |state| *state);
+        assert!(matches!(taken, Placement::Instead(..)));
+        let mut places = flooded((0..32).map(|_| "192.0.2.1".to_owned()), HolderState::Idle(long_ago));
+        let taken = places.take(source("192.0.2.1"), HolderState::Kept, now, |state| *state);
+        assert!(matches!(taken, Placement::Instead(_, HolderState::Idle(_))));
         // A trusted proxy speaks for many.
-        let trusted = |places: &mut Places<Standing>| {
-            places.take(None, Standing::Young(now), now, |standing| *standing)
+        let trusted = |places: &mut Places<HolderState>| {
+            places.take(None, HolderState::Young(now), now, |state| *state)
         };
         for _ in 0..60 {
-            assert!(!matches!(trusted(&mut places), Taken::Refused(_)));
+            assert!(!matches!(trusted(&mut places), Placement::Refused(_)));
         }
         assert_eq!(places.held(), LIMITS.total);
     }
@@ -396,23 +396,23 @@ mod tests {
             let mut places = Places::new(Limits { total: 12, per_customer: 6, per_network: 9, patience: PATIENCE });
             let mut keys = BTreeMap::new();
             let mut number = 0;
-            for (network, customer, standing, leaves) in moves {
+            for (network, customer, state, leaves) in moves {
                 if leaves && let Some((_, key)) = keys.pop_first() {
                     prop_assert!(places.leave(key).is_some());
                     prop_assert!(places.leave(key).is_none());
                     continue;
                 }
-                let standing = [Standing::Idle(now), Standing::Young(now), Standing::Kept][usize::from(standing)];
+                let state = [HolderState::Idle(now), HolderState::Young(now), HolderState::Kept][usize::from(state)];
                 let source = source(&format!("10.0.{network}.{customer}"));
                 number += 1;
-                match places.take(source, (number, standing), now, |(_, standing)| *standing) {
-                    Taken::Free(key) => drop(keys.insert(number, key)),
-                    Taken::Instead(key, (gone, was)) => {
-                        prop_assert!(was != Standing::Kept);
+                match places.take(source, (number, state), now, |(_, state)| *state) {
+                    Placement::Free(key) => drop(keys.insert(number, key)),
+                    Placement::Instead(key, (gone, was)) => {
+                        prop_assert!(was != HolderState::Kept);
                         keys.remove(&gone).unwrap();
                         keys.insert(number, key);
                     }
-                    Taken::Refused(_) => {}
+                    Placement::Refused(_) => {}
                 }
                 prop_assert_eq!(places.held(), keys.len());
                 prop_assert!(places.held() <= 12);

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use golem_service::log_limited;
-use golem_service::places::{Key, Limits, PATIENCE, Places, Standing, Taken};
+use golem_service::places::{HolderState, Key, Limits, PATIENCE, Placement, Places};
 use golem_types::net::Source;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -52,18 +52,18 @@ struct Holder {
     task: Option<AbortHandle>,
 }
 
-fn standing(holder: &Holder) -> Standing {
+fn standing(holder: &Holder) -> HolderState {
     match holder.phase {
-        Phase::Silent => Standing::Idle(holder.opened.into_std()),
-        Phase::Greeting => Standing::Young(holder.opened.into_std()),
-        Phase::Proven => Standing::Kept,
+        Phase::Silent => HolderState::Idle(holder.opened.into_std()),
+        Phase::Greeting => HolderState::Young(holder.opened.into_std()),
+        Phase::Proven => HolderState::Kept,
     }
 }
 
 /// What holds where a port has more than its share of all places: the newest goes, proven or not.
-fn standing_above_share(holder: &Holder) -> Standing {
+fn standing_above_share(holder: &Holder) -> HolderState {
     match standing(holder) {
-        Standing::Kept => Standing::Young(holder.opened.into_std()),
+        HolderState::Kept => HolderState::Young(holder.opened.into_std()),
         standing => standing,
     }
 }
@@ -200,16 +200,16 @@ impl Table {
         let own_most = if self.held >= total { own } else { usize::MAX };
         let holder = Holder { opened, phase: Phase::Silent, task: None };
         match self.ports.get_mut(&port)?.places.take_of(own_most, Some(source), holder, now, standing) {
-            Taken::Free(key) => {
+            Placement::Free(key) => {
                 self.held += 1;
                 Some(key)
             }
-            Taken::Instead(key, gone) => {
+            Placement::Instead(key, gone) => {
                 meter.refused.fetch_add(1, Ordering::Relaxed);
                 gone.end();
                 Some(key)
             }
-            Taken::Refused(_) => None,
+            Placement::Refused(_) => None,
         }
     }
 
@@ -260,11 +260,11 @@ impl Seat {
         let mut table = self.seats.table();
         let Some(PortSeats { places, greeting, .. }) = table.ports.get_mut(&self.port) else { return false };
         let now = std::time::Instant::now();
-        let standing = |key: &Key| places.get(*key).map_or(Standing::Kept, standing);
+        let standing = |key: &Key| places.get(*key).map_or(HolderState::Kept, standing);
         let (seat, gone) = match greeting.take(Some(self.source), self.key, now, standing) {
-            Taken::Free(seat) => (seat, None),
-            Taken::Instead(seat, gone) => (seat, places.leave(gone)),
-            Taken::Refused(_) => return false,
+            Placement::Free(seat) => (seat, None),
+            Placement::Instead(seat, gone) => (seat, places.leave(gone)),
+            Placement::Refused(_) => return false,
         };
         self.at_guest = Some(seat);
         if let Some(gone) = gone {

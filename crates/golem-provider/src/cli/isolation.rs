@@ -2,7 +2,7 @@
 //!
 //! Owns what is told meanwhile and the end of the guest: whatever happens, it is removed before the command ends.
 
-use golem_vm::isolation::{Check, CheckedNode, Report, Row, Stage, Verdict};
+use golem_vm::isolation::{AttemptResult, Check, CheckedNode, Report, Row, Stage};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::IsolationCheck;
@@ -92,13 +92,13 @@ async fn rounds(check: &Check, printer: Printer, again: bool) -> anyhow::Result<
     }
 }
 
-const fn word(verdict: Verdict) -> &'static str {
+const fn word(verdict: AttemptResult) -> &'static str {
     match verdict {
-        Verdict::Reached => "❌ REACHED",
-        Verdict::Fails => "⚠️ does not work",
-        Verdict::NotTried => "not tried",
-        Verdict::Refused => "✅ refused",
-        Verdict::Works => "✅ works",
+        AttemptResult::Reached => "❌ REACHED",
+        AttemptResult::Fails => "⚠️ does not work",
+        AttemptResult::NotTried => "not tried",
+        AttemptResult::Refused => "✅ refused",
+        AttemptResult::Works => "✅ works",
     }
 }
 
@@ -115,7 +115,7 @@ fn text(report: &Report) -> String {
         }
     }
     let rows = groups.iter().flat_map(|(row, targets)| {
-        let all = matches!(row.verdict, Verdict::Reached | Verdict::Fails | Verdict::Works);
+        let all = matches!(row.verdict, AttemptResult::Reached | AttemptResult::Fails | AttemptResult::Works);
         let shown: Vec<String> = match targets.as_slice() {
             targets if all || targets.len() <= 2 => {
                 targets.iter().map(|target| (*target).to_owned()).collect()

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use golem_node::port_verification::Verifier;
-use golem_reach::mapping::{Holding, Mapper, MappingError, MappingReport, News};
+use golem_reach::mapping::{Change, Mapper, MappingError, MappingReport, Renewal};
 use golem_service::tasks::Tasks;
 
 use super::site;
@@ -62,7 +62,7 @@ pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) -> Op
     let kept = Kept { settings: settings.clone(), stay: Arc::clone(&stay) };
     let stop = tasks.stopping().clone();
     tasks.spawn("port mapping", async move {
-        stop.run_until_cancelled(log(&mut Holding::new(&mut mapper), &verifier)).await;
+        stop.run_until_cancelled(log(&mut Renewal::new(&mut mapper), &verifier)).await;
         let held = mapper.held().len();
         if stay.load(Ordering::Acquire) {
             return tracing::info!("the router forwards {held} ports on, for the node that starts anew");
@@ -79,10 +79,10 @@ pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) -> Op
     Some(kept)
 }
 
-async fn log(holding: &mut Holding<'_>, verifier: &Verifier) {
+async fn log(holding: &mut Renewal<'_>, verifier: &Verifier) {
     loop {
         match holding.news(|_, _| ()).await {
-            News::Forwarded(report) => {
+            Change::Forwarded(report) => {
                 tracing::info!(
                     gateway = %report.gateway,
                     protocol = report.protocol.as_str(),
@@ -93,8 +93,8 @@ async fn log(holding: &mut Holding<'_>, verifier: &Verifier) {
                 verifier.verify();
                 warn(&report);
             }
-            News::Problems(report) => warn(&report),
-            News::Failed(error) => {
+            Change::Problems(report) => warn(&report),
+            Change::Failed(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no port is mapped");
             }
         }

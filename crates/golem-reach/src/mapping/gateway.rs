@@ -71,7 +71,7 @@ impl Protocol {
 
 /// Why the router does not forward.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum GatewayError {
     /// Nothing came back in time.
     #[error("no answer")]
     Silent,
@@ -98,7 +98,7 @@ pub(super) enum Refusal {
     Endless,
 }
 
-impl Refusal {
+impl GatewayError {
     /// Whether the router says the same to every port.
     pub(super) const fn is_of_all(&self) -> bool {
         matches!(self, Self::Silent | Self::Unspoken)
@@ -133,18 +133,18 @@ impl Gateway {
     /// The router of `client`, by `protocol`.
     ///
     /// # Errors
-    /// [`Refusal::Silent`] where none is known, or none answers.
-    pub(super) async fn find(client: Client, protocol: Protocol) -> Result<Self, Refusal> {
+    /// [`GatewayError::Silent`] where none is known, or none answers.
+    pub(super) async fn find(client: Client, protocol: Protocol) -> Result<Self, GatewayError> {
         let (address, way) = match protocol {
             Protocol::Upnp => {
                 let mut options = SearchOptions::default();
                 options.bind_addr = SocketAddr::new(client.lan.into(), 0);
                 options.timeout = Some(SEARCH);
-                let found = search_gateway(options).await.map_err(|_| Refusal::Silent)?;
+                let found = search_gateway(options).await.map_err(|_| GatewayError::Silent)?;
                 (found.addr.ip(), Way::Upnp(Box::new(found)))
             }
             other => {
-                let router = client.router.ok_or(Refusal::Silent)?;
+                let router = client.router.ok_or(GatewayError::Silent)?;
                 (router.into(), if other == Protocol::Pcp { Way::Pcp } else { Way::NatPmp })
             }
         };
@@ -172,8 +172,8 @@ impl Gateway {
     /// Has `port` forwarded to the same port of this host, over TCP.
     ///
     /// # Errors
-    /// [`Refusal`]; then nothing is left of it.
-    pub(super) async fn map(&self, port: NonZeroU16) -> Result<Lease, Refusal> {
+    /// [`GatewayError`]; then nothing is left of it.
+    pub(super) async fn map(&self, port: NonZeroU16) -> Result<Lease, GatewayError> {
         let wanted = PortMappingOptions {
             external_port: Some(port),
             lifetime_seconds: Some(LEASE),
@@ -193,17 +193,17 @@ impl Gateway {
             Way::Upnp(gateway) => {
                 let to = SocketAddr::new(lan.into(), port.get());
                 let asked = gateway.add_port(PortMappingProtocol::TCP, port.get(), to, LEASE, DESCRIPTION);
-                timeout(REQUEST, asked).await.map_err(|_| Refusal::Silent)?.map_err(of_upnp)?;
+                timeout(REQUEST, asked).await.map_err(|_| GatewayError::Silent)?.map_err(of_upnp)?;
                 Ok(Lease { life: Duration::from_secs(LEASE.into()), external: None })
             }
         }
     }
 
     /// A mapping that was given: taken if it is of the port that was asked for, and else given back.
-    async fn judge(&self, port: NonZeroU16, mapping: PortMapping) -> Result<Lease, Refusal> {
+    async fn judge(&self, port: NonZeroU16, mapping: PortMapping) -> Result<Lease, GatewayError> {
         if mapping.external_port() != port {
             let _ = self.unmap(port).await;
-            return Err(Refusal::Another(mapping.external_port().get()));
+            return Err(GatewayError::Another(mapping.external_port().get()));
         }
         let external = match mapping.mapping_type() {
             crab_nat::PortMappingType::Pcp { external_ip, .. } => Some(external_ip),
@@ -215,8 +215,8 @@ impl Gateway {
     /// Has `port` no longer forwarded to this host.
     ///
     /// # Errors
-    /// [`Refusal`]; one that is not forwarded is none.
-    pub(super) async fn unmap(&self, port: NonZeroU16) -> Result<(), Refusal> {
+    /// [`GatewayError`]; one that is not forwarded is none.
+    pub(super) async fn unmap(&self, port: NonZeroU16) -> Result<(), GatewayError> {
         match &self.way {
             Way::Pcp => {
                 let one = DropMappingRange::Single { protocol: InternetProtocol::Tcp, internal_port: port };
@@ -234,7 +234,7 @@ impl Gateway {
             }
             Way::Upnp(gateway) => {
                 let asked = gateway.remove_port(PortMappingProtocol::TCP, port.get());
-                match timeout(REQUEST, asked).await.map_err(|_| Refusal::Silent)? {
+                match timeout(REQUEST, asked).await.map_err(|_| GatewayError::Silent)? {
                     Ok(()) | Err(RemovePortError::NoSuchPortMapping) => Ok(()),
                     Err(RemovePortError::ActionNotAuthorized) => Err(not_allowed()),
                     Err(RemovePortError::RequestError(error)) => Err(of_request(&error)),
@@ -273,55 +273,55 @@ impl Gateway {
     }
 }
 
-fn not_allowed() -> Refusal {
-    Refusal::Refused("not allowed".to_owned())
+fn not_allowed() -> GatewayError {
+    GatewayError::Refused("not allowed".to_owned())
 }
 
-fn of_pcp(failure: pcp::Failure) -> Refusal {
+fn of_pcp(failure: pcp::Failure) -> GatewayError {
     use pcp::Failure;
     match failure {
-        Failure::Socket(_) | Failure::Timeout => Refusal::Silent,
-        Failure::Nonce | Failure::InvalidResponse(_) => Refusal::Nonsense,
-        Failure::UnsupportedVersion(_) => Refusal::Unspoken,
+        Failure::Socket(_) | Failure::Timeout => GatewayError::Silent,
+        Failure::Nonce | Failure::InvalidResponse(_) => GatewayError::Nonsense,
+        Failure::UnsupportedVersion(_) => GatewayError::Unspoken,
         Failure::NotAuthorized(_) => not_allowed(),
-        Failure::NetworkFailure(_) => Refusal::Refused("it has no public address now".to_owned()),
-        Failure::NoResources(_) | Failure::UserExceededQuota(_) => Refusal::Full,
-        Failure::CannotProvideExternal(_) => Refusal::Taken,
-        Failure::AddressMismatch => Refusal::Refused("another router stands in between".to_owned()),
-        _ => Refusal::Refused("not supported".to_owned()),
+        Failure::NetworkFailure(_) => GatewayError::Refused("it has no public address now".to_owned()),
+        Failure::NoResources(_) | Failure::UserExceededQuota(_) => GatewayError::Full,
+        Failure::CannotProvideExternal(_) => GatewayError::Taken,
+        Failure::AddressMismatch => GatewayError::Refused("another router stands in between".to_owned()),
+        _ => GatewayError::Refused("not supported".to_owned()),
     }
 }
 
-fn of_natpmp(failure: natpmp::Failure) -> Refusal {
+fn of_natpmp(failure: natpmp::Failure) -> GatewayError {
     use natpmp::Failure;
     match failure {
-        Failure::Socket(_) | Failure::Timeout => Refusal::Silent,
-        Failure::InvalidResponse(_) => Refusal::Nonsense,
-        Failure::UnsupportedVersion(_) => Refusal::Unspoken,
+        Failure::Socket(_) | Failure::Timeout => GatewayError::Silent,
+        Failure::InvalidResponse(_) => GatewayError::Nonsense,
+        Failure::UnsupportedVersion(_) => GatewayError::Unspoken,
         Failure::NotAuthorized => not_allowed(),
-        Failure::NetworkFailure => Refusal::Refused("it has no public address now".to_owned()),
-        Failure::OutOfResources => Refusal::Full,
-        Failure::UnsupportedOpcode => Refusal::Unspoken,
+        Failure::NetworkFailure => GatewayError::Refused("it has no public address now".to_owned()),
+        Failure::OutOfResources => GatewayError::Full,
+        Failure::UnsupportedOpcode => GatewayError::Unspoken,
     }
 }
 
-fn of_upnp(error: AddPortError) -> Refusal {
+fn of_upnp(error: AddPortError) -> GatewayError {
     match error {
         AddPortError::ActionNotAuthorized => not_allowed(),
-        AddPortError::PortInUse => Refusal::Taken,
-        AddPortError::OnlyPermanentLeasesSupported => Refusal::Endless,
+        AddPortError::PortInUse => GatewayError::Taken,
+        AddPortError::OnlyPermanentLeasesSupported => GatewayError::Endless,
         AddPortError::RequestError(error) => of_request(&error),
-        _ => Refusal::Refused("not supported".to_owned()),
+        _ => GatewayError::Refused("not supported".to_owned()),
     }
 }
 
-fn of_request(error: &RequestError) -> Refusal {
+fn of_request(error: &RequestError) -> GatewayError {
     match error {
         // NoPortMapsAvailable of IGD 2.
-        RequestError::ErrorCode(728, _) => Refusal::Full,
-        RequestError::ErrorCode(code, _) => Refusal::Refused(format!("UPnP error {code}")),
-        RequestError::UnsupportedAction(_) => Refusal::Unspoken,
-        RequestError::InvalidResponse(_) | RequestError::Utf8Error(_) => Refusal::Nonsense,
-        _ => Refusal::Silent,
+        RequestError::ErrorCode(728, _) => GatewayError::Full,
+        RequestError::ErrorCode(code, _) => GatewayError::Refused(format!("UPnP error {code}")),
+        RequestError::UnsupportedAction(_) => GatewayError::Unspoken,
+        RequestError::InvalidResponse(_) | RequestError::Utf8Error(_) => GatewayError::Nonsense,
+        _ => GatewayError::Silent,
     }
 }

@@ -12,7 +12,7 @@
 
 mod client;
 mod gateway;
-mod hold;
+mod renewal;
 mod report;
 
 use std::collections::BTreeSet;
@@ -23,9 +23,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use client::Client;
-use gateway::{Gateway, LEASE, Lease, Protocol, Refusal};
+use gateway::{Gateway, GatewayError, LEASE, Lease, Protocol};
 
-pub use hold::{AGAIN, Holding, News};
+pub use renewal::{AGAIN, Change, Renewal};
 pub use report::{LeftPort, MappingReport, UnmappingReport};
 use report::{MappedPort, by_hand, problems};
 
@@ -115,14 +115,14 @@ impl Mapper {
             tell(ports.len(), ssh.len() + 1);
             // One that stopped answering is not waited for again and again.
             let asked = match silent {
-                true => Err(Refusal::Silent),
-                false => timeout_at(end, self.ask(&gateway, port)).await.unwrap_or(Err(Refusal::Silent)),
+                true => Err(GatewayError::Silent),
+                false => timeout_at(end, self.ask(&gateway, port)).await.unwrap_or(Err(GatewayError::Silent)),
             };
-            silent = silent || asked == Err(Refusal::Silent);
+            silent = silent || asked == Err(GatewayError::Silent);
             if let Ok(lease) = &asked {
                 life = life.min(lease.life);
             }
-            let problem = asked.err().map(|refusal| refusal.to_string());
+            let problem = asked.err().map(|error| error.to_string());
             ports.push(MappedPort { port: port.get(), forwarded: problem.is_none(), problem });
         }
         let external_address = match lease.external {
@@ -157,11 +157,11 @@ impl Mapper {
         for protocol in Protocol::ALL {
             let asked = match Gateway::find(self.client, protocol).await {
                 Ok(gateway) => self.ask(&gateway, api).await.map(|lease| (gateway, lease)),
-                Err(refusal) => Err(refusal),
+                Err(error) => Err(error),
             };
             match asked {
                 Ok(found) => return Ok(found),
-                Err(refusal) => tried.push(format!("{}: {refusal}", protocol.as_str())),
+                Err(error) => tried.push(format!("{}: {error}", protocol.as_str())),
             }
         }
         let fix = by_hand(&ranges(&self.site.all_ports(), '-', ", "), self.client.lan);
@@ -169,7 +169,7 @@ impl Mapper {
     }
 
     /// Asks `gateway` for `port`; it is remembered first, so that a request that is cut off is undone.
-    async fn ask(&mut self, gateway: &Gateway, port: NonZeroU16) -> Result<Lease, Refusal> {
+    async fn ask(&mut self, gateway: &Gateway, port: NonZeroU16) -> Result<Lease, GatewayError> {
         let same =
             |known: &Gateway| known.protocol() == gateway.protocol() && known.address() == gateway.address();
         let is_new = match self.asked.iter_mut().find(|(known, _)| same(known)) {
@@ -185,7 +185,8 @@ impl Mapper {
         };
         let lease = gateway.map(port).await;
         // A renewal that is refused does not end what was given before.
-        let given_back = is_new && !matches!(lease, Ok(_) | Err(Refusal::Silent | Refusal::Nonsense));
+        let given_back =
+            is_new && !matches!(lease, Ok(_) | Err(GatewayError::Silent | GatewayError::Nonsense));
         for (known, ports) in &mut self.asked {
             // It is one's at a time: who forwards it now is who removes it, and not who once fell silent.
             let is_not_its = if same(known) { given_back } else { lease.is_ok() };
@@ -233,7 +234,7 @@ impl Mapper {
                 let mut done = 0..;
                 let told = || tell(protocol, done.next().unwrap_or_default(), own.len());
                 match remove(&gateway, &mut left, Instant::now() + ROUND, told).await {
-                    Err(refusal) if refusal.is_of_all() && left == own => Err(refusal),
+                    Err(error) if error.is_of_all() && left == own => Err(error),
                     _ => Ok((gateway, own, left)),
                 }
             };
@@ -242,7 +243,7 @@ impl Mapper {
                     gone.extend(&own - &left);
                     routers.push((gateway, left));
                 }
-                Err(refusal) => tried.push(format!("{}: {refusal}", protocol.as_str())),
+                Err(error) => tried.push(format!("{}: {error}", protocol.as_str())),
             }
         }
         if routers.is_empty() {
@@ -256,8 +257,8 @@ impl Mapper {
             let refused = ports.clone();
             let again = remove(&gateway, &mut ports, Instant::now() + ROUND, || ()).await;
             gone.extend(&refused - &ports);
-            if let Err(refusal) = again {
-                let (protocol, problem) = (gateway.protocol(), refusal.to_string());
+            if let Err(error) = again {
+                let (protocol, problem) = (gateway.protocol(), error.to_string());
                 left.extend(ports.iter().map(|port| LeftPort {
                     port: port.get(),
                     protocol,
@@ -282,15 +283,15 @@ async fn remove(
     ports: &mut BTreeSet<NonZeroU16>,
     end: Instant,
     mut tell: impl FnMut(),
-) -> Result<(), Refusal> {
+) -> Result<(), GatewayError> {
     let mut refused = Ok(());
     // The newest first: miniupnpd finds those in two thirds of the time.
     for port in ports.clone().into_iter().rev() {
         tell();
-        match timeout_at(end, gateway.unmap(port)).await.unwrap_or(Err(Refusal::Silent)) {
+        match timeout_at(end, gateway.unmap(port)).await.unwrap_or(Err(GatewayError::Silent)) {
             Ok(()) => _ = ports.remove(&port),
-            Err(refusal) if refusal.is_of_all() => return Err(refusal),
-            Err(refusal) => refused = Err(refusal),
+            Err(error) if error.is_of_all() => return Err(error),
+            Err(error) => refused = Err(error),
         }
     }
     refused

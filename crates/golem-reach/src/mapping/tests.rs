@@ -10,7 +10,7 @@ fn report(external: &str, refused: &[u16]) -> MappingReport {
     let port = |port| MappedPort {
         port,
         forwarded: !refused.contains(&port),
-        problem: refused.contains(&port).then(|| Refusal::Taken.to_string()),
+        problem: refused.contains(&port).then(|| GatewayError::Taken.to_string()),
     };
     MappingReport {
         gateway: [192, 168, 7, 1].into(),

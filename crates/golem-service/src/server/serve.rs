@@ -33,7 +33,7 @@ use tower::ServiceExt;
 
 use super::peer::TrustedProxies;
 use super::reply::Failure;
-use crate::places::{Key, Limits, PATIENCE, Places, Standing, Taken};
+use crate::places::{HolderState, Key, Limits, PATIENCE, Placement, Places};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
@@ -74,17 +74,17 @@ struct Connections {
 
 /// A connection, as the others see it.
 struct Connection {
-    standing: Mutex<Standing>,
+    state: Mutex<HolderState>,
     gives_way: Notify,
 }
 
 impl Connection {
-    fn becomes(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    fn becomes(&self, state: HolderState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    fn standing(&self) -> Standing {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> HolderState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,15 +112,15 @@ impl Connections {
     fn take(self: &Arc<Self>, source: Option<Source>) -> Option<Place> {
         let now = Instant::now();
         let connection =
-            Arc::new(Connection { standing: Mutex::new(Standing::Idle(now)), gives_way: Notify::new() });
+            Arc::new(Connection { state: Mutex::new(HolderState::Idle(now)), gives_way: Notify::new() });
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = match places.take(source, Arc::clone(&connection), now, |other| other.standing()) {
-            Taken::Free(key) => key,
-            Taken::Instead(key, other) => {
+        let key = match places.take(source, Arc::clone(&connection), now, |other| other.state()) {
+            Placement::Free(key) => key,
+            Placement::Instead(key, other) => {
                 other.gives_way.notify_one();
                 key
             }
-            Taken::Refused(_) => return None,
+            Placement::Refused(_) => return None,
         };
         Some(Place { connections: Arc::clone(self), key, connection })
     }
@@ -128,7 +128,7 @@ impl Connections {
     /// Makes room where the process is short of descriptors.
     fn relieve(&self) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = places.give_up_idle(Instant::now(), |other| other.standing()) {
+        if let Some(other) = places.give_up_idle(Instant::now(), |other| other.state()) {
             other.gives_way.notify_one();
         }
     }
@@ -202,11 +202,11 @@ async fn connection(
         let peer = trusted.client(address, request.headers());
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(Arc::clone(place));
-        place.becomes(Standing::Kept);
+        place.becomes(HolderState::Kept);
         let (router, place) = (router.clone(), Arc::clone(place));
         async move {
             let answer = router.oneshot(request).await;
-            place.becomes(Standing::Idle(Instant::now()));
+            place.becomes(HolderState::Idle(Instant::now()));
             answer
         }
     });
@@ -231,10 +231,10 @@ async fn connection(
 /// The whole body of `request`, bounded in size and time.
 pub async fn body(request: Request) -> Result<Bytes, Failure> {
     let place = request.extensions().get::<Arc<Connection>>().cloned();
-    let becomes = |standing| place.iter().for_each(|place| place.becomes(standing));
-    becomes(Standing::Young(Instant::now()));
+    let becomes = |state| place.iter().for_each(|place| place.becomes(state));
+    becomes(HolderState::Young(Instant::now()));
     let read = timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), BODY_BYTES)).await;
-    becomes(Standing::Kept);
+    becomes(HolderState::Kept);
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(Failure::said(

@@ -26,7 +26,7 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::Stage;
-use super::judge::Outcome;
+use super::judge::GuestReport;
 use crate::{Backend, Guest, MachineSpec, NetworkState};
 
 /// What the guest has: the least that a rental can have, with a disk that every image fits on.
@@ -50,7 +50,7 @@ const NO_LOGIN: i32 = 255;
 const REMOVAL: Duration = Duration::from_secs(60);
 
 /// What the guest said of each attempt so far.
-pub(super) type Outcomes = Mutex<BTreeMap<usize, Outcome>>;
+pub(super) type Outcomes = Mutex<BTreeMap<usize, GuestReport>>;
 
 /// The guest, and the lock on its place.
 pub(super) struct ThrowAway {
@@ -196,7 +196,7 @@ impl ThrowAway {
             let mut lines = BufReader::new(stdout.take(REPORT_BYTES)).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 // What a guest says is a guest's word: nonsense is nothing.
-                let Ok(outcome) = serde_json::from_str::<Outcome>(&line) else { continue };
+                let Ok(outcome) = serde_json::from_str::<GuestReport>(&line) else { continue };
                 let done = {
                     let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                     outcomes.insert(outcome.id, outcome);

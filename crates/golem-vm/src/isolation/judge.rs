@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::plan::{Attempt, Proof, Wanted};
-use super::report::{Report, Row, Verdict};
+use super::capture::Capture;
+use super::plan::{Attempt, Expected, Proof};
+use super::report::{AttemptResult, Report, Row};
 use super::traps::Traps;
-use super::wire::Wire;
 
 /// What the guest says about one attempt.
 #[derive(Debug, Clone, serde::Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct GuestReport {
     pub(super) id: usize,
-    pub(super) outcome: Seen,
+    pub(super) outcome: GuestResult,
     #[serde(default)]
     pub(super) detail: String,
 }
@@ -22,7 +22,7 @@ pub(super) struct Outcome {
 /// The guest's words for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Seen {
+pub(super) enum GuestResult {
     /// A connection was made.
     Open,
     /// Something came back.
@@ -38,7 +38,7 @@ pub(super) enum Seen {
 /// Everything that is known of one attempt.
 #[derive(Debug, Clone, Copy)]
 struct Evidence<'a> {
-    outcome: Option<&'a Outcome>,
+    outcome: Option<&'a GuestReport>,
     /// This host itself gets through.
     control: bool,
     /// One of the traps was told the attempt's word.
@@ -50,9 +50,9 @@ struct Evidence<'a> {
 pub(super) fn judge(
     attempts: &[Attempt],
     controls: &[bool],
-    outcomes: &BTreeMap<usize, Outcome>,
+    outcomes: &BTreeMap<usize, GuestReport>,
     traps: &Traps,
-    wire: &Wire,
+    wire: &Capture,
 ) -> Report {
     let rows = attempts.iter().enumerate().map(|(number, attempt)| {
         let address = attempt.step.address.parse::<IpAddr>().ok();
@@ -72,7 +72,7 @@ pub(super) fn judge(
         Row {
             what: attempt.what,
             target: attempt.target.clone(),
-            wanted: if attempt.wanted == Wanted::Works { "works" } else { "refused" },
+            wanted: if attempt.wanted == Expected::Works { "works" } else { "refused" },
             verdict,
             detail,
         }
@@ -81,32 +81,32 @@ pub(super) fn judge(
 }
 
 /// The verdict, and what it rests on where that is not plain.
-fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, String) {
+fn verdict(wanted: Expected, proof: Proof, evidence: Evidence<'_>) -> (AttemptResult, String) {
     let seen = evidence.outcome.map(|outcome| outcome.outcome);
     let detail = evidence.outcome.map_or("", |outcome| outcome.detail.as_str());
-    let through = matches!(seen, Some(Seen::Open | Seen::Answered));
-    let not_tried = |why: &str| (Verdict::NotTried, why.to_owned());
-    if wanted == Wanted::Works {
+    let through = matches!(seen, Some(GuestResult::Open | GuestResult::Answered));
+    let not_tried = |why: &str| (AttemptResult::NotTried, why.to_owned());
+    if wanted == Expected::Works {
         return match seen {
-            _ if through => (Verdict::Works, String::new()),
+            _ if through => (AttemptResult::Works, String::new()),
             _ if !evidence.control => not_tried("this host itself gets no answer there"),
             None => not_tried("the guest did not report in time"),
-            Some(Seen::Error) => not_tried(detail),
-            Some(_) => (Verdict::Fails, detail.to_owned()),
+            Some(GuestResult::Error) => not_tried(detail),
+            Some(_) => (AttemptResult::Fails, detail.to_owned()),
         };
     }
     if evidence.caught {
-        return (Verdict::Reached, "it arrived at a trap of this check".to_owned());
+        return (AttemptResult::Reached, "it arrived at a trap of this check".to_owned());
     }
     if through {
-        return (Verdict::Reached, "the guest got an answer".to_owned());
+        return (AttemptResult::Reached, "the guest got an answer".to_owned());
     }
     if evidence.wire == Some(true) {
-        return (Verdict::Reached, "it was seen on this host's network devices".to_owned());
+        return (AttemptResult::Reached, "it was seen on this host's network devices".to_owned());
     }
     match seen {
         None => return not_tried("the guest did not report in time"),
-        Some(Seen::Error) => return not_tried(detail),
+        Some(GuestResult::Error) => return not_tried(detail),
         Some(_) => {}
     }
     let shown = match proof {
@@ -116,7 +116,7 @@ fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, St
         Proof::Wire { .. } => evidence.wire.is_some(),
     };
     if shown {
-        return (Verdict::Refused, String::new());
+        return (AttemptResult::Refused, String::new());
     }
     not_tried(match proof {
         Proof::Wire { .. } => "only root can see whether it leaves this host",
@@ -129,23 +129,32 @@ fn verdict(wanted: Wanted, proof: Proof, evidence: Evidence<'_>) -> (Verdict, St
 mod tests {
     use super::*;
 
-    fn judged(proof: Proof, seen: Option<Seen>, control: bool, caught: bool, wire: Option<bool>) -> Verdict {
-        let outcome = seen.map(|outcome| Outcome { id: 0, outcome, detail: String::new() });
+    fn judged(
+        proof: Proof,
+        seen: Option<GuestResult>,
+        control: bool,
+        caught: bool,
+        wire: Option<bool>,
+    ) -> AttemptResult {
+        let outcome = seen.map(|outcome| GuestReport { id: 0, outcome, detail: String::new() });
         let evidence = Evidence { outcome: outcome.as_ref(), control, caught, wire };
-        verdict(Wanted::Refused, proof, evidence).0
+        verdict(Expected::Refused, proof, evidence).0
     }
 
     #[test]
     fn nothing_is_called_refused_that_could_not_have_been_seen() {
         let here = Proof::Trap(Some(("10.0.0.1".parse().unwrap(), 0)));
         let wire = Proof::Wire { stranger: false };
-        assert_eq!(judged(here, Some(Seen::None), true, false, None), Verdict::Refused);
-        assert_eq!(judged(here, Some(Seen::None), false, false, None), Verdict::NotTried);
-        assert_eq!(judged(Proof::Answer, Some(Seen::None), false, false, Some(false)), Verdict::NotTried);
-        assert_eq!(judged(wire, Some(Seen::None), true, false, Some(false)), Verdict::Refused);
-        assert_eq!(judged(wire, Some(Seen::None), true, false, None), Verdict::NotTried);
-        for silent in [None, Some(Seen::Error)] {
-            assert_eq!(judged(here, silent, true, false, Some(false)), Verdict::NotTried);
+        assert_eq!(judged(here, Some(GuestResult::None), true, false, None), AttemptResult::Refused);
+        assert_eq!(judged(here, Some(GuestResult::None), false, false, None), AttemptResult::NotTried);
+        assert_eq!(
+            judged(Proof::Answer, Some(GuestResult::None), false, false, Some(false)),
+            AttemptResult::NotTried
+        );
+        assert_eq!(judged(wire, Some(GuestResult::None), true, false, Some(false)), AttemptResult::Refused);
+        assert_eq!(judged(wire, Some(GuestResult::None), true, false, None), AttemptResult::NotTried);
+        for silent in [None, Some(GuestResult::Error)] {
+            assert_eq!(judged(here, silent, true, false, Some(false)), AttemptResult::NotTried);
         }
     }
 
@@ -153,16 +162,16 @@ mod tests {
     fn whoever_sees_it_it_was_reached() {
         let here = Proof::Trap(None);
         for (seen, caught, wire) in [
-            (Some(Seen::None), true, None),
-            (Some(Seen::Error), true, None),
+            (Some(GuestResult::None), true, None),
+            (Some(GuestResult::Error), true, None),
             (None, true, Some(false)),
-            (Some(Seen::Open), false, None),
-            (Some(Seen::Answered), false, Some(false)),
-            (Some(Seen::None), false, Some(true)),
+            (Some(GuestResult::Open), false, None),
+            (Some(GuestResult::Answered), false, Some(false)),
+            (Some(GuestResult::None), false, Some(true)),
         ] {
             assert_eq!(
                 judged(here, seen, false, caught, wire),
-                Verdict::Reached,
+                AttemptResult::Reached,
                 "{seen:?} {caught} {wire:?}"
             );
         }

@@ -1,9 +1,9 @@
 //! `isolation check`: what a guest of this node can reach, tried from inside a real one.
 //!
 //! ```text
-//!   surroundings ──► traps ──► guest (boots) ──► plan ──► attempts ──► judge ──► report
-//!   what is near     listeners  the node's own    what is    made in the   what was caught,
-//!   this host        of ours    backend           tried      guest         what the guest saw
+//!   host_network ──► traps ──► guest (boots) ──► plan ──► attempts ──► judge ──► report
+//!   what is near      listeners  the node's own    what is    made in the   what was caught,
+//!   this host         of ours    backend           tried      guest         what the guest saw
 //! ```
 //!
 //! An attempt counts as refused only where it would have shown had it come through: a listener of ours waits
@@ -13,13 +13,13 @@
 //! Owns the throw-away guest, which lives in a folder and as a user of its own, so that a node that runs
 //! neither counts nor touches it. Never changes anything of the host, and never looks at a rental.
 
+mod capture;
 mod guest;
+mod host_network;
 mod judge;
 mod plan;
 mod report;
-mod surroundings;
 mod traps;
-mod wire;
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -35,10 +35,10 @@ use crate::backend::NETWORK_INTERVAL;
 use crate::{Backend, NetworkState};
 use guest::{Outcomes, ThrowAway};
 
-pub use report::{Report, Row, Verdict};
-use surroundings::Surroundings;
+use capture::Capture;
+use host_network::HostNetwork;
+pub use report::{AttemptResult, Report, Row};
 use traps::Traps;
-use wire::Wire;
 
 /// Longest that all attempts of one round may take. Each waits a few seconds at most, and many are made at once;
 /// a guest without hardware virtualisation on a busy machine needs most of it.
@@ -124,15 +124,15 @@ impl Check {
     /// Has the guest try everything, once.
     ///
     /// # Errors
-    /// When the surroundings cannot be seen or the guest cannot be told to try. That says nothing about isolation.
+    /// When the host's networks cannot be seen or the guest cannot be told to try. That says nothing about isolation.
     pub async fn round(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<Report> {
-        let surroundings = Surroundings::look().context("what is near this host cannot be seen")?;
-        let traps = Traps::open(&surroundings).context("no trap can be set")?;
-        let attempts = plan::plan(&surroundings, &traps, &self.node, &self.internet);
+        let host_network = HostNetwork::look().context("what is near this host cannot be seen")?;
+        let traps = Traps::open(&host_network).context("no trap can be set")?;
+        let attempts = plan::plan(&host_network, &traps, &self.node, &self.internet);
         tell(Stage::Step("this host itself tries what the guest will"));
         let controls = plan::controls(&attempts, &traps).await;
         // After the controls, so that it sees the guest's packets only.
-        let wire = Wire::open();
+        let wire = Capture::open();
         tell(Stage::Step("the guest tries every way that it should not have"));
         let script = plan::script(&attempts, &traps);
         let outcomes = Outcomes::default();

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::CheckedNode;
-use super::surroundings::Surroundings;
+use super::host_network::HostNetwork;
 use super::traps::{GROUPS, Traps};
 
 /// The guest's side of it.
@@ -94,7 +94,7 @@ pub(super) enum Proof {
 
 /// Whether it should come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Expected {
     Refused,
     Works,
 }
@@ -107,13 +107,13 @@ pub(super) struct Attempt {
     pub(super) target: String,
     pub(super) step: Step,
     pub(super) proof: Proof,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Expected,
 }
 
 /// Collects attempts of one kind.
 struct Plan<'a> {
     attempts: Vec<Attempt>,
-    surroundings: &'a Surroundings,
+    host_network: &'a HostNetwork,
     port: u16,
 }
 
@@ -123,7 +123,7 @@ fn step(way: &'static str, address: impl ToString, port: u16) -> Step {
 
 impl Plan<'_> {
     fn add(&mut self, what: &'static str, target: impl Into<String>, step: Step, proof: Proof) {
-        self.attempts.push(Attempt { what, target: target.into(), step, proof, wanted: Wanted::Refused });
+        self.attempts.push(Attempt { what, target: target.into(), step, proof, wanted: Expected::Refused });
     }
 
     fn tcp(&mut self, what: &'static str, address: impl ToString, port: u16, proof: Proof) {
@@ -168,12 +168,12 @@ impl Plan<'_> {
     /// Programs that listen on this host, other guests' ways in among them.
     fn listeners(&mut self, node: &CheckedNode) {
         let mut by_port: BTreeMap<u16, (IpAddr, u32)> = BTreeMap::new();
-        for (address, user) in &self.surroundings.listeners {
+        for (address, user) in &self.host_network.listeners {
             if address.port() != self.port {
                 by_port.insert(address.port(), (address.ip(), *user));
             }
         }
-        let first = self.surroundings.addresses.keys().find(|address| address.is_ipv4()).copied();
+        let first = self.host_network.addresses.keys().find(|address| address.is_ipv4()).copied();
         let mut all: Vec<_> = by_port.into_iter().collect();
         let what = |port: u16, user: u32| {
             if port == node.operator_api {
@@ -213,7 +213,7 @@ impl Plan<'_> {
 
     fn addresses(&mut self) {
         let (what, port) = ("addresses of this host", self.port);
-        for (address, device) in self.surroundings.addresses.iter().take(ADDRESSES) {
+        for (address, device) in self.host_network.addresses.iter().take(ADDRESSES) {
             let trap = Proof::Trap(Some((*address, *device)));
             self.tcp(what, address, port, trap);
             self.udp(what, address, port, trap);
@@ -228,7 +228,7 @@ impl Plan<'_> {
     fn neighbours(&mut self) {
         let what = "neighbours in this host's networks";
         let present = Proof::Wire { stranger: false };
-        for address in self.surroundings.neighbours.iter().take(NEIGHBOURS) {
+        for address in self.host_network.neighbours.iter().take(NEIGHBOURS) {
             for port in USUAL {
                 self.tcp(what, address, port, Proof::Answer);
             }
@@ -237,10 +237,10 @@ impl Plan<'_> {
             self.add(what, format!("{address} ICMP"), step("icmp", address, 0), present);
         }
         let what = "this host's connected networks";
-        for subnet in self.surroundings.subnets.iter().take(NEIGHBOURS) {
+        for subnet in self.host_network.subnets.iter().take(NEIGHBOURS) {
             let known = |address: &Ipv4Addr| {
-                self.surroundings.addresses.contains_key(&IpAddr::V4(*address))
-                    || self.surroundings.neighbours.contains(address)
+                self.host_network.addresses.contains_key(&IpAddr::V4(*address))
+                    || self.host_network.neighbours.contains(address)
             };
             let (low, high) = (u32::from(subnet.first), u32::from(subnet.broadcast()));
             let inside = (low.saturating_add(1)..high).map(Ipv4Addr::from);
@@ -264,7 +264,7 @@ impl Plan<'_> {
     /// Resolvers of this host's network, which guests have no business with: they get names from theirs.
     fn resolvers(&mut self, name: &str) {
         let what = "resolvers of this host";
-        for address in self.surroundings.resolvers.iter().filter(|address| !address.is_loopback()) {
+        for address in self.host_network.resolvers.iter().filter(|address| !address.is_loopback()) {
             self.tcp(what, address, 53, Proof::Answer);
             let asking = Step { question: Some(name.to_owned()), ..step("udp", address, 53) };
             self.add(what, format!("{address} UDP 53"), asking, Proof::Answer);
@@ -273,7 +273,7 @@ impl Plan<'_> {
     }
 
     fn forgeries(&mut self) {
-        let own = self.surroundings.addresses.keys().find(|address| address.is_ipv4()).copied();
+        let own = self.host_network.addresses.keys().find(|address| address.is_ipv4()).copied();
         let Some(own) = own else { return };
         let (trap, port) = (Proof::Trap(Some((own, 0))), self.port);
         let to = || step("forged", own, port);
@@ -299,7 +299,7 @@ impl Plan<'_> {
         self.udp(what, GROUPS[0], 5353, Proof::Wire { stranger: false });
         self.udp(what, GROUPS[1], 1900, Proof::Wire { stranger: false });
         self.udp(what, Ipv4Addr::BROADCAST, self.port, Proof::Trap(None));
-        for subnet in self.surroundings.subnets.iter().take(NEIGHBOURS).filter(|subnet| subnet.prefix < 31) {
+        for subnet in self.host_network.subnets.iter().take(NEIGHBOURS).filter(|subnet| subnet.prefix < 31) {
             self.udp(what, subnet.broadcast(), self.port, Proof::Trap(None));
         }
         let what = "IPv6";
@@ -322,7 +322,7 @@ impl Plan<'_> {
         self.tcp("the internet", name, port, Proof::Answer);
         for attempt in &mut self.attempts {
             if matches!(attempt.what, "names" | "the internet") || (mail && attempt.what == "outgoing mail") {
-                attempt.wanted = Wanted::Works;
+                attempt.wanted = Expected::Works;
             }
         }
     }
@@ -330,12 +330,12 @@ impl Plan<'_> {
 
 /// Everything that is tried from a guest on this host.
 pub(super) fn plan(
-    surroundings: &Surroundings,
+    host_network: &HostNetwork,
     traps: &Traps,
     node: &CheckedNode,
     internet: &str,
 ) -> Vec<Attempt> {
-    let mut plan = Plan { attempts: Vec::new(), surroundings, port: traps.port };
+    let mut plan = Plan { attempts: Vec::new(), host_network, port: traps.port };
     let name = internet.rsplit_once(':').map_or(internet, |(name, _)| name);
     plan.loopback();
     plan.listeners(node);

@@ -9,7 +9,7 @@ use crate::NetworkState;
 /// What became of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum AttemptResult {
     /// It came through and must not.
     Reached,
     /// It should come through and does not.
@@ -33,7 +33,7 @@ pub struct Row {
     pub wanted: &'static str,
     /// What became of it.
     #[serde(rename = "result")]
-    pub verdict: Verdict,
+    pub verdict: AttemptResult,
     /// What the verdict rests on, or why there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
@@ -65,20 +65,20 @@ impl Report {
     pub(super) fn new(mut rows: Vec<Row>, wire_watched: bool, wordless: bool) -> Self {
         if wordless {
             for row in rows.iter_mut().filter(|row| row.target.starts_with("127.0.0.1 TCP")) {
-                row.verdict = Verdict::Reached;
+                row.verdict = AttemptResult::Reached;
                 "a connection arrived at a trap of this check".clone_into(&mut row.detail);
             }
         }
         let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
-        let (reached, refused) = (count(Verdict::Reached), count(Verdict::Refused));
+        let (reached, refused) = (count(AttemptResult::Reached), count(AttemptResult::Refused));
         Self {
             // A guest that tried nothing has shown nothing.
             isolated: reached == 0 && refused > 0,
             reached,
             refused,
-            not_tried: count(Verdict::NotTried),
-            works: count(Verdict::Works),
-            fails: count(Verdict::Fails),
+            not_tried: count(AttemptResult::NotTried),
+            works: count(AttemptResult::Works),
+            fails: count(AttemptResult::Fails),
             network: None,
             wire_watched,
             attempts: rows,

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use super::surroundings::Surroundings;
+use super::host_network::HostNetwork;
 
 /// Groups of programs that look for others in their network: mDNS and SSDP.
 pub(super) const GROUPS: [Ipv4Addr; 2] = [Ipv4Addr::new(224, 0, 0, 251), Ipv4Addr::new(239, 255, 255, 250)];
@@ -56,10 +56,10 @@ fn sockets<S>(port: u16, bind: impl Fn(SocketAddr) -> io::Result<S>) -> io::Resu
 }
 
 impl Traps {
-    pub(super) fn open(surroundings: &Surroundings) -> io::Result<Self> {
+    pub(super) fn open(host_network: &HostNetwork) -> io::Result<Self> {
         let mut tries = 0;
         loop {
-            match Self::try_open(surroundings) {
+            match Self::try_open(host_network) {
                 Err(error) if tries >= TRIES => return Err(error),
                 Err(_) => tries += 1,
                 Ok(traps) => return Ok(traps),
@@ -67,7 +67,7 @@ impl Traps {
         }
     }
 
-    fn try_open(surroundings: &Surroundings) -> io::Result<Self> {
+    fn try_open(host_network: &HostNetwork) -> io::Result<Self> {
         let port = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port();
         let tcp = sockets(port, |address| {
             let listener = std::net::TcpListener::bind(address)?;
@@ -81,7 +81,7 @@ impl Traps {
         })?;
         for socket in &udp {
             for group in GROUPS {
-                for own in surroundings.addresses.keys() {
+                for own in host_network.addresses.keys() {
                     if let IpAddr::V4(own) = own {
                         // An IPv6 socket that hears IPv4 joins no group of it; the wire is watched as well.
                         let _ = socket.join_multicast_v4(group, *own);
@@ -181,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_word_of_this_round_is_caught() {
-        let traps = Traps::open(&Surroundings::default()).unwrap();
+        let traps = Traps::open(&HostNetwork::default()).unwrap();
         let tell = async {
             for text in [traps.word(7), format!("{MARK}-0123456789abcdef-8."), "GET / HTTP/1.1".to_owned()] {
                 let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, traps.port)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use golem_reach::mapping::{
-    AGAIN, Holding, LeftPort, Mapper, MappingError, MappingReport, News, UnmappingReport,
+    AGAIN, Change, LeftPort, Mapper, MappingError, MappingReport, Renewal, UnmappingReport,
 };
 use golem_reach::problem::ranges;
 use serde_json::json;
@@ -74,20 +74,20 @@ pub(super) async fn map(invocation: &Invocation) -> anyhow::Result<Exit> {
 /// Tells what the router forwards, for as long as it is waited for; why it never did.
 async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
     let printer = invocation.printer;
-    let mut holding = Holding::new(mapper);
+    let mut holding = Renewal::new(mapper);
     let waiting = printer.waiting("Asking the router");
     let first =
         holding.news(|done, total| waiting.say(format!("Asking the router: {done} of {total} ports"))).await;
     drop(waiting);
     match first {
-        News::Forwarded(report) | News::Problems(report) => printer.answer(&report, || text(&report)),
-        News::Failed(error) => return error,
+        Change::Forwarded(report) | Change::Problems(report) => printer.answer(&report, || text(&report)),
+        Change::Failed(error) => return error,
     }
     printer.note("Forwarded until Ctrl-C.");
     verify(invocation).await;
     loop {
         match holding.news(|_, _| ()).await {
-            News::Forwarded(report) => {
+            Change::Forwarded(report) => {
                 printer.note(&format!(
                     "The router forwards {} ports to this host now.",
                     report.forwarded().len()
@@ -95,8 +95,8 @@ async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
                 warn(printer, &report);
                 verify(invocation).await;
             }
-            News::Problems(report) => warn(printer, &report),
-            News::Failed(error) => printer.warning(&format!(
+            Change::Problems(report) => warn(printer, &report),
+            Change::Failed(error) => printer.warning(&format!(
                 "{error}; the router is asked again every {} s until Ctrl-C",
                 AGAIN.as_secs()
             )),

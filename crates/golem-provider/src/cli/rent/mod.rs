@@ -32,7 +32,8 @@ use crate::settings::Settings;
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_rent::{
-    Bounds, Kept, Market, MoneyError, Offer, Provider, Purse, Rental, Renter, Search, Store, Told, Wanted,
+    Event, KeepEnd, Market, Offer, PaymentError, Payments, Provider, RentRequest, Rental, Renter, Search,
+    Store, TopUpLimits,
 };
 
 impl Size {
@@ -50,7 +51,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     let store = Store::open(&settings.renter_dir)?;
     let identity = identity::of_renter(settings)?;
     let progress = Progress::of(printer);
-    let tell = |told: Told<'_>| progress.tell(told);
+    let tell = |told: Event<'_>| progress.tell(told);
     let renter =
         Renter { store: &store, wallet: identity.wallet(), rpc_url: rpc_url.as_deref(), tell: &tell };
     match command {
@@ -99,7 +100,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Stop { vm } => order(&store, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&store, printer, &vm, "start").await?,
         Command::Destroy { vm } => {
-            let ended = golem_rent::end(&renter, &vm).await;
+            let ended = golem_rent::destroy(&renter, &vm).await;
             progress.end();
             let ended = ended?;
             if let Some(error) = &ended.provider_error {
@@ -144,9 +145,9 @@ async fn wanted(
     (url, provider_id): (String, Option<Address>),
     store: &Store,
     networks: Vec<PaymentNetwork>,
-) -> anyhow::Result<Wanted> {
+) -> anyhow::Result<RentRequest> {
     let (ssh_key, identity) = ssh_key(store, create.ssh_key.as_deref()).await?;
-    Ok(Wanted {
+    Ok(RentRequest {
         name: create.name,
         url,
         provider_id,
@@ -219,12 +220,12 @@ async fn login(
 }
 
 /// Pays for `hours` more.
-async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, MoneyError> {
-    let (purse, mut rental) = Purse::of(renter, vm)?;
-    purse.settle(&mut rental).await?;
+async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, PaymentError> {
+    let (payments, mut rental) = Payments::of(renter, vm)?;
+    payments.settle(&mut rental).await?;
     let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
     let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));
-    purse.top_up(&mut rental, amount).await?;
+    payments.top_up(&mut rental, amount).await?;
     Ok(rental)
 }
 
@@ -235,7 +236,7 @@ async fn keep(
     progress: &Progress,
     wanted: Keep,
 ) -> anyhow::Result<Exit> {
-    let bounds = Bounds {
+    let bounds = TopUpLimits {
         below: wanted.below,
         hours: wanted.hours,
         most: wanted.most.atto(),
@@ -253,13 +254,13 @@ async fn keep(
     progress.end();
     let (why, paid) = kept?;
     let why_text = match why {
-        Kept::Over => "no stream is left to keep",
-        Kept::Bound => "no more may be paid",
-        Kept::Once => "looked once",
+        KeepEnd::Over => "no stream is left to keep",
+        KeepEnd::Bound => "no more may be paid",
+        KeepEnd::Once => "looked once",
     };
     let answer = json!({ "paid_wei": paid.to_string(), "ended": why_text });
     printer.answer(&answer, || format!("Paid {} in all: {why_text}.", Decimal::from_atto(paid)));
-    Ok(if why == Kept::Bound { Exit::Failed } else { Exit::Done })
+    Ok(if why == KeepEnd::Bound { Exit::Failed } else { Exit::Done })
 }
 
 /// Has the provider start or stop the VM.

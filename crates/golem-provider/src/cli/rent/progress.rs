@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use golem_rent::Told;
+use golem_rent::Event;
 
 use crate::cli::printer::{Printer, Waiting};
 
@@ -24,13 +24,13 @@ impl Progress {
         Self { printer, terminal, spinner: RefCell::default(), told_at: Cell::default() }
     }
 
-    pub(super) fn tell(&self, told: Told<'_>) {
+    pub(super) fn tell(&self, told: Event<'_>) {
         match told {
-            Told::Step(text) => {
+            Event::Step(text) => {
                 self.end();
                 self.printer.note(text);
             }
-            Told::Waiting(what, since) => {
+            Event::Waiting(what, since) => {
                 let text = format!("{what}: {} s", since.as_secs());
                 if self.terminal {
                     self.spinner.borrow_mut().get_or_insert_with(|| self.printer.waiting("")).say(text);

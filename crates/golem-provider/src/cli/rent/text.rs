@@ -2,7 +2,7 @@
 
 use golem_chain::Funds;
 use golem_chain::network::PaymentNetwork;
-use golem_rent::{Ended, Found, Offer};
+use golem_rent::{Destroyed, Listing, Offer};
 use golem_types::wire::Exact;
 
 use super::view::Shown;
@@ -18,7 +18,7 @@ fn price(price: Option<f64>) -> String {
     price.map_or_else(|| "?".to_owned(), |price| format!("{price:.2}"))
 }
 
-pub(super) fn providers(found: &[Found]) -> String {
+pub(super) fn providers(found: &[Listing]) -> String {
     if found.is_empty() {
         return "No provider has room for that.".to_owned();
     }
@@ -163,7 +163,7 @@ pub(super) fn show(shown: &Shown) -> String {
     lines(all)
 }
 
-pub(super) fn ended(ended: &Ended) -> String {
+pub(super) fn ended(ended: &Destroyed) -> String {
     format!("{} is destroyed: {}.", ended.name, ended.summary())
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
-use golem_rent::{Provider, ProviderError, Rental, Renter, Seen, Step, Store};
+use golem_rent::{Provider, ProviderError, Rental, Renter, Step, Store, VmStatus};
 use golem_types::wire::Exact;
 use golem_types::{Resources, Stream, VmId};
 use jiff::Timestamp;
@@ -127,7 +127,7 @@ impl Shown {
     }
 
     /// With what the provider says.
-    fn with(mut self, step: Step, seen: Option<Result<Seen, ProviderError>>) -> Self {
+    fn with(mut self, step: Step, seen: Option<Result<VmStatus, ProviderError>>) -> Self {
         match seen {
             Some(Ok(seen)) => (self.status, self.problem) = (seen.status.to_string(), seen.error_message),
             Some(Err(ProviderError::Refused { status: 404, .. })) => {
@@ -147,7 +147,7 @@ impl Shown {
     }
 }
 
-async fn ask(rental: &Rental) -> Option<Result<Seen, ProviderError>> {
+async fn ask(rental: &Rental) -> Option<Result<VmStatus, ProviderError>> {
     let id = rental.vm_id.as_ref()?;
     match Provider::at(&rental.provider_url) {
         Ok(provider) => Some(provider.vm(id).await),

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::near::Near;
+use super::local_networks::LocalNetworks;
 use super::nft;
 
 /// Users as which guests run, one each. systemd's list of user ids leaves 1879048192 to
@@ -53,7 +53,7 @@ const TABLE: &str = "inet golem_provider";
 /// The table as text, which replaces the one that is there in one step. Of TCP only what opens a connection is judged:
 /// where the host's rules were flushed, the kernel has forgotten which connections there are, and the first answer in
 /// one that goes on, a renter's login, would look like a new one.
-fn rules(resolvers: &BTreeSet<IpAddr>, near: &Near) -> String {
+fn rules(resolvers: &BTreeSet<IpAddr>, near: &LocalNetworks) -> String {
     let (near_v4, near_v6) = near.elements();
     let mut allow = String::new();
     for resolver in resolvers {
@@ -99,7 +99,7 @@ pub(super) fn resolvers_now() -> io::Result<BTreeSet<IpAddr>> {
 ///
 /// # Errors
 /// `NotFound` without nftables; `Other` with its words when it refuses.
-pub(super) async fn enforce(in_place: Option<&InPlace>, near: &Near) -> io::Result<InPlace> {
+pub(super) async fn enforce(in_place: Option<&InPlace>, near: &LocalNetworks) -> io::Result<InPlace> {
     let text = rules(&resolvers_now()?, near);
     if let Some(in_place) = in_place.filter(|in_place| in_place.text == text)
         && nft::list(&[], Some(TABLE)).await.is_ok_and(|listing| listing.digest == in_place.digest)
@@ -174,7 +174,7 @@ mod tests {
     fn s_247_i5_the_rules_name_every_network_that_is_not_the_internet() {
         let text = rules(
             &resolvers("# a comment\nnameserver 127.0.0.53 # stub\nnameserver fd00::1\nsearch lan\n"),
-            &super::super::near::now(None).unwrap(),
+            &super::super::local_networks::now(None).unwrap(),
         );
         for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "fe80::/10", "fc00::/7"]
         {

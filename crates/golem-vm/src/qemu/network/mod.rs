@@ -14,8 +14,8 @@
 //! before them. Never ends a guest, and touches nothing of the host but one table of its own.
 
 mod host_table;
+mod local_networks;
 mod namespace;
-mod near;
 mod nft;
 mod rules;
 #[cfg(test)]
@@ -44,7 +44,7 @@ pub(super) use namespace::{ETC_FOLDER, around_qemu};
 pub(super) use rules::{ADDRESS, SSH_PORT};
 pub(super) use uplink::end as end_uplink;
 
-use near::Near;
+use local_networks::LocalNetworks;
 
 use super::name::name_word;
 use super::qmp;
@@ -147,7 +147,7 @@ fn is_blind(error: &io::Error) -> bool {
 
 /// What this host lacks for guests to use the internet, with the fix. Guests have IPv4 only.
 pub(super) fn missing_on_host() -> Option<String> {
-    if near::has_internet().is_ok_and(|has| !has) {
+    if local_networks::has_internet().is_ok_and(|has| !has) {
         return Some(
             "guests reach nothing, because they have IPv4 only and this host has no IPv4 route to the \
              internet; fix: give it one, or CLAT (464XLAT)"
@@ -181,8 +181,8 @@ impl Networks {
         *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
-    fn near(&self) -> io::Result<Near> {
-        near::now(*self.outside.lock().unwrap_or_else(PoisonError::into_inner))
+    fn near(&self) -> io::Result<LocalNetworks> {
+        local_networks::now(*self.outside.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn known(&self, id: &VmId) -> Arc<Lock<Known>> {

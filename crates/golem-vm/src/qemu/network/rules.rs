@@ -9,7 +9,7 @@
 //!                      SSH :22 ◄──────────── 10.0.3.100:2222 ◄─── a loopback port of the host
 //! ```
 
-use super::near::Near;
+use super::local_networks::LocalNetworks;
 use crate::machine::NetworkLimits;
 
 /// The network between QEMU and the uplink.
@@ -39,7 +39,7 @@ const LEAST_BURST: u64 = 131_072;
 /// unless the host translates what is on its loopback (a `MASQUERADE` without a device), and nobody but the
 /// uplink sends on its device. They replace what is there in one step and keep the counters; with `anew`
 /// they replace those as well.
-pub(super) fn of_guest(near: &Near, limits: NetworkLimits, anew: bool) -> String {
+pub(super) fn of_guest(near: &LocalNetworks, limits: NetworkLimits, anew: bool) -> String {
     let (near_v4, _) = near.elements();
     let start = if anew { "table inet golem_vm\ndelete table inet golem_vm\n" } else { "" };
     let smtp = if limits.smtp { "" } else { "    tcp dport 25 goto refused\n" };
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn s_247_i5_nothing_near_is_reached_but_dns() {
-        let text = of_guest(&super::super::near::now(None).unwrap(), OFF, false);
+        let text = of_guest(&super::super::local_networks::now(None).unwrap(), OFF, false);
         for near in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"] {
             assert!(text.contains(near), "{near}");
         }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn i_13_i_04_mail_connections_and_bandwidth_are_closed_as_the_operator_says() {
-        let near = super::super::near::now(None).unwrap();
+        let near = super::super::local_networks::now(None).unwrap();
         let open = of_guest(&near, OFF, false);
         assert!(!open.contains("dport 25 ") && !open.contains("ct count") && !open.contains("limit rate"));
         let limits = NetworkLimits { connections: Some(7), megabits: Some(8), smtp: false };

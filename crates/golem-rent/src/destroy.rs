@@ -8,15 +8,15 @@ use golem_types::{VmId, VmName};
 use ruint::aliases::U256;
 use serde::Serialize;
 
+use super::payments::{PaymentError, Payments};
 use super::provider::{Provider, ProviderError};
-use super::purse::{MoneyError, Purse};
 use super::rental::{Rental, Step};
 use super::store::WalletLock;
 use super::{Renter, StoreError, crash_point};
 
 /// What an end has come to.
 #[derive(Debug, Serialize)]
-pub struct Ended {
+pub struct Destroyed {
     pub name: String,
     /// Whether the provider said that the VM is gone.
     pub deleted: bool,
@@ -36,7 +36,7 @@ pub struct Ended {
 
 /// Why a rental has not ended.
 #[derive(Debug, thiserror::Error)]
-pub enum EndError {
+pub enum DestroyError {
     /// Its stream may still run.
     #[error("its stream is not known to have ended; fix: run `golem-provider rent destroy {name}` again")]
     Money {
@@ -44,7 +44,7 @@ pub enum EndError {
         name: String,
         /// Why.
         #[source]
-        source: MoneyError,
+        source: PaymentError,
     },
     /// The record cannot be kept.
     #[error(transparent)]
@@ -58,8 +58,8 @@ async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
 /// Ends the rental `name` from wherever it stands, and forgets it.
 ///
 /// # Errors
-/// [`EndError`]; run again, it goes on.
-pub async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> {
+/// [`DestroyError`]; run again, it goes on.
+pub async fn destroy(renter: &Renter<'_>, name: &VmName) -> Result<Destroyed, DestroyError> {
     // Held from before it is read: what another command is paying is in the record then.
     let lock = renter.store.lock()?;
     let mut rental = renter.store.rental(name)?;
@@ -74,11 +74,11 @@ pub async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> 
     let name = rental.name.to_string();
     end_stream(renter, &mut rental, lock)
         .await
-        .map_err(|source| EndError::Money { name: name.clone(), source })?;
+        .map_err(|source| DestroyError::Money { name: name.clone(), source })?;
     renter.store.forget(&rental.name)?;
     let payment = rental.payment.as_ref();
     let opened = payment.filter(|payment| payment.stream_id.is_some());
-    Ok(Ended {
+    Ok(Destroyed {
         name,
         deleted,
         provider_error: problem.map(|error| error.to_string()),
@@ -93,12 +93,12 @@ pub async fn end(renter: &Renter<'_>, name: &VmName) -> Result<Ended, EndError> 
     })
 }
 
-async fn end_stream(renter: &Renter<'_>, rental: &mut Rental, lock: WalletLock) -> Result<(), MoneyError> {
+async fn end_stream(renter: &Renter<'_>, rental: &mut Rental, lock: WalletLock) -> Result<(), PaymentError> {
     let Some(payment) = &rental.payment else { return Ok(()) };
-    let purse = Purse::open(renter, payment, lock)?;
-    match purse.settle(rental).await {
+    let payments = Payments::open(renter, payment, lock)?;
+    match payments.settle(rental).await {
         // What did nothing leaves nothing to end.
-        Ok(()) | Err(MoneyError::Lost(_) | MoneyError::Failed(_) | MoneyError::NoStream(_)) => {}
+        Ok(()) | Err(PaymentError::Lost(_) | PaymentError::Failed(_) | PaymentError::NoStream(_)) => {}
         Err(error) => return Err(error),
     }
     rental.step = Step::Ending;
@@ -106,5 +106,5 @@ async fn end_stream(renter: &Renter<'_>, rental: &mut Rental, lock: WalletLock) 
         .payment
         .as_ref()
         .is_some_and(|payment| payment.stream_id.is_some() && payment.refunded.is_none());
-    if is_open { purse.terminate(rental).await } else { Ok(()) }
+    if is_open { payments.terminate(rental).await } else { Ok(()) }
 }

@@ -19,7 +19,7 @@ const SNAP: usize = 2048;
 
 /// The watch; blind where it may not look.
 #[derive(Debug, Default)]
-pub(super) struct Wire {
+pub(super) struct Capture {
     socket: Option<UdpSocket>,
     /// Where packets for the traps' port went, and whom this host asked for (ARP).
     went: Mutex<BTreeSet<IpAddr>>,
@@ -30,14 +30,14 @@ pub(super) struct Wire {
 
 /// What one packet tells.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Packet {
     /// A packet for somebody, to a port where it has one.
     To(IpAddr, Option<u16>),
     /// The question who has an address.
     AsksFor(IpAddr),
 }
 
-impl Wire {
+impl Capture {
     pub(super) fn open() -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, Some(eth::ALL));
@@ -84,7 +84,7 @@ impl Wire {
             set.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
         };
         match told(packet) {
-            Some(Told::To(address, port)) => {
+            Some(Packet::To(address, port)) => {
                 if port == Some(traps.port) {
                     insert(&self.went, address);
                 }
@@ -92,7 +92,7 @@ impl Wire {
                     self.words.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
                 }
             }
-            Some(Told::AsksFor(address)) => insert(&self.asked, address),
+            Some(Packet::AsksFor(address)) => insert(&self.asked, address),
             None => {}
         }
     }
@@ -109,14 +109,14 @@ fn v4(bytes: &[u8], at: usize) -> Option<IpAddr> {
 
 /// What `packet` tells, as it is on a device with Ethernet's head (the loopback among them), with or without a VLAN,
 /// or on one without any.
-fn told(packet: &[u8]) -> Option<Told> {
+fn told(packet: &[u8]) -> Option<Packet> {
     let kind = word(packet, 12)?;
     match if kind == 0x8100 { (word(packet, 16)?, 18) } else { (kind, 14) } {
         (0x0806, at) => {
             let question = word(packet, at + 6)? == 1;
             // Who asks for its own address only says that it is there.
             let (sender, wanted) = (v4(packet, at + 14)?, v4(packet, at + 24)?);
-            (question && sender != wanted).then_some(Told::AsksFor(wanted))
+            (question && sender != wanted).then_some(Packet::AsksFor(wanted))
         }
         (0x0800 | 0x86dd, at) => internet(packet.get(at..)?),
         _ => internet(packet),
@@ -124,7 +124,7 @@ fn told(packet: &[u8]) -> Option<Told> {
 }
 
 /// What a packet of the Internet Protocol tells; `None` for errors, which quote what was refused.
-fn internet(packet: &[u8]) -> Option<Told> {
+fn internet(packet: &[u8]) -> Option<Packet> {
     let (protocol, to, at) = match packet.first()? >> 4 {
         4 => {
             // Later pieces have no head of their own.
@@ -138,10 +138,10 @@ fn internet(packet: &[u8]) -> Option<Told> {
         _ => return None,
     };
     match (protocol, at) {
-        (6 | 17, Some(at)) => Some(Told::To(to, word(packet, at + 2))),
+        (6 | 17, Some(at)) => Some(Packet::To(to, word(packet, at + 2))),
         (1, Some(at)) if *packet.get(at)? != 8 => None,
         (58, Some(at)) if *packet.get(at)? < 128 => None,
-        _ => Some(Told::To(to, None)),
+        _ => Some(Packet::To(to, None)),
     }
 }
 
@@ -155,11 +155,11 @@ mod tests {
         frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 88, 0, 2]);
         frame.extend([0x80, 0, 0x1f, 0x90, 0, 0, 0, 0]);
         let to: IpAddr = "10.88.0.2".parse().unwrap();
-        assert_eq!(told(&frame), Some(Told::To(to, Some(8080))));
-        assert_eq!(told(frame.get(14..).unwrap()), Some(Told::To(to, Some(8080))));
+        assert_eq!(told(&frame), Some(Packet::To(to, Some(8080))));
+        assert_eq!(told(frame.get(14..).unwrap()), Some(Packet::To(to, Some(8080))));
         let mut tagged = frame.clone();
         tagged.splice(12..12, [0x81, 0, 0, 5]);
-        assert_eq!(told(&tagged), Some(Told::To(to, Some(8080))));
+        assert_eq!(told(&tagged), Some(Packet::To(to, Some(8080))));
         // An error that quotes a refused packet went nowhere.
         let mut error = frame.clone();
         error[14 + 9] = 1;
@@ -174,7 +174,7 @@ mod tests {
         question.extend([10, 88, 0, 1]);
         question.extend([0; 6]);
         question.extend([10, 88, 0, 9]);
-        assert_eq!(told(&question), Some(Told::AsksFor("10.88.0.9".parse().unwrap())));
+        assert_eq!(told(&question), Some(Packet::AsksFor("10.88.0.9".parse().unwrap())));
     }
 
     proptest::proptest! {

@@ -39,12 +39,12 @@ const TUNNEL_PREFIX: u8 = 16;
 
 /// Networks that a guest must not reach, by family, none within another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Near {
+pub(super) struct LocalNetworks {
     pub(super) v4: Vec<Ipv4Net>,
     pub(super) v6: Vec<Ipv6Net>,
 }
 
-impl Near {
+impl LocalNetworks {
     /// The special-purpose networks and `own`, those of this host.
     fn of(own: BTreeSet<IpNet>) -> Self {
         let special = SPECIAL.iter().filter_map(|text| text.parse().ok());
@@ -73,7 +73,7 @@ impl Near {
 /// # Errors
 /// Any error of reading the kernel's tables of IPv4, which are always there. A kernel without IPv6 has
 /// none of IPv6, which is no error.
-pub(super) fn now(outside: Option<IpAddr>) -> io::Result<Near> {
+pub(super) fn now(outside: Option<IpAddr>) -> io::Result<LocalNetworks> {
     let mut own = own_v4(&std::fs::read_to_string("/proc/net/fib_trie")?);
     own.extend(connected_v4(&std::fs::read_to_string("/proc/net/route")?, has_neighbours));
     match std::fs::read_to_string("/proc/net/ipv6_route") {
@@ -82,7 +82,7 @@ pub(super) fn now(outside: Option<IpAddr>) -> io::Result<Near> {
         Err(error) => return Err(error),
     }
     own.extend(outside.map(IpNet::from));
-    Ok(Near::of(own))
+    Ok(LocalNetworks::of(own))
 }
 
 /// Whether this host has a way to the internet over IPv4, the only one that guests have.
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn s_247_i5_no_network_is_within_another_and_every_special_one_is_named() {
-        let near = Near::of(nets(&["10.1.2.0/24", "203.0.113.0/24", "203.0.113.2/32", "fd00::/64"]));
+        let near = LocalNetworks::of(nets(&["10.1.2.0/24", "203.0.113.0/24", "203.0.113.2/32", "fd00::/64"]));
         let (v4, v6) = near.elements();
         for net in ["127.0.0.0/8", "10.0.0.0/8", "192.168.0.0/16", "169.254.0.0/16", "203.0.113.0/24"] {
             assert!(v4.contains(net), "{net} in {v4}");

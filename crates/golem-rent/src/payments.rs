@@ -16,9 +16,9 @@ use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId, VmName};
 use ruint::aliases::{U160, U256};
 
-use super::rental::{Payment, Pending, Rental, Step, What};
+use super::rental::{Operation, Payment, Pending, Rental, Step};
 use super::store::{StoreError, WalletLock};
-use super::{Renter, Told, crash_point};
+use super::{Event, Renter, crash_point};
 
 /// How often a transaction is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ const FAILURES: u32 = 10;
 
 /// Why money did not move, or is not known to have moved.
 #[derive(Debug, thiserror::Error)]
-pub enum MoneyError {
+pub enum PaymentError {
     /// The chain cannot be asked.
     #[error("the payment chain cannot be asked")]
     Chain(#[from] ChainError),
@@ -87,7 +87,7 @@ pub enum MoneyError {
 }
 
 /// The money of one rental; holds the wallet.
-pub struct Purse<'a> {
+pub struct Payments<'a> {
     renter: &'a Renter<'a>,
     payer: Payer,
     reader: Reader,
@@ -104,28 +104,28 @@ fn reader(renter: &Renter<'_>, payment: &Payment) -> Result<Reader, ChainError> 
     Ok(Reader::new(Rpc::new(url)?, payment.contract, payment.chain_id, payment.local))
 }
 
-impl<'a> Purse<'a> {
-    /// The purse of the rental `name`, and the rental as it is now that no other command can pay for it.
+impl<'a> Payments<'a> {
+    /// The payments of the rental `name`, and the rental as it is now that no other command can pay for it.
     ///
     /// # Errors
-    /// [`MoneyError::Store`] while another command has the wallet, or when there is no such rental;
-    /// [`MoneyError::Free`], [`MoneyError::Chain`].
-    pub fn of(renter: &'a Renter<'a>, name: &VmName) -> Result<(Self, Rental), MoneyError> {
+    /// [`PaymentError::Store`] while another command has the wallet, or when there is no such rental;
+    /// [`PaymentError::Free`], [`PaymentError::Chain`].
+    pub fn of(renter: &'a Renter<'a>, name: &VmName) -> Result<(Self, Rental), PaymentError> {
         let lock = renter.store.lock()?;
         let rental = renter.store.rental(name)?;
-        let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+        let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
         Ok((Self::open(renter, payment, lock)?, rental))
     }
 
-    /// The purse for a rental that is paid as `payment` says, for who has the wallet.
+    /// The payments for a rental that is paid as `payment` says, for who has the wallet.
     ///
     /// # Errors
-    /// [`MoneyError::Chain`].
+    /// [`PaymentError::Chain`].
     pub(super) fn open(
         renter: &'a Renter<'a>,
         payment: &Payment,
         lock: WalletLock,
-    ) -> Result<Self, MoneyError> {
+    ) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(renter.rpc_url.unwrap_or(&payment.rpc_url))?;
         let place = (payment.contract, payment.token);
         let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place);
@@ -135,16 +135,16 @@ impl<'a> Purse<'a> {
     /// Makes sure that the wallet can pay `amount` wei, before anything is written or sent.
     ///
     /// # Errors
-    /// [`MoneyError::Funds`], [`MoneyError::NoGas`], [`MoneyError::Chain`].
-    pub async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), MoneyError> {
+    /// [`PaymentError::Funds`], [`PaymentError::NoGas`], [`PaymentError::Chain`].
+    pub async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), PaymentError> {
         let funds = self.payer.funds().await?;
         let wallet = self.payer.address();
         if funds.token < amount {
             let [has, needs] = [funds.token, amount].map(Decimal::from_atto);
-            return Err(MoneyError::Funds { wallet, has, needs, symbol: payment.symbol.clone() });
+            return Err(PaymentError::Funds { wallet, has, needs, symbol: payment.symbol.clone() });
         }
         if funds.native.is_zero() {
-            return Err(MoneyError::NoGas(wallet));
+            return Err(PaymentError::NoGas(wallet));
         }
         Ok(())
     }
@@ -152,46 +152,46 @@ impl<'a> Purse<'a> {
     /// The stream of `rental` as the chain has it, and the chain's time.
     ///
     /// # Errors
-    /// [`MoneyError::Free`], [`MoneyError::Chain`].
-    pub async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
+    /// [`PaymentError::Free`], [`PaymentError::Chain`].
+    pub async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
         stream(&self.reader, rental).await
     }
 
     /// Opens the stream that `rental` tells of, with what it takes.
     ///
     /// # Errors
-    /// [`MoneyError`].
-    pub async fn pay(&self, rental: &mut Rental) -> Result<(), MoneyError> {
-        let payment = rental.payment.as_ref().ok_or(MoneyError::Free)?;
+    /// [`PaymentError`].
+    pub async fn pay(&self, rental: &mut Rental) -> Result<(), PaymentError> {
+        let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
         if !self.payer.is_approved(deposit).await? {
             let attempt = self.payer.approve(deposit).await?;
-            self.transact(rental, What::Approve, attempt).await?;
+            self.transact(rental, Operation::Approve, attempt).await?;
         }
         let attempt = self.payer.open(rental.provider_id, deposit, rate).await?;
-        self.transact(rental, What::Open, attempt).await
+        self.transact(rental, Operation::Open, attempt).await
     }
 
     /// Adds `amount` wei to the stream of `rental`.
     ///
     /// # Errors
-    /// [`MoneyError`].
-    pub async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), MoneyError> {
+    /// [`PaymentError`].
+    pub async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), PaymentError> {
         let (id, payment) = paid(rental)?;
         self.afford(payment, amount).await?;
         if !self.payer.is_approved(amount).await? {
             let attempt = self.payer.approve(amount).await?;
-            self.transact(rental, What::Approve, attempt).await?;
+            self.transact(rental, Operation::Approve, attempt).await?;
         }
         let attempt = self.payer.top_up(id, amount).await?;
-        self.transact(rental, What::TopUp(Exact(amount)), attempt).await
+        self.transact(rental, Operation::TopUp(Exact(amount)), attempt).await
     }
 
     /// Ends the stream of `rental`, unless it has ended already; what comes back is in its record then.
     ///
     /// # Errors
-    /// [`MoneyError`].
-    pub async fn terminate(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+    /// [`PaymentError`].
+    pub async fn terminate(&self, rental: &mut Rental) -> Result<(), PaymentError> {
         let (id, _) = paid(rental)?;
         let (stream, _) = self.stream(rental).await?;
         if stream.recipient.is_zero() {
@@ -199,10 +199,15 @@ impl<'a> Purse<'a> {
         }
         let before = self.payer.funds().await?.token;
         let attempt = self.payer.terminate(id).await?;
-        self.transact(rental, What::Terminate(Exact(before)), attempt).await
+        self.transact(rental, Operation::Terminate(Exact(before)), attempt).await
     }
 
-    async fn transact(&self, rental: &mut Rental, what: What, attempt: Attempt) -> Result<(), MoneyError> {
+    async fn transact(
+        &self,
+        rental: &mut Rental,
+        what: Operation,
+        attempt: Attempt,
+    ) -> Result<(), PaymentError> {
         crash_point!("rent-before-record");
         if let Some(payment) = &mut rental.payment {
             payment.pending = Some(Pending { what, attempts: vec![attempt] });
@@ -215,8 +220,8 @@ impl<'a> Purse<'a> {
     /// Follows the transaction of `rental` whose fate is not known, if there is one.
     ///
     /// # Errors
-    /// [`MoneyError`].
-    pub async fn settle(&self, rental: &mut Rental) -> Result<(), MoneyError> {
+    /// [`PaymentError`].
+    pub async fn settle(&self, rental: &mut Rental) -> Result<(), PaymentError> {
         let pending = rental.payment.as_ref().and_then(|payment| payment.pending.clone());
         let Some(Pending { what, attempts }) = pending else { return Ok(()) };
         let Some(first) = attempts.first().map(|attempt| attempt.signed.hash) else { return Ok(()) };
@@ -224,7 +229,7 @@ impl<'a> Purse<'a> {
         crash_point!("rent-mined");
         let result = match fate {
             Some(receipt) => self.book(rental, what, &receipt).await?,
-            None => Err(MoneyError::Lost(first)),
+            None => Err(PaymentError::Lost(first)),
         };
         if let Some(payment) = &mut rental.payment {
             payment.pending = None;
@@ -239,7 +244,7 @@ impl<'a> Purse<'a> {
         &self,
         rental: &mut Rental,
         mut attempts: Vec<Attempt>,
-    ) -> Result<Option<Receipt>, MoneyError> {
+    ) -> Result<Option<Receipt>, PaymentError> {
         let began = Instant::now();
         let mut raised = began;
         let mut failures = 0;
@@ -259,7 +264,7 @@ impl<'a> Purse<'a> {
             };
             let Some(newest) = attempts.last() else { return Ok(None) };
             if failures >= FAILURES || began.elapsed() >= WAIT {
-                return Err(MoneyError::UnderWay(newest.signed.hash, problem));
+                return Err(PaymentError::UnderWay(newest.signed.hash, problem));
             }
             if raised.elapsed() >= STUCK && attempts.len() < TRIES {
                 attempts.push(self.payer.raise(newest)?);
@@ -271,7 +276,7 @@ impl<'a> Purse<'a> {
                 raised = Instant::now();
                 continue;
             }
-            (self.renter.tell)(Told::Waiting("waiting for the transaction", began.elapsed()));
+            (self.renter.tell)(Event::Waiting("waiting for the transaction", began.elapsed()));
             tokio::time::sleep(POLL).await;
         }
     }
@@ -281,24 +286,24 @@ impl<'a> Purse<'a> {
     async fn book(
         &self,
         rental: &mut Rental,
-        what: What,
+        what: Operation,
         receipt: &Receipt,
-    ) -> Result<Result<(), MoneyError>, MoneyError> {
+    ) -> Result<Result<(), PaymentError>, PaymentError> {
         let hash = receipt.hash;
-        let unknown = |error| MoneyError::UnderWay(hash, Some(error));
+        let unknown = |error| PaymentError::UnderWay(hash, Some(error));
         let provider = number(rental.provider_id);
-        let Some(payment) = &mut rental.payment else { return Err(MoneyError::Free) };
+        let Some(payment) = &mut rental.payment else { return Err(PaymentError::Free) };
         let gas = Exact(payment.gas.0.saturating_add(receipt.cost));
         if !receipt.succeeded {
             payment.gas = gas;
-            return Ok(Err(MoneyError::Failed(hash)));
+            return Ok(Err(PaymentError::Failed(hash)));
         }
         match what {
-            What::Approve => {}
-            What::Open => {
+            Operation::Approve => {}
+            Operation::Open => {
                 let Some(id) = self.payer.opened(receipt) else {
                     payment.gas = gas;
-                    return Ok(Err(MoneyError::NoStream(hash)));
+                    return Ok(Err(PaymentError::NoStream(hash)));
                 };
                 let seen = self.reader.streams(None, &[id]).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
@@ -312,12 +317,12 @@ impl<'a> Purse<'a> {
                 payment.gas = gas;
                 if !right {
                     rental.step = Step::Ending;
-                    return Ok(Err(MoneyError::NoStream(hash)));
+                    return Ok(Err(PaymentError::NoStream(hash)));
                 }
                 rental.step = Step::Paid;
             }
-            What::TopUp(amount) => payment.deposit = Exact(payment.deposit.0.saturating_add(amount.0)),
-            What::Terminate(before) => {
+            Operation::TopUp(amount) => payment.deposit = Exact(payment.deposit.0.saturating_add(amount.0)),
+            Operation::Terminate(before) => {
                 let after = self.payer.funds().await.map_err(unknown)?.token;
                 let cost = if payment.token.is_zero() { receipt.cost } else { U256::ZERO };
                 payment.refunded = Some(Exact(after.saturating_add(cost).saturating_sub(before.0)));
@@ -331,14 +336,14 @@ impl<'a> Purse<'a> {
 }
 
 /// The stream of `rental` and how it is paid for.
-fn paid(rental: &Rental) -> Result<(StreamId, &Payment), MoneyError> {
+fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
     let payment =
-        rental.payment.as_ref().filter(|payment| payment.refunded.is_none()).ok_or(MoneyError::Free)?;
-    let id = payment.stream_id.ok_or(MoneyError::Free)?;
+        rental.payment.as_ref().filter(|payment| payment.refunded.is_none()).ok_or(PaymentError::Free)?;
+    let id = payment.stream_id.ok_or(PaymentError::Free)?;
     Ok((StreamId(id.0), payment))
 }
 
-async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), MoneyError> {
+async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
     let (id, _) = paid(rental)?;
     let seen = reader.streams(None, &[id]).await?;
     let reading = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
@@ -353,7 +358,7 @@ pub async fn stream_of(renter: &Renter<'_>, rental: &Rental) -> Result<Option<(S
     let Some(payment) = &rental.payment else { return Ok(None) };
     match stream(&reader(renter, payment)?, rental).await {
         Ok(seen) => Ok(Some(seen)),
-        Err(MoneyError::Chain(error)) => Err(error),
+        Err(PaymentError::Chain(error)) => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -29,7 +29,7 @@ impl Subnet {
 
 /// What is near this host.
 #[derive(Debug, Default)]
-pub(super) struct Surroundings {
+pub(super) struct HostNetwork {
     /// Its own addresses, without the loopback's; for those that are of one device only, that device's number.
     pub(super) addresses: BTreeMap<IpAddr, u32>,
     pub(super) subnets: BTreeSet<Subnet>,
@@ -40,7 +40,7 @@ pub(super) struct Surroundings {
     pub(super) resolvers: BTreeSet<IpAddr>,
 }
 
-impl Surroundings {
+impl HostNetwork {
     /// Looks around.
     ///
     /// # Errors
@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn this_host_is_seen() {
-        let seen = Surroundings::look().unwrap();
+        let seen = HostNetwork::look().unwrap();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let again = Surroundings::look().unwrap();
+        let again = HostNetwork::look().unwrap();
         assert!(!seen.addresses.keys().any(IpAddr::is_loopback));
         assert!(again.listeners.contains_key(&listener.local_addr().unwrap()));
     }

@@ -136,8 +136,8 @@ async fn pass(time: Duration) {
 async fn a_router_that_forgot_everything_forwards_again_before_its_leases_would_have_ended() {
     let mut router = Router::new();
     let mut mapper = router.mapper();
-    let mut holding = Holding::new(&mut mapper);
-    let News::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not forwarded") };
+    let mut holding = Renewal::new(&mut mapper);
+    let Change::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not forwarded") };
     assert_eq!((report.forwarded(), report.problems), (PORTS.into(), vec![]));
     assert_eq!(router.state().forwarded, PORTS.into());
     router.is_asked_for(50802).await;
@@ -161,14 +161,14 @@ async fn a_router_that_forgot_everything_forwards_again_before_its_leases_would_
 async fn a_router_that_is_gone_for_a_while_is_told_of_once_and_asked_until_it_is_back() {
     let mut router = Router::new();
     let mut mapper = router.mapper();
-    let mut holding = Holding::new(&mut mapper);
-    assert!(matches!(holding.news(|_, _| ()).await, News::Forwarded(_)));
+    let mut holding = Renewal::new(&mut mapper);
+    assert!(matches!(holding.news(|_, _| ()).await, Change::Forwarded(_)));
 
     router.state().silent = true;
     router.state().forwarded.clear();
     // Time passes as soon as all wait, and no answer is there to be waited for.
     pause();
-    let News::Failed(error) = holding.news(|_, _| ()).await else { panic!("not told") };
+    let Change::Failed(error) = holding.news(|_, _| ()).await else { panic!("not told") };
     assert!(error.to_string().contains("NAT-PMP: no answer"), "{error}");
     router.all_asked();
     let before = Instant::now();
@@ -185,7 +185,7 @@ async fn a_router_that_is_gone_for_a_while_is_told_of_once_and_asked_until_it_is
     assert!(before.elapsed() >= 3 * AGAIN, "{:?}", before.elapsed());
     resume();
     router.state().silent = false;
-    let News::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not back") };
+    let Change::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not back") };
     assert_eq!(report.forwarded(), PORTS.into());
     assert_eq!(router.state().forwarded, PORTS.into());
 }

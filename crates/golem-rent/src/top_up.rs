@@ -8,12 +8,12 @@ use std::time::Duration;
 use golem_types::{Decimal, Stream, VmName};
 use ruint::aliases::U256;
 
-use super::purse::{MoneyError, Purse, stream_of};
+use super::payments::{PaymentError, Payments, stream_of};
 use super::{Renter, StoreError};
 
 /// Within what rentals are kept paid.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct TopUpLimits {
     /// Topped up when less than so many seconds are left.
     pub below: u64,
     /// By so many hours.
@@ -39,7 +39,7 @@ enum Next {
     Over,
 }
 
-fn next(stream: &Stream, now: u128, bounds: &Bounds, spent: U256) -> Next {
+fn next(stream: &Stream, now: u128, bounds: &TopUpLimits, spent: U256) -> Next {
     if stream.recipient.is_zero() || stream.halted {
         return Next::Over;
     }
@@ -53,7 +53,7 @@ fn next(stream: &Stream, now: u128, bounds: &Bounds, spent: U256) -> Next {
 
 /// Why rentals are kept no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeepEnd {
     /// No stream is left.
     Over,
     /// The next top-up would have been one too many.
@@ -69,8 +69,8 @@ pub enum Kept {
 pub async fn keep(
     renter: &Renter<'_>,
     mut names: Vec<VmName>,
-    bounds: &Bounds,
-) -> Result<(Kept, U256), StoreError> {
+    bounds: &TopUpLimits,
+) -> Result<(KeepEnd, U256), StoreError> {
     let mut spent = U256::ZERO;
     loop {
         let mut left = Vec::new();
@@ -82,7 +82,7 @@ pub async fn keep(
                     renter.step(&format!(
                         "{name}: {due} are due, {paid} were paid, and {most} is the most that may be"
                     ));
-                    return Ok((Kept::Bound, spent));
+                    return Ok((KeepEnd::Bound, spent));
                 }
                 Ok(Next::TopUp(amount)) => {
                     renter.step(&format!("{name}: topped up by {}", Decimal::from_atto(amount)));
@@ -90,10 +90,10 @@ pub async fn keep(
                 }
                 Ok(Next::Nothing) => left.push(name),
                 // Another command may have destroyed it, which is fine.
-                Err(MoneyError::Store(StoreError::NoRental(_))) => {
+                Err(PaymentError::Store(StoreError::NoRental(_))) => {
                     renter.step(&format!("{name}: it is rented no more"));
                 }
-                Err(MoneyError::Store(error @ (StoreError::File { .. } | StoreError::Damaged { .. }))) => {
+                Err(PaymentError::Store(error @ (StoreError::File { .. } | StoreError::Damaged { .. }))) => {
                     return Err(error);
                 }
                 Err(error) => {
@@ -104,10 +104,10 @@ pub async fn keep(
         }
         names = left;
         if names.is_empty() {
-            return Ok((Kept::Over, spent));
+            return Ok((KeepEnd::Over, spent));
         }
         if bounds.once {
-            return Ok((Kept::Once, spent));
+            return Ok((KeepEnd::Once, spent));
         }
         tokio::time::sleep(bounds.every).await;
     }
@@ -116,29 +116,29 @@ pub async fn keep(
 async fn round(
     renter: &Renter<'_>,
     name: &VmName,
-    bounds: &Bounds,
+    bounds: &TopUpLimits,
     spent: &mut U256,
-) -> Result<Next, MoneyError> {
+) -> Result<Next, PaymentError> {
     let known = renter.store.rental(name)?;
-    let payment = known.payment.as_ref().ok_or(MoneyError::Free)?;
+    let payment = known.payment.as_ref().ok_or(PaymentError::Free)?;
     if payment.pending.is_none() {
-        let (stream, now) = stream_of(renter, &known).await?.ok_or(MoneyError::Free)?;
+        let (stream, now) = stream_of(renter, &known).await?.ok_or(PaymentError::Free)?;
         let next = next(&stream, now, bounds, *spent);
         if !matches!(next, Next::TopUp(_)) {
             return Ok(next);
         }
     }
-    let (purse, mut rental) = Purse::of(renter, name)?;
+    let (payments, mut rental) = Payments::of(renter, name)?;
     let before = deposit(&rental);
-    let settled = purse.settle(&mut rental).await;
+    let settled = payments.settle(&mut rental).await;
     *spent = spent.saturating_add(deposit(&rental).saturating_sub(before));
     settled?;
-    let (stream, now) = purse.stream(&rental).await?;
+    let (stream, now) = payments.stream(&rental).await?;
     let next = next(&stream, now, bounds, *spent);
     if let Next::TopUp(amount) = next {
         // Counted before it is paid: one whose fate is not known may have been.
         *spent = spent.saturating_add(amount);
-        match purse.top_up(&mut rental, amount).await {
+        match payments.top_up(&mut rental, amount).await {
             Ok(()) => {}
             Err(error) => {
                 let under_way = rental.payment.as_ref().is_some_and(|payment| payment.pending.is_some());
@@ -177,8 +177,8 @@ mod tests {
         }
     }
 
-    fn bounds(most: u64) -> Bounds {
-        Bounds { below: 1800, hours: 1, most: U256::from(most), every: Duration::ZERO, once: false }
+    fn bounds(most: u64) -> TopUpLimits {
+        TopUpLimits { below: 1800, hours: 1, most: U256::from(most), every: Duration::ZERO, once: false }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const AGAIN: Duration = Duration::from_secs(60);
 
 /// What is new.
 #[derive(Debug)]
-pub enum News {
+pub enum Change {
     /// Other ports are forwarded than before.
     Forwarded(MappingReport),
     /// The same are, and something else is in the way.
@@ -24,7 +24,7 @@ pub enum News {
 }
 
 /// The renewal of what a router forwards.
-pub struct Holding<'a> {
+pub struct Renewal<'a> {
     mapper: &'a mut Mapper,
     next: Instant,
     /// What is forwarded.
@@ -33,7 +33,7 @@ pub struct Holding<'a> {
     told: Vec<String>,
 }
 
-impl<'a> Holding<'a> {
+impl<'a> Renewal<'a> {
     /// Nothing is asked for before the first news are waited for.
     pub fn new(mapper: &'a mut Mapper) -> Self {
         Self { mapper, next: Instant::now(), forwarded: BTreeSet::new(), told: Vec::new() }
@@ -41,7 +41,7 @@ impl<'a> Holding<'a> {
 
     /// Keeps the ports forwarded until something is new; `tell` hears of each round how many are done, of
     /// how many.
-    pub async fn news(&mut self, tell: impl Fn(usize, usize)) -> News {
+    pub async fn news(&mut self, tell: impl Fn(usize, usize)) -> Change {
         loop {
             sleep_until(self.next).await;
             let asked = self.mapper.map(&tell).await;
@@ -56,9 +56,9 @@ impl<'a> Holding<'a> {
             let other_ports = std::mem::replace(&mut self.forwarded, forwarded) != self.forwarded;
             let other_words = std::mem::replace(&mut self.told, told) != self.told;
             match asked {
-                Ok(report) if other_ports => return News::Forwarded(report),
-                Ok(report) if other_words => return News::Problems(report),
-                Err(error) if other_words => return News::Failed(error),
+                Ok(report) if other_ports => return Change::Forwarded(report),
+                Ok(report) if other_words => return Change::Problems(report),
+                Err(error) if other_words => return Change::Failed(error),
                 _ => {}
             }
         }
