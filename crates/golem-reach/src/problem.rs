@@ -9,7 +9,7 @@ use golem_types::net::is_public;
 use serde::{Deserialize, Serialize};
 
 use super::report::{LocalState, PortReport, PortsReport, Reach};
-use crate::verdict::Why;
+use crate::verdict::UnreachableReason;
 
 /// What to do where check servers cannot know.
 const ASK_OUTSIDE: &str = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS";
@@ -360,9 +360,10 @@ impl Diagnosis<'_> {
 
     /// Why nobody found `port`; those that were not looked at closely are like the `last` one.
     fn cause(&self, port: &PortReport, last: Option<Cause>) -> Cause {
-        let why: Option<Why> =
-            port.reason.as_ref().map(|reason| reason.parse().unwrap_or(Why::Other(String::new())));
-        if matches!(why, Some(Why::Stranger | Why::NobodyCame)) {
+        if matches!(
+            port.unreachable_reason(),
+            Some(UnreachableReason::AnotherAnswers | UnreachableReason::NobodyCame)
+        ) {
             return Cause::AnotherAnswers;
         }
         let knocked = self.facts.knocked.as_ref().map(|knocked| knocked.get(&port.port).copied());

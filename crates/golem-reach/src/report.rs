@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{HostFacts, ProblemReport, problems};
 use super::round::{Asked, Local, Outcome, Progress};
-use crate::verdict::PortVerdict;
+use crate::verdict::{PortVerdict, UnreachableReason};
 
 /// What is known of the node's ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,8 +73,11 @@ pub struct PortReport {
     pub port: u16,
     /// Whether it is reachable from outside.
     pub status: Reach,
-    /// Why it is not.
+    /// Why it is not, as [`UnreachableReason::tag`] has it.
     pub reason: Option<String>,
+    /// What that alone does not tell.
+    #[serde(default)]
+    pub reason_detail: Option<String>,
     /// What is on it here; none before the first verification of this process.
     pub local: Option<LocalState>,
     /// What else there is to say about that: who holds it, or why it cannot be listened on.
@@ -143,6 +146,13 @@ impl LocalState {
 }
 
 impl PortReport {
+    /// Why it is not reachable.
+    #[must_use]
+    pub fn unreachable_reason(&self) -> Option<UnreachableReason> {
+        let tag = self.reason.as_deref()?;
+        Some(UnreachableReason::from_tag(tag, self.reason_detail.clone()))
+    }
+
     /// Whether a renter can get it now.
     #[must_use]
     pub fn is_usable(&self) -> bool {
@@ -238,7 +248,8 @@ impl Parts<'_> {
                 Some(_) if problem.is_some() => Reach::Unreachable,
                 Some(_) => Reach::Reachable,
             },
-            reason: problem.map(ToString::to_string),
+            reason: problem.map(|reason| reason.tag().to_owned()),
+            reason_detail: problem.and_then(|reason| reason.detail().map(ToOwned::to_owned)),
             local,
             local_detail,
             in_use: self.in_use.contains(&port),

@@ -27,7 +27,7 @@ use super::peers;
 use super::port_owner::port_owner;
 use super::source::{Source, SourceError};
 use crate::probe::Probes;
-use crate::verdict::{PortVerdict, Proof, Said, Verdict, Why, is_decided, judge};
+use crate::verdict::{PortVerdict, Proof, Said, UnreachableReason, Verdict, is_decided, judge};
 
 pub use outcome::{Asked, Local, Outcome, Progress, Served};
 
@@ -91,7 +91,15 @@ impl Round<'_> {
     pub async fn find(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
         let mut outcome = self.run(tell).await?;
         let closed = |verdict: &&PortVerdict| {
-            matches!(verdict.problem, Some(Why::Refused | Why::TimedOut | Why::NoRoute | Why::Other(_)))
+            matches!(
+                verdict.problem,
+                Some(
+                    UnreachableReason::Refused
+                        | UnreachableReason::TimedOut
+                        | UnreachableReason::NoRoute
+                        | UnreachableReason::Other(_)
+                )
+            )
         };
         let missed: Vec<u16> =
             outcome.verdicts.iter().filter(closed).map(|verdict| verdict.port).take(BATCH).collect();
@@ -349,15 +357,17 @@ impl Round<'_> {
     /// What a checker's `result` means.
     fn said(&self, port: u16, local: &Local, result: &PortResult) -> Said {
         if !result.accessible {
-            return Said::Closed(Why::of(result.error.as_deref().unwrap_or_default()));
+            return Said::Closed(UnreachableReason::of(result.error.as_deref().unwrap_or_default()));
         }
         let shown = result.read.as_deref().map(|read| read == self.probes.banner(port));
         match (local, shown) {
             (_, Some(true)) => Said::Open(Proof::Shown),
             // A guest greets as it likes.
             (Local::Served(Served::Ssh), _) => Said::Open(Proof::Claimed),
-            (_, Some(false)) => Said::Closed(Why::Stranger),
-            (Local::Free, None) if self.probes.arrivals(port) == Some(0) => Said::Closed(Why::NobodyCame),
+            (_, Some(false)) => Said::Closed(UnreachableReason::AnotherAnswers),
+            (Local::Free, None) if self.probes.arrivals(port) == Some(0) => {
+                Said::Closed(UnreachableReason::NobodyCame)
+            }
             (_, None) => Said::Open(Proof::Claimed),
         }
     }

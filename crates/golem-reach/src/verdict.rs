@@ -10,7 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 
@@ -28,7 +27,7 @@ pub enum Proof {
 
 /// Why a port is not reachable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
+pub enum UnreachableReason {
     /// The connection was refused.
     Refused,
     /// Nothing came back.
@@ -36,14 +35,14 @@ pub enum Why {
     /// No network leads to the address.
     NoRoute,
     /// Something accepted, and it was not this node.
-    Stranger,
+    AnotherAnswers,
     /// A checker claims to have been let in, and nobody came.
     NobodyCame,
     /// What else a checker said.
     Other(String),
 }
 
-impl Why {
+impl UnreachableReason {
     /// The reason in the words `text` of a checker.
     #[must_use]
     pub fn of(text: &str) -> Self {
@@ -60,29 +59,49 @@ impl Why {
             Self::Other(if text.is_empty() { "no reason given".to_owned() } else { text })
         }
     }
+
+    /// The reason as tables and JSON have it.
+    #[must_use]
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::NoRoute => "no_route",
+            Self::AnotherAnswers => "another_answers",
+            Self::NobodyCame => "nobody_came",
+            Self::Other(_) => "other",
+        }
+    }
+
+    /// What the tag alone does not tell: a checker's own words.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Other(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The reason of a tag and its detail. A tag of another version is told as it is.
+    #[must_use]
+    pub fn from_tag(tag: &str, detail: Option<String>) -> Self {
+        let known = [Self::Refused, Self::TimedOut, Self::NoRoute, Self::AnotherAnswers, Self::NobodyCame];
+        let other = || Self::Other(detail.unwrap_or_else(|| tag.to_owned()));
+        known.into_iter().find(|reason| reason.tag() == tag).unwrap_or_else(other)
+    }
 }
 
-impl fmt::Display for Why {
+/// For people.
+impl fmt::Display for UnreachableReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Refused => "connection refused",
             Self::TimedOut => "connection timed out",
             Self::NoRoute => "no route to the address",
-            Self::Stranger => "something else answers at the public address",
+            Self::AnotherAnswers => "something else answers at the public address",
             Self::NobodyCame => "accepted before it reached this node",
             Self::Other(text) => text,
         })
-    }
-}
-
-impl FromStr for Why {
-    type Err = std::convert::Infallible;
-
-    /// Reads what [`Why`] writes.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fixed = [Self::Refused, Self::TimedOut, Self::NoRoute, Self::Stranger, Self::NobodyCame];
-        let found = fixed.into_iter().find(|why| why.to_string() == text);
-        Ok(found.unwrap_or_else(|| Self::Other(text.to_owned())))
     }
 }
 
@@ -92,7 +111,7 @@ pub enum Said {
     /// It was let in.
     Open(Proof),
     /// It was not.
-    Closed(Why),
+    Closed(UnreachableReason),
 }
 
 /// Whether a port is reachable.
@@ -101,7 +120,7 @@ pub enum Verdict {
     /// It is.
     Reachable,
     /// It is not.
-    Unreachable(Why),
+    Unreachable(UnreachableReason),
     /// Nobody can tell.
     Unknown,
 }
@@ -118,7 +137,7 @@ pub fn judge(said: &[Said]) -> Verdict {
     if closed <= open {
         return Verdict::Unknown;
     }
-    let mut reasons = BTreeMap::<&Why, usize>::new();
+    let mut reasons = BTreeMap::<&UnreachableReason, usize>::new();
     for said in said {
         if let Said::Closed(why) = said {
             *reasons.entry(why).or_default() += 1;
@@ -148,8 +167,8 @@ pub fn is_decided(said: &[Said], more: usize) -> bool {
 pub struct PortVerdict {
     /// The port.
     pub port: u16,
-    /// Why it is not reachable; none when it is.
-    pub problem: Option<Why>,
+    /// Why it is not reachable; `None` if it is.
+    pub problem: Option<UnreachableReason>,
     /// The public address that was dialled.
     pub address: IpAddr,
     /// The checkers that said so.
@@ -169,10 +188,10 @@ mod tests {
         prop_oneof![
             Just(Said::Open(Proof::Claimed)),
             Just(Said::Open(Proof::Shown)),
-            Just(Said::Closed(Why::Refused)),
-            Just(Said::Closed(Why::TimedOut)),
-            Just(Said::Closed(Why::Stranger)),
-            "[ -~]{0,10}".prop_map(|text| Said::Closed(Why::of(&text))),
+            Just(Said::Closed(UnreachableReason::Refused)),
+            Just(Said::Closed(UnreachableReason::TimedOut)),
+            Just(Said::Closed(UnreachableReason::AnotherAnswers)),
+            "[ -~]{0,10}".prop_map(|text| Said::Closed(UnreachableReason::of(&text))),
         ]
     }
 
@@ -187,17 +206,33 @@ mod tests {
     #[test]
     fn s_064_one_that_answers_is_enough_and_two_halves_need_a_proof() {
         let (claimed, shown) = (Said::Open(Proof::Claimed), Said::Open(Proof::Shown));
-        let refused = Said::Closed(Why::Refused);
+        let refused = Said::Closed(UnreachableReason::Refused);
         assert_eq!(judge(&[]), Verdict::Unknown);
         assert_eq!(judge(std::slice::from_ref(&claimed)), Verdict::Reachable);
-        assert_eq!(judge(std::slice::from_ref(&refused)), Verdict::Unreachable(Why::Refused));
+        assert_eq!(judge(std::slice::from_ref(&refused)), Verdict::Unreachable(UnreachableReason::Refused));
         assert_eq!(judge(&[claimed.clone(), refused.clone()]), Verdict::Unknown);
         assert_eq!(judge(&[shown, refused.clone()]), Verdict::Reachable);
-        let timed_out = Said::Closed(Why::TimedOut);
+        let timed_out = Said::Closed(UnreachableReason::TimedOut);
         assert_eq!(
             judge(&[claimed, refused, timed_out.clone(), timed_out]),
-            Verdict::Unreachable(Why::TimedOut)
+            Verdict::Unreachable(UnreachableReason::TimedOut)
         );
+    }
+
+    #[test]
+    fn a_tag_is_one_word_and_another_versions_is_told_as_it_is() {
+        for reason in [
+            UnreachableReason::Refused,
+            UnreachableReason::TimedOut,
+            UnreachableReason::NoRoute,
+            UnreachableReason::AnotherAnswers,
+            UnreachableReason::NobodyCame,
+        ] {
+            assert!(reason.tag().chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{}", reason.tag());
+            assert_eq!(UnreachableReason::from_tag(reason.tag(), None), reason);
+        }
+        let other = UnreachableReason::from_tag("connection refused", None);
+        assert_eq!((other.to_string().as_str(), other.tag()), ("connection refused", "other"));
     }
 
     proptest! {
@@ -206,7 +241,7 @@ mod tests {
         fn s_071_a_lying_minority_of_any_shape_changes_nothing(
             open: bool, lies in proptest::collection::vec(said(), 0..6), more in 1usize..4, at in any::<prop::sample::Index>(),
         ) {
-            let truth = if open { Said::Open(Proof::Claimed) } else { Said::Closed(Why::Refused) };
+            let truth = if open { Said::Open(Proof::Claimed) } else { Said::Closed(UnreachableReason::Refused) };
             let mut all = lies.clone();
             let at = at.index(all.len() + 1);
             all.splice(at..at, std::iter::repeat_n(truth.clone(), lies.len() + more));
@@ -249,7 +284,7 @@ mod tests {
             }
             // Nor is there more to wait for than that: as many that say the contrary leave it open.
             let contrary = match judge(&all) {
-                Verdict::Reachable => Said::Closed(Why::Refused),
+                Verdict::Reachable => Said::Closed(UnreachableReason::Refused),
                 _ => Said::Open(Proof::Shown),
             };
             let turned = [&all[..], &vec![contrary; late.len()]].concat();
@@ -267,8 +302,9 @@ mod tests {
 
         #[test]
         fn a_reason_survives_being_written(text in "\\PC{0,150}") {
-            let why = Why::of(&text);
-            prop_assert_eq!(why.to_string().parse::<Why>(), Ok(why));
+            let reason = UnreachableReason::of(&text);
+            let detail = reason.detail().map(ToOwned::to_owned);
+            prop_assert_eq!(UnreachableReason::from_tag(reason.tag(), detail), reason);
         }
     }
 }

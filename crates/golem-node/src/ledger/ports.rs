@@ -7,30 +7,32 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use golem_reach::verdict::{PortVerdict, Why};
+use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::book::kept;
 use super::rows::{parsed, time};
 use super::{Ledger, LedgerError};
 
+const COLUMNS: &str = "port, problem, detail, address, sources, answered, at";
+
 fn verdict(row: &Row<'_>) -> rusqlite::Result<PortVerdict> {
-    let problem: Option<String> = row.get(1)?;
-    let sources: String = row.get(3)?;
+    let tag: Option<String> = row.get(1)?;
+    let detail: Option<String> = row.get(2)?;
+    let sources: String = row.get(4)?;
     Ok(PortVerdict {
         port: row.get(0)?,
-        problem: problem.map(|text| text.parse().unwrap_or(Why::Other(text))),
-        address: parsed(row, 2)?,
+        problem: tag.map(|tag| UnreachableReason::from_tag(&tag, detail)),
+        address: parsed(row, 3)?,
         sources: serde_json::from_str(&sources).unwrap_or_default(),
-        answered: row.get(4)?,
-        at: time(row, 5)?,
+        answered: row.get(5)?,
+        at: time(row, 6)?,
     })
 }
 
 /// Every verdict, by port.
 pub(super) fn verdicts(connection: &Connection) -> Result<BTreeMap<u16, PortVerdict>, LedgerError> {
-    let mut statement =
-        connection.prepare("SELECT port, problem, address, sources, answered, at FROM port_verdicts")?;
+    let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM port_verdicts"))?;
     let rows = statement.query_map([], verdict)?;
     Ok(rows.map(|row| row.map(|row| (row.port, row))).collect::<Result<_, _>>()?)
 }
@@ -46,16 +48,18 @@ impl Ledger {
             let mut known = (*book.now.port_verdicts).clone();
             for verdict in verdicts {
                 let sources = serde_json::Value::from_iter(verdict.sources.iter().map(String::as_str));
-                transaction
-                    .prepare_cached("INSERT OR REPLACE INTO port_verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                    .execute(params![
-                        verdict.port,
-                        verdict.problem.as_ref().map(ToString::to_string),
-                        verdict.address.to_string(),
-                        sources.to_string(),
-                        verdict.answered,
-                        verdict.at.as_microsecond(),
-                    ])?;
+                let sql = format!(
+                    "INSERT OR REPLACE INTO port_verdicts ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                );
+                transaction.prepare_cached(&sql)?.execute(params![
+                    verdict.port,
+                    verdict.problem.as_ref().map(UnreachableReason::tag),
+                    verdict.problem.as_ref().and_then(UnreachableReason::detail),
+                    verdict.address.to_string(),
+                    sources.to_string(),
+                    verdict.answered,
+                    verdict.at.as_microsecond(),
+                ])?;
                 known.insert(verdict.port, PortVerdict { at: kept(verdict.at), ..verdict });
             }
             transaction.commit()?;

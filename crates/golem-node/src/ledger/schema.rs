@@ -184,9 +184,24 @@ CREATE TABLE failed_boots (
 CREATE INDEX failed_boots_at ON failed_boots (at);
 ";
 
+/// Why a port is not reachable, as a tag. Before, it was told in the words that people read; what a checker said in
+/// its own words is a detail now.
+const PORT_TAGS: &str = "
+ALTER TABLE port_verdicts ADD COLUMN detail TEXT;
+UPDATE port_verdicts SET problem = 'other', detail = problem WHERE problem NOT IN (
+    'connection refused', 'connection timed out', 'no route to the address',
+    'something else answers at the public address', 'accepted before it reached this node'
+);
+UPDATE port_verdicts SET problem = 'refused' WHERE problem = 'connection refused';
+UPDATE port_verdicts SET problem = 'timed_out' WHERE problem = 'connection timed out';
+UPDATE port_verdicts SET problem = 'no_route' WHERE problem = 'no route to the address';
+UPDATE port_verdicts SET problem = 'another_answers' WHERE problem = 'something else answers at the public address';
+UPDATE port_verdicts SET problem = 'nobody_came' WHERE problem = 'accepted before it reached this node';
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS];
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

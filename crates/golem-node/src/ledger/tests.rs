@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use golem_reach::verdict::{PortVerdict, Why};
+use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
@@ -248,7 +248,7 @@ async fn s_250_reads_cost_no_query_and_wait_for_no_write() {
 fn verdict(port: u16, reachable: bool) -> PortVerdict {
     PortVerdict {
         port,
-        problem: (!reachable).then_some(Why::TimedOut),
+        problem: (!reachable).then_some(UnreachableReason::TimedOut),
         address: [203, 0, 113, 7].into(),
         sources: BTreeSet::from(["http://one".to_owned(), "http://two".to_owned()]),
         answered: 3,

@@ -44,13 +44,13 @@ pub fn offered(policy: PortPolicy, range: Range<u16>, known: &BTreeMap<u16, Port
 #[cfg(test)]
 mod tests {
     use super::*;
-    use golem_reach::verdict::Why;
+    use golem_reach::verdict::UnreachableReason;
     use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn known(pairs: &[(u16, bool)]) -> BTreeMap<u16, PortVerdict> {
         let verdict = |&(port, reachable): &(u16, bool)| {
-            let problem = (!reachable).then_some(Why::Refused);
+            let problem = (!reachable).then_some(UnreachableReason::Refused);
             let address = [203, 0, 113, 7].into();
             let at = Timestamp::UNIX_EPOCH;
             (port, PortVerdict { port, problem, address, sources: BTreeSet::new(), answered: 1, at })

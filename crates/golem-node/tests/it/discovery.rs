@@ -10,7 +10,7 @@ use golem_market::arkiv::{Advert, Prices};
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::PortPolicy;
 use golem_node::{Node, NodeConfig};
-use golem_reach::verdict::{PortVerdict, Why};
+use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use jiff::Timestamp;
@@ -265,13 +265,13 @@ async fn nothing_is_offered_without_a_port_to_hand_out() {
         Wish::Shown(advert) => Some(advert.free.cpu),
         Wish::Unknown | Wish::Hidden => None,
     };
-    let found = async |port: u16, problem: Option<Why>| {
+    let found = async |port: u16, problem: Option<UnreachableReason>| {
         let (address, sources) = ([203, 0, 113, 7].into(), BTreeSet::new());
         let verdict = PortVerdict { port, problem, address, sources, answered: 1, at: Timestamp::now() };
         node.keep_port_verdicts(vec![verdict]).await.unwrap();
     };
     until("nothing is known of any port", || free() == Some(0)).await;
-    found(world.ports.start, Some(Why::TimedOut)).await;
+    found(world.ports.start, Some(UnreachableReason::TimedOut)).await;
     found(world.ports.start + 1, None).await;
     until("one port is reachable", || free() == Some(100)).await;
     node.create(wanted("one")).await.unwrap();
@@ -279,7 +279,7 @@ async fn nothing_is_offered_without_a_port_to_hand_out() {
     until("it is rented out", || free() == Some(0)).await;
     found(world.ports.start, None).await;
     until("another port is reachable", || free() == Some(99)).await;
-    found(world.ports.start, Some(Why::Refused)).await;
+    found(world.ports.start, Some(UnreachableReason::Refused)).await;
     // S-062, S-081
     until("it no longer is", || free() == Some(0)).await;
     node.shutdown(false).await;

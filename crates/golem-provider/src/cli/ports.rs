@@ -82,7 +82,7 @@ async fn verify(node: &Client, printer: Printer) -> anyhow::Result<PortsReport> 
 
 /// What a port is, in words; ports that differ in nothing here are shown as one row.
 fn words(port: &PortReport) -> [String; 4] {
-    let status = match (port.status, &port.reason) {
+    let status = match (port.status, port.unreachable_reason()) {
         (Reach::Reachable, _) => "✅ reachable".to_owned(),
         (Reach::Unreachable, Some(why)) => format!("❌ unreachable — {why}"),
         (Reach::Unreachable, None) => "❌ unreachable".to_owned(),

@@ -163,7 +163,7 @@ fn only_verified_ports_are_handed_out_and_only_the_named_servers_are_asked() {
     assert_eq!(report.status.code(), Some(1), "{}", Home::show(&report));
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!(statuses(&report), ["unreachable"; 8]);
-    assert_eq!(report["ssh"][2]["reason"], "connection timed out");
+    assert_eq!(report["ssh"][2]["reason"], "timed_out");
     let vms = home.json(&["vms", "list", "--json"]);
     assert_eq!((&vms[0]["ssh_port"], &vms[0]["status"]), (&json!(good), &json!("running")));
     home.json(&["vms", "delete", vms[0]["id"].as_str().unwrap(), "--yes", "--json"]);

@@ -4,16 +4,17 @@ use jiff::Timestamp;
 
 use super::super::report::SourceReport;
 use super::*;
-use crate::verdict::Why;
+use crate::verdict::UnreachableReason;
 
 const PUBLIC: [u8; 4] = [203, 0, 113, 7];
 const LAN: [u8; 4] = [192, 168, 1, 5];
 
-fn port(port: u16, why: Option<Why>) -> PortReport {
+fn port(port: u16, why: Option<UnreachableReason>) -> PortReport {
     PortReport {
         port,
         status: if why.is_some() { Reach::Unreachable } else { Reach::Reachable },
-        reason: why.map(|why| why.to_string()),
+        reason: why.as_ref().map(|why| why.tag().to_owned()),
+        reason_detail: why.as_ref().and_then(|why| why.detail().map(ToOwned::to_owned)),
         local: Some(LocalState::Free),
         local_detail: None,
         in_use: false,
@@ -46,7 +47,7 @@ fn well() -> PortsReport {
 }
 
 /// The same, of which nobody found `ports` because of `why`.
-fn closed(ports: &[u16], why: &Why) -> PortsReport {
+fn closed(ports: &[u16], why: &UnreachableReason) -> PortsReport {
     let mut report = well();
     for row in std::iter::once(&mut report.provider).chain(&mut report.ssh) {
         if ports.contains(&row.port) {
@@ -87,7 +88,7 @@ fn each_cause_of_a_closed_api_port_has_its_own_message_and_fix() {
         local_detail: Some("nginx (pid 12)".to_owned()),
         ..held.provider
     };
-    let timed_out = closed(&[7466], &Why::TimedOut);
+    let timed_out = closed(&[7466], &UnreachableReason::TimedOut);
     let mut wrong = timed_out.clone();
     wrong.sources[0].seen_at = Some([198, 51, 100, 9].into());
     let mut silent = well();
@@ -135,13 +136,13 @@ fn each_cause_of_a_closed_api_port_has_its_own_message_and_fix() {
 #[test]
 fn s_253_ports_of_the_range_are_told_together_and_what_is_lost_with_them() {
     let some: Vec<u16> = (50803..50806).chain([50808]).collect();
-    let report = closed(&some, &Why::Refused);
+    let report = closed(&some, &UnreachableReason::Refused);
     let problem = only(&report, &behind(&some.iter().map(|port| (*port, false)).collect::<Vec<_>>()));
     assert_eq!(problem.ports, "50803-50805, 50808");
     assert_eq!(problem.impact, "4 of 10 SSH ports are not rented out");
     assert!(!problem.critical);
     let all: Vec<u16> = (50800..50810).collect();
-    let mut report = closed(&all, &Why::TimedOut);
+    let mut report = closed(&all, &UnreachableReason::TimedOut);
     report.ssh[3].in_use = true;
     let problem = only(&report, &behind(&all.iter().map(|port| (*port, true)).collect::<Vec<_>>()));
     assert!(problem.critical);
@@ -161,12 +162,12 @@ fn s_253_ports_of_the_range_are_told_together_and_what_is_lost_with_them() {
 #[test]
 fn s_254_where_the_address_is_to_blame_no_port_is() {
     let all: Vec<u16> = std::iter::once(7466).chain(50800..50810).collect();
-    let mut inside = closed(&all, &Why::TimedOut);
+    let mut inside = closed(&all, &UnreachableReason::TimedOut);
     inside.address = Some(LAN.into());
     assert_eq!(only(&inside, &behind(&[])).cause, Cause::DoubleNat);
     inside.address = Some([100, 70, 1, 2].into());
     assert_eq!(only(&inside, &behind(&[])).cause, Cause::DoubleNat);
-    let mut ipv6 = closed(&all, &Why::Refused);
+    let mut ipv6 = closed(&all, &UnreachableReason::Refused);
     ipv6.address = Some("2001:db9::7".parse().unwrap());
     assert_eq!(only(&ipv6, &behind(&[])).cause, Cause::Ipv6Only);
     let mut unknown = well();
@@ -174,11 +175,11 @@ fn s_254_where_the_address_is_to_blame_no_port_is() {
     unknown.provider.status = Reach::Unknown;
     assert_eq!(only(&unknown, &behind(&[])).cause, Cause::AddressUnknown);
     // An address at which other ports are found is not to blame.
-    let mut found = closed(&[50801], &Why::TimedOut);
+    let mut found = closed(&[50801], &UnreachableReason::TimedOut);
     found.address = Some(LAN.into());
     assert_eq!(only(&found, &behind(&[(50801, true)])).cause, Cause::Firewall);
     // A check server in the same network cannot tell what it is like outside.
-    let mut within = closed(&all, &Why::TimedOut);
+    let mut within = closed(&all, &UnreachableReason::TimedOut);
     within.sources[0].seen_at = Some(LAN.into());
     assert!(only(&within, &behind(&[])).what.contains("not outside"));
 }
@@ -186,18 +187,18 @@ fn s_254_where_the_address_is_to_blame_no_port_is() {
 #[test]
 fn what_cannot_be_told_apart_is_not() {
     let facts = HostFacts { knocked: None, ..behind(&[]) };
-    let problem = only(&closed(&[7466], &Why::TimedOut), &facts);
+    let problem = only(&closed(&[7466], &UnreachableReason::TimedOut), &facts);
     assert_eq!(problem.cause, Cause::Blocked);
     assert!(
         problem.fixes.iter().any(|fix| fix.contains("router"))
             && problem.fixes.iter().any(|fix| fix.contains("ufw"))
     );
     let hosted = HostFacts { has_public_address: true, ..facts.clone() };
-    let problem = only(&closed(&[7466], &Why::TimedOut), &hosted);
+    let problem = only(&closed(&[7466], &UnreachableReason::TimedOut), &hosted);
     assert!(problem.fixes.iter().all(|fix| !fix.contains("router")), "{problem:#?}");
     let hosted = HostFacts { knocked: Some(BTreeMap::from([(7466, false)])), ..hosted };
-    assert_eq!(only(&closed(&[7466], &Why::TimedOut), &hosted).cause, Cause::Upstream);
-    for why in [Why::Stranger, Why::NobodyCame] {
+    assert_eq!(only(&closed(&[7466], &UnreachableReason::TimedOut), &hosted).cause, Cause::Upstream);
+    for why in [UnreachableReason::AnotherAnswers, UnreachableReason::NobodyCame] {
         assert_eq!(only(&closed(&[7466], &why), &behind(&[])).cause, Cause::AnotherAnswers);
     }
     let mut disputed = well();

@@ -203,7 +203,7 @@ async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration
 }
 
 /// The one thing that is known of all of `ports`: none, that they are reachable, or why not.
-fn all(outcome: &Outcome, ports: &[u16]) -> Option<Result<(), Why>> {
+fn all(outcome: &Outcome, ports: &[u16]) -> Option<Result<(), UnreachableReason>> {
     let of = |port: &u16| outcome.verdicts.iter().find(|verdict| verdict.port == *port);
     let known: Vec<_> =
         ports.iter().map(|port| of(port).map(|v| v.problem.clone().map_or(Ok(()), Err))).collect();
@@ -261,7 +261,7 @@ async fn s_070_one_that_hangs_is_not_waited_for_once_the_others_have_decided() {
     for hanging in [Kind::Silent, Kind::Slow] {
         for (kinds, verdict) in [
             (&[hanging, Kind::Honest, Kind::Old][..], Ok(())),
-            (&[Kind::No, hanging, Kind::No], Err(Why::Refused)),
+            (&[Kind::No, hanging, Kind::No], Err(UnreachableReason::Refused)),
             // One that shows that it came through stands against one.
             (&[hanging, Kind::Honest], Ok(())),
         ] {
@@ -331,11 +331,11 @@ async fn a_middlebox_that_accepts_everything_is_no_way_in() {
         served: &|_| None,
     };
     let outcome = round.run(|_| {}).await.unwrap();
-    assert_eq!(all(&outcome, &ports), Some(Err(Why::Stranger)));
+    assert_eq!(all(&outcome, &ports), Some(Err(UnreachableReason::AnotherAnswers)));
     tasks.stop().await;
     // The original's checker cannot tell; that nobody came here can.
     let outcome = find(elsewhere, &ports, &[Kind::Yes], PATIENCE).await;
-    assert_eq!(all(&outcome, &ports), Some(Err(Why::NobodyCame)));
+    assert_eq!(all(&outcome, &ports), Some(Err(UnreachableReason::NobodyCame)));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use golem_reach::verdict::{PortVerdict, Why};
+use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_types::Resources;
 use golem_vm::Backend;
 use golem_vm::sim::{Sim, SimConfig};
@@ -76,7 +76,7 @@ fn request(name: &str) -> CreateVm {
 fn verdict(port: u16, reachable: bool) -> PortVerdict {
     PortVerdict {
         port,
-        problem: (!reachable).then_some(Why::TimedOut),
+        problem: (!reachable).then_some(UnreachableReason::TimedOut),
         address: [203, 0, 113, 7].into(),
         sources: BTreeSet::new(),
         answered: 3,

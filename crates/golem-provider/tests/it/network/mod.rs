@@ -186,7 +186,7 @@ fn ports_that_are_forwarded_are_reachable_through_the_router() {
 #[test]
 fn a_router_that_does_not_forward_is_called_that() {
     let silent = "chain closed { type filter hook input priority 0; iifname \"wan\" tcp flags & (syn | ack) == syn drop; }";
-    for (more, reason) in [("", "connection refused"), (silent, "connection timed out")] {
+    for (more, reason) in [("", "refused"), (silent, "timed_out")] {
         let (server, home) = (Home::new(), node());
         let mut network = Network::new(more);
         network.check_server("net", &server);

@@ -56,7 +56,7 @@ pub(super) fn provider(settings: &Settings, seen: &Seen, check: &Check) -> Provi
         Check::Failed { reason } => Some(reason.clone()),
         Check::Done { .. } => match port {
             Some(PortReport { status: Reach::Reachable, .. }) => None,
-            Some(PortReport { reason: Some(reason), .. }) => Some(reason.clone()),
+            Some(port) if port.reason.is_some() => port.unreachable_reason().map(|reason| reason.to_string()),
             Some(PortReport { local: Some(LocalState::Held), .. }) => {
                 Some("another program holds the port".to_owned())
             }

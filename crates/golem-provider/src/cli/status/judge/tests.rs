@@ -26,7 +26,7 @@ fn settings() -> Settings {
 fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
     serde_json::from_value(json!({
         "port": port, "status": status, "local": local, "in_use": false, "agreed": 1, "answered": 1,
-        "reason": (status == Reach::Unreachable).then_some("connection timed out"),
+        "reason": (status == Reach::Unreachable).then_some("timed_out"),
         "local_detail": (local == LocalState::Held).then_some("nginx (pid 42)"),
         "disputed": false,
     }))
