@@ -5,31 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 use serde_json::{Value, json};
 
+use crate::entity::{Entities, Line};
 use crate::query::Protocol;
 use crate::transaction::Transaction;
 use crate::{golem_base, tiramisu};
-
-/// An entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Who may change it.
-    pub owner: Address,
-    /// Who made it.
-    pub creator: Address,
-    /// The block in which it ends.
-    pub expires_at: u64,
-    /// Texts by name.
-    pub strings: BTreeMap<String, String>,
-    /// Numbers by name.
-    pub numbers: BTreeMap<String, u64>,
-    /// Its content.
-    pub payload: Vec<u8>,
-}
-
-pub(crate) type Entities = BTreeMap<B256, Stored>;
-
-/// A line of a receipt: topics and data.
-pub(crate) type Line = (Vec<B256>, Vec<u8>);
 
 /// A transaction in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,9 +206,4 @@ impl Chain {
         });
         self.receipts.insert(hash, receipt);
     }
-}
-
-/// A number as 32 bytes.
-pub(crate) fn word(number: u64) -> [u8; 32] {
-    U256::from(number).to_be_bytes()
 }

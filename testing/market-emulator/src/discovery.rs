@@ -34,7 +34,7 @@ pub enum ServerFault {
 
 /// A request that changes something.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct Posted {
     /// Whose it says it is.
     pub id: String,
     /// Its signature.
@@ -49,7 +49,7 @@ pub struct Told {
 struct Inner {
     fault: ServerFault,
     adverts: BTreeMap<String, Value>,
-    told: Vec<Told>,
+    told: Vec<Posted>,
 }
 
 /// A server; it ends when dropped.
@@ -124,7 +124,7 @@ async fn advertise(State(shared): State<Arc<Shared>>, given: HeaderMap, body: By
     };
     let mut inner = shared.lock();
     inner.adverts.insert(id.clone(), parsed.clone());
-    inner.told.push(Told { id, signature, body, advert: true });
+    inner.told.push(Posted { id, signature, body, advert: true });
     axum::Json(parsed).into_response()
 }
 
@@ -144,7 +144,7 @@ async fn remove(
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mut inner = shared.lock();
-    inner.told.push(Told { id: claimed, signature, body, advert: false });
+    inner.told.push(Posted { id: claimed, signature, body, advert: false });
     match inner.adverts.remove(&id) {
         Some(_) => axum::Json(json!({ "status": "success" })).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -187,7 +187,7 @@ impl DiscoveryServer {
 
     /// Every request that changed something.
     #[must_use]
-    pub fn told(&self) -> Vec<Told> {
+    pub fn told(&self) -> Vec<Posted> {
         self.inner.lock().told.clone()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, address, b256, keccak256};
 
-use crate::chain::{Entities, Line, Stored, word};
+use crate::entity::{Entities, Line, Stored, word};
 use crate::rlp::Item;
 
 pub(crate) const ADDRESS: Address = address!("0000000000000000000000000000000060138453");

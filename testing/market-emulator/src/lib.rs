@@ -9,6 +9,7 @@
 
 mod chain;
 mod discovery;
+mod entity;
 mod golem_base;
 mod query;
 mod rlp;
@@ -27,8 +28,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::task::JoinHandle;
 
-pub use chain::{Mined, Stored};
-pub use discovery::{DiscoveryServer, ServerFault, Told};
+pub use chain::Mined;
+pub use discovery::{DiscoveryServer, Posted, ServerFault};
+pub use entity::Stored;
 pub use query::Protocol;
 
 use chain::Chain;
@@ -55,7 +57,7 @@ struct Inner {
     fault: Fault,
     requests: u64,
     /// Entities as they were, by block, for an endpoint that is behind.
-    past: Vec<(u64, chain::Entities)>,
+    past: Vec<(u64, entity::Entities)>,
 }
 
 /// A network; it ends when dropped.

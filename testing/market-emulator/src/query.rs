@@ -2,7 +2,7 @@
 
 use alloy_primitives::Address;
 
-use crate::chain::Stored;
+use crate::entity::Stored;
 
 /// Which language, and what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

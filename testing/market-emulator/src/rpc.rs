@@ -3,7 +3,8 @@
 use alloy_primitives::{Address, B256, hex, keccak256};
 use serde_json::{Value, json};
 
-use crate::chain::{BASE_FEE, Entities, Stored, TIP};
+use crate::chain::{BASE_FEE, TIP};
+use crate::entity::{Entities, Stored};
 use crate::query::{Protocol, Query};
 use crate::transaction::Transaction;
 use crate::{Fault, Inner};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256, U256, address, keccak256};
 use alloy_sol_types::{SolCall, SolValue, sol};
 
-use crate::chain::{Entities, Line, Stored, word};
+use crate::entity::{Entities, Line, Stored, word};
 
 pub(crate) const ADDRESS: Address = address!("4400000000000000000000000000000000000044");
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use client::Client;
 use gateway::{Gateway, GatewayError, LEASE, Lease, Protocol};
 
-pub use renewal::{AGAIN, Change, Renewal};
+pub use renewal::{Change, Renewal};
 pub use report::{LeftPort, MappingReport, UnmappingReport};
 use report::{MappedPort, by_hand, problems};
 
@@ -37,6 +37,9 @@ use golem_types::net::is_public;
 /// Most ports that a router is asked for: home routers keep some hundred mappings at most, and some
 /// fall over with more.
 const MOST: usize = 128;
+
+/// Time until a router that forwards nothing is asked again.
+pub const AGAIN: Duration = Duration::from_secs(60);
 
 /// Longest that the router may take for all ports.
 const ROUND: Duration = Duration::from_secs(60);

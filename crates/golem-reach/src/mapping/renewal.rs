@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{Mapper, MappingError, MappingReport};
-
-/// Time until a router that forwards nothing is asked again.
-pub const AGAIN: Duration = Duration::from_secs(60);
+use super::{AGAIN, Mapper, MappingError, MappingReport};
 
 /// What is new.
 #[derive(Debug)]
