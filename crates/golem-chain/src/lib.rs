@@ -3,6 +3,7 @@
 //! ```text
 //!   rpc (bounded, untrusted) ─► reader (typed streams at one block) ─► judge (pure) ─► verdict
 //!   wallet ─► transaction ─► sender ─► rpc
+//!                             ├─ pursuit (until its fate is known)
 //!                             └─ payer (a renter's streams)
 //! ```
 //! Owns what a chain's answer means. An answer that did not come, or makes no sense, is Unknown
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod judge;
 pub mod network;
 pub mod payer;
+pub mod pursuit;
 pub mod quote;
 pub mod reader;
 pub mod rpc;
@@ -25,7 +27,8 @@ pub mod wallet;
 pub use contract::Version;
 pub use judge::{Bad, Terms, Verdict};
 pub use network::Network;
-pub use payer::{Attempt, Fate, Funds, Payer};
+pub use payer::{Funds, Payer};
+pub use pursuit::{Attempt, Fate, Pursuit};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
 pub use reader::{Block, Head, Reader, Reading, Seen};
 pub use rpc::{ChainError, Rpc};

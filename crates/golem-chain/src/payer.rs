@@ -2,21 +2,22 @@
 //!
 //! ```text
 //!   funds ─► [approve, where the money is a token] ─► open ─► top_up … ─► terminate
-//!            each: plan ─► sign ─► [caller records it] ─► look, until its fate is known
+//!            each: plan ─► sign ─► [caller records it] ─► pursuit
 //! ```
-//! Owns the calls that cost a renter money, and what became of them. Never decides to make one, and never
-//! keeps anything: the caller records a signed transaction before it is sent.
+//! Owns the calls that cost a renter money. Never decides to make one, and neither sends nor keeps anything: the caller
+//! records a signed transaction, and follows it ([`Pursuit`]).
 
 use alloy_primitives::{Address, Bytes};
 use golem_types::StreamId;
 use ruint::aliases::U256;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::contract::{self, token};
+use crate::pursuit::Attempt;
+#[cfg(doc)]
+use crate::pursuit::Pursuit;
 use crate::rpc::{ChainError, Rpc, data};
 use crate::sender::{Plan, Receipt, SendError, Sender};
-use crate::transaction::{SignedTransaction, Transaction};
 use crate::wallet::Wallet;
 
 /// A wallet that pays by streams of one contract.
@@ -37,26 +38,6 @@ pub struct Funds {
     pub token: U256,
 }
 
-/// A transaction that can be sent, and sent again until its fate is known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// What it says.
-    pub transaction: Transaction,
-    /// Its bytes.
-    pub signed: SignedTransaction,
-}
-
-/// What became of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It is in a block.
-    Mined(Receipt),
-    /// It is in none yet.
-    Waiting,
-    /// It never will be in one: another transaction of the wallet has its number.
-    Lost,
-}
-
 impl Payer {
     /// `wallet` as the sender of streams of `token` in `contract`, on the chain `chain_id` that `rpc`
     /// should be of. There must be only one for a wallet and chain.
@@ -69,6 +50,12 @@ impl Payer {
     #[must_use]
     pub const fn address(&self) -> Address {
         self.sender.address()
+    }
+
+    /// What sends its transactions, for [`Pursuit::follow`].
+    #[must_use]
+    pub const fn sender(&self) -> &Sender {
+        &self.sender
     }
 
     /// The number that `question` to the token has for an answer.
@@ -150,44 +137,6 @@ impl Payer {
         let plan: Plan = self.sender.plan(Some(to), Bytes::from(data), value).await?;
         let signed = self.sender.sign(&plan)?;
         Ok(Attempt { transaction: plan.transaction, signed })
-    }
-
-    /// `attempt` with a fee that lets it take its place: the chain takes one of them.
-    ///
-    /// # Errors
-    /// [`SendError::Unsigned`].
-    pub fn raise(&self, attempt: &Attempt) -> Result<Attempt, SendError> {
-        let (transaction, signed) = self.sender.replacement(&attempt.transaction)?;
-        Ok(Attempt { transaction, signed })
-    }
-
-    /// What became of `attempts`, which are one transaction with ever higher fees, the lowest first. Unless
-    /// that is known, the highest that is taken is sent (again). With no attempt there is nothing to wait
-    /// for.
-    ///
-    /// # Errors
-    /// [`ChainError`]; nothing is known then.
-    pub async fn look(&self, attempts: &[Attempt]) -> Result<Fate, ChainError> {
-        // Asked before the receipts: a receipt that is missing afterwards will never come.
-        let mined = self.sender.mined().await?;
-        for attempt in attempts {
-            if let Some(receipt) = self.sender.receipt(attempt.signed.hash).await? {
-                return Ok(Fate::Mined(receipt));
-            }
-        }
-        if attempts.iter().all(|attempt| mined > attempt.transaction.nonce) {
-            return Ok(Fate::Lost);
-        }
-        for attempt in attempts.iter().rev() {
-            match self.sender.send(&attempt.signed.raw).await {
-                Ok(()) => break,
-                Err(SendError::Chain(error)) => return Err(error),
-                // Mined meanwhile, most likely, or the wallet cannot pay the higher fee, or the node wants
-                // it later: the next look tells.
-                Err(error) => tracing::debug!(%error, "the chain's node did not take a transaction"),
-            }
-        }
-        Ok(Fate::Waiting)
     }
 
     /// The stream that the transaction of `receipt` opened. The contract's first event about a stream

@@ -2,12 +2,9 @@
 //!
 //! ```text
 //!   plan (estimate, fee, nonce) ─► sign ─► [caller records it] ─► send ─► receipt
-//!                                              ▲                    │ none for long
-//!                                              └──── replace ◄──────┘
 //! ```
-//! Owns the questions to the chain. Never decides whether something is worth sending, and never
-//! keeps anything: the caller records a signed transaction before it is sent, so that after a crash
-//! the same bytes are sent again and nothing is paid for twice.
+//! Owns the questions to the chain, one at a time: [`crate::pursuit`] follows a transaction by them. Never decides whether
+//! something is worth sending, and never keeps anything.
 
 use alloy_primitives::{Address, B256, Bytes, hex};
 use ruint::aliases::U256;

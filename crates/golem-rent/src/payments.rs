@@ -8,10 +8,11 @@
 //! Owns that a crash anywhere neither pays twice nor forgets a payment: what is recorded is sent again
 //! with the same number, which a chain takes once. Never decides to pay.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy_primitives::B256;
-use golem_chain::{Attempt, ChainError, Fate, Payer, Reader, Reading, Receipt, Rpc, SendError};
+use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
+use golem_chain::{ChainError, Payer, Reader, Reading, Receipt, Rpc, SendError};
 use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId, VmName};
 use ruint::aliases::{U160, U256};
@@ -20,22 +21,15 @@ use super::rental::{Operation, Payment, Pending, Rental, Step};
 use super::store::{StoreError, WalletLock};
 use super::{Event, Renter, crash_point};
 
-/// How often a transaction is looked at.
-const POLL: Duration = Duration::from_millis(500);
-
-/// How long it is followed before the command gives up; the next one goes on.
-const WAIT: Duration = Duration::from_secs(180);
-
-/// How long a transaction may be in no block until its fee is raised: a few blocks of a slow chain, while
-/// somebody waits for it.
-const STUCK: Duration = Duration::from_secs(30);
-
-/// How many times a transaction may be sent, an eighth more each: three and a half times the first fee, at
-/// most.
-const TRIES: usize = 11;
-
-/// After how many failures in a row the endpoint is taken to be down.
-const FAILURES: u32 = 10;
+/// How a transaction is followed, while somebody waits for it: its fee is raised after a few blocks of a slow chain, to
+/// three and a half times the first at most. The next command goes on with one that is given up.
+const LIMITS: Limits = Limits {
+    poll: Duration::from_millis(500),
+    stuck: Duration::from_secs(30),
+    attempts: 11,
+    deadline: Duration::from_secs(180),
+    failures: 10,
+};
 
 /// Why money did not move, or is not known to have moved.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +86,42 @@ pub struct Payments<'a> {
     payer: Payer,
     reader: Reader,
     _lock: WalletLock,
+}
+
+/// A rental whose transaction is followed, and kept in the renter's store.
+struct InStore<'a> {
+    renter: &'a Renter<'a>,
+    rental: &'a mut Rental,
+    newest: B256,
+}
+
+impl InStore<'_> {
+    fn keep(&mut self, attempt: &Attempt) -> Result<(), PaymentError> {
+        self.newest = attempt.signed.hash;
+        let payment = self.rental.payment.as_mut();
+        if let Some(pending) = payment.and_then(|payment| payment.pending.as_mut()) {
+            pending.attempts.push(attempt.clone());
+        }
+        self.renter.store.keep(self.rental)?;
+        self.renter.step("the transaction waits for long; it is sent with a higher fee");
+        Ok(())
+    }
+}
+
+impl Recorder for InStore<'_> {
+    type Error = PaymentError;
+
+    fn record(&mut self, attempt: &Attempt) -> impl Future<Output = Result<(), PaymentError>> + Send {
+        std::future::ready(self.keep(attempt))
+    }
+
+    fn sent(&mut self) {
+        crash_point!("rent-sent");
+    }
+
+    fn waiting(&mut self, time: Duration) {
+        (self.renter.tell)(Event::Waiting("waiting for the transaction", time));
+    }
 }
 
 fn number(address: alloy_primitives::Address) -> U160 {
@@ -243,41 +273,16 @@ impl<'a> Payments<'a> {
     async fn follow(
         &self,
         rental: &mut Rental,
-        mut attempts: Vec<Attempt>,
+        attempts: Vec<Attempt>,
     ) -> Result<Option<Receipt>, PaymentError> {
-        let began = Instant::now();
-        let mut raised = began;
-        let mut failures = 0;
-        loop {
-            let problem = match self.payer.look(&attempts).await {
-                Ok(Fate::Mined(receipt)) => return Ok(Some(receipt)),
-                Ok(Fate::Lost) => return Ok(None),
-                Ok(Fate::Waiting) => {
-                    crash_point!("rent-sent");
-                    failures = 0;
-                    None
-                }
-                Err(error) => {
-                    failures += 1;
-                    Some(error)
-                }
-            };
-            let Some(newest) = attempts.last() else { return Ok(None) };
-            if failures >= FAILURES || began.elapsed() >= WAIT {
-                return Err(PaymentError::UnderWay(newest.signed.hash, problem));
-            }
-            if raised.elapsed() >= STUCK && attempts.len() < TRIES {
-                attempts.push(self.payer.raise(newest)?);
-                if let Some(pending) = rental.payment.as_mut().and_then(|payment| payment.pending.as_mut()) {
-                    pending.attempts.clone_from(&attempts);
-                }
-                self.renter.store.keep(rental)?;
-                self.renter.step("the transaction waits for long; it is sent with a higher fee");
-                raised = Instant::now();
-                continue;
-            }
-            (self.renter.tell)(Event::Waiting("waiting for the transaction", began.elapsed()));
-            tokio::time::sleep(POLL).await;
+        let newest = attempts.last().map(|attempt| attempt.signed.hash).unwrap_or_default();
+        let mut recorder = InStore { renter: self.renter, rental, newest };
+        let pursuit = Pursuit::new(attempts, LIMITS);
+        let fate = pursuit.follow(self.payer.sender(), &mut recorder).await?;
+        match fate {
+            Fate::Mined(receipt) => Ok(Some(receipt)),
+            Fate::Lost => Ok(None),
+            Fate::UnderWay(problem) => Err(PaymentError::UnderWay(recorder.newest, problem)),
         }
     }
 

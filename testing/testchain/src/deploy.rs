@@ -4,15 +4,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes, hex};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Unrecorded};
 use golem_chain::rpc::quantity;
 use golem_chain::{Rpc, Sender, Wallet};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
-/// How often the receipt is asked for, and for how long.
-const POLL: Duration = Duration::from_millis(100);
-const DEADLINE: Duration = Duration::from_secs(300);
+/// How the contract's transaction is followed; its fee is never raised.
+const LIMITS: Limits = Limits {
+    poll: Duration::from_millis(100),
+    stuck: Duration::MAX,
+    attempts: 1,
+    deadline: Duration::from_secs(300),
+    failures: 1,
+};
 
 /// Deploys the contract whose artifact is in `contracts`, the repository's folder, with `wallet` as its
 /// oracle; gives its address and the chain's id.
@@ -47,15 +53,13 @@ pub(crate) async fn deploy_one(
     let plan = sender.plan(None, data, U256::ZERO).await?;
     let signed = sender.sign(&plan)?;
     sender.send(&signed.raw).await?;
-    let receipt = async {
-        loop {
-            if let Some(receipt) = sender.receipt(signed.hash).await? {
-                return anyhow::Ok(receipt);
-            }
-            tokio::time::sleep(POLL).await;
-        }
+    let pursuit = Pursuit::new(vec![Attempt { transaction: plan.transaction, signed }], LIMITS).sent();
+    let receipt = match pursuit.follow(&sender, &mut Unrecorded).await? {
+        Fate::Mined(receipt) => receipt,
+        Fate::Lost => bail!("another transaction of the wallet took its number"),
+        Fate::UnderWay(None) => bail!("it is in no block"),
+        Fate::UnderWay(Some(error)) => return Err(error.into()),
     };
-    let receipt = tokio::time::timeout(DEADLINE, receipt).await.context("it is in no block")??;
-    ensure!(receipt.succeeded, "the chain refused the contract, in transaction {}", signed.hash);
+    ensure!(receipt.succeeded, "the chain refused the contract, in transaction {}", receipt.hash);
     Ok((receipt.contract.context("the receipt names no contract")?, chain))
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use alloy_primitives::{B256, U256};
-use golem_chain::{Receipt, SendError, SignedTransaction, Transaction};
+use alloy_primitives::U256;
+use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Unrecorded};
+use golem_chain::{Receipt, SendError};
 use golem_market::arkiv::Operation;
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::problem::Problem;
 use super::task::Task;
@@ -14,8 +15,8 @@ use crate::ledger::AdvertWrite;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Most replacements of a transaction that waits; each pays an eighth more.
-const REPLACEMENTS: u32 = 5;
+/// Most attempts of a transaction that waits; each pays an eighth more.
+const ATTEMPTS: u32 = 6;
 
 /// Steps by which the fee is raised above an unknown waiting one: six eighths more double it.
 const RAISE: u32 = 6;
@@ -59,7 +60,7 @@ impl Task {
             Err(error) => return Err(error.into()),
         }
         self.recent.push_back(Instant::now());
-        let (hash, receipt) = match self.receipt(plan.transaction, signed).await {
+        let receipt = match self.receipt(Attempt { transaction: plan.transaction, signed }).await {
             Err(Problem::Waiting) => {
                 self.waiting.get_or_insert_with(Instant::now);
                 return Err(Problem::Waiting);
@@ -68,8 +69,8 @@ impl Task {
         };
         self.waiting = None;
         self.written = receipt.block;
-        self.record(operations, hash, &receipt).await;
-        if receipt.succeeded { Ok(()) } else { Err(Problem::Refused(hash)) }
+        self.record(operations, &receipt).await;
+        if receipt.succeeded { Ok(()) } else { Err(Problem::Refused(receipt.hash)) }
     }
 
     /// Refuses when so much is written that something must be wrong.
@@ -83,47 +84,28 @@ impl Task {
         Ok(())
     }
 
-    /// The receipt of `transaction`, or of what took its place. An endpoint that fails meanwhile
+    /// The receipt of `attempt`, which was just sent, or of what took its place. An endpoint that fails meanwhile
     /// says nothing about it.
-    async fn receipt(
-        &self,
-        mut transaction: Transaction,
-        signed: SignedTransaction,
-    ) -> Result<(B256, Receipt), Problem> {
+    async fn receipt(&self, attempt: Attempt) -> Result<Receipt, Problem> {
         let pace = self.config.pace;
-        let mut hashes = vec![signed.hash];
-        let mut sent = Instant::now();
-        let mut replaced = 0;
-        loop {
-            for hash in &hashes {
-                if let Ok(Some(receipt)) = self.sender.receipt(*hash).await {
-                    return Ok((*hash, receipt));
-                }
-            }
-            if sent.elapsed() >= pace.stuck {
-                if replaced == REPLACEMENTS {
-                    return Err(Problem::Waiting);
-                }
-                replaced += 1;
-                sent = Instant::now();
-                let (replacement, signed) = self.sender.replacement(&transaction)?;
-                if let Err(error) = self.sender.send(&signed.raw).await {
-                    // It may have been mined just now, which the next look at the receipts tells.
-                    golem_service::log_limited!(
-                        info,
-                        error = &error as &dyn std::error::Error,
-                        "a transaction that waits was not replaced"
-                    );
-                } else {
-                    transaction = replacement;
-                    hashes.push(signed.hash);
-                }
-            }
-            sleep(pace.receipt).await;
+        let limits = Limits {
+            poll: pace.receipt,
+            stuck: pace.stuck,
+            attempts: ATTEMPTS as usize,
+            deadline: pace.stuck.saturating_mul(ATTEMPTS),
+            failures: u32::MAX,
+        };
+        // What is written next follows from what the network shows.
+        let pursuit = Pursuit::new(vec![attempt], limits).sent();
+        match pursuit.follow(&self.sender, &mut Unrecorded).await? {
+            Fate::Mined(receipt) => Ok(receipt),
+            // Where it was overtaken, the next write finds that nothing waits any more, and looks anew.
+            Fate::Lost | Fate::UnderWay(_) => Err(Problem::Waiting),
         }
     }
 
-    async fn record(&self, operations: &[Operation], hash: B256, receipt: &Receipt) {
+    async fn record(&self, operations: &[Operation], receipt: &Receipt) {
+        let hash = receipt.hash;
         let kinds = operations.iter().map(Operation::kind).collect::<Vec<_>>().join(" ");
         tracing::info!(
             network = self.config.name,

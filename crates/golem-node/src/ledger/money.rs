@@ -4,7 +4,7 @@
 //! still be withdrawn; a withdrawal is recorded, signed bytes and all, before it is sent. Never asks
 //! a chain and never decides.
 
-use golem_chain::{SignedTransaction, Transaction};
+use golem_chain::{Attempt, SignedTransaction, Transaction};
 use golem_types::{Stream, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
@@ -95,6 +95,14 @@ pub struct Try {
     pub signed: SignedTransaction,
     /// When it was first sent.
     pub at: Timestamp,
+}
+
+impl Try {
+    /// It without its time.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        Attempt { transaction: self.transaction.clone(), signed: self.signed.clone() }
+    }
 }
 
 /// A withdrawal.

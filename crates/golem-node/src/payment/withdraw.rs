@@ -1,10 +1,9 @@
 //! Fetches what has vested.
 //!
 //! ```text
-//!   due ─► read ─► plan ─► sign ─► record ─► send ─► receipt ─► record
-//!                                    ▲         │ none for a while
-//!                                    └─ higher ◄┘
-//!                                       fee, same nonce
+//!   due ─► read ─► plan ─► sign ─► record ─► pursuit ─► mined, lost ─► record
+//!                                    ▲          │
+//!                                    └──────────┘ a higher fee, the same nonce
 //! ```
 //! Owns when it is worth it, and the one nonce: a withdrawal is in the ledger, signed, before it is
 //! sent, and the next one begins only when its fate is known. A crash anywhere leads to the same
@@ -18,6 +17,7 @@ use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
+use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
 use golem_chain::{ChainError, Plan, Receipt, SendError, SignedTransaction};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use crate::crash::crash_point;
-use crate::ledger::{LedgerError, StreamCopy, Try, Withdrawal, WithdrawalState};
+use crate::ledger::{Ledger, LedgerError, StreamCopy, Try, Withdrawal, WithdrawalState};
 
 /// How often a receipt is asked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -34,14 +34,18 @@ const POLL: Duration = Duration::from_millis(500);
 /// How often the timer looks for something due.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long a transaction may be in no block until its fee is raised, in seconds.
-const STUCK_SECONDS: i64 = 60;
-
-/// How often a fee is raised, by an eighth each: three and a half times the first, at most.
-const TRIES: usize = 11;
-
 /// How long a withdrawal that was asked for is waited for; it goes on by itself.
 const WAIT: Duration = Duration::from_secs(120);
+
+/// How a withdrawal is followed. Its fee grows to three and a half times the first, at most.
+const LIMITS: Limits = Limits {
+    poll: POLL,
+    stuck: Duration::from_secs(60),
+    attempts: 11,
+    deadline: WAIT,
+    // The next round goes on.
+    failures: 1,
+};
 
 /// Why nothing was withdrawn from a stream.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +89,27 @@ pub struct Withdrawn {
     pub cost: U256,
     /// The transaction.
     pub hash: String,
+}
+
+/// A withdrawal that is followed, and kept in the ledger.
+struct InLedger<'a> {
+    ledger: &'a Ledger,
+    withdrawal: &'a mut Withdrawal,
+}
+
+impl Recorder for InLedger<'_> {
+    type Error = WithdrawError;
+
+    async fn record(&mut self, attempt: &Attempt) -> Result<(), WithdrawError> {
+        tracing::info!(stream = %self.withdrawal.key.id, "a withdrawal waits for long; its fee is raised");
+        let Attempt { transaction, signed } = attempt.clone();
+        self.withdrawal.tries.push(Try { transaction, signed, at: Timestamp::now() });
+        Ok(self.ledger.change_withdrawal(self.withdrawal.clone(), Timestamp::now()).await?)
+    }
+
+    fn sent(&mut self) {
+        crash_point!("withdraw-sent");
+    }
 }
 
 /// Whether nothing will ever come out of `stream` any more, at the chain's time `now`.
@@ -262,36 +287,25 @@ impl Payments {
 
     /// Sends a recorded withdrawal until its fate is known.
     async fn settle(&self, mut withdrawal: Withdrawal) -> Result<Withdrawn, WithdrawError> {
-        let wait = async {
-            let mut sent = false;
-            loop {
-                if let Some(done) = self.fate(&mut withdrawal).await? {
-                    return Ok(done);
-                }
-                sent |= self.send_again(&mut withdrawal, sent).await?;
-                tokio::time::sleep(POLL).await;
-            }
+        let Some(newest) = withdrawal.tries.last() else {
+            return self.lost(&mut withdrawal, "it has no transaction").await;
         };
-        match tokio::time::timeout(WAIT, wait).await {
-            Ok(result) => result,
-            Err(_) => Err(WithdrawError::UnderWay),
-        }
-    }
-
-    /// Whether one of the transactions was mined, and what it did.
-    async fn fate(&self, withdrawal: &mut Withdrawal) -> Result<Option<Withdrawn>, WithdrawError> {
-        // Asked before the receipts: a receipt that is missing afterwards will never come.
-        let mined = self.0.sender.mined().await?;
-        for attempt in withdrawal.tries.clone().iter().rev() {
-            if let Some(receipt) = self.0.sender.receipt(attempt.signed.hash).await? {
-                return self.mined(withdrawal, &attempt.signed.hash.to_string(), &receipt).await.map(Some);
+        let before = Timestamp::now().duration_since(newest.at);
+        let before = Duration::try_from(before).unwrap_or_default();
+        let attempts = withdrawal.tries.iter().map(Try::attempt).collect();
+        let mut recorder = InLedger { ledger: &self.0.ledger, withdrawal: &mut withdrawal };
+        let pursuit = Pursuit::new(attempts, LIMITS).made(before);
+        let fate = pursuit.follow(&self.0.sender, &mut recorder).await?;
+        match fate {
+            Fate::Mined(receipt) => self.mined(&mut withdrawal, &receipt).await,
+            Fate::Lost => {
+                let error =
+                    "another transaction of the same wallet took its number; is the key used elsewhere?";
+                self.lost(&mut withdrawal, error).await
             }
+            Fate::UnderWay(None) => Err(WithdrawError::UnderWay),
+            Fate::UnderWay(Some(error)) => Err(error.into()),
         }
-        if mined > withdrawal.nonce() {
-            let error = "another transaction of the same wallet took its number; is the key used elsewhere?";
-            return self.lost(withdrawal, error).await;
-        }
-        Ok(None)
     }
 
     async fn lost<T>(&self, withdrawal: &mut Withdrawal, error: &str) -> Result<T, WithdrawError> {
@@ -304,10 +318,10 @@ impl Payments {
     async fn mined(
         &self,
         withdrawal: &mut Withdrawal,
-        hash: &str,
         receipt: &Receipt,
     ) -> Result<Withdrawn, WithdrawError> {
-        withdrawal.hash = Some(hash.to_owned());
+        let hash = receipt.hash.to_string();
+        withdrawal.hash = Some(hash.clone());
         withdrawal.block = Some(receipt.block);
         withdrawal.cost = Some(receipt.cost);
         if !receipt.succeeded {
@@ -335,7 +349,7 @@ impl Payments {
         };
         self.0.ledger.keep_streams(vec![copy.clone()]).await?;
         self.remember(copy);
-        Ok(Withdrawn { paid, cost: receipt.cost, hash: hash.to_owned() })
+        Ok(Withdrawn { paid, cost: receipt.cost, hash })
     }
 
     /// The amount in the contract's own event, where the receipt has one.
@@ -348,36 +362,6 @@ impl Payments {
                 && log.topics.get(1) == Some(&word(id.0))
         })?;
         <[u8; 32]>::try_from(log.data.as_ref()).ok().map(U256::from_be_bytes)
-    }
-
-    /// Sends the newest transaction, where that was not done yet, or one with a higher fee when
-    /// it waits for too long.
-    async fn send_again(&self, withdrawal: &mut Withdrawal, sent: bool) -> Result<bool, WithdrawError> {
-        let Some(newest) = withdrawal.tries.last() else {
-            return self.lost(withdrawal, "it has no transaction").await;
-        };
-        let waited = Timestamp::now().as_second().saturating_sub(newest.at.as_second());
-        if waited >= STUCK_SECONDS && withdrawal.tries.len() < TRIES {
-            let (transaction, signed) = self.0.sender.replacement(&newest.transaction)?;
-            tracing::info!(stream = %withdrawal.key.id, "a withdrawal waits for long; its fee is raised");
-            withdrawal.tries.push(Try { transaction, signed, at: Timestamp::now() });
-            self.0.ledger.change_withdrawal(withdrawal.clone(), Timestamp::now()).await?;
-        } else if sent {
-            return Ok(true);
-        }
-        let Some(newest) = withdrawal.tries.last() else { return Ok(false) };
-        match self.0.sender.send(&newest.signed.raw).await {
-            Ok(()) => {
-                crash_point!("withdraw-sent");
-                Ok(true)
-            }
-            // Mined meanwhile, most likely: the next look at the receipts tells.
-            Err(SendError::Refused(message)) => {
-                tracing::debug!(%message, "the chain's node did not take a withdrawal");
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// The streams that the rental `vm` has, or all: what can be withdrawn from.

@@ -1,5 +1,4 @@
 //! The payment contract on a real EVM, read and judged as the node does.
-#![cfg(test)]
 
 use std::path::PathBuf;
 

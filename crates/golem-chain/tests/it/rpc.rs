@@ -1,42 +1,22 @@
 //! An endpoint that misbehaves in every way that is known, and what is made of it.
-#![cfg(test)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy_primitives::{Address, B256};
-use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use golem_chain::{Block, ChainError, Reader, Rpc, Terms, Verdict};
 use golem_types::StreamId;
 use ruint::aliases::{U160, U256};
 use serde_json::{Value, json};
 
-/// Serves `answer` to every request; gives the URL and how often it was asked.
-async fn endpoint(
-    answer: impl Fn(Value) -> Response + Clone + Send + Sync + 'static,
-) -> (String, Arc<AtomicUsize>) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
-    let handler = async move |axum::Json(request): axum::Json<Value>| {
-        count.fetch_add(1, Ordering::Relaxed);
-        answer(request)
-    };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move { axum::serve(listener, Router::new().route("/", post(handler))).await });
-    // It serves until the test ends.
-    tasks.detach_all();
-    (url, asked)
-}
+use crate::endpoint::endpoint;
 
 /// A well-behaved chain: block 7 at time 1000, and one stream for everybody.
 fn chain(request: &Value) -> Value {
-    let artifact = include_str!("../../../contracts/artifacts/StreamPayment.json");
+    let artifact = include_str!("../../../../contracts/artifacts/StreamPayment.json");
     let contract: Value = serde_json::from_str(artifact).unwrap();
     let word = |number: u128| format!("{number:064x}");
     let stream = [0, 1, 7, 900, 5000, 10, 41_000, 0, 0].map(word).concat();

@@ -1,0 +1,8 @@
+//! What this crate makes of endpoints that misbehave, and of the payment contract on a real EVM.
+#![cfg(test)]
+
+#[cfg(feature = "chain-tests")]
+mod chain;
+mod endpoint;
+mod pursuit;
+mod rpc;
