@@ -1,22 +1,17 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
 
 use crate::run::{cargo, root, step};
 use crate::{log_lines, policy, promises, setup};
 
-/// Test targets that need root, real guests, a chain or published clients. Each has a gate of its own; every other
-/// target is quick, and is found by itself.
-const SLOW_TARGETS: [&str; 1] = ["chain"];
-
-/// Modules of the target `it` that need the same, and have a gate of their own.
+/// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
+/// every other module is quick.
 const SLOW_MODULES: [&str; 10] = [
     "chain",
     "crash",
@@ -102,10 +97,7 @@ fn quick_gates(gates: &mut Gates) -> anyhow::Result<()> {
     units.args(["--lib", "--bins", "--", "--skip", "qemu::network::tests"]);
     gates.gate("unit tests", || run(units));
     let mut quick = tests();
-    for name in quick_targets()? {
-        quick.args(["--test", &name]);
-    }
-    quick.arg("--");
+    quick.args(["--test", "*", "--"]);
     for name in SLOW_MODULES {
         quick.args(["--skip", &format!("{name}::")]);
     }
@@ -151,36 +143,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gates.gate("contracts", contracts);
     // After the contracts: their packages have the chain.
     gates.modules("real chains", &["chain", "rent"], |command| command);
-    let mut chain = tests();
-    chain.args(["--test", "chain"]);
-    gates.gate("chain", || run(chain));
     gates.gate("published clients", || interop(&image));
     gates.gate("fuzz targets", || run(fuzz()));
     gates.end(began)
-}
-
-/// Every test target that is not in [`SLOW_TARGETS`].
-fn quick_targets() -> anyhow::Result<BTreeSet<String>> {
-    #[derive(Deserialize)]
-    struct Metadata {
-        packages: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        targets: Vec<Target>,
-    }
-    #[derive(Deserialize)]
-    struct Target {
-        name: String,
-        kind: Vec<String>,
-    }
-    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).context("cargo metadata makes no sense")?;
-    let targets = metadata.packages.into_iter().flat_map(|package| package.targets);
-    let quick =
-        targets.filter(|target| target.kind.iter().any(|kind| kind == "test")).map(|target| target.name);
-    Ok(quick.filter(|name| !SLOW_TARGETS.contains(&name.as_str())).collect())
 }
 
 /// Real guests need root for users and packet filter of their own.
