@@ -1,18 +1,24 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
+//!
+//! Everything is compiled once. Then two lanes run side by side: one in which real guests boot, which mostly wait for
+//! each other, and one with all else. A gate's output goes to a file, and is shown if it fails.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use crate::programs::{Kind, Program, compile};
 use crate::run::{cargo, root, step};
 use crate::{log_lines, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
-const SLOW_MODULES: [&str; 10] = [
+const SLOW: [&str; 10] = [
     "chain",
     "crash",
     "guest",
@@ -25,35 +31,76 @@ const SLOW_MODULES: [&str; 10] = [
     "service",
 ];
 
+/// How many tests run at once where they mostly wait: for programs to start and end, for blocks, for leases. Eight take
+/// a third of the time of two, on two cores.
+const WAITING_TESTS: &str = "8";
+
 /// The gates that have run.
-#[derive(Default)]
-struct Gates(Vec<(String, f32, bool)>);
+struct Gates {
+    began: Instant,
+    done: Mutex<Vec<Gate>>,
+}
+
+struct Gate {
+    name: String,
+    seconds: f32,
+    passed: bool,
+}
 
 impl Gates {
-    fn gate(&mut self, name: &str, run: impl FnOnce() -> anyhow::Result<()>) {
+    fn new() -> Self {
+        Self { began: Instant::now(), done: Mutex::default() }
+    }
+
+    /// Runs a gate. What `run` starts writes to the file that it gets.
+    fn gate(&self, name: &str, run: impl FnOnce(&File) -> anyhow::Result<()>) {
         println!("==> {name}");
         let began = Instant::now();
-        let result = run();
+        let log = root().join("target/gates").join(name.replace([' ', '\''], "-")).with_extension("log");
+        let result = std::fs::create_dir_all(root().join("target/gates"))
+            .and_then(|()| File::create(&log))
+            .context("the gate's log cannot be made")
+            .and_then(|file| run(&file));
         let seconds = began.elapsed().as_secs_f32();
-        if let Err(error) = &result {
-            eprintln!("FAILED {name}: {error:#}");
+        match &result {
+            Ok(()) => println!("    {name}: passed, {seconds:.0} s"),
+            Err(error) => {
+                let said = std::fs::read(&log).unwrap_or_default();
+                println!("{}FAILED {name}: {error:#}, {seconds:.0} s", String::from_utf8_lossy(&said));
+            }
         }
-        self.0.push((name.to_owned(), seconds, result.is_ok()));
+        let gate = Gate { name: name.to_owned(), seconds, passed: result.is_ok() };
+        self.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(gate);
     }
 
-    /// Runs the tests in the modules `names` of each crate's target `it`, as they are compiled already.
-    fn modules(&mut self, gate: &str, names: &[&str], prepared: impl FnOnce(Command) -> Command) {
-        self.gate(gate, || run(prepared(modules(names))));
+    /// Runs the tests in the modules `names` of each crate; `prepare` says what they need.
+    fn modules(
+        &self,
+        gate: &str,
+        names: &[&str],
+        programs: &[Program],
+        prepare: impl Fn(Command) -> Command,
+    ) {
+        self.gate(gate, |log| {
+            let commands = of(Kind::Test, programs).map(|program| {
+                let mut command = prepare(program.command());
+                command.args(names.iter().map(|name| format!("{name}::")));
+                // What is tried with published clients may have the name of what is tried with ours.
+                command.args(["--skip", "interop::"]);
+                command
+            });
+            all(commands, log)
+        });
     }
 
-    fn end(self, began: Instant) -> anyhow::Result<()> {
+    fn end(self) -> anyhow::Result<()> {
+        let gates = self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         println!("\n{:<28} {:>8}", "gate", "seconds");
-        for (name, seconds, passed) in &self.0 {
+        for Gate { name, seconds, passed } in &gates {
             println!("{name:<28} {seconds:>8.0}{}", if *passed { "" } else { "  FAILED" });
         }
-        println!("{:<28} {:>8.0}", "all", began.elapsed().as_secs_f32());
-        let failed: Vec<_> =
-            self.0.into_iter().filter(|(.., passed)| !passed).map(|(name, ..)| name).collect();
+        println!("{:<28} {:>8.0}", "all, some side by side", self.began.elapsed().as_secs_f32());
+        let failed: Vec<_> = gates.into_iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
         if failed.is_empty() {
             println!("every gate passed");
             return Ok(());
@@ -62,90 +109,160 @@ impl Gates {
     }
 }
 
+/// Runs `command` with its output in `log`.
+fn run(mut command: Command, log: &File) -> anyhow::Result<()> {
+    let status = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).status();
+    let status = status.with_context(|| format!("{} did not start", command.get_program().display()))?;
+    if status.success() { Ok(()) } else { bail!("{status}") }
+}
+
+/// Runs every command, also after one that failed.
+fn all(commands: impl IntoIterator<Item = Command>, log: &File) -> anyhow::Result<()> {
+    let results: Vec<_> = commands.into_iter().map(|command| run(command, log)).collect();
+    results.into_iter().collect()
+}
+
+/// Those of `programs` that are of this kind.
+fn of(kind: Kind, programs: &[Program]) -> impl Iterator<Item = &Program> {
+    programs.iter().filter(move |program| program.kind == kind)
+}
+
 /// `cargo test` with the features of every crate, so that everything is compiled once and for all gates.
 fn tests() -> Command {
     cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"])
 }
 
-/// The tests in the modules `names` of each crate's target `it`.
-fn modules(names: &[&str]) -> Command {
-    let mut command = tests();
-    command.args(["--test", "it", "--"]).args(names.iter().map(|name| format!("{name}::")));
-    // What is tried with a published client may have the name of what is tried with our own.
-    if names != ["interop"] {
-        command.args(["--skip", "interop::"]);
+/// `command`, whose tests mostly wait.
+fn waiting(mut command: Command) -> Command {
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", WAITING_TESTS);
     }
     command
 }
 
-fn run(mut command: Command) -> anyhow::Result<()> {
-    let status = command.status().context("cargo did not start")?;
-    if status.success() { Ok(()) } else { bail!("{status}") }
+/// What reads the sources only.
+fn sources(gates: &Gates) {
+    gates.gate("format", |log| run(cargo(&["fmt", "--all", "--check"]), log));
+    gates.gate("log lines", |_| log_lines::check());
+    gates.gate("promises", |_| promises::check());
+}
+
+/// The test programs; none if they do not compile, which is a gate that failed.
+fn compiled(gates: &Gates, incremental: bool) -> Vec<Program> {
+    let mut programs = Vec::new();
+    gates.gate("tests compiled", |log| {
+        let mut tests = tests();
+        if !incremental {
+            tests.env("CARGO_INCREMENTAL", "0");
+        }
+        programs = compile(tests, log)?;
+        Ok(())
+    });
+    programs
 }
 
 /// What is cheap: no root, no guests, no chain, nothing installed.
-fn quick_gates(gates: &mut Gates) -> anyhow::Result<()> {
-    gates.gate("format", || run(cargo(&["fmt", "--all", "--check"])));
-    gates.gate("log lines", log_lines::check);
-    gates.gate("tests compiled", || {
-        let mut command = tests();
-        command.args(["--no-run", "--quiet"]);
-        run(command)
+fn quick_tests(gates: &Gates, programs: &[Program]) {
+    gates.gate("unit tests", |log| {
+        let units = programs.iter().filter(|program| program.kind != Kind::Test).map(|program| {
+            let mut command = program.command();
+            // Those need root, and are run as a gate of their own.
+            command.args(["--skip", "qemu::network::tests"]);
+            command
+        });
+        all(units, log)
     });
-    let mut units = tests();
-    // Those need root, and are run as a gate of their own.
-    units.args(["--lib", "--bins", "--", "--skip", "qemu::network::tests"]);
-    gates.gate("unit tests", || run(units));
-    let mut quick = tests();
-    quick.args(["--test", "*", "--"]);
-    for name in SLOW_MODULES {
-        quick.args(["--skip", &format!("{name}::")]);
-    }
-    gates.gate("running programs", || run(quick));
-    gates.gate("promises", promises::check);
-    Ok(())
+    gates.gate("running programs", |log| {
+        let commands = of(Kind::Test, programs).map(|program| {
+            let mut command = waiting(program.command());
+            command.args(SLOW.iter().flat_map(|name| ["--skip".to_owned(), format!("{name}::")]));
+            command
+        });
+        all(commands, log)
+    });
 }
 
 /// Runs the gates that need nothing installed.
 pub(crate) fn quick() -> anyhow::Result<()> {
-    let (began, mut gates) = (Instant::now(), Gates::default());
-    quick_gates(&mut gates)?;
-    gates.end(began)
+    let gates = Gates::new();
+    sources(&gates);
+    let programs = compiled(&gates, true);
+    if !programs.is_empty() {
+        quick_tests(&gates, &programs);
+    }
+    gates.end()
 }
 
-/// Runs every gate, the cheapest first, and names all that failed.
+/// Runs every gate, and names all that failed.
 pub(crate) fn test() -> anyhow::Result<()> {
-    let (began, mut gates) = (Instant::now(), Gates::default());
-    let image = setup::setup()?;
-    let arm64 = setup::arm64_image()?;
-    gates.gate("licences and layers", policy::check);
-    quick_gates(&mut gates)?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    gates.gate("clippy", || run(cargo(&clippy)));
-    let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
-    docs.env("RUSTDOCFLAGS", "-D warnings");
-    gates.gate("documentation", || run(docs));
-    let mut examples = tests();
-    examples.arg("--doc");
-    gates.gate("documentation's examples", || run(examples));
-    gates.modules("crashes", &["crash"], |command| command);
-    gates.modules("multipass", &["multipass"], |command| command);
-    let mut networks = with_guests(tests(), &image);
-    networks.args(["--lib", "qemu::network::tests"]);
-    gates.gate("guests' networks", || run(networks));
-    gates.modules("guests", &["guest"], |mut command| {
-        command.env("GOLEM_TEST_IMAGE_ARM64", arm64);
-        with_guests(command, &image)
+    let gates = Gates::new();
+    setup::programs()?;
+    sources(&gates);
+    gates.gate("licences and layers", |_| policy::check());
+    // Images and packages wait for disks and servers, the compiler for neither.
+    let (programs, images) = std::thread::scope(|scope| {
+        let images = scope.spawn(|| {
+            let images = (setup::image()?, setup::arm64_image()?);
+            chain_packages().map(|()| images)
+        });
+        // What a whole run compiles is seldom changed a little and compiled again.
+        let programs = compiled(&gates, false);
+        (programs, images.join())
     });
-    gates.modules("isolation", &["isolation"], |command| with_guests(command, &image));
-    gates.modules("ports behind a router", &["network"], with_root);
-    gates.modules("service", &["service"], with_root);
-    gates.gate("contracts", contracts);
-    // After the contracts: their packages have the chain.
-    gates.modules("real chains", &["chain", "rent"], |command| command);
-    gates.gate("published clients", || interop(&image));
-    gates.gate("fuzz targets", || run(fuzz()));
-    gates.end(began)
+    let (image, arm64) = images.map_err(|_| anyhow::anyhow!("the image's builder panicked"))??;
+    if programs.is_empty() {
+        return gates.end();
+    }
+    let (programs, image) = (programs.as_slice(), image.as_path());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            gates.modules("guests", &["guest"], programs, |mut command| {
+                command.env("GOLEM_TEST_IMAGE_ARM64", &arm64);
+                with_guests(command, image)
+            });
+            gates.modules("isolation", &["isolation"], programs, |command| with_guests(command, image));
+            gates.gate("published clients", |log| clients(image, programs, log));
+        });
+        scope.spawn(|| all_else(&gates, programs, image));
+    });
+    print!("\n{}", std::fs::read_to_string(clients_table()).unwrap_or_default());
+    gates.end()
+}
+
+/// The gates beside those with real guests.
+fn all_else(gates: &Gates, programs: &[Program], image: &Path) {
+    quick_tests(gates, programs);
+    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    gates.gate("clippy", |log| run(cargo(&clippy), log));
+    gates.gate("documentation", |log| {
+        let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
+        docs.env("RUSTDOCFLAGS", "-D warnings");
+        run(docs, log)
+    });
+    gates.gate("documentation's examples", |log| {
+        let mut examples = tests();
+        examples.arg("--doc");
+        run(examples, log)
+    });
+    gates.modules("crashes", &["crash"], programs, waiting);
+    gates.modules("multipass", &["multipass"], programs, waiting);
+    gates.gate("guests' networks", |log| {
+        let libraries = of(Kind::Library, programs).map(|program| {
+            let mut command = with_guests(program.command(), image);
+            command.arg("qemu::network::tests");
+            command
+        });
+        all(libraries, log)
+    });
+    gates.modules("ports behind a router", &["network"], programs, |command| with_root(waiting(command)));
+    gates.modules("service", &["service"], programs, with_root);
+    gates.gate("contracts", |log| {
+        let mut npm = Command::new("npm");
+        npm.args(["--silent", "test"]).current_dir(root().join("contracts"));
+        run(npm, log)
+    });
+    gates.modules("real chains", &["chain", "rent"], programs, waiting);
+    gates.gate("fuzz targets", |log| run(fuzz(), log));
 }
 
 /// Real guests need root for users and packet filter of their own.
@@ -154,60 +271,74 @@ fn with_guests(mut command: Command, image: &Path) -> Command {
     with_root(command)
 }
 
-/// Runs the tests themselves as root, and nothing else.
-fn with_root(mut command: Command) -> Command {
-    if !setup::is_root() {
-        let target =
-            format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
-        command.env(target, "sudo --preserve-env");
+/// `command` as root.
+fn with_root(command: Command) -> Command {
+    if setup::is_root() {
+        return command;
     }
-    command
+    let mut root = setup::as_root(command.get_program());
+    root.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            root.env(name, value);
+        }
+    }
+    if let Some(folder) = command.get_current_dir() {
+        root.current_dir(folder);
+    }
+    root
 }
 
-/// The contracts compile to the artifacts that are checked in, and hold what they promise on anvil.
-fn contracts() -> anyhow::Result<()> {
-    let npm = |arguments: &[&str]| {
-        let mut command = Command::new("npm");
-        command.args(arguments).current_dir(root().join("contracts"));
-        command
-    };
-    chain_packages()?;
-    run(npm(&["--silent", "test"]))
+/// Where the table of the published clients is written.
+fn clients_table() -> std::path::PathBuf {
+    root().join("target/interop.txt")
 }
 
-/// The clients that renters have, unmodified, do all they can with the true node; prints each step.
-pub(crate) fn interop(image: &Path) -> anyhow::Result<()> {
-    let table = root().join("target/interop.txt");
-    std::fs::create_dir_all(root().join("target"))?;
+/// The clients that renters have, unmodified, do all they can with the true node; each step goes to the table.
+fn clients(image: &Path, programs: &[Program], log: &File) -> anyhow::Result<()> {
+    let table = clients_table();
     std::fs::write(&table, "")?;
-    let mut command = with_guests(modules(&["interop"]), image);
-    command.env("GOLEM_INTEROP_TABLE", &table);
-    let clients = step("the published clients", command);
-    let library = base_sdk(&table);
-    print!("{}", std::fs::read_to_string(&table).unwrap_or_default());
-    clients.and(library)
+    let commands = of(Kind::Test, programs).map(|program| {
+        let mut command = with_guests(program.command(), image);
+        command.arg("interop::").env("GOLEM_INTEROP_TABLE", &table);
+        command
+    });
+    let clients = all(commands, log);
+    clients.and(base_sdk(programs, &table, log))
+}
+
+/// `cargo xtask interop`.
+pub(crate) fn interop() -> anyhow::Result<()> {
+    let image = setup::setup()?;
+    chain_packages()?;
+    let gates = Gates::new();
+    let programs = compiled(&gates, true);
+    gates.gate("published clients", |log| clients(&image, &programs, log));
+    print!("\n{}", std::fs::read_to_string(clients_table()).unwrap_or_default());
+    gates.end()
 }
 
 /// The library with which the original advertises, beside ours; adds a row for each test to `table`.
-fn base_sdk(table: &Path) -> anyhow::Result<()> {
-    println!("==> the published library");
-    let mut command = tests();
-    command.args(["--test", "it", "--", "published_sdk::"]);
-    let output = command.stderr(Stdio::inherit()).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let rows = said.lines().filter_map(|line| line.strip_prefix("test published_sdk::")?.split_once(" ... "));
+fn base_sdk(programs: &[Program], table: &Path, mut log: &File) -> anyhow::Result<()> {
     let mut text = "golem-base-sdk 0.1.0, beside the node's own code\n".to_owned();
-    for (name, verdict) in rows {
-        let verdict = if verdict == "ok" { "passed" } else { "FAILED" };
-        text += &format!("  {}  {verdict}\n", name.replace('_', " "));
+    let mut passed = true;
+    for program in of(Kind::Test, programs) {
+        let mut command = program.command();
+        command.arg("published_sdk::");
+        let output = command.output()?;
+        log.write_all(&[output.stdout.as_slice(), &output.stderr].concat())?;
+        passed &= output.status.success();
+        let said = String::from_utf8_lossy(&output.stdout);
+        for (name, verdict) in said.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "))
+        {
+            let verdict = if verdict == "ok" { "passed" } else { "FAILED" };
+            let name = name.rsplit("::").next().unwrap_or(name);
+            text += &format!("  {}  {verdict}\n", name.replace('_', " "));
+        }
     }
     let mut file = std::fs::OpenOptions::new().append(true).open(table)?;
     writeln!(file, "{text}")?;
-    if output.status.success() {
-        return Ok(());
-    }
-    print!("{said}");
-    bail!("the published library failed")
+    if passed { Ok(()) } else { bail!("the published library failed") }
 }
 
 /// What tests of the chain and of published clients need.

@@ -12,6 +12,7 @@ mod gates;
 mod log_lines;
 mod market;
 mod policy;
+mod programs;
 mod promises;
 mod run;
 mod setup;
@@ -47,9 +48,7 @@ fn main() -> ExitCode {
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }
-        ["interop"] => setup::setup()
-            .and_then(|image| gates::chain_packages().map(|()| image))
-            .and_then(|image| gates::interop(&image)),
+        ["interop"] => gates::interop(),
         ["deploy-contract", arguments @ ..] => run::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["circles"] => circles::check(),

@@ -58,12 +58,12 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// `program` as root: through sudo where this is not root.
-pub(crate) fn as_root(program: &str) -> Command {
+pub(crate) fn as_root(program: impl AsRef<std::ffi::OsStr>) -> Command {
     if is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
-    command.args(["--preserve-env", "--", program]);
+    command.args(["--preserve-env", "--"]).arg(program);
     command
 }
 
