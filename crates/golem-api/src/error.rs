@@ -6,16 +6,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use golem_node::{NodeError, Refusal};
 use golem_service::log_limited;
-use golem_service::server::reply::{Failure as Plain, UNEXPECTED};
+use golem_service::server::error::{ErrorResponse, UNEXPECTED};
 use golem_types::wire::Problems;
 
-pub(crate) use golem_service::server::reply::{json_answer, ok, panicked};
+/// What a handler gives.
+pub(crate) type ApiResult = Result<Response, ApiError>;
 
 /// Why a request was not answered.
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// As any server of ours says it.
-    Plain(Plain),
+    Plain(ErrorResponse),
     /// The node said no, or failed.
     Node(NodeError),
 }
@@ -26,9 +27,9 @@ impl From<NodeError> for ApiError {
     }
 }
 
-impl From<Plain> for ApiError {
-    fn from(failure: Plain) -> Self {
-        Self::Plain(failure)
+impl From<ErrorResponse> for ApiError {
+    fn from(response: ErrorResponse) -> Self {
+        Self::Plain(response)
     }
 }
 
@@ -40,13 +41,13 @@ impl From<Problems> for ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        Self::Plain(Plain::said(status, text))
+        Self::Plain(ErrorResponse::new(status, text))
     }
 
     /// Whether it says that there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         match self {
-            Self::Plain(failure) => matches!(failure, Plain::Said(StatusCode::NOT_FOUND, _)),
+            Self::Plain(response) => matches!(response, ErrorResponse::Text(StatusCode::NOT_FOUND, _)),
             Self::Node(error) => matches!(error, NodeError::NotFound(_)),
         }
     }
@@ -109,10 +110,10 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self {
-            Self::Plain(failure) => failure.into_response(),
+            Self::Plain(response) => response.into_response(),
             Self::Node(error) => {
                 let (status, text) = status_and_text(&error);
-                Plain::said(status, text).into_response()
+                ErrorResponse::new(status, text).into_response()
             }
         }
     }

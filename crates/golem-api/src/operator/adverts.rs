@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
+use golem_service::server::json::ok;
 
-use super::{Answer, Shared};
-use crate::error::{ApiError, ok};
+use super::Shared;
+use crate::error::{ApiError, ApiResult};
 use crate::views::AdvertView;
 
 /// How long taking an advert off its market may take: some blocks of two seconds. An operator who
 /// stops the node waits for it.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-pub(super) async fn remove(State(operator): Shared) -> Answer {
+pub(super) async fn remove(State(operator): Shared) -> ApiResult {
     let adverts = &operator.config.advertising;
     if adverts.is_empty() {
         return Err(ApiError::new(StatusCode::CONFLICT, "no advert is kept on any market"));

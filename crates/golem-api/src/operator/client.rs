@@ -43,7 +43,7 @@ pub enum ClientError {
     NoAnswer(#[source] HttpError),
     /// What came back is not what the node says.
     #[error("the answer on the operator port is not the provider's")]
-    Nonsense(#[source] serde_json::Error),
+    InvalidResponse(#[source] serde_json::Error),
     /// The node says no.
     #[error("{0}")]
     Refused(String),
@@ -88,13 +88,13 @@ impl Client {
         }
         let answer = request.send(ANSWER_BYTES).await.map_err(ClientError::NoAnswer)?;
         if answer.status.is_success() {
-            return answer.json().map_err(ClientError::Nonsense);
+            return answer.json().map_err(ClientError::InvalidResponse);
         }
         #[derive(Deserialize)]
         struct Refusal {
             detail: String,
         }
-        let refusal: Refusal = answer.json().map_err(ClientError::Nonsense)?;
+        let refusal: Refusal = answer.json().map_err(ClientError::InvalidResponse)?;
         Err(ClientError::Refused(refusal.detail))
     }
 

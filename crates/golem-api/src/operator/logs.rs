@@ -3,13 +3,14 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use golem_node::NodeError;
+use golem_service::server::json::ok;
 
-use super::{Answer, Shared};
-use crate::error::{ApiError, ok};
+use super::Shared;
+use crate::error::{ApiError, ApiResult};
 use crate::views::{FailedBootView, LogsView};
 
 /// Of a live VM, or of one whose create failed. Live ones come first.
-pub(super) async fn logs(State(operator): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn logs(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
     let node = &operator.node;
     let found = match (operator.find(&which), which.parse()) {
         (Err(error), Ok(job)) if error.is_not_found() => match node.job(&job).await? {

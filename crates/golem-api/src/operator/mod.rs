@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use golem_node::{Node, Vm};
+use golem_service::server::error::panicked;
 use golem_service::server::page;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -29,7 +30,7 @@ pub use client::{Client, ClientError};
 pub use token::Token;
 
 use crate::config::ApiConfig;
-use crate::error::{ApiError, panicked};
+use crate::error::ApiError;
 
 /// What every route knows.
 struct Operator {
@@ -40,7 +41,6 @@ struct Operator {
 }
 
 type Shared = State<Arc<Operator>>;
-type Answer = Result<Response, ApiError>;
 
 /// The routes; `stop` is cancelled when the operator stops the node.
 pub(crate) fn router(config: ApiConfig, node: Node, token: Token, stop: CancellationToken) -> Router {

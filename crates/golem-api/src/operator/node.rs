@@ -3,11 +3,12 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use serde_json::json;
 
-use super::{Answer, Operator, Shared};
-use crate::error::{ApiError, ok};
+use super::{Operator, Shared};
+use crate::error::{ApiError, ApiResult};
 use crate::views::{
     AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, PricingView, Summary,
 };
@@ -45,12 +46,12 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
     })
 }
 
-pub(super) async fn pricing(State(operator): Shared) -> Answer {
+pub(super) async fn pricing(State(operator): Shared) -> ApiResult {
     let prices = operator.config.prices.as_ref().map(|prices| PricingView::of(&prices.borrow()));
     prices.map(|view| ok(&view)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
 }
 
-pub(super) async fn drain(State(operator): Shared, request: Request) -> Answer {
+pub(super) async fn drain(State(operator): Shared, request: Request) -> ApiResult {
     let wanted: DrainView = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"draining\": true or false}")
     })?;

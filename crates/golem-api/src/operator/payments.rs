@@ -5,13 +5,14 @@ use axum::http::StatusCode;
 use golem_chain::network::PaymentNetwork;
 use golem_node::NodeError;
 use golem_node::payment::Payments;
+use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::VmId;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Answer, Operator, Shared};
-use crate::error::{ApiError, ok};
+use super::{Operator, Shared};
+use crate::error::{ApiError, ApiResult};
 use crate::views::payments;
 
 impl Operator {
@@ -21,7 +22,7 @@ impl Operator {
     }
 }
 
-pub(super) async fn streams(State(operator): Shared) -> Answer {
+pub(super) async fn streams(State(operator): Shared) -> ApiResult {
     let (profile, payments) = operator.payments()?;
     Ok(ok(&payments::streams(payments, profile).await))
 }
@@ -32,7 +33,7 @@ pub(super) struct Since {
     since: i64,
 }
 
-pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> Answer {
+pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> ApiResult {
     let (_, payments) = operator.payments()?;
     let since = Timestamp::from_second(since)
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
@@ -44,7 +45,7 @@ struct Which {
     vm: Option<String>,
 }
 
-pub(super) async fn withdraw(State(operator): Shared, request: Request) -> Answer {
+pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiResult {
     let Which { vm } = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(
             StatusCode::BAD_REQUEST,

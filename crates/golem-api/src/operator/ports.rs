@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use golem_node::port_verification::Verifier;
+use golem_service::server::json::{json_response, ok};
 
-use super::{Answer, Operator, Shared};
-use crate::error::{ApiError, json_answer, ok};
+use super::{Operator, Shared};
+use crate::error::{ApiError, ApiResult};
 
 impl Operator {
     fn verifier(&self) -> Result<&Verifier, ApiError> {
@@ -13,14 +14,14 @@ impl Operator {
     }
 }
 
-pub(super) async fn report(State(operator): Shared) -> Answer {
+pub(super) async fn report(State(operator): Shared) -> ApiResult {
     Ok(ok(&operator.verifier()?.report()))
 }
 
 /// Begins a verification; the answer is what was known before it.
-pub(super) async fn verify(State(operator): Shared) -> Answer {
+pub(super) async fn verify(State(operator): Shared) -> ApiResult {
     let verifier = operator.verifier()?;
     let before = verifier.report();
     verifier.verify();
-    Ok(json_answer(StatusCode::ACCEPTED, &before))
+    Ok(json_response(StatusCode::ACCEPTED, &before))
 }

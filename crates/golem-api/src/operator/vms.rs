@@ -4,10 +4,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use golem_node::NodeError;
+use golem_service::server::json::ok;
 use serde_json::json;
 
-use super::{Answer, Shared};
-use crate::error::{ApiError, ok};
+use super::Shared;
+use crate::error::{ApiError, ApiResult};
 use crate::views::VmView;
 
 /// Most events that are shown of a VM.
@@ -17,11 +18,11 @@ pub(super) async fn list(State(operator): Shared) -> Response {
     ok(&operator.node.vms().iter().map(|vm| VmView::of(&operator.node, vm)).collect::<Vec<_>>())
 }
 
-pub(super) async fn show(State(operator): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn show(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
     Ok(ok(&VmView::of(&operator.node, &*operator.find(&which)?)))
 }
 
-pub(super) async fn act(State(operator): Shared, Path((which, action)): Path<(String, String)>) -> Answer {
+pub(super) async fn act(State(operator): Shared, Path((which, action)): Path<(String, String)>) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
     let node = &operator.node;
     match action.as_str() {
@@ -34,7 +35,7 @@ pub(super) async fn act(State(operator): Shared, Path((which, action)): Path<(St
     Ok(ok(&VmView::of(&operator.node, &*node.settled(&id).await?)))
 }
 
-pub(super) async fn delete(State(operator): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn delete(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
     tracing::info!(vm = id.redacted(), "deletion asked for by the operator");
     match operator.node.delete_vm(&id).await {
@@ -43,7 +44,7 @@ pub(super) async fn delete(State(operator): Shared, Path(which): Path<String>) -
     }
 }
 
-pub(super) async fn events(State(operator): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn events(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
     Ok(ok(&operator.node.events(Some(id), EVENTS).await?))
 }

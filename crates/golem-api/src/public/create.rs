@@ -2,13 +2,14 @@
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body;
 use golem_types::VmState;
 use golem_types::wire::{Problem, Problems, parse_create};
 use serde_json::json;
 
-use super::{Answer, Shared};
-use crate::error::{ApiError, json_answer, ok};
+use super::Shared;
+use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// Whether the query asks for an answer before the VM runs, in any of pydantic's spellings.
@@ -30,12 +31,12 @@ fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
     }
 }
 
-pub(super) async fn create(State(public): Shared, request: Request) -> Answer {
+pub(super) async fn create(State(public): Shared, request: Request) -> ApiResult {
     let early = wants_async(request.uri().query())?;
     let (vm, job) = public.node.create(parse_create(&body(request).await?)?).await?;
     if early {
         let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
-        return Ok(json_answer(StatusCode::ACCEPTED, &accepted));
+        return Ok(json_response(StatusCode::ACCEPTED, &accepted));
     }
     let vm = public.node.settled(&vm.id).await?;
     match vm.state {
@@ -51,7 +52,7 @@ pub(super) async fn create(State(public): Shared, request: Request) -> Answer {
     }
 }
 
-pub(super) async fn job(State(public): Shared, Path(id): Path<String>) -> Answer {
+pub(super) async fn job(State(public): Shared, Path(id): Path<String>) -> ApiResult {
     let not_found = || ApiError::new(StatusCode::NOT_FOUND, "job not found");
     let id = id.parse().map_err(|_| not_found())?;
     let job = public.node.job(&id).await?.ok_or_else(not_found)?;

@@ -24,6 +24,7 @@ use golem_node::pricing::PriceList;
 use golem_node::{Node, NodeError, Vm};
 use golem_reach::port_checker;
 use golem_service::server::cors;
+use golem_service::server::error::panicked;
 use golem_service::server::limit::{self, RateLimit};
 use golem_service::server::page;
 use golem_types::VmId;
@@ -33,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::{ApiConfig, ProviderDetails, VmAccess};
-use crate::error::{ApiError, panicked};
+use crate::error::ApiError;
 
 /// What every route knows.
 struct Public {
@@ -47,7 +48,6 @@ struct Public {
 }
 
 type Shared = State<Arc<Public>>;
-type Answer = Result<Response, ApiError>;
 
 /// The routes of the public API; `stop` is cancelled when a client may and does stop the node.
 pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) -> Router {

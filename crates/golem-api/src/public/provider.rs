@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::Method;
 use axum::response::Response;
 use golem_reach::public_ip;
+use golem_service::server::json::ok;
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Public, Shared};
-use crate::error::ok;
 
 /// What a client needs to rent; the answer of `provider/info`.
 #[derive(Debug, Serialize)]

@@ -5,20 +5,21 @@
 use alloy_primitives::hex;
 use axum::extract::{Request, State};
 use golem_chain::SignedQuote;
+use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::wire::{Exact, QuoteInfo, parse_resources};
 use golem_types::{Decimal, Resources};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
-use super::{Answer, Public, Shared};
-use crate::error::ok;
+use super::{Public, Shared};
+use crate::error::ApiResult;
 
 /// Seconds of the month that prices are shown for: 730 hours.
 const MONTH_SECONDS: u64 = 730 * 3600;
 
 /// It reserves nothing, and nothing is remembered of it.
-pub(super) async fn quote(State(public): Shared, request: Request) -> Answer {
+pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
     let resources = parse_resources(&body(request).await?)?;
     let payments = public.node.payments();
     let signed = payments.map(|payments| payments.quote(resources, Timestamp::now())).transpose()?;

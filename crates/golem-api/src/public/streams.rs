@@ -3,13 +3,14 @@
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use golem_node::NodeError;
+use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::wire::parse_stream;
 use serde_json::json;
 
-use super::{Answer, Shared};
+use super::Shared;
 use crate::config::VmAccess;
-use crate::error::{ApiError, ok};
+use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// The chain could not be asked about a stream that is there: the gateway's fault, not the caller's.
@@ -23,7 +24,7 @@ fn lookup_failed(error: NodeError) -> ApiError {
     }
 }
 
-pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());
     }
@@ -34,7 +35,7 @@ pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> An
 
 /// Lets another stream pay for the VM. Whoever owns the stream pays; whoever knows the VM may
 /// have it paid.
-pub(super) async fn attach(State(public): Shared, Path(which): Path<String>, request: Request) -> Answer {
+pub(super) async fn attach(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());
     }
@@ -44,7 +45,7 @@ pub(super) async fn attach(State(public): Shared, Path(which): Path<String>, req
 }
 
 /// Every stream, where everybody sees every VM; a VM's id is the right to use it.
-pub(super) async fn list(State(public): Shared) -> Answer {
+pub(super) async fn list(State(public): Shared) -> ApiResult {
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());
     }

@@ -7,15 +7,16 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use golem_node::NodeError;
 use golem_reach::public_ip;
+use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body;
 use golem_types::VmState;
 use golem_types::wire::{Access, VmInfo, parse_key};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{Answer, Shared};
+use super::Shared;
 use crate::config::VmAccess;
-use crate::error::{ApiError, json_answer, ok};
+use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// How long a stop is waited for: existing clients give up after 300 s.
@@ -29,14 +30,14 @@ pub(super) async fn list(State(public): Shared) -> Response {
     ok(&vms.iter().map(|vm| renter::vm(vm)).collect::<Vec<_>>())
 }
 
-pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     let network = public.node.network(&vm.id).map(|network| renter::network(&network));
     Ok(ok(&VmInfo { network, ..renter::vm(&vm) }))
 }
 
 /// What the VM's last failed boot left, for a day; what the host said of it is its operator's alone.
-pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     let kept = public.node.failed_boots(vm.id.as_str()).await?;
     let Some(failed) = kept.first() else {
@@ -46,7 +47,7 @@ pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>
     Ok(ok(&renter::failed_boot(failed)))
 }
 
-pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     let access = Access {
         ssh_host: Some(public_ip::told(&public.provider.public_ip, public.provider.host)),
@@ -60,18 +61,18 @@ pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> 
     }
     if vm.state == VmState::Creating {
         let waiting = Access { ssh_host: None, ssh_port: None, status: Some(vm.state), ..access };
-        return Ok(json_answer(StatusCode::ACCEPTED, &waiting));
+        return Ok(json_response(StatusCode::ACCEPTED, &waiting));
     }
     let why = vm.error.as_deref().unwrap_or("it never ran");
     Err(ApiError::new(StatusCode::CONFLICT, format!("VM cannot be reached: {why}")))
 }
 
-pub(super) async fn start(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn start(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     Ok(ok(&renter::vm(&*public.node.start_vm(&vm.id).await?)))
 }
 
-pub(super) async fn stop(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn stop(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     let stopping = public.node.stop_vm(&vm.id).await?;
     // One that takes longer is shown as it stands: stopping.
@@ -82,14 +83,14 @@ pub(super) async fn stop(State(public): Shared, Path(which): Path<String>) -> An
     Ok(ok(&renter::vm(&vm)))
 }
 
-pub(super) async fn restart(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn restart(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     Ok(ok(&renter::vm(&*public.node.restart_vm(&vm.id).await?)))
 }
 
 /// Deleting what is not there succeeds, as in the original: a client that repeats itself after a
 /// lost answer is right, and a stranger learns nothing.
-pub(super) async fn delete(State(public): Shared, Path(which): Path<String>) -> Answer {
+pub(super) async fn delete(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let gone = || Ok(ok(&json!(null)));
     let vm = match public.find(&which).await {
         Err(error) if error.is_not_found() => return gone(),
@@ -101,7 +102,7 @@ pub(super) async fn delete(State(public): Shared, Path(which): Path<String>) -> 
     }
 }
 
-pub(super) async fn add_key(State(public): Shared, Path(which): Path<String>, request: Request) -> Answer {
+pub(super) async fn add_key(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
     let vm = public.find(&which).await?;
     let key = parse_key(&body(request).await?)?;
     Ok(ok(&renter::vm(&*public.node.add_key(&vm.id, key).await?)))

@@ -32,10 +32,11 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use golem_service::server::error::{ErrorResponse, panicked};
+use golem_service::server::json::{json_response, ok};
 use golem_service::server::limit::RateLimit;
 use golem_service::server::page;
 use golem_service::server::peer::Peer;
-use golem_service::server::reply::{Failure, json_answer, ok, panicked};
 use golem_service::server::serve::body;
 use queue::Queue;
 pub use target::{TargetError, Targets};
@@ -67,12 +68,15 @@ impl Checker {
     }
 
     /// Answers `request` as the original does.
-    pub async fn answer(&self, request: Request) -> Result<Response, Failure> {
+    pub async fn answer(&self, request: Request) -> Result<Response, ErrorResponse> {
         let Some(Peer(caller)) = request.extensions().get::<Peer>().copied() else {
-            return Err(Failure::said(StatusCode::FORBIDDEN, "who asks is not known"));
+            return Err(ErrorResponse::new(StatusCode::FORBIDDEN, "who asks is not known"));
         };
         if self.limit.take(caller, Instant::now()).is_err() {
-            return Err(Failure::said(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later"));
+            return Err(ErrorResponse::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Rate limit exceeded; try again later",
+            ));
         }
         let request = parse_check(&body(request).await?)?;
         let address = match self.targets.target(&request.provider_ip, caller) {
@@ -83,7 +87,7 @@ impl Checker {
         let dials = request.ports.len().min(DIALS);
         let Some(_turn) = self.queue.turn(Source::of(caller), dials, PATIENCE).await else {
             let text = "too many checks at a time; try again later";
-            return Err(Failure::said(StatusCode::SERVICE_UNAVAILABLE, text));
+            return Err(ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         Ok(ok(&self.check(address, request, DEADLINE.saturating_sub(came.elapsed())).await))
     }
@@ -124,25 +128,25 @@ fn refused(error: &TargetError) -> Response {
         TargetError::Another { caller, .. } => (StatusCode::FORBIDDEN, Some(caller)),
         TargetError::Inside(_) => (StatusCode::FORBIDDEN, None),
     };
-    json_answer(status, &json!({ "detail": error.to_string(), "caller": caller }))
+    json_response(status, &json!({ "detail": error.to_string(), "caller": caller }))
 }
 
 /// The server of `checker`.
 pub fn router(checker: Arc<Checker>) -> Router {
     checks(checker)
         .route("/health", get(async || ok(&json!({ "status": "ok" }))))
-        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .fallback(async || ErrorResponse::new(StatusCode::NOT_FOUND, "Not Found"))
 }
 
 /// The one route on which checks are asked for.
 pub fn checks(checker: Arc<Checker>) -> Router {
     let check = async |State(checker): State<Arc<Checker>>, request: Request| {
-        checker.answer(request).await.unwrap_or_else(Failure::into_response)
+        checker.answer(request).await.unwrap_or_else(ErrorResponse::into_response)
     };
     Router::new()
         .route("/check-ports", post(check))
         .method_not_allowed_fallback(async || {
-            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         // No page on the web may have its visitors' ports tried.
         .layer(middleware::from_fn(page::json_only))

@@ -1,14 +1,15 @@
-//! HTTP for strangers: connections, limits and the shape of refusals, the same for every server of ours.
+//! HTTP for strangers: connections, limits and the shape of errors, the same for every server of ours.
 //!
 //! ```text
-//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► page ─► a handler of the server's ─► reply
+//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► page ─► a handler of the server's ─► json, error
 //! ```
 //! Owns what every server does before and after its handlers. Never knows what a request is about.
 
+pub mod error;
+pub mod json;
 pub mod limit;
 pub mod page;
 pub mod peer;
-pub mod reply;
 pub mod serve;
 
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};

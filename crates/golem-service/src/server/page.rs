@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::reply::Failure;
+use super::error::ErrorResponse;
 
 /// Refuses a body that does not say that it is JSON.
 pub async fn json_only(request: Request, next: Next) -> Response {
@@ -18,13 +18,13 @@ pub async fn json_only(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let text = "the body should be JSON; fix: send the header Content-Type: application/json";
-    Failure::said(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response()
+    ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response()
 }
 
 /// Refuses what a page of another origin asks for.
 pub async fn own_pages_only(request: Request, next: Next) -> Response {
     if is_foreign(request.headers()) {
-        return Failure::said(StatusCode::FORBIDDEN, "no page of another site may ask for this")
+        return ErrorResponse::new(StatusCode::FORBIDDEN, "no page of another site may ask for this")
             .into_response();
     }
     next.run(request).await
@@ -34,7 +34,7 @@ pub async fn own_pages_only(request: Request, next: Next) -> Response {
 /// host, or of a file.
 pub async fn local_pages_only(request: Request, next: Next) -> Response {
     if !is_local(request.headers()) {
-        return Failure::said(StatusCode::FORBIDDEN, "no page of another host may ask for this")
+        return ErrorResponse::new(StatusCode::FORBIDDEN, "no page of another host may ask for this")
             .into_response();
     }
     next.run(request).await

@@ -31,8 +31,8 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::error::ErrorResponse;
 use super::peer::TrustedProxies;
-use super::reply::Failure;
 use crate::places::{HolderState, Key, Limits, PATIENCE, Placement, Places};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
@@ -229,7 +229,7 @@ async fn connection(
 }
 
 /// The whole body of `request`, bounded in size and time.
-pub async fn body(request: Request) -> Result<Bytes, Failure> {
+pub async fn body(request: Request) -> Result<Bytes, ErrorResponse> {
     let place = request.extensions().get::<Arc<Connection>>().cloned();
     let becomes = |state| place.iter().for_each(|place| place.becomes(state));
     becomes(HolderState::Young(Instant::now()));
@@ -237,12 +237,12 @@ pub async fn body(request: Request) -> Result<Bytes, Failure> {
     becomes(HolderState::Kept);
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(Failure::said(
+        Ok(Err(error)) if is_too_large(&error) => Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Request body is larger than {BODY_BYTES} bytes"),
         )),
-        Ok(Err(_)) => Err(Failure::said(StatusCode::BAD_REQUEST, "Request body could not be read")),
-        Err(_) => Err(Failure::said(StatusCode::REQUEST_TIMEOUT, "Request body took too long")),
+        Ok(Err(_)) => Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "Request body could not be read")),
+        Err(_) => Err(ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, "Request body took too long")),
     }
 }
 

@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use golem_service::log_limited;
 use golem_service::server::cors;
+use golem_service::server::error::{ErrorResponse, panicked};
+use golem_service::server::json::{json_response, ok};
 use golem_service::server::limit::{self, RateLimit};
 use golem_service::server::page;
 use golem_service::server::peer::Peer;
-use golem_service::server::reply::{Failure, json_answer, ok, panicked};
 use golem_service::server::serve::body;
 use golem_types::net::Source;
 use golem_types::wire::WireTime;
@@ -49,9 +50,9 @@ pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> R
         .route("/health", get(async || ok(&json!({ "status": "healthy" }))))
         .route("/api/v1/advertisements", get(list).merge(own_pages(post(advertise))))
         .route("/api/v1/advertisements/{id}", get(show).merge(own_pages(delete(remove))))
-        .fallback(async || Failure::said(StatusCode::NOT_FOUND, "Not Found"))
+        .fallback(async || ErrorResponse::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
-            Failure::said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         .layer(middleware::from_fn(page::json_only))
         .layer(CatchPanicLayer::custom(panicked))
@@ -72,11 +73,11 @@ enum Refusal {
     /// A status, the published server's code, and a text.
     Coded(StatusCode, &'static str, String),
     /// As elsewhere.
-    Plain(Failure),
+    Plain(ErrorResponse),
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
+impl From<ErrorResponse> for Refusal {
+    fn from(failure: ErrorResponse) -> Self {
         Self::Plain(failure)
     }
 }
@@ -102,10 +103,10 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         match self {
             Self::Mistakes(mistakes) => {
-                json_answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": mistakes }))
+                json_response(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": mistakes }))
             }
             Self::Coded(status, code, message) => {
-                json_answer(status, &json!({ "detail": { "code": code, "message": message } }))
+                json_response(status, &json!({ "detail": { "code": code, "message": message } }))
             }
             Self::Plain(failure) => failure.into_response(),
         }
@@ -124,7 +125,7 @@ async fn limited(State(service): Shared, request: Request, next: Next) -> Respon
     let body = json!({
         "code": "RATE_001", "message": text, "timestamp": WireTime(Timestamp::now()), "detail": text,
     });
-    let mut response = json_answer(StatusCode::TOO_MANY_REQUESTS, &body);
+    let mut response = json_response(StatusCode::TOO_MANY_REQUESTS, &body);
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
 }
@@ -143,7 +144,7 @@ async fn with<T: Send + 'static>(
                 error = &error as &dyn std::error::Error,
                 "a request to the database was lost"
             );
-            Err(Failure::said(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred").into())
+            Err(ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, "An unexpected error occurred").into())
         }
     }
 }
@@ -328,7 +329,7 @@ async fn list(
     query: Result<Query<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Ok(Query(query)) = query else {
-        return Err(Failure::said(StatusCode::BAD_REQUEST, "the query cannot be read").into());
+        return Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "the query cannot be read").into());
     };
     let Wanted { filter, page } = Wanted::of(&query)?;
     let limit = page.limit;
