@@ -5,17 +5,17 @@
 use golem_types::Stream;
 use ruint::aliases::U160;
 
-use crate::reader::Block;
+use crate::block::Block;
 use crate::rpc::ChainError;
 
 /// What a stream has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct StreamTerms {
     /// Who has to be paid: the provider.
     pub recipient: U160,
     /// In what; zero is the chain's own money.
     pub token: U160,
-    /// Least wei a second; none while no price is known.
+    /// Least wei a second; `None` while no price is known.
     pub least_rate: Option<u128>,
     /// Least seconds of payment that have to be left.
     pub least_runway: u128,
@@ -50,7 +50,7 @@ pub enum Bad {
 
 /// What is known of a stream.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum StreamVerdict {
     /// It pays.
     Good {
         /// The stream.
@@ -68,7 +68,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The first [`Bad`] that applies, in the order in which existing clients meet them.
-pub fn judge(stream: &Stream, terms: &Terms, now: u128) -> Result<(), Bad> {
+pub fn judge(stream: &Stream, terms: &StreamTerms, now: u128) -> Result<(), Bad> {
     if stream.recipient != terms.recipient || terms.recipient.is_zero() {
         return Err(Bad::Recipient);
     }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     const NOW: u128 = 1_700_000_000;
-    const TERMS: Terms = Terms {
+    const TERMS: StreamTerms = StreamTerms {
         recipient: U160::from_limbs([7, 0, 0]),
         token: U160::ZERO,
         least_rate: Some(100),
@@ -141,7 +141,7 @@ mod tests {
         }
         let none = Stream { recipient: U160::ZERO, deposit: U256::ZERO, ..good() };
         assert_eq!(judge(&none, &TERMS, NOW).unwrap_err().to_string(), "recipient mismatch");
-        let nobody = Terms { recipient: U160::ZERO, ..TERMS };
+        let nobody = StreamTerms { recipient: U160::ZERO, ..TERMS };
         assert_eq!(judge(&none, &nobody, NOW), Err(Bad::Recipient), "the zero address is nobody");
     }
 
@@ -156,7 +156,7 @@ mod tests {
                 token: U160::from(token), recipient: U160::from(recipient), start, stop: NOW + left, rate,
                 deposit: U256::from(deposit), halted, ..good()
             };
-            let terms = Terms { least_rate: priced.then_some(100), ..TERMS };
+            let terms = StreamTerms { least_rate: priced.then_some(100), ..TERMS };
             let pays = recipient == 7 && token == 0 && start <= NOW && left >= 3600
                 && (!priced || rate >= 100) && deposit > 0 && !halted;
             prop_assert_eq!(judge(&stream, &terms, NOW).is_ok(), pays);

@@ -10,6 +10,7 @@
 //! and never Bad: only Bad may end a rental (I3). Owns the wallet too: what is signed, and how it is
 //! sent. Never knows what a VM is.
 
+pub mod block;
 pub mod contract;
 pub mod faucet;
 pub mod identity;
@@ -24,13 +25,14 @@ pub mod sender;
 pub mod transaction;
 pub mod wallet;
 
+pub use block::Block;
 pub use contract::Version;
-pub use judge::{Bad, Terms, Verdict};
+pub use judge::{Bad, StreamTerms, StreamVerdict};
 pub use network::Network;
 pub use payer::{Funds, Payer};
 pub use pursuit::{Attempt, Fate, Pursuit};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
-pub use reader::{Block, Head, Reader, Reading, Seen};
+pub use reader::{Head, Reader, Reading, StreamReadings};
 pub use rpc::{ChainError, Rpc};
 pub use sender::{Plan, Receipt, SendError, Sender};
 pub use transaction::{Fee, SignedTransaction, Transaction};

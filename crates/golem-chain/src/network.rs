@@ -56,10 +56,10 @@ pub const DEFAULT: &str = "l2.holesky";
 pub struct Network {
     /// What chain the endpoint must be of.
     pub chain_id: u64,
-    /// The JSON-RPC endpoint; none means that the operator has to name one.
+    /// The JSON-RPC endpoint; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpc_url: Option<String>,
-    /// The `StreamPayment` contract; none means that the operator has to name one.
+    /// The `StreamPayment` contract; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_payment_address: Option<Address>,
     /// Which payment contract it is: 1, or 2 for the one of golem-streaming-abi 0.1.2.
@@ -199,7 +199,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 chain_id: l2.chain_id.unwrap_or_default(),
                 rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
                 stream_payment_address: Some(l2.contract.address),
-                contract_version: Version::One,
+                contract_version: Version::V1,
                 paying_states: Vec::new(),
                 token_address: l2.contract.token,
                 symbol: eth(),
@@ -224,7 +224,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
             chain_id: 1,
             rpc_url: None,
             stream_payment_address: None,
-            contract_version: Version::One,
+            contract_version: Version::V1,
             paying_states: Vec::new(),
             token_address: Address::ZERO,
             symbol: eth(),
@@ -359,7 +359,7 @@ mod tests {
         }
         std::fs::write(&path, "chain_id = 1\ncontract_version = 2\npaying_states = [\"active\"]").unwrap();
         let newer = load(folder.path(), "mine").unwrap();
-        assert_eq!((newer.contract_version, newer.paying_states), (Version::Two, vec!["active".to_owned()]));
+        assert_eq!((newer.contract_version, newer.paying_states), (Version::V4, vec!["active".to_owned()]));
         for text in [
             "chain_id = 1\ncontract_version = 3",
             "chain_id = -1",

@@ -115,7 +115,7 @@ impl Quote {
         typed.eip712_signing_hash(&place.domain())
     }
 
-    /// The quote with `wallet`'s signature; none only where [`Wallet::sign_hash`] is none.
+    /// The quote with `wallet`'s signature; `None` only where [`Wallet::sign_hash`] is.
     #[must_use]
     pub fn sign(self, place: Place, wallet: &Wallet) -> Option<SignedQuote> {
         let signature = wallet.sign_hash(self.digest(place))?.to_bytes();

@@ -16,8 +16,9 @@ use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
-use crate::contract::{self, Version, WrongContract, two};
-use crate::judge::{Terms, Verdict, judge};
+use crate::block::Block;
+use crate::contract::{self, Version, WrongContract, v4};
+use crate::judge::{StreamTerms, StreamVerdict, judge};
 use crate::rpc::{ChainError, Rpc, data, quantity};
 
 /// How far ahead of this machine's clock a block may be, in seconds. Chains allow 15; the rest is
@@ -39,19 +40,8 @@ pub struct Reader {
     /// Whether the chain's clock may be anywhere: it is a developer's own.
     local: bool,
     version: Version,
-    /// What the second contract calls a stream that pays.
+    /// What the newer contract calls a stream that pays.
     paying_states: Vec<String>,
-}
-
-/// A block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block {
-    /// Its number.
-    pub number: u64,
-    /// Its hash: another block of this number has another.
-    pub hash: B256,
-    /// Its time, in seconds since the epoch.
-    pub time: u128,
 }
 
 /// The newest block.
@@ -75,7 +65,7 @@ pub struct Reading {
 
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct StreamReadings {
     /// The block.
     pub block: Block,
     /// The streams that were asked for, in that order.
@@ -87,10 +77,10 @@ impl Reader {
     /// developer's own, whose clock is moved at will.
     #[must_use]
     pub const fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
-        Self { rpc, contract, chain_id, local, version: Version::One, paying_states: Vec::new() }
+        Self { rpc, contract, chain_id, local, version: Version::V1, paying_states: Vec::new() }
     }
 
-    /// The same of a contract of `version`; where that is 2, `paying_states` are what it calls a stream
+    /// The same of a contract of `version`; where that is [`Version::V4`], `paying_states` are what it calls a stream
     /// that pays.
     #[must_use]
     pub fn of(self, version: Version, paying_states: Vec<String>) -> Self {
@@ -235,8 +225,8 @@ impl Reader {
             .collect::<Option<Vec<_>>>()
             .ok_or(ChainError::Nonsense("an answer that is no stream"))?;
         let states = match self.version {
-            Version::One => vec![None; streams.len()],
-            Version::Two => self.states(block, ids, &streams).await?,
+            Version::V1 => vec![None; streams.len()],
+            Version::V4 => self.states(block, ids, &streams).await?,
         };
         let pays = |state: &String| self.paying_states.contains(state);
         let reading = |(stream, state): (Stream, Option<String>)| Reading {
@@ -246,7 +236,7 @@ impl Reader {
         Ok(streams.into_iter().zip(states).map(reading).collect())
     }
 
-    /// What the second contract calls the streams `ids`; none for one that never was.
+    /// What the newer contract calls the streams `ids`; `None` for one that never was.
     async fn states(
         &self,
         block: &Block,
@@ -255,13 +245,13 @@ impl Reader {
     ) -> Result<Vec<Option<String>>, ChainError> {
         let is_one = |stream: &Stream| !stream.sender.is_zero();
         let there = ids.iter().zip(streams).filter(|(_, stream)| is_one(stream));
-        let asked: Vec<_> = there.map(|(id, _)| two::ask_state(*id)).collect();
+        let asked: Vec<_> = there.map(|(id, _)| v4::ask_state(*id)).collect();
         let mut answers = self.ask_at(block, &asked).await?.into_iter();
         let state = |stream: &Stream| {
             if !is_one(stream) {
                 return Some(None);
             }
-            answers.next().and_then(|answer| two::read_state(&answer)).map(Some)
+            answers.next().and_then(|answer| v4::read_state(&answer)).map(Some)
         };
         streams
             .iter()
@@ -291,25 +281,29 @@ impl Reader {
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn streams(&self, known: Option<&Block>, ids: &[StreamId]) -> Result<Seen, ChainError> {
+    pub async fn streams(
+        &self,
+        known: Option<&Block>,
+        ids: &[StreamId],
+    ) -> Result<StreamReadings, ChainError> {
         let block = self.head(known).await?.block;
-        Ok(Seen { block, streams: self.at(&block, ids).await? })
+        Ok(StreamReadings { block, streams: self.at(&block, ids).await? })
     }
 
     /// Reads and judges the stream `id` at a block not older than one that is `known`.
-    pub async fn verdict(&self, known: Option<&Block>, id: StreamId, terms: &Terms) -> Verdict {
+    pub async fn verdict(&self, known: Option<&Block>, id: StreamId, terms: &StreamTerms) -> StreamVerdict {
         match self.streams(known, &[id]).await {
             Ok(seen) => match seen.streams.into_iter().next() {
-                None => Verdict::Unknown(ChainError::Nonsense("no answer to one question")),
+                None => StreamVerdict::Unknown(ChainError::Nonsense("no answer to one question")),
                 Some(Reading { stream, unclear }) => {
                     match (judge(&stream, terms, seen.block.time), unclear) {
-                        (Err(bad), _) => Verdict::Bad(bad),
-                        (Ok(()), Some(state)) => Verdict::Unknown(ChainError::Unclear(state)),
-                        (Ok(()), None) => Verdict::Good { stream: Box::new(stream), block: seen.block },
+                        (Err(bad), _) => StreamVerdict::Bad(bad),
+                        (Ok(()), Some(state)) => StreamVerdict::Unknown(ChainError::Unclear(state)),
+                        (Ok(()), None) => StreamVerdict::Good { stream: Box::new(stream), block: seen.block },
                     }
                 }
             },
-            Err(error) => Verdict::Unknown(error),
+            Err(error) => StreamVerdict::Unknown(error),
         }
     }
 }

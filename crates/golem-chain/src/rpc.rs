@@ -75,11 +75,11 @@ pub struct Rpc {
 struct Answer {
     id: Option<u64>,
     result: Option<Value>,
-    error: Option<Refusal>,
+    error: Option<RpcError>,
 }
 
 #[derive(Deserialize)]
-struct Refusal {
+struct RpcError {
     code: i64,
     message: String,
 }
@@ -121,7 +121,7 @@ impl Rpc {
         let mut by_id = BTreeMap::new();
         for answer in answers {
             let result = match (answer.error, answer.result) {
-                (Some(Refusal { code, message }), _) => {
+                (Some(RpcError { code, message }), _) => {
                     return Err(ChainError::Refused { code, message: message.chars().take(200).collect() });
                 }
                 (None, Some(result)) => result,

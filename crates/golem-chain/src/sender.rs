@@ -143,7 +143,7 @@ impl Sender {
         answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no transaction count"))
     }
 
-    /// What a transaction to `to` (none makes a contract) with `data` would be.
+    /// What a transaction to `to` (`None` makes a contract) with `data` would be.
     ///
     /// # Errors
     /// [`SendError::Reverts`] when the contract would refuse it, [`SendError::Chain`].
@@ -259,7 +259,7 @@ impl Sender {
         }
     }
 
-    /// The receipt of the transaction `hash`; none while it is in no block.
+    /// The receipt of the transaction `hash`; `None` while it is in no block.
     ///
     /// # Errors
     /// [`ChainError`].

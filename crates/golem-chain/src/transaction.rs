@@ -62,7 +62,7 @@ pub struct Transaction {
     pub fee: Fee,
     /// Most gas that it may use.
     pub gas: u64,
-    /// Whom it calls; none makes a contract.
+    /// Whom it calls; `None` makes a contract.
     pub to: Option<Address>,
     /// Wei that it carries.
     pub value: U256,
@@ -80,7 +80,7 @@ pub struct SignedTransaction {
 }
 
 impl Transaction {
-    /// Signs it; none only where [`Wallet::sign_hash`] is none.
+    /// Signs it; `None` only where [`Wallet::sign_hash`] is.
     #[must_use]
     pub fn sign(&self, wallet: &Wallet) -> Option<SignedTransaction> {
         let signed = wallet.sign_hash(keccak256(self.encode(None)))?;

@@ -54,7 +54,7 @@ impl Wallet {
         Self::from_bytes(&bytes)
     }
 
-    /// The wallet of the key `bytes`; none for the few numbers that are no key.
+    /// The wallet of the key `bytes`; `None` for the few numbers that are no key.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let key = SigningKey::from_slice(bytes).ok()?;
@@ -90,13 +90,13 @@ impl Wallet {
     }
 }
 
-/// Who signed `message` (EIP-191) with the 65 bytes `signature`; none when that is no signature.
+/// Who signed `message` (EIP-191) with the 65 bytes `signature`; `None` if that is no signature.
 #[must_use]
 pub fn signer_of(message: &[u8], signature: &[u8]) -> Option<Address> {
     signer_of_hash(eip191_hash_message(message), signature)
 }
 
-/// Who signed `hash`, one of typed data, with the 65 bytes `signature`; none when that is no signature.
+/// Who signed `hash`, one of typed data, with the 65 bytes `signature`; `None` if that is no signature.
 #[must_use]
 pub fn signer_of_hash(hash: B256, signature: &[u8]) -> Option<Address> {
     let (rs, v) = signature.split_at_checked(64)?;

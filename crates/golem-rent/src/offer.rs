@@ -233,8 +233,8 @@ impl Paying {
         let network =
             networks.into_iter().find(fits).ok_or(OfferError::Network { place: self.place, token })?;
         match network.network.contract_version {
-            Version::One => Ok(network),
-            Version::Two => Err(OfferError::Version(network.name)),
+            Version::V1 => Ok(network),
+            Version::V4 => Err(OfferError::Version(network.name)),
         }
     }
 }
@@ -344,7 +344,7 @@ mod tests {
         assert!(matches!(paying.network(wrong()), Err(OfferError::Network { .. })));
         assert!(paying.network([wrong(), vec![right()]].concat()).is_ok());
         let mut newer = right();
-        newer.network.contract_version = Version::Two;
+        newer.network.contract_version = Version::V4;
         assert!(matches!(paying.network(vec![newer]), Err(OfferError::Version(_))));
     }
 }

@@ -183,7 +183,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         chain_id: CHAIN,
         local: false,
         contract: chain.contract,
-        version: golem_chain::Version::One,
+        version: golem_chain::Version::V1,
         paying_states: Vec::new(),
         token: Address::ZERO,
         wallet: wallet.clone(),

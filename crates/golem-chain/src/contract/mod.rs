@@ -2,9 +2,9 @@
 //!
 //! Owns the translation between ABI words and [`golem_types::Stream`], and which contract an address
 //! holds. There are two: the one that every known client calls, and a newer one, of which the ABI alone is
-//! known ([`two`]). Never asks a chain.
+//! known ([`v4`]). Never asks a chain.
 
-pub mod two;
+pub mod v4;
 
 use alloy_sol_types::SolCall;
 use golem_types::{Stream, StreamId};
@@ -103,9 +103,9 @@ const WORDS: usize = 9;
 pub enum Version {
     /// The one that every known client calls.
     #[default]
-    One,
-    /// The one that golem-streaming-abi 0.1.2 describes.
-    Two,
+    V1,
+    /// The one that golem-streaming-abi 0.1.2 describes: upstream calls it v4, profiles 2.
+    V4,
 }
 
 /// A number that is no version of the contract.
@@ -118,8 +118,8 @@ impl TryFrom<u8> for Version {
 
     fn try_from(number: u8) -> Result<Self, NoVersion> {
         match number {
-            1 => Ok(Self::One),
-            2 => Ok(Self::Two),
+            1 => Ok(Self::V1),
+            2 => Ok(Self::V4),
             other => Err(NoVersion(other)),
         }
     }
@@ -128,8 +128,8 @@ impl TryFrom<u8> for Version {
 impl From<Version> for u8 {
     fn from(version: Version) -> Self {
         match version {
-            Version::One => 1,
-            Version::Two => 2,
+            Version::V1 => 1,
+            Version::V4 => 2,
         }
     }
 }
@@ -165,17 +165,17 @@ pub enum WrongContract {
 }
 
 impl Version {
-    /// The version whose functions the bytecode `code` has; none when it has those of neither, as a
+    /// The version whose functions the bytecode `code` has; `None` if it has those of neither, as a
     /// proxy has.
     #[must_use]
     pub fn of_code(code: &[u8]) -> Option<Self> {
         // Solidity compares the selector with a constant: PUSH4, then its four bytes.
         let has =
             |selector: &[u8; 4]| code.windows(5).any(|five| five[0] == 0x63 && five[1..] == selector[..]);
-        if two::OWN.iter().all(has) {
-            Some(Self::Two)
+        if v4::OWN.iter().all(has) {
+            Some(Self::V4)
         } else if has(&createStreamCall::SELECTOR) && has(&abi::streamsCall::SELECTOR) {
-            Some(Self::One)
+            Some(Self::V1)
         } else {
             None
         }
@@ -185,21 +185,21 @@ impl Version {
     #[must_use]
     pub const fn of_answer(answer: &[u8]) -> Option<Self> {
         match answer.len() {
-            length if length == 32 * WORDS => Some(Self::One),
-            length if length == 32 * two::WORDS => Some(Self::Two),
+            length if length == 32 * WORDS => Some(Self::V1),
+            length if length == 32 * v4::WORDS => Some(Self::V4),
             _ => None,
         }
     }
 
-    /// The stream in the answer to [`ask`]; none when the answer is not one.
+    /// The stream in the answer to [`ask`]; `None` if the answer is not one.
     #[must_use]
     pub fn read(self, answer: &[u8]) -> Option<Stream> {
         if Self::of_answer(answer) != Some(self) {
             return None;
         }
         match self {
-            Self::One => read_one(answer),
-            Self::Two => two::read(answer),
+            Self::V1 => read_one(answer),
+            Self::V4 => v4::read(answer),
         }
     }
 }
@@ -245,14 +245,14 @@ mod tests {
             answer.extend([0; 31]);
             answer.push(word);
         }
-        let stream = Version::Two.read(&answer).unwrap();
+        let stream = Version::V4.read(&answer).unwrap();
         assert_eq!((stream.start, stream.stop, stream.rate, stream.halted), (4, 5, 6, false));
         assert_eq!(stream.deposit, alloy_primitives::U256::from(7));
-        assert_eq!(Version::One.read(&answer), None);
+        assert_eq!(Version::V1.read(&answer), None);
         answer.truncate(32 * 9);
         answer[32 * 9 - 1] = 0;
-        assert_eq!(Version::Two.read(&answer), None);
-        assert_eq!(Version::One.read(&answer), Some(stream));
+        assert_eq!(Version::V4.read(&answer), None);
+        assert_eq!(Version::V1.read(&answer), Some(stream));
         assert_eq!(Version::of_code(&[]), None);
     }
 
@@ -260,7 +260,7 @@ mod tests {
         #[test]
         fn no_answer_makes_a_panic(answer in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = read_one(&answer);
-            let _ = (Version::One.read(&answer), Version::Two.read(&answer), Version::of_code(&answer));
+            let _ = (Version::V1.read(&answer), Version::V4.read(&answer), Version::of_code(&answer));
         }
 
         #[test]
@@ -271,14 +271,14 @@ mod tests {
                 answer.extend([0; 16]);
                 answer.extend(if n == 8 { [0; 16] } else { *word });
             }
-            let stream = Version::One.read(&answer).unwrap();
+            let stream = Version::V1.read(&answer).unwrap();
             prop_assert_eq!(stream.start, u128::from_be_bytes(words[3]));
             prop_assert_eq!(stream.rate, u128::from_be_bytes(words[5]));
             prop_assert!(!stream.halted);
             answer[31] = 1;
             answer[0] = 1;
             // An address with more than 160 bits is none.
-            prop_assert!(Version::One.read(&answer).is_none());
+            prop_assert!(Version::V1.read(&answer).is_none());
         }
     }
 }

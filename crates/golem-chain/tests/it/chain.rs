@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alloy_primitives::Address;
-use golem_chain::{Bad, ChainError, Reader, Terms, Verdict, Version};
+use golem_chain::{Bad, ChainError, Reader, StreamTerms, StreamVerdict, Version};
 use golem_testchain::{Anvil, CHAIN_ID};
 use golem_types::StreamId;
 use proptest::prelude::*;
@@ -33,27 +33,27 @@ async fn streams_on_a_real_chain_are_read_and_judged() {
     assert!(matches!(elsewhere.head(None).await, Err(ChainError::WrongChain { .. })));
 
     let recipient = number(chain.account(2));
-    let terms = Terms { recipient, token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
-    let verdict = async |id: StreamId, terms: &Terms| reader.verdict(None, id, terms).await;
+    let terms = StreamTerms { recipient, token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
+    let verdict = async |id: StreamId, terms: &StreamTerms| reader.verdict(None, id, terms).await;
     let first = StreamId(U256::ONE);
-    assert!(matches!(verdict(first, &terms).await, Verdict::Bad(Bad::Recipient)), "there is none yet");
+    assert!(matches!(verdict(first, &terms).await, StreamVerdict::Bad(Bad::Recipient)), "there is none yet");
     let id = chain.create(1, chain.account(2), U256::from(100_000), 1000).await.unwrap();
     assert_eq!(id, first);
-    let Verdict::Good { stream, .. } = verdict(id, &terms).await else { panic!("it pays") };
+    let StreamVerdict::Good { stream, .. } = verdict(id, &terms).await else { panic!("it pays") };
     assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
     assert_eq!((stream.sender, stream.recipient), (number(chain.account(1)), recipient));
-    let dearer = Terms { least_rate: Some(1001), ..terms };
-    assert!(matches!(verdict(id, &dearer).await, Verdict::Bad(Bad::Rate)));
-    let foreign = Terms { recipient: number(chain.account(3)), ..terms };
-    assert!(matches!(verdict(id, &foreign).await, Verdict::Bad(Bad::Recipient)));
+    let dearer = StreamTerms { least_rate: Some(1001), ..terms };
+    assert!(matches!(verdict(id, &dearer).await, StreamVerdict::Bad(Bad::Rate)));
+    let foreign = StreamTerms { recipient: number(chain.account(3)), ..terms };
+    assert!(matches!(verdict(id, &foreign).await, StreamVerdict::Bad(Bad::Recipient)));
     chain.warp(50).await.unwrap();
-    assert!(matches!(verdict(id, &terms).await, Verdict::Bad(Bad::Runway)));
+    assert!(matches!(verdict(id, &terms).await, StreamVerdict::Bad(Bad::Runway)));
     chain.top_up(id, U256::from(100_000)).await.unwrap();
-    assert!(matches!(verdict(id, &terms).await, Verdict::Good { .. }));
+    assert!(matches!(verdict(id, &terms).await, StreamVerdict::Good { .. }));
     chain.halt(id).await.unwrap();
-    assert!(matches!(verdict(id, &terms).await, Verdict::Bad(Bad::Halted)));
+    assert!(matches!(verdict(id, &terms).await, StreamVerdict::Bad(Bad::Halted)));
     chain.terminate(1, id).await.unwrap();
-    assert!(matches!(verdict(id, &terms).await, Verdict::Bad(Bad::Recipient)), "terminated");
+    assert!(matches!(verdict(id, &terms).await, StreamVerdict::Bad(Bad::Recipient)), "terminated");
 }
 
 /// Every event of a stream, and of no other, is found by its blocks.
@@ -170,14 +170,14 @@ async fn the_contract_at_an_address_is_recognised() {
     let two = deploy("StreamPaymentTwo", word(token)).await;
     let of = |contract| Reader::new(chain.rpc().clone(), contract, CHAIN_ID, true);
     for (contract, version) in [
-        (chain.contract(), Version::One),
-        (two, Version::Two),
-        (deploy("Proxy", word(chain.contract())).await, Version::One),
-        (deploy("Proxy", word(two)).await, Version::Two),
+        (chain.contract(), Version::V1),
+        (two, Version::V4),
+        (deploy("Proxy", word(chain.contract())).await, Version::V1),
+        (deploy("Proxy", word(two)).await, Version::V4),
     ] {
         assert_eq!(of(contract).find_version().await.unwrap(), version);
         assert!(of(contract).of(version, Vec::new()).check().await.is_ok());
-        let other = if version == Version::One { Version::Two } else { Version::One };
+        let other = if version == Version::V1 { Version::V4 } else { Version::V1 };
         let error = of(contract).of(other, Vec::new()).check().await.unwrap_err().to_string();
         let said = format!("is of version {version}, not {other}; fix: contract_version = {version}");
         assert!(error.contains(&said), "{error}");
@@ -209,30 +209,33 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
     let two = chain.deploy(&contracts(), "StreamPaymentTwo", &[argument]).await.unwrap();
     let reader = |states: &[&str]| {
         let states = states.iter().map(|state| (*state).to_owned()).collect();
-        Reader::new(chain.rpc().clone(), two, CHAIN_ID, true).of(Version::Two, states)
+        Reader::new(chain.rpc().clone(), two, CHAIN_ID, true).of(Version::V4, states)
     };
-    let terms = Terms {
+    let terms = StreamTerms {
         recipient: number(chain.account(2)),
         token: number(token),
         least_rate: Some(1000),
         least_runway: 60,
     };
     let id = StreamId(U256::ONE);
-    let verdict = async |states: &[&str], terms: &Terms| reader(states).verdict(None, id, terms).await;
-    assert!(matches!(verdict(&["active"], &terms).await, Verdict::Bad(Bad::Recipient)), "there is none yet");
+    let verdict = async |states: &[&str], terms: &StreamTerms| reader(states).verdict(None, id, terms).await;
+    assert!(
+        matches!(verdict(&["active"], &terms).await, StreamVerdict::Bad(Bad::Recipient)),
+        "there is none yet"
+    );
     create_two(&chain, two, 100_000, 1000).await;
-    let Verdict::Good { stream, .. } = verdict(&["active"], &terms).await else { panic!("it pays") };
+    let StreamVerdict::Good { stream, .. } = verdict(&["active"], &terms).await else { panic!("it pays") };
     assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
     assert_eq!((stream.token, stream.halted, stream.withdrawn), (number(token), false, U256::ZERO));
 
     for states in [&[][..], &["running"]] {
-        let Verdict::Unknown(error) = verdict(states, &terms).await else { panic!("not established") };
+        let StreamVerdict::Unknown(error) = verdict(states, &terms).await else { panic!("not established") };
         assert!(error.to_string().contains("calls the stream \"active\""), "{error}");
     }
-    let dearer = Terms { least_rate: Some(1001), ..terms };
-    assert!(matches!(verdict(&[], &dearer).await, Verdict::Bad(Bad::Rate)), "clear by its own numbers");
-    let foreign = Terms { token: U160::ZERO, ..terms };
-    assert!(matches!(verdict(&[], &foreign).await, Verdict::Bad(Bad::Token)));
+    let dearer = StreamTerms { least_rate: Some(1001), ..terms };
+    assert!(matches!(verdict(&[], &dearer).await, StreamVerdict::Bad(Bad::Rate)), "clear by its own numbers");
+    let foreign = StreamTerms { token: U160::ZERO, ..terms };
+    assert!(matches!(verdict(&[], &foreign).await, StreamVerdict::Bad(Bad::Token)));
 
     let many: Vec<_> = (1..=70u64).map(|id| StreamId(U256::from(id))).collect();
     let seen = reader(&["active"]).streams(None, &many).await.unwrap();
@@ -243,8 +246,11 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
     topped.unwrap();
     assert_eq!(reader(&[]).touched(0, chain.height().await.unwrap()).await.unwrap(), [id].into());
     chain.invoke(1, two, "terminate(uint256)", &[U256::ONE]).await.unwrap();
-    let Verdict::Unknown(error) = verdict(&["active"], &terms).await else { panic!("it does not pay") };
+    let StreamVerdict::Unknown(error) = verdict(&["active"], &terms).await else { panic!("it does not pay") };
     assert!(error.to_string().contains("\"terminated\""), "{error}");
     chain.warp(200).await.unwrap();
-    assert!(matches!(verdict(&[], &terms).await, Verdict::Bad(Bad::Runway)), "over, whatever it is called");
+    assert!(
+        matches!(verdict(&[], &terms).await, StreamVerdict::Bad(Bad::Runway)),
+        "over, whatever it is called"
+    );
 }

@@ -7,7 +7,7 @@ use alloy_primitives::{Address, B256};
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use golem_chain::{Block, ChainError, Reader, Rpc, Terms, Verdict};
+use golem_chain::{Block, ChainError, Reader, Rpc, StreamTerms, StreamVerdict};
 use golem_types::StreamId;
 use ruint::aliases::{U160, U256};
 use serde_json::{Value, json};
@@ -44,8 +44,12 @@ fn chain(request: &Value) -> Value {
 
 const CONTRACT: Address = Address::repeat_byte(1);
 
-const TERMS: Terms =
-    Terms { recipient: U160::from_limbs([7, 0, 0]), token: U160::ZERO, least_rate: None, least_runway: 0 };
+const TERMS: StreamTerms = StreamTerms {
+    recipient: U160::from_limbs([7, 0, 0]),
+    token: U160::ZERO,
+    least_rate: None,
+    least_runway: 0,
+};
 
 fn id(number: u64) -> StreamId {
     StreamId(U256::from(number))
@@ -67,7 +71,7 @@ async fn a_hundred_streams_are_read_in_two_round_trips() {
     let seen = reader.streams(None, &ids).await.unwrap();
     assert_eq!((seen.block.number, seen.block.time, seen.streams.len()), (7, 1000, 100));
     assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert!(matches!(reader.verdict(None, id(1), &TERMS).await, Verdict::Good { .. }));
+    assert!(matches!(reader.verdict(None, id(1), &TERMS).await, StreamVerdict::Good { .. }));
 }
 
 #[tokio::test]
@@ -146,10 +150,13 @@ async fn i3_an_endpoint_that_misbehaves_ends_no_rental() {
     for (what, answer) in misbehaviours {
         let (reader, _) = reader(answer).await;
         let verdict = reader.verdict(None, id(1), &TERMS).await;
-        assert!(matches!(verdict, Verdict::Unknown(_)), "{what}: {verdict:?}");
+        assert!(matches!(verdict, StreamVerdict::Unknown(_)), "{what}: {verdict:?}");
     }
     let nobody = Reader::new(Rpc::new("http://127.0.0.1:1/").unwrap(), CONTRACT, 31_337, false);
-    assert!(matches!(nobody.verdict(None, id(1), &TERMS).await, Verdict::Unknown(ChainError::NoAnswer(_))));
+    assert!(matches!(
+        nobody.verdict(None, id(1), &TERMS).await,
+        StreamVerdict::Unknown(ChainError::NoAnswer(_))
+    ));
 }
 
 /// An endpoint behind a balancer answers from several nodes, some of which lag; and after a

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use golem_chain::judge::judge;
-use golem_chain::{Bad, Terms};
+use golem_chain::{Bad, StreamTerms};
 use golem_types::Stream;
 use jiff::Timestamp;
 
@@ -80,7 +80,7 @@ fn reason(bad: Bad) -> String {
 pub fn next(
     unpaid: Option<&Unpaid>,
     evidence: Evidence<'_>,
-    terms: &Terms,
+    terms: &StreamTerms,
     rules: &Rules,
     now: Timestamp,
 ) -> Action {
@@ -128,7 +128,7 @@ mod tests {
         grace: Duration::from_secs(300),
     };
 
-    const TERMS: Terms = Terms {
+    const TERMS: StreamTerms = StreamTerms {
         recipient: U160::from_limbs([7, 0, 0]),
         token: U160::ZERO,
         least_rate: None,

@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_chain::faucet::{Faucet, FaucetError};
-use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Terms, Verdict, Version, Wallet};
+use golem_chain::{
+    Bad, Block, ChainError, Reader, Reading, Rpc, Sender, StreamTerms, StreamVerdict, Version, Wallet,
+};
 use golem_types::{Resources, Stream, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
@@ -306,9 +308,9 @@ impl Payments {
         recent.map(|(prices, _)| prices.least_rate(resources, native)).min()
     }
 
-    fn terms(&self, least_rate: Option<u128>) -> Terms {
+    fn terms(&self, least_rate: Option<u128>) -> StreamTerms {
         let config = &self.0.config;
-        Terms {
+        StreamTerms {
             recipient: number(config.wallet.address()),
             token: number(config.token),
             least_rate,
@@ -332,7 +334,7 @@ impl Payments {
             None => self.least_rate(resources),
         };
         match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
-            Verdict::Good { stream, block } => {
+            StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
                 self.seen(block);
                 Ok(Paid(Some(PaidBy {
@@ -342,11 +344,11 @@ impl Payments {
                     read_at: Timestamp::now(),
                 })))
             }
-            Verdict::Bad(bad) => {
+            StreamVerdict::Bad(bad) => {
                 tracing::debug!(stream = %id, reason = %bad, "stream verified: it does not pay");
                 Err(Refusal::Stream(bad).into())
             }
-            Verdict::Unknown(error) => {
+            StreamVerdict::Unknown(error) => {
                 self.unseen(&error);
                 Err(NodeError::ChainUnknown(error))
             }

@@ -36,7 +36,7 @@ impl Market {
             chain_id: CHAIN_ID,
             local: true,
             contract: self.chain.contract(),
-            version: golem_chain::Version::One,
+            version: golem_chain::Version::V1,
             paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             wallet: Anvil::wallet(PROVIDER).unwrap(),
@@ -470,7 +470,7 @@ async fn i3_a_stream_of_the_newer_contract_that_is_called_something_unknown_ends
     };
     let payments = PaymentConfig {
         contract: two,
-        version: golem_chain::Version::Two,
+        version: golem_chain::Version::V4,
         paying_states: vec!["active".to_owned()],
         token,
         ..market.payments()

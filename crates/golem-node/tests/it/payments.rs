@@ -60,7 +60,7 @@ impl Paid {
             chain_id: CHAIN,
             local: false,
             contract: self.chain.contract(),
-            version: golem_chain::Version::One,
+            version: golem_chain::Version::V1,
             paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             wallet: self.wallet.clone(),

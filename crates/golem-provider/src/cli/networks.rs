@@ -74,7 +74,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             printer.answer(&checked, || match (&checked.error, checked.block) {
                 (None, Some(block)) => {
                     let version = network.contract_version;
-                    let known = if version == Version::Two && network.paying_states.is_empty() {
+                    let known = if version == Version::V4 && network.paying_states.is_empty() {
                         " No stream of it counts as paying until the profile names its paying_states: docs/contracts.md."
                     } else {
                         ""

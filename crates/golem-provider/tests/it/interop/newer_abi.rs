@@ -1,6 +1,6 @@
 //! The published ABI of the newer payment contract, against what the node takes it to be.
 
-use golem_chain::contract::two;
+use golem_chain::contract::v4;
 use golem_test_support::peers::NEWER_ABI;
 use serde_json::Value;
 
@@ -39,10 +39,10 @@ fn the_newer_contract_is_read_as_its_published_abi_says() {
     assert!(succeeded, "{}", tail(&text));
     let functions: Value = serde_json::from_str(&text).unwrap();
     table.step("functions that the node calls", || {
-        for called in two::CALLED {
+        for called in v4::CALLED {
             assert!(functions[called].is_array(), "{called} is not in {functions}");
         }
-        ((), two::CALLED.join(", "))
+        ((), v4::CALLED.join(", "))
     });
     table.step("streams", || {
         assert_eq!(functions["streams(uint256)"], serde_json::json!(STREAM));
