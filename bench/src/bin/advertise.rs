@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use bench::figures::Table;
 use bench::{original, say};
 use golem_chain::Wallet;
-use golem_market::arkiv::{Advert, Generation, Prices, Profile};
+use golem_market::arkiv::{Advert, AdvertPrices, Generation, Profile};
 use golem_node::advertise::{AdvertiseConfig, Advertising, Pace, Standing, Wish};
 use golem_node::ledger::Ledger;
 use golem_service::tasks::Tasks;
@@ -101,8 +101,8 @@ fn advert(free: Resources, id: alloy_primitives::Address) -> Advert {
         platform: "x86_64".to_owned(),
         network: "testnet".to_owned(),
         payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
+        usd: AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+        glm: AdvertPrices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
         free,
     }
 }

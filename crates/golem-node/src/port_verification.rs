@@ -44,7 +44,7 @@ pub struct VerifierConfig {
     /// The check servers.
     pub sources: Vec<Source>,
     /// Where other providers are found; `None` if they are not asked.
-    pub market: Option<peers::Market>,
+    pub market: Option<peers::PeerMarket>,
     /// Whether ports are verified only when somebody asks for it.
     pub on_request: bool,
 }

@@ -9,7 +9,7 @@ use alloy_primitives::Address;
 use anyhow::Context;
 use golem_chain::Rpc;
 use golem_market::arkiv::advert::platform;
-use golem_market::arkiv::{Advert, Client, Prices, Profile, profile};
+use golem_market::arkiv::{Advert, AdvertPrices, Client, Profile, profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace, wishes};
 use golem_node::pricing::PriceList;
@@ -26,8 +26,8 @@ const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
 
 /// What is asked for a month, as adverts have it.
 #[must_use]
-pub fn advertised(asked: MonthlyPrice) -> Prices {
-    Prices {
+pub fn advertised(asked: MonthlyPrice) -> AdvertPrices {
+    AdvertPrices {
         core: asked.core.to_float(),
         ram_gb: asked.memory.to_float(),
         storage_gb: asked.storage.to_float(),
@@ -36,7 +36,7 @@ pub fn advertised(asked: MonthlyPrice) -> Prices {
 
 /// The market's network.
 #[derive(Debug, Clone)]
-pub struct Market {
+pub struct MarketNetwork {
     /// Its name.
     pub name: String,
     /// What is known of it.
@@ -45,7 +45,7 @@ pub struct Market {
     pub rpc_url: String,
 }
 
-impl Market {
+impl MarketNetwork {
     /// The network that the settings name.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ pub async fn start(
 
 /// The market's network, and how the advert is kept there.
 fn network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
-    let market = Market::of(settings)?;
+    let market = MarketNetwork::of(settings)?;
     // What is said of a network is said of its own endpoint.
     let its_own = market.profile.rpc_url.as_ref() == Some(&market.rpc_url);
     if let Some(note) = market.profile.note.as_ref().filter(|_| its_own) {

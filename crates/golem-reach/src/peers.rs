@@ -40,7 +40,7 @@ struct Peer {
 
 /// Where other providers are found.
 #[derive(Debug, Clone)]
-pub struct Market {
+pub struct PeerMarket {
     /// A client of the network on which they advertise.
     pub client: Client,
     /// Which of them count: those that say that they are on `mainnet`, `testnet` or `development`.
@@ -51,7 +51,7 @@ pub struct Market {
 
 /// Peers to ask about the node at `own`, by lot; `known` first, which answered before. `None` if the
 /// market does not answer.
-pub async fn peers(market: &Market, own: IpAddr, known: &BTreeSet<String>) -> Vec<Source> {
+pub async fn peers(market: &PeerMarket, own: IpAddr, known: &BTreeSet<String>) -> Vec<Source> {
     match find(market).await {
         Ok(peers) => {
             let private = market.private;
@@ -81,7 +81,7 @@ fn name(peer: &Peer) -> String {
     format!("provider {} at {}", peer.id, peer.address)
 }
 
-async fn find(market: &Market) -> anyhow::Result<Vec<Peer>> {
+async fn find(market: &PeerMarket) -> anyhow::Result<Vec<Peer>> {
     let client = &market.client;
     let filter = Filter { network: Some(market.environment.clone()), ..Filter::default() };
     let Some(query) = filter.query(client.generation()) else { return Ok(Vec::new()) };

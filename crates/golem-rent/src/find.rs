@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use alloy_primitives::Address;
 use anyhow::{Context, bail, ensure};
 use golem_market::arkiv::offer::{Filter, month};
-use golem_market::arkiv::{Client, Offer, Prices};
+use golem_market::arkiv::{AdvertPrices, Client, Offer};
 use golem_market::discovery::Listed;
 use golem_service::http::Url;
 use serde::Serialize;
@@ -64,7 +64,7 @@ pub struct Listing {
 }
 
 impl Search {
-    fn month(&self, prices: Option<Prices>) -> Option<f64> {
+    fn month(&self, prices: Option<AdvertPrices>) -> Option<f64> {
         let month = month(prices?, self.cpu, self.memory, self.storage);
         (month.is_finite() && month >= 0.0).then_some(month)
     }

@@ -38,7 +38,7 @@ pub(super) mod names {
 
 /// Prices for a month of 730 hours, in one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Prices {
+pub struct AdvertPrices {
     /// Of a core.
     pub core: f64,
     /// Of a GiB of memory.
@@ -47,7 +47,7 @@ pub struct Prices {
     pub storage_gb: f64,
 }
 
-impl Prices {
+impl AdvertPrices {
     const fn all(self) -> [f64; 3] {
         [self.core, self.ram_gb, self.storage_gb]
     }
@@ -71,9 +71,9 @@ pub struct Advert {
     /// Where it is paid, such as `l2.holesky`.
     pub payments_network: String,
     /// Prices in US dollars.
-    pub usd: Prices,
+    pub usd: AdvertPrices,
     /// Prices in GLM; 0 while no rate is known.
-    pub glm: Prices,
+    pub glm: AdvertPrices,
     /// What is free to rent.
     pub free: Resources,
 }
@@ -164,8 +164,8 @@ mod tests {
             platform: platform("x86_64"),
             network: "testnet".to_owned(),
             payments_network: "l2.holesky".to_owned(),
-            usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-            glm: Prices::default(),
+            usd: AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+            glm: AdvertPrices::default(),
             free: Resources::new(4, 16, 100),
         }
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_price_that_is_none_and_a_text_that_does_not_fit_are_refused() {
         for price in [-1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -f64::MIN_POSITIVE] {
-            let advert = Advert { glm: Prices { core: price, ..Prices::default() }, ..advert() };
+            let advert = Advert { glm: AdvertPrices { core: price, ..AdvertPrices::default() }, ..advert() };
             assert!(matches!(advert.annotations(), Err(AdvertError::Price { .. })), "{price}");
         }
         let long = Advert { name: "ä".repeat(65), ..advert() };

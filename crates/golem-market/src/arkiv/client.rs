@@ -27,7 +27,7 @@ pub struct Client {
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct QueryResult {
     /// The block at which the network was asked, or an earlier one.
     pub block: u64,
     /// What was found, by key.
@@ -54,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn own(&self, id: Address, owner: Address) -> Result<Seen, ChainError> {
+    pub async fn own(&self, id: Address, owner: Address) -> Result<QueryResult, ChainError> {
         let name = names::PROVIDER_ID;
         let id = id.to_checksum(None);
         let lower = hex::encode_prefixed(owner);
@@ -75,7 +75,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn find(&self, query: &str, most: usize) -> Result<Seen, ChainError> {
+    pub async fn find(&self, query: &str, most: usize) -> Result<QueryResult, ChainError> {
         match self.generation {
             Generation::GolemBase => self.find_golem_base(query, most).await,
             Generation::Tiramisu => self.find_tiramisu(query, most).await,
@@ -90,7 +90,7 @@ impl Client {
         Ok(())
     }
 
-    async fn find_golem_base(&self, query: &str, most: usize) -> Result<Seen, ChainError> {
+    async fn find_golem_base(&self, query: &str, most: usize) -> Result<QueryResult, ChainError> {
         // The block first: what is found is then at least as new as it.
         let answers = self
             .rpc
@@ -114,10 +114,10 @@ impl Client {
             .map(|(key, metadata)| read_metadata(key, metadata))
             .collect::<Option<_>>()
             .ok_or(ChainError::Nonsense("an entity's metadata that is none"))?;
-        Ok(Seen { block, entities, more })
+        Ok(QueryResult { block, entities, more })
     }
 
-    async fn find_tiramisu(&self, query: &str, most: usize) -> Result<Seen, ChainError> {
+    async fn find_tiramisu(&self, query: &str, most: usize) -> Result<QueryResult, ChainError> {
         let mut entities = Vec::new();
         let mut at: Option<(u64, String)> = None;
         loop {
@@ -139,7 +139,7 @@ impl Client {
                 Some(cursor) if !full && found > 0 => at = Some((page.block, cursor)),
                 cursor => {
                     entities.truncate(most);
-                    return Ok(Seen { block: page.block, entities, more: cursor.is_some() });
+                    return Ok(QueryResult { block: page.block, entities, more: cursor.is_some() });
                 }
             }
         }

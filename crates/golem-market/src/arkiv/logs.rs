@@ -6,6 +6,7 @@
 use alloy_primitives::{B256, b256};
 use ruint::aliases::U256;
 
+use super::event::Event;
 use super::{Generation, tiramisu};
 use golem_chain::sender::Log;
 
@@ -17,37 +18,6 @@ const UPDATED: B256 = b256!("f371f40aa6932ad9dacbee236e5f3b93d478afe3934b5cfec5e
 const DELETED: B256 = b256!("0297b0e6eaf1bc2289906a8123b8ff5b19e568a60d002d47df44f8294422af93");
 /// `GolemBaseStorageEntityBTLExtended(uint256,uint256,uint256)`
 const EXTENDED: B256 = b256!("835bfca6df78ffac92635dcc105a6a8c4fd715e054e18ef60448b0a6dce30c8d");
-
-/// What became of an entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// It was made.
-    Created {
-        /// Its key.
-        key: B256,
-        /// The block in which it ends.
-        expires_at: u64,
-    },
-    /// Its content changed.
-    Updated {
-        /// Its key.
-        key: B256,
-        /// The block in which it ends; none where the network does not say.
-        expires_at: Option<u64>,
-    },
-    /// It lives longer.
-    Extended {
-        /// Its key.
-        key: B256,
-        /// The block in which it ends.
-        expires_at: u64,
-    },
-    /// It ended.
-    Deleted {
-        /// Its key.
-        key: B256,
-    },
-}
 
 /// What `logs` say was done on a network of `generation`.
 #[must_use]

@@ -9,6 +9,7 @@
 
 pub mod advert;
 pub mod client;
+pub mod event;
 pub mod golem_base;
 pub mod logs;
 pub mod offer;
@@ -19,9 +20,9 @@ pub mod tiramisu;
 use alloy_primitives::{Address, B256, Bytes, address};
 use serde::{Deserialize, Serialize};
 
-pub use advert::{Advert, AdvertError, Prices};
-pub use client::{Client, Seen};
-pub use logs::Event;
+pub use advert::{Advert, AdvertError, AdvertPrices};
+pub use client::{Client, QueryResult};
+pub use event::Event;
 pub use offer::{Filter, Offer};
 pub use profile::Profile;
 

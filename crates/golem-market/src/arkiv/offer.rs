@@ -5,14 +5,14 @@
 use alloy_primitives::B256;
 
 use super::advert::names;
-use super::{Annotations, Entity, Generation, Prices};
+use super::{AdvertPrices, Annotations, Entity, Generation};
 
 /// What a requestor filters by.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// The market; none means any.
+    /// The market; `None`: any.
     pub network: Option<String>,
-    /// Where providers are paid; none means anywhere.
+    /// Where providers are paid; `None`: anywhere.
     pub payments_network: Option<String>,
     /// Least free cores.
     pub cpu: Option<u32>,
@@ -34,7 +34,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 impl Filter {
-    /// The query that the original requestor asks; none when a text cannot stand in one.
+    /// The query that the original requestor asks; `None` if a text cannot stand in one.
     #[must_use]
     pub fn query(&self, generation: Generation) -> Option<String> {
         let texts = [
@@ -94,10 +94,10 @@ pub struct Offer {
     pub memory: u64,
     /// Free storage in GiB.
     pub storage: u64,
-    /// Prices in US dollars; none when one of them is no price.
-    pub usd: Option<Prices>,
-    /// Prices in GLM; none when one of them is no price.
-    pub glm: Option<Prices>,
+    /// Prices in US dollars; `None` if one of them is no price.
+    pub usd: Option<AdvertPrices>,
+    /// Prices in GLM; `None` if one of them is no price.
+    pub glm: Option<AdvertPrices>,
     /// The block in which it ends.
     pub expires_at: u64,
 }
@@ -105,17 +105,17 @@ pub struct Offer {
 /// Longest piece of others' text that is kept, in characters.
 const SHOWN: usize = 64;
 
-fn prices(annotations: &Annotations, names: [&str; 3]) -> Option<Prices> {
+fn prices(annotations: &Annotations, names: [&str; 3]) -> Option<AdvertPrices> {
     let price = |name: &str| -> Option<f64> {
         let price: f64 = annotations.string(name)?.parse().ok()?;
         (price.is_finite() && price >= 0.0).then_some(price)
     };
     let [core, ram_gb, storage_gb] = names;
-    Some(Prices { core: price(core)?, ram_gb: price(ram_gb)?, storage_gb: price(storage_gb)? })
+    Some(AdvertPrices { core: price(core)?, ram_gb: price(ram_gb)?, storage_gb: price(storage_gb)? })
 }
 
 impl Offer {
-    /// The offer in `entity`; none when it is not one.
+    /// The offer in `entity`; `None` if it is not one.
     #[must_use]
     pub fn of(entity: &Entity) -> Option<Self> {
         let annotations = &entity.annotations;
@@ -145,13 +145,13 @@ impl Offer {
 
 /// What a month of such a VM costs at `prices`.
 #[must_use]
-pub fn month(prices: Prices, cpu: u32, memory: u32, storage: u32) -> f64 {
+pub fn month(prices: AdvertPrices, cpu: u32, memory: u32, storage: u32) -> f64 {
     prices
         .storage_gb
         .mul_add(f64::from(storage), prices.core.mul_add(f64::from(cpu), prices.ram_gb * f64::from(memory)))
 }
 
-/// How many percent of `others` ask for less than `own`; none without others.
+/// How many percent of `others` ask for less than `own`; `None` without others.
 #[must_use]
 pub fn cheaper_percent(own: f64, others: &[f64]) -> Option<u8> {
     let cheaper = others.iter().filter(|other| **other < own).count();
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(cheaper_percent(5.0, &[5.0, 6.0]), Some(0));
         assert_eq!(cheaper_percent(5.0, &[1.0, 2.0, 5.0, 9.0]), Some(50));
         assert_eq!(cheaper_percent(f64::MAX, &[1.0]), Some(100));
-        let prices = Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.5 };
+        let prices = AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.5 };
         assert!((month(prices, 2, 4, 20) - 28.0).abs() < 1e-9);
     }
 

@@ -24,7 +24,7 @@ pub struct Profile {
     pub generation: Generation,
     /// What chain the endpoint must be of.
     pub chain_id: u64,
-    /// The JSON-RPC endpoint; none means that the operator has to name one.
+    /// The JSON-RPC endpoint; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpc_url: Option<String>,
     /// Seconds between blocks.

@@ -14,7 +14,7 @@ use alloy_sol_types::{SolCall, SolEvent, SolValue, sol};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::logs::Event;
+use super::event::Event;
 use super::{Annotations, Entity, Operation};
 use golem_chain::sender::Log;
 

@@ -70,7 +70,7 @@ impl Mistake {
 
 /// An advert.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Advert {
+pub struct PostedAdvert {
     /// Where the node is reached. The published server takes IPv4 only.
     pub ip_address: IpAddr,
     /// Country in which it stands, as two characters.
@@ -100,7 +100,7 @@ pub(crate) const PRICES: [&str; 6] = [
     "glm_per_gb_storage_month",
 ];
 
-impl Advert {
+impl PostedAdvert {
     /// What a node with `offer` says at `now`.
     #[must_use]
     pub fn of(offer: &arkiv::Advert, now: Timestamp) -> Self {
@@ -132,7 +132,7 @@ impl Advert {
 ///
 /// # Errors
 /// Every mistake in it, at least one.
-pub fn parse(body: &[u8]) -> Result<Advert, Vec<Mistake>> {
+pub fn parse(body: &[u8]) -> Result<PostedAdvert, Vec<Mistake>> {
     let value: Value = if body.is_empty() {
         Value::Null
     } else {
@@ -171,7 +171,7 @@ pub fn parse(body: &[u8]) -> Result<Advert, Vec<Mistake>> {
     };
     let timestamp = timestamp.map_err(&mut keep).ok();
     let whole = || {
-        Some(Advert {
+        Some(PostedAdvert {
             ip_address: ip_address?,
             country: country?,
             platform: platform?,
@@ -333,7 +333,7 @@ fn text(fields: &Map<String, Value>, name: &str, most: usize) -> Result<Option<S
 
 #[cfg(test)]
 mod tests {
-    use crate::arkiv::Prices;
+    use crate::arkiv::AdvertPrices;
     use golem_types::Resources;
     use proptest::prelude::*;
     use serde_json::json;
@@ -348,7 +348,7 @@ mod tests {
         })
     }
 
-    fn with(name: &str, value: Value) -> Result<Advert, Vec<Mistake>> {
+    fn with(name: &str, value: Value) -> Result<PostedAdvert, Vec<Mistake>> {
         let mut body = good();
         body[name] = value;
         parse(body.to_string().as_bytes())
@@ -364,11 +364,11 @@ mod tests {
             platform: "arm64".to_owned(),
             network: "testnet".to_owned(),
             payments_network: "l2.holesky".to_owned(),
-            usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-            glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 1e-5 },
+            usd: AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+            glm: AdvertPrices { core: 25.0, ram_gb: 10.0, storage_gb: 1e-5 },
             free: Resources::new(4, 16, 100),
         };
-        let advert = Advert::of(&offer, Timestamp::from_second(1).unwrap());
+        let advert = PostedAdvert::of(&offer, Timestamp::from_second(1).unwrap());
         let body = serde_json::to_vec(&advert).unwrap();
         assert_eq!(parse(&body).unwrap(), advert);
         let prices = advert.pricing.unwrap();

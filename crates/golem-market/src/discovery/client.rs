@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::arkiv::Prices;
+use crate::arkiv::AdvertPrices;
 use golem_chain::wallet::Wallet;
 use golem_service::http::header::CONTENT_TYPE;
 use golem_service::http::{self, HttpError, Method, Options, Request, StatusCode, Url};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::LIFETIME_SECONDS;
-use super::advert::{Advert, PRICES};
+use super::advert::{PRICES, PostedAdvert};
 use super::identity::sign;
 use super::store::Filter;
 
@@ -95,26 +95,26 @@ impl Listed {
         self
     }
 
-    /// Prices for a month in US dollars; none when one of them is no price.
+    /// Prices for a month in US dollars; `None` if one of them is no price.
     #[must_use]
-    pub fn usd(&self) -> Option<Prices> {
+    pub fn usd(&self) -> Option<AdvertPrices> {
         let [core, ram_gb, storage_gb, ..] = PRICES;
         self.prices([core, ram_gb, storage_gb])
     }
 
     /// The same in GLM.
     #[must_use]
-    pub fn glm(&self) -> Option<Prices> {
+    pub fn glm(&self) -> Option<AdvertPrices> {
         let [.., core, ram_gb, storage_gb] = PRICES;
         self.prices([core, ram_gb, storage_gb])
     }
 
-    fn prices(&self, [core, ram_gb, storage_gb]: [&str; 3]) -> Option<Prices> {
+    fn prices(&self, [core, ram_gb, storage_gb]: [&str; 3]) -> Option<AdvertPrices> {
         let price = |name: &str| {
             let price = self.pricing.as_ref()?.get(name)?.as_f64()?;
             (price.is_finite() && price >= 0.0).then_some(price)
         };
-        Some(Prices { core: price(core)?, ram_gb: price(ram_gb)?, storage_gb: price(storage_gb)? })
+        Some(AdvertPrices { core: price(core)?, ram_gb: price(ram_gb)?, storage_gb: price(storage_gb)? })
     }
 
     /// When it lapses unless it is posted again.
@@ -155,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn advertise(&self, wallet: &Wallet, advert: &Advert) -> Result<(), ClientError> {
+    pub async fn advertise(&self, wallet: &Wallet, advert: &PostedAdvert) -> Result<(), ClientError> {
         let url = format!("{}/api/v1/advertisements", self.url);
         let request = self.signed(Method::POST, &url, wallet, advert)?;
         self.exchange(request, ANSWER_BYTES).await.map(drop)
@@ -176,7 +176,7 @@ impl Client {
         }
     }
 
-    /// The advert of `id`; none when there is none.
+    /// The advert of `id`, if there is one.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -258,7 +258,7 @@ mod tests {
             "usd_per_core_month": 5, "usd_per_gb_ram_month": 2.0, "usd_per_gb_storage_month": 0.1,
             "glm_per_core_month": -1,
         }));
-        assert_eq!(good.usd(), Some(Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 }));
+        assert_eq!(good.usd(), Some(AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 }));
         assert_eq!(good.glm(), None);
         assert_eq!((good.country.as_str(), good.provider_name.unwrap().len()), ("SE", SHOWN));
         assert_eq!(told(json!(null)).lapses(), Some("2026-11-24T12:21:38.349726Z".parse().unwrap()));

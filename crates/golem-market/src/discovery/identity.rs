@@ -79,7 +79,7 @@ impl Claim {
     }
 }
 
-/// The signature of `wallet` over `body`, as its header has it; none only for a key that nobody has
+/// The signature of `wallet` over `body`, as its header has it; `None` only for a key that nobody has
 /// ever seen.
 #[must_use]
 pub fn sign(wallet: &Wallet, body: &[u8]) -> Option<String> {

@@ -14,7 +14,7 @@ mod order;
 pub mod server;
 pub mod store;
 
-pub use advert::{Advert, Mistake, parse};
+pub use advert::{Mistake, PostedAdvert, parse};
 pub use client::{Client, ClientError, Listed};
 pub use identity::{Claim, NoId, ProviderId};
 pub use order::Cursor;

@@ -18,7 +18,7 @@ use rusqlite_migration::{M, Migrations};
 use serde_json::{Map, Value};
 
 use super::LIFETIME_SECONDS;
-use super::advert::Advert;
+use super::advert::PostedAdvert;
 use super::identity::{Claim, ProviderId};
 use super::order::{Candidate, Cursor, Order};
 
@@ -105,7 +105,7 @@ pub struct Row {
     /// Whose it is.
     pub provider_id: ProviderId,
     /// What it says.
-    pub advert: Advert,
+    pub advert: PostedAdvert,
     /// Whether its owner proved to be the one who posted it.
     pub signed: bool,
     /// When its id was first advertised without a gap.
@@ -172,7 +172,7 @@ impl Store {
     pub fn put(
         &self,
         id: &ProviderId,
-        advert: &Advert,
+        advert: &PostedAdvert,
         claim: Claim,
         source: Option<Source>,
         now: Timestamp,
@@ -202,7 +202,7 @@ impl Store {
             },
         )?;
         transaction.commit()?;
-        let advert = Advert { timestamp: None, ..advert.clone() };
+        let advert = PostedAdvert { timestamp: None, ..advert.clone() };
         Ok(Row {
             provider_id: id.clone(),
             advert,
@@ -389,7 +389,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
     };
     Ok(Row {
         provider_id: text("provider_id")?.parse().map_err(|_| StoreError::Damaged)?,
-        advert: Advert {
+        advert: PostedAdvert {
             ip_address: text("ip_address")?.parse().map_err(|_| StoreError::Damaged)?,
             country: text("country")?,
             platform: row.get("platform")?,

@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, U256, hex};
 use golem_chain::{Rpc, Sender, Wallet};
 use golem_market::arkiv::golem_base;
 use golem_market::arkiv::offer::Filter;
-use golem_market::arkiv::{Advert, Annotations, Client, Generation, Operation, Prices, Profile};
+use golem_market::arkiv::{Advert, AdvertPrices, Annotations, Client, Generation, Operation, Profile};
 use golem_types::Resources;
 use market_emulator::{Emulator, Protocol};
 use proptest::prelude::*;
@@ -162,8 +162,8 @@ async fn the_originals_library_finds_the_advert_and_is_found() {
         platform: "x86_64".to_owned(),
         network: "testnet".to_owned(),
         payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 1e-5, storage_gb: 0.0 },
+        usd: AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+        glm: AdvertPrices { core: 25.0, ram_gb: 1e-5, storage_gb: 0.0 },
         free: Resources::new(4, 16, 100),
     };
     let sender = Sender::new(rpc.clone(), wallet, 1337);

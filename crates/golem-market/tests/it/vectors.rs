@@ -4,7 +4,7 @@ use alloy_primitives::{Bytes, U256, hex, keccak256};
 use golem_chain::{Fee, Rpc, Sender, Transaction, Wallet};
 use golem_market::arkiv::golem_base::{Create, Extend, NumericAnnotation, Storage, StringAnnotation, Update};
 use golem_market::arkiv::price::python_float;
-use golem_market::arkiv::{Advert, Annotations, Event, Generation, Operation, Prices, logs};
+use golem_market::arkiv::{Advert, AdvertPrices, Annotations, Event, Generation, Operation, logs};
 use golem_types::Resources;
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ fn advert(create: &Value) -> Advert {
     };
     let prices = |currency: &str| {
         let price = |what: &str| string(&format!("golem_price_{currency}_{what}_month")).parse().unwrap();
-        Prices { core: price("core"), ram_gb: price("ram_gb"), storage_gb: price("storage_gb") }
+        AdvertPrices { core: price("core"), ram_gb: price("ram_gb"), storage_gb: price("storage_gb") }
     };
     Advert {
         provider_id: string("golem_provider_id").parse().unwrap(),

@@ -194,7 +194,7 @@ impl Task {
         };
         // For its judgement of prices and texts.
         advert.annotations()?;
-        self.client.advertise(&self.wallet, &golem_market::discovery::Advert::of(&advert, now)).await?;
+        self.client.advertise(&self.wallet, &golem_market::discovery::PostedAdvert::of(&advert, now)).await?;
         tracing::debug!(
             server = self.config.url,
             cpu = advert.free.cpu,

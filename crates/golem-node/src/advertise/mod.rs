@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use discovery::DiscoveryConfig;
 pub use follow::follow;
-pub use plan::{Terms, plan};
+pub use plan::{NetworkRules, plan};
 
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
 use crate::node::Node;
@@ -196,14 +196,14 @@ pub enum AdvertiseError {
 
 /// A kind of market.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Market {
+pub enum MarketKind {
     /// A network that holds entities.
     GolemBase,
     /// A discovery server.
     DiscoveryServer,
 }
 
-impl Market {
+impl MarketKind {
     /// The word for it, as the setting `ADVERTISER_TYPE` has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -217,7 +217,7 @@ impl Market {
 /// A handle on the task that keeps the advert in one market; clones share it.
 #[derive(Debug, Clone)]
 pub struct Advertising {
-    market: Market,
+    market: MarketKind,
     place: Arc<str>,
     state: watch::Receiver<AdvertState>,
     check: Arc<Notify>,
@@ -263,7 +263,7 @@ impl Advertising {
         }
         let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
-        Ok(Self { market: Market::GolemBase, place, state, check, remove: Arc::new(remove) })
+        Ok(Self { market: MarketKind::GolemBase, place, state, check, remove: Arc::new(remove) })
     }
 
     /// [`Advertising::on_network`] for `node`, whose ledger records what it costs.
@@ -297,12 +297,12 @@ impl Advertising {
         let (remove, removed) = watch::channel(false);
         let task = discovery::Task::new(config, client, wallet, wish, removed, state_sender);
         tasks.spawn("advertise on server", task.run(Arc::clone(&check), tasks.stopping().clone()));
-        Ok(Self { market: Market::DiscoveryServer, place, state, check, remove: Arc::new(remove) })
+        Ok(Self { market: MarketKind::DiscoveryServer, place, state, check, remove: Arc::new(remove) })
     }
 
     /// What kind of market it is.
     #[must_use]
-    pub const fn market(&self) -> Market {
+    pub const fn market(&self) -> MarketKind {
         self.market
     }
 

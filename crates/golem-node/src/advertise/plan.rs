@@ -9,7 +9,7 @@ use golem_market::arkiv::{Annotations, Entity, Generation, Operation};
 
 /// What the decision depends on, beside what was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct NetworkRules {
     /// The network's protocol.
     pub generation: Generation,
     /// How long an advert lives without a write, in blocks.
@@ -19,7 +19,7 @@ pub struct Terms {
 /// Blocks that the shortest-lived advert has left when it is extended.
 const LEFT_MINIMUM: u64 = 10;
 
-impl Terms {
+impl NetworkRules {
     /// Blocks left at which an advert is extended: a third of its life. An extension adds to the
     /// old end, so that doing it early costs no more writes, and an endpoint may be down for that
     /// long before renters miss anything.
@@ -58,7 +58,7 @@ pub(super) fn misleads(shown: &Annotations, wanted: &Annotations) -> bool {
 ///
 /// Empty when there is nothing to do, and again after it was done.
 #[must_use]
-pub fn plan(own: &[Entity], wanted: Option<&Annotations>, block: u64, terms: Terms) -> Vec<Operation> {
+pub fn plan(own: &[Entity], wanted: Option<&Annotations>, block: u64, terms: NetworkRules) -> Vec<Operation> {
     // What ends with the next block cannot be changed any more.
     let alive: Vec<&Entity> = own.iter().filter(|entity| entity.expires_at > block + 1).collect();
     let delete = |entity: &&Entity| Operation::Delete { key: entity.key };
@@ -108,8 +108,8 @@ mod tests {
         Entity { key: B256::repeat_byte(key), owner: Address::ZERO, expires_at, annotations }
     }
 
-    fn terms(generation: Generation) -> Terms {
-        Terms { generation, lifetime: 7200 }
+    fn terms(generation: Generation) -> NetworkRules {
+        NetworkRules { generation, lifetime: 7200 }
     }
 
     const GENERATIONS: [Generation; 2] = [Generation::GolemBase, Generation::Tiramisu];
@@ -232,7 +232,7 @@ mod tests {
             lifetime in 30_u64..10_000,
             generation in proptest::sample::select(&GENERATIONS[..]),
         ) {
-            let terms = Terms { generation, lifetime };
+            let terms = NetworkRules { generation, lifetime };
             let own: Vec<_> = own
                 .into_iter()
                 .map(|(key, (expires_at, annotations))| entity(key, expires_at, annotations))

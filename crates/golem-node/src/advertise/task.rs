@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_chain::Sender;
-use golem_market::arkiv::{Client, Seen};
+use golem_market::arkiv::{Client, QueryResult};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
-use super::{AdvertState, AdvertiseConfig, Shown, Standing, Terms, Wish, plan, wait_for_quiet};
+use super::{AdvertState, AdvertiseConfig, NetworkRules, Shown, Standing, Wish, plan, wait_for_quiet};
 use crate::ledger::Ledger;
 
 /// Writes until what was seen should be right: one, and another where something came between.
@@ -109,7 +109,7 @@ impl Task {
             Wish::Shown(advert) => Some(advert.annotations()?),
             Wish::Unknown | Wish::Hidden => None,
         };
-        let terms = Terms { generation: self.client.generation(), lifetime: self.config.lifetime };
+        let terms = NetworkRules { generation: self.client.generation(), lifetime: self.config.lifetime };
         for _ in 0..WRITES_AT_ONCE {
             let seen = self.look().await?;
             if wish == Wish::Unknown {
@@ -125,7 +125,7 @@ impl Task {
     }
 
     /// What the network says of this node.
-    async fn look(&mut self) -> Result<Seen, Problem> {
+    async fn look(&mut self) -> Result<QueryResult, Problem> {
         let own = self.sender.address();
         let seen = self.client.own(own, own).await?;
         if seen.block < self.written {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use golem_market::arkiv::{Advert, Generation, Prices, Profile};
+use golem_market::arkiv::{Advert, AdvertPrices, Generation, Profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertState, AdvertiseConfig, Advertising, Pace, Standing, Wish, wishes};
 use golem_node::ledger::Ledger;
@@ -463,7 +463,7 @@ async fn the_advert_follows_rentals_restarts_and_drains() {
 
     node.delete_vm(&first.id).await.unwrap();
     until("the end of a VM is told of", is(99)).await;
-    let dearer = Prices { core: 6.0, ..advert(0).usd };
+    let dearer = AdvertPrices { core: 6.0, ..advert(0).usd };
     offer.send_replace(Some(Advert { usd: dearer, ..advert(0) }));
     until("the price is told of", || emulator.entities()[0].1.strings["golem_price_usd_core_month"] == "6.0")
         .await;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use golem_chain::wallet::signer_of;
-use golem_market::arkiv::{Advert, Prices};
+use golem_market::arkiv::{Advert, AdvertPrices};
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::PortPolicy;
 use golem_node::{Node, NodeConfig};
@@ -192,7 +192,7 @@ async fn a_server_that_refuses_or_never_ends_is_told_of_and_tried_again() {
 async fn what_cannot_be_said_is_told_and_not_posted_and_nothing_is_asked_for_nothing() {
     let run = Run::start(PACE, ServerFault::None).await;
     run.is_current().await;
-    let priced = |core: f64| Advert { usd: Prices { core, ..advert(8).usd }, ..advert(8) };
+    let priced = |core: f64| Advert { usd: AdvertPrices { core, ..advert(8).usd }, ..advert(8) };
     let bad = [
         (Advert { name: "n".repeat(129), ..advert(8) }, "golem_provider_name has 129 bytes"),
         (priced(-1.0), "would be -1.0"),

@@ -6,17 +6,17 @@
 use alloy_primitives::Address;
 use anyhow::Context;
 use golem_market::arkiv::offer::{Filter, cheaper_percent, month};
-use golem_market::arkiv::{Offer, Prices};
+use golem_market::arkiv::{AdvertPrices, Offer};
 use golem_market::discovery::Listed;
-use golem_node::advertise::Market as Kind;
+use golem_node::advertise::MarketKind;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::arguments::Market as Wanted;
+use super::arguments::Market as MarketArguments;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity;
-use crate::market::{self, Market};
+use crate::market::{self, MarketNetwork};
 use crate::pricing;
 use crate::settings::Settings;
 
@@ -85,8 +85,8 @@ struct Place {
 }
 
 impl Other {
-    fn of(offer: Offer, wanted: &Wanted) -> Self {
-        let of_month = |prices: Prices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
+    fn of(offer: Offer, wanted: &MarketArguments) -> Self {
+        let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
         Self {
             usd_month: offer.usd.map(of_month),
             glm_month: offer.glm.map(of_month),
@@ -102,8 +102,8 @@ impl Other {
 }
 
 impl Other {
-    fn listed(listed: Listed, wanted: &Wanted) -> Self {
-        let of_month = |prices: Prices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
+    fn listed(listed: Listed, wanted: &MarketArguments) -> Self {
+        let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
         let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
         Self {
             usd_month: listed.usd().map(of_month),
@@ -138,10 +138,10 @@ type Told = (Option<u64>, Option<Own>, Vec<Other>, bool);
 
 /// Asks the market's network.
 async fn network(
-    market: &Market,
+    market: &MarketNetwork,
     settings: &Settings,
     own: Address,
-    wanted: &Wanted,
+    wanted: &MarketArguments,
 ) -> anyhow::Result<Told> {
     let client = market.client()?;
     let filter = Filter {
@@ -174,7 +174,7 @@ async fn network(
 }
 
 /// Asks the discovery server.
-async fn server(url: &str, own: Address, wanted: &Wanted) -> anyhow::Result<Told> {
+async fn server(url: &str, own: Address, wanted: &MarketArguments) -> anyhow::Result<Told> {
     let client = golem_market::discovery::Client::new(url)?;
     let own = own.to_string();
     let mine = client.get(&own).await?.map(|listed| Own {
@@ -198,7 +198,7 @@ async fn server(url: &str, own: Address, wanted: &Wanted) -> anyhow::Result<Told
 }
 
 impl Seen {
-    fn of(kind: Kind, place: String, told: anyhow::Result<Told>, asked: f64) -> Self {
+    fn of(kind: MarketKind, place: String, told: anyhow::Result<Told>, asked: f64) -> Self {
         let (error, (block, own, others, more)) = match told {
             Ok(told) => (None, told),
             Err(error) => (Some(format!("{error:#}")), (None, None, Vec::new(), false)),
@@ -210,7 +210,7 @@ impl Seen {
 }
 
 /// `market`.
-pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
+pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let own = identity::of_node(settings)?.wallet().address();
     let asked =
@@ -218,16 +218,16 @@ pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
     if market::is_on_network(settings) || !market::is_on_server(settings) {
-        let market = Market::of(settings)?;
+        let market = MarketNetwork::of(settings)?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
         let told = network(&market, settings, own, wanted).await;
-        markets.push(Seen::of(Kind::GolemBase, market.name, told, asked));
+        markets.push(Seen::of(MarketKind::GolemBase, market.name, told, asked));
     }
     if market::is_on_server(settings) {
         let url = settings.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
         let told = server(&url, own, wanted).await;
-        markets.push(Seen::of(Kind::DiscoveryServer, url, told, asked));
+        markets.push(Seen::of(MarketKind::DiscoveryServer, url, told, asked));
     }
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = Answer { markets };
@@ -239,7 +239,7 @@ pub(super) async fn market(invocation: &Invocation, wanted: &Wanted) -> anyhow::
 }
 
 /// The answer for people.
-fn text(seen: &Seen, wanted: &Wanted) -> String {
+fn text(seen: &Seen, wanted: &MarketArguments) -> String {
     let block = seen.block.map_or_else(String::new, |block| format!(" at block {block}"));
     let mut lines = vec![format!("Market     {}{block}", seen.place)];
     if let Some(error) = &seen.error {

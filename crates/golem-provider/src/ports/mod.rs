@@ -22,7 +22,7 @@ use golem_node::ports::PortPolicy;
 use golem_reach::source::Source;
 use golem_reach::{Site, peers};
 
-use crate::market::{Market, is_on_network};
+use crate::market::{MarketNetwork, is_on_network};
 use crate::settings::{Environment, PublicIp, Settings};
 
 /// The ports that VMs get.
@@ -60,12 +60,12 @@ pub(crate) fn verifier_config(settings: &Settings) -> anyhow::Result<VerifierCon
 }
 
 /// Where other providers are found that try this node's ports; `None` where the settings do not want them.
-fn peer_market(settings: &Settings) -> Option<peers::Market> {
+fn peer_market(settings: &Settings) -> Option<peers::PeerMarket> {
     if !settings.verify_peers || !is_on_network(settings) {
         return None;
     }
-    match Market::of(settings).and_then(|market| market.client()) {
-        Ok(client) => Some(peers::Market {
+    match MarketNetwork::of(settings).and_then(|market| market.client()) {
+        Ok(client) => Some(peers::PeerMarket {
             client,
             environment: settings.network.as_str().to_owned(),
             private: settings.environment == Environment::Development,

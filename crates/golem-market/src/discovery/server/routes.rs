@@ -67,7 +67,7 @@ fn own_pages(routes: MethodRouter<Arc<Service>>) -> MethodRouter<Arc<Service>> {
 }
 
 /// Why a request was refused.
-enum Refusal {
+enum RouteError {
     /// What is wrong with it, field by field.
     Mistakes(Vec<Mistake>),
     /// A status, the published server's code, and a text.
@@ -76,13 +76,13 @@ enum Refusal {
     Plain(ErrorResponse),
 }
 
-impl From<ErrorResponse> for Refusal {
+impl From<ErrorResponse> for RouteError {
     fn from(failure: ErrorResponse) -> Self {
         Self::Plain(failure)
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for RouteError {
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
         let unauthorized = |code| Self::Coded(StatusCode::UNAUTHORIZED, code, text.clone());
@@ -99,7 +99,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for RouteError {
     fn into_response(self) -> Response {
         match self {
             Self::Mistakes(mistakes) => {
@@ -113,8 +113,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn not_found() -> Refusal {
-    Refusal::Coded(StatusCode::NOT_FOUND, "ADV_004", "Advertisement not found".to_owned())
+fn not_found() -> RouteError {
+    RouteError::Coded(StatusCode::NOT_FOUND, "ADV_004", "Advertisement not found".to_owned())
 }
 
 async fn limited(State(service): Shared, request: Request, next: Next) -> Response {
@@ -134,7 +134,7 @@ async fn limited(State(service): Shared, request: Request, next: Next) -> Respon
 async fn with<T: Send + 'static>(
     service: &Service,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, RouteError> {
     let store = Arc::clone(&service.store);
     match tokio::task::spawn_blocking(move || work(&store)).await {
         Ok(done) => Ok(done?),
@@ -204,13 +204,13 @@ impl Credentials {
     }
 
     /// Whose request it is, and whether that is proven by the signature over `body`.
-    fn claim(&self, service: &Service, body: &[u8]) -> Result<(ProviderId, Claim), Refusal> {
+    fn claim(&self, service: &Service, body: &[u8]) -> Result<(ProviderId, Claim), RouteError> {
         if self.id.is_empty() || self.signature.is_empty() {
             let text = "Missing provider credentials".to_owned();
-            return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
+            return Err(RouteError::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
         }
         let id: ProviderId = self.id.parse().map_err(|error: NoId| {
-            Refusal::Mistakes(vec![Mistake::new(
+            RouteError::Mistakes(vec![Mistake::new(
                 &["header", "x-provider-id"],
                 error.to_string(),
                 "value_error",
@@ -228,7 +228,7 @@ async fn advertise(
     State(service): Shared,
     headers: HeaderMap,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, RouteError> {
     let credentials = Credentials::of(&headers);
     let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
     let body = body(request).await?;
@@ -236,7 +236,7 @@ async fn advertise(
         (Ok(credentials), Ok(advert)) => (credentials, advert),
         (credentials, advert) => {
             let mistakes = credentials.err().into_iter().chain(advert.err()).flatten();
-            return Err(Refusal::Mistakes(mistakes.collect()));
+            return Err(RouteError::Mistakes(mistakes.collect()));
         }
     };
     let (id, claim) = credentials.claim(&service, &body)?;
@@ -257,13 +257,13 @@ async fn remove(
     Path(id): Path<String>,
     headers: HeaderMap,
     request: Request,
-) -> Result<Response, Refusal> {
-    let credentials = Credentials::of(&headers).map_err(Refusal::Mistakes)?;
+) -> Result<Response, RouteError> {
+    let credentials = Credentials::of(&headers).map_err(RouteError::Mistakes)?;
     let body = body(request).await?;
     let (claimed, claim) = credentials.claim(&service, &body)?;
     if id.parse().ok().as_ref() != Some(&claimed) {
         let text = "Not authorized to delete this advertisement".to_owned();
-        return Err(Refusal::Coded(StatusCode::UNAUTHORIZED, "AUTH_004", text));
+        return Err(RouteError::Coded(StatusCode::UNAUTHORIZED, "AUTH_004", text));
     }
     // A signature proves what it is over: an advert's own is none for this.
     let removal = serde_json::from_slice::<Removal>(&body).ok();
@@ -278,7 +278,7 @@ async fn remove(
     if removed { Ok(ok(&json!({ "status": "success" }))) } else { Err(not_found()) }
 }
 
-async fn show(State(service): Shared, Path(id): Path<String>) -> Result<Response, Refusal> {
+async fn show(State(service): Shared, Path(id): Path<String>) -> Result<Response, RouteError> {
     let id: ProviderId = id.parse().map_err(|_| not_found())?;
     let row = with(&service, move |store| store.get(&id, Timestamp::now())).await?;
     row.map(|row| ok(&shown(&row))).ok_or_else(not_found)
@@ -286,13 +286,13 @@ async fn show(State(service): Shared, Path(id): Path<String>) -> Result<Response
 
 /// The query of a list.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct ListQuery {
     filter: Filter,
     page: Page,
 }
 
-impl Wanted {
-    fn of(query: &BTreeMap<String, String>) -> Result<Self, Refusal> {
+impl ListQuery {
+    fn of(query: &BTreeMap<String, String>) -> Result<Self, RouteError> {
         let mut mistakes = Vec::new();
         let mut number = |name: &str| -> Option<i128> {
             let number = query.get(name)?.trim().parse();
@@ -306,11 +306,11 @@ impl Wanted {
             mistakes.push(Mistake::new(&["query", "after"], text, "value_error"));
         }
         if !mistakes.is_empty() {
-            return Err(Refusal::Mistakes(mistakes));
+            return Err(RouteError::Mistakes(mistakes));
         }
         if least.iter().chain([&limit]).flatten().any(|number| *number < 1) {
             let text = "Resource requirements must be >= 1".to_owned();
-            return Err(Refusal::Coded(StatusCode::BAD_REQUEST, "ADV_002", text));
+            return Err(RouteError::Coded(StatusCode::BAD_REQUEST, "ADV_002", text));
         }
         // Nobody has more.
         let [cpu, memory, storage] =
@@ -327,11 +327,11 @@ impl Wanted {
 async fn list(
     State(service): Shared,
     query: Result<Query<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, RouteError> {
     let Ok(Query(query)) = query else {
         return Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "the query cannot be read").into());
     };
-    let Wanted { filter, page } = Wanted::of(&query)?;
+    let ListQuery { filter, page } = ListQuery::of(&query)?;
     let limit = page.limit;
     let (rows, end) = with(&service, move |store| store.list(&filter, &page, Timestamp::now())).await?;
     let mut response = ok(&rows.iter().map(shown).collect::<Vec<_>>());

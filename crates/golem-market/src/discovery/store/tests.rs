@@ -1,7 +1,7 @@
 use super::*;
 
-fn advert(cpu: u32) -> Advert {
-    Advert {
+fn advert(cpu: u32) -> PostedAdvert {
+    PostedAdvert {
         ip_address: "203.0.113.7".parse().unwrap(),
         country: "SE".to_owned(),
         platform: Some("x86_64".to_owned()),
@@ -113,7 +113,8 @@ fn i_07_a_full_database_takes_who_has_a_better_right() {
 fn who_signed_once_is_never_spoken_for_without_a_new_signature() {
     let (_folder, store) = store();
     let put = |claim, timestamp: Option<i64>, seconds| {
-        let signed = Advert { timestamp: timestamp.map(|second| at(second).as_millisecond()), ..advert(4) };
+        let signed =
+            PostedAdvert { timestamp: timestamp.map(|second| at(second).as_millisecond()), ..advert(4) };
         store.put(&id("a"), &signed, claim, None, at(seconds))
     };
     assert!(!put(Claim::Unproven, None, 0).unwrap().signed);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use golem_chain::Wallet;
-use golem_market::arkiv::{Advert, Prices};
+use golem_market::arkiv::{Advert, AdvertPrices};
 use golem_node::advertise::{Pace, Wish};
 use golem_types::Resources;
 
@@ -32,8 +32,8 @@ pub(crate) fn advert(cpu: u32) -> Advert {
         platform: "x86_64".to_owned(),
         network: "testnet".to_owned(),
         payments_network: "l2.holesky".to_owned(),
-        usd: Prices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
-        glm: Prices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
+        usd: AdvertPrices { core: 5.0, ram_gb: 2.0, storage_gb: 0.1 },
+        glm: AdvertPrices { core: 25.0, ram_gb: 10.0, storage_gb: 0.5 },
         free: Resources::new(cpu, 16, 100),
     }
 }

@@ -118,7 +118,7 @@ fn market(settings: &Settings, discovery: Option<String>) -> anyhow::Result<Mark
     if let Some(url) = discovery {
         return Ok(Market::Server { url });
     }
-    let market = crate::market::Market::of(settings)?;
+    let market = crate::market::MarketNetwork::of(settings)?;
     let client = market.client()?;
     Ok(Market::Network { name: market.name, client, environment: settings.network.as_str().to_owned() })
 }
