@@ -3,11 +3,59 @@
 //! Owns the decision, as one pure function over plain values. Never reads the ledger or the
 //! host, and never reserves: the ledger calls it inside the transaction that does.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use golem_types::Resources;
 
-use crate::config::Limits;
-use crate::host::HostUse;
+use crate::host::{HostUse, Offer};
+use crate::ports::PortPolicy;
 use crate::vm::{Refusal, Short};
+
+/// Limits on what is rented out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most live VMs (`GOLEM_PROVIDER_MAX_VMS`).
+    pub max_vms: u32,
+    /// Least that one VM may ask for (`GOLEM_PROVIDER_MIN_*`).
+    pub minimum: Resources,
+    /// Percent of CPU in use above which no create is granted.
+    pub cpu_threshold: u8,
+    /// Percent of memory in use above which no create is granted.
+    pub memory_threshold: u8,
+    /// Percent of the VM volume in use above which no create is granted.
+    pub storage_threshold: u8,
+}
+
+impl Default for Limits {
+    /// The original's documented defaults: 10 VMs, 1 CPU / 1 GiB / 10 GiB, 90 / 85 / 90 %.
+    fn default() -> Self {
+        Self {
+            max_vms: 10,
+            minimum: Resources::new(1, 1, 10),
+            cpu_threshold: 90,
+            memory_threshold: 85,
+            storage_threshold: 90,
+        }
+    }
+}
+
+/// What a reservation is judged by, besides the ledger's own rows.
+#[derive(Debug, Clone)]
+pub struct AdmissionContext {
+    /// Limits on what is rented out.
+    pub limits: Limits,
+    /// What the host has to rent out.
+    pub offer: Offer,
+    /// How busy the host is.
+    pub host: HostUse,
+    /// SSH ports that may be handed out, end exclusive.
+    pub ports: Range<u16>,
+    /// What has to be known of a port.
+    pub port_policy: PortPolicy,
+    /// Ports on which nothing of another program listened a moment ago: only they are handed out.
+    pub free_ports: BTreeSet<u16>,
+}
 
 /// What the ledger and the host say at the moment of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,57 +10,12 @@ use std::time::Duration;
 
 use golem_types::{ImageName, Resources};
 
+use crate::admit::Limits;
+use crate::host::Rent;
 use crate::payment::PaymentConfig;
 use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
 use crate::vm::Refusal;
-
-/// Limits on what is rented out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most live VMs (`GOLEM_PROVIDER_MAX_VMS`).
-    pub max_vms: u32,
-    /// Least that one VM may ask for (`GOLEM_PROVIDER_MIN_*`).
-    pub minimum: Resources,
-    /// Percent of CPU in use above which no create is granted.
-    pub cpu_threshold: u8,
-    /// Percent of memory in use above which no create is granted.
-    pub memory_threshold: u8,
-    /// Percent of the VM volume in use above which no create is granted.
-    pub storage_threshold: u8,
-}
-
-impl Default for Limits {
-    /// The original's documented defaults: 10 VMs, 1 CPU / 1 GiB / 10 GiB, 90 / 85 / 90 %.
-    fn default() -> Self {
-        Self {
-            max_vms: 10,
-            minimum: Resources::new(1, 1, 10),
-            cpu_threshold: 90,
-            memory_threshold: 85,
-            storage_threshold: 90,
-        }
-    }
-}
-
-/// What of the host an operator rents out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rent {
-    /// Cores (`GOLEM_PROVIDER_RENT_CPU`); none means all less the host's reserve.
-    pub cpu: Option<u32>,
-    /// Memory in GiB (`GOLEM_PROVIDER_RENT_MEMORY_GB`); none means all less the host's reserve.
-    pub memory_gib: Option<u32>,
-    /// Storage in GiB (`GOLEM_PROVIDER_RENT_STORAGE_GB`); none means all less the host's reserve.
-    pub storage_gib: Option<u32>,
-    /// Virtual CPUs for each hundred cores (`GOLEM_PROVIDER_CPU_OVERCOMMIT`).
-    pub cpu_overcommit_percent: u32,
-}
-
-impl Default for Rent {
-    fn default() -> Self {
-        Self { cpu: None, memory_gib: None, storage_gib: None, cpu_overcommit_percent: 100 }
-    }
-}
 
 /// What becomes of a guest that shut itself down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

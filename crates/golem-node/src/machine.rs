@@ -33,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use crate::boot::{Reached, Stage};
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
-use crate::ledger::{Change, Goal, Ledger, Rental};
+use crate::ledger::Ledger;
 use crate::proxy::Proxy;
 use crate::reconcile::plan::{Seen, Situation, Step, plan};
 use crate::reconcile::watch::Sample;
-
+use crate::rental::{Change, Goal, Rental};
 use error::StepError;
+
 pub use handle::{KeyOrders, MachineHandle};
 
 /// Longest that one backend call may take, beside waiting for a guest to boot or to shut down:

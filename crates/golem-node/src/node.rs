@@ -25,13 +25,16 @@ use tokio::sync::{Notify, watch};
 
 use crate::boot::FailedBoot;
 use crate::config::NodeConfig;
-use crate::ledger::{Event, Goal, Ledger, LedgerError, Rental, Snapshot};
+use crate::error::NodeError;
+use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
 use crate::machine::MachineHandle;
 use crate::payment::{PaymentError, Payments};
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::watch::{Eyes, Sample, look};
-use crate::vm::{Job, NodeError, Vm};
+use crate::recover::keep_notes;
+use crate::rental::{Goal, Rental};
+use crate::vm::{Job, Vm};
 
 pub use host::Capacity;
 use host::{HostView, measure};
@@ -149,7 +152,8 @@ impl Node {
         node.0.tasks.spawn("watch", eyes.run(stop, move || supervised.supervise()));
         node.0.look.notify_one();
         let stop = node.0.tasks.stopping().clone();
-        node.0.tasks.spawn("rental notes", crate::recover::keep_notes(node.clone(), stop));
+        let (backend, changes) = (Arc::clone(&node.0.backend), node.changes());
+        node.0.tasks.spawn("rental notes", keep_notes(backend, changes, stop));
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("history", history::run(node.clone(), stop));
         node.follow_payments();
@@ -162,11 +166,6 @@ impl Node {
     /// [`NodeError::Ledger`].
     pub async fn note(&self, id: &VmId, kind: &'static str, detail: String) -> Result<(), NodeError> {
         Ok(self.0.ledger.note(id, kind, detail, Timestamp::now()).await?)
-    }
-
-    /// Ends the rental `id` without waiting for it.
-    pub(crate) async fn abandon(&self, id: &VmId) -> Result<(), NodeError> {
-        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await.map(drop)
     }
 
     /// The ledger.

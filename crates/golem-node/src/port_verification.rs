@@ -22,9 +22,9 @@ use golem_reach::verdict::PortVerdict;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use crate::error::NodeError;
 use crate::node::Node;
 use crate::ports::PortPolicy;
-use crate::vm::NodeError;
 
 /// Longest that a verification may take in all: ten thousand ports, each batch at its deadline.
 const ROUND: Duration = Duration::from_secs(900);

@@ -18,10 +18,11 @@ use golem_vm::Backend;
 use golem_vm::{Observed, OnDisk};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Goal, Known, Recovery, Rental};
-use crate::node::Node;
+use crate::ledger::{Recovery, Snapshot};
+use crate::rental::{Goal, Known, Rental};
 use crate::vm::Vm;
 
 /// What the node has to know of a rental beside what its machine is.
@@ -65,8 +66,11 @@ impl Note {
 }
 
 /// Keeps the notes as the ledger has it, until `stop`.
-pub(crate) async fn keep_notes(node: Node, stop: CancellationToken) {
-    let mut changes = node.changes();
+pub(crate) async fn keep_notes(
+    backend: Arc<Backend>,
+    mut changes: watch::Receiver<Arc<Snapshot>>,
+    stop: CancellationToken,
+) {
     let mut kept = BTreeMap::<VmId, Note>::new();
     loop {
         let now = Arc::clone(&changes.borrow_and_update());
@@ -76,7 +80,7 @@ pub(crate) async fn keep_notes(node: Node, stop: CancellationToken) {
             if kept.get(id) == Some(&note) {
                 continue;
             }
-            match keep(&node, id.clone(), &note).await {
+            match keep(&backend, id.clone(), &note).await {
                 Ok(()) => {
                     kept.insert(id.clone(), note);
                 }
@@ -98,9 +102,9 @@ pub(crate) async fn keep_notes(node: Node, stop: CancellationToken) {
     }
 }
 
-async fn keep(node: &Node, id: VmId, note: &Note) -> std::io::Result<()> {
-    let (node, bytes) = (node.clone(), serde_json::to_vec_pretty(note)?);
-    tokio::task::spawn_blocking(move || node.backend().keep_note(&id, &bytes))
+async fn keep(backend: &Arc<Backend>, id: VmId, note: &Note) -> std::io::Result<()> {
+    let (backend, bytes) = (Arc::clone(backend), serde_json::to_vec_pretty(note)?);
+    tokio::task::spawn_blocking(move || backend.keep_note(&id, &bytes))
         .await
         .unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

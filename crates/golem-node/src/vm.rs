@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use golem_chain::{Bad, BadQuote, ChainError};
+use golem_chain::{Bad, BadQuote};
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
@@ -221,50 +221,4 @@ pub enum Refusal {
     /// The stream pays for another rental.
     #[error("invalid stream: already used by another VM")]
     StreamUsed,
-}
-
-/// Why the node could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// A create was refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// No live VM is known by that id (or name, where names may be used).
-    #[error("VM {0} not found")]
-    NotFound(String),
-    /// The VM is in a state in which this cannot be done.
-    #[error("VM is {state}: cannot {action} it now")]
-    WrongState {
-        /// Where it stands.
-        state: VmState,
-        /// "start", "stop", …
-        action: &'static str,
-    },
-    /// The backend failed or does not answer.
-    #[error("the VM backend failed")]
-    Backend(#[from] golem_vm::BackendError),
-    /// The ledger failed.
-    #[error("the ledger failed")]
-    Ledger(#[from] crate::ledger::LedgerError),
-    /// The chain could not be asked about the stream: nothing is known against it.
-    #[error("the payment chain cannot be asked now; try again later")]
-    ChainUnknown(#[source] ChainError),
-    /// The rental is not paid for.
-    #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]
-    Unpaid(String),
-    /// Payments are off.
-    #[error("streaming payments not enabled on this provider")]
-    PaymentsOff,
-    /// No price is known, so none can be promised.
-    #[error("no price is known yet; try again later")]
-    NoPrice,
-    /// A promise could not be signed.
-    #[error("a quote cannot be signed")]
-    Unsigned,
-    /// The VM has no stream.
-    #[error("no stream mapped for this VM")]
-    NoStream,
-    /// The node is stopping.
-    #[error("the provider is shutting down")]
-    ShuttingDown,
 }

@@ -17,8 +17,26 @@ use golem_vm::cgroup::Places;
 use golem_vm::qemu::{BASE_FILE, BASES_FOLDER};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use crate::config::Rent;
 use limits::Limits;
+
+/// What of the host an operator rents out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rent {
+    /// Cores (`GOLEM_PROVIDER_RENT_CPU`); none means all less the host's reserve.
+    pub cpu: Option<u32>,
+    /// Memory in GiB (`GOLEM_PROVIDER_RENT_MEMORY_GB`); none means all less the host's reserve.
+    pub memory_gib: Option<u32>,
+    /// Storage in GiB (`GOLEM_PROVIDER_RENT_STORAGE_GB`); none means all less the host's reserve.
+    pub storage_gib: Option<u32>,
+    /// Virtual CPUs for each hundred cores (`GOLEM_PROVIDER_CPU_OVERCOMMIT`).
+    pub cpu_overcommit_percent: u32,
+}
+
+impl Default for Rent {
+    fn default() -> Self {
+        Self { cpu: None, memory_gib: None, storage_gib: None, cpu_overcommit_percent: 100 }
+    }
+}
 
 /// How busy the host is, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

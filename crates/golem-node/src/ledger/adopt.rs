@@ -11,10 +11,12 @@ use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::book::{kept, random};
-use super::rows::parsed;
-use super::{Book, Goal, Ledger, LedgerError, Rental, money, rows};
+use super::book::random;
+use super::columns::kept;
+use super::columns::parsed;
+use super::{Book, Ledger, LedgerError, money, rows};
 use crate::ports;
+use crate::rental::{Goal, Rental};
 use crate::vm::Vm;
 
 /// Owner of rentals that were taken over: who rents them is not known.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rows::parsed;
+use super::columns::parsed;
 use super::{Ledger, LedgerError};
 
 /// A transaction that wrote an advert.

@@ -10,21 +10,19 @@ use golem_types::{ImageName, JobId, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
-use super::{AdmissionContext, Book, Goal, LedgerError, Rental, money, rows};
+use super::columns::kept;
+use super::{Book, LedgerError, money, rows};
+use crate::admit::AdmissionContext;
 use crate::admit::{Facts, admit};
-use crate::payment::Paid;
+use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
+use crate::rental::{Goal, Rental};
 use crate::vm::{Job, JobState, Refusal, Unpaid, Vm};
 
 /// How an edit ends the create's job, if it has not ended.
 pub(super) enum JobEnd {
     Ready,
     Failed(String),
-}
-
-/// The time as the database keeps it, so that a row reads back as it was published.
-pub(super) fn kept(now: Timestamp) -> Timestamp {
-    now.round(jiff::Unit::Microsecond).unwrap_or(now)
 }
 
 /// Ten bytes nobody can guess.

@@ -8,7 +8,8 @@ use golem_types::VmId;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{Book, Ledger, LedgerError, rows};
+use super::columns::{parsed, time};
+use super::{Book, Ledger, LedgerError};
 use crate::boot::{CONSOLE_BYTES, FailedBoot, KEPT, PROCESS_LOG_BYTES, Reached, Stage, reach, tail};
 
 /// How long what a failed boot left is kept.
@@ -65,14 +66,14 @@ const COLUMNS: &str = "failed_boots.vm_id, vms.name, jobs.id, failed_boots.at, f
 
 fn failed_boot(row: &Row<'_>) -> rusqlite::Result<FailedBoot> {
     let job_id = match row.get::<_, Option<String>>(2)? {
-        Some(_) => Some(rows::parsed(row, 2)?),
+        Some(_) => Some(parsed(row, 2)?),
         None => None,
     };
     Ok(FailedBoot {
-        vm_id: rows::parsed(row, 0)?,
-        name: rows::parsed(row, 1)?,
+        vm_id: parsed(row, 0)?,
+        name: parsed(row, 1)?,
         job_id,
-        at: rows::time(row, 3)?,
+        at: time(row, 3)?,
         reason: row.get(4)?,
         cause: row.get(5)?,
         stages: stages(row, 6)?,

@@ -11,35 +11,10 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::book::kept;
-use super::rows::{parsed, time};
+use super::columns::kept;
+use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
-
-/// A stream as it was last read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamCopy {
-    /// Which.
-    pub key: StreamKey,
-    /// The rental that it pays for, or paid for last.
-    pub vm: VmId,
-    /// What was read.
-    pub stream: Stream,
-    /// The block at which it was read.
-    pub block: u64,
-    /// That block's time, in seconds since the epoch.
-    pub block_time: u128,
-    /// When it was read, by this machine's clock.
-    pub read_at: Timestamp,
-}
-
-impl StreamCopy {
-    /// The chain's time now, as far as this machine's clock tells, in seconds since the epoch.
-    #[must_use]
-    pub fn estimated_now(&self, now: Timestamp) -> u128 {
-        let since = now.as_second().saturating_sub(self.read_at.as_second());
-        self.block_time.saturating_add(u128::try_from(since).unwrap_or(0))
-    }
-}
+use crate::paid::StreamCopy;
 
 /// Something that happened to a rental, for its operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,7 +241,7 @@ pub(super) fn are_spent(connection: &Connection, vm: &str, now: Timestamp) -> Re
     let mut statement = connection.prepare_cached(&sql)?;
     for copy in statement.query_map([vm], stream)? {
         let copy = copy?;
-        if !crate::payment::is_spent(&copy.stream, copy.estimated_now(now)) {
+        if !copy.is_spent(copy.estimated_now(now)) {
             return Ok(false);
         }
     }

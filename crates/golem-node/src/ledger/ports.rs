@@ -10,8 +10,8 @@ use std::sync::Arc;
 use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use super::book::kept;
-use super::rows::{parsed, time};
+use super::columns::kept;
+use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
 
 const COLUMNS: &str = "port, problem, detail, address, sources, answered, at";

@@ -6,7 +6,7 @@ use golem_types::price::Rate;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 
-use super::rows::{parsed, time};
+use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
 
 impl Ledger {

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
-use super::book::kept;
-use super::{Book, Ledger, LedgerError, Rental, money, rows};
+use super::columns::kept;
+use super::{Book, Ledger, LedgerError, money, rows};
 use crate::ports;
+use crate::rental::Rental;
 use crate::vm::Vm;
 
 /// A rental as its machine's disk tells of it.

@@ -6,25 +6,10 @@ use golem_types::{AuthorizedKey, JobId, Resources, StreamKey, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{LedgerError, Rental};
+use super::LedgerError;
+use super::columns::{parsed, time};
+use crate::rental::Rental;
 use crate::vm::{Job, JobState, Unpaid, Vm};
-
-/// The text of column `index`, parsed; a text that does not parse is a damaged ledger.
-pub(super) fn parsed<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text: String = row.get(index)?;
-    text.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
-    Timestamp::from_microsecond(row.get(index)?).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Integer, Box::new(error))
-    })
-}
 
 fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
     let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use golem_reach::verdict::PortVerdict;
 use golem_types::{Resources, VmId, VmState};
 
-use super::Rental;
+use crate::rental::Rental;
 
 /// The live rentals, what they hold, and what is known of ports, as of one commit.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,11 @@ use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
-use super::book::kept;
+use super::columns::kept;
 use super::*;
-use crate::config::Limits;
+use crate::admit::Limits;
 use crate::host::{HostUse, Offer};
-use crate::payment::Paid;
+use crate::paid::{Paid, StreamCopy};
 use crate::ports::PortPolicy;
 use crate::vm::{JobState, Refusal};
 
@@ -346,9 +346,9 @@ async fn i_15_what_ended_is_forgotten_in_time_and_the_file_shrinks() {
 }
 
 /// A stream that pays `rate` wei a second for `seconds` from the beginning of time.
-fn paid_by(number: u64, seconds: u64, withdrawn: u64) -> money::StreamCopy {
+fn paid_by(number: u64, seconds: u64, withdrawn: u64) -> StreamCopy {
     let of = |number: u64| ruint::aliases::U256::from(number);
-    money::StreamCopy {
+    StreamCopy {
         key: StreamKey { contract: "1:0x0".into(), id: golem_types::StreamId(of(number)) },
         vm: "golem-abc-20250219-130424-aaaaaaaaaaaaaaaa".parse().unwrap(),
         stream: golem_types::Stream {
@@ -381,7 +381,7 @@ async fn i_15_money_that_can_still_be_had_is_never_forgotten_and_the_sums_stay()
     {
         let name = format!("vm-{number}");
         let (vm, _) = reserve(&open.ledger, &name, &room, long_ago).await.unwrap();
-        let copy = money::StreamCopy { vm: vm.id.clone(), ..copy };
+        let copy = StreamCopy { vm: vm.id.clone(), ..copy };
         open.ledger.ask(move |book| money::put_stream(&book.connection, &copy)).await.unwrap();
         open.ledger.end(&vm.id, long_ago).await.unwrap();
         ids.push(vm.id.clone());

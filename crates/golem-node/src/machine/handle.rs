@@ -10,7 +10,8 @@ use golem_types::AuthorizedKey;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::vm::{NodeError, Vm};
+use crate::error::NodeError;
+use crate::vm::Vm;
 
 /// That a key may log in to the guest from now on.
 #[derive(Debug)]

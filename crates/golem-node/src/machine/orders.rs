@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::handle::KeyOrder;
 use super::{Machine, bounded};
-use crate::ledger::{Change, Goal, Rental};
-use crate::vm::NodeError;
+use crate::error::NodeError;
+use crate::rental::{Change, Goal, Rental};
 
 impl Machine {
     /// Lets a key log in to the guest, now and after every boot. A stop, a restart or a delete does not wait for it.

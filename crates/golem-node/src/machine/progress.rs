@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use super::error::StepError;
 use super::{Machine, Memory};
 use crate::boot::{Reached, Stage, reach};
-use crate::ledger::{Failure, Rental};
+use crate::ledger::Failure;
 use crate::reconcile::plan::Step;
+use crate::rental::Rental;
 
 /// Longest that a machine is asked what it said.
 const LISTEN: Duration = Duration::from_secs(10);

@@ -16,11 +16,13 @@ use golem_types::wire::CreateVm;
 use jiff::Timestamp;
 
 use super::Node;
+use crate::admit::AdmissionContext;
 use crate::crash::crash_point;
-use crate::ledger::{AdmissionContext, Snapshot};
-use crate::payment::Paid;
+use crate::error::NodeError;
+use crate::ledger::Snapshot;
+use crate::paid::Paid;
 use crate::ports::{offered, pick};
-use crate::vm::{Job, NodeError, Refusal, Vm};
+use crate::vm::{Job, Refusal, Vm};
 
 /// How many free ports a reservation may choose from: one would do, if nothing ever changed in between.
 const CANDIDATES: usize = 4;

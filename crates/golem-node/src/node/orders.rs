@@ -11,8 +11,9 @@ use tokio::time::timeout;
 
 use super::{Node, not_found};
 use crate::crash::crash_point;
-use crate::ledger::Goal;
-use crate::vm::{NodeError, Vm};
+use crate::error::NodeError;
+use crate::rental::Goal;
+use crate::vm::Vm;
 
 /// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
 const DELETE_WAIT: Duration = Duration::from_secs(60);

@@ -8,8 +8,10 @@ use golem_types::{Resources, StreamId, VmId};
 use jiff::Timestamp;
 
 use super::{Node, lost};
-use crate::payment::{self, Paid, Payments, StreamStatus};
-use crate::vm::{NodeError, Refusal, Vm};
+use crate::error::NodeError;
+use crate::paid::Paid;
+use crate::payment::{self, Payments, RentalControl, StreamStatus};
+use crate::vm::{Refusal, Vm};
 
 impl Node {
     /// Starts what follows the streams.
@@ -18,9 +20,11 @@ impl Node {
         let tasks = &self.0.tasks;
         let stop = || tasks.stopping().clone();
         let folder = self.0.config.data_dir.clone();
-        tasks.spawn("streams export", payment::export(self.clone(), folder, stop()));
+        tasks.spawn("streams export", payment::export(self.changes(), folder, stop()));
         if payments.config().monitor {
-            tasks.spawn("stream monitor", payment::monitor(payments.clone(), self.clone(), stop()));
+            let node = self.clone();
+            let control = RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id));
+            tasks.spawn("stream monitor", payment::monitor(payments.clone(), control, stop()));
         }
         tasks.spawn("payment contract", payments.clone().tell_contract(stop()));
         tasks.spawn("withdrawals", payment::withdrawals(payments.clone(), stop()));
@@ -70,14 +74,6 @@ impl Node {
         self.remember(&paid, id);
         self.poke(id);
         Ok(vm)
-    }
-
-    /// Records whether the VM `id` is paid for; its machine follows.
-    pub(crate) async fn set_unpaid(&self, id: &VmId, reason: Option<String>) -> Result<(), NodeError> {
-        let recorded = self.0.ledger.set_unpaid(id, reason, Timestamp::now()).await;
-        recorded.map_err(|error| lost(id, error))?;
-        self.poke(id);
-        Ok(())
     }
 
     /// How rentals are paid for; none where they are not.

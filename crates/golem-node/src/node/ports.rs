@@ -10,9 +10,9 @@ use golem_reach::probe::Probes;
 use golem_reach::verdict::PortVerdict;
 
 use super::Node;
+use crate::error::NodeError;
 use crate::ports::{Offered, offered, pick};
 use crate::proxy::Counts;
-use crate::vm::NodeError;
 
 impl Node {
     /// Ports that live rentals hold.

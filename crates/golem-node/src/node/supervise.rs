@@ -11,10 +11,11 @@ use jiff::Timestamp;
 
 use super::{Node, StartError};
 use crate::config::NodeConfig;
-use crate::ledger::{Change, Ledger};
+use crate::ledger::Ledger;
 use crate::machine::{Machine, MachineHandle};
 use crate::proxy::Proxy;
 use crate::reconcile::watch::Sample;
+use crate::rental::Change;
 
 impl Node {
     /// Sees to it that every live rental has a task: also one whose request went away between

@@ -5,16 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use golem_types::wire::Exact;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Snapshot;
-use crate::node::Node;
 
 /// Keeps `streams.json` as the ledger has it, until `stop`.
-pub(crate) async fn run(node: Node, folder: PathBuf, stop: CancellationToken) {
-    let mut changes = node.changes();
+pub(crate) async fn run(
+    mut changes: watch::Receiver<Arc<Snapshot>>,
+    folder: PathBuf,
+    stop: CancellationToken,
+) {
     let mut written = None;
     loop {
         let wanted = mapping(&changes.borrow_and_update());

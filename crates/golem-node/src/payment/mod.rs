@@ -10,6 +10,7 @@
 //! resumed and deleted, and when vested money is fetched. An answer that did not come changes nothing
 //! (I3). Never drives a machine: it writes whether a rental is paid for, and the machine follows.
 
+mod control;
 mod export;
 pub mod ladder;
 mod monitor;
@@ -34,8 +35,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Ledger, LedgerError, StreamCopy};
-use crate::vm::{NodeError, Refusal};
+use crate::error::NodeError;
+use crate::ledger::{Ledger, LedgerError};
+use crate::paid::{Paid, StreamCopy};
+use crate::vm::Refusal;
 
 pub use ladder::Rules;
 pub use overview::{Overview, StreamLine};
@@ -43,9 +46,9 @@ pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
+pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
-pub(crate) use withdraw::is_spent;
 pub(crate) use withdraw::run as withdrawals;
 
 /// How long a price that is asked no more still counts: an advert of the original lives for four hours.
@@ -123,48 +126,6 @@ pub enum PaymentError {
     Ledger(#[from] LedgerError),
 }
 
-/// That a create may be granted as far as money goes. Only made by the gate, so that no
-/// reservation can be built without its verdict.
-#[derive(Debug, Clone)]
-pub struct Paid(Option<PaidBy>);
-
-#[derive(Debug, Clone)]
-struct PaidBy {
-    key: StreamKey,
-    stream: Stream,
-    block: Block,
-    read_at: Timestamp,
-}
-
-impl Paid {
-    /// Payments are off.
-    pub(crate) const fn free() -> Self {
-        Self(None)
-    }
-
-    /// The stream that pays.
-    pub(crate) fn key(&self) -> Option<&StreamKey> {
-        self.0.as_ref().map(|by| &by.key)
-    }
-
-    /// Who pays, as the ledger writes an owner.
-    pub(crate) fn owner(&self) -> Option<String> {
-        self.0.as_ref().map(|by| format!("eth:{:#042x}", by.stream.sender))
-    }
-
-    /// The stream as it was read, for the rental `vm`.
-    pub(crate) fn copy(&self, vm: &VmId) -> Option<StreamCopy> {
-        self.0.as_ref().map(|by| StreamCopy {
-            key: by.key.clone(),
-            vm: vm.clone(),
-            stream: by.stream,
-            block: by.block.number,
-            block_time: by.block.time,
-            read_at: by.read_at,
-        })
-    }
-}
-
 /// What is known of a rental's stream.
 #[derive(Debug, Clone)]
 pub struct StreamStatus {
@@ -238,9 +199,7 @@ impl Payments {
         let live = ledger.now();
         let copies = ledger.streams(&contract).await?.into_iter();
         let copies = copies
-            .filter(|copy| {
-                live.get(&copy.vm).is_some() || !withdraw::is_spent(&copy.stream, copy.estimated_now(now))
-            })
+            .filter(|copy| live.get(&copy.vm).is_some() || !copy.is_spent(copy.estimated_now(now)))
             .map(|copy| (copy.key.id, copy));
         Ok(Self(Arc::new(Inner {
             reader,
@@ -337,12 +296,7 @@ impl Payments {
             StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
                 self.seen(block);
-                Ok(Paid(Some(PaidBy {
-                    key: self.key(id),
-                    stream: *stream,
-                    block,
-                    read_at: Timestamp::now(),
-                })))
+                Ok(Paid::by(self.key(id), *stream, block, Timestamp::now()))
             }
             StreamVerdict::Bad(bad) => {
                 tracing::debug!(stream = %id, reason = %bad, "stream verified: it does not pay");

@@ -18,11 +18,13 @@ use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::Payments;
+use super::control::RentalControl;
 use super::ladder::{Action, Evidence, next};
-use super::{Payments, withdraw};
 use crate::crash::crash_point;
-use crate::ledger::{Goal, Rental, StreamCopy};
-use crate::node::Node;
+use crate::ledger::LedgerError;
+use crate::paid::StreamCopy;
+use crate::rental::{Goal, Rental};
 
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
@@ -38,12 +40,12 @@ struct Memory {
 }
 
 /// Follows the streams until `stop`.
-pub(crate) async fn run(payments: Payments, node: Node, stop: CancellationToken) {
+pub(crate) async fn run(payments: Payments, control: RentalControl, stop: CancellationToken) {
     let mut memory = Memory::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tick(&payments, &node, &mut memory) => {}
+            () = tick(&payments, &control, &mut memory) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -53,8 +55,8 @@ pub(crate) async fn run(payments: Payments, node: Node, stop: CancellationToken)
 }
 
 /// The rentals that a stream of the configured contract pays for.
-fn rentals(payments: &Payments, node: &Node) -> Vec<(StreamId, Rental)> {
-    let now = node.ledger().now();
+fn paid_by_streams(payments: &Payments) -> Vec<(StreamId, Rental)> {
+    let now = payments.0.ledger.now();
     let paid = |rental: &Rental| {
         let key = rental.vm.stream.as_ref().filter(|key| key.contract == payments.0.contract)?;
         (rental.goal != Goal::Deleted).then(|| (key.id, rental.clone()))
@@ -62,8 +64,8 @@ fn rentals(payments: &Payments, node: &Node) -> Vec<(StreamId, Rental)> {
     now.iter().filter_map(paid).collect()
 }
 
-async fn tick(payments: &Payments, node: &Node, memory: &mut Memory) {
-    let rentals = rentals(payments, node);
+async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory) {
+    let rentals = paid_by_streams(payments);
     memory.warned.retain(|id| rentals.iter().any(|(_, rental)| &rental.vm.id == id));
     let block = match observe(payments, &rentals, memory).await {
         Ok(block) => Some(block),
@@ -84,10 +86,10 @@ async fn tick(payments: &Payments, node: &Node, memory: &mut Memory) {
         if block.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
             ending.push((*id, rental));
         } else {
-            act(node, rental, action, memory).await;
+            act(control, rental, action, memory).await;
         }
     }
-    end(payments, node, &ending, memory).await;
+    end(payments, control, &ending, memory).await;
     tracing::debug!(
         rentals = rentals.len(),
         block = block.map(|block| block.number),
@@ -198,12 +200,17 @@ async fn keep(
     let now = block.time;
     let live: BTreeSet<VmId> = payments.0.ledger.now().iter().map(|rental| rental.vm.id.clone()).collect();
     payments.copies(|copies| {
-        copies.retain(|_, copy| live.contains(&copy.vm) || !withdraw::is_spent(&copy.stream, now));
+        copies.retain(|_, copy| live.contains(&copy.vm) || !copy.is_spent(now));
     });
 }
 
 /// Reads the streams of rentals that would end once more, and acts where it comes out the same.
-async fn end(payments: &Payments, node: &Node, ending: &[(StreamId, &Rental)], memory: &mut Memory) {
+async fn end(
+    payments: &Payments,
+    control: &RentalControl,
+    ending: &[(StreamId, &Rental)],
+    memory: &mut Memory,
+) {
     if ending.is_empty() {
         return;
     }
@@ -220,11 +227,11 @@ async fn end(payments: &Payments, node: &Node, ending: &[(StreamId, &Rental)], m
             continue;
         }
         let action = decide(payments, rental, &reading.stream, Some(seen.block), seen.block.time, now);
-        act(node, rental, action, memory).await;
+        act(control, rental, action, memory).await;
     }
 }
 
-async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) {
+async fn act(control: &RentalControl, rental: &Rental, action: Action, memory: &mut Memory) {
     let id = &rental.vm.id;
     let done = match action {
         Action::Rest => {
@@ -234,7 +241,7 @@ async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) 
         Action::Warn(left) => {
             if memory.warned.insert(id.clone()) {
                 tracing::warn!(vm = id.redacted(), seconds_left = %left, "the payment of this VM will end soon");
-                node.note(id, "payment.ending", format!("{left} seconds are left")).await
+                control.note(id, "payment.ending", format!("{left} seconds are left")).await
             } else {
                 Ok(())
             }
@@ -248,24 +255,24 @@ async fn act(node: &Node, rental: &Rental, action: Action, memory: &mut Memory) 
                 "VM is not paid for and is stopped; its disk is held"
             );
             crash_point!("monitor-before-stop");
-            node.set_unpaid(id, Some(reason)).await
+            control.set_unpaid(id, Some(reason)).await
         }
         Action::Resume => {
             golem_service::log_limited_each!(id, info, vm = id.redacted(), "VM is paid for again");
             crash_point!("monitor-before-resume");
-            node.set_unpaid(id, None).await
+            control.set_unpaid(id, None).await
         }
         Action::Delete => {
             tracing::warn!(vm = id.redacted(), "VM was not paid for during the whole hold, and is deleted");
             crash_point!("monitor-before-delete");
-            match node.note(id, "payment.hold_over", String::new()).await {
-                Ok(()) => node.abandon(id).await,
+            match control.note(id, "payment.hold_over", String::new()).await {
+                Ok(()) => control.abandon(id).await,
                 failed => failed,
             }
         }
     };
     match done {
-        Ok(()) | Err(crate::vm::NodeError::NotFound(_)) => {}
+        Ok(()) | Err(LedgerError::NoRental(_)) => {}
         Err(error) => golem_service::log_limited_each!(
             id,
             error,

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{Payments, RefillError, StreamStatus};
-use crate::ledger::{LedgerError, StreamCopy, Withdrawal};
+use crate::ledger::{LedgerError, Withdrawal};
+use crate::paid::StreamCopy;
 use crate::vm::Unpaid;
 
 /// A stream as the operator sees it.

@@ -10,7 +10,8 @@ use golem_types::Resources;
 use jiff::Timestamp;
 
 use super::Payments;
-use crate::vm::{NodeError, Refusal};
+use crate::error::NodeError;
+use crate::vm::Refusal;
 
 /// How long a quote counts: time to have a stream mined on a slow chain, and little enough that a
 /// moving rate of the coin costs nobody much.

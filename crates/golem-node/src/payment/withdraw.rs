@@ -19,14 +19,15 @@ use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
 use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
 use golem_chain::{ChainError, Plan, Receipt, SendError, SignedTransaction};
-use golem_types::{Stream, StreamId, VmId};
+use golem_types::{StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use crate::crash::crash_point;
-use crate::ledger::{Ledger, LedgerError, StreamCopy, Try, Withdrawal, WithdrawalState};
+use crate::ledger::{Ledger, LedgerError, Try, Withdrawal, WithdrawalState};
+use crate::paid::StreamCopy;
 
 /// How often a receipt is asked for.
 const POLL: Duration = Duration::from_millis(500);
@@ -110,11 +111,6 @@ impl Recorder for InLedger<'_> {
     fn sent(&mut self) {
         crash_point!("withdraw-sent");
     }
-}
-
-/// Whether nothing will ever come out of `stream` any more, at the chain's time `now`.
-pub(crate) fn is_spent(stream: &Stream, now: u128) -> bool {
-    stream.recipient.is_zero() || (stream.remaining_seconds(now) == 0 && stream.withdrawable(now).is_zero())
 }
 
 /// Fetches what is due, and finishes what was begun, until `stop`.

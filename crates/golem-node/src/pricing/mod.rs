@@ -20,7 +20,7 @@ pub use prices::{PriceList, Rates};
 pub use rate::{Bounds, Follower, Outcome};
 pub use task::{Asking, start};
 
-use crate::vm::NodeError;
+use crate::error::NodeError;
 
 /// What the ledger and settings call the coins whose rates are followed.
 pub const GLM: &str = "GLM";

@@ -36,7 +36,7 @@ use golem_types::VmState;
 use golem_vm::Guest;
 
 use crate::config::RestartPolicy;
-use crate::ledger::Goal;
+use crate::rental::Goal;
 
 /// What is known of the machine now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Seen;
-use crate::ledger::{Known, Ledger};
+use crate::ledger::Ledger;
+use crate::rental::Known;
 
 /// Longest that one look may take; a backend that is slower counts as not answering.
 const LOOK_DEADLINE: Duration = Duration::from_secs(10);

@@ -350,7 +350,7 @@ async fn a_withdrawal_that_cannot_work_is_not_sent() {
     let error = payments.withdraw(&copy).await.unwrap_err();
     assert!(matches!(error, WithdrawError::Send(_)), "{error:?}");
     market.chain.ask("anvil_setBalance", json!([provider, "0xde0b6b3a7640000"])).await.unwrap();
-    let absent = golem_node::ledger::StreamCopy {
+    let absent = golem_node::paid::StreamCopy {
         key: golem_types::StreamKey { id: StreamId(U256::from(999)), ..copy.key.clone() },
         ..copy.clone()
     };

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use golem_node::LEDGER_FILE;
-use golem_node::ledger::{Goal, Ledger, LedgerError};
+use golem_node::ledger::{Ledger, LedgerError};
 use golem_node::recover::{self, Beside};
+use golem_node::rental::Goal;
 use golem_types::wire::Exact;
 use golem_types::{StreamId, VmId};
 use golem_vm::OnDisk;

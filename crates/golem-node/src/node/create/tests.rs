@@ -10,7 +10,9 @@ use golem_vm::Backend;
 use golem_vm::sim::{Sim, SimConfig};
 
 use super::*;
-use crate::config::{Limits, NodeConfig, Rent, RestartPolicy};
+use crate::admit::Limits;
+use crate::config::{NodeConfig, RestartPolicy};
+use crate::host::Rent;
 use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
 

@@ -1,19 +1,14 @@
-//! Rentals, as they are put into the ledger and changed there.
+//! A rental: what its renter wants it to be, where it stands, and how it changes.
 //!
-//! Owns the words. What may follow what, `book` decides.
+//! Owns the words between the ledger and those that change rentals. What may follow what, the ledger decides.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use golem_types::VmState;
 
-use crate::config::Limits;
-use crate::host::{HostUse, Offer};
-use crate::ports::PortPolicy;
 use crate::vm::Vm;
 
 /// What a rental should be; only its renter, the operator or the end of money changes it, and its guest by
@@ -108,23 +103,6 @@ impl Change {
     pub fn error(reason: impl Into<String>) -> Self {
         Self { state: Some(VmState::Error), error: Some(Some(reason.into())), ..Self::default() }
     }
-}
-
-/// What a reservation is judged by, besides the ledger's own rows.
-#[derive(Debug, Clone)]
-pub struct AdmissionContext {
-    /// Limits on what is rented out.
-    pub limits: Limits,
-    /// What the host has to rent out.
-    pub offer: Offer,
-    /// How busy the host is.
-    pub host: HostUse,
-    /// SSH ports that may be handed out, end exclusive.
-    pub ports: Range<u16>,
-    /// What has to be known of a port.
-    pub port_policy: PortPolicy,
-    /// Ports on which nothing of another program listened a moment ago: only they are handed out.
-    pub free_ports: BTreeSet<u16>,
 }
 
 /// What the ledger knows of an id.

@@ -1,0 +1,89 @@
+//! That a rental is paid for, and by which stream.
+//!
+//! Owns the proof without which nothing is reserved, and a stream as it was last read. Never asks a chain:
+//! [`crate::payment`] does, and it alone makes a [`Paid`].
+
+use golem_chain::Block;
+use golem_types::{Stream, StreamKey, VmId};
+use jiff::Timestamp;
+
+/// That a create may be granted as far as money goes. Only made by the gate, so that no
+/// reservation can be built without its verdict.
+#[derive(Debug, Clone)]
+pub struct Paid(Option<PaidBy>);
+
+#[derive(Debug, Clone)]
+struct PaidBy {
+    key: StreamKey,
+    stream: Stream,
+    block: Block,
+    read_at: Timestamp,
+}
+
+impl Paid {
+    /// The chain's word that `stream` pays, read at `block`.
+    pub(crate) const fn by(key: StreamKey, stream: Stream, block: Block, read_at: Timestamp) -> Self {
+        Self(Some(PaidBy { key, stream, block, read_at }))
+    }
+
+    /// Payments are off.
+    pub(crate) const fn free() -> Self {
+        Self(None)
+    }
+
+    /// The stream that pays.
+    pub(crate) fn key(&self) -> Option<&StreamKey> {
+        self.0.as_ref().map(|by| &by.key)
+    }
+
+    /// Who pays, as the ledger writes an owner.
+    pub(crate) fn owner(&self) -> Option<String> {
+        self.0.as_ref().map(|by| format!("eth:{:#042x}", by.stream.sender))
+    }
+
+    /// The stream as it was read, for the rental `vm`.
+    pub(crate) fn copy(&self, vm: &VmId) -> Option<StreamCopy> {
+        self.0.as_ref().map(|by| StreamCopy {
+            key: by.key.clone(),
+            vm: vm.clone(),
+            stream: by.stream,
+            block: by.block.number,
+            block_time: by.block.time,
+            read_at: by.read_at,
+        })
+    }
+}
+
+/// A stream as it was last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamCopy {
+    /// Which.
+    pub key: StreamKey,
+    /// The rental that it pays for, or paid for last.
+    pub vm: VmId,
+    /// What was read.
+    pub stream: Stream,
+    /// The block at which it was read.
+    pub block: u64,
+    /// That block's time, in seconds since the epoch.
+    pub block_time: u128,
+    /// When it was read, by this machine's clock.
+    pub read_at: Timestamp,
+}
+
+impl StreamCopy {
+    /// The chain's time now, as far as this machine's clock tells, in seconds since the epoch.
+    #[must_use]
+    pub fn estimated_now(&self, now: Timestamp) -> u128 {
+        let since = now.as_second().saturating_sub(self.read_at.as_second());
+        self.block_time.saturating_add(u128::try_from(since).unwrap_or(0))
+    }
+
+    /// Whether nothing can come out of it any more, at `now` in seconds since the epoch.
+    #[must_use]
+    pub fn is_spent(&self, now: u128) -> bool {
+        let stream = &self.stream;
+        stream.recipient.is_zero()
+            || (stream.remaining_seconds(now) == 0 && stream.withdrawable(now).is_zero())
+    }
+}

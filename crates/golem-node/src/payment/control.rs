@@ -1,0 +1,50 @@
+//! What follows for a rental from how it is paid.
+//!
+//! Owns the three ways in which money changes a rental. Never drives a machine: its task does, once it is told to look.
+
+use std::sync::Arc;
+
+use golem_types::{VmId, VmState};
+use jiff::Timestamp;
+
+use crate::ledger::{Ledger, LedgerError};
+use crate::rental::Goal;
+
+/// The node's rentals, as far as payments may change them.
+#[derive(Clone)]
+pub(crate) struct RentalControl {
+    ledger: Ledger,
+    /// Has a rental's task look at its row.
+    poke: Arc<dyn Fn(&VmId) + Send + Sync>,
+}
+
+impl RentalControl {
+    /// Changes rentals in `ledger`, and tells their tasks by `poke`.
+    pub(crate) fn new(ledger: Ledger, poke: impl Fn(&VmId) + Send + Sync + 'static) -> Self {
+        Self { ledger, poke: Arc::new(poke) }
+    }
+
+    /// Records that something happened to the rental `id`.
+    pub(super) async fn note(
+        &self,
+        id: &VmId,
+        kind: &'static str,
+        detail: String,
+    ) -> Result<(), LedgerError> {
+        self.ledger.note(id, kind, detail, Timestamp::now()).await
+    }
+
+    /// Records that the rental `id` is not paid for, and why; or that it is again. Its machine follows.
+    pub(super) async fn set_unpaid(&self, id: &VmId, reason: Option<String>) -> Result<(), LedgerError> {
+        self.ledger.set_unpaid(id, reason, Timestamp::now()).await?;
+        (self.poke)(id);
+        Ok(())
+    }
+
+    /// Ends the rental `id`, without waiting for it.
+    pub(super) async fn abandon(&self, id: &VmId) -> Result<(), LedgerError> {
+        self.ledger.aim(id, Goal::Deleted, Some(VmState::Stopping), Timestamp::now()).await?;
+        (self.poke)(id);
+        Ok(())
+    }
+}
