@@ -15,10 +15,11 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use golem_reach::Site;
 use golem_reach::peers::{self, peers};
-use golem_reach::report::{Last, Parts, PortReport, PortsReport, Reach};
-use golem_reach::round::{Asked, Outcome, Round, Served};
+use golem_reach::report::{PortReport, PortsReport, Reach};
 use golem_reach::source::{DEADLINE, Source};
+use golem_reach::summary::{LastVerification, ReportInputs};
 use golem_reach::verdict::PortVerdict;
+use golem_reach::verification::{Outcome, Served, SourceOutcome, Verification};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -55,7 +56,7 @@ pub struct Verifier {
     node: Node,
     config: Arc<VerifierConfig>,
     address: watch::Receiver<Option<IpAddr>>,
-    last: watch::Receiver<Last>,
+    last: watch::Receiver<LastVerification>,
     wanted: Arc<Notify>,
 }
 
@@ -75,7 +76,7 @@ impl Verifier {
         if let Some(address) = known {
             node.forget_port_verdicts_but_of(address).await?;
         }
-        let (sender, last) = watch::channel(Last::default());
+        let (sender, last) = watch::channel(LastVerification::default());
         let wanted = Arc::new(Notify::new());
         let verifier = Self { node: node.clone(), config: Arc::new(config), address, last, wanted };
         let task = verifier.clone().run(sender);
@@ -93,7 +94,7 @@ impl Verifier {
 
     /// What came of the verifications so far, and how far one is that goes on.
     #[must_use]
-    pub fn progress(&self) -> watch::Receiver<Last> {
+    pub fn progress(&self) -> watch::Receiver<LastVerification> {
         self.last.clone()
     }
 
@@ -101,7 +102,7 @@ impl Verifier {
     #[must_use]
     pub fn report(&self) -> PortsReport {
         let config = self.node.config();
-        Parts {
+        ReportInputs {
             address: *self.address.borrow(),
             verified_only: config.port_policy == PortPolicy::Verified,
             api: self.config.site.api.get(),
@@ -113,7 +114,7 @@ impl Verifier {
         .report()
     }
 
-    async fn run(self, last: watch::Sender<Last>) {
+    async fn run(self, last: watch::Sender<LastVerification>) {
         let mut addresses = self.address.clone();
         let mut pause = None;
         loop {
@@ -169,7 +170,7 @@ impl Verifier {
         &self,
         address: IpAddr,
         sources: &[Source],
-        last: &watch::Sender<Last>,
+        last: &watch::Sender<LastVerification>,
     ) -> std::io::Result<Outcome> {
         let (node, api) = (&self.node, self.config.site.api.get());
         let servers = sources.len();
@@ -178,7 +179,7 @@ impl Verifier {
             _ if port == api => Some(Served::Api),
             _ => node.traffic(port).map(|_| Served::Ssh),
         };
-        let round = Round {
+        let round = Verification {
             address,
             bind: node.config().ssh_bind,
             ports: self.config.site.all_ports(),
@@ -193,7 +194,12 @@ impl Verifier {
     }
 
     /// Keeps what was found out, tells the log, and gives the pause until the next time.
-    async fn take(&self, address: IpAddr, outcome: Outcome, last: &watch::Sender<Last>) -> Duration {
+    async fn take(
+        &self,
+        address: IpAddr,
+        outcome: Outcome,
+        last: &watch::Sender<LastVerification>,
+    ) -> Duration {
         let before = self.node.port_verdicts();
         let silent = outcome.asked.iter().all(|asked| asked.problem.is_some());
         let now: BTreeMap<u16, PortVerdict> =
@@ -246,7 +252,7 @@ impl Verifier {
 }
 
 /// The names of those that answered.
-fn answered(asked: &[Asked]) -> BTreeSet<String> {
+fn answered(asked: &[SourceOutcome]) -> BTreeSet<String> {
     asked.iter().filter(|asked| asked.problem.is_none()).map(|asked| asked.source.clone()).collect()
 }
 

@@ -54,7 +54,7 @@ fn rules(table: &str, ports: &[u16]) -> String {
 }
 
 impl InboundProbe {
-    /// Begins to look who knocks at `ports`; `None` if that cannot be seen. No other node on this
+    /// Begins to record connection attempts to `ports`; `None` if that cannot be seen. No other node on this
     /// host has `own`.
     pub(super) async fn begin(own: u16, ports: &[u16]) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -65,7 +65,7 @@ impl InboundProbe {
         Some(Self { table })
     }
 
-    /// The ports that somebody has knocked at; `None` if that cannot be seen. Ends the look.
+    /// The ports to which connections were begun; `None` if that cannot be seen. Ends the look.
     pub(super) async fn end(mut self) -> Option<BTreeSet<u16>> {
         let table = std::mem::take(&mut self.table);
         let said = nft(&["-j", "list", "set", "inet", &table, "seen"], "").await;

@@ -1,8 +1,8 @@
 //! Being reached: whether renters can reach this node, found out from outside, and what helps.
 //!
 //! ```text
-//!   site ─► round ─► listeners (probe) ◄── dial ── sources: check servers, other providers
-//!             └─► verdicts ─► report (what is in the way, and its fix)
+//!   site ─► verification ─► listeners (probe) ◄── dial ── sources: check servers, other providers
+//!                └─► verdicts ─► summary ─► report, with problems (what is in the way, and its fix)
 //!   router mapping · reserved ports · the public address · the check service for others
 //! ```
 //! Owns asking, judging and the report of it. Never decides when the node asks nor which port a rental gets,
@@ -18,16 +18,17 @@ pub mod problem;
 pub mod public_ip;
 pub mod report;
 pub mod reserved_ports;
-pub mod round;
 pub mod source;
+pub mod summary;
 pub mod verdict;
+pub mod verification;
 
 use std::net::{IpAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::ops::Range;
 use std::time::Duration;
 
-use problem::HostFacts;
+use report::HostFacts;
 
 /// Where a node listens, and how it learns its public address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Site {
     pub development: bool,
     /// The public address, where the operator gives it; `None` to find it out.
     pub public_address: Option<IpAddr>,
-    /// Servers that tell who asks them his address, as URLs.
+    /// Servers that tell a caller its own address, as URLs.
     pub address_servers: Vec<String>,
     /// How often they are asked.
     pub address_interval: Duration,
@@ -63,7 +64,7 @@ impl Site {
             has_public_address: UdpSocket::bind((address, 0)).is_ok(),
             only_ipv4: self.host.is_ipv4(),
             development: self.development,
-            knocked: None,
+            inbound: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //!     └── not while claimed ◄── claim: a rental wants the port
 //! ```
 //! Owns the bind test, the listeners, and the banner of each port: a token that follows from a
-//! secret of the round, so that only who really reached the port can repeat it. A rental always goes
+//! secret of the verification, so that only who really reached the port can repeat it. A rental always goes
 //! first: [`Probes::claim`] closes the port's listener and keeps it closed. Never asks a checker.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,12 +79,12 @@ impl Probes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a round: what was said at a port before proves nothing any more.
+    /// Begins a verification: what was said at a port before proves nothing any more.
     pub fn renew(&self, secret: [u8; 32]) {
         self.inner().secret = secret;
     }
 
-    /// What `port` says in this round.
+    /// What `port` says in this verification.
     #[must_use]
     pub fn banner(&self, port: u16) -> String {
         let mut bytes = self.inner().secret.to_vec();

@@ -6,107 +6,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use golem_types::net::is_public;
-use serde::{Deserialize, Serialize};
 
-use super::report::{LocalState, PortReport, PortsReport, Reach};
+use super::report::{Cause, HostFacts, LocalState, PortReport, PortsReport, ProblemReport, Reach};
 use crate::verdict::UnreachableReason;
 
 /// What to do where check servers cannot know.
 const ASK_OUTSIDE: &str = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS";
-
-/// What is in the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// The public address is not known.
-    AddressUnknown,
-    /// Check servers see the node at another address.
-    WrongAddress,
-    /// The public address is none of the internet: another router is in between.
-    DoubleNat,
-    /// Renters come over IPv6, and the node listens on IPv4 only.
-    Ipv6Only,
-    /// Another program holds the port.
-    PortHeld,
-    /// The port cannot be listened on.
-    CannotListen,
-    /// No check server answered.
-    NoAnswer,
-    /// Only check servers of the node's own network answered.
-    OnlyInside,
-    /// Those who knock reach this host, and its own firewall keeps them out.
-    Firewall,
-    /// Nobody who knocks at the router reaches this host.
-    NotForwarded,
-    /// Nobody who knocks reaches this host, which has the public address itself.
-    Upstream,
-    /// Either the router does not forward or this host's firewall keeps out; only root can see which.
-    Blocked,
-    /// Something else answers at the public address.
-    AnotherAnswers,
-    /// Check servers contradict each other.
-    Disputed,
-}
-
-impl Cause {
-    /// The heading of `docs/troubleshooting.md` that is about it, as a link's anchor.
-    const fn anchor(self) -> &'static str {
-        match self {
-            Self::NoAnswer | Self::Disputed | Self::OnlyInside => "check-servers",
-            Self::AddressUnknown | Self::WrongAddress | Self::DoubleNat | Self::Ipv6Only => {
-                "the-public-address"
-            }
-            _ => "ports",
-        }
-    }
-
-    /// Where there is more about it.
-    fn help(self) -> String {
-        format!("docs/troubleshooting.md#{}", self.anchor())
-    }
-}
-
-/// Something in the way of renters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProblemReport {
-    /// What it is.
-    pub cause: Cause,
-    /// Whether nothing can be rented out because of it.
-    pub critical: bool,
-    /// The ports, as people write them; empty when it is about none in particular.
-    pub ports: String,
-    /// What is wrong.
-    pub what: String,
-    /// What it means for renters.
-    pub impact: String,
-    /// What to do: the first that fits.
-    pub fixes: Vec<String>,
-    /// Where there is more.
-    pub help: String,
-}
-
-impl ProblemReport {
-    /// What is wrong and every fix, in one line of a log.
-    pub fn line(&self) -> String {
-        format!("{}; fix: {}", self.what, self.fixes.join("; or "))
-    }
-}
-
-/// What this host knows of its own place.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostFacts {
-    /// The address with which it reaches the internet.
-    pub lan: Option<IpAddr>,
-    /// Whether the public address is one of its own.
-    pub has_public_address: bool,
-    /// Whether only IPv4 is listened on.
-    pub only_ipv4: bool,
-    /// Whether private addresses are as good as public ones.
-    pub development: bool,
-    /// Ports that were knocked at as far as this host, of those looked at; none where that cannot be
-    /// seen.
-    pub knocked: Option<BTreeMap<u16, bool>>,
-}
 
 /// `ports` as people write them: `7466, 50800-50899`.
 pub fn ranges(ports: &[u16], dash: char, between: &str) -> String {
@@ -333,7 +238,7 @@ impl Diagnosis<'_> {
 
     /// What is in the way between the internet and this host.
     fn outside(&mut self) {
-        // A wrong address explains every port that nobody found, unless somebody who knocked was turned
+        // A wrong address explains every port that nobody found, unless somebody who came in was turned
         // away here; where nothing listens on IPv6, everybody is.
         let is = |cause: Cause| self.found.iter().any(|problem| problem.cause == cause);
         let unheard = is(Cause::Ipv6Only);
@@ -366,8 +271,8 @@ impl Diagnosis<'_> {
         ) {
             return Cause::AnotherAnswers;
         }
-        let knocked = self.facts.knocked.as_ref().map(|knocked| knocked.get(&port.port).copied());
-        match knocked {
+        let inbound = self.facts.inbound.as_ref().map(|inbound| inbound.get(&port.port).copied());
+        match inbound {
             Some(Some(true)) => Cause::Firewall,
             Some(Some(false)) if self.facts.has_public_address => Cause::Upstream,
             Some(Some(false)) => Cause::NotForwarded,

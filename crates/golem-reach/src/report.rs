@@ -2,15 +2,14 @@
 //!
 //! Owns its shape, on both ends of the operator API and in `--json`. Never finds anything out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{HostFacts, ProblemReport, problems};
-use super::round::{Asked, Local, Outcome, Progress};
-use crate::verdict::{PortVerdict, UnreachableReason};
+use super::verification::Progress;
+use crate::verdict::UnreachableReason;
 
 /// What is known of the node's ports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +22,7 @@ pub struct PortsReport {
     pub checking: Option<ProgressReport>,
     /// How many verifications this process has finished.
     pub rounds: u64,
-    /// When the last one was finished; none before the first.
+    /// When the last one was finished; `None` before the first.
     pub checked_at: Option<Timestamp>,
     /// What came of each check server; empty before the first verification.
     pub sources: Vec<SourceReport>,
@@ -78,7 +77,7 @@ pub struct PortReport {
     /// What that alone does not tell.
     #[serde(default)]
     pub reason_detail: Option<String>,
-    /// What is on it here; none before the first verification of this process.
+    /// What is on it here; `None` before the first verification of this process.
     pub local: Option<LocalState>,
     /// What else there is to say about that: who holds it, or why it cannot be listened on.
     pub local_detail: Option<String>,
@@ -161,102 +160,96 @@ impl PortReport {
     }
 }
 
-/// What the last verification saw.
-#[derive(Debug, Clone, Default)]
-pub struct Last {
-    /// What is on each port here.
-    pub local: BTreeMap<u16, Local>,
-    /// The sources.
-    pub asked: Vec<Asked>,
-    /// Ports about which they contradict each other.
-    pub disputed: BTreeSet<u16>,
-    /// What this host knows of its own place.
-    pub host: HostFacts,
-    /// When it was over.
-    pub at: Option<Timestamp>,
-    /// How many there were.
-    pub rounds: u64,
-    /// How far one is that goes on.
-    pub progress: Option<Progress>,
+/// What is in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The public address is not known.
+    AddressUnknown,
+    /// Check servers see the node at another address.
+    WrongAddress,
+    /// The public address is not globally routable: another router is in between.
+    DoubleNat,
+    /// Renters come over IPv6, and the node listens on IPv4 only.
+    Ipv6Only,
+    /// Another program holds the port.
+    PortHeld,
+    /// The port cannot be listened on.
+    CannotListen,
+    /// No check server answered.
+    NoAnswer,
+    /// Only check servers of the node's own network answered.
+    OnlyInside,
+    /// Connections reach this host, and its own firewall drops them.
+    Firewall,
+    /// The router does not forward connections to this host.
+    NotForwarded,
+    /// Connections do not reach this host, which has the public address itself.
+    Upstream,
+    /// Either the router does not forward, or this host's firewall drops; only root can see which.
+    Blocked,
+    /// Something else answers at the public address.
+    AnotherAnswers,
+    /// Check servers contradict each other.
+    Disputed,
 }
 
-impl Last {
-    /// Takes over what a verification saw, on a host of which this is known.
-    pub fn take(&mut self, outcome: Outcome, host: HostFacts) {
-        self.local = outcome.local;
-        self.asked = outcome.asked;
-        self.disputed = outcome.disputed;
-        self.host = HostFacts { knocked: outcome.knocked, ..host };
-        self.at = Some(Timestamp::now());
-        self.rounds += 1;
-    }
-}
-
-/// What a report is made of.
-pub struct Parts<'a> {
-    pub address: Option<IpAddr>,
-    pub verified_only: bool,
-    pub api: u16,
-    pub ssh: std::ops::Range<u16>,
-    pub verdicts: &'a BTreeMap<u16, PortVerdict>,
-    pub last: &'a Last,
-    pub in_use: &'a BTreeSet<u16>,
-}
-
-impl Parts<'_> {
-    /// The report.
-    pub fn report(&self) -> PortsReport {
-        let last = self.last;
-        let source = |asked: &Asked| SourceReport {
-            source: asked.source.clone(),
-            problem: asked.problem.clone(),
-            seen_at: asked.seen_at,
-            inside: asked.inside,
-        };
-        let mut report = PortsReport {
-            address: self.address,
-            verified_only: self.verified_only,
-            checking: last.progress.map(Into::into),
-            rounds: last.rounds,
-            checked_at: last.at,
-            sources: last.asked.iter().map(source).collect(),
-            provider: self.port(self.api),
-            ssh: self.ssh.clone().map(|port| self.port(port)).collect(),
-            problems: Vec::new(),
-        };
-        // Before the first verification nothing is known that could be wrong.
-        if last.at.is_some() || self.address.is_none() {
-            report.problems = problems(&report, &last.host);
-        }
-        report
-    }
-
-    fn port(&self, port: u16) -> PortReport {
-        let verdict = self.verdicts.get(&port);
-        let (local, local_detail) = match self.last.local.get(&port) {
-            None => (None, None),
-            Some(Local::Free) => (Some(LocalState::Free), None),
-            Some(Local::Served(_)) => (Some(LocalState::Served), None),
-            Some(Local::Held(holder)) => (Some(LocalState::Held), holder.clone()),
-            Some(Local::Failed(why)) => (Some(LocalState::Failed), Some(why.clone())),
-        };
-        let problem = verdict.and_then(|verdict| verdict.problem.as_ref());
-        PortReport {
-            port,
-            status: match verdict {
-                None => Reach::Unknown,
-                Some(_) if problem.is_some() => Reach::Unreachable,
-                Some(_) => Reach::Reachable,
-            },
-            reason: problem.map(|reason| reason.tag().to_owned()),
-            reason_detail: problem.and_then(|reason| reason.detail().map(ToOwned::to_owned)),
-            local,
-            local_detail,
-            in_use: self.in_use.contains(&port),
-            disputed: self.last.disputed.contains(&port),
-            agreed: verdict.map_or(0, |verdict| verdict.sources.len()),
-            answered: verdict.map_or(0, |verdict| verdict.answered),
-            checked_at: verdict.map(|verdict| verdict.at),
+impl Cause {
+    /// The heading of `docs/troubleshooting.md` that is about it, as a link's anchor.
+    pub(super) const fn anchor(self) -> &'static str {
+        match self {
+            Self::NoAnswer | Self::Disputed | Self::OnlyInside => "check-servers",
+            Self::AddressUnknown | Self::WrongAddress | Self::DoubleNat | Self::Ipv6Only => {
+                "the-public-address"
+            }
+            _ => "ports",
         }
     }
+
+    /// Where there is more about it.
+    pub(super) fn help(self) -> String {
+        format!("docs/troubleshooting.md#{}", self.anchor())
+    }
+}
+
+/// Something in the way of renters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemReport {
+    /// What it is.
+    pub cause: Cause,
+    /// Whether nothing can be rented out because of it.
+    pub critical: bool,
+    /// The ports, as people write them; empty when it is about none in particular.
+    pub ports: String,
+    /// What is wrong.
+    pub what: String,
+    /// What it means for renters.
+    pub impact: String,
+    /// What to do: the first that fits.
+    pub fixes: Vec<String>,
+    /// Where there is more.
+    pub help: String,
+}
+
+impl ProblemReport {
+    /// What is wrong and every fix, in one line of a log.
+    pub fn line(&self) -> String {
+        format!("{}; fix: {}", self.what, self.fixes.join("; or "))
+    }
+}
+
+/// What this host knows of its own place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The address with which it reaches the internet.
+    pub lan: Option<IpAddr>,
+    /// Whether the public address is one of its own.
+    pub has_public_address: bool,
+    /// Whether only IPv4 is listened on.
+    pub only_ipv4: bool,
+    /// Whether private addresses are as good as public ones.
+    pub development: bool,
+    /// For each port that was watched, whether a connection attempt reached this host; `None` if that
+    /// cannot be seen.
+    pub inbound: Option<BTreeMap<u16, bool>>,
 }

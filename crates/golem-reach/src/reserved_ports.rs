@@ -147,7 +147,7 @@ impl ReservedPorts {
         self.folder.join("ip_local_reserved_ports")
     }
 
-    /// What is reserved; none on systems that know no such list.
+    /// What is reserved; `None` on systems that know no such list.
     fn reserved(&self) -> Result<Option<BTreeSet<u16>>, ReservedPortsError> {
         let Some(text) = read(&self.list())? else { return Ok(None) };
         let unknown =

@@ -107,7 +107,7 @@ impl fmt::Display for UnreachableReason {
 
 /// What one checker says of one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum Finding {
     /// It was let in.
     Open(Proof),
     /// It was not.
@@ -116,7 +116,7 @@ pub enum Said {
 
 /// Whether a port is reachable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Reachability {
     /// It is.
     Reachable,
     /// It is not.
@@ -127,38 +127,38 @@ pub enum Verdict {
 
 /// The verdict on a port of which the checkers that answered say this.
 #[must_use]
-pub fn judge(said: &[Said]) -> Verdict {
-    let open = said.iter().filter(|said| matches!(said, Said::Open(_))).count();
+pub fn judge(said: &[Finding]) -> Reachability {
+    let open = said.iter().filter(|said| matches!(said, Finding::Open(_))).count();
     let closed = said.len() - open;
-    let shown = said.contains(&Said::Open(Proof::Shown));
+    let shown = said.contains(&Finding::Open(Proof::Shown));
     if open > closed || (open == closed && shown) {
-        return Verdict::Reachable;
+        return Reachability::Reachable;
     }
     if closed <= open {
-        return Verdict::Unknown;
+        return Reachability::Unknown;
     }
     let mut reasons = BTreeMap::<&UnreachableReason, usize>::new();
     for said in said {
-        if let Said::Closed(why) = said {
+        if let Finding::Closed(why) = said {
             *reasons.entry(why).or_default() += 1;
         }
     }
     // The commonest; of several, always the same one.
     let why = reasons.into_iter().max_by(|(a, n), (b, m)| n.cmp(m).then(b.cmp(a))).map(|(why, _)| why);
-    why.map_or(Verdict::Unknown, |why| Verdict::Unreachable(why.clone()))
+    why.map_or(Reachability::Unknown, |why| Reachability::Unreachable(why.clone()))
 }
 
 /// Whether `more` checkers, whatever they say, can no longer turn the verdict on a port of which those
 /// that answered say this.
 #[must_use]
-pub fn is_decided(said: &[Said], more: usize) -> bool {
-    let open = said.iter().filter(|said| matches!(said, Said::Open(_))).count();
+pub fn is_decided(said: &[Finding], more: usize) -> bool {
+    let open = said.iter().filter(|said| matches!(said, Finding::Open(_))).count();
     let majority = open.abs_diff(said.len() - open);
     match judge(said) {
         // With a proof, it stands against as many.
-        Verdict::Reachable => majority + usize::from(said.contains(&Said::Open(Proof::Shown))) > more,
-        Verdict::Unreachable(_) => majority > more,
-        Verdict::Unknown => more == 0,
+        Reachability::Reachable => majority + usize::from(said.contains(&Finding::Open(Proof::Shown))) > more,
+        Reachability::Unreachable(_) => majority > more,
+        Reachability::Unknown => more == 0,
     }
 }
 
@@ -184,38 +184,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said() -> impl Strategy<Value = Said> {
+    fn said() -> impl Strategy<Value = Finding> {
         prop_oneof![
-            Just(Said::Open(Proof::Claimed)),
-            Just(Said::Open(Proof::Shown)),
-            Just(Said::Closed(UnreachableReason::Refused)),
-            Just(Said::Closed(UnreachableReason::TimedOut)),
-            Just(Said::Closed(UnreachableReason::AnotherAnswers)),
-            "[ -~]{0,10}".prop_map(|text| Said::Closed(UnreachableReason::of(&text))),
+            Just(Finding::Open(Proof::Claimed)),
+            Just(Finding::Open(Proof::Shown)),
+            Just(Finding::Closed(UnreachableReason::Refused)),
+            Just(Finding::Closed(UnreachableReason::TimedOut)),
+            Just(Finding::Closed(UnreachableReason::AnotherAnswers)),
+            "[ -~]{0,10}".prop_map(|text| Finding::Closed(UnreachableReason::of(&text))),
         ]
     }
 
-    const fn kind(verdict: &Verdict) -> u8 {
+    const fn kind(verdict: &Reachability) -> u8 {
         match verdict {
-            Verdict::Reachable => 0,
-            Verdict::Unreachable(_) => 1,
-            Verdict::Unknown => 2,
+            Reachability::Reachable => 0,
+            Reachability::Unreachable(_) => 1,
+            Reachability::Unknown => 2,
         }
     }
 
     #[test]
     fn s_064_one_that_answers_is_enough_and_two_halves_need_a_proof() {
-        let (claimed, shown) = (Said::Open(Proof::Claimed), Said::Open(Proof::Shown));
-        let refused = Said::Closed(UnreachableReason::Refused);
-        assert_eq!(judge(&[]), Verdict::Unknown);
-        assert_eq!(judge(std::slice::from_ref(&claimed)), Verdict::Reachable);
-        assert_eq!(judge(std::slice::from_ref(&refused)), Verdict::Unreachable(UnreachableReason::Refused));
-        assert_eq!(judge(&[claimed.clone(), refused.clone()]), Verdict::Unknown);
-        assert_eq!(judge(&[shown, refused.clone()]), Verdict::Reachable);
-        let timed_out = Said::Closed(UnreachableReason::TimedOut);
+        let (claimed, shown) = (Finding::Open(Proof::Claimed), Finding::Open(Proof::Shown));
+        let refused = Finding::Closed(UnreachableReason::Refused);
+        assert_eq!(judge(&[]), Reachability::Unknown);
+        assert_eq!(judge(std::slice::from_ref(&claimed)), Reachability::Reachable);
+        assert_eq!(
+            judge(std::slice::from_ref(&refused)),
+            Reachability::Unreachable(UnreachableReason::Refused)
+        );
+        assert_eq!(judge(&[claimed.clone(), refused.clone()]), Reachability::Unknown);
+        assert_eq!(judge(&[shown, refused.clone()]), Reachability::Reachable);
+        let timed_out = Finding::Closed(UnreachableReason::TimedOut);
         assert_eq!(
             judge(&[claimed, refused, timed_out.clone(), timed_out]),
-            Verdict::Unreachable(UnreachableReason::TimedOut)
+            Reachability::Unreachable(UnreachableReason::TimedOut)
         );
     }
 
@@ -241,7 +244,7 @@ mod tests {
         fn s_071_a_lying_minority_of_any_shape_changes_nothing(
             open: bool, lies in proptest::collection::vec(said(), 0..6), more in 1usize..4, at in any::<prop::sample::Index>(),
         ) {
-            let truth = if open { Said::Open(Proof::Claimed) } else { Said::Closed(UnreachableReason::Refused) };
+            let truth = if open { Finding::Open(Proof::Claimed) } else { Finding::Closed(UnreachableReason::Refused) };
             let mut all = lies.clone();
             let at = at.index(all.len() + 1);
             all.splice(at..at, std::iter::repeat_n(truth.clone(), lies.len() + more));
@@ -250,15 +253,15 @@ mod tests {
 
         #[test]
         fn s_070_what_does_not_answer_says_nothing_and_unknown_is_never_unreachable(all in proptest::collection::vec(said(), 0..8)) {
-            let open = all.iter().filter(|said| matches!(said, Said::Open(_))).count();
+            let open = all.iter().filter(|said| matches!(said, Finding::Open(_))).count();
             let closed = all.len() - open;
             match judge(&all) {
-                Verdict::Reachable => prop_assert!(open >= closed && open > 0),
-                Verdict::Unreachable(why) => {
+                Reachability::Reachable => prop_assert!(open >= closed && open > 0),
+                Reachability::Unreachable(why) => {
                     prop_assert!(closed > open);
-                    prop_assert!(all.contains(&Said::Closed(why)));
+                    prop_assert!(all.contains(&Finding::Closed(why)));
                 }
-                Verdict::Unknown => prop_assert!(open == closed),
+                Reachability::Unknown => prop_assert!(open == closed),
             }
         }
 
@@ -267,9 +270,9 @@ mod tests {
             let verdict = judge(&all);
             let mut more = all.clone();
             more.push(match &verdict {
-                Verdict::Reachable => Said::Open(if proof { Proof::Shown } else { Proof::Claimed }),
-                Verdict::Unreachable(why) => Said::Closed(why.clone()),
-                Verdict::Unknown => return Ok(()),
+                Reachability::Reachable => Finding::Open(if proof { Proof::Shown } else { Proof::Claimed }),
+                Reachability::Unreachable(why) => Finding::Closed(why.clone()),
+                Reachability::Unknown => return Ok(()),
             });
             prop_assert_eq!(judge(&more), verdict);
         }
@@ -284,8 +287,8 @@ mod tests {
             }
             // Nor is there more to wait for than that: as many that say the contrary leave it open.
             let contrary = match judge(&all) {
-                Verdict::Reachable => Said::Closed(UnreachableReason::Refused),
-                _ => Said::Open(Proof::Shown),
+                Reachability::Reachable => Finding::Closed(UnreachableReason::Refused),
+                _ => Finding::Open(Proof::Shown),
             };
             let turned = [&all[..], &vec![contrary; late.len()]].concat();
             if !is_decided(&all, late.len()) && !late.is_empty() {

@@ -5,8 +5,7 @@ mod mapping;
 use std::time::Duration;
 
 use anyhow::bail;
-use golem_reach::problem::ProblemReport;
-use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
+use golem_reach::report::{LocalState, PortReport, PortsReport, ProblemReport, Reach};
 use tokio::time::{Instant, sleep};
 
 use super::arguments::Ports;

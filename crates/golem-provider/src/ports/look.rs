@@ -12,9 +12,10 @@ use golem_node::ports::PortPolicy;
 use golem_reach::peers::peers;
 use golem_reach::probe::Probes;
 use golem_reach::public_ip;
-use golem_reach::report::{Last, Parts, PortsReport, ProgressReport};
-use golem_reach::round::Round;
+use golem_reach::report::{PortsReport, ProgressReport};
 use golem_reach::source::{DEADLINE, Source};
+use golem_reach::summary::{LastVerification, ReportInputs};
+use golem_reach::verification::Verification;
 use golem_service::tasks::Tasks;
 use tokio::time::{Instant, timeout};
 
@@ -69,7 +70,7 @@ async fn verify(
     let (tasks, site) = (Tasks::new(), site(settings));
     // Not dialled: without an address nobody is asked.
     let dialled = address.unwrap_or(settings.host);
-    let round = Round {
+    let round = Verification {
         address: dialled,
         bind: settings.host,
         ports: site.all_ports(),
@@ -85,9 +86,9 @@ async fn verify(
     let outcome = outcome.context("the ports cannot be verified")?;
     let verdicts: BTreeMap<_, _> =
         outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
-    let mut last = Last::default();
+    let mut last = LastVerification::default();
     last.take(outcome, site.host_facts(dialled));
-    Ok(Parts {
+    Ok(ReportInputs {
         address,
         verified_only: policy(settings) == PortPolicy::Verified,
         api: settings.port.get(),

@@ -33,7 +33,7 @@ fn nonce(secret: &str) -> Nonce {
     std::array::from_fn(|word| u32::from_be_bytes(std::array::from_fn(|byte| hash[4 * word + byte])))
 }
 
-/// The router by which this host goes out, as the kernel's table names it; none elsewhere than on
+/// The router by which this host goes out, as the kernel's table names it; `None` elsewhere than on
 /// Linux, where only UPnP, which finds it by itself, is left.
 fn router() -> Option<Ipv4Addr> {
     default_route(&std::fs::read_to_string("/proc/net/route").ok()?)

@@ -3,7 +3,6 @@
 //! Owns when the router is asked again, and what of its answers is new. Never says it to anybody.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 

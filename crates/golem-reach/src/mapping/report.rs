@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::gateway::Protocol;
 use super::{AGAIN, MOST};
-use crate::problem::{Cause, ProblemReport, ranges};
+use crate::problem::ranges;
+use crate::report::{Cause, ProblemReport};
 
 /// Time between two rounds: a router that started anew has forgotten everything, and is told soon. At
 /// most half of what a lease lasts.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::client::default_route;
 use super::report::MappedPort;
 use super::*;
-use crate::problem::{Cause, ProblemReport};
+use crate::report::{Cause, ProblemReport};
 
 fn report(external: &str, refused: &[u16]) -> MappingReport {
     let port = |port| MappedPort {

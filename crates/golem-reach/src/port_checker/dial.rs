@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a connection may take. The kernel knocks again after 1 and after 3 seconds.
+/// How long a connection may take. The kernel sends its SYN again after 1 and after 3 seconds.
 const CONNECT: Duration = Duration::from_secs(4);
 
 /// How long a port may take to speak first, as SSH servers and a node's listeners do.

@@ -57,12 +57,12 @@ fn closed(ports: &[u16], why: &UnreachableReason) -> PortsReport {
     report
 }
 
-/// Behind a router, where it can be seen who knocks.
-fn behind(knocked: &[(u16, bool)]) -> HostFacts {
+/// Behind a router, where incoming connection attempts can be seen.
+fn behind(inbound: &[(u16, bool)]) -> HostFacts {
     HostFacts {
         lan: Some(LAN.into()),
         only_ipv4: true,
-        knocked: Some(knocked.iter().copied().collect()),
+        inbound: Some(inbound.iter().copied().collect()),
         ..HostFacts::default()
     }
 }
@@ -186,7 +186,7 @@ fn s_254_where_the_address_is_to_blame_no_port_is() {
 
 #[test]
 fn what_cannot_be_told_apart_is_not() {
-    let facts = HostFacts { knocked: None, ..behind(&[]) };
+    let facts = HostFacts { inbound: None, ..behind(&[]) };
     let problem = only(&closed(&[7466], &UnreachableReason::TimedOut), &facts);
     assert_eq!(problem.cause, Cause::Blocked);
     assert!(
@@ -196,7 +196,7 @@ fn what_cannot_be_told_apart_is_not() {
     let hosted = HostFacts { has_public_address: true, ..facts.clone() };
     let problem = only(&closed(&[7466], &UnreachableReason::TimedOut), &hosted);
     assert!(problem.fixes.iter().all(|fix| !fix.contains("router")), "{problem:#?}");
-    let hosted = HostFacts { knocked: Some(BTreeMap::from([(7466, false)])), ..hosted };
+    let hosted = HostFacts { inbound: Some(BTreeMap::from([(7466, false)])), ..hosted };
     assert_eq!(only(&closed(&[7466], &UnreachableReason::TimedOut), &hosted).cause, Cause::Upstream);
     for why in [UnreachableReason::AnotherAnswers, UnreachableReason::NobodyCame] {
         assert_eq!(only(&closed(&[7466], &why), &behind(&[])).cause, Cause::AnotherAnswers);

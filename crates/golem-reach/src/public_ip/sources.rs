@@ -38,7 +38,7 @@ impl Family {
         matches!((self, address), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
     }
 
-    /// Asked from there, a server sees an address of this family.
+    /// SourceOutcome from there, a server sees an address of this family.
     const fn from(self) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

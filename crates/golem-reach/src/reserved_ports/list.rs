@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-/// The ports that `text` lists; none if any part of it is not understood.
+/// The ports that `text` lists; `None` if any part of it is not understood.
 pub(super) fn parse(text: &str) -> Option<BTreeSet<u16>> {
     let text = text.trim_end_matches(['\n', '\0']);
     let mut ports = BTreeSet::new();

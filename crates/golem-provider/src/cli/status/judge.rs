@@ -6,8 +6,7 @@
 
 mod ports;
 
-use golem_reach::problem::{Cause, ProblemReport};
-use golem_reach::report::Reach;
+use golem_reach::report::{Cause, ProblemReport, Reach};
 use golem_types::wire::Exact;
 use golem_types::{ImageName, Resources, VmState};
 use golem_vm::images::{ENTRIES, canonical};

@@ -1,7 +1,6 @@
 //! The answer of `status`, as programs read it. The documented names stay as they are; more may come.
 
-use golem_reach::problem::ProblemReport;
-use golem_reach::report::{Reach, SourceReport};
+use golem_reach::report::{ProblemReport, Reach, SourceReport};
 use golem_types::Resources;
 use golem_types::wire::Exact;
 use jiff::Timestamp;

@@ -1,6 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{advance, pause, resume};

@@ -171,7 +171,7 @@ impl Kind {
     }
 }
 
-/// What a round finds out about `ports` at `address`, with these check servers.
+/// What a verification finds out about `ports` at `address`, with these check servers.
 async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration) -> Outcome {
     let tasks = Tasks::new();
     let mut urls = Vec::new();
@@ -180,7 +180,7 @@ async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration
     }
     let sources = Source::all(&urls).unwrap();
     let probes = Probes::default();
-    let round = Round {
+    let verification = Verification {
         address,
         bind: HOST,
         ports: ports.to_vec(),
@@ -191,7 +191,7 @@ async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration
         tasks: &tasks,
         served: &|_| None,
     };
-    let mut outcome = round.run(|_| {}).await.unwrap();
+    let mut outcome = verification.run(|_| {}).await.unwrap();
     assert!(ports.iter().all(|port| probes.arrivals(*port).is_none()));
     // Their addresses differ from run to run; their places do not.
     for verdict in &mut outcome.verdicts {
@@ -219,7 +219,7 @@ async fn ports_are_tried_while_listeners_are_up_and_none_is_left() {
     assert_eq!(all(&outcome, &ports), Some(Ok(())));
     let verdict = &outcome.verdicts[0];
     assert_eq!((verdict.answered, verdict.sources.len(), verdict.address), (2, 2, HOST));
-    assert!(outcome.local.values().all(|local| *local == Local::Free));
+    assert!(outcome.local.values().all(|local| *local == LocalPort::Free));
     assert!(outcome.asked.iter().all(|asked| asked.problem.is_none()), "{:?}", outcome.asked);
     // S-060
     assert!(ports.iter().all(|port| is_free(HOST, *port)));
@@ -319,7 +319,7 @@ async fn a_middlebox_that_accepts_everything_is_no_way_in() {
         "checker",
         serve("checker", listener, router(Arc::new(checker)), TrustedProxies::default(), tasks.clone()),
     );
-    let round = Round {
+    let verification = Verification {
         address: elsewhere,
         bind: HOST,
         ports: ports.clone(),
@@ -330,7 +330,7 @@ async fn a_middlebox_that_accepts_everything_is_no_way_in() {
         tasks: &tasks,
         served: &|_| None,
     };
-    let outcome = round.run(|_| {}).await.unwrap();
+    let outcome = verification.run(|_| {}).await.unwrap();
     assert_eq!(all(&outcome, &ports), Some(Err(UnreachableReason::AnotherAnswers)));
     tasks.stop().await;
     // The original's checker cannot tell; that nobody came here can.
@@ -344,7 +344,7 @@ async fn s_058_a_port_of_another_program_is_not_asked_about() {
     let held = std::net::TcpListener::bind((HOST, ports[1])).unwrap();
     let outcome = find(HOST, &ports, &[Kind::Honest], PATIENCE).await;
     let who = format!("(pid {})", std::process::id());
-    assert!(matches!(&outcome.local[&ports[1]], Local::Held(Some(name)) if name.ends_with(&who)));
+    assert!(matches!(&outcome.local[&ports[1]], LocalPort::Held(Some(name)) if name.ends_with(&who)));
     let known: Vec<u16> = outcome.verdicts.iter().map(|verdict| verdict.port).collect();
     assert_eq!(known, [ports[0], ports[2]]);
     drop(held);

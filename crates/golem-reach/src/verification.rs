@@ -27,9 +27,9 @@ use super::peers;
 use super::port_owner::port_owner;
 use super::source::{Source, SourceError};
 use crate::probe::Probes;
-use crate::verdict::{PortVerdict, Proof, Said, UnreachableReason, Verdict, is_decided, judge};
+use crate::verdict::{Finding, PortVerdict, Proof, Reachability, UnreachableReason, is_decided, judge};
 
-pub use outcome::{Asked, Local, Outcome, Progress, Served};
+pub use outcome::{LocalPort, Outcome, Progress, Served, SourceOutcome};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
 const BATCH: usize = 500;
@@ -54,7 +54,7 @@ const UNDER_WAY: Duration = Duration::from_millis(100);
 const OPEN_TRIES: u32 = 3;
 
 /// What is verified, and how.
-pub struct Round<'a> {
+pub struct Verification<'a> {
     /// The public address.
     pub address: IpAddr,
     /// Address on which ports are listened on.
@@ -75,15 +75,15 @@ pub struct Round<'a> {
     pub served: &'a (dyn Fn(u16) -> Option<Served> + Sync),
 }
 
-/// Thirty-two bytes nobody can guess.
+/// Thirty-two random bytes.
 fn random() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
 }
 
-impl Round<'_> {
-    /// Does it, and looks closer at what nobody found; `tell` hears how far it is. Listeners are closed
+impl Verification<'_> {
+    /// Verifies the ports, and looks closer at those that nobody reached; `tell` is called with the progress. Listeners are closed
     /// at its end, and have to be closed by the caller when it is dropped before.
     ///
     /// # Errors
@@ -107,28 +107,30 @@ impl Round<'_> {
         let (Some(&first), false, true) = (self.ports.first(), missed.is_empty(), time) else {
             return Ok(outcome);
         };
-        let Some(knocks) = InboundProbe::begin(first, &missed).await else { return Ok(outcome) };
-        let answered: Vec<&Asked> = outcome.asked.iter().filter(|asked| asked.problem.is_none()).collect();
-        // Who knocks from inside does so by another way.
+        let Some(inbound) = InboundProbe::begin(first, &missed).await else { return Ok(outcome) };
+        let answered: Vec<&SourceOutcome> =
+            outcome.asked.iter().filter(|asked| asked.problem.is_none()).collect();
+        // A connection from inside takes another way.
         let outside = answered.iter().any(|asked| !asked.inside);
         let answered = |source: &&Source| {
             answered.iter().any(|asked| asked.source == source.name() && !(outside && asked.inside))
         };
         let sources: Vec<Source> = self.sources.iter().filter(answered).cloned().collect();
-        let again = Round { ports: missed.clone(), sources: &sources, probes: self.probes.clone(), ..*self };
+        let again =
+            Verification { ports: missed.clone(), sources: &sources, probes: self.probes.clone(), ..*self };
         let again = again.run(|_| {}).await?;
-        let seen = knocks.end().await;
-        // Where none answered this time, none may have knocked.
+        let seen = inbound.end().await;
+        // If none answered this time, none may have tried to connect.
         let tried = again.asked.iter().any(|asked| asked.problem.is_none());
         let of = |seen: BTreeSet<u16>| {
             let rows = missed.iter().map(|port| (*port, seen.contains(port)));
-            rows.filter(|(_, knocked)| *knocked || tried).collect()
+            rows.filter(|(_, inbound)| *inbound || tried).collect()
         };
-        outcome.knocked = seen.map(of);
+        outcome.inbound = seen.map(of);
         Ok(outcome)
     }
 
-    /// Does it; `tell` hears how far it is. Listeners are closed at its end, and have to be closed by
+    /// Verifies the ports once; `tell` is called with the progress. Listeners are closed at its end, and have to be closed by
     /// the caller when it is dropped before.
     ///
     /// # Errors
@@ -145,7 +147,7 @@ impl Round<'_> {
             let mut asked = Vec::new();
             for &port in batch {
                 let local = self.open(port).await;
-                if matches!(local, Local::Free | Local::Served(_)) {
+                if matches!(local, LocalPort::Free | LocalPort::Served(_)) {
                     asked.push(port);
                 }
                 outcome.local.insert(port, local);
@@ -179,10 +181,10 @@ impl Round<'_> {
 
     /// What came of the sources. Of other providers, only those that answered are named: most may not
     /// try ports at all.
-    fn asked(&self, known: &Known<'_>) -> Vec<Asked> {
+    fn asked(&self, known: &Known<'_>) -> Vec<SourceOutcome> {
         let row = |source: &Source| {
             let problem = known.problems.get(source.name());
-            Asked {
+            SourceOutcome {
                 source: source.name().to_owned(),
                 problem: problem.map(ToString::to_string),
                 seen_at: match problem {
@@ -194,12 +196,12 @@ impl Round<'_> {
         };
         let (peers, named): (Vec<&Source>, Vec<&Source>) =
             self.sources.iter().partition(|source| source.is_peer());
-        let mut asked: Vec<Asked> = named.into_iter().map(row).collect();
+        let mut asked: Vec<SourceOutcome> = named.into_iter().map(row).collect();
         let total = peers.len();
-        let answered: Vec<Asked> =
+        let answered: Vec<SourceOutcome> =
             peers.into_iter().map(row).filter(|asked| asked.problem.is_none()).collect();
         if total > 0 && answered.len() < peers::LEAST {
-            asked.push(Asked {
+            asked.push(SourceOutcome {
                 source: "other providers".to_owned(),
                 problem: Some(format!(
                     "{} of {total} answered, and {} have to",
@@ -216,18 +218,18 @@ impl Round<'_> {
     }
 
     /// Listens on `port`, or tells what does.
-    async fn open(&self, port: u16) -> Local {
+    async fn open(&self, port: u16) -> LocalPort {
         for _ in 0..OPEN_TRIES {
             if let Some(served) = (self.served)(port) {
-                return Local::Served(served);
+                return LocalPort::Served(served);
             }
             match self.probes.open(self.tasks, self.bind, port) {
-                Ok(()) => return Local::Free,
+                Ok(()) => return LocalPort::Free,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => sleep(ARRIVAL_LOOK).await,
-                Err(error) => return Local::Failed(error.to_string()),
+                Err(error) => return LocalPort::Failed(error.to_string()),
             }
         }
-        Local::Held(port_owner(port).await)
+        LocalPort::Held(port_owner(port).await)
     }
 
     /// What `sources` say of `ports`, until all have answered or the rest can turn no verdict.
@@ -235,7 +237,7 @@ impl Round<'_> {
         &self,
         sources: &[&'s Source],
         ports: &[u16],
-        local: &BTreeMap<u16, Local>,
+        local: &BTreeMap<u16, LocalPort>,
         known: &mut Known<'s>,
         under_way: impl Fn(),
     ) -> io::Result<Vec<(&'s str, CheckAnswer)>> {
@@ -282,7 +284,7 @@ impl Round<'_> {
             let counting = known.counting(sources, &answers);
             let more = asking.len() + answers.len() - counting.len();
             let decided = |port: &u16| {
-                let said: Vec<Said> =
+                let said: Vec<Finding> =
                     self.all_said(*port, local, &counting).into_iter().map(|(_, said)| said).collect();
                 is_decided(&said, more)
             };
@@ -316,9 +318,9 @@ impl Round<'_> {
     fn all_said<'s>(
         &self,
         port: u16,
-        local: &BTreeMap<u16, Local>,
+        local: &BTreeMap<u16, LocalPort>,
         answers: &[&(&'s str, CheckAnswer)],
-    ) -> Vec<(&'s str, Said)> {
+    ) -> Vec<(&'s str, Finding)> {
         answers
             .iter()
             .filter_map(|(name, answer)| {
@@ -331,17 +333,17 @@ impl Round<'_> {
     fn verdict(
         &self,
         port: u16,
-        local: &BTreeMap<u16, Local>,
+        local: &BTreeMap<u16, LocalPort>,
         answers: &[&(&str, CheckAnswer)],
         at: Timestamp,
     ) -> Option<PortVerdict> {
         let said = self.all_said(port, local, answers);
         let problem = match judge(&said.iter().map(|(_, said)| said.clone()).collect::<Vec<_>>()) {
-            Verdict::Reachable => None,
-            Verdict::Unreachable(why) => Some(why),
-            Verdict::Unknown => return None,
+            Reachability::Reachable => None,
+            Reachability::Unreachable(why) => Some(why),
+            Reachability::Unknown => return None,
         };
-        let agree = |said: &Said| matches!(said, Said::Open(_)) == problem.is_none();
+        let agree = |said: &Finding| matches!(said, Finding::Open(_)) == problem.is_none();
         let sources: BTreeSet<String> =
             said.iter().filter(|(_, said)| agree(said)).map(|(name, _)| (*name).to_owned()).collect();
         Some(PortVerdict {
@@ -355,25 +357,25 @@ impl Round<'_> {
     }
 
     /// What a checker's `result` means.
-    fn said(&self, port: u16, local: &Local, result: &PortResult) -> Said {
+    fn said(&self, port: u16, local: &LocalPort, result: &PortResult) -> Finding {
         if !result.accessible {
-            return Said::Closed(UnreachableReason::of(result.error.as_deref().unwrap_or_default()));
+            return Finding::Closed(UnreachableReason::of(result.error.as_deref().unwrap_or_default()));
         }
         let shown = result.read.as_deref().map(|read| read == self.probes.banner(port));
         match (local, shown) {
-            (_, Some(true)) => Said::Open(Proof::Shown),
+            (_, Some(true)) => Finding::Open(Proof::Shown),
             // A guest greets as it likes.
-            (Local::Served(Served::Ssh), _) => Said::Open(Proof::Claimed),
-            (_, Some(false)) => Said::Closed(UnreachableReason::AnotherAnswers),
-            (Local::Free, None) if self.probes.arrivals(port) == Some(0) => {
-                Said::Closed(UnreachableReason::NobodyCame)
+            (LocalPort::Served(Served::Ssh), _) => Finding::Open(Proof::Claimed),
+            (_, Some(false)) => Finding::Closed(UnreachableReason::AnotherAnswers),
+            (LocalPort::Free, None) if self.probes.arrivals(port) == Some(0) => {
+                Finding::Closed(UnreachableReason::NobodyCame)
             }
-            (_, None) => Said::Open(Proof::Claimed),
+            (_, None) => Finding::Open(Proof::Claimed),
         }
     }
 }
 
-/// What a round knows of its sources so far.
+/// What a verification knows of its sources so far.
 #[derive(Default)]
 struct Known<'s> {
     /// Why they did not answer.

@@ -1,4 +1,4 @@
-//! What comes of a round of [`super::Round`].
+//! What comes of a [`super::Verification`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ pub enum Served {
 
 /// What is on a port of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Local {
+pub enum LocalPort {
     /// Nothing: it could be listened on.
     Free,
     /// This program.
@@ -29,7 +29,7 @@ pub enum Local {
 
 /// What came of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct SourceOutcome {
     /// Its name.
     pub source: String,
     /// Why it did not answer.
@@ -40,23 +40,23 @@ pub struct Asked {
     pub inside: bool,
 }
 
-/// What came of a round.
+/// What came of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// What is on each port here.
-    pub local: BTreeMap<u16, Local>,
+    pub local: BTreeMap<u16, LocalPort>,
     /// Verdicts; none of a port that nobody can tell of.
     pub verdicts: Vec<PortVerdict>,
     /// Ports about which those that answered contradict each other.
     pub disputed: BTreeSet<u16>,
     /// The sources.
-    pub asked: Vec<Asked>,
-    /// Of the ports that nobody found: whether this host was knocked at; `None` if that cannot be
+    pub asked: Vec<SourceOutcome>,
+    /// Of the ports that nobody found: whether connection attempts reached this host; `None` if that cannot be
     /// seen.
-    pub knocked: Option<BTreeMap<u16, bool>>,
+    pub inbound: Option<BTreeMap<u16, bool>>,
 }
 
-/// How far a round is.
+/// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Ports that are done.
