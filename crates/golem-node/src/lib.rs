@@ -3,6 +3,7 @@
 //! Owns every decision about rentals and the one place where they are recorded. Never parses
 //! JSON from outside and never prints: the edges in `golem-provider` do.
 
+pub mod acceleration;
 pub mod admit;
 pub mod advertise;
 pub mod boot;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_service::tasks::Tasks;
 use golem_types::ImageName;
-use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical};
+use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical, refresh};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::settings::Settings;
@@ -50,63 +50,14 @@ fn url(name: &ImageName) -> Option<String> {
     ENTRIES.iter().find(|entry| entry.name == name.as_str())?.url()
 }
 
-/// How often it is looked whether an image is due; and after a failure not for a day.
-const LOOK: Duration = Duration::from_secs(3600);
-const AFTER_FAILURE: Duration = Duration::from_secs(86_400);
-
-/// Keeps the images that were downloaded as new as their publishers', once in the time that the settings
-/// give; VMs keep what they started from. An operator's own images are left alone.
+/// Keeps the images that were downloaded as new as their publishers', if the settings want that and the backend has
+/// images of its own.
 pub(crate) fn keep_fresh(settings: &Settings, tasks: &Tasks) {
     let days = settings.image_refresh_days;
-    if days == 0 || !backend::has_images(settings) {
-        return;
+    if days > 0 && backend::has_images(settings) {
+        let due = Duration::from_secs(u64::from(days) * 86_400);
+        refresh::keep_fresh(settings.data_dir.clone(), due, tasks);
     }
-    let due = Duration::from_secs(u64::from(days) * 86_400);
-    let (data_dir, stop) = (settings.data_dir.clone(), tasks.stopping().clone());
-    tasks.spawn("image refresh", async move {
-        loop {
-            let pause = tokio::select! {
-                () = stop.cancelled() => return,
-                pause = refresh(&data_dir, due) => pause,
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    });
-}
-
-/// Pulls every image that is `due`; how long to wait before the next look.
-async fn refresh(data_dir: &Path, due: Duration) -> Duration {
-    let images = match Images::open(data_dir) {
-        Ok(images) => images,
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the images cannot be kept fresh");
-            return AFTER_FAILURE;
-        }
-    };
-    let mut pause = LOOK;
-    for (image, age) in images.downloaded() {
-        if age < due {
-            continue;
-        }
-        match images.pull(&image, |_| ()).await {
-            Ok(Pulled { is_new: true, .. }) => {
-                tracing::info!(%image, "the image was replaced by its publisher's newest")
-            }
-            Ok(_) => tracing::debug!(%image, "the image is its publisher's newest"),
-            Err(error) => {
-                pause = AFTER_FAILURE;
-                tracing::warn!(
-                    %image,
-                    error = &error as &dyn std::error::Error,
-                    "the image is not replaced by its publisher's newest; the one that is here is used on"
-                );
-            }
-        }
-    }
-    pause
 }
 
 /// Downloads `image`; people at a terminal see how far it is, and the log sees every tenth.

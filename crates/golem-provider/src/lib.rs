@@ -3,7 +3,6 @@
 //! Owns everything that meets an operator, a shell or the host that the process runs on. Never decides about a
 //! rental: `golem_node` does.
 
-mod acceleration;
 mod backend;
 pub mod cli;
 pub mod daemon;

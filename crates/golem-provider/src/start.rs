@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::network::PaymentNetwork;
+use golem_node::acceleration;
 use golem_node::advertise::Advertising;
 use golem_node::import;
 use golem_node::port_verification::Verifier;
@@ -37,7 +38,7 @@ use crate::ports::{self, ssh_ports};
 use crate::pricing;
 use crate::reload::Reload;
 use crate::settings::{self, Environment, Settings};
-use crate::{acceleration, backend, image, port_checker, service_manager};
+use crate::{backend, image, port_checker, service_manager};
 use golem_chain::identity::Identity;
 
 /// How the process is started, beside the settings.
@@ -101,7 +102,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     // Found out now, so that the log says at the start what does not bound VMs.
     backend.bounds_problem().await;
     let payments = payments::profile(&settings)?;
-    let closed = acceleration::judge(&settings, &backend, payments.as_ref()).await?;
+    let real_money = payments.as_ref().is_some_and(|profile| !profile.network.testnet);
+    let closed = acceleration::judge(&backend, real_money, settings.allow_tcg).await?;
     image::ensure(&settings).await?;
     import_vms(&settings, &backend).await?;
     let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;

@@ -7,6 +7,7 @@ mod catalogue;
 mod download;
 mod header;
 mod processors;
+pub mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
