@@ -8,6 +8,7 @@
 //! no care of their own.
 
 mod kernel;
+mod volume;
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
@@ -16,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 pub use kernel::kernel_value;
+pub use volume::volume_trouble;
 
 /// Mode of folders.
 const FOLDER: u32 = 0o700;

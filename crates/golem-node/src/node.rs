@@ -15,6 +15,7 @@ mod supervise;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use golem_files::volume_trouble;
 use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
 use golem_types::price::Rate;
@@ -37,7 +38,7 @@ use crate::rental::{Goal, Rental};
 use crate::vm::{Job, Vm};
 
 pub use host::Capacity;
-use host::{HostView, measure};
+use host::{HostView, LEAST_FREE_BYTES, measure};
 use supervise::adopt;
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
@@ -294,7 +295,7 @@ impl Node {
     async fn disk_trouble_of(&self, image: &golem_types::ImageName) -> Option<&'static str> {
         let (folder, backend) = (self.0.config.data_dir.clone(), Arc::clone(&self.0.backend));
         let image = image.clone();
-        let look = move || host::disk_trouble(&folder).or_else(|| backend.disk_trouble(&image));
+        let look = move || volume_trouble(&folder, LEAST_FREE_BYTES).or_else(|| backend.disk_trouble(&image));
         match tokio::task::spawn_blocking(look).await.ok().flatten() {
             Some(trouble) => Some(trouble),
             None => self.0.ledger.trouble().await,

@@ -2,7 +2,7 @@
 //!
 //! Owns the task that measures the host again and again. Never decides whether a rental fits: the ledger does.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use tokio::sync::watch;
 use super::Node;
 use crate::config::NodeConfig;
 use crate::host::{Host, HostUse, Offer, VMS_FOLDER, held_bytes};
+
+/// Least space on the disk with which the ledger can still be written for a while, in bytes.
+pub(super) const LEAST_FREE_BYTES: u64 = 16 << 20;
 
 /// How often the host is measured.
 const HOST_INTERVAL: Duration = Duration::from_secs(2);
@@ -138,18 +141,4 @@ pub(super) async fn measure(
         }
     });
     Ok(receiver)
-}
-
-/// Least space on the disk with which the ledger can still be written for a while, in bytes.
-const LEAST_FREE_BYTES: u64 = 16 << 20;
-
-/// What keeps the disk of `folder` from being written, as the system tells without a try.
-pub(super) fn disk_trouble(folder: &Path) -> Option<&'static str> {
-    let volume = rustix::fs::statvfs(folder).ok()?;
-    if volume.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-        return Some("the provider's disk is read-only");
-    }
-    let free = volume.f_bavail.saturating_mul(volume.f_frsize);
-    (free < LEAST_FREE_BYTES || (volume.f_files > 0 && volume.f_favail == 0))
-        .then_some("the provider's disk is full")
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::PoisonError;
 
+use golem_files::volume_trouble;
 use golem_types::ImageName;
 use tokio::process::Command;
 
@@ -56,18 +57,13 @@ impl Qemu {
             Ok(_) => &self.folder,
             Err(_) => self.folder.parent()?,
         };
-        let volume = rustix::fs::statvfs(folder).ok()?;
-        if volume.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-            return Some("the provider's disk is read-only");
-        }
-        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
-        if free < LEAST_FREE_BYTES {
-            return Some("the provider's disk is full");
+        if let Some(trouble) = volume_trouble(folder, LEAST_FREE_BYTES) {
+            return Some(trouble);
         }
         let (image, _) = self.images.find(image?)?;
         let copy = self.bases.copy_bytes(&image).ok()??;
-        (free < copy.saturating_add(LEAST_FREE_BYTES))
-            .then_some("the provider's disk has no room for a copy of the image")
+        volume_trouble(folder, copy.saturating_add(LEAST_FREE_BYTES))
+            .map(|_| "the provider's disk has no room for a copy of the image")
     }
 
     /// Makes the folder and chooses the user that the machine runs as.
