@@ -5,7 +5,7 @@
 //!            each: plan ─► sign ─► [caller records it] ─► pursuit
 //! ```
 //! Owns the calls that cost a renter money. Never decides to make one, and neither sends nor keeps anything: the caller
-//! records a signed transaction, and follows it ([`Pursuit`]).
+//! records a signed transaction, and follows it ([`crate::pursuit`]).
 
 use alloy_primitives::{Address, Bytes};
 use golem_types::StreamId;
@@ -14,8 +14,6 @@ use serde_json::json;
 
 use crate::contract::{self, token};
 use crate::pursuit::Attempt;
-#[cfg(doc)]
-use crate::pursuit::Pursuit;
 use crate::rpc::{ChainError, Rpc, data};
 use crate::sender::{Plan, Receipt, SendError, Sender};
 use crate::wallet::Wallet;
@@ -52,7 +50,7 @@ impl Payer {
         self.sender.address()
     }
 
-    /// What sends its transactions, for [`Pursuit::follow`].
+    /// What sends its transactions, for a [`crate::pursuit`].
     #[must_use]
     pub const fn sender(&self) -> &Sender {
         &self.sender
