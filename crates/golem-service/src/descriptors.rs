@@ -1,6 +1,6 @@
-//! How many files and sockets this process may have open.
+//! The limit of open file descriptors, and its division.
 //!
-//! Owns the limit and its division, so that what strangers open leaves enough for the process itself.
+//! Owns both, so that connections of clients leave enough for the process itself.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -19,7 +19,7 @@ pub fn limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
 }
 
-/// `wanted`, or as many as one kind of strangers' sockets may be: an eighth of all.
+/// `wanted`, or an eighth of the limit, if that is less: the most for one kind of client sockets.
 #[must_use]
 pub fn share(wanted: usize) -> usize {
     wanted.min(limit() / 8).max(8)

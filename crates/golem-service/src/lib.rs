@@ -1,6 +1,6 @@
-//! What every process of ours needs to live among strangers.
+//! What every process of the project needs to serve untrusted clients and to ask untrusted servers.
 //!
-//! Owns tasks ([`tasks`]), HTTP served ([`server`]) and asked ([`http`]), fair shares of places ([`places`],
+//! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), fair shares of places ([`places`],
 //! [`shares`]), rate-limited logs ([`log`]) and the division of file descriptors ([`descriptors`]). Knows no VM and
 //! no money.
 

@@ -1,4 +1,4 @@
-//! Log lines that strangers can cause, or a thing that stays broken.
+//! Rate-limited log lines: for those that untrusted clients can cause, or something that stays broken.
 //!
 //! Owns the bound: one line a site in [`INTERVAL`], and the number of those that were left out. A site
 //! is a place in the source, so a flood of one kind hides no other kind. Where it matters whose line it is (each VM

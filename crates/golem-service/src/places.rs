@@ -1,4 +1,4 @@
-//! A bounded number of places among strangers.
+//! A bounded number of places, shared fairly among untrusted clients.
 //!
 //! ```text
 //!   newcomer ── room, and within its share ──────────────────────────────────► takes a free place
@@ -35,7 +35,7 @@ pub struct Limits {
     pub patience: Duration,
 }
 
-/// What a holder is worth.
+/// What a holder has done so far, which decides whether it may have to give way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HolderState {
     /// It has asked for nothing since then; the one that has waited longest goes first.
@@ -53,7 +53,7 @@ pub struct Key {
     number: u64,
 }
 
-/// What became of a newcomer.
+/// Whether a newcomer got a place.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Placement<T> {
     /// It has a free place.

@@ -1,4 +1,4 @@
-//! A bounded amount of something that nobody has to give back early.
+//! How much of a bounded resource each client holds, where none has to give it back early.
 //!
 //! Owns who holds how much. Where holders can be made to give way, [`places`](crate::places) is fairer.
 

@@ -16,8 +16,8 @@ use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
 
-/// How often every guest's network is seen to ([`Backend::keep_networks`]). An address that the host is given is
-/// open to guests for as long.
+/// How often every guest's network is checked and repaired ([`Backend::keep_networks`]). A new address of the host
+/// can be reached by guests for as long.
 pub const NETWORK_INTERVAL: Duration = Duration::from_secs(4);
 
 /// A backend; the set is closed.
@@ -27,7 +27,7 @@ pub enum Backend {
     Qemu(Box<Qemu>),
     /// Real guests, driven by Multipass.
     Multipass(Multipass),
-    /// Machines on paper.
+    /// Simulated machines, for trying the API and for tests.
     Sim(Sim),
 }
 
@@ -226,9 +226,9 @@ impl Backend {
         }
     }
 
-    /// Looks at the network of every running guest, and mends what is not as it should be; what
-    /// cannot be mended is cut. To be called every few seconds. A guest that is being launched is not
-    /// in the answer, nor is one whose backend sees to its network itself.
+    /// Checks the network of every running guest, and repairs what is not as it should be; what
+    /// cannot be repaired is cut off. To be called every few seconds. A guest that is being launched is not
+    /// in the answer, nor is one whose backend does that itself.
     pub async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
         match self {
             Self::Qemu(qemu) => qemu.keep_networks().await,

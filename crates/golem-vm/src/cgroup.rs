@@ -1,4 +1,4 @@
-//! Where a process stands in the host's control groups.
+//! Which of the host's control groups a process is in.
 //!
 //! Owns the reading of `/proc/<id>/cgroup` and `/proc/<id>/mountinfo`, for cgroup v2, for v1, and for
 //! hosts that have both. Never makes, changes or joins a group: the QEMU backend does that for its guests.

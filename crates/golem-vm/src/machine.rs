@@ -131,8 +131,8 @@ pub enum NetworkState {
         /// Why, with the fix.
         reason: String,
     },
-    /// Not at all: its network was not as it should be, could not be mended, and was cut. It is tried
-    /// again, again and again.
+    /// Not at all: its network was not as it should be, could not be repaired, and was cut off. It is tried
+    /// again until that succeeds.
     Cut {
         /// Why.
         reason: String,

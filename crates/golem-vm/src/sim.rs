@@ -1,4 +1,4 @@
-//! The `sim` backend: machines that exist on paper, under the same rules as real ones.
+//! The `sim` backend: simulated machines, under the same rules as real ones.
 //!
 //! Owns a record per machine in `<data directory>/sim/<id>.json`, so that machines outlive the
 //! node as QEMU's do, and one listener that greets like an SSH server and then echoes. Serves

@@ -21,8 +21,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use golem_node::{Node, Vm};
+use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
-use golem_service::server::page;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -63,10 +63,10 @@ pub(crate) fn router(config: ApiConfig, node: Node, token: Token, stop: Cancella
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
-        .layer(middleware::from_fn(page::json_only))
+        .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&operator), guarded))
-        .layer(middleware::from_fn(page::own_pages_only))
+        .layer(middleware::from_fn(cross_site::same_origin_only))
         .with_state(operator)
 }
 

@@ -24,9 +24,9 @@ use golem_node::pricing::PriceList;
 use golem_node::{Node, NodeError, Vm};
 use golem_reach::port_checker;
 use golem_service::server::cors;
+use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
-use golem_service::server::limit::{self, RateLimit};
-use golem_service::server::page;
+use golem_service::server::rate_limit::{self, RateLimit};
 use golem_types::VmId;
 use golem_types::wire::port_check::BANNER_PATH;
 use tokio::sync::watch;
@@ -80,7 +80,7 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
     if config.public.access == VmAccess::Open {
         routes = routes.route("/api/v1/summary", get(provider::summary)).route(
             "/api/v1/admin/shutdown",
-            post(provider::shutdown).layer(middleware::from_fn(page::local_pages_only)),
+            post(provider::shutdown).layer(middleware::from_fn(cross_site::local_origin_only)),
         );
     }
     let routes = routes
@@ -88,7 +88,7 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
-        .layer(middleware::from_fn(page::json_only))
+        .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
         .layer(cors())
@@ -102,7 +102,7 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
 
 /// Refuses a peer that asks too often.
 async fn limited(State(public): Shared, request: Request, next: Next) -> Response {
-    let Some(seconds) = limit::wait(&public.limit, &request) else {
+    let Some(seconds) = rate_limit::wait(&public.limit, &request) else {
         return next.run(request).await;
     };
     let mut response =

@@ -32,11 +32,11 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use golem_service::server::cross_site;
 use golem_service::server::error::{ErrorResponse, panicked};
 use golem_service::server::json::{json_response, ok};
-use golem_service::server::limit::RateLimit;
-use golem_service::server::page;
 use golem_service::server::peer::Peer;
+use golem_service::server::rate_limit::RateLimit;
 use golem_service::server::serve::body;
 use queue::Queue;
 pub use target::{TargetError, Targets};
@@ -149,8 +149,8 @@ pub fn checks(checker: Arc<Checker>) -> Router {
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         // No page on the web may have its visitors' ports tried.
-        .layer(middleware::from_fn(page::json_only))
-        .layer(middleware::from_fn(page::own_pages_only))
+        .layer(middleware::from_fn(cross_site::json_only))
+        .layer(middleware::from_fn(cross_site::same_origin_only))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(checker)
 }

@@ -1,15 +1,15 @@
-//! HTTP for strangers: connections, limits and the shape of errors, the same for every server of ours.
+//! HTTP served to untrusted clients: connections, limits and the shape of errors, the same for every server of ours.
 //!
 //! ```text
 //!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► page ─► a handler of the server's ─► json, error
 //! ```
 //! Owns what every server does before and after its handlers. Never knows what a request is about.
 
+pub mod cross_site;
 pub mod error;
 pub mod json;
-pub mod limit;
-pub mod page;
 pub mod peer;
+pub mod rate_limit;
 pub mod serve;
 
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};

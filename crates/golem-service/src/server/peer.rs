@@ -1,4 +1,4 @@
-//! Who asks.
+//! The client's address.
 //!
 //! Owns the address that a request is counted to. Behind a reverse proxy that the operator trusts this
 //! is what the proxy says; nobody else's word counts, because a header is written by whoever sends it.

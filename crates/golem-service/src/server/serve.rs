@@ -1,4 +1,4 @@
-//! From sockets to requests.
+//! Accepts connections, and serves the HTTP requests on them.
 //!
 //! ```text
 //!   accepted ─► place (who may stay) ─► head ─► request ─► answer ─┐
@@ -6,8 +6,8 @@
 //!                  └── gives way         └────────┴── kept alive ◄──┘
 //! ```
 //!
-//! Owns connections: how many, and of whom; how long one may take to say what it wants and to read the
-//! answer; and their end at a stop. One whose request is being worked on keeps its place, any other has
+//! Owns connections: how many, and of whom; how long one may take to say its request and to read the
+//! response; and their end at a stop. One whose request is being worked on keeps its place, any other has
 //! to give way when others need it more. Never looks into a request.
 
 use std::pin::Pin;
@@ -61,7 +61,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: the usual cause is that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What one reads for whom there is no place.
+/// The response to a client for whom there is no place.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
     content-length: 46\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     {\"detail\":\"too many connections; try again\"}\r\n";
@@ -108,7 +108,7 @@ impl Connections {
         Self { name, places: Mutex::new(Places::new(limits)) }
     }
 
-    /// A place for who comes from `source`, which another may have to give up.
+    /// A place for a client at `source`, which another may have to give up.
     fn take(self: &Arc<Self>, source: Option<Source>) -> Option<Place> {
         let now = Instant::now();
         let connection =

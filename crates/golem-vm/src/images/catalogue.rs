@@ -1,4 +1,4 @@
-//! The images that a node offers without being told.
+//! The images that every node offers by default.
 //!
 //! Owns their names and where their publishers keep them. A checksum is not written here: the
 //! publishers replace these files under the same name every few weeks. It is taken from the

@@ -1,7 +1,7 @@
-//! What a disk image says of itself.
+//! The header of a disk image: its format and size.
 //!
-//! Owns the reading of the first bytes: enough to know the format and the size, and to refuse
-//! what would make QEMU open other files. Never reads on.
+//! Owns reading the first bytes: enough to know both, and to refuse what would make QEMU open other
+//! files. Never reads further.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// What an image says of itself.
+/// What the header of an image says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// How it is written.

@@ -1,4 +1,4 @@
-//! Guest images: which there are, and which are here.
+//! Guest images: the catalogue, and the images on this host.
 //!
 //! Owns the folder `<data directory>/images` and the catalogue of names that renters may choose
 //! from. A renter chooses by name only, never by path or URL. Never makes a machine's disk.

@@ -1,10 +1,10 @@
-//! For which processors an image is, as far as its disk tells.
+//! The processor architecture that an image is built for, as far as its disk shows.
 //!
 //! ```text
 //!   partition table ─► types of partitions that one kind of processors boots from
 //!          └─► EFI system partition ─► /EFI/BOOT/BOOTX64.EFI, BOOTAA64.EFI
 //! ```
-//! Owns that reading, through `qemu-io`, which knows every form of an image and is told which one this is.
+//! Owns reading the disk, through `qemu-io`, which knows every form of an image and is told which one this is.
 //! Never refuses: a disk without such signs may be anything.
 
 use std::cmp::min;

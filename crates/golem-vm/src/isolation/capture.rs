@@ -1,4 +1,4 @@
-//! What leaves this host's own network devices while the guest tries.
+//! Packet capture on this host's network devices during the guest's attempts.
 //!
 //! Owns a socket that sees every packet, where this process may have one (as root). A packet to the traps' port at
 //! another host, or one that holds an attempt's word, came from the guest; so did a question for the hardware
@@ -17,7 +17,7 @@ use super::traps::Traps;
 /// Bytes of each packet that are looked at: the attempts' words stand at the start.
 const SNAP: usize = 2048;
 
-/// The watch; blind where it may not look.
+/// The capture; without a socket where this process may not have one.
 #[derive(Debug, Default)]
 pub(super) struct Capture {
     socket: Option<UdpSocket>,
@@ -46,7 +46,7 @@ impl Capture {
         Self { socket, ..Self::default() }
     }
 
-    /// Whether it sees anything.
+    /// Whether packets are captured.
     pub(super) const fn sees(&self) -> bool {
         self.socket.is_some()
     }
@@ -66,7 +66,7 @@ impl Capture {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)
     }
 
-    /// Looks, for as long as it is polled.
+    /// Captures packets for as long as it is polled.
     pub(super) async fn watch(&self, traps: &Traps) -> Infallible {
         let Some(socket) = &self.socket else { return std::future::pending().await };
         let mut bytes = [0; SNAP];

@@ -1,6 +1,6 @@
-//! What is near this host: its addresses, networks, neighbours, listeners and resolvers.
+//! This host's addresses, networks, neighbours, listening programs and resolvers.
 //!
-//! Owns reading the kernel's tables. Never asks anybody.
+//! Owns reading the kernel's tables. Sends nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -27,7 +27,7 @@ impl Subnet {
     }
 }
 
-/// What is near this host.
+/// This host's networks, and who is on them.
 #[derive(Debug, Default)]
 pub(super) struct HostNetwork {
     /// Its own addresses, without the loopback's; for those that are of one device only, that device's number.
@@ -41,7 +41,7 @@ pub(super) struct HostNetwork {
 }
 
 impl HostNetwork {
-    /// Looks around.
+    /// Reads them all.
     ///
     /// # Errors
     /// When a table of the kernel cannot be read. IPv6 may be missing.

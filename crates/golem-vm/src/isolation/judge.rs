@@ -1,6 +1,6 @@
-//! What the attempts show.
+//! The result of each attempt.
 //!
-//! Owns the verdict on each. Never tries anything.
+//! Owns what follows from what the guest and this host saw. Never tries anything.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What the guest tries, and what would have to be seen if it came through.
+//! What the guest tries to reach, and what would be seen if an attempt came through.
 //!
 //! Owns the list. Never judges.
 

@@ -1,4 +1,4 @@
-//! What a round showed, for programs.
+//! The report of all attempts, as JSON has it.
 //!
 //! Owns the report's form and what counts as failed.
 

@@ -1,4 +1,4 @@
-//! Listeners that nobody should come to: at every address of this host, on one port, TCP and UDP.
+//! Listeners that no guest should reach: at every address of this host, on one port, TCP and UDP.
 //!
 //! Owns them and what came in. Each attempt says a word of its own, so that a stranger who scans this host is not
 //! taken for the guest. Never answers.

@@ -1,4 +1,4 @@
-//! Bases: the images that machines' disks start from, on the file system where those lie.
+//! Base images: what machines' disks are overlays of, on the file system of the machines.
 //!
 //! ```text
 //!   image ─ hard link ─► <machine>/base.img                         one file for all

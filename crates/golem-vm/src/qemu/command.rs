@@ -1,4 +1,4 @@
-//! Command lines, and nothing else.
+//! The command lines of QEMU and its wrappers.
 //!
 //! Owns every argument that QEMU and its wrappers get, built from validated types only. Never
 //! runs anything. Paths are relative to the machine's folder, which is the working directory: QEMU
@@ -7,7 +7,7 @@
 //! | argument | why |
 //! |---|---|
 //! | `sh -c 'echo $$ > qemu.pid && exec "$@"'` | records the process id in a folder that QEMU cannot write |
-//! | `sh -c '… exec "$@" 2>qemu.err'` | what QEMU says is written down, within a bound: see `traces` |
+//! | `sh -c '… exec "$@" 2>qemu.err'` | what QEMU says is written down, within a bound: see `logs` |
 //! | `setpriv --reuid … --bounding-set=-all --no-new-privs` | a guest that breaks out is nobody, for good |
 //! | `--groups …` | the group of `/dev/kvm` where only that may open it, which QEMU does by its path; else none |
 //! | `prlimit --core=0` | no core file with a renter's memory |

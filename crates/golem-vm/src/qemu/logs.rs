@@ -1,4 +1,4 @@
-//! What a guest and its process said.
+//! The guest's console and QEMU's own log.
 //!
 //! ```text
 //!   guest's serial port ─► ring in QEMU's memory (64 KiB) ─ read, which empties it ─► console.log (64 KiB)

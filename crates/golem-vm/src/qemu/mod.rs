@@ -1,7 +1,7 @@
 //! The QEMU backend: real guests, each its own process that outlives the node.
 //!
 //! ```text
-//!   <data directory>/vms/.bases/   copies of images that cannot be linked to: see `bases`
+//!   <data directory>/vms/.bases/   copies of images that cannot be linked to: see `base_images`
 //!   <data directory>/vms/<id>/
 //!     machine.json   what the machine is; written first, read by the next node
 //!     rental.json    what the node noted of its rental, for when its ledger is lost

@@ -1,4 +1,4 @@
-//! What names a machine to the host's users: on a command line, of a control group.
+//! The public name of a machine, which every user of the host may see: on a command line, of a control group.
 
 use golem_types::VmId;
 use sha2::{Digest, Sha256};

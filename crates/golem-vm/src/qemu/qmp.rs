@@ -1,4 +1,4 @@
-//! Clienting to QEMU (QMP) and to the agent in a guest, both JSON lines over a local socket.
+//! Clients of QEMU (QMP) and of the agent in a guest: both speak JSON lines over a local socket.
 //!
 //! Owns framing and deadlines. What a guest's agent says is a renter's word: it is bounded in
 //! size and time, and believed only about its own guest.

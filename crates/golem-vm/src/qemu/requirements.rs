@@ -1,6 +1,6 @@
 //! What guests need of this host: processors, programs and firmware.
 //!
-//! Owns what is looked for and how what is missing is named. Never installs anything.
+//! Owns the list, and the text that names what is missing. Never installs anything.
 
 use super::programs::program;
 use super::{Acceleration, Qemu, acceleration, network, unavailable};

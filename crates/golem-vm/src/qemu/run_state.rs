@@ -1,4 +1,4 @@
-//! How a guest stands, how it is ended, and how it goes on.
+//! The run state of a guest, and how it is stopped and resumed.
 //!
 //! | process | QEMU says | seen as |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | alive | anything else | running, or about to |
 //!
 //! QEMU is told not to end with its guest (`-no-shutdown`), so that a guest that powers itself off can be
-//! told from a crash also where no node ran at that moment. Owns that reading, and the file that
-//! remembers our button. Never ends a process in which a guest may be alive, but when told to.
+//! told from a crash also where no node ran at that moment. Owns that table, and the file that
+//! remembers our power button. Never ends a process in which a guest may be alive, but when told to.
 
 use std::io;
 use std::path::Path;

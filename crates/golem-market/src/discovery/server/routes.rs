@@ -14,11 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use golem_service::log_limited;
 use golem_service::server::cors;
+use golem_service::server::cross_site;
 use golem_service::server::error::{ErrorResponse, panicked};
 use golem_service::server::json::{json_response, ok};
-use golem_service::server::limit::{self, RateLimit};
-use golem_service::server::page;
 use golem_service::server::peer::Peer;
+use golem_service::server::rate_limit::{self, RateLimit};
 use golem_service::server::serve::body;
 use golem_types::net::Source;
 use golem_types::wire::WireTime;
@@ -54,7 +54,7 @@ pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> R
         .method_not_allowed_fallback(async || {
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
-        .layer(middleware::from_fn(page::json_only))
+        .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), limited))
         .layer(cors())
@@ -63,7 +63,7 @@ pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> R
 
 /// Routes that pages have no business with; they may only look.
 fn own_pages(routes: MethodRouter<Arc<Service>>) -> MethodRouter<Arc<Service>> {
-    routes.layer(middleware::from_fn(page::own_pages_only))
+    routes.layer(middleware::from_fn(cross_site::same_origin_only))
 }
 
 /// Why a request was refused.
@@ -118,7 +118,7 @@ fn not_found() -> RouteError {
 }
 
 async fn limited(State(service): Shared, request: Request, next: Next) -> Response {
-    let Some(seconds) = limit::wait(&service.limit, &request) else {
+    let Some(seconds) = rate_limit::wait(&service.limit, &request) else {
         return next.run(request).await;
     };
     let text = "Rate limit exceeded";

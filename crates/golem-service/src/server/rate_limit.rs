@@ -1,4 +1,4 @@
-//! How often one peer may ask.
+//! Rate limits: how many requests a client may send in a minute.
 //!
 //! Owns token buckets, in bounded memory: one a customer (an IPv4 address, an IPv6 /64) and one a network
 //! (a /24, a /48), which has those of [`CUSTOMERS`] customers. Where there are more of either than are

@@ -1,8 +1,8 @@
-//! What pages of the web may not have their visitors' browsers do.
+//! Protection against cross-site requests (CSRF).
 //!
-//! A page may send any text to any address without asking, if it looks like a form (`text/plain`); what
-//! it sends as JSON, or from another origin than its own, a browser names. Owns the two rules that follow
-//! from that. Never decides who may do something: a page is refused whoever its visitor is.
+//! A web page can have its visitor's browser send a form (`text/plain`) to any address without a preflight.
+//! Browsers say so when a request is JSON or comes from another origin. Owns the rules that follow from
+//! that. Never authenticates: a page of another origin is refused whoever its visitor is.
 
 use axum::body::HttpBody;
 use axum::extract::Request;
@@ -21,8 +21,8 @@ pub async fn json_only(request: Request, next: Next) -> Response {
     ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response()
 }
 
-/// Refuses what a page of another origin asks for.
-pub async fn own_pages_only(request: Request, next: Next) -> Response {
+/// Refuses requests from a page of another origin.
+pub async fn same_origin_only(request: Request, next: Next) -> Response {
     if is_foreign(request.headers()) {
         return ErrorResponse::new(StatusCode::FORBIDDEN, "no page of another site may ask for this")
             .into_response();
@@ -30,9 +30,9 @@ pub async fn own_pages_only(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Refuses what a page of another host asks for. The original's desktop application is a page of this
+/// Refuses requests from a page of another host. The original's desktop application is a page of this
 /// host, or of a file.
-pub async fn local_pages_only(request: Request, next: Next) -> Response {
+pub async fn local_origin_only(request: Request, next: Next) -> Response {
     if !is_local(request.headers()) {
         return ErrorResponse::new(StatusCode::FORBIDDEN, "no page of another host may ask for this")
             .into_response();
