@@ -1,21 +1,18 @@
-//! The node in the background, and the signals that end it.
+//! The node in the background.
 //!
 //! ```text
 //!   parent: spawn self with --detached ─► wait for a line ─► "ready": exit 0
 //!      ▲                                                 └► "error" or end of file: exit 1
 //!      └──── pipe (the child's standard output) ◄── child: own session ─► start ─► report
 //! ```
-//! Owns detaching, the report to the parent and what signals ask for.
-//! Never starts or stops a part of the node: `start` does.
+//! Owns detaching and the report to the parent. Never starts or stops a part of the node: `start` does.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use golem_service::tasks::Tasks;
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The hidden flag of `start` that makes it report to a parent.
 pub const DETACHED_FLAG: &str = "--detached";
@@ -104,67 +101,5 @@ pub fn report_error(message: &str) {
 fn report(report: &Report) {
     if let Ok(line) = serde_json::to_string(report) {
         let _ = writeln!(io::stdout(), "{line}");
-    }
-}
-
-/// What a signal asks for; with its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// That the node stop.
-    Stop(&'static str),
-    /// That it be started anew.
-    Reload(&'static str),
-}
-
-/// The signals that stop a node, or start it anew.
-#[derive(Debug)]
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    /// Whether a hangup means that a terminal was closed.
-    in_terminal: bool,
-}
-
-impl Signals {
-    /// Begins to listen for them; from then on they no longer end the process by themselves.
-    ///
-    /// # Errors
-    /// When the system does not let us listen.
-    pub fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            in_terminal: io::stdin().is_terminal() || io::stderr().is_terminal(),
-        })
-    }
-
-    /// Waits for the next one.
-    pub async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-            _ = self.hangup.recv() => {
-                if self.in_terminal { Asked::Stop("SIGHUP") } else { Asked::Reload("SIGHUP") }
-            }
-        }
-    }
-
-    /// Waits until the server `what`, whose tasks these are, is to stop, and stops it. A server of
-    /// that kind has nothing to take over anew.
-    ///
-    /// # Errors
-    /// When one of its tasks dies.
-    pub(crate) async fn until_stopped(&mut self, tasks: &Tasks, what: &str) -> anyhow::Result<()> {
-        let why = tokio::select! {
-            asked = self.next() => match asked {
-                Asked::Stop(by) | Asked::Reload(by) => Ok(by),
-            },
-            () = tasks.failed() => Err(anyhow::anyhow!("a task of {what} died; the log names it")),
-        };
-        tracing::info!(by = why.as_ref().copied().unwrap_or("a failure"), "stopping");
-        tasks.stop().await;
-        why.map(drop)
     }
 }

@@ -15,9 +15,9 @@ use golem_service::descriptors;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
-use crate::daemon::Signals;
 use crate::service_manager;
 use crate::settings::Settings;
+use crate::signals::Signals;
 
 /// Serves adverts until it is told to stop.
 ///

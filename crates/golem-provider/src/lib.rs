@@ -21,5 +21,6 @@ pub mod pricing;
 mod reload;
 mod service_manager;
 pub mod settings;
+mod signals;
 pub mod start;
 pub mod updates;

@@ -12,11 +12,11 @@ use golem_service::server::serve::serve;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
-use crate::daemon::Signals;
 use crate::data_dir;
 use crate::identity;
 use crate::service_manager;
 use crate::settings::{Environment, Settings};
+use crate::signals::Signals;
 use golem_chain::identity::Identity;
 
 /// What a node tries the ports of other providers with.

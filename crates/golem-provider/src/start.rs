@@ -1,4 +1,4 @@
-//! The life of the node's process, from its lock to its last breath.
+//! Process start and stop order.
 //!
 //! ```text
 //!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► HTTP ─► ready ─► signal ─► reverse ─► end, or anew
@@ -29,7 +29,7 @@ use golem_vm::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::daemon::{self, Asked as AskedBySignal, Signals};
+use crate::daemon;
 use crate::identity;
 use crate::market;
 use crate::payments;
@@ -38,6 +38,7 @@ use crate::ports::{self, ssh_ports};
 use crate::pricing;
 use crate::reload::Reload;
 use crate::settings::{self, Environment, Settings};
+use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker, service_manager};
 use golem_chain::identity::Identity;
 
@@ -110,7 +111,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.data_dir, ssh_ports(&settings)).begin();
-    look_at_ports(&settings);
+    log_held_ports(&settings);
 
     payments::tell(payments.as_ref(), &settings);
     let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref()) };
@@ -159,7 +160,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     }
 
     let why = tokio::select! {
-        asked = asked(&mut signals, &mut reload, mapped.as_ref()) => Ok(asked),
+        ended = until_stop_or_reload(&mut signals, &mut reload, mapped.as_ref()) => Ok(ended),
         () = api.stop_requested() => Ok((Ended::Stopped, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
@@ -187,16 +188,16 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
 }
 
 /// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
-async fn asked(
+async fn until_stop_or_reload(
     signals: &mut Signals,
     reload: &mut Reload,
     mapped: Option<&ports::Kept>,
 ) -> (Ended, &'static str) {
     loop {
         let by = tokio::select! {
-            asked = signals.next() => match asked {
-                AskedBySignal::Stop(by) => return (Ended::Stopped, by),
-                AskedBySignal::Reload(by) => by,
+            request = signals.next() => match request {
+                SignalRequest::Stop(by) => return (Ended::Stopped, by),
+                SignalRequest::Reload(by) => by,
             },
             () = reload.changed() => "a file that changed",
         };
@@ -291,7 +292,7 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
 }
 
 /// Says which SSH ports other programs hold: the node leaves those out.
-fn look_at_ports(settings: &Settings) {
+fn log_held_ports(settings: &Settings) {
     let range = ssh_ports(settings);
     let held: Vec<u16> = range.clone().filter(|port| !is_free(settings.host, *port)).collect();
     let (first, last) = (range.start, range.end - 1);

@@ -27,42 +27,42 @@ const OFFERS: usize = 500;
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
-struct Answer {
-    markets: Vec<Seen>,
+struct MarketsView {
+    markets: Vec<MarketView>,
 }
 
 /// One market, as it tells itself.
 #[derive(Serialize)]
-struct Seen {
+struct MarketView {
     market: &'static str,
     /// What the network is called, or where the server is.
     place: String,
     /// Why it cannot be asked; then nothing is known.
     error: Option<String>,
     block: Option<u64>,
-    own: Option<Own>,
+    own: Option<OwnAdvert>,
     /// Those whose adverts could be the same renter's choice.
-    others: Vec<Other>,
+    others: Vec<AdvertTerms>,
     /// Whether there are more than were looked at.
     more: bool,
-    usd_month: Place,
+    usd_month: PriceRank,
 }
 
 /// The node's own advert.
 #[derive(Serialize)]
-struct Own {
+struct OwnAdvert {
     /// Its key on a network.
     key: Option<String>,
     expires_at_block: Option<u64>,
     blocks_left: Option<u64>,
     lapses_at: Option<Timestamp>,
     #[serde(flatten)]
-    says: Other,
+    says: AdvertTerms,
 }
 
 /// What an advert offers.
 #[derive(Serialize)]
-struct Other {
+struct AdvertTerms {
     provider_id: String,
     name: String,
     country: String,
@@ -76,7 +76,7 @@ struct Other {
 
 /// Where the node's price stands among those of others.
 #[derive(Serialize)]
-struct Place {
+struct PriceRank {
     own: f64,
     others: usize,
     lowest: Option<f64>,
@@ -84,7 +84,7 @@ struct Place {
     cheaper_percent: Option<u8>,
 }
 
-impl Other {
+impl AdvertTerms {
     fn of(offer: Offer, wanted: &MarketArguments) -> Self {
         let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
         Self {
@@ -101,7 +101,7 @@ impl Other {
     }
 }
 
-impl Other {
+impl AdvertTerms {
     fn listed(listed: Listed, wanted: &MarketArguments) -> Self {
         let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
         let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
@@ -119,8 +119,8 @@ impl Other {
     }
 }
 
-impl Place {
-    fn of(own: f64, others: &[Other]) -> Self {
+impl PriceRank {
+    fn of(own: f64, others: &[AdvertTerms]) -> Self {
         let mut prices: Vec<f64> = others.iter().filter_map(|other| other.usd_month).collect();
         prices.sort_by(f64::total_cmp);
         Self {
@@ -133,8 +133,14 @@ impl Place {
     }
 }
 
-/// What a market tells: its block, the own advert, those of others, and whether there are more.
-type Told = (Option<u64>, Option<Own>, Vec<Other>, bool);
+/// The adverts of a market.
+#[derive(Default)]
+struct Adverts {
+    block: Option<u64>,
+    own: Option<OwnAdvert>,
+    others: Vec<AdvertTerms>,
+    more: bool,
+}
 
 /// Asks the market's network.
 async fn network(
@@ -142,7 +148,7 @@ async fn network(
     settings: &Settings,
     own: Address,
     wanted: &MarketArguments,
-) -> anyhow::Result<Told> {
+) -> anyhow::Result<Adverts> {
     let client = market.client()?;
     let filter = Filter {
         network: Some(settings.network.as_str().to_owned()),
@@ -161,28 +167,33 @@ async fn network(
         let blocks_left = entity.expires_at.checked_sub(seen.block)?;
         let seconds = blocks_left.saturating_mul(u64::from(market.profile.block_seconds));
         let later = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
-        Some(Own {
+        Some(OwnAdvert {
             key: Some(entity.key.to_string()),
             expires_at_block: Some(entity.expires_at),
             blocks_left: Some(blocks_left),
             lapses_at: Timestamp::now().checked_add(later).ok(),
-            says: Other::of(Offer::of(entity)?, wanted),
+            says: AdvertTerms::of(Offer::of(entity)?, wanted),
         })
     });
     let others = found.entities.iter().filter(|entity| entity.owner != own).filter_map(Offer::of);
-    Ok((Some(seen.block), mine, others.map(|offer| Other::of(offer, wanted)).collect(), found.more))
+    Ok(Adverts {
+        block: Some(seen.block),
+        own: mine,
+        others: others.map(|offer| AdvertTerms::of(offer, wanted)).collect(),
+        more: found.more,
+    })
 }
 
 /// Asks the discovery server.
-async fn server(url: &str, own: Address, wanted: &MarketArguments) -> anyhow::Result<Told> {
+async fn server(url: &str, own: Address, wanted: &MarketArguments) -> anyhow::Result<Adverts> {
     let client = golem_market::discovery::Client::new(url)?;
     let own = own.to_string();
-    let mine = client.get(&own).await?.map(|listed| Own {
+    let mine = client.get(&own).await?.map(|listed| OwnAdvert {
         key: None,
         expires_at_block: None,
         blocks_left: None,
         lapses_at: listed.lapses(),
-        says: Other::listed(listed, wanted),
+        says: AdvertTerms::listed(listed, wanted),
     });
     let filter = golem_market::discovery::Filter {
         cpu: Some(wanted.cpu),
@@ -194,17 +205,18 @@ async fn server(url: &str, own: Address, wanted: &MarketArguments) -> anyhow::Re
     others.retain(|listed| listed.provider_id != own);
     let more = others.len() > OFFERS;
     others.truncate(OFFERS);
-    Ok((None, mine, others.into_iter().map(|listed| Other::listed(listed, wanted)).collect(), more))
+    let others = others.into_iter().map(|listed| AdvertTerms::listed(listed, wanted)).collect();
+    Ok(Adverts { block: None, own: mine, others, more })
 }
 
-impl Seen {
-    fn of(kind: MarketKind, place: String, told: anyhow::Result<Told>, asked: f64) -> Self {
-        let (error, (block, own, others, more)) = match told {
-            Ok(told) => (None, told),
-            Err(error) => (Some(format!("{error:#}")), (None, None, Vec::new(), false)),
+impl MarketView {
+    fn of(kind: MarketKind, place: String, adverts: anyhow::Result<Adverts>, asked: f64) -> Self {
+        let (error, Adverts { block, own, others, more }) = match adverts {
+            Ok(adverts) => (None, adverts),
+            Err(error) => (Some(format!("{error:#}")), Adverts::default()),
         };
         let price = own.as_ref().and_then(|own| own.says.usd_month).unwrap_or(asked);
-        let usd_month = Place::of(price, &others);
+        let usd_month = PriceRank::of(price, &others);
         Self { market: kind.as_str(), place, error, block, own, others, more, usd_month }
     }
 }
@@ -220,17 +232,17 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     if market::is_on_network(settings) || !market::is_on_server(settings) {
         let market = MarketNetwork::of(settings)?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
-        let told = network(&market, settings, own, wanted).await;
-        markets.push(Seen::of(MarketKind::GolemBase, market.name, told, asked));
+        let adverts = network(&market, settings, own, wanted).await;
+        markets.push(MarketView::of(MarketKind::GolemBase, market.name, adverts, asked));
     }
     if market::is_on_server(settings) {
         let url = settings.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
-        let told = server(&url, own, wanted).await;
-        markets.push(Seen::of(MarketKind::DiscoveryServer, url, told, asked));
+        let adverts = server(&url, own, wanted).await;
+        markets.push(MarketView::of(MarketKind::DiscoveryServer, url, adverts, asked));
     }
     let failed = markets.iter().any(|seen| seen.error.is_some());
-    let answer = Answer { markets };
+    let answer = MarketsView { markets };
     invocation.printer.answer(&answer, || {
         let texts: Vec<String> = answer.markets.iter().map(|seen| text(seen, wanted)).collect();
         texts.join("\n\n")
@@ -239,7 +251,7 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
 }
 
 /// The answer for people.
-fn text(seen: &Seen, wanted: &MarketArguments) -> String {
+fn text(seen: &MarketView, wanted: &MarketArguments) -> String {
     let block = seen.block.map_or_else(String::new, |block| format!(" at block {block}"));
     let mut lines = vec![format!("Market     {}{block}", seen.place)];
     if let Some(error) = &seen.error {
@@ -277,8 +289,8 @@ fn text(seen: &Seen, wanted: &MarketArguments) -> String {
     }
     lines.push(price);
     if !seen.others.is_empty() {
-        let mut cheapest: Vec<&Other> = seen.others.iter().collect();
-        let price = |other: &Other| other.usd_month.unwrap_or(f64::MAX);
+        let mut cheapest: Vec<&AdvertTerms> = seen.others.iter().collect();
+        let price = |other: &AdvertTerms| other.usd_month.unwrap_or(f64::MAX);
         cheapest.sort_by(|one, other| price(one).total_cmp(&price(other)));
         let rows = cheapest.into_iter().take(SHOWN).map(|other| {
             [
