@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 
 use crate::programs::{Kind, Program, compile};
 use crate::run::{cargo, root, step};
-use crate::{log_lines, policy, promises, setup};
+use crate::{circles, log_lines, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
@@ -56,14 +56,14 @@ impl Gates {
     fn gate(&self, name: &str, run: impl FnOnce(&File) -> anyhow::Result<()>) {
         println!("==> {name}");
         let began = Instant::now();
-        let log = root().join("target/gates").join(name.replace([' ', '\''], "-")).with_extension("log");
+        let log = log_of(name);
         let result = std::fs::create_dir_all(root().join("target/gates"))
             .and_then(|()| File::create(&log))
             .context("the gate's log cannot be made")
             .and_then(|file| run(&file));
         let seconds = began.elapsed().as_secs_f32();
         match &result {
-            Ok(()) => println!("    {name}: passed, {seconds:.0} s"),
+            Ok(()) => println!("    {name}: passed{}, {seconds:.0} s", counted(passed_tests(&log))),
             Err(error) => {
                 let said = std::fs::read(&log).unwrap_or_default();
                 println!("{}FAILED {name}: {error:#}, {seconds:.0} s", String::from_utf8_lossy(&said));
@@ -89,7 +89,9 @@ impl Gates {
                 command.args(["--skip", "interop::"]);
                 command
             });
-            all(commands, log)
+            all(commands, log)?;
+            // A module that was renamed would pass in silence.
+            if passed_tests(&log_of(gate)) == 0 { bail!("no test ran") } else { Ok(()) }
         });
     }
 
@@ -107,6 +109,24 @@ impl Gates {
         }
         bail!("these gates failed: {}", failed.join(", "))
     }
+}
+
+/// Where the output of the gate `name` is kept.
+fn log_of(name: &str) -> PathBuf {
+    root().join("target/gates").join(name.replace([' ', '\''], "-")).with_extension("log")
+}
+
+/// How many tests the log of a gate tells of that passed.
+fn passed_tests(log: &Path) -> usize {
+    let said = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&said)
+        .lines()
+        .filter(|line| line.starts_with("test ") && line.ends_with(" ... ok"))
+        .count()
+}
+
+fn counted(tests: usize) -> String {
+    if tests == 0 { String::new() } else { format!(", {tests} tests") }
 }
 
 /// Runs `command` with its output in `log`.
@@ -144,6 +164,7 @@ fn waiting(mut command: Command) -> Command {
 fn sources(gates: &Gates) {
     gates.gate("format", |log| run(cargo(&["fmt", "--all", "--check"]), log));
     gates.gate("log lines", |_| log_lines::check());
+    gates.gate("circles of files", |_| circles::check());
     gates.gate("promises", |_| promises::check());
 }
 
@@ -290,7 +311,7 @@ fn with_root(command: Command) -> Command {
 }
 
 /// Where the table of the published clients is written.
-fn clients_table() -> std::path::PathBuf {
+fn clients_table() -> PathBuf {
     root().join("target/interop.txt")
 }
 
