@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::market::Market;
+use crate::chain::DemoChain;
 use crate::run::{built, cargo, root, step};
 use crate::setup;
 
@@ -35,7 +35,7 @@ struct Demo {
     environment: Vec<(&'static str, String)>,
     node: Child,
     port: u16,
-    market: Option<Market>,
+    chain: Option<DemoChain>,
 }
 
 /// Runs the demo until Ctrl-C, or once.
@@ -46,8 +46,8 @@ pub(crate) fn demo(once: bool, paid: bool) -> anyhow::Result<()> {
     })
     .context("Ctrl-C cannot be listened to")?;
     let image = setup::setup_beside("build the node", cargo(&["build", "-p", "golem-provider"]))?;
-    let market = if paid { Some(Market::start()?) } else { None };
-    let mut demo = Demo::start(&image, market)?;
+    let chain = if paid { Some(DemoChain::start()?) } else { None };
+    let mut demo = Demo::start(&image, chain)?;
     let rented = demo.rent_a_vm();
     let rented = rented.and_then(|login| demo.show_money(once, &interrupted).map(|()| login));
     match &rented {
@@ -78,7 +78,7 @@ fn free_port(wanted: u16) -> anyhow::Result<u16> {
 }
 
 impl Demo {
-    fn start(image: &Path, market: Option<Market>) -> anyhow::Result<Self> {
+    fn start(image: &Path, chain: Option<DemoChain>) -> anyhow::Result<Self> {
         let folder = root().join(format!(".cache/demo/{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let program = built("golem-provider");
@@ -105,10 +105,10 @@ impl Demo {
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
             ("GOLEM_RENTER_DIR", folder.join("renter").display().to_string()),
         ];
-        match &market {
-            Some(market) => {
-                environment.extend(market.environment());
-                market.profile(&folder)?;
+        match &chain {
+            Some(chain) => {
+                environment.extend(chain.environment());
+                chain.profile(&folder)?;
             }
             None => environment.push(("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned())),
         }
@@ -130,7 +130,7 @@ impl Demo {
             .process_group(0)
             .spawn()
             .context("the node did not start")?;
-        let mut demo = Self { folder, program, environment, node, port, market };
+        let mut demo = Self { folder, program, environment, node, port, chain };
         let answered = demo.wait_for_answer();
         if answered.is_err() {
             let log = std::fs::read_to_string(demo.folder.join("provider.log")).unwrap_or_default();
@@ -188,7 +188,7 @@ impl Demo {
     fn rent_a_vm(&self) -> anyhow::Result<String> {
         let url = format!("http://127.0.0.1:{}", self.port);
         let mut create = vec!["create", VM, "--provider", &url];
-        match &self.market {
+        match &self.chain {
             Some(_) => {
                 step("rent quote", self.rent(&["quote", "--provider", &url]))?;
                 create.extend(["--hours", "2"]);
@@ -204,7 +204,7 @@ impl Demo {
 
     /// Shows how the VM is paid for, until its stream has run out.
     fn show_money(&mut self, once: bool, interrupted: &mpsc::Receiver<()>) -> anyhow::Result<()> {
-        if self.market.is_none() {
+        if self.chain.is_none() {
             return Ok(());
         }
         let show = |demo: &Self| -> anyhow::Result<()> {
@@ -240,7 +240,7 @@ impl Demo {
     }
 
     fn pass(&mut self, seconds: u64) -> anyhow::Result<()> {
-        self.market.as_mut().map_or(Ok(()), |market| market.pass(seconds))
+        self.chain.as_mut().map_or(Ok(()), |chain| chain.pass(seconds))
     }
 
     fn wait_for(&self, status: &str) -> anyhow::Result<()> {

@@ -6,11 +6,11 @@
     reason = "a developer's command line talks to its terminal, and waits on its thread"
 )]
 
+mod chain;
 mod circles;
 mod demo;
 mod gates;
 mod log_lines;
-mod market;
 mod policy;
 mod programs;
 mod promises;

@@ -1,4 +1,4 @@
-//! PaymentNetwork networks: which chain, which contract, which endpoint.
+//! Payment networks: which chain, which contract, which endpoint.
 //!
 //! Owns the profiles: those that ship, and files `networks/<name>.toml` in the data directory, of
 //! which one with a shipped name takes its place. Never asks a chain.

@@ -1,13 +1,10 @@
 //! Following a transaction until its fate is known.
 //!
 //! ```text
-//!   [caller records it] ─► look: receipt? ─► mined
-//!                           ▲  │ none           another has its number, said three times ─► lost
-//!                           │  ▼
-//!                           │ send (again) ─► taken, or not yet
-//!                           │  │ in no block for long
-//!                           │  ▼
-//!                           └─ raise the fee: [caller records it] ─ … ─ deadline, or the endpoint fails ─► under way
+//!   recorded ─► sent ─► looked at ─┬─► mined: a receipt
+//!      ▲                  ▲  │     ├─► lost: another transaction has its number, said three times in a row
+//!      │                  └──┘     ├─► under way: the deadline has passed, or the endpoint fails
+//!      └──── a higher fee ◄────────┘   in no block for long
 //! ```
 //! Owns the order: an attempt is recorded before it is sent, and all attempts of one transaction share a number, of which a
 //! chain takes one. So a crash anywhere leads to the same bytes being sent again, and nothing is paid for twice. Never
@@ -117,7 +114,7 @@ impl Pursuit {
 
     /// The newest attempt was made `before` ago, by an earlier process maybe.
     #[must_use]
-    pub fn made(mut self, before: Duration) -> Self {
+    pub fn waited(mut self, before: Duration) -> Self {
         self.newest.1 = before;
         self
     }

@@ -118,14 +118,14 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
-    let asking = golem_node::pricing::start(pricing::config(&settings), &node).await?;
+    let pricing = golem_node::pricing::start(pricing::config(&settings), &node).await?;
     let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
-        market::start(&settings, &identity, &node, address.clone(), asking.advertised.clone()).await?;
+        market::start(&settings, &identity, &node, address.clone(), pricing.advertised.clone()).await?;
     let verifier = Verifier::start(ports::verifier_config(&settings)?, &node, address.clone()).await?;
     let api_config =
-        api_config(&settings, &identity, address, payments, advertising, asking.prices, verifier.clone());
+        api_config(&settings, &identity, address, payments, advertising, pricing.prices, verifier.clone());
     let api = golem_api::start(api_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 

@@ -197,7 +197,7 @@ async fn the_fee_is_raised_as_often_as_is_allowed_and_the_deadline_ends_it() {
     let sender = sender(&chain).await;
     let mut diary = diary(&chain);
     let limits = Limits { deadline: Duration::from_millis(100), ..LIMITS };
-    let pursuit = Pursuit::new(vec![first()], limits).made(LIMITS.stuck);
+    let pursuit = Pursuit::new(vec![first()], limits).waited(LIMITS.stuck);
     let fate = pursuit.follow(&sender, &mut diary).await.unwrap();
     assert!(matches!(fate, Fate::UnderWay(None)), "{fate:?}");
     assert_eq!(diary.attempts.len(), 1, "the new one is not stuck yet");

@@ -290,7 +290,7 @@ impl Payments {
         let before = Duration::try_from(before).unwrap_or_default();
         let attempts = withdrawal.tries.iter().map(Try::attempt).collect();
         let mut recorder = InLedger { ledger: &self.0.ledger, withdrawal: &mut withdrawal };
-        let pursuit = Pursuit::new(attempts, LIMITS).made(before);
+        let pursuit = Pursuit::new(attempts, LIMITS).waited(before);
         let fate = pursuit.follow(&self.0.sender, &mut recorder).await?;
         match fate {
             Fate::Mined(receipt) => self.mined(&mut withdrawal, &receipt).await,

@@ -18,7 +18,7 @@ use golem_types::price::MonthlyPrice;
 pub use feeds::{FeedError, Feeds};
 pub use prices::{PriceList, Rates};
 pub use rate::{Bounds, Follower, Outcome};
-pub use task::{Asking, start};
+pub use task::{PriceWatch, start};
 
 use crate::error::NodeError;
 

@@ -15,7 +15,7 @@ use super::{ETHER, GLM, PricingConfig, PricingError};
 use crate::node::Node;
 
 /// What the rest of the node reads of prices.
-pub struct Asking {
+pub struct PriceWatch {
     /// Prices as they are now.
     pub prices: watch::Receiver<PriceList>,
     /// The same for adverts, which wait for the first rate: `None` until then.
@@ -26,7 +26,7 @@ pub struct Asking {
 ///
 /// # Errors
 /// [`PricingError`]; feeds that do not answer are none.
-pub async fn start(config: PricingConfig, node: &Node) -> Result<Asking, PricingError> {
+pub async fn start(config: PricingConfig, node: &Node) -> Result<PriceWatch, PricingError> {
     let last = (node.rate(GLM).await?, node.rate(ETHER).await?);
     let followers = (
         Follower::new(Bounds::glm(), config.threshold, last.0),
@@ -46,7 +46,7 @@ pub async fn start(config: PricingConfig, node: &Node) -> Result<Asking, Pricing
             stop.run_until_cancelled(task).await;
         });
     }
-    Ok(Asking { prices: receiver, advertised })
+    Ok(PriceWatch { prices: receiver, advertised })
 }
 
 /// Tells the gate what streams have to pay.

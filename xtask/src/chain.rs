@@ -10,14 +10,14 @@ use serde_json::Value;
 use crate::run::{built, cargo, root, step};
 
 /// A chain.
-pub(crate) struct Market {
+pub(crate) struct DemoChain {
     process: Child,
     orders: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
     facts: Value,
 }
 
-impl Drop for Market {
+impl Drop for DemoChain {
     fn drop(&mut self) {
         // The chain ends when nobody can tell it anything any more.
         drop(self.orders.take());
@@ -25,7 +25,7 @@ impl Drop for Market {
     }
 }
 
-impl Market {
+impl DemoChain {
     /// Starts the chain and deploys the contract.
     pub(crate) fn start() -> anyhow::Result<Self> {
         let mut npm = Command::new("npm");
