@@ -11,10 +11,10 @@ use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::book::random;
 use super::columns::kept;
 use super::columns::parsed;
-use super::{Book, Ledger, LedgerError, money, rows};
+use super::writer::random;
+use super::{Ledger, LedgerError, Writer, money, rows};
 use crate::ports;
 use crate::rental::{Goal, Rental};
 use crate::vm::Vm;
@@ -67,7 +67,7 @@ impl Ledger {
         free_ports: std::ops::Range<u16>,
         now: Timestamp,
     ) -> Result<Vec<Arc<Vm>>, LedgerError> {
-        self.ask(move |book| book.adopt(adoptions, &free_ports, now)).await
+        self.ask(move |writer| writer.adopt(adoptions, &free_ports, now)).await
     }
 
     /// What the backend calls each machine that was ever taken over, ended rentals included.
@@ -75,11 +75,11 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn backend_names(&self) -> Result<BTreeMap<VmId, String>, LedgerError> {
-        self.ask(|book| backend_names(&book.connection)).await
+        self.ask(|writer| backend_names(&writer.connection)).await
     }
 }
 
-impl Book {
+impl Writer {
     fn adopt(
         &mut self,
         adoptions: Vec<Adoption>,

@@ -51,8 +51,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn record_advert_write(&self, write: AdvertWrite) -> Result<AdvertSpending, LedgerError> {
-        self.ask(move |book| {
-            book.connection.execute(
+        self.ask(move |writer| {
+            writer.connection.execute(
                 "INSERT INTO advert_writes (at, network, hash, kinds, succeeded, gas, cost)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
@@ -65,7 +65,7 @@ impl Ledger {
                     write.cost.to_string(),
                 ],
             )?;
-            spending(&book.connection, &write.network)
+            spending(&writer.connection, &write.network)
         })
         .await
     }
@@ -76,7 +76,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn advert_spending(&self, network: &str) -> Result<AdvertSpending, LedgerError> {
         let network = network.to_owned();
-        self.ask(move |book| spending(&book.connection, &network)).await
+        self.ask(move |writer| spending(&writer.connection, &network)).await
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::columns::{parsed, time};
-use super::{Book, Ledger, LedgerError};
+use super::{Ledger, LedgerError, Writer};
 use crate::boot::{CONSOLE_BYTES, FailedBoot, KEPT, PROCESS_LOG_BYTES, Reached, Stage, reach, tail};
 
 /// How long what a failed boot left is kept.
@@ -89,11 +89,11 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn reach(&self, id: &VmId, stage: Stage, now: Timestamp) -> Result<(), LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            let Some(mut stages) = of_create(&book.connection, &id)? else { return Ok(()) };
+        self.ask(move |writer| {
+            let Some(mut stages) = of_create(&writer.connection, &id)? else { return Ok(()) };
             reach(&mut stages, stage, now);
             let sql = "UPDATE jobs SET stages = ?2 WHERE vm_id = ?1";
-            book.connection.prepare_cached(sql)?.execute([id.as_str(), &stages_text(&stages)])?;
+            writer.connection.prepare_cached(sql)?.execute([id.as_str(), &stages_text(&stages)])?;
             Ok(())
         })
         .await
@@ -110,7 +110,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let id = id.clone();
-        self.ask(move |book| book.keep_failed_boot(&id, &failure, now)).await
+        self.ask(move |writer| writer.keep_failed_boot(&id, &failure, now)).await
     }
 
     /// What failed boots left of the VMs that `which` names: one VM's id, the id of the job that made it, or
@@ -120,14 +120,14 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn failed_boots(&self, which: &str, now: Timestamp) -> Result<Vec<FailedBoot>, LedgerError> {
         let which = which.to_owned();
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = format!(
                 "SELECT {COLUMNS} FROM failed_boots JOIN vms ON vms.id = failed_boots.vm_id \
                  LEFT JOIN jobs ON jobs.vm_id = vms.id \
                  WHERE (vms.id = ?1 OR vms.name = ?1 OR jobs.id = ?1) AND failed_boots.at >= ?2 \
                  ORDER BY failed_boots.at DESC LIMIT 2"
             );
-            let mut statement = book.connection.prepare_cached(&sql)?;
+            let mut statement = writer.connection.prepare_cached(&sql)?;
             let found = statement.query_map(params![which, oldest(now)], failed_boot)?;
             Ok(found.collect::<Result<_, _>>()?)
         })
@@ -139,9 +139,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn forget_failed_boots(&self, now: Timestamp) -> Result<usize, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = "DELETE FROM failed_boots WHERE at < ?1";
-            Ok(book.connection.prepare_cached(sql)?.execute([oldest(now)])?)
+            Ok(writer.connection.prepare_cached(sql)?.execute([oldest(now)])?)
         })
         .await
     }
@@ -152,7 +152,7 @@ fn oldest(now: Timestamp) -> i64 {
     now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN).as_microsecond()
 }
 
-impl Book {
+impl Writer {
     fn keep_failed_boot(&mut self, id: &VmId, failure: &Failure, now: Timestamp) -> Result<(), LedgerError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stages = match of_create(&transaction, id)? {

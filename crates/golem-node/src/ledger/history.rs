@@ -19,7 +19,7 @@ use golem_types::VmId;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Book, Ledger, LedgerError, adverts, money};
+use super::{Ledger, LedgerError, Writer, adverts, money};
 
 /// Rows of one kind that go in one transaction: callers wait a few milliseconds for it.
 const BATCH: u32 = 200;
@@ -80,11 +80,11 @@ impl Ledger {
         machines: BTreeSet<VmId>,
         now: Timestamp,
     ) -> Result<Pruned, LedgerError> {
-        self.ask(move |book| book.prune(cutoff, &machines, now)).await
+        self.ask(move |writer| writer.prune(cutoff, &machines, now)).await
     }
 }
 
-impl Book {
+impl Writer {
     fn prune(
         &mut self,
         cutoff: Timestamp,

@@ -7,7 +7,6 @@
 
 mod adopt;
 mod adverts;
-mod book;
 mod boots;
 mod columns;
 mod error;
@@ -19,6 +18,7 @@ mod recover;
 mod rows;
 mod schema;
 mod snapshot;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -43,9 +43,9 @@ use crate::admit::AdmissionContext;
 use crate::paid::Paid;
 use crate::rental::{Change, Goal, Known, Rental};
 use crate::vm::{Job, Refusal, Vm};
-use book::{JobEnd, quote_digest};
+use writer::{JobEnd, quote_digest};
 
-type Task = Box<dyn FnOnce(&mut Book) + Send>;
+type Task = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// A handle on the ledger; clones share it. The thread ends with the last handle.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub struct Ledger {
 }
 
 /// What the ledger's thread holds.
-struct Book {
+struct Writer {
     connection: Connection,
     now: Snapshot,
     published: watch::Sender<Arc<Snapshot>>,
@@ -94,12 +94,12 @@ impl Ledger {
         let (published, snapshot) = watch::channel(Arc::new(now.clone()));
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
         let (in_trouble, trouble) = watch::channel(None);
-        let mut book = Book { connection, now, published, trouble: in_trouble };
+        let mut writer = Writer { connection, now, published, trouble: in_trouble };
         std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || {
                 while let Some(task) = queue.blocking_recv() {
-                    task(&mut book);
+                    task(&mut writer);
                 }
             })
             .map_err(LedgerError::Thread)?;
@@ -112,8 +112,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn checkpoint(&self) -> Result<(), LedgerError> {
-        self.ask(|book| {
-            book.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.ask(|writer| {
+            writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             Ok(())
         })
         .await
@@ -143,16 +143,16 @@ impl Ledger {
 
     async fn ask<T: Send + 'static>(
         &self,
-        task: impl FnOnce(&mut Book) -> Result<T, LedgerError> + Send + 'static,
+        task: impl FnOnce(&mut Writer) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        let task: Task = Box::new(move |book| {
-            let before = book.connection.total_changes();
-            let done = task(book);
+        let task: Task = Box::new(move |writer| {
+            let before = writer.connection.total_changes();
+            let done = task(writer);
             let trouble = done.as_ref().err().and_then(LedgerError::disk_trouble);
             // What was only read says nothing about writing.
-            if trouble.is_some() || book.connection.total_changes() != before {
-                book.trouble.send_if_modified(|known| std::mem::replace(known, trouble) != trouble);
+            if trouble.is_some() || writer.connection.total_changes() != before {
+                writer.trouble.send_if_modified(|known| std::mem::replace(known, trouble) != trouble);
             }
             // A caller that went away does not undo what it asked for.
             let _ = answer.send(done);
@@ -184,7 +184,7 @@ impl Ledger {
         context: AdmissionContext,
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
-        self.ask(move |book| book.reserve(request, image, &paid, &context, now)).await
+        self.ask(move |writer| writer.reserve(request, image, &paid, &context, now)).await
     }
 
     /// The live rental `name` that `stream` pays for, and its job, if its create named the quote `quote_id`.
@@ -198,14 +198,14 @@ impl Ledger {
         quote_id: &str,
     ) -> Result<Option<(Arc<Vm>, Job)>, LedgerError> {
         let quote = quote_digest(quote_id);
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let is_it = |rental: &&Rental| {
                 rental.vm.stream.as_ref() == Some(&stream)
                     && rental.vm.name == name
                     && rental.goal != Goal::Deleted
             };
-            let Some(rental) = book.now.iter().find(is_it) else { return Ok(None) };
-            let job = rows::job_of_quote(&book.connection, &rental.vm.id, &quote)?;
+            let Some(rental) = writer.now.iter().find(is_it) else { return Ok(None) };
+            let job = rows::job_of_quote(&writer.connection, &rental.vm.id, &quote)?;
             Ok(job.map(|job| (Arc::clone(&rental.vm), job)))
         })
         .await
@@ -223,8 +223,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            book.edit(&id, now, |rental, vm| {
+        self.ask(move |writer| {
+            writer.edit(&id, now, |rental, vm| {
                 // Nothing leaves the way to deletion.
                 if rental.goal != Goal::Deleted {
                     rental.goal = goal;
@@ -245,8 +245,8 @@ impl Ledger {
     /// [`LedgerError::NoRental`], [`LedgerError::Illegal`], [`LedgerError::Sql`].
     pub async fn advance(&self, id: &VmId, change: Change, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            book.edit(&id, now, move |rental, vm| {
+        self.ask(move |writer| {
+            writer.edit(&id, now, move |rental, vm| {
                 if let Some(state) = change.state.filter(|state| *state != vm.state) {
                     if !vm.state.may_become(state) {
                         return Err(IllegalMove { from: vm.state, to: state }.into());
@@ -272,8 +272,8 @@ impl Ledger {
     /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
     pub async fn give_up(&self, id: &VmId, reason: String, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            book.edit(&id, now, |rental, vm| {
+        self.ask(move |writer| {
+            writer.edit(&id, now, |rental, vm| {
                 rental.goal = Goal::Deleted;
                 vm.state = VmState::Error;
                 vm.error = Some(reason.clone());
@@ -289,8 +289,8 @@ impl Ledger {
     /// [`LedgerError::NoRental`]; [`LedgerError::Sql`].
     pub async fn end(&self, id: &VmId, now: Timestamp) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            book.edit(&id, now, |rental, vm| {
+        self.ask(move |writer| {
+            writer.edit(&id, now, |rental, vm| {
                 rental.goal = Goal::Deleted;
                 vm.state = VmState::Deleted;
                 Ok(Some(JobEnd::Failed("deleted before it ran".to_owned())))
@@ -310,8 +310,8 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| {
-            book.edit(&id, now, |_, vm| {
+        self.ask(move |writer| {
+            writer.edit(&id, now, |_, vm| {
                 if !vm.keys.contains(&key) {
                     vm.keys.push(key);
                 }
@@ -332,7 +332,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| book.attach(&id, &paid, now)).await
+        self.ask(move |writer| writer.attach(&id, &paid, now)).await
     }
 
     /// Records that the live rental `id` is not paid for, and why; or that it is again.
@@ -346,7 +346,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| book.set_unpaid(&id, reason.as_deref(), now)).await
+        self.ask(move |writer| writer.set_unpaid(&id, reason.as_deref(), now)).await
     }
 
     /// Records that something happened to the rental `id`.
@@ -361,7 +361,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let id = id.clone();
-        self.ask(move |book| money::put_event(&book.connection, &id, kind, &detail, now)).await
+        self.ask(move |writer| money::put_event(&writer.connection, &id, kind, &detail, now)).await
     }
 
     /// The rental `id`, live or ended.
@@ -370,7 +370,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn rental(&self, id: &VmId) -> Result<Option<Rental>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| rows::get(&book.connection, &id)).await
+        self.ask(move |writer| rows::get(&writer.connection, &id)).await
     }
 
     /// The job `id`.
@@ -379,7 +379,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn job(&self, id: &JobId) -> Result<Option<Job>, LedgerError> {
         let id = id.clone();
-        self.ask(move |book| rows::job(&book.connection, &id)).await
+        self.ask(move |writer| rows::job(&writer.connection, &id)).await
     }
 
     /// What is known of `id`.
@@ -399,10 +399,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn set_draining(&self, draining: bool) -> Result<(), LedgerError> {
-        self.ask(move |book| {
-            rows::set_draining(&book.connection, draining)?;
-            book.now.draining = draining;
-            book.publish();
+        self.ask(move |writer| {
+            rows::set_draining(&writer.connection, draining)?;
+            writer.now.draining = draining;
+            writer.publish();
             Ok(())
         })
         .await

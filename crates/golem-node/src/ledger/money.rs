@@ -254,8 +254,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn keep_streams(&self, copies: Vec<StreamCopy>) -> Result<(), LedgerError> {
-        self.ask(move |book| {
-            let transaction = book.connection.transaction()?;
+        self.ask(move |writer| {
+            let transaction = writer.connection.transaction()?;
             for copy in &copies {
                 put_stream(&transaction, copy)?;
             }
@@ -271,10 +271,10 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn streams(&self, contract: &str) -> Result<Vec<StreamCopy>, LedgerError> {
         let contract = contract.to_owned();
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql =
                 format!("SELECT {STREAM_COLUMNS} FROM streams WHERE contract = ?1 ORDER BY read_at, id");
-            let mut statement = book.connection.prepare(&sql)?;
+            let mut statement = writer.connection.prepare(&sql)?;
             let copies = statement.query_map([contract], stream)?.collect::<Result<_, _>>()?;
             Ok(copies)
         })
@@ -286,7 +286,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn events(&self, vm: Option<VmId>, limit: u32) -> Result<Vec<Event>, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = "SELECT at, vm_id, kind, detail FROM events WHERE ?1 IS NULL OR vm_id = ?1 \
                        ORDER BY id DESC LIMIT ?2";
             let read = |row: &Row<'_>| {
@@ -297,7 +297,7 @@ impl Ledger {
                     detail: row.get(3)?,
                 })
             };
-            let mut statement = book.connection.prepare_cached(sql)?;
+            let mut statement = writer.connection.prepare_cached(sql)?;
             let events = statement
                 .query_map(params![vm.as_ref().map(VmId::as_str), limit], read)?
                 .collect::<Result<_, _>>()?;
@@ -318,11 +318,11 @@ impl Ledger {
         expected: U256,
         first: Try,
     ) -> Result<i64, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let now = kept(first.at).as_microsecond();
             let nonce = i64::try_from(first.transaction.nonce).unwrap_or(i64::MAX);
             let tries = tries_text(&[first])?;
-            book.connection.execute(
+            writer.connection.execute(
                 "INSERT INTO withdrawals (contract, stream_id, vm_id, token, state, expected, nonce, tries, \
                  created_at, updated_at) VALUES (?1, ?2, ?3, ?4, 'sent', ?5, ?6, ?7, ?8, ?8)",
                 params![
@@ -336,7 +336,7 @@ impl Ledger {
                     now
                 ],
             )?;
-            Ok(book.connection.last_insert_rowid())
+            Ok(writer.connection.last_insert_rowid())
         })
         .await
     }
@@ -346,8 +346,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn change_withdrawal(&self, withdrawal: Withdrawal, now: Timestamp) -> Result<(), LedgerError> {
-        self.ask(move |book| {
-            let transaction = book.connection.transaction()?;
+        self.ask(move |writer| {
+            let transaction = writer.connection.transaction()?;
             transaction.execute(
                 "UPDATE withdrawals SET state = ?2, paid = ?3, cost = ?4, tries = ?5, hash = ?6, block = ?7, \
                  error = ?8, updated_at = ?9 WHERE id = ?1",
@@ -385,11 +385,11 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn withdrawal_under_way(&self, contract: &str) -> Result<Option<Withdrawal>, LedgerError> {
         let contract = contract.to_owned();
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = format!(
                 "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND state = 'sent'"
             );
-            Ok(book.connection.query_row(&sql, [contract], withdrawal).optional()?)
+            Ok(writer.connection.query_row(&sql, [contract], withdrawal).optional()?)
         })
         .await
     }
@@ -399,10 +399,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql =
                 format!("SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE created_at >= ?1 ORDER BY id");
-            let mut statement = book.connection.prepare(&sql)?;
+            let mut statement = writer.connection.prepare(&sql)?;
             let all = statement.query_map([since.as_microsecond()], withdrawal)?.collect::<Result<_, _>>()?;
             Ok(all)
         })

@@ -43,9 +43,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn keep_port_verdicts(&self, verdicts: Vec<PortVerdict>) -> Result<(), LedgerError> {
-        self.ask(move |book| {
-            let transaction = book.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut known = (*book.now.port_verdicts).clone();
+        self.ask(move |writer| {
+            let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut known = (*writer.now.port_verdicts).clone();
             for verdict in verdicts {
                 let sources = serde_json::Value::from_iter(verdict.sources.iter().map(String::as_str));
                 let sql = format!(
@@ -63,8 +63,8 @@ impl Ledger {
                 known.insert(verdict.port, PortVerdict { at: kept(verdict.at), ..verdict });
             }
             transaction.commit()?;
-            book.now.port_verdicts = Arc::new(known);
-            book.publish();
+            writer.now.port_verdicts = Arc::new(known);
+            writer.publish();
             Ok(())
         })
         .await
@@ -76,12 +76,12 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn forget_port_verdicts_but_of(&self, address: IpAddr) -> Result<usize, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = "DELETE FROM port_verdicts WHERE address <> ?1";
-            let gone = book.connection.execute(sql, [address.to_string()])?;
+            let gone = writer.connection.execute(sql, [address.to_string()])?;
             if gone > 0 {
-                book.now.port_verdicts = Arc::new(verdicts(&book.connection)?);
-                book.publish();
+                writer.now.port_verdicts = Arc::new(verdicts(&writer.connection)?);
+                writer.publish();
             }
             Ok(gone)
         })

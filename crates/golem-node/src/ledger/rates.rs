@@ -15,10 +15,10 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, LedgerError> {
-        self.ask(move |book| {
+        self.ask(move |writer| {
             let sql = "SELECT usd, at FROM rates WHERE coin = ?1";
             let read = |row: &rusqlite::Row<'_>| Ok(Rate { usd: parsed(row, 0)?, at: time(row, 1)? });
-            Ok(book.connection.query_row(sql, [coin], read).optional()?)
+            Ok(writer.connection.query_row(sql, [coin], read).optional()?)
         })
         .await
     }
@@ -29,8 +29,8 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), LedgerError> {
         let at: Timestamp = rate.at;
-        self.ask(move |book| {
-            book.connection.execute(
+        self.ask(move |writer| {
+            writer.connection.execute(
                 "INSERT OR REPLACE INTO rates (coin, usd, at) VALUES (?1, ?2, ?3)",
                 rusqlite::params![coin, rate.usd.to_string(), at.as_microsecond()],
             )?;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::kept;
-use super::{Book, Ledger, LedgerError, money, rows};
+use super::{Ledger, LedgerError, Writer, money, rows};
 use crate::ports;
 use crate::rental::Rental;
 use crate::vm::Vm;
@@ -38,11 +38,11 @@ impl Ledger {
         free_ports: Range<u16>,
         now: Timestamp,
     ) -> Result<Vec<Arc<Vm>>, LedgerError> {
-        self.ask(move |book| book.recover(recoveries, &free_ports, now)).await
+        self.ask(move |writer| writer.recover(recoveries, &free_ports, now)).await
     }
 }
 
-impl Book {
+impl Writer {
     fn recover(
         &mut self,
         recoveries: Vec<Recovery>,

@@ -382,7 +382,7 @@ async fn i_15_money_that_can_still_be_had_is_never_forgotten_and_the_sums_stay()
         let name = format!("vm-{number}");
         let (vm, _) = reserve(&open.ledger, &name, &room, long_ago).await.unwrap();
         let copy = StreamCopy { vm: vm.id.clone(), ..copy };
-        open.ledger.ask(move |book| money::put_stream(&book.connection, &copy)).await.unwrap();
+        open.ledger.ask(move |writer| money::put_stream(&writer.connection, &copy)).await.unwrap();
         open.ledger.end(&vm.id, long_ago).await.unwrap();
         ids.push(vm.id.clone());
     }

@@ -3,16 +3,16 @@
 //! ```text
 //!   quote, advertised price ──┐
 //!   create ──► gate ──► Paid ──► ledger.reserve
-//!   timer  ──► monitor ──► ladder (pure) ──► warn │ stop │ resume │ delete
+//!   timer  ──► monitor ──► billing_policy (pure) ──► warn │ stop │ resume │ delete
 //!   timer  ──► withdraw ──► ledger ──► chain ──► ledger
 //! ```
 //! Owns the policy on payments: what is asked of a stream, when a rental is warned about, stopped,
 //! resumed and deleted, and when vested money is fetched. An answer that did not come changes nothing
 //! (I3). Never drives a machine: it writes whether a rental is paid for, and the machine follows.
 
+pub mod billing_policy;
 mod control;
 mod export;
-pub mod ladder;
 mod monitor;
 mod overview;
 mod price;
@@ -40,7 +40,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::paid::{Paid, StreamCopy};
 use crate::vm::Refusal;
 
-pub use ladder::Rules;
+pub use billing_policy::Rules;
 pub use overview::{Overview, StreamLine};
 pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;

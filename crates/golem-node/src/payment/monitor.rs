@@ -1,7 +1,7 @@
 //! Follows the streams that pay for rentals.
 //!
 //! ```text
-//!   tick: head ─► logs since the last one ─► read what was touched ─► ladder for every rental ─► act
+//!   tick: head ─► logs since the last one ─► read what was touched ─► billing_policy for every rental ─► act
 //! ```
 //! Owns the timer and the cost of a tick: two round trips when nothing happened, whatever the number
 //! of streams, and one more for each hundred that were touched. Everything is read again at the start,
@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
+use super::billing_policy::{Action, Evidence, next};
 use super::control::RentalControl;
-use super::ladder::{Action, Evidence, next};
 use crate::crash::crash_point;
 use crate::ledger::LedgerError;
 use crate::paid::StreamCopy;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   renter ──► listener of the rental's port ──► guest's SSH server on this host
-//!   handle (this file) ──commands──► desk ──► port (accepts) ──► seats (who may stay) ──► relay (bytes) ──► pipe
+//!   handle (this file) ──commands──► listeners ──► port (accepts) ──► seats (who may stay) ──► relay (bytes) ──► pipe
 //! ```
 //!
 //! Owns every byte between a renter and a guest, on one thread with its own runtime, so that
@@ -13,7 +13,7 @@
 //! belongs to one renter from its first byte. What is pooled is what carries the bytes
 //! (the module `pipe`), which a connection holds only while bytes are on their way.
 
-mod desk;
+mod listeners;
 #[cfg_attr(target_os = "linux", path = "pipe_splice.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "pipe_buffer.rs")]
 mod pipe;
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use desk::{Command, Desk};
+use listeners::{Command, Listeners};
 
 /// Caps and deadlines of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +116,10 @@ impl Proxy {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Thread)?;
         let (commands, queue) = mpsc::unbounded_channel();
         let meters = Meters::default();
-        let desk = Desk::new(limits, Arc::clone(&meters));
+        let listeners = Listeners::new(limits, Arc::clone(&meters));
         std::thread::Builder::new()
             .name("proxy".to_owned())
-            .spawn(move || runtime.block_on(desk.run(queue)))
+            .spawn(move || runtime.block_on(listeners.run(queue)))
             .map_err(ProxyError::Thread)?;
         Ok(Self { commands, meters })
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::kept;
-use super::{Book, LedgerError, money, rows};
+use super::{LedgerError, Writer, money, rows};
 use crate::admit::AdmissionContext;
 use crate::admit::{Facts, admit};
 use crate::paid::Paid;
@@ -37,7 +37,7 @@ pub(super) fn quote_digest(id: &str) -> String {
     alloy_primitives::keccak256(id).to_string()
 }
 
-impl Book {
+impl Writer {
     pub(super) fn publish(&self) {
         self.published.send_replace(Arc::new(self.now.clone()));
     }

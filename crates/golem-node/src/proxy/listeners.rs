@@ -21,13 +21,13 @@ pub(super) enum Command {
 }
 
 /// What the proxy's thread holds.
-pub(super) struct Desk {
+pub(super) struct Listeners {
     shared: Arc<Shared>,
     meters: Meters,
     ports: BTreeMap<u16, Port>,
 }
 
-impl Desk {
+impl Listeners {
     pub(super) fn new(limits: ProxyLimits, meters: Meters) -> Self {
         Self { shared: Arc::new(Shared::new(limits)), meters, ports: BTreeMap::new() }
     }

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn s_125_the_ladder_warns_stops_holds_and_deletes_and_a_top_up_leads_back() {
+    fn s_125_it_warns_stops_holds_and_deletes_and_a_top_up_leads_back() {
         let stream = stream(10_000);
         assert_eq!(read(&stream, 5_000, None, 0), Action::Rest);
         assert_eq!(read(&stream, 9_851, None, 0), Action::Warn(149));
