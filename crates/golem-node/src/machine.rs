@@ -35,8 +35,8 @@ use crate::config::NodeConfig;
 use crate::crash::crash_point;
 use crate::ledger::Ledger;
 use crate::proxy::Proxy;
-use crate::reconcile::plan::{Seen, Situation, Step, plan};
-use crate::reconcile::watch::Sample;
+use crate::reconcile::observer::Sample;
+use crate::reconcile::plan::{MachineView, Situation, Step, plan};
 use crate::rental::{Change, Goal, Rental};
 use error::StepError;
 
@@ -67,9 +67,9 @@ pub struct Machine {
     /// Listeners that may be on its port until it is served.
     pub probes: Probes,
     /// What the backend shows.
-    pub eyes: watch::Receiver<Arc<Sample>>,
+    pub samples: watch::Receiver<Arc<Sample>>,
     /// Asks for a look at the backend.
-    pub look: Arc<Notify>,
+    pub observe_now: Arc<Notify>,
     /// What others ask of this task.
     pub handle: Arc<MachineHandle>,
     /// Keys that are to be added.
@@ -92,8 +92,8 @@ struct Memory {
 
 impl Memory {
     /// Takes note of what is seen now.
-    fn see(&mut self, seen: &Seen) {
-        if matches!(seen, Seen::Running(_) | Seen::Halted { resumable: false, .. }) {
+    fn see(&mut self, seen: &MachineView) {
+        if matches!(seen, MachineView::Running(_) | MachineView::Halted { resumable: false, .. }) {
             self.resumes = 0;
             self.resume_at = None;
         }
@@ -113,7 +113,7 @@ impl Machine {
     async fn drive(&mut self) {
         let now = Instant::now();
         // What was seen before this task began is still true: nobody else touches the machine.
-        let first_sample = self.eyes.borrow().asked;
+        let first_sample = self.samples.borrow().asked;
         let mut memory = Memory {
             acted: first_sample,
             began: now,
@@ -133,7 +133,7 @@ impl Machine {
                 tokio::select! {
                     () = self.handle.poked() => {}
                     order = self.keys.next() => self.add_key(&rental, order).await,
-                    _ = self.eyes.changed() => {}
+                    _ = self.samples.changed() => {}
                     () = pause(memory.retry_at) => memory.retry_at = None,
                     () = pause(memory.resume_at) => memory.resume_at = None,
                 }
@@ -149,24 +149,24 @@ impl Machine {
                 Err(StepError::Overtaken) => {}
                 Err(error) => self.failed(&step, &rental, &error, &mut memory).await,
             }
-            self.look.notify_one();
+            self.observe_now.notify_one();
         }
     }
 
     fn situation(&self, rental: &Rental, memory: &Memory) -> Situation {
         let is_over = |pause: Option<Instant>| pause.is_none_or(|at| at <= Instant::now());
         let (seen, asked) = {
-            let sample = self.eyes.borrow();
+            let sample = self.samples.borrow();
             (sample.seen(&self.id, memory.acted), sample.asked)
         };
-        if matches!(seen, Seen::Running(_)) {
+        if matches!(seen, MachineView::Running(_)) {
             self.handle.forget_start(asked);
         }
         Situation {
             goal: rental.aim(),
             state: rental.vm.state,
             shown: rental.vm.error.clone(),
-            made: rental.made,
+            has_booted: rental.has_booted,
             restart: self.handle.is_restart(),
             started: self.handle.is_start(),
             seen,
@@ -242,7 +242,7 @@ impl Machine {
         }
         self.record(Change::to(VmState::Creating)).await?;
         self.close(rental, memory).await;
-        if rental.made {
+        if rental.has_booted {
             memory.stages.clear();
         }
         self.reach(rental, Stage::Launch, memory).await;
@@ -389,7 +389,7 @@ impl Machine {
 
     /// Gives a create up, or shows the error and plans another attempt after a pause.
     async fn failed(&self, step: &Step, rental: &Rental, error: &StepError, memory: &mut Memory) {
-        let creating = rental.aim() == Goal::Running && !rental.made;
+        let creating = rental.aim() == Goal::Running && !rental.has_booted;
         let late = memory.began.elapsed() >= self.config.boot_deadline;
         golem_service::log_limited_each!(
             self.id,
@@ -405,7 +405,7 @@ impl Machine {
             memory.retry_at = None;
             self.keep_failure(error, &memory.stages).await;
             self.ledger.give_up(&self.id, error.public(), Timestamp::now()).await.map(drop)
-        } else if rental.aim() == Goal::Running && rental.made {
+        } else if rental.aim() == Goal::Running && rental.has_booted {
             if progress::is_boot(step) {
                 self.keep_failure(error, &memory.stages).await;
             }
@@ -427,7 +427,7 @@ impl Machine {
 
 /// That `guest` answers and its port is open.
 fn running(guest: Guest) -> Change {
-    Change { ip_address: Some(guest.ip), made: true, ..Change::to(VmState::Running) }
+    Change { ip_address: Some(guest.ip), has_booted: true, ..Change::to(VmState::Running) }
 }
 
 /// The pause before the attempt after the `n`th: `first`, doubled each time.

@@ -32,7 +32,7 @@ use crate::machine::MachineHandle;
 use crate::payment::{PaymentError, Payments};
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
-use crate::reconcile::watch::{Eyes, Sample, look};
+use crate::reconcile::observer::{Observer, Sample, observe};
 use crate::recover::keep_notes;
 use crate::rental::{Goal, Rental};
 use crate::vm::{Job, Vm};
@@ -83,8 +83,8 @@ struct Inner {
     tasks: Tasks,
     /// The task of each live rental.
     machines: Mutex<BTreeMap<VmId, Arc<MachineHandle>>>,
-    eyes: watch::Receiver<Arc<Sample>>,
-    look: Arc<Notify>,
+    samples: watch::Receiver<Arc<Sample>>,
+    observe_now: Arc<Notify>,
     host: watch::Receiver<HostView>,
     unmanaged: watch::Receiver<BTreeSet<VmId>>,
     networks: watch::Receiver<Networks>,
@@ -114,13 +114,13 @@ impl Node {
 
         backend.know(ledger.backend_names().await?);
         backend.tidy();
-        let first = look(&backend).await;
+        let first = observe(&backend).await;
         adopt(&config, &ledger, &proxy, &first).await?;
-        let (samples, eyes) = watch::channel(Arc::new(first));
+        let (sender, samples) = watch::channel(Arc::new(first));
         let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
         let (networks_sender, networks) = watch::channel(Networks::default());
         let host = measure(&config, backend.overhead(), &tasks).await.map_err(StartError::Host)?;
-        let look = Arc::new(Notify::new());
+        let observe_now = Arc::new(Notify::new());
         let node = Self(Arc::new(Inner {
             config,
             backend,
@@ -131,8 +131,8 @@ impl Node {
             port_trial: tokio::sync::Mutex::default(),
             tasks,
             machines: Mutex::default(),
-            eyes,
-            look,
+            samples,
+            observe_now,
             host,
             unmanaged,
             networks,
@@ -140,18 +140,18 @@ impl Node {
         let (backend, stop) = (Arc::clone(&node.0.backend), node.0.tasks.stopping().clone());
         node.0.tasks.spawn("networks", guard(backend, networks_sender, stop));
         node.supervise();
-        let eyes = Eyes {
+        let observer = Observer {
             backend: Arc::clone(&node.0.backend),
             ledger: node.0.ledger.clone(),
             interval: node.0.config.watch_interval,
-            wanted: Arc::clone(&node.0.look),
-            samples,
+            wanted: Arc::clone(&node.0.observe_now),
+            samples: sender,
             unmanaged: unmanaged_sender,
         };
         let stop = node.0.tasks.stopping().clone();
         let supervised = node.clone();
-        node.0.tasks.spawn("watch", eyes.run(stop, move || supervised.supervise()));
-        node.0.look.notify_one();
+        node.0.tasks.spawn("watch", observer.run(stop, move || supervised.supervise()));
+        node.0.observe_now.notify_one();
         let stop = node.0.tasks.stopping().clone();
         let (backend, changes) = (Arc::clone(&node.0.backend), node.changes());
         node.0.tasks.spawn("rental notes", keep_notes(backend, changes, stop));
@@ -230,7 +230,7 @@ impl Node {
             return Ok(Arc::clone(&rental.vm));
         }
         match self.0.ledger.rental(id).await? {
-            Some(rental) if !rental.made && rental.vm.error.is_some() => {
+            Some(rental) if !rental.has_booted && rental.vm.error.is_some() => {
                 Ok(Arc::new(Vm { state: VmState::Error, ..(*rental.vm).clone() }))
             }
             _ => Err(not_found(id)),
@@ -283,7 +283,7 @@ impl Node {
     /// Whether the backend answered when it was last asked.
     #[must_use]
     pub fn backend_answers(&self) -> bool {
-        self.0.eyes.borrow().machines.is_some()
+        self.0.samples.borrow().machines.is_some()
     }
 
     /// What is wrong with the disk that holds ledger and machines, so that nothing new can be taken.

@@ -31,7 +31,8 @@ struct Note {
     name: VmName,
     owner: String,
     goal: String,
-    made: bool,
+    #[serde(rename = "made")]
+    has_booted: bool,
     resources: Resources,
     image: ImageName,
     keys: Vec<String>,
@@ -48,7 +49,7 @@ impl Note {
             name: vm.name.clone(),
             owner: vm.owner.clone(),
             goal: rental.goal.to_string(),
-            made: rental.made,
+            has_booted: rental.has_booted,
             resources: vm.resources,
             image: vm.image.clone(),
             keys: vm.keys.iter().map(|key| key.as_str().to_owned()).collect(),
@@ -183,8 +184,8 @@ fn rental(
     if goal == Goal::Deleted {
         return Err("it was being deleted".to_owned());
     }
-    let made = note.as_ref().map_or(disk.complete, |note| note.made);
-    if note.is_none() && !made {
+    let has_booted = note.as_ref().map_or(disk.complete, |note| note.has_booted);
+    if note.is_none() && !has_booted {
         return Err("it was never made to the end".to_owned());
     }
     let resources = note.as_ref().map(|note| note.resources).or(disk.resources);
@@ -231,7 +232,7 @@ fn rental(
         owner,
         state: if runs {
             VmState::Running
-        } else if made {
+        } else if has_booted {
             VmState::Stopped
         } else {
             VmState::Creating
@@ -250,7 +251,7 @@ fn rental(
         created_at: note.map_or(made_at, |note| note.created_at),
         updated_at: now,
     };
-    Ok(Recovery { rental: Rental { vm: Arc::new(vm), goal, made }, keeps_port: port.is_some() })
+    Ok(Recovery { rental: Rental { vm: Arc::new(vm), goal, has_booted }, keeps_port: port.is_some() })
 }
 
 /// The machines of `backend`, on its disks and as it sees them.

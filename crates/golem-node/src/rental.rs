@@ -64,7 +64,7 @@ pub struct Rental {
     /// What its renter wants it to be.
     pub goal: Goal,
     /// Whether it ran once: from then on its disk is the renter's, and is never made anew.
-    pub made: bool,
+    pub has_booted: bool,
 }
 
 impl Rental {
@@ -88,7 +88,7 @@ pub struct Change {
     /// The guest's address, once known.
     pub ip_address: Option<IpAddr>,
     /// Set with the first time that it runs: ends the job as ready.
-    pub made: bool,
+    pub has_booted: bool,
 }
 
 impl Change {

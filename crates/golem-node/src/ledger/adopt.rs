@@ -132,5 +132,5 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         created_at: kept(adoption.created_at),
         updated_at: kept(now),
     };
-    Ok(Rental { vm: Arc::new(vm), goal, made: true })
+    Ok(Rental { vm: Arc::new(vm), goal, has_booted: true })
 }

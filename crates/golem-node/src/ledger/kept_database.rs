@@ -126,7 +126,7 @@ fn every_column_of_every_row_stays_as_it_was_but_for_words_that_are_tags_now() {
 #[tokio::test]
 async fn rentals_of_every_state_and_their_jobs_arrive() {
     let kept = Kept::open();
-    for (name, state, goal, made, aim) in [
+    for (name, state, goal, has_booted, aim) in [
         ("creating", VmState::Creating, Goal::Running, false, Goal::Running),
         ("running", VmState::Running, Goal::Running, true, Goal::Running),
         ("stopping", VmState::Stopping, Goal::Stopped, true, Goal::Stopped),
@@ -140,8 +140,8 @@ async fn rentals_of_every_state_and_their_jobs_arrive() {
     ] {
         let rental = kept.rental(name).await;
         assert_eq!(
-            (rental.vm.state, rental.goal, rental.made, rental.aim()),
-            (state, goal, made, aim),
+            (rental.vm.state, rental.goal, rental.has_booted, rental.aim()),
+            (state, goal, has_booted, aim),
             "{name}"
         );
         assert_eq!(kept.ledger.now().get(&rental.vm.id), Some(&rental), "{name} is live");

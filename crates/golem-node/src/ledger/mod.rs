@@ -257,8 +257,8 @@ impl Ledger {
                     vm.error = error;
                 }
                 vm.ip_address = change.ip_address.or(vm.ip_address);
-                let first = change.made && !rental.made;
-                rental.made |= change.made;
+                let first = change.has_booted && !rental.has_booted;
+                rental.has_booted |= change.has_booted;
                 Ok(first.then_some(JobEnd::Ready))
             })
         })

@@ -42,7 +42,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     };
     Ok(Rental {
         goal: parsed(row, 4)?,
-        made: row.get(5)?,
+        has_booted: row.get(5)?,
         vm: std::sync::Arc::new(Vm {
             id: parsed(row, 0)?,
             name: parsed(row, 1)?,
@@ -96,7 +96,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.owner,
         vm.state.as_str(),
         rental.goal.as_str(),
-        rental.made,
+        rental.has_booted,
         vm.error,
         vm.resources.cpu,
         vm.resources.memory,

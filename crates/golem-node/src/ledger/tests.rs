@@ -160,13 +160,13 @@ async fn a_rental_and_its_job_survive_a_restart_as_they_were() {
     let room = room(5, ports(5));
     let (vm, job) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
     let ip = "10.0.2.15".parse().unwrap();
-    let change = Change { ip_address: Some(ip), made: true, ..Change::to(VmState::Running) };
+    let change = Change { ip_address: Some(ip), has_booted: true, ..Change::to(VmState::Running) };
     open.ledger.advance(&vm.id, change, now()).await.unwrap();
     open.ledger.set_draining(true).await.unwrap();
     let again = open.again();
     let row = again.now().get(&vm.id).unwrap().clone();
     assert_eq!(row, *open.ledger.now().get(&vm.id).unwrap());
-    assert_eq!((row.vm.state, row.made, row.vm.ip_address), (VmState::Running, true, Some(ip)));
+    assert_eq!((row.vm.state, row.has_booted, row.vm.ip_address), (VmState::Running, true, Some(ip)));
     assert!(again.now().draining);
     assert_eq!(again.job(&job.id).await.unwrap().unwrap().state, JobState::Ready);
 }

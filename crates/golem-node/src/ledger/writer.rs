@@ -109,7 +109,7 @@ impl Writer {
             updated_at: now,
             stages: Vec::new(),
         };
-        let rental = Rental { vm: Arc::clone(&vm), goal: Goal::Running, made: false };
+        let rental = Rental { vm: Arc::clone(&vm), goal: Goal::Running, has_booted: false };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;

@@ -30,7 +30,7 @@ impl Machine {
     pub(super) async fn reach(&self, rental: &Rental, stage: Stage, memory: &mut Memory) {
         let now = Timestamp::now();
         reach(&mut memory.stages, stage, now);
-        if rental.made {
+        if rental.has_booted {
             return;
         }
         if let Err(error) = self.ledger.reach(&self.id, stage, now).await {
@@ -52,7 +52,7 @@ impl Machine {
     /// Keeps what is left of a create that is given up before it ran, unless that is kept already: its renter
     /// deleted it, or the node was killed while it gave up.
     pub(super) async fn keep_unfinished(&self, rental: &Rental) {
-        if rental.made
+        if rental.has_booted
             || self
                 .ledger
                 .failed_boots(self.id.as_str(), Timestamp::now())

@@ -37,7 +37,8 @@ pub(super) async fn run(node: Node, stop: CancellationToken) {
 /// One transaction; whether there may be more to do.
 async fn prune(node: &Node, history: Duration) -> bool {
     // A backend that cannot be seen may have a machine of any rental.
-    let machines = node.0.eyes.borrow().machines.as_ref().map(|machines| machines.keys().cloned().collect());
+    let machines =
+        node.0.samples.borrow().machines.as_ref().map(|machines| machines.keys().cloned().collect());
     let Some(machines) = machines else { return false };
     let now = Timestamp::now();
     let Ok(cutoff) = now.checked_sub(history) else { return false };

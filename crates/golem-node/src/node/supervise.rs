@@ -14,7 +14,7 @@ use crate::config::NodeConfig;
 use crate::ledger::Ledger;
 use crate::machine::{Machine, MachineHandle};
 use crate::proxy::Proxy;
-use crate::reconcile::watch::Sample;
+use crate::reconcile::observer::Sample;
 use crate::rental::Change;
 
 impl Node {
@@ -40,8 +40,8 @@ impl Node {
                 ledger: inner.ledger.clone(),
                 proxy: inner.proxy.clone(),
                 probes: inner.probes.clone(),
-                eyes: inner.eyes.clone(),
-                look: Arc::clone(&inner.look),
+                samples: inner.samples.clone(),
+                observe_now: Arc::clone(&inner.observe_now),
                 handle,
                 keys,
             };

@@ -6,11 +6,11 @@
 //!   what the backend shows  ───┘
 //! ```
 //!
-//! Owns the decision ([`plan`], pure), the eyes ([`watch`]) and the guard of the guests' networks
+//! Owns the decision ([`plan`], pure), asking the backend ([`observer`]) and the guard of the guests' networks
 //! ([`networks`]). Never acts on a machine that has
 //! a row: its task does. There is no separate start-up path: a node that was killed anywhere
 //! comes back, reads the same rows, and plans the same steps.
 
 pub mod networks;
+pub mod observer;
 pub mod plan;
-pub mod watch;

@@ -2,7 +2,7 @@
 //!
 //! Owns the decision, as one pure function, which is this table (a test compares the two):
 //!
-//! | wanted | made | state | unknown | absent | stopped | powered off | running | halted | resumable |
+//! | wanted | has booted | state | unknown | absent | stopped | powered off | running | halted | resumable |
 //! |---|---|---|---|---|---|---|---|---|---|
 //! | running | no | any | make | make | make | make | make | make | make |
 //! | running | yes | creating | rest | fault | boot | boot | meet | fault | resume |
@@ -23,7 +23,7 @@
 //! - `off` is `boot` where the operator wants guests to run whatever they do, and where a start was asked for
 //!   since the guest was last seen to run: the later word counts, and which came first nobody saw.
 //! - A restart that was ordered, and not yet begun, is `restart` wherever `running` is wanted of a machine
-//!   that was made.
+//!   that has booted.
 //!
 //! Only `stop`, `restart` and `remove` end a guest that is alive, and only a goal or a restart, which are
 //! somebody's order, lead to them: what is seen never does (`make` and `boot` leave a guest that is there as
@@ -40,7 +40,7 @@ use crate::rental::Goal;
 
 /// What is known of the machine now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum MachineView {
     /// The backend did not answer, or not since the last step. Never means "gone" (I3).
     Unknown,
     /// The backend has no such machine.
@@ -70,13 +70,13 @@ pub struct Situation {
     /// What is shown as the reason for that.
     pub shown: Option<String>,
     /// Whether it ran once.
-    pub made: bool,
+    pub has_booted: bool,
     /// Whether a restart was asked for and not yet done.
     pub restart: bool,
     /// Whether a start was asked for since the guest was last seen to run.
     pub started: bool,
     /// What is known of the machine.
-    pub seen: Seen,
+    pub seen: MachineView,
     /// Where its port leads, if this process has opened it.
     pub serving: Option<SocketAddr>,
     /// Whether the pause after the last failure is over.
@@ -132,7 +132,7 @@ pub fn plan(situation: &Situation) -> Step {
             _ => Step::Meet(guest),
         },
         Step::Resume if !situation.may_resume => match seen {
-            Seen::Halted { reason, .. } => show(reason, situation),
+            MachineView::Halted { reason, .. } => show(reason, situation),
             _ => Step::Rest,
         },
         Step::Fault(reason) => show(&reason, situation),
@@ -155,21 +155,27 @@ fn wanted(situation: &Situation) -> Step {
     let Situation { goal, state, seen, .. } = situation;
     match (goal, state, seen) {
         (Goal::Deleted, ..) => Step::Remove,
-        (Goal::Stopped, VmState::Stopped, Seen::Unknown | Seen::Absent | Seen::Stopped) => Step::Rest,
+        (
+            Goal::Stopped,
+            VmState::Stopped,
+            MachineView::Unknown | MachineView::Absent | MachineView::Stopped,
+        ) => Step::Rest,
         (Goal::Stopped, ..) => Step::Stop,
-        (Goal::Running, ..) if !situation.made => Step::Make,
+        (Goal::Running, ..) if !situation.has_booted => Step::Make,
         (Goal::Running, ..) if situation.restart => Step::Restart,
-        (Goal::Running, _, Seen::Unknown) => Step::Rest,
-        (Goal::Running, _, Seen::Absent) => Step::Fault(LOST.to_owned()),
-        (Goal::Running, _, Seen::Stopped) => Step::Boot,
-        (Goal::Running, VmState::Running | VmState::Error, Seen::PoweredOff) => Step::Off,
-        (Goal::Running, _, Seen::PoweredOff) => Step::Boot,
+        (Goal::Running, _, MachineView::Unknown) => Step::Rest,
+        (Goal::Running, _, MachineView::Absent) => Step::Fault(LOST.to_owned()),
+        (Goal::Running, _, MachineView::Stopped) => Step::Boot,
+        (Goal::Running, VmState::Running | VmState::Error, MachineView::PoweredOff) => Step::Off,
+        (Goal::Running, _, MachineView::PoweredOff) => Step::Boot,
         // A restart that the node's end cut short.
-        (Goal::Running, VmState::Stopping, Seen::Running(_) | Seen::Halted { .. }) => Step::Restart,
-        (Goal::Running, VmState::Running, Seen::Running(guest)) => Step::Serve(*guest),
-        (Goal::Running, _, Seen::Running(guest)) => Step::Meet(*guest),
-        (Goal::Running, _, Seen::Halted { resumable: true, .. }) => Step::Resume,
-        (Goal::Running, _, Seen::Halted { reason, .. }) => Step::Fault(reason.clone()),
+        (Goal::Running, VmState::Stopping, MachineView::Running(_) | MachineView::Halted { .. }) => {
+            Step::Restart
+        }
+        (Goal::Running, VmState::Running, MachineView::Running(guest)) => Step::Serve(*guest),
+        (Goal::Running, _, MachineView::Running(guest)) => Step::Meet(*guest),
+        (Goal::Running, _, MachineView::Halted { resumable: true, .. }) => Step::Resume,
+        (Goal::Running, _, MachineView::Halted { reason, .. }) => Step::Fault(reason.clone()),
     }
 }
 

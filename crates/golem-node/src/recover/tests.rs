@@ -14,7 +14,7 @@ fn note(name: &str, ssh_port: u16, stream: Option<u64>) -> Note {
         name: name.parse().unwrap(),
         owner: "0xabc".to_owned(),
         goal: "running".to_owned(),
-        made: true,
+        has_booted: true,
         resources: Resources::new(2, 4, 20),
         image: "24.04".parse().unwrap(),
         keys: vec![KEY.to_owned()],
@@ -69,7 +69,7 @@ fn h_11_a_note_gives_the_rental_back_as_it_was_and_money_is_judged_anew() {
     let one = of(&web);
     let vm = &one.rental.vm;
     assert_eq!((one.keeps_port, vm.ssh_port, vm.state), (true, 50_801, VmState::Running));
-    assert_eq!((one.rental.goal, one.rental.made, vm.unpaid.is_none()), (Goal::Running, true, true));
+    assert_eq!((one.rental.goal, one.rental.has_booted, vm.unpaid.is_none()), (Goal::Running, true, true));
     assert_eq!((vm.owner.as_str(), vm.resources), ("0xabc", Resources::new(2, 4, 20)));
     assert_eq!(vm.keys, [KEY.parse().unwrap()]);
     assert_eq!(vm.stream, Some(StreamKey { contract: "1:0x0".into(), id: StreamId(U256::from(7)) }));
@@ -146,4 +146,26 @@ fn h_11_what_is_known_taken_or_unknown_is_left_alone() {
     ] {
         assert!(plan.notes.iter().any(|note| note.contains(words)), "{words}: {:#?}", plan.notes);
     }
+}
+
+/// Notes lie beside disks for as long as a machine lives: whatever version wrote one, every other reads it.
+#[test]
+fn a_note_has_the_fields_that_every_version_knows() {
+    let written = serde_json::to_value(note("web", 50_801, Some(7))).unwrap();
+    let fields: BTreeSet<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+    let known = [
+        "name",
+        "owner",
+        "goal",
+        "made",
+        "resources",
+        "image",
+        "keys",
+        "ssh_port",
+        "contract",
+        "stream_id",
+        "created_at",
+    ];
+    assert_eq!(fields, BTreeSet::from(known));
+    assert_eq!((&written["made"], &written["goal"]), (&true.into(), &"running".into()));
 }

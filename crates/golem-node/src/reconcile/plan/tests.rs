@@ -6,8 +6,8 @@ fn guest(number: u16) -> Guest {
     Guest { ssh: ([127, 0, 0, 1], 2000 + number).into(), ip: "10.0.2.15".parse().unwrap() }
 }
 
-fn halted(resumable: bool) -> Seen {
-    Seen::Halted { reason: "paused".to_owned(), resumable }
+fn halted(resumable: bool) -> MachineView {
+    MachineView::Halted { reason: "paused".to_owned(), resumable }
 }
 
 /// A rental that runs, with nothing to do.
@@ -16,10 +16,10 @@ fn settled() -> Situation {
         goal: Goal::Running,
         state: VmState::Running,
         shown: None,
-        made: true,
+        has_booted: true,
         restart: false,
         started: false,
-        seen: Seen::Running(guest(0)),
+        seen: MachineView::Running(guest(0)),
         serving: Some(guest(0).ssh),
         may_try: true,
         may_resume: true,
@@ -53,33 +53,33 @@ fn h_02_the_table_in_the_head_is_the_code() {
     let rows = source.lines().filter_map(|line| line.strip_prefix("//! | "));
     let rows: Vec<Vec<&str>> = rows.map(|row| row.trim_end_matches(" |").split(" | ").collect()).collect();
     let seen = [
-        Seen::Unknown,
-        Seen::Absent,
-        Seen::Stopped,
-        Seen::PoweredOff,
-        Seen::Running(guest(1)),
+        MachineView::Unknown,
+        MachineView::Absent,
+        MachineView::Stopped,
+        MachineView::PoweredOff,
+        MachineView::Running(guest(1)),
         halted(false),
         halted(true),
     ];
     let (mut cells, mut covered) = (0, std::collections::BTreeSet::new());
     for row in &rows[1..] {
         let goal: Goal = row[0].parse().unwrap();
-        let made: &[bool] = match row[1] {
+        let has_booted: &[bool] = match row[1] {
             "yes" => &[true],
             "no" => &[false],
             _ => &[true, false],
         };
         for state in STATES.iter().filter(|state| row[2] == "any" || row[2] == state.as_str()) {
-            for made in made {
+            for has_booted in has_booted {
                 // The first row that fits counts.
-                if !covered.insert((goal.as_str(), *made, state.as_str())) {
+                if !covered.insert((goal.as_str(), *has_booted, state.as_str())) {
                     continue;
                 }
                 for (seen, expected) in seen.iter().zip(&row[3..]) {
                     let situation = Situation {
                         goal,
                         state: *state,
-                        made: *made,
+                        has_booted: *has_booted,
                         seen: seen.clone(),
                         serving: None,
                         ..settled()
@@ -119,12 +119,12 @@ fn the_rules_on_top_of_the_table() {
     };
     assert_eq!(with(waits), Step::Fault("paused".to_owned()));
     let always = |situation: &mut Situation| {
-        situation.seen = Seen::PoweredOff;
+        situation.seen = MachineView::PoweredOff;
         situation.policy = RestartPolicy::Always;
     };
     assert_eq!(with(always), Step::Boot);
     let started = |situation: &mut Situation| {
-        situation.seen = Seen::PoweredOff;
+        situation.seen = MachineView::PoweredOff;
         situation.started = true;
     };
     assert_eq!(with(started), Step::Boot);
@@ -137,14 +137,14 @@ proptest! {
     fn a_failing_backend_is_not_hammered(
         goal in proptest::sample::select(&[Goal::Running, Goal::Stopped, Goal::Deleted][..]),
         state in proptest::sample::select(STATES),
-        made: bool,
+        has_booted: bool,
         seen in proptest::sample::select(vec![
-            Seen::Unknown, Seen::Absent, Seen::Stopped, Seen::PoweredOff, Seen::Running(guest(1)), halted(false),
+            MachineView::Unknown, MachineView::Absent, MachineView::Stopped, MachineView::PoweredOff, MachineView::Running(guest(1)), halted(false),
         ]),
         always: bool,
     ) {
         let policy = if always { RestartPolicy::Always } else { RestartPolicy::OnFailure };
-        let situation = Situation { goal, state, made, seen, may_try: false, policy, ..settled() };
+        let situation = Situation { goal, state, has_booted, seen, may_try: false, policy, ..settled() };
         let step = plan(&situation);
         prop_assert!(
             matches!(step, Step::Rest | Step::Fault(_) | Step::Off | Step::Serve(_)), "{step:?}"
@@ -358,17 +358,17 @@ impl Model {
             Step::Remove | Step::Rest => return Err(format!("{step:?} was never wanted")),
         }
         // What was seen before says nothing of what is now.
-        self.situation.seen = Seen::Unknown;
+        self.situation.seen = MachineView::Unknown;
         Ok(())
     }
 
     fn look(&mut self, answers: bool) {
         self.situation.seen = match self.truth {
-            _ if !answers => Seen::Unknown,
-            Truth::Absent => Seen::Absent,
-            Truth::Off { by_guest: true } => Seen::PoweredOff,
-            Truth::Off { by_guest: false } => Seen::Stopped,
-            Truth::There { number, pause: None } => Seen::Running(guest(number)),
+            _ if !answers => MachineView::Unknown,
+            Truth::Absent => MachineView::Absent,
+            Truth::Off { by_guest: true } => MachineView::PoweredOff,
+            Truth::Off { by_guest: false } => MachineView::Stopped,
+            Truth::There { number, pause: None } => MachineView::Running(guest(number)),
             Truth::There { pause: Some(pause), .. } => halted(pause == Pause::DiskFailed),
         };
     }

@@ -1,4 +1,4 @@
-//! The eyes: asks the backend what is there, and publishes it.
+//! Asks the backend what is there, and publishes it.
 //!
 //! Owns the polling and what to do about machines without a live rental: leftovers of rentals
 //! that ended are removed, machines that the ledger never knew are shown and never touched (the
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::Seen;
+use super::plan::MachineView;
 use crate::ledger::Ledger;
 use crate::rental::Known;
 
@@ -34,25 +34,25 @@ pub struct Sample {
 impl Sample {
     /// What this says of `id` to a task that last acted at `acted`.
     #[must_use]
-    pub fn seen(&self, id: &VmId, acted: Instant) -> Seen {
+    pub fn seen(&self, id: &VmId, acted: Instant) -> MachineView {
         let Some(machines) = self.machines.as_ref().filter(|_| self.asked >= acted) else {
-            return Seen::Unknown;
+            return MachineView::Unknown;
         };
         match machines.get(id) {
-            None => Seen::Absent,
-            Some(Observed::Unclear) => Seen::Unknown,
-            Some(Observed::Stopped) => Seen::Stopped,
-            Some(Observed::Running(guest)) => Seen::Running(*guest),
-            Some(Observed::PoweredOff) => Seen::PoweredOff,
+            None => MachineView::Absent,
+            Some(Observed::Unclear) => MachineView::Unknown,
+            Some(Observed::Stopped) => MachineView::Stopped,
+            Some(Observed::Running(guest)) => MachineView::Running(*guest),
+            Some(Observed::PoweredOff) => MachineView::PoweredOff,
             Some(Observed::Halted { reason, resumable }) => {
-                Seen::Halted { reason: reason.clone(), resumable: *resumable }
+                MachineView::Halted { reason: reason.clone(), resumable: *resumable }
             }
         }
     }
 }
 
 /// Asks the backend once.
-pub async fn look(backend: &Backend) -> Sample {
+pub async fn observe(backend: &Backend) -> Sample {
     let asked = Instant::now();
     let machines = match timeout(LOOK_DEADLINE, backend.list()).await {
         Ok(Ok(machines)) => Some(machines),
@@ -76,8 +76,8 @@ pub async fn look(backend: &Backend) -> Sample {
     Sample { asked, machines }
 }
 
-/// What the eyes work with.
-pub struct Eyes {
+/// What an observer works with.
+pub struct Observer {
     /// Whom to ask.
     pub backend: Arc<Backend>,
     /// Who knows which machines are rented.
@@ -92,7 +92,7 @@ pub struct Eyes {
     pub unmanaged: watch::Sender<BTreeSet<VmId>>,
 }
 
-impl Eyes {
+impl Observer {
     /// Looks at every interval, and when wanted, until `stop`; `after` runs after each look.
     pub async fn run(self, stop: CancellationToken, after: impl Fn()) {
         loop {
@@ -101,7 +101,7 @@ impl Eyes {
                 () = tokio::time::sleep(self.interval) => {}
                 () = self.wanted.notified() => {}
             }
-            let sample = look(&self.backend).await;
+            let sample = observe(&self.backend).await;
             self.strangers(&sample).await;
             self.samples.send_replace(Arc::new(sample));
             after();
