@@ -1,6 +1,6 @@
 //! Detects inbound SYNs with nftables: whether connections from outside come as far as this host.
 //!
-//! Owns one nftables table, for as long as it looks: a set of the ports that connections were begun to,
+//! Owns one nftables table, for as long as it records: a set of the ports that connections were begun to,
 //! before any rule of the host's firewall has judged them. It accepts everything. Where a checker
 //! found a port closed, that tells the host's own firewall from a router that forwards nothing. Only
 //! for root, and where there is nftables.
@@ -65,7 +65,7 @@ impl InboundProbe {
         Some(Self { table })
     }
 
-    /// The ports to which connections were begun; `None` if that cannot be seen. Ends the look.
+    /// The ports to which connections were begun; `None` if that cannot be seen. Ends the recording.
     pub(super) async fn end(mut self) -> Option<BTreeSet<u16>> {
         let table = std::mem::take(&mut self.table);
         let said = nft(&["-j", "list", "set", "inet", &table, "seen"], "").await;
@@ -75,7 +75,7 @@ impl InboundProbe {
 }
 
 impl Drop for InboundProbe {
-    /// Takes the table away when the look was cut short; nobody waits for that.
+    /// Takes the table away when the recording was cut short; nobody waits for that.
     fn drop(&mut self) {
         if !self.table.is_empty() {
             let _ = std::process::Command::new("nft")

@@ -1,11 +1,11 @@
-//! Being reached: whether renters can reach this node, found out from outside, and what helps.
+//! Reachability: whether renters can reach this node, verified from outside, and what to do if not.
 //!
 //! ```text
 //!   site ─► verification ─► listeners (probe) ◄── dial ── sources: check servers, other providers
 //!                └─► verdicts ─► summary ─► report, with problems (what is in the way, and its fix)
 //!   router mapping · reserved ports · the public address · the check service for others
 //! ```
-//! Owns asking, judging and the report of it. Never decides when the node asks nor which port a rental gets,
+//! Owns the verification, the verdicts and the report. Never decides when the node asks nor which port a rental gets,
 //! and knows no money and no machine.
 
 mod inbound_probe;
@@ -56,7 +56,7 @@ impl Site {
         std::iter::once(self.api.get()).chain(self.ssh.clone()).collect()
     }
 
-    /// What this host knows of its place, with `address` its public one.
+    /// What this host knows of its network, with `address` its public address.
     #[must_use]
     pub fn host_facts(&self, address: IpAddr) -> HostFacts {
         HostFacts {

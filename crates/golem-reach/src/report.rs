@@ -238,7 +238,7 @@ impl ProblemReport {
     }
 }
 
-/// What this host knows of its own place.
+/// What this host knows of its own network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// The address with which it reaches the internet.

@@ -1,4 +1,4 @@
-//! A rental, from its quote to a VM that runs.
+//! Creating a rental, from its quote to a running VM.
 //!
 //! Owns the order of the steps, and that one that fails after the stream was opened ends the stream. What an
 //! earlier run of the same command left behind is finished first, or undone.
@@ -22,31 +22,31 @@ use super::rental::{Payment, Rental, Step};
 use super::store::StoreError;
 use super::{Event, Renter, crash_point};
 
-/// How often the provider is asked whether the VM runs: at first, and at most.
+/// Pause between two questions whether the VM runs: at first, and the longest.
 const POLL_FIRST: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(2);
 
-/// How often a create is sent, where no answer comes.
+/// How many times a create is sent while no answer comes.
 const TRIES: u32 = 5;
 
-/// What a renter wants.
+/// What is to be rented, and on what terms.
 pub struct RentRequest {
     pub name: VmName,
     /// Where the provider's API is.
     pub url: String,
-    /// Who it has to be, where that is known.
+    /// The provider that has to answer there; `None` if any may.
     pub provider_id: Option<Address>,
     pub resources: Resources,
     pub image: Option<ImageName>,
     pub ssh_key: String,
     pub identity: Option<PathBuf>,
-    /// For how long is paid.
+    /// How many hours are paid for at the start.
     pub hours: u32,
-    /// Whether it has to be free.
+    /// Refuses a provider that wants money.
     pub free: bool,
-    /// Most coins a month.
+    /// The highest price that is accepted, in coins a month.
     pub most: Option<Decimal>,
-    /// Networks on which may be paid.
+    /// Payment networks that may be used.
     pub networks: Vec<PaymentNetwork>,
     /// How long the VM may take until it runs.
     pub deadline: Duration,
@@ -69,13 +69,13 @@ pub enum CreateError {
     /// The provider gives no quote.
     #[error("no quote")]
     Quote(#[source] ProviderError),
-    /// The provider's address is none.
+    /// The provider's address is not a URL.
     #[error(transparent)]
     Provider(ProviderError),
-    /// The quote is not taken.
+    /// The quote is not acceptable.
     #[error(transparent)]
     Offer(#[from] OfferError),
-    /// It was not tried to pay it.
+    /// The wallet could not pay it; nothing was sent.
     #[error("nothing was paid")]
     Unpaid(#[source] PaymentError),
     /// It could not be paid.
@@ -104,10 +104,10 @@ pub enum CreateError {
     /// What an earlier run left could not be undone.
     #[error("what an earlier create left could not be undone")]
     Earlier(#[source] DestroyError),
-    /// Another command ended it.
+    /// Another command destroyed it.
     #[error("{0} was destroyed meanwhile")]
     Destroyed(VmName),
-    /// It takes long.
+    /// The VM did not run in time; it may still come up.
     #[error(
         "{0} does not run yet; it is rented: see `golem-provider rent show {0}`, or `golem-provider rent destroy {0}`"
     )]
@@ -115,7 +115,7 @@ pub enum CreateError {
 }
 
 impl Destroyed {
-    /// What the end has come to, for people.
+    /// What was paid and what came back, in one sentence.
     pub fn summary(&self) -> String {
         let coins = |wei: Exact| Decimal::from_atto(wei.0);
         match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
@@ -156,7 +156,7 @@ pub async fn create(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental,
     wait(renter, rental, wanted.deadline).await
 }
 
-/// Brings what an earlier run left to a step from which can be gone on, or to nothing.
+/// Finishes or undoes what an earlier run left.
 async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>, CreateError> {
     if old.step == Step::Opening {
         let (payments, now) = Payments::of(renter, &old.name)?;

@@ -1,4 +1,4 @@
-//! The end of a rental: the VM is deleted, its stream ended, what is left comes back.
+//! Destroying a rental: the VM is deleted, its stream terminated, and the rest of the deposit refunded.
 //!
 //! Owns the order: money last, because a stream that has ended stops the VM anyway, and a provider that
 //! does not answer must not keep it. Never forgets a rental whose stream may still run.
@@ -14,7 +14,7 @@ use super::rental::{Rental, Step};
 use super::store::WalletLock;
 use super::{Renter, StoreError, crash_point};
 
-/// What an end has come to.
+/// What destroying a rental came to.
 #[derive(Debug, Serialize)]
 pub struct Destroyed {
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Destroyed {
     pub gas_wei: Option<Exact>,
 }
 
-/// Why a rental has not ended.
+/// Why a rental is not destroyed.
 #[derive(Debug, thiserror::Error)]
 pub enum DestroyError {
     /// Its stream may still run.
@@ -55,7 +55,7 @@ async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
     Provider::at(&rental.provider_url)?.delete(id).await
 }
 
-/// Ends the rental `name` from wherever it stands, and forgets it.
+/// Destroys the rental `name`, whatever its step, and removes its record.
 ///
 /// # Errors
 /// [`DestroyError`]; run again, it goes on.

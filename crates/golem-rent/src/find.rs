@@ -1,6 +1,6 @@
-//! Providers on the market's network, or on a discovery server.
+//! Finding providers, on the market's network or on a discovery server.
 //!
-//! Owns reading what strangers have written there, bounded, as one list. Never believes it: a price
+//! Owns reading adverts, which anybody can write, bounded, as one list. Never relies on them: a price
 //! counts once its provider has signed it.
 
 use std::net::IpAddr;
@@ -37,7 +37,7 @@ pub enum Market {
     },
 }
 
-/// What is looked for.
+/// What a provider has to offer.
 #[derive(Debug, Clone, Default)]
 pub struct Search {
     pub cpu: u32,
@@ -47,7 +47,7 @@ pub struct Search {
     pub platform: Option<String>,
 }
 
-/// A provider, as an advert tells of it.
+/// A provider, as its advert says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listing {
     pub provider_id: String,

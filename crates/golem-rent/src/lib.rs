@@ -5,10 +5,10 @@
 //!                                           │                               │
 //!                                           └──── refused, lost ────────────┴──► destroy: delete, terminate, refund
 //! ```
-//! Owns what a renter keeps (a file for each rental, written before anything that it tells of is done) and the
+//! Owns the renter's records (a file for each rental, written before each step is taken) and the
 //! order of its steps, so that a crash between any two loses no money: the next command goes on, or undoes.
-//! Believes no provider: who is paid, where, in what and how much is checked before a wei moves. Never
-//! decides anything of a node, and never prints.
+//! Trusts no provider: who is paid, where, in what and how much is checked before a wei moves. Never
+//! runs any part of a node, and never prints.
 
 mod create;
 mod destroy;
@@ -45,24 +45,24 @@ macro_rules! crash_point {
 }
 pub(crate) use crash_point;
 
-/// What a renter is told while something takes its time.
+/// Progress of a command, for whoever waits for it.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
     /// A step is done.
     Step(&'a str),
-    /// Something goes on for so long already.
+    /// What is waited for, and for how long already.
     Waiting(&'a str, Duration),
 }
 
-/// What every step of renting knows.
+/// The renter: records, wallet and progress reports, as every step needs them.
 pub struct Renter<'a> {
-    /// What the renter keeps.
+    /// The renter's records.
     pub store: &'a Store,
-    /// Who pays.
+    /// The wallet that pays.
     pub wallet: &'a Wallet,
     /// The endpoint that counts in place of the one that a rental remembers.
     pub rpc_url: Option<&'a str>,
-    /// Who is told.
+    /// Called with the progress.
     pub tell: &'a dyn Fn(Event<'_>),
 }
 

@@ -76,7 +76,7 @@ pub enum OfferError {
 pub struct Offer {
     /// Who offers it.
     pub provider_id: Address,
-    /// What.
+    /// The resources.
     pub resources: Resources,
     /// What it costs; `None` if it is free.
     pub paying: Option<Paying>,

@@ -1,4 +1,4 @@
-//! A provider's public API, as a renter calls it.
+//! The client of a provider's public API.
 //!
 //! Owns the bounds on an untrusted peer: time, size, and that no answer reaches a terminal with control
 //! characters in it. Never repeats a call that may have done something.
@@ -24,13 +24,13 @@ const LONG_DEADLINE: Duration = Duration::from_secs(300);
 /// Largest answer.
 const ANSWER_BYTES: usize = 256 << 10;
 
-/// Most characters of a provider's words that are shown.
+/// Most characters of a provider's error text that are shown.
 const SHOWN: usize = 300;
 
-/// Why a provider did not do what it was asked.
+/// Why a request to a provider failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// Its address is none.
+    /// Its address is not a URL.
     #[error("{0:?} is no address of a provider; fix: give one like http://192.0.2.7:7466")]
     Address(String),
     /// It did not answer in time, or not at all.
@@ -42,15 +42,15 @@ pub enum ProviderError {
         #[source]
         source: HttpError,
     },
-    /// Its answer is none of a provider's.
+    /// Its response is not one of a provider.
     #[error("the provider's answer makes no sense: {0}")]
     Nonsense(&'static str),
-    /// It said no.
+    /// It refused.
     #[error("the provider says: {detail} (HTTP {status})")]
     Refused {
         /// HTTP status.
         status: u16,
-        /// Its words.
+        /// Its error text.
         detail: String,
     },
 }
@@ -62,17 +62,17 @@ pub struct Provider {
     base: Url,
 }
 
-/// A create that the provider has taken on.
+/// A create that the provider has accepted.
 #[derive(Debug, Deserialize)]
 pub struct Accepted {
     pub vm_id: VmId,
     pub job_id: JobId,
 }
 
-/// A VM as the provider tells it.
+/// The state of a VM, as the provider says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VmStatus {
-    /// Where it stands.
+    /// Its state.
     pub status: VmState,
     /// Why.
     pub error_message: Option<String>,
@@ -83,7 +83,7 @@ pub struct Access {
     pub ssh_port: Option<u16>,
 }
 
-/// `text` without what could steer a terminal, and short.
+/// The start of `text`, without control characters.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
@@ -156,7 +156,7 @@ impl Provider {
         self.call(Method::POST, "/quotes", Some(&json!({ "resources": resources }))).await
     }
 
-    /// Asks for what `rental` says.
+    /// Creates the VM of `rental`.
     ///
     /// # Errors
     /// [`ProviderError`]; after [`ProviderError::NoAnswer`] it may be granted all the same.

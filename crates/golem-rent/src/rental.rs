@@ -1,4 +1,4 @@
-//! What a renter remembers of one rental.
+//! The record of one rental, on the renter's side.
 //!
 //! ```text
 //!   opening ──► paid ──► asking ──► rented ──► ending ──► (forgotten)
@@ -6,7 +6,7 @@
 //!      └──────────┴─────────┴── refused, lost ───┘
 //! ```
 //! Owns the form of the record. Every step is written before it is taken: `asking` means that a create
-//! may have been sent. Never does anything.
+//! may have been sent. Has no behaviour.
 
 use std::path::PathBuf;
 
@@ -117,7 +117,7 @@ pub struct Rental {
     pub ssh_key: String,
     /// The file of its private half, where that is known.
     pub identity: Option<PathBuf>,
-    /// The quote to which both sides are held; `None` if VMs are free.
+    /// The quote that binds both sides; `None` if VMs are free.
     pub quote_id: Option<String>,
     /// How it is paid for; `None` if VMs are free.
     pub payment: Option<Payment>,

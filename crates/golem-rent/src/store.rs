@@ -37,7 +37,7 @@ pub enum StoreError {
         /// What is wrong.
         problem: String,
     },
-    /// Another command pays right now.
+    /// Another command has the wallet.
     #[error("another rent command uses the wallet now; fix: wait for it to end")]
     Busy,
     /// There is no such rental.
@@ -45,7 +45,7 @@ pub enum StoreError {
     NoRental(VmName),
 }
 
-/// What only a renter's folder has.
+/// A file by which a renter's folder is recognised.
 const MARKS: [&str; 1] = ["keys/renter_key.json"];
 
 /// What the renter's folder may hold.

@@ -1,7 +1,7 @@
 //! Keeping rentals paid: streams that run short are topped up, within bounds.
 //!
-//! Owns the decision, as a pure function, and the round that acts on it. A chain that cannot be asked is
-//! asked again; nothing is paid blindly.
+//! Owns the decision, as a pure function, and the loop that acts on it. A chain that does not answer is
+//! asked again; nothing is paid without knowing the stream.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use ruint::aliases::U256;
 use super::payments::{PaymentError, Payments, stream_of};
 use super::{Renter, StoreError};
 
-/// Within what rentals are kept paid.
+/// When and by how much streams are topped up.
 #[derive(Debug, Clone, Copy)]
 pub struct TopUpLimits {
-    /// Topped up when less than so many seconds are left.
+    /// A stream is topped up when fewer seconds than this are left.
     pub below: u64,
-    /// By so many hours.
+    /// How many hours a top-up pays for.
     pub hours: u32,
     /// Most wei that are paid in all.
     pub most: U256,
@@ -51,7 +51,7 @@ fn next(stream: &Stream, now: u128, bounds: &TopUpLimits, spent: U256) -> Next {
     if spent.saturating_add(amount) > bounds.most { Next::Bound(amount) } else { Next::TopUp(amount) }
 }
 
-/// Why rentals are kept no more.
+/// Why the loop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepEnd {
     /// No stream is left.

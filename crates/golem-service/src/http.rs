@@ -18,10 +18,10 @@ pub use reqwest::{Method, StatusCode, Url, header};
 /// What is never asked through a proxy, whatever `NO_PROXY` says: this machine.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1,::ffff:127.0.0.0/104";
 
-/// Most characters of a server's words that are shown.
+/// Most characters of a response body that messages show.
 const SHOWN: usize = 200;
 
-/// Why an endpoint gave no answer.
+/// Why a request got no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// No client could be made.
@@ -165,7 +165,7 @@ impl Proxies {
     }
 }
 
-/// How a client asks.
+/// The limits of a client, and how it connects.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Longest that an exchange may take, its answer included; `None` for a download of any length.
@@ -237,12 +237,12 @@ impl Client {
         Request { builder: self.http.request(method, url), proxy: self.proxies.of(url) }
     }
 
-    /// A request that only looks.
+    /// A GET request.
     pub fn get(&self, url: &str) -> Request {
         self.request(Method::GET, url)
     }
 
-    /// A request with a body.
+    /// A POST request.
     pub fn post(&self, url: &str) -> Request {
         self.request(Method::POST, url)
     }
@@ -287,7 +287,7 @@ impl Request {
         Self { builder: self.builder.json(body), ..self }
     }
 
-    /// With these bytes.
+    /// With `bytes` as the body.
     pub fn body(self, bytes: Vec<u8>) -> Self {
         Self { builder: self.builder.body(bytes), ..self }
     }

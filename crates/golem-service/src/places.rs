@@ -10,8 +10,8 @@
 //!
 //! Owns who holds how many places and who has to give way. Sources are compared by network first and
 //! by customer then, so that many addresses of one network count as the one attacker that they often
-//! are, and a customer within an attacked network still has a share of it. A holder that proved its
-//! worth ([`HolderState::Kept`]) never gives way. Never closes anything: the caller ends who had to go.
+//! are, and a customer within an attacked network still has a share of it. A holder that is
+//! [`HolderState::Kept`] never gives way. Never closes anything: the caller ends who had to go.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -88,7 +88,7 @@ pub struct Places<T> {
     exempt: BTreeMap<u64, T>,
 }
 
-/// Where one is looked for who gives way.
+/// Among whom the holder that gives way is searched for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Search {
     /// In this network only.
@@ -103,7 +103,7 @@ struct Search {
     idle: Option<Duration>,
 }
 
-/// Orders who has to give way: the greatest does.
+/// The order in which holders give way: the greatest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     network: usize,
@@ -134,7 +134,7 @@ impl<T> Places<T> {
     }
 
     /// Takes a place at `now` for `newcomer`, which comes from `source`; `None` for one that is
-    /// trusted and counts to no source. `state` tells what a holder is worth.
+    /// trusted and counts to no source. `state` tells the state of a holder.
     pub fn take(
         &mut self,
         source: Option<Source>,
@@ -190,14 +190,14 @@ impl<T> Places<T> {
         }
     }
 
-    /// Takes the place of who is worth least away, for the sake of something other than a newcomer
+    /// Takes a place away from the holder that gives way first, for something other than a newcomer
     /// here; `None` if all keep theirs.
     pub fn give_up(&mut self, now: Instant, state: impl Fn(&T) -> HolderState) -> Option<T> {
         let victim = self.victim(now, Search::default(), &state)?;
         self.leave(victim)
     }
 
-    /// Takes the place of who has been idle for longest away, if that is longer than the patience.
+    /// Takes the place away from the holder that has been idle for longest, if that is longer than the patience.
     pub fn give_up_idle(&mut self, now: Instant, state: impl Fn(&T) -> HolderState) -> Option<T> {
         let victim =
             self.victim(now, Search { idle: Some(self.limits.patience), ..Search::default() }, &state)?;

@@ -15,7 +15,7 @@ pub struct Shares {
     networks: HashMap<IpAddr, usize>,
 }
 
-/// What a source holds, and those around it.
+/// How much is held: in all, by a source's network, and by its customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// All sources together.
@@ -27,7 +27,7 @@ pub struct Held {
 }
 
 impl Shares {
-    /// What is held, seen from `source`.
+    /// How much is held, as far as it concerns `source`.
     #[must_use]
     pub fn held(&self, source: Source) -> Held {
         Held {

@@ -8,15 +8,15 @@ use serde_json::json;
 use super::json::json_response;
 use crate::log_limited;
 
-/// The text of every failure that is ours; what happened is in the log only.
+/// The text for every internal error; its cause is in the log only.
 pub const UNEXPECTED: &str = "An unexpected error occurred";
 
-/// Why a request was not answered.
+/// A response that says why a request failed.
 #[derive(Debug)]
 pub enum ErrorResponse {
     /// A status, and the text of `detail`.
     Text(StatusCode, String),
-    /// A body that is wrong in itself.
+    /// The request's body is invalid; what is wrong with each of its fields.
     Body(Problems),
 }
 
@@ -41,7 +41,7 @@ impl IntoResponse for ErrorResponse {
     }
 }
 
-/// The answer when a handler panicked.
+/// The response when a handler panicked.
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     log_limited!(error, "a request's handler panicked");
     ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, UNEXPECTED).into_response()

@@ -1,7 +1,7 @@
 //! HTTP served to untrusted clients: connections, limits and the shape of errors, the same for every server of ours.
 //!
 //! ```text
-//!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► page ─► a handler of the server's ─► json, error
+//!   socket ─► serve (deadlines, places) ─► peer (client address) ─► rate_limit ─► cross_site ─► handler ─► json, error
 //! ```
 //! Owns what every server does before and after its handlers. Never knows what a request is about.
 

@@ -1,7 +1,7 @@
 //! The client's address.
 //!
 //! Owns the address that a request is counted to. Behind a reverse proxy that the operator trusts this
-//! is what the proxy says; nobody else's word counts, because a header is written by whoever sends it.
+//! is what the proxy says; such headers from anybody else are ignored, because any client can write them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ const STEPS: usize = 32;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of who asks.
+/// The address that a request is counted to.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
-/// The addresses of reverse proxies that say truly for whom they ask.
+/// The reverse proxies whose forwarding headers are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 

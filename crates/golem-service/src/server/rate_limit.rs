@@ -94,7 +94,7 @@ impl RateLimit {
     }
 }
 
-/// Takes a token of who sent `request`; else gives after how many seconds there is one.
+/// Takes a token of the client of `request`; if there is none, the `Retry-After` value in seconds.
 pub fn wait(limit: &RateLimit, request: &Request) -> Option<HeaderValue> {
     let Peer(address) = request.extensions().get::<Peer>().copied()?;
     let wait = limit.take(address, Instant::now()).err()?;
