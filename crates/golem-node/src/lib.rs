@@ -17,6 +17,7 @@ pub mod machine;
 pub mod node;
 pub mod paid;
 pub mod payment;
+pub mod port_mapping;
 pub mod port_verification;
 pub mod ports;
 pub mod pricing;

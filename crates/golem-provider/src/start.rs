@@ -64,18 +64,6 @@ pub enum Ended {
     Reload,
 }
 
-/// Caps of the SSH proxy. A session may be silent for hours (`less`, an editor); four outlast a
-/// lunch and a meeting. A stop cuts sessions off soon: they never end by themselves.
-const PROXY_LIMITS: ProxyLimits = ProxyLimits {
-    per_port: 256,
-    total: 4096,
-    greeting: 48,
-    speak: Duration::from_secs(30),
-    idle: Duration::from_secs(4 * 3600),
-    drain: Duration::from_secs(2),
-    connect: Duration::from_secs(10),
-};
-
 /// How often the backend is asked what runs: a guest's death is seen within 5 seconds.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -259,20 +247,6 @@ fn keep_guests_from(mut address: PublicAddress, node: &Node) {
     });
 }
 
-/// The caps of the SSH proxy, which are lower where the host allows few open files.
-fn proxy_limits() -> ProxyLimits {
-    let total = descriptors::share(PROXY_LIMITS.total);
-    if total < PROXY_LIMITS.total {
-        tracing::warn!(
-            open_files = descriptors::limit(),
-            "no more than {total} SSH connections at a time, because few files may be open; fix: raise the hard \
-             limit (ulimit -Hn, LimitNOFILE in a unit) to {}",
-            PROXY_LIMITS.total * 8
-        );
-    }
-    ProxyLimits { total, ..PROXY_LIMITS }
-}
-
 fn warn_of_another_id(settings: &Settings, identity: &Identity) {
     if let Some(id) = &settings.id
         && id.0 != identity.wallet().address()
@@ -367,7 +341,7 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Payme
             settings::RestartPolicy::OnFailure => golem_node::RestartPolicy::OnFailure,
             settings::RestartPolicy::Always => golem_node::RestartPolicy::Always,
         },
-        proxy: proxy_limits(),
+        proxy: ProxyLimits::of_this_host(),
         rent: Rent {
             cpu: settings.rent_cpu.map(|number| number.0),
             memory_gib: settings.rent_memory_gb.map(|number| number.0),

@@ -10,6 +10,7 @@
 
 mod inbound_probe;
 pub mod mapping;
+pub mod once;
 pub mod peers;
 pub mod port_checker;
 mod port_owner;

@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use golem_service::descriptors;
 use tokio::sync::{mpsc, oneshot};
 
 use listeners::{Command, Listeners};
@@ -55,6 +56,35 @@ pub struct ProxyLimits {
     pub drain: Duration,
     /// How long a connection to a guest may take.
     pub connect: Duration,
+}
+
+/// Caps of the SSH proxy. A session may be silent for hours (`less`, an editor); four outlast a
+/// lunch and a meeting. A stop cuts sessions off soon: they never end by themselves.
+const MOST: ProxyLimits = ProxyLimits {
+    per_port: 256,
+    total: 4096,
+    greeting: 48,
+    speak: Duration::from_secs(30),
+    idle: Duration::from_secs(4 * 3600),
+    drain: Duration::from_secs(2),
+    connect: Duration::from_secs(10),
+};
+
+impl ProxyLimits {
+    /// Those of a node, which are lower where the host allows few open files.
+    #[must_use]
+    pub fn of_this_host() -> Self {
+        let total = descriptors::share(MOST.total);
+        if total < MOST.total {
+            tracing::warn!(
+                open_files = descriptors::limit(),
+                "no more than {total} SSH connections at a time, because few files may be open; fix: raise the hard \
+                 limit (ulimit -Hn, LimitNOFILE in a unit) to {}",
+                MOST.total * 8
+            );
+        }
+        Self { total, ..MOST }
+    }
 }
 
 /// Why the proxy could not do what was asked.

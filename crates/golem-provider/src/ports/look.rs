@@ -3,25 +3,24 @@
 //! Owns the choice: a node that runs is asked, because it knows more and listens already; else this
 //! program verifies by itself and keeps nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_api::operator::Client;
 use golem_node::ports::PortPolicy;
+use golem_reach::once::verify_once;
 use golem_reach::peers::peers;
-use golem_reach::probe::Probes;
 use golem_reach::public_ip;
 use golem_reach::report::{PortsReport, ProgressReport};
-use golem_reach::source::{DEADLINE, Source};
-use golem_reach::summary::{LastVerification, ReportInputs};
-use golem_reach::verification::Verification;
-use golem_service::tasks::Tasks;
+use golem_reach::source::Source;
 use tokio::time::{Instant, timeout};
 
-use super::{peer_market, policy, site, ssh_ports};
+use super::{peer_market, policy, site};
 use crate::settings::Settings;
-use golem_api::operator::Client;
+
+/// What cannot be done.
+const FAILED: &str = "the ports cannot be verified";
 
 /// What is known of the ports: of the running node, as it last verified them (at once); without
 /// one, as this call verifies them, within `deadline`. Whatever no check server told by then is
@@ -47,7 +46,9 @@ pub async fn look(
         let found = timeout(deadline / 4, peers(&market, address, &BTreeSet::new())).await;
         sources.extend(found.unwrap_or_default());
     }
-    verify(settings, address, &sources, end, tell).await
+    let verified_only = policy(settings) == PortPolicy::Verified;
+    let report = verify_once(&site(settings), verified_only, address, &sources, end, tell).await;
+    report.context(FAILED)
 }
 
 /// What is on the ports of this host; nobody else is asked.
@@ -55,47 +56,6 @@ pub async fn look(
 /// # Errors
 /// When no randomness can be had.
 pub async fn look_here(settings: &Settings) -> anyhow::Result<PortsReport> {
-    verify(settings, None, &[], Instant::now(), |_| {}).await
-}
-
-/// The report of a verification that ends at `end`. Where no `address` can be dialled, it tells what is on
-/// the ports here.
-async fn verify(
-    settings: &Settings,
-    address: Option<IpAddr>,
-    sources: &[Source],
-    end: Instant,
-    tell: impl Fn(ProgressReport),
-) -> anyhow::Result<PortsReport> {
-    let (tasks, site) = (Tasks::new(), site(settings));
-    // Not dialled: without an address nobody is asked.
-    let dialled = address.unwrap_or(settings.host);
-    let round = Verification {
-        address: dialled,
-        bind: settings.host,
-        ports: site.all_ports(),
-        sources: if address.is_some() { sources } else { &[] },
-        end,
-        deadline: DEADLINE,
-        probes: Probes::default(),
-        tasks: &tasks,
-        served: &|_| None,
-    };
-    let outcome = round.find(|progress| tell(progress.into())).await;
-    tasks.stop().await;
-    let outcome = outcome.context("the ports cannot be verified")?;
-    let verdicts: BTreeMap<_, _> =
-        outcome.verdicts.iter().map(|verdict| (verdict.port, verdict.clone())).collect();
-    let mut last = LastVerification::default();
-    last.take(outcome, site.host_facts(dialled));
-    Ok(ReportInputs {
-        address,
-        verified_only: policy(settings) == PortPolicy::Verified,
-        api: settings.port.get(),
-        ssh: ssh_ports(settings),
-        verdicts: &verdicts,
-        last: &last,
-        in_use: &BTreeSet::new(),
-    }
-    .report())
+    let verified_only = policy(settings) == PortPolicy::Verified;
+    verify_once(&site(settings), verified_only, None, &[], Instant::now(), |_| {}).await.context(FAILED)
 }
