@@ -81,10 +81,8 @@ impl Decimal {
     pub fn short(self, digits: usize) -> String {
         let text = self.to_string();
         match text.split_once('.') {
-            Some((whole, rest)) if rest.len() > digits => {
-                format!("{whole}.{}", rest.get(..digits).unwrap_or(rest))
-            }
-            _ => text,
+            Some((whole, rest)) => format!("{whole}.{}", rest.get(..digits).unwrap_or(rest)),
+            None => text,
         }
     }
 }
@@ -180,6 +178,16 @@ mod tests {
         ] {
             assert!(bad.parse::<Decimal>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_that_nobody_means_are_refused() {
+        for bad in [format!("0.{}", "1".repeat(101)), "1e-61".to_owned(), "1e61".to_owned(), "1x".to_owned()]
+        {
+            assert!(bad.parse::<Decimal>().is_err(), "{bad}");
+        }
+        assert_eq!(decimal("1e-60"), Decimal::ZERO);
+        assert_eq!(decimal(&format!("0.{}", "1".repeat(99))).to_string(), "0.111111111111111111");
     }
 
     #[test]

@@ -94,6 +94,20 @@ mod tests {
         assert_eq!(most.of(Resources::new(2, 1, 1)).atto(), U256::MAX);
     }
 
+    #[test]
+    fn a_price_in_dollars_is_one_in_coins_at_a_rate() {
+        assert_eq!(
+            price("12", "2.5", "0.1").in_coins("0.25".parse().unwrap()),
+            Some(price("48", "10", "0.4"))
+        );
+        assert_eq!(price("12", "2.5", "0.1").in_coins(Decimal::ZERO), None);
+        for (asked, nothing) in [("0", true), ("1e-18", false)] {
+            assert_eq!(price(asked, "0", "0").is_zero(), nothing);
+            assert_eq!(price("0", asked, "0").is_zero(), nothing);
+            assert_eq!(price("0", "0", asked).is_zero(), nothing);
+        }
+    }
+
     /// What the published requestor's own lines give, run in Python.
     #[test]
     fn a_quotes_rate_is_the_requestors_to_the_bit() {

@@ -119,6 +119,34 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_number_is_read_as_it_is_written() {
+        for (text, number) in
+            [("0", U256::ZERO), ("00042", U256::from(42)), (&U256::MAX.to_string(), U256::MAX)]
+        {
+            let id: StreamId = text.parse().unwrap();
+            assert_eq!(id, StreamId(number));
+            assert_eq!(id.to_string(), number.to_string());
+            let key = StreamKey { contract: "1:0xab".into(), id };
+            assert_eq!(key.to_string(), format!("1:0xab:{number}"));
+        }
+        let more_than_256_bits = format!("{}0", U256::MAX);
+        for bad in [
+            "",
+            "-1",
+            "+1",
+            "1.0",
+            "0x1",
+            " 1",
+            "1 ",
+            &"0".repeat(79),
+            &more_than_256_bits[1..],
+            &more_than_256_bits,
+        ] {
+            assert!(bad.parse::<StreamId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_documented_sample_is_reproduced() {
         let sample = stream(1_700_000_000, 1_700_007_200, 12_345, 1_000_000_000_000_000_000, 0);
         assert_eq!(sample.vested(1_700_003_600), U256::from(44_442_000));
