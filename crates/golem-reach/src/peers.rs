@@ -49,7 +49,7 @@ pub struct PeerMarket {
     pub private: bool,
 }
 
-/// Peers to ask about the node at `own`, by lot; `known` first, which answered before. `None` if the
+/// Peers to ask about the node at `own`, chosen at random; `known` first, which answered before. `None` if the
 /// market does not answer.
 pub async fn peers(market: &PeerMarket, own: IpAddr, known: &BTreeSet<String>) -> Vec<Source> {
     match find(market).await {

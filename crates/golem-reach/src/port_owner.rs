@@ -1,4 +1,4 @@
-//! Which program holds a port.
+//! The program that listens on a port.
 //!
 //! Owns reading it from `/proc`. Tells what this user may see: another user's program is known only
 //! to root. Other systems have no such files, and tell nothing.

@@ -79,12 +79,12 @@ impl Probes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a verification: what was said at a port before proves nothing any more.
+    /// Begins a verification: banners that were read before prove nothing any more.
     pub fn renew(&self, secret: [u8; 32]) {
         self.inner().secret = secret;
     }
 
-    /// What `port` says in this verification.
+    /// The banner of `port` in this verification.
     #[must_use]
     pub fn banner(&self, port: u16) -> String {
         let mut bytes = self.inner().secret.to_vec();
@@ -124,7 +124,7 @@ impl Probes {
         Ok(())
     }
 
-    /// How many came to `port` since it was opened; `None` if it is closed.
+    /// How many connections came to `port` since it was opened; `None` if it is closed.
     #[must_use]
     pub fn arrivals(&self, port: u16) -> Option<u64> {
         self.inner().open.get(&port).map(|probe| probe.arrivals.load(Ordering::Relaxed))
@@ -170,7 +170,7 @@ impl Probes {
     }
 }
 
-/// Tells each that comes the banner, for ever.
+/// Sends the banner to every connection, for ever.
 async fn greet(listener: TcpListener, banner: String, arrivals: Arc<AtomicU64>) {
     loop {
         match listener.accept().await {

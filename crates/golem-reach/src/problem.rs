@@ -1,6 +1,6 @@
-//! What is in the way of renters, by name, with what it means and what to do.
+//! Diagnosis: what keeps renters from reaching the node, what it means, and what to do.
 //!
-//! Owns the diagnosis, as a pure function over what a verification found. Never looks at anything.
+//! Owns the choice of causes and their wording, as a pure function over a report. Never looks at the host.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::verdict::UnreachableReason;
 /// What to do where check servers cannot know.
 const ASK_OUTSIDE: &str = "name a check server on the internet with GOLEM_PROVIDER_PORT_CHECK_SERVERS";
 
-/// `ports` as people write them: `7466, 50800-50899`.
+/// `ports` as ranges for people: `7466, 50800-50899`.
 pub fn ranges(ports: &[u16], dash: char, between: &str) -> String {
     let mut parts: Vec<(u16, u16)> = Vec::new();
     for &port in ports {

@@ -160,7 +160,7 @@ impl PortReport {
     }
 }
 
-/// What is in the way.
+/// What keeps renters from reaching the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {

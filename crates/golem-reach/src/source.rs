@@ -1,7 +1,7 @@
-//! One checker, and how it is asked.
+//! A check server or another provider, as a source of verdicts on ports.
 //!
-//! Owns the exchange with it: bounded in time and size, no redirect followed, the answer read
-//! strictly, a signature that is there has to be good. Never judges what is said.
+//! Owns the request to it: bounded in time and size, without redirects; the response is parsed
+//! strictly, and a signature in it has to be valid. Never judges what is said.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ const REFUSAL: usize = 200;
 /// How far the clock of a checker that signs may be off, in seconds.
 const CLOCK: i64 = 300;
 
-/// Why a checker did not answer. None of these says anything about a port.
+/// Why a source gave no usable response. None of these says anything about a port.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No client can be made.
@@ -40,10 +40,10 @@ pub enum SourceError {
     /// It did not answer.
     #[error("does not answer{}", .0.as_ref().map_or_else(String::new, |error| format!(" ({})", innermost(error))))]
     NoAnswer(#[source] Option<HttpError>),
-    /// The others had decided by then.
+    /// It had not answered when the others had decided.
     #[error("did not answer while the others did, whose answers decide")]
     Late,
-    /// It sends the node elsewhere, where the operator did not.
+    /// It redirects, to where the operator did not send the node.
     #[error("answers with a redirect, which is not followed")]
     Redirect,
     /// It refuses.
@@ -54,18 +54,18 @@ pub enum SourceError {
         /// What it says.
         text: String,
     },
-    /// It dials only who asks, and that has another address than the one to be verified.
+    /// It dials only the caller's address, which is not the one to be verified.
     #[error("sees this node at {0}, and dials no other address")]
     Elsewhere(IpAddr),
     /// Its answer is larger than any that is expected.
     #[error("its answer is too large")]
     TooLarge,
-    /// Its answer is none to what was asked.
+    /// Its response does not fit the request.
     #[error("its answer makes no sense: {0}")]
     Nonsense(&'static str),
 }
 
-/// The cause at the bottom: "Connection refused", not "error sending request".
+/// The innermost cause: "Connection refused", not "error sending request".
 fn innermost(error: &HttpError) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -84,7 +84,7 @@ pub struct Source {
     signer: Option<Address>,
 }
 
-/// What a checker refuses with.
+/// The body of a refusal.
 #[derive(serde::Deserialize)]
 struct Detail {
     detail: serde_json::Value,
@@ -126,7 +126,7 @@ impl Source {
         Ok(peers.map(|(name, url, id)| Self { http: http.clone(), name, url, signer: Some(id) }).collect())
     }
 
-    /// What it is called in verdicts.
+    /// Its name in verdicts.
     pub fn name(&self) -> &str {
         &self.name
     }

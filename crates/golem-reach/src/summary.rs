@@ -1,6 +1,6 @@
-//! From what a verification saw to the report of it.
+//! Makes the report of what the last verification found.
 //!
-//! Owns how the two are put together. Never finds anything out.
+//! Owns how verdicts, the outcome and the host's facts are put together. Never verifies anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -408,7 +408,8 @@ fn greet() -> io::Result<SocketAddr> {
                         tokio::io::copy(&mut read, &mut write).await
                     });
                 } else {
-                    tokio::task::yield_now().await;
+                    // No descriptor is left, perhaps.
+                    tokio::time::sleep(LOOK_AGAIN).await;
                 }
             }
         });

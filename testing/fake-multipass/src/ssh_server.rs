@@ -77,7 +77,7 @@ pub(crate) fn start(folder: &Path, ip: &str) -> Result<i32, Failure> {
             stop(Some(server));
             return Err(broken("it does not listen"));
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(50));
     }
     Ok(server)
 }

@@ -1,7 +1,7 @@
-//! Trying one port.
+//! Dials one port.
 //!
-//! Owns the connection and what is said of it. Tells what the port said only where that is a node's
-//! banner: anything else is nobody's business.
+//! Owns the connection and its result. Returns what the port sent only if that is a node's banner:
+//! anything else is private to whatever listens there.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};

@@ -230,6 +230,7 @@ mod tests {
         assert!(of(folder.path(), &id).unwrap().is_some());
         rustix::process::kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
         while of(folder.path(), &id).unwrap().is_some() {
+            // Without a pause: the moment in which the process is going is what is tested.
             std::thread::yield_now();
         }
         let lock = std::fs::File::open(folder.path().join("lock")).unwrap();
