@@ -1,6 +1,6 @@
 //! Whether a create may be granted.
 //!
-//! Owns the decision, as one pure function over plain values. Never reads the ledger or the
+//! Owns the decision, as one pure function over plain values, and the limits that it takes. Never reads the ledger or the
 //! host, and never reserves: the ledger calls it inside the transaction that does.
 
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ pub enum RestartPolicy {
 /// Everything a node needs to know to run.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// How long ended rentals are remembered; none means for good.
+    /// How long ended rentals are remembered; `None` if for good.
     pub history: Option<Duration>,
     /// Folder of the ledger and of everything else the node writes.
     pub data_dir: PathBuf,
@@ -41,7 +41,7 @@ pub struct NodeConfig {
     pub port_policy: PortPolicy,
     /// Limits on what is rented out.
     pub limits: Limits,
-    /// Why no new rental is taken, whatever is free; none where they are.
+    /// Why no new rental is taken, whatever is free; `None` if they are.
     pub closed: Option<Refusal>,
     /// Image of a create that names none.
     pub default_image: ImageName,
@@ -59,8 +59,8 @@ pub struct NodeConfig {
     pub proxy: ProxyLimits,
     /// What of the host is rented out.
     pub rent: Rent,
-    /// What is rented out in place of what the host has, for tests; none means measured.
+    /// What is rented out in place of what the host has, for tests; `None` if that is measured.
     pub totals: Option<Resources>,
-    /// How rentals are paid for; none means that they are not.
+    /// How rentals are paid for; `None` if they are not.
     pub payments: Option<PaymentConfig>,
 }

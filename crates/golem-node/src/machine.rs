@@ -7,7 +7,7 @@
 //!                             └───► step ──► backend ──► row ─────┘
 //! ```
 //!
-//! Owns every backend call on a machine that has a live rental, and the order of its effects:
+//! Owns every call that makes, runs or ends a machine that has a live rental, and the order of its effects:
 //! the row that announces an effect is on disk before it, the row that reports it after it.
 //! `running` is written only once the port leads to a guest that answers. Never decides what a
 //! rental should be (its goal), and never spawns.

@@ -308,7 +308,7 @@ impl Node {
         self.0.unmanaged.borrow().clone()
     }
 
-    /// How the running guest is connected, as seen within the last seconds; none where it does not run, or
+    /// How the running guest is connected, as seen within the last seconds; `None` if it does not run, or
     /// its backend sees to that itself.
     #[must_use]
     pub fn network(&self, id: &VmId) -> Option<Network> {

@@ -1,7 +1,7 @@
 //! That a rental is paid for, and by which stream.
 //!
 //! Owns the proof without which nothing is reserved, and a stream as it was last read. Never asks a chain:
-//! [`crate::payment`] does, and it alone makes a [`Paid`].
+//! [`crate::payment`] does, and makes a [`Paid`] of nothing but the chain's word.
 
 use golem_chain::Block;
 use golem_types::{Stream, StreamKey, VmId};

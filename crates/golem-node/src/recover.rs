@@ -125,7 +125,7 @@ pub struct Beside {
     pub range: Range<u16>,
     /// Streams by machine, as the export for other programs has them.
     pub exported: BTreeMap<VmId, StreamId>,
-    /// Chain and contract of those; none where payments are off.
+    /// Chain and contract of those; `None` if payments are off.
     pub contract: Option<Arc<str>>,
 }
 

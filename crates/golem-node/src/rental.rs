@@ -81,9 +81,9 @@ impl Rental {
 /// What a machine's task reports of its rental.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
-    /// The new state; none keeps it.
+    /// The new state; `None` keeps it.
     pub state: Option<VmState>,
-    /// The new error text; the outer none keeps it.
+    /// The new error text; the outer `None` keeps it.
     pub error: Option<Option<String>>,
     /// The guest's address, once known.
     pub ip_address: Option<IpAddr>,

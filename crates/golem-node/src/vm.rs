@@ -1,4 +1,4 @@
-//! A rental as the outside sees it, what may be asked of it, and why the node says no.
+//! A rental as the outside sees it, the job that makes it, and why a create is refused.
 //!
 //! Owns the words between the node and its edges (HTTP, CLI). Never does anything.
 
@@ -35,7 +35,7 @@ pub struct Vm {
     pub ip_address: Option<IpAddr>,
     /// The public port that leads to its SSH server; taken with the reservation.
     pub ssh_port: u16,
-    /// The stream that pays for it; none where payments are off.
+    /// The stream that pays for it; `None` if payments are off.
     pub stream: Option<StreamKey>,
     /// That it is not paid for, and is therefore kept stopped.
     pub unpaid: Option<Unpaid>,

@@ -50,7 +50,7 @@ impl Decimal {
     }
 
     /// This divided by `other`, to eight digits, the half away from zero: as the original converts
-    /// money. None when `other` is zero.
+    /// money. `None` if `other` is zero.
     #[must_use]
     pub fn per(self, other: Self) -> Option<Self> {
         if other.is_zero() {

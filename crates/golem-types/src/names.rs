@@ -122,7 +122,7 @@ impl VmId {
         &self.0
     }
 
-    /// What the machine's renter called it, and when it was made; none if the id holds no such time.
+    /// What the machine's renter called it, and when it was made; `None` if the id holds no such time.
     #[must_use]
     pub fn parts(&self) -> Option<(VmName, jiff::Timestamp)> {
         let rest = self.redacted().strip_prefix("golem-")?;

@@ -44,7 +44,7 @@ pub struct Summary {
     pub max_vms: u32,
     /// Its SSH ports.
     pub ports: PortsView,
-    /// How its rentals are paid for; none when they are free.
+    /// How its rentals are paid for; `None` if they are free.
     pub payments: Option<PaymentsView>,
     /// The node's adverts, one a market in which it keeps one.
     pub adverts: Vec<AdvertView>,
@@ -62,7 +62,7 @@ pub struct BackendView {
     /// Why a guest that is launched now would not reach the internet, with the fix.
     #[serde(default)]
     pub network_problem: Option<String>,
-    /// `kvm` or `tcg`; none where this node does not decide it.
+    /// `kvm` or `tcg`; `None` if this node does not decide it.
     #[serde(default)]
     pub accelerator: Option<String>,
     /// Why guests cannot use KVM, and what to do.
@@ -121,7 +121,7 @@ pub struct AdvertView {
     pub standing: String,
     /// What is in the way.
     pub problem: Option<String>,
-    /// The entity's key; none while there is none, and for a server.
+    /// The entity's key; `None` while there is none, and for a server.
     pub key: Option<String>,
     /// The block in which it lapses.
     pub expires_at_block: Option<u64>,

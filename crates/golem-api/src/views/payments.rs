@@ -21,7 +21,7 @@ pub struct StreamsView {
     pub network: String,
     /// What its money is called.
     pub symbol: String,
-    /// US dollars for one of it, as last believed; none for test money, and while no rate is known.
+    /// US dollars for one of it, as last believed; `None` for test money, and while no rate is known.
     pub usd_per_coin: Option<String>,
     /// The streams, oldest first.
     pub streams: Vec<StreamView>,
@@ -32,7 +32,7 @@ pub struct StreamsView {
 /// A stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamView {
-    /// What its renter calls the VM; none once that is gone.
+    /// What its renter calls the VM; `None` once that is gone.
     pub name: Option<VmName>,
     /// Where the VM stands.
     pub status: Option<VmState>,

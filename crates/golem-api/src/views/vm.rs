@@ -35,9 +35,9 @@ pub struct VmView {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// What went through its port since that was opened; none while it is closed.
+    /// What went through its port since that was opened; `None` while it is closed.
     pub traffic: Option<TrafficView>,
-    /// How its running guest is connected; none where that is not known.
+    /// How its running guest is connected; `None` if that is not known.
     pub network: Option<NetworkInfo>,
     /// What is wrong with that, with the fix.
     pub network_problem: Option<NetworkProblem>,

@@ -84,7 +84,7 @@ async fn the_api_stands_in_front_of_vms_resources_and_ports() {
     world.stop().await;
 }
 
-/// The first line that whoever listens on `port` says; none where nobody does.
+/// The first line that whoever listens on `port` says; `None` if nobody does.
 async fn greeting(port: u16) -> Option<String> {
     use tokio::io::AsyncBufReadExt;
     let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()?;

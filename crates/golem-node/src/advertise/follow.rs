@@ -15,7 +15,7 @@ use crate::node::Node;
 const HOST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Keeps `wish` true to what `node` has left, until `stop`. `offer` is everything else that an
-/// advert says; none while it is not known.
+/// advert says; `None` while it is not known.
 pub async fn follow(
     node: Node,
     mut offer: watch::Receiver<Option<Advert>>,

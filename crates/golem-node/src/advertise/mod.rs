@@ -168,9 +168,9 @@ pub enum Standing {
 pub struct AdvertState {
     /// How what renters read stands to what they should read.
     pub standing: Standing,
-    /// The advert, as the network told it last; none when there was none, and for a server.
+    /// The advert, as the network told it last; `None` if there was none, and for a server.
     pub shown: Option<Shown>,
-    /// About when renters stop reading the advert, if nothing is written; none when they read none.
+    /// About when renters stop reading the advert, if nothing is written; `None` if they read none.
     pub lapses: Option<Timestamp>,
     /// When the market was last looked at.
     pub looked_at: Option<Timestamp>,
@@ -225,7 +225,7 @@ pub struct Advertising {
 }
 
 /// What `node` wishes renters to read, until it shuts down. `offer` is what an advert says besides
-/// what is free; none while it is not known.
+/// what is free; `None` while it is not known.
 #[must_use]
 pub fn wishes(node: &Node, offer: watch::Receiver<Option<Advert>>) -> watch::Receiver<Wish> {
     let (sender, wish) = watch::channel(Wish::Unknown);

@@ -54,7 +54,7 @@ pub(super) fn misleads(shown: &Annotations, wanted: &Annotations) -> bool {
 }
 
 /// What one transaction has to do at `block`, where `own` are all adverts of this provider that are
-/// its own, and `wanted` is what renters should read; none when they should not find it.
+/// its own, and `wanted` is what renters should read; `None` if they should not find it.
 ///
 /// Empty when there is nothing to do, and again after it was done.
 #[must_use]

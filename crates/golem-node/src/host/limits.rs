@@ -88,7 +88,7 @@ fn text(group: &Path, name: &str) -> io::Result<String> {
     }
 }
 
-/// The number in the file `name` of `group`; none where it says `max`, or anything else that is none.
+/// The number in the file `name` of `group`; `None` if it says `max`, or anything else that is no number.
 fn number(group: &Path, name: &str) -> io::Result<Option<u64>> {
     Ok(text(group, name)?.parse().ok())
 }

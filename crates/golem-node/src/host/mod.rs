@@ -22,11 +22,11 @@ use limits::Limits;
 /// What of the host an operator rents out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rent {
-    /// Cores (`GOLEM_PROVIDER_RENT_CPU`); none means all less the host's reserve.
+    /// Cores (`GOLEM_PROVIDER_RENT_CPU`); `None` if all less the host's reserve.
     pub cpu: Option<u32>,
-    /// Memory in GiB (`GOLEM_PROVIDER_RENT_MEMORY_GB`); none means all less the host's reserve.
+    /// Memory in GiB (`GOLEM_PROVIDER_RENT_MEMORY_GB`); `None` if all less the host's reserve.
     pub memory_gib: Option<u32>,
-    /// Storage in GiB (`GOLEM_PROVIDER_RENT_STORAGE_GB`); none means all less the host's reserve.
+    /// Storage in GiB (`GOLEM_PROVIDER_RENT_STORAGE_GB`); `None` if all less the host's reserve.
     pub storage_gib: Option<u32>,
     /// Virtual CPUs for each hundred cores (`GOLEM_PROVIDER_CPU_OVERCOMMIT`).
     pub cpu_overcommit_percent: u32,

@@ -37,7 +37,7 @@ pub struct Adoption {
     pub image: ImageName,
     /// The guest's address, while it runs.
     pub ip_address: Option<IpAddr>,
-    /// The port that leads to it; none means that any free one will do.
+    /// The port that leads to it; `None` if any free one will do.
     pub ssh_port: Option<u16>,
     /// The stream that pays for it.
     pub stream: Option<StreamKey>,

@@ -1,6 +1,6 @@
 //! Values as the database keeps them.
 //!
-//! Owns reading texts and times of a row. Never writes.
+//! Owns reading texts and times of a row, and how exact a time is kept. Never asks the database.
 
 use jiff::Timestamp;
 use rusqlite::Row;

@@ -1,6 +1,7 @@
 //! Rows of the ledger and the values they stand for.
 //!
-//! Owns every SQL statement on rentals and jobs. Never opens a transaction and never decides.
+//! Owns the SQL statements on rentals and jobs, but for stages ([`super::boots`]) and what goes in time
+//! ([`super::history`]). Never opens a transaction and never decides.
 
 use golem_types::{AuthorizedKey, JobId, Resources, StreamKey, VmId, VmState};
 use jiff::Timestamp;

@@ -121,7 +121,7 @@ CREATE TABLE advert_writes (
 CREATE INDEX advert_writes_of_network ON advert_writes (network);
 ";
 
-/// What the backend calls a machine that another program made and that was taken over; none means
+/// What the backend calls a machine that another program made and that was taken over; NULL means
 /// the rental's id. Unique for good, so that nothing is taken over twice, not even what has ended.
 const ADOPTED: &str = "
 ALTER TABLE vms ADD COLUMN backend_name TEXT;

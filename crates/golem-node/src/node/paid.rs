@@ -76,7 +76,7 @@ impl Node {
         Ok(vm)
     }
 
-    /// How rentals are paid for; none where they are not.
+    /// How rentals are paid for; `None` if they are not.
     #[must_use]
     pub fn payments(&self) -> Option<&Payments> {
         self.0.payments.as_ref()

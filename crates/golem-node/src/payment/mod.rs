@@ -146,7 +146,7 @@ pub struct StreamStatus {
 /// How the chain answers.
 #[derive(Debug, Clone, Default)]
 pub struct ChainHealth {
-    /// The newest block that was read; none before the first.
+    /// The newest block that was read; `None` before the first.
     pub block: Option<Block>,
     /// When it was read.
     pub read_at: Option<Timestamp>,
@@ -231,7 +231,7 @@ impl Payments {
         StreamKey { contract: Arc::clone(&self.0.contract), id }
     }
 
-    /// Sets the price that streams have to pay; none while it is not known, when any rate will do.
+    /// Sets the price that streams have to pay; `None` while it is not known, when any rate will do.
     /// What was asked until now is still good for four hours: renters may have read it.
     pub fn set_prices(&self, prices: Option<StreamPrices>) {
         let now = Instant::now();
@@ -249,7 +249,7 @@ impl Payments {
         });
     }
 
-    /// What a stream has to pay now; none while no price is known.
+    /// What a stream has to pay now; `None` while no price is known.
     #[must_use]
     pub fn prices(&self) -> Option<StreamPrices> {
         self.0.prices.borrow().last().filter(|(_, until)| until.is_none()).map(|(prices, _)| *prices)

@@ -19,7 +19,7 @@ use crate::vm::Unpaid;
 pub struct StreamLine {
     /// The rental that it pays for, or paid for last.
     pub vm: VmId,
-    /// What its renter calls the rental, and where that stands; none once it has ended.
+    /// What its renter calls the rental, and where that stands; `None` once it has ended.
     pub rental: Option<(VmName, VmState)>,
     /// Since when and why the rental is not paid for.
     pub unpaid: Option<Unpaid>,

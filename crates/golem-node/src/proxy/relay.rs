@@ -88,7 +88,7 @@ struct Flow<'a> {
     delivered: &'a AtomicU64,
     /// What of `delivered` went this way.
     carried: u64,
-    /// Holds the bytes on their way; none while there are none.
+    /// Holds the bytes on their way; `None` while there are none.
     pipe: Option<Pipe>,
     /// Whether so much comes at a time that a pipe is worth its system calls.
     bulk: bool,

@@ -27,7 +27,7 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Sample {
     /// When it was asked. What happened later is not in here.
     pub asked: Instant,
-    /// Every machine; none when the backend did not answer.
+    /// Every machine; `None` if the backend did not answer.
     pub machines: Option<BTreeMap<VmId, Observed>>,
 }
 

@@ -69,7 +69,7 @@ impl Run {
         problem
     }
 
-    /// How many cores renters read; none when they do not find the node.
+    /// How many cores renters read; `None` if they do not find the node.
     fn cores(&self) -> Option<u64> {
         let adverts = self.server.adverts();
         adverts

@@ -14,7 +14,7 @@ use ruint::aliases::U256;
 
 use ports::{check, last_known, provider, ssh};
 
-use super::seen::{Local, NodeSeen, Seen};
+use super::facts::{Facts, Local, NodeFacts};
 use super::view::{
     BackendPart, Check, EnvironmentPart, Grade, Issue, Overall, Ports, ProviderPort, ResourcesPart, SshPorts,
     Status, Version, WalletPart,
@@ -24,7 +24,7 @@ use crate::updates::{INSTALLED, is_newer};
 use golem_api::views::{NetworkProblem, VmView};
 
 /// The answer for what was seen by a program whose settings are `settings`.
-pub(super) fn judge(settings: &Settings, seen: Seen) -> Status {
+pub(super) fn judge(settings: &Settings, seen: Facts) -> Status {
     let node = seen.node.as_ref().and_then(|node| node.as_ref().ok());
     let check = check(settings, seen.ports.as_ref());
     let provider = provider(settings, &seen, &check);
@@ -114,8 +114,8 @@ impl Issue {
 impl Verdict {
     fn of(
         settings: &Settings,
-        seen: &Seen,
-        node: Option<&NodeSeen>,
+        seen: &Facts,
+        node: Option<&NodeFacts>,
         check: &Check,
         provider: &ProviderPort,
         ssh: &SshPorts,
@@ -147,7 +147,7 @@ impl Verdict {
     }
 
     /// What is wrong on this machine.
-    fn host(&mut self, settings: &Settings, seen: &Seen, provider: &ProviderPort) {
+    fn host(&mut self, settings: &Settings, seen: &Facts, provider: &ProviderPort) {
         let port = settings.port;
         if !seen.running {
             self.error("The provider is not running: `golem-provider start`");
@@ -246,7 +246,7 @@ impl Verdict {
     }
 
     /// What the node says of itself.
-    fn node(&mut self, settings: &Settings, node: &NodeSeen, ssh: &SshPorts) {
+    fn node(&mut self, settings: &Settings, node: &NodeFacts, ssh: &SshPorts) {
         let summary = &node.summary;
         if let Some(trouble) = &summary.disk_trouble {
             self.error(format!(
@@ -317,7 +317,7 @@ impl Verdict {
     }
 
     /// How guests are connected, where that is not as it should be.
-    fn networks(&mut self, node: &NodeSeen) {
+    fn networks(&mut self, node: &NodeFacts) {
         if let Some(problem) = &node.summary.backend.network_problem {
             self.issue(capital(problem));
         }
@@ -346,7 +346,7 @@ impl Verdict {
     }
 
     /// What there is too little of.
-    fn resources(&mut self, settings: &Settings, node: &NodeSeen) {
+    fn resources(&mut self, settings: &Settings, node: &NodeFacts) {
         let (total, host) = (node.summary.total, node.summary.host);
         let least =
             Resources::new(settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0);
@@ -378,7 +378,7 @@ impl Verdict {
     }
 
     /// Whether withdrawals can be paid for.
-    fn wallet(&mut self, settings: &Settings, seen: &Seen) {
+    fn wallet(&mut self, settings: &Settings, seen: &Facts) {
         let Some(wallet) = seen.wallet.as_ref().filter(|_| settings.stream_withdraw_enabled) else { return };
         if wallet.balance == Ok(Exact(U256::ZERO)) {
             let fix = if wallet.has_faucet {

@@ -5,8 +5,8 @@
 //! ```
 //! Owns when that happens, and how the command ends.
 
+mod facts;
 mod judge;
-mod seen;
 mod text;
 mod view;
 
@@ -15,7 +15,7 @@ use std::io::{IsTerminal, Write};
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use crate::pid_file;
-use seen::Seen;
+use facts::Facts;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -37,9 +37,9 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     })
 }
 
-async fn look(invocation: &Invocation, last: Option<&Seen>) -> anyhow::Result<Seen> {
+async fn look(invocation: &Invocation, last: Option<&Facts>) -> anyhow::Result<Facts> {
     let held = pid_file::holder(&invocation.pid_file)?;
-    Ok(seen::look(invocation, held, last).await)
+    Ok(facts::look(invocation, held, last).await)
 }
 
 /// Looks again and again until it is interrupted.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use golem_types::VmState;
 
-use super::super::seen::{Local, NodeSeen, Seen};
+use super::super::facts::{Facts, Local, NodeFacts};
 use super::super::view::{Check, LastKnown, ProviderPort, SshIssues, SshPort, SshPorts};
 use crate::settings::Settings;
 use golem_api::views::VmView;
@@ -49,7 +49,7 @@ pub(super) fn last_known(report: &PortsReport, check: &Check) -> Option<LastKnow
     Some(LastKnown { at, provider: report.provider.status, ssh_reachable })
 }
 
-pub(super) fn provider(settings: &Settings, seen: &Seen, check: &Check) -> ProviderPort {
+pub(super) fn provider(settings: &Settings, seen: &Facts, check: &Check) -> ProviderPort {
     let port = seen.ports.as_ref().ok().map(|report| &report.provider);
     let reason = match check {
         Check::Skipped => Some("not checked".to_owned()),
@@ -79,11 +79,11 @@ pub(super) fn provider(settings: &Settings, seen: &Seen, check: &Check) -> Provi
     }
 }
 
-fn local_ok(seen: &Seen) -> bool {
+fn local_ok(seen: &Facts) -> bool {
     matches!((seen.running, seen.local), (true, Local::Listening) | (false, Local::Free))
 }
 
-pub(super) fn ssh(settings: &Settings, seen: &Seen, node: Option<&NodeSeen>, check: &Check) -> SshPorts {
+pub(super) fn ssh(settings: &Settings, seen: &Facts, node: Option<&NodeFacts>, check: &Check) -> SshPorts {
     let in_use = match node {
         Some(node) => node.summary.ports.in_use.clone(),
         None => seen.held.clone(),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::status::seen::WalletSeen;
+use crate::cli::status::facts::WalletFacts;
 use crate::cli::status::text::text;
 use golem_api::views::Summary;
 
@@ -71,13 +71,13 @@ fn summary(ports: &[u16]) -> Summary {
 }
 
 /// A node with a VM, with which nothing is wrong.
-fn good() -> Seen {
-    let node = NodeSeen {
+fn good() -> Facts {
+    let node = NodeFacts {
         summary: summary(&[FIRST]),
         vms: vec![vm("web", FIRST)],
         listening: BTreeSet::from([FIRST]),
     };
-    Seen {
+    Facts {
         running: true,
         pid: Some(7),
         node: Some(Ok(node)),
@@ -89,7 +89,7 @@ fn good() -> Seen {
         latest: None,
         held: BTreeSet::new(),
         asked: tokio::time::Instant::now(),
-        wallet: Some(WalletSeen {
+        wallet: Some(WalletFacts {
             address: "0xabc".to_owned(),
             symbol: "ETH".to_owned(),
             balance: Ok(Exact(U256::from(5))),
@@ -98,13 +98,13 @@ fn good() -> Seen {
     }
 }
 
-fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Seen {
+fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Facts {
     let mut report = report();
     change(&mut report);
-    Seen { ports: Ok(report), ..good() }
+    Facts { ports: Ok(report), ..good() }
 }
 
-fn with_node(change: impl FnOnce(&mut NodeSeen)) -> Seen {
+fn with_node(change: impl FnOnce(&mut NodeFacts)) -> Facts {
     let mut seen = good();
     if let Some(Ok(node)) = &mut seen.node {
         change(node);
@@ -112,11 +112,11 @@ fn with_node(change: impl FnOnce(&mut NodeSeen)) -> Seen {
     seen
 }
 
-fn judged(seen: Seen) -> (Value, String) {
+fn judged(seen: Facts) -> (Value, String) {
     judged_with(&settings(), seen)
 }
 
-fn judged_with(settings: &Settings, seen: Seen) -> (Value, String) {
+fn judged_with(settings: &Settings, seen: Facts) -> (Value, String) {
     let status = judge(settings, seen);
     let text = anstream::adapter::strip_str(&text(&status)).to_string();
     (serde_json::to_value(status).unwrap(), text)
@@ -152,7 +152,7 @@ fn what_keeps_renters_out_is_an_error() {
             *one = port(one.port, Reach::Unreachable, LocalState::Free);
         }
     };
-    let stopped = Seen { running: false, pid: None, node: None, local: Local::Free, ..good() };
+    let stopped = Facts { running: false, pid: None, node: None, local: Local::Free, ..good() };
     for (seen, words) in [
         (
             with_node(|node| node.summary.disk_trouble = Some("the provider's disk is full".to_owned())),
@@ -167,17 +167,17 @@ fn what_keeps_renters_out_is_an_error() {
         ),
         (with_ports(|report| report.address = None), "the public address is not known"),
         (with_ports(|report| report.sources.clear()), "no check server is named"),
-        (Seen { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
+        (Facts { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
         // S-033
         (with_ports(blocked), "None of the SSH ports 50800-50899 is reachable from outside"),
         (
             // S-034
-            Seen { backend: Err("multipass is not installed".to_owned()), ..good() },
+            Facts { backend: Err("multipass is not installed".to_owned()), ..good() },
             "multipass is not installed",
         ),
         // S-035
-        (Seen { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
-        (Seen { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
+        (Facts { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
+        (Facts { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
         (stopped.clone(), "The provider is not running"),
     ] {
         let (json, text) = judged(seen);
@@ -192,12 +192,12 @@ fn what_keeps_renters_out_is_an_error() {
         );
         assert!(text.starts_with("Overall         Error\n"), "{text}");
     }
-    let rented = Seen { held: BTreeSet::from([FIRST]), ..stopped.clone() };
+    let rented = Facts { held: BTreeSet::from([FIRST]), ..stopped.clone() };
     let (json, _) = judged(rented);
     assert_eq!(json["ports"]["ssh"]["in_use"], 1);
     assert!(json["overall"]["issues"].to_string().contains("1 VM(s) are rented out"), "{json:#}");
     let held = |report: &mut PortsReport| report.provider = port(7466, Reach::Unknown, LocalState::Held);
-    let seen = Seen { ports: with_ports(held).ports, local: Local::Held, ..stopped };
+    let seen = Facts { ports: with_ports(held).ports, local: Local::Held, ..stopped };
     let (json, text) = judged(seen);
     assert!(text.contains("❌ port unavailable — held by nginx (pid 42)"), "{text}");
     assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
@@ -212,7 +212,7 @@ fn h_01_a_node_that_is_closed_says_why_and_what_to_do() {
         node.summary.backend.accelerator = Some("tcg".to_owned());
         node.summary.backend.accelerator_problem = Some("no device; fix: modprobe".to_owned());
     });
-    let (json, text) = judged(Seen { backend_name: "qemu", ..seen });
+    let (json, text) = judged(Facts { backend_name: "qemu", ..seen });
     assert_eq!(json["overall"]["status"], "error", "{json:#}");
     assert!(
         text.contains("Provider takes no new rentals: no device; fix: modprobe; or set GOLEM_"),
@@ -290,7 +290,7 @@ fn anything_else_that_is_off_is_an_issue() {
             }),
             "1 machine(s) on the backend",
         ),
-        (Seen { image_missing: Some("24.04".to_owned()), ..good() }, "golem-provider images pull 24.04"),
+        (Facts { image_missing: Some("24.04".to_owned()), ..good() }, "golem-provider images pull 24.04"),
         (
             with_node(|node| {
                 if let Some(payments) = &mut node.summary.payments {
@@ -307,8 +307,8 @@ fn anything_else_that_is_off_is_an_issue() {
         assert!(text.starts_with("Overall         Issues detected\n"), "{text}");
     }
     let empty = || {
-        let wallet = good().wallet.map(|wallet| WalletSeen { balance: Ok(Exact(U256::ZERO)), ..wallet });
-        Seen { wallet, ..good() }
+        let wallet = good().wallet.map(|wallet| WalletFacts { balance: Ok(Exact(U256::ZERO)), ..wallet });
+        Facts { wallet, ..good() }
     };
     assert_eq!(judged(empty()).0["overall"]["status"], "healthy", "nobody withdraws");
     let withdrawing = settings_with(&[("GOLEM_PROVIDER_STREAM_WITHDRAW_ENABLED", "true")]);
@@ -342,7 +342,7 @@ proptest! {
             report.ssh = ssh.iter().zip(FIRST..).map(|(reach, one)| port(one, *reach, LocalState::Free)).collect();
         });
         let ports: Vec<u16> = (FIRST..).take(rented).collect();
-        let node = NodeSeen {
+        let node = NodeFacts {
             summary: Summary { draining, ..summary(&ports) },
             vms: ports.iter().map(|port| vm("web", *port)).collect(),
             listening: (FIRST..).take(listening.min(rented)).collect(),

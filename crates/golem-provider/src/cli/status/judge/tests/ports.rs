@@ -11,7 +11,7 @@ fn ports_are_counted_and_worded() {
                 *one = port(one.port, Reach::Unreachable, LocalState::Free);
             }
         });
-        seen.node = Some(Ok(NodeSeen {
+        seen.node = Some(Ok(NodeFacts {
             summary: summary(in_use),
             vms: in_use.iter().map(|port| vm("web", *port)).collect(),
             listening: listening.iter().copied().collect(),

@@ -56,7 +56,7 @@ pub(super) enum Local {
 
 /// What the node that runs says of itself.
 #[derive(Debug, Clone)]
-pub(super) struct NodeSeen {
+pub(super) struct NodeFacts {
     pub(super) summary: Summary,
     pub(super) vms: Vec<VmView>,
     /// Those of the VMs' ports on which something listens.
@@ -65,7 +65,7 @@ pub(super) struct NodeSeen {
 
 /// The node's wallet on the chain that rentals are paid on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WalletSeen {
+pub(super) struct WalletFacts {
     pub(super) address: String,
     /// What the chain's own money is called.
     pub(super) symbol: String,
@@ -77,13 +77,13 @@ pub(super) struct WalletSeen {
 
 /// Everything that was seen.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct Facts {
     /// Whether the node runs.
     pub(super) running: bool,
     /// Its process.
     pub(super) pid: Option<u32>,
     /// What the node says, or why it says nothing; none when it does not run.
-    pub(super) node: Option<Result<NodeSeen, String>>,
+    pub(super) node: Option<Result<NodeFacts, String>>,
     /// Why the backend cannot be used.
     pub(super) backend: Result<(), String>,
     /// What that is called.
@@ -95,7 +95,7 @@ pub(super) struct Seen {
     /// The default image, when it should be here and is not.
     pub(super) image_missing: Option<String>,
     /// None where rentals are free, and while there is no key.
-    pub(super) wallet: Option<WalletSeen>,
+    pub(super) wallet: Option<WalletFacts>,
     /// The latest version, where that is known.
     pub(super) latest: Option<String>,
     /// Ports that rentals hold while the node does not run.
@@ -105,7 +105,7 @@ pub(super) struct Seen {
 }
 
 /// Looks at everything. What others said at the `last` look stands for a while.
-pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Option<&Seen>) -> Seen {
+pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Option<&Facts>) -> Facts {
     let settings = &invocation.resolved.settings;
     let running = held.is_some();
     let last = last.filter(|last| last.running == running && last.asked.elapsed() < STANDS);
@@ -142,7 +142,7 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Opti
             }
         },
     );
-    Seen {
+    Facts {
         running,
         pid: held.and_then(|held| held.pid),
         node,
@@ -178,10 +178,10 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = anyhow::Result
     }
 }
 
-async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeSeen> {
+async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeFacts> {
     let (summary, vms) = (client.summary().await?, client.vms().await?);
     let listening = vms.iter().map(|vm| vm.ssh_port).filter(|port| !is_free(settings.host, *port)).collect();
-    Ok(NodeSeen { summary, vms, listening })
+    Ok(NodeFacts { summary, vms, listening })
 }
 
 /// What is known of the ports. A node that has just started is given the time to find out.
@@ -212,7 +212,7 @@ async fn local(settings: &Settings) -> Local {
 }
 
 /// The wallet; a look makes no key.
-async fn wallet(settings: &Settings, running: bool) -> Option<WalletSeen> {
+async fn wallet(settings: &Settings, running: bool) -> Option<WalletFacts> {
     let profile = payments::profile(settings).ok().flatten()?;
     let has_key = settings.private_key.is_some() || settings.data_dir.join("keys/provider_key.json").exists();
     if !running && !has_key {
@@ -223,7 +223,7 @@ async fn wallet(settings: &Settings, running: bool) -> Option<WalletSeen> {
         let rpc = Rpc::new(&profile.rpc_url)?;
         Ok(Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id).balance().await?)
     };
-    Some(WalletSeen {
+    Some(WalletFacts {
         address: identity.address().to_owned(),
         symbol: profile.network.symbol.clone(),
         balance: within(ANSWER, balance).await.map(Exact),
