@@ -12,7 +12,7 @@ use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 use crate::faucet;
 use crate::settings::{self, Settings};
 
-/// How rentals are paid for; none when payments are turned off.
+/// How rentals are paid for; `None` if payments are turned off.
 ///
 /// # Errors
 /// When the network is not known, or lacks an endpoint or a contract.

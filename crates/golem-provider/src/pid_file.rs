@@ -139,7 +139,7 @@ impl Held {
     }
 }
 
-/// Who holds the PID file at `path`; none means that no node runs.
+/// Who holds the PID file at `path`; `None` if no node runs.
 ///
 /// # Errors
 /// [`PidFileError::Io`] when that cannot be seen.

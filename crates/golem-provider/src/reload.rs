@@ -35,7 +35,7 @@ pub struct Reload {
     watched: BTreeMap<PathBuf, Version>,
 }
 
-/// Tells one version of a file from another; none when it is not there.
+/// Tells one version of a file from another; `None` if it is not there.
 type Version = Option<(u64, i64, i64, u64)>;
 
 impl Reload {

@@ -53,7 +53,7 @@ struct Info {
     version: String,
 }
 
-/// The numbers of the version `text`; none for previews and whatever else is no plain version.
+/// The numbers of the version `text`; `None` if it is a preview, or otherwise no plain version.
 fn numbers(text: &str) -> Option<Vec<u64>> {
     let numbers: Vec<u64> =
         text.trim().splitn(PARTS + 1, '.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
@@ -71,7 +71,7 @@ pub fn is_newer(latest: &str, installed: &str) -> bool {
     matches!((parts(latest), parts(installed)), (Some(latest), Some(installed)) if latest > installed)
 }
 
-/// The latest version that the index tells of; none where no index is named, or nobody knows. What
+/// The latest version that the index tells of; `None` if no index is named, or nobody knows. What
 /// was asked for lately is remembered; an index that does not answer changes nothing.
 pub async fn latest(settings: &Settings) -> Option<String> {
     let url = &settings.update_check_url.as_ref()?.0;

@@ -16,7 +16,7 @@ use crate::settings::{self, Origin, Resolved, TABLE};
 #[derive(Serialize)]
 struct Row {
     name: &'static str,
-    /// None when it is not set.
+    /// `None` if it is not set.
     value: Option<String>,
     source: String,
 }

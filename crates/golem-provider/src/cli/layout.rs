@@ -12,7 +12,7 @@ const INDENT: &str = "  ";
 /// Between two columns.
 const GAP: usize = 2;
 
-/// Columns of the terminal that standard output is; none for a file or a pipe.
+/// Columns of the terminal that standard output is; `None` if it is a file or a pipe.
 pub(super) fn terminal_width() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
 }

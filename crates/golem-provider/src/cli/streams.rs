@@ -235,7 +235,7 @@ fn show(view: &StreamView, money: Money<'_>) -> String {
 #[derive(Serialize)]
 struct Earnings {
     symbol: String,
-    /// US dollars for a coin, as last believed; none for test money, and while no rate is known.
+    /// US dollars for a coin, as last believed; `None` if it is test money, or no rate is known.
     usd_per_coin: Option<String>,
     streams: Vec<Line>,
     totals: Totals,

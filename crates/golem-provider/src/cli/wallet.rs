@@ -90,7 +90,7 @@ struct Balance {
     network: String,
     symbol: String,
     balance_wei: Exact,
-    /// US dollars for a coin, where the node that runs knows it; none for test money.
+    /// US dollars for a coin, where the node that runs knows it; `None` if it is test money.
     usd_per_coin: Option<String>,
 }
 

@@ -41,7 +41,7 @@ const DEVELOPMENT_PREFIX: &str = "DEVMODE-";
 pub struct Mistake {
     /// The variable, or the file and line that could not be read.
     pub variable: String,
-    /// Its value, masked if it is secret; none where there is no value.
+    /// Its value, masked if it is secret; `None` if there is no value.
     pub value: Option<String>,
     /// Where the value came from.
     pub origin: Origin,
@@ -245,7 +245,7 @@ fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Option<PathBuf> 
 }
 
 impl Settings {
-    /// How long ended rentals are remembered; none means for good.
+    /// How long ended rentals are remembered; `None` means for good.
     #[must_use]
     pub fn history(&self) -> Option<Duration> {
         (self.history_days > 0).then(|| Duration::from_secs(u64::from(self.history_days) * 86_400))

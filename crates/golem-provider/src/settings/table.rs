@@ -48,7 +48,7 @@ macro_rules! table {
         }, )+)+ ];
 
         impl Settings {
-            /// Reads every variable, so that every mistake is seen; none if there was one.
+            /// Reads every variable, so that every mistake is seen; `None` if there was one.
             pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
                 $($( let $field = variable($name).and_then(|row| reader.read::<$type>(row)); )+)+
                 Some(Self { $($( $field: $field?, )+)+ })

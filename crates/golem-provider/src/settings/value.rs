@@ -17,7 +17,7 @@ pub(super) trait Value: Sized {
     fn expects() -> String;
     /// Reads `text`, which has no white space around it and is not empty.
     fn read(text: &str) -> Option<Self>;
-    /// What it means that nobody sets it; none means that this cannot be.
+    /// What it means that nobody sets it; `None` if this cannot be.
     fn unset() -> Option<Self> {
         None
     }

@@ -9,7 +9,7 @@ pub struct Variable {
     pub name: &'static str,
     /// Other names that mean the same, e.g. the original's.
     pub aliases: &'static [&'static str],
-    /// Value when nobody sets it; none means that it stays unset.
+    /// Value when nobody sets it; `None` if it stays unset.
     pub default: Option<&'static str>,
     /// Value when nobody sets it under `GOLEM_ENVIRONMENT=development`, where that differs.
     pub development: Option<&'static str>,

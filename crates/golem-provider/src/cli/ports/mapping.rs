@@ -20,7 +20,7 @@ fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
     Ok(invocation.resolved.settings.port_mapping && pid_file::holder(&invocation.pid_file)?.is_some())
 }
 
-/// Who asks the router; none where no router has to be asked, which is said.
+/// Who asks the router; `None` if no router has to be asked, which is said.
 fn mapper(invocation: &Invocation) -> anyhow::Result<Option<Mapper>> {
     let error = match ports::mapper(&invocation.resolved.settings) {
         Ok(mapper) => return Ok(Some(mapper)),

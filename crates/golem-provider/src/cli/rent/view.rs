@@ -46,7 +46,7 @@ pub(super) struct Paid {
     pub gas_wei: Exact,
     /// A transaction whose fate is not known.
     pub pending: Option<String>,
-    /// What the chain says; none where it was not asked, or does not answer.
+    /// What the chain says; `None` if it was not asked, or does not answer.
     pub stream: Option<Chain>,
 }
 

@@ -75,14 +75,14 @@ pub(super) struct WalletFacts {
     pub(super) has_faucet: bool,
 }
 
-/// Everything that was seen.
+/// Everything that was found.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     /// Whether the node runs.
     pub(super) running: bool,
     /// Its process.
     pub(super) pid: Option<u32>,
-    /// What the node says, or why it says nothing; none when it does not run.
+    /// What the node says, or why it says nothing; `None` if it does not run.
     pub(super) node: Option<Result<NodeFacts, String>>,
     /// Why the backend cannot be used.
     pub(super) backend: Result<(), String>,
@@ -94,7 +94,7 @@ pub(super) struct Facts {
     pub(super) ports: Result<PortsReport, String>,
     /// The default image, when it should be here and is not.
     pub(super) image_missing: Option<String>,
-    /// None where rentals are free, and while there is no key.
+    /// `None` if rentals are free, or there is no key.
     pub(super) wallet: Option<WalletFacts>,
     /// The latest version, where that is known.
     pub(super) latest: Option<String>,

@@ -1,4 +1,4 @@
-//! What was seen, judged.
+//! The facts, judged.
 //!
 //! Owns the verdict as a pure function: text and JSON both come from what it gives. `error` is what keeps
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
@@ -24,24 +24,24 @@ use crate::updates::{INSTALLED, is_newer};
 use golem_api::views::{NetworkProblem, VmView};
 
 /// The answer for what was seen by a program whose settings are `settings`.
-pub(super) fn judge(settings: &Settings, seen: Facts) -> Status {
-    let node = seen.node.as_ref().and_then(|node| node.as_ref().ok());
-    let check = check(settings, seen.ports.as_ref());
-    let provider = provider(settings, &seen, &check);
-    let ssh = ssh(settings, &seen, node, &check);
-    let overall = Verdict::of(settings, &seen, node, &check, &provider, &ssh);
+pub(super) fn judge(settings: &Settings, facts: Facts) -> Status {
+    let node = facts.node.as_ref().and_then(|node| node.as_ref().ok());
+    let check = check(settings, facts.ports.as_ref());
+    let provider = provider(settings, &facts, &check);
+    let ssh = ssh(settings, &facts, node, &check);
+    let overall = Verdict::of(settings, &facts, node, &check, &provider, &ssh);
     let summary = node.map(|node| &node.summary);
     let environment = summary
         .map_or_else(|| settings.environment.as_str().to_owned(), |summary| summary.environment.clone());
     Status {
         overall,
-        running: seen.running,
-        pid: seen.pid,
+        running: facts.running,
+        pid: facts.pid,
         draining: summary.is_some_and(|summary| summary.draining),
         version: Version {
             installed: INSTALLED,
-            update_available: seen.latest.as_deref().is_some_and(|latest| is_newer(latest, INSTALLED)),
-            latest: seen.latest,
+            update_available: facts.latest.as_deref().is_some_and(|latest| is_newer(latest, INSTALLED)),
+            latest: facts.latest,
         },
         environment: EnvironmentPart {
             dev_mode: environment == Environment::Development.as_str(),
@@ -52,15 +52,15 @@ pub(super) fn judge(settings: &Settings, seen: Facts) -> Status {
         ports: Ports {
             provider,
             ssh,
-            last_known: seen.ports.as_ref().ok().and_then(|report| last_known(report, &check)),
+            last_known: facts.ports.as_ref().ok().and_then(|report| last_known(report, &check)),
             check,
-            problems: seen.ports.as_ref().map(|report| report.problems.clone()).unwrap_or_default(),
-            sources: seen.ports.as_ref().map(|report| report.sources.clone()).unwrap_or_default(),
+            problems: facts.ports.as_ref().map(|report| report.problems.clone()).unwrap_or_default(),
+            sources: facts.ports.as_ref().map(|report| report.sources.clone()).unwrap_or_default(),
         },
         vm_backend: BackendPart {
-            name: seen.backend_name,
-            ok: seen.backend.is_ok(),
-            error: seen.backend.err(),
+            name: facts.backend_name,
+            ok: facts.backend.is_ok(),
+            error: facts.backend.err(),
             accelerator: summary.and_then(|summary| summary.backend.accelerator.clone()),
         },
         vms: summary.map_or(0, |summary| summary.vms),
@@ -70,7 +70,7 @@ pub(super) fn judge(settings: &Settings, seen: Facts) -> Status {
             max_vms: summary.max_vms,
             host: summary.host,
         }),
-        wallet: seen.wallet.map(|wallet| WalletPart {
+        wallet: facts.wallet.map(|wallet| WalletPart {
             address: wallet.address,
             symbol: wallet.symbol,
             balance_wei: wallet.balance.as_ref().ok().copied(),
@@ -114,22 +114,22 @@ impl Issue {
 impl Verdict {
     fn of(
         settings: &Settings,
-        seen: &Facts,
+        facts: &Facts,
         node: Option<&NodeFacts>,
         check: &Check,
         provider: &ProviderPort,
         ssh: &SshPorts,
     ) -> Overall {
         let mut verdict = Self::default();
-        verdict.host(settings, seen, provider);
-        let problems = seen.ports.as_ref().map_or(&[][..], |report| &report.problems);
+        verdict.host(settings, facts, provider);
+        let problems = facts.ports.as_ref().map_or(&[][..], |report| &report.problems);
         verdict.outside(check, provider, ssh, problems);
         verdict.problems(check, provider, problems);
         if let Some(node) = node {
             verdict.node(settings, node, ssh);
             verdict.resources(settings, node);
         }
-        verdict.wallet(settings, seen);
+        verdict.wallet(settings, facts);
         let grade = match (verdict.errors.is_empty(), verdict.issues.is_empty()) {
             (false, _) => Grade::Error,
             (true, false) => Grade::Issues,
@@ -147,25 +147,25 @@ impl Verdict {
     }
 
     /// What is wrong on this machine.
-    fn host(&mut self, settings: &Settings, seen: &Facts, provider: &ProviderPort) {
+    fn host(&mut self, settings: &Settings, facts: &Facts, provider: &ProviderPort) {
         let port = settings.port;
-        if !seen.running {
+        if !facts.running {
             self.error("The provider is not running: `golem-provider start`");
-            if !seen.held.is_empty() {
-                let count = seen.held.len();
+            if !facts.held.is_empty() {
+                let count = facts.held.len();
                 self.error(format!(
                     "{count} VM(s) are rented out, and their renters cannot log in meanwhile"
                 ));
             }
         }
-        if let Some(Err(why)) = &seen.node {
+        if let Some(Err(why)) = &facts.node {
             self.error(format!("The provider does not answer: {why}"));
         }
-        if let Err(why) = &seen.backend {
+        if let Err(why) = &facts.backend {
             self.error(format!("The VM backend cannot be used: {why}"));
         }
         let holder = provider.held_by.as_deref().unwrap_or("another program");
-        match (seen.running, seen.local) {
+        match (facts.running, facts.local) {
             (true, Local::Listening) | (false, Local::Free) => {}
             (true, Local::Held) if provider.held_by.is_some() => self.error(format!(
                 "Nothing answers on the provider's port {port}, which {holder} holds: if that is the provider, this \
@@ -176,7 +176,7 @@ impl Verdict {
                 "TCP port {port} is held by {holder}: stop that, or set GOLEM_PROVIDER_PORT to another port"
             )),
         }
-        if let Some(image) = &seen.image_missing {
+        if let Some(image) = &facts.image_missing {
             let name: Option<ImageName> = image.parse().ok();
             let fix = match name.map(|name| canonical(&name)) {
                 Some(name) if ENTRIES.iter().any(|entry| entry.name == name.as_str()) => "pull",
@@ -378,8 +378,8 @@ impl Verdict {
     }
 
     /// Whether withdrawals can be paid for.
-    fn wallet(&mut self, settings: &Settings, seen: &Facts) {
-        let Some(wallet) = seen.wallet.as_ref().filter(|_| settings.stream_withdraw_enabled) else { return };
+    fn wallet(&mut self, settings: &Settings, facts: &Facts) {
+        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.stream_withdraw_enabled) else { return };
         if wallet.balance == Ok(Exact(U256::ZERO)) {
             let fix = if wallet.has_faucet {
                 "`golem-provider wallet faucet-l2`".to_owned()

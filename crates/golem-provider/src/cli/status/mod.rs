@@ -1,7 +1,7 @@
 //! `status`: how the node is, whether or not it runs.
 //!
 //! ```text
-//!   seen (everything at once, within a deadline) ─► judge (pure) ─► view ─► text, or JSON
+//!   facts (everything at once, within a deadline) ─► judge (pure) ─► view ─► text, or JSON
 //! ```
 //! Owns when that happens, and how the command ends.
 
@@ -48,9 +48,9 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let watching = async {
         let mut last = None;
         loop {
-            let seen = look(invocation, last.as_ref()).await?;
-            let status = judge::judge(&invocation.resolved.settings, seen.clone());
-            last = Some(seen);
+            let facts = look(invocation, last.as_ref()).await?;
+            let status = judge::judge(&invocation.resolved.settings, facts.clone());
+            last = Some(facts);
             if printer.json {
                 // One document a line.
                 printer.out(&serde_json::to_string(&status)?);

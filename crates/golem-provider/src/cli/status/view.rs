@@ -21,11 +21,11 @@ pub(super) struct Status {
     pub(super) vm_backend: BackendPart,
     pub(super) ports: Ports,
     pub(super) vms: u32,
-    /// None when the node does not run.
+    /// `None` if the node does not run.
     pub(super) resources: Option<ResourcesPart>,
-    /// None when rentals are free, or there is no key yet.
+    /// `None` if rentals are free, or there is no key yet.
     pub(super) wallet: Option<WalletPart>,
-    /// None when rentals are free, or the node does not run.
+    /// `None` if rentals are free, or the node does not run.
     pub(super) payments: Option<PaymentsView>,
     /// The node's adverts, one a market; empty when it does not run.
     pub(super) adverts: Vec<AdvertView>,
@@ -97,7 +97,7 @@ impl Serialize for Grade {
 #[derive(Debug, Serialize)]
 pub(super) struct Version {
     pub(super) installed: &'static str,
-    /// None where no release index is named, or it does not answer.
+    /// `None` if no release index is named, or it does not answer.
     pub(super) latest: Option<String>,
     /// Whether that is newer.
     pub(super) update_available: bool,

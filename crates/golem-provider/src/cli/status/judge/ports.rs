@@ -49,8 +49,8 @@ pub(super) fn last_known(report: &PortsReport, check: &Check) -> Option<LastKnow
     Some(LastKnown { at, provider: report.provider.status, ssh_reachable })
 }
 
-pub(super) fn provider(settings: &Settings, seen: &Facts, check: &Check) -> ProviderPort {
-    let port = seen.ports.as_ref().ok().map(|report| &report.provider);
+pub(super) fn provider(settings: &Settings, facts: &Facts, check: &Check) -> ProviderPort {
+    let port = facts.ports.as_ref().ok().map(|report| &report.provider);
     let reason = match check {
         Check::Skipped => Some("not checked".to_owned()),
         Check::Failed { reason } => Some(reason.clone()),
@@ -69,24 +69,24 @@ pub(super) fn provider(settings: &Settings, seen: &Facts, check: &Check) -> Prov
         host: settings.host.to_string(),
         status: if reason.is_none() { "reachable" } else { "unreachable" },
         reason,
-        local_ok: local_ok(seen),
-        local_detail: match (seen.running, seen.local) {
+        local_ok: local_ok(facts),
+        local_detail: match (facts.running, facts.local) {
             (true, Local::Listening) => "service is listening",
             (_, Local::Free) => "port is free",
             (false, Local::Listening) | (_, Local::Held) => "port is held by another program",
         },
-        held_by: held_by.filter(|_| !local_ok(seen)),
+        held_by: held_by.filter(|_| !local_ok(facts)),
     }
 }
 
-fn local_ok(seen: &Facts) -> bool {
-    matches!((seen.running, seen.local), (true, Local::Listening) | (false, Local::Free))
+fn local_ok(facts: &Facts) -> bool {
+    matches!((facts.running, facts.local), (true, Local::Listening) | (false, Local::Free))
 }
 
-pub(super) fn ssh(settings: &Settings, seen: &Facts, node: Option<&NodeFacts>, check: &Check) -> SshPorts {
+pub(super) fn ssh(settings: &Settings, facts: &Facts, node: Option<&NodeFacts>, check: &Check) -> SshPorts {
     let in_use = match node {
         Some(node) => node.summary.ports.in_use.clone(),
-        None => seen.held.clone(),
+        None => facts.held.clone(),
     };
     let listening = node.map(|node| node.listening.clone()).unwrap_or_default();
     // Only then is the port open.
@@ -94,7 +94,7 @@ pub(super) fn ssh(settings: &Settings, seen: &Facts, node: Option<&NodeFacts>, c
     let served: BTreeSet<u16> =
         node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
     let range = settings.port_range_start.get()..settings.port_range_end.get();
-    let report = seen.ports.as_ref().ok();
+    let report = facts.ports.as_ref().ok();
     let reported: BTreeMap<u16, &PortReport> =
         report.iter().flat_map(|report| &report.ssh).map(|port| (port.port, port)).collect();
     let known = |port: u16| reported.get(&port).copied();

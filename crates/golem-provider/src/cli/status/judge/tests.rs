@@ -105,19 +105,19 @@ fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Facts {
 }
 
 fn with_node(change: impl FnOnce(&mut NodeFacts)) -> Facts {
-    let mut seen = good();
-    if let Some(Ok(node)) = &mut seen.node {
+    let mut facts = good();
+    if let Some(Ok(node)) = &mut facts.node {
         change(node);
     }
-    seen
+    facts
 }
 
-fn judged(seen: Facts) -> (Value, String) {
-    judged_with(&settings(), seen)
+fn judged(facts: Facts) -> (Value, String) {
+    judged_with(&settings(), facts)
 }
 
-fn judged_with(settings: &Settings, seen: Facts) -> (Value, String) {
-    let status = judge(settings, seen);
+fn judged_with(settings: &Settings, facts: Facts) -> (Value, String) {
+    let status = judge(settings, facts);
     let text = anstream::adapter::strip_str(&text(&status)).to_string();
     (serde_json::to_value(status).unwrap(), text)
 }
@@ -153,7 +153,7 @@ fn what_keeps_renters_out_is_an_error() {
         }
     };
     let stopped = Facts { running: false, pid: None, node: None, local: Local::Free, ..good() };
-    for (seen, words) in [
+    for (facts, words) in [
         (
             with_node(|node| node.summary.disk_trouble = Some("the provider's disk is full".to_owned())),
             "No VM can be rented out or changed: the provider's disk is full: make room or mend it in",
@@ -180,7 +180,7 @@ fn what_keeps_renters_out_is_an_error() {
         (Facts { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
         (stopped.clone(), "The provider is not running"),
     ] {
-        let (json, text) = judged(seen);
+        let (json, text) = judged(facts);
         assert_eq!(json["overall"]["status"], "error", "{words}");
         assert!(
             json["overall"]["issues"]
@@ -197,8 +197,8 @@ fn what_keeps_renters_out_is_an_error() {
     assert_eq!(json["ports"]["ssh"]["in_use"], 1);
     assert!(json["overall"]["issues"].to_string().contains("1 VM(s) are rented out"), "{json:#}");
     let held = |report: &mut PortsReport| report.provider = port(7466, Reach::Unknown, LocalState::Held);
-    let seen = Facts { ports: with_ports(held).ports, local: Local::Held, ..stopped };
-    let (json, text) = judged(seen);
+    let facts = Facts { ports: with_ports(held).ports, local: Local::Held, ..stopped };
+    let (json, text) = judged(facts);
     assert!(text.contains("❌ port unavailable — held by nginx (pid 42)"), "{text}");
     assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
 }
@@ -207,12 +207,12 @@ fn what_keeps_renters_out_is_an_error() {
 /// H-01: who would be paid with real money for guests on translation is told why nothing is rented out.
 #[test]
 fn h_01_a_node_that_is_closed_says_why_and_what_to_do() {
-    let seen = with_node(|node| {
+    let facts = with_node(|node| {
         node.summary.closed = Some("provider takes no new rentals".to_owned());
         node.summary.backend.accelerator = Some("tcg".to_owned());
         node.summary.backend.accelerator_problem = Some("no device; fix: modprobe".to_owned());
     });
-    let (json, text) = judged(Facts { backend_name: "qemu", ..seen });
+    let (json, text) = judged(Facts { backend_name: "qemu", ..facts });
     assert_eq!(json["overall"]["status"], "error", "{json:#}");
     assert!(
         text.contains("Provider takes no new rentals: no device; fix: modprobe; or set GOLEM_"),
@@ -227,7 +227,7 @@ fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
     let (json, text) = judged(problem(NetworkProblem::Cut("nft: no".to_owned())));
     assert_eq!(json["overall"]["status"], "error", "{json:#}");
     assert!(text.contains("The network of web is cut") && text.contains("vms restart web"), "{text}");
-    for (seen, words) in [
+    for (facts, words) in [
         (problem(NetworkProblem::Shared), "An older version launched web"),
         (
             problem(NetworkProblem::Restricted("nft is not installed; fix: get it".to_owned())),
@@ -240,7 +240,7 @@ fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
             "Guests reach nothing; fix: it",
         ),
     ] {
-        let (json, text) = judged(seen);
+        let (json, text) = judged(facts);
         assert_eq!(json["overall"]["status"], "issues", "{json:#}");
         assert!(text.contains(words), "{text}");
     }
@@ -249,7 +249,7 @@ fn i_01_a_guest_that_is_not_kept_in_is_named_with_the_fix() {
 #[test]
 fn anything_else_that_is_off_is_an_issue() {
     let one_off = with_ports(|report| report.ssh[0] = port(FIRST, Reach::Unreachable, LocalState::Served));
-    for (seen, words) in [
+    for (facts, words) in [
         (one_off, "The renter of web cannot log in: TCP port 50800"),
         (with_node(|node| node.listening.clear()), "SSH ports 50800-50899: 1 not listening"),
         (with_node(|node| node.summary.draining = true), "draining"),
@@ -300,7 +300,7 @@ fn anything_else_that_is_off_is_an_issue() {
             "The payment chain cannot be asked, rentals run on: no route",
         ),
     ] {
-        let (json, text) = judged(seen);
+        let (json, text) = judged(facts);
         // S-036
         assert_eq!(json["overall"]["status"], "issues", "{json:#}");
         assert!(json["overall"]["issues"].to_string().contains(words), "{words}: {json:#}");
@@ -329,7 +329,7 @@ proptest! {
         ssh in prop::collection::vec(reach(), 100), rented in 0usize..8, listening in 0usize..8, skipped: bool,
         local in prop::sample::select(vec![Local::Listening, Local::Free, Local::Held]),
     ) {
-        let mut seen = with_ports(|report| {
+        let mut facts = with_ports(|report| {
             report.rounds = rounds;
             let source = |(number, good): (usize, bool)| SourceReport {
                 problem: (!good).then(|| "does not answer".to_owned()),
@@ -347,13 +347,13 @@ proptest! {
             vms: ports.iter().map(|port| vm("web", *port)).collect(),
             listening: (FIRST..).take(listening.min(rented)).collect(),
         };
-        seen.node = running.then(|| if answers { Ok(node) } else { Err("timeout".to_owned()) });
-        seen.running = running;
-        seen.local = local;
-        seen.backend = if backend { Ok(()) } else { Err("no QEMU".to_owned()) };
+        facts.node = running.then(|| if answers { Ok(node) } else { Err("timeout".to_owned()) });
+        facts.running = running;
+        facts.local = local;
+        facts.backend = if backend { Ok(()) } else { Err("no QEMU".to_owned()) };
         let skip = if skipped { "true" } else { "false" };
         let settings = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", skip)]);
-        let (json, text) = judged_with(&settings, seen);
+        let (json, text) = judged_with(&settings, facts);
         // S-039
         let word = match json["overall"]["status"].as_str().unwrap() {
             "healthy" => "Healthy",

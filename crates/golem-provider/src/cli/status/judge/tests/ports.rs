@@ -6,17 +6,17 @@ use super::*;
 #[test]
 fn ports_are_counted_and_worded() {
     let stage = |unreachable: usize, in_use: &[u16], listening: &[u16]| {
-        let mut seen = with_ports(|report| {
+        let mut facts = with_ports(|report| {
             for one in report.ssh.iter_mut().rev().take(unreachable) {
                 *one = port(one.port, Reach::Unreachable, LocalState::Free);
             }
         });
-        seen.node = Some(Ok(NodeFacts {
+        facts.node = Some(Ok(NodeFacts {
             summary: summary(in_use),
             vms: in_use.iter().map(|port| vm("web", *port)).collect(),
             listening: listening.iter().copied().collect(),
         }));
-        judged(seen)
+        judged(facts)
     };
     let seven: Vec<u16> = (FIRST..FIRST + 7).collect();
     let (json, text) = stage(20, &seven, &seven);
@@ -138,24 +138,24 @@ fn the_cause_is_told_with_its_fix() {
     assert!(text.contains("      fix: do this\n"), "{text}");
     // So is the program that holds the API's port.
     let held = problem("port-held", true, "7466", "TCP 7466 is in use by nginx (pid 42)");
-    let mut seen = with_ports(|report| {
+    let mut facts = with_ports(|report| {
         report.provider = port(7466, Reach::Unknown, LocalState::Held);
         report.problems.push(held);
     });
-    (seen.running, seen.node, seen.local) = (false, None, Local::Held);
-    let (json, _) = judged(seen.clone());
+    (facts.running, facts.node, facts.local) = (false, None, Local::Held);
+    let (json, _) = judged(facts.clone());
     // S-252
     assert_eq!(json["overall"]["issues"].to_string().matches("nginx").count(), 1, "{json:#}");
     // Where nobody is to be asked, only what is wrong on this host is told.
     let skipping = settings_with(&[("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")]);
-    if let Ok(report) = &mut seen.ports {
+    if let Ok(report) = &mut facts.ports {
         report.problems = vec![
             problem("address-unknown", true, "7466", "the public address is not known"),
             problem("blocked", true, "7466", "TCP 7466 cannot be reached from outside"),
             problem("port-held", false, "50801", "TCP 50801 is in use by nginx (pid 42)"),
         ];
     }
-    let (json, _) = judged_with(&skipping, seen);
+    let (json, _) = judged_with(&skipping, facts);
     let issues = json["overall"]["issues"].to_string();
     assert!(!issues.contains("cannot be reached") && !issues.contains("address"), "{issues}");
     assert!(issues.contains("TCP 50801 is in use by nginx (pid 42)"), "{issues}");
