@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn a_checkers_words_are_sorted_and_kept_without_what_terminals_obey() {
+        for (text, reason) in [
+            ("[Errno 111] Connection refused", UnreachableReason::Refused),
+            ("Connection timed out", UnreachableReason::TimedOut),
+            ("TIMEOUT", UnreachableReason::TimedOut),
+            ("No route to host", UnreachableReason::NoRoute),
+            ("Network is unreachable", UnreachableReason::NoRoute),
+            ("a\u{1b}[31mred\nword", UnreachableReason::Other("a[31mredword".to_owned())),
+            ("", UnreachableReason::Other("no reason given".to_owned())),
+        ] {
+            assert_eq!(UnreachableReason::of(text), reason, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_tag_is_one_word_and_another_versions_is_told_as_it_is() {
         for reason in [
             UnreachableReason::Refused,
