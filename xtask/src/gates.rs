@@ -18,10 +18,11 @@ use crate::{circles, log_lines, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
-const SLOW: [&str; 10] = [
+const SLOW: [&str; 11] = [
     "chain",
     "crash",
     "guest",
+    "install",
     "interop",
     "isolation",
     "multipass",
@@ -284,6 +285,8 @@ fn all_else(gates: &Gates, programs: &[Program], image: &Path) {
     });
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
     gates.gate("fuzz targets", |log| run(fuzz(), log));
+    // Last: it puts a program without crash points in the place of the one that tests run.
+    gates.modules("installing", &["install"], programs, |command| command);
 }
 
 /// Real guests need root for users and packet filter of their own.
