@@ -1,4 +1,4 @@
-//! Everything Ethereum: asking a chain, reading payment streams, judging them.
+//! An EVM chain: asking it, reading payment streams, judging them.
 //!
 //! ```text
 //!   rpc (bounded, untrusted) ─► reader (typed streams at one block) ─► judge (pure) ─► verdict

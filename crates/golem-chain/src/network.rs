@@ -103,13 +103,13 @@ fn glm() -> String {
     "GLM".to_owned()
 }
 
-/// Why a profile cannot be had.
+/// Why a profile cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// A name that could leave the folder, or that nobody could type.
     #[error("{0:?} is no name of a network; fix: use letters, digits, dots and dashes, at most 64")]
     Name(String),
-    /// There is none of this name.
+    /// No profile has this name.
     #[error(
         "no payment network is called {name:?}; known are {known}; fix: name one of these, or add it with `golem-provider networks add`"
     )]

@@ -1,7 +1,7 @@
 //! The flow of a rental: admission, ledger, machines, ports, proxy, reconcile.
 //!
-//! Owns every decision about rentals and the one place where they are recorded. Never parses
-//! JSON from outside and never prints: the edges in `golem-provider` do.
+//! Owns every decision about rentals and the one place where they are recorded. Never serves
+//! HTTP and never prints: `golem-api` and `golem-provider` do.
 
 pub mod acceleration;
 pub mod admit;

@@ -92,7 +92,7 @@ struct Memory {
 
 impl Memory {
     /// Takes note of what is seen now.
-    fn see(&mut self, seen: &MachineView) {
+    fn observe(&mut self, seen: &MachineView) {
         if matches!(seen, MachineView::Running(_) | MachineView::Halted { resumable: false, .. }) {
             self.resumes = 0;
             self.resume_at = None;
@@ -127,7 +127,7 @@ impl Machine {
         loop {
             let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
             let situation = self.situation(&rental, &memory);
-            memory.see(&situation.seen);
+            memory.observe(&situation.seen);
             let step = plan(&situation);
             if step == Step::Rest {
                 tokio::select! {

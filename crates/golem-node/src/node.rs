@@ -7,7 +7,7 @@ mod create;
 mod history;
 mod host;
 mod orders;
-mod paid;
+mod payments;
 mod ports;
 mod stop;
 mod supervise;
@@ -112,7 +112,7 @@ impl Node {
         let backend = Arc::new(backend);
         let tasks = Tasks::new();
 
-        backend.know(ledger.backend_names().await?);
+        backend.register_adopted(ledger.backend_names().await?);
         backend.tidy();
         let first = observe(&backend).await;
         adopt(&config, &ledger, &proxy, &first).await?;

@@ -19,7 +19,7 @@ use golem_vm::{Backend, NetworkLimits};
 
 use crate::payments;
 use crate::ports::ssh_ports;
-use crate::settings::{Settings, VmAccel, VmBackend};
+use crate::settings::{Settings, VmAccel, VmBackend, VmSettings};
 
 /// How long a simulated guest boots: long enough to be seen, short enough to wait for.
 const SIM_BOOT: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ enum Choice {
     Multipass(Option<PathBuf>),
 }
 
-fn choose(settings: &Settings) -> Choice {
+fn choose(settings: &VmSettings) -> Choice {
     let given = settings.multipass_binary_path.as_deref();
     let program = || golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref());
     match settings.vm_backend {
@@ -52,10 +52,10 @@ fn choose(settings: &Settings) -> Choice {
 /// # Errors
 /// When its parts are missing; the message names the fix.
 pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
-    match choose(settings) {
+    match choose(&settings.vms) {
         Choice::Sim => Ok(Backend::Sim(sim(settings)?)),
         Choice::Multipass(program) => Ok(Backend::Multipass(multipass(settings, program)?)),
-        Choice::Qemu => qemu(settings, settings.data_dir.clone()),
+        Choice::Qemu => qemu(settings, settings.node.data_dir.clone()),
     }
 }
 
@@ -65,8 +65,8 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
 /// # Errors
 /// When the node's backend is another than QEMU.
 pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend> {
-    match choose(settings) {
-        Choice::Qemu => qemu(settings, settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER)),
+    match choose(&settings.vms) {
+        Choice::Qemu => qemu(settings, settings.node.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER)),
         Choice::Sim | Choice::Multipass(_) => anyhow::bail!(
             "guests of the {} backend are kept in by it and not by this program; there is nothing to check; \
              fix: set GOLEM_PROVIDER_VM_BACKEND=qemu",
@@ -77,20 +77,20 @@ pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend
 
 /// QEMU with the settings' images, and its machines in `data_dir`.
 fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
-    let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
+    let images = Images::open(&settings.node.data_dir).context("the images cannot be opened")?;
     let config = QemuConfig {
-        accelerator: match settings.vm_accel {
+        accelerator: match settings.vms.vm_accel {
             VmAccel::Auto => None,
             VmAccel::Kvm => Some(Accelerator::Kvm),
             VmAccel::Tcg => Some(Accelerator::Tcg),
         },
-        nested: settings.nested_virtualization,
+        nested: settings.vms.nested_virtualization,
         network: NetworkLimits {
-            connections: Some(settings.vm_max_connections).filter(|most| *most > 0),
-            megabits: Some(settings.vm_bandwidth_mbit).filter(|most| *most > 0),
-            smtp: settings.allow_smtp,
+            connections: Some(settings.vms.vm_max_connections).filter(|most| *most > 0),
+            megabits: Some(settings.vms.vm_bandwidth_mbit).filter(|most| *most > 0),
+            smtp: settings.vms.allow_smtp,
         },
-        disk_rate: Some(u64::from(settings.vm_disk_rate) * 1_000_000).filter(|rate| *rate > 0),
+        disk_rate: Some(u64::from(settings.vms.vm_disk_rate) * 1_000_000).filter(|rate| *rate > 0),
         ..QemuConfig::new(data_dir)
     };
     Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
@@ -101,7 +101,7 @@ fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
 /// # Errors
 /// When it is not installed.
 pub(crate) fn multipass_for_import(settings: &Settings) -> anyhow::Result<Multipass> {
-    let given = settings.multipass_binary_path.as_deref();
+    let given = settings.vms.multipass_binary_path.as_deref();
     multipass(settings, golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()))
 }
 
@@ -112,15 +112,15 @@ pub(crate) fn multipass_for_import(settings: &Settings) -> anyhow::Result<Multip
 pub(crate) fn import_config(settings: &Settings) -> anyhow::Result<ImportConfig> {
     let payments = payments::profile(settings)?;
     Ok(ImportConfig {
-        data_dir: settings.data_dir.clone(),
-        ports: ssh_ports(settings),
+        data_dir: settings.node.data_dir.clone(),
+        ports: ssh_ports(&settings.ports),
         contract: payments.map(|profile| payments::key(&profile).into()),
-        default_image: settings.default_vm_image.clone(),
+        default_image: settings.vms.default_vm_image.clone(),
     })
 }
 
 fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {
-    let program = program.with_context(|| match &settings.multipass_binary_path {
+    let program = program.with_context(|| match &settings.vms.multipass_binary_path {
         Some(path) => format!(
             "{} is no program; fix: set GOLEM_PROVIDER_MULTIPASS_BINARY_PATH to where multipass is",
             path.display()
@@ -131,8 +131,8 @@ fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Mu
     })?;
     let config = MultipassConfig {
         program,
-        data_dir: settings.data_dir.clone(),
-        boot_deadline: settings.boot_timeout,
+        data_dir: settings.node.data_dir.clone(),
+        boot_deadline: settings.vms.boot_timeout,
     };
     Ok(Multipass::open(config))
 }
@@ -142,15 +142,15 @@ fn sim(settings: &Settings) -> anyhow::Result<Sim> {
     let names =
         ENTRIES.iter().flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()));
     let mut images: BTreeSet<ImageName> = names.filter_map(|name| name.parse().ok()).collect();
-    images.insert(settings.default_vm_image.clone());
-    Sim::open(SimConfig { data_dir: settings.data_dir.clone(), images, boot: SIM_BOOT })
+    images.insert(settings.vms.default_vm_image.clone());
+    Sim::open(SimConfig { data_dir: settings.node.data_dir.clone(), images, boot: SIM_BOOT })
         .context("the simulation cannot be opened")
 }
 
 /// Name of the backend that `settings` mean.
 #[must_use]
 pub(crate) fn name(settings: &Settings) -> &'static str {
-    match choose(settings) {
+    match choose(&settings.vms) {
         Choice::Sim => "sim",
         Choice::Qemu => "qemu",
         Choice::Multipass(_) => "multipass",
@@ -162,7 +162,7 @@ pub(crate) fn name(settings: &Settings) -> &'static str {
 /// # Errors
 /// Why not; the message names the fix.
 pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
-    match choose(settings) {
+    match choose(&settings.vms) {
         // The simulation has no parts that could be missing, and opening it would start it.
         Choice::Sim => Ok(()),
         Choice::Qemu | Choice::Multipass(_) => Ok(open(settings)?.check().await?),
@@ -172,13 +172,13 @@ pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
 /// Whether the backend that `settings` mean starts VMs from images of this machine.
 #[must_use]
 pub(crate) fn has_images(settings: &Settings) -> bool {
-    matches!(choose(settings), Choice::Qemu)
+    matches!(choose(&settings.vms), Choice::Qemu)
 }
 
 /// Whether the default image should be on this machine and is not. Multipass fetches its own.
 #[must_use]
 pub(crate) fn image_missing(settings: &Settings) -> bool {
-    matches!(choose(settings), Choice::Qemu)
-        && Images::open(&settings.data_dir)
-            .is_ok_and(|images| images.find(&settings.default_vm_image).is_none())
+    matches!(choose(&settings.vms), Choice::Qemu)
+        && Images::open(&settings.node.data_dir)
+            .is_ok_and(|images| images.find(&settings.vms.default_vm_image).is_none())
 }

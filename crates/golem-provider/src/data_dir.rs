@@ -1,4 +1,4 @@
-//! The data directory: whose it is.
+//! Owner and permissions of the data directory.
 //!
 //! Owns that it and everything in it is the node's user's alone, whichever command is the first. Never
 //! decides what lies in it.

@@ -2,7 +2,7 @@
 
 use golem_chain::identity::{GivenKey, Identity, IdentityError};
 
-use crate::settings::{Secret, Settings};
+use crate::settings::{NodeSettings, RentingSettings, Secret};
 
 fn given<'a>(variable: &'static str, key: Option<&'a Secret>) -> Option<GivenKey<'a>> {
     key.map(|key| GivenKey { variable, key: key.reveal() })
@@ -12,7 +12,7 @@ fn given<'a>(variable: &'static str, key: Option<&'a Secret>) -> Option<GivenKey
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn of_node(settings: &Settings) -> Result<Identity, IdentityError> {
+pub fn of_node(settings: &NodeSettings) -> Result<Identity, IdentityError> {
     let given = given("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", settings.private_key.as_ref());
     Identity::load(&settings.data_dir, "provider_key.json", given)
 }
@@ -21,7 +21,7 @@ pub fn of_node(settings: &Settings) -> Result<Identity, IdentityError> {
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn of_renter(settings: &Settings) -> Result<Identity, IdentityError> {
+pub fn of_renter(settings: &RentingSettings) -> Result<Identity, IdentityError> {
     let given = given("GOLEM_RENTER_PRIVATE_KEY", settings.renter_private_key.as_ref());
     Identity::load(&settings.renter_dir, "renter_key.json", given)
 }

@@ -19,7 +19,6 @@ pub mod port_checker;
 pub mod ports;
 pub mod pricing;
 mod reload;
-mod service_manager;
 pub mod settings;
 mod signals;
 pub mod start;

@@ -18,7 +18,7 @@ use golem_types::price::MonthlyPrice;
 use tokio::sync::watch;
 
 use crate::faucet;
-use crate::settings::{AdvertiserType, Environment, Settings};
+use crate::settings::{AdvertiserType, Environment, MarketSettings, Settings};
 use golem_chain::identity::Identity;
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
@@ -51,11 +51,11 @@ impl MarketNetwork {
     /// # Errors
     /// When it is not known, or lacks an endpoint.
     pub fn of(settings: &Settings) -> anyhow::Result<Self> {
-        let name = settings.market_network.clone();
-        let profile = profile::load(&settings.data_dir, &name)?;
-        let development = settings.environment == Environment::Development;
-        let own = settings.golem_base_dev_rpc_url.as_ref().filter(|_| development);
-        let given = own.or(settings.golem_base_rpc_url.as_ref()).map(|url| url.0.clone());
+        let name = settings.market.market_network.clone();
+        let profile = profile::load(&settings.node.data_dir, &name)?;
+        let development = settings.node.environment == Environment::Development;
+        let own = settings.market.golem_base_dev_rpc_url.as_ref().filter(|_| development);
+        let given = own.or(settings.market.golem_base_rpc_url.as_ref()).map(|url| url.0.clone());
         let rpc_url = given.or_else(|| profile.rpc_url.clone()).with_context(|| {
             format!(
                 "the market network {name} has no endpoint; fix: set GOLEM_PROVIDER_GOLEM_BASE_RPC_URL to one"
@@ -75,13 +75,13 @@ impl MarketNetwork {
 
 /// Whether the node keeps an advert on the market's network.
 #[must_use]
-pub const fn is_on_network(settings: &Settings) -> bool {
+pub const fn is_on_network(settings: &MarketSettings) -> bool {
     matches!(settings.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
 }
 
 /// Whether the node keeps an advert on a discovery server.
 #[must_use]
-pub const fn is_on_server(settings: &Settings) -> bool {
+pub const fn is_on_server(settings: &MarketSettings) -> bool {
     matches!(settings.advertiser_type, AdvertiserType::DiscoveryServer | AdvertiserType::Both)
 }
 
@@ -90,11 +90,11 @@ fn offer(settings: &Settings, id: Address, ip_address: IpAddr, prices: PriceList
     Advert {
         provider_id: id,
         ip_address,
-        country: settings.country.0.clone(),
-        name: settings.advertised_name(),
+        country: settings.node.country.0.clone(),
+        name: settings.node.advertised_name(),
         platform: platform(std::env::consts::ARCH),
-        network: settings.network.as_str().to_owned(),
-        payments_network: settings.payments_network.clone(),
+        network: settings.node.network.as_str().to_owned(),
+        payments_network: settings.payments.payments_network.clone(),
         usd: advertised(prices.usd),
         glm: advertised(prices.glm),
         // The node fills in what is free.
@@ -115,19 +115,19 @@ pub async fn start(
     prices: watch::Receiver<Option<PriceList>>,
 ) -> anyhow::Result<Vec<Advertising>> {
     let mut kept = Vec::new();
-    if settings.advertiser_type == AdvertiserType::None {
+    if settings.market.advertiser_type == AdvertiserType::None {
         return Ok(kept);
     }
     let wallet = identity.wallet();
     let wish = wishes(node, offers(settings, wallet.address(), node, ip_address, prices));
-    if is_on_network(settings) {
+    if is_on_network(&settings.market) {
         let config = network(settings)?;
         kept.push(Advertising::of_node(node, config, wallet.clone(), wish.clone()).await?);
     }
-    if is_on_server(settings) {
+    if is_on_server(&settings.market) {
         let config = DiscoveryConfig {
-            url: settings.discovery_url.0.clone(),
-            interval: settings.discovery_interval,
+            url: settings.market.discovery_url.0.clone(),
+            interval: settings.market.discovery_interval,
             minimum: node.config().limits.minimum,
             pace: Pace::default(),
         };
@@ -144,11 +144,11 @@ fn network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
     if let Some(note) = market.profile.note.as_ref().filter(|_| its_own) {
         tracing::info!(network = market.name, "the market's network is {note}");
     }
-    let interval = settings.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
+    let interval = settings.market.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
     let given = faucet::Given {
-        url: settings.faucet_url.as_ref(),
-        captcha_url: settings.captcha_url.as_ref(),
-        captcha_key: settings.captcha_key.as_ref(),
+        url: settings.faucets.faucet_url.as_ref(),
+        captcha_url: settings.faucets.captcha_url.as_ref(),
+        captcha_key: settings.faucets.captcha_key.as_ref(),
     };
     Ok(AdvertiseConfig {
         name: market.name,

@@ -10,19 +10,19 @@ use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 
 use crate::faucet;
-use crate::settings::{self, Settings};
+use crate::settings::{self, FaucetSettings, Settings};
 
 /// How rentals are paid for; `None` if payments are turned off.
 ///
 /// # Errors
 /// When the network is not known, or lacks an endpoint or a contract.
 pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
-    let name = settings.payments_network.clone();
-    if settings.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
+    let name = settings.payments.payments_network.clone();
+    if settings.payments.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
         return Ok(None);
     }
-    let mut network = network::load(&settings.data_dir, &name)?;
-    if let Some(folder) = &settings.deployments_dir
+    let mut network = network::load(&settings.node.data_dir, &name)?;
+    if let Some(folder) = &settings.payments.deployments_dir
         && name == network::DEFAULT
     {
         let deployment = Deployment::read(folder)?;
@@ -31,16 +31,20 @@ pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
         network.chain_id = deployment.chain_id.unwrap_or(network.chain_id);
     }
     let given = |address: Option<settings::Address>| address.map(|address| address.0);
-    let contract = given(settings.stream_payment_address).or(network.stream_payment_address);
+    let contract = given(settings.payments.stream_payment_address).or(network.stream_payment_address);
     let Some(contract) = contract.filter(|contract| !contract.is_zero()) else {
         bail!(
             "the payment network {name} has no contract; fix: set GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS to its \
              address, or to 0x0 to rent out for free"
         );
     };
-    let token = given(settings.glm_token_address).unwrap_or(network.token_address);
-    let rpc_url =
-        settings.payments_rpc_url.as_ref().map(|url| url.0.clone()).or_else(|| network.rpc_url.clone());
+    let token = given(settings.payments.glm_token_address).unwrap_or(network.token_address);
+    let rpc_url = settings
+        .payments
+        .payments_rpc_url
+        .as_ref()
+        .map(|url| url.0.clone())
+        .or_else(|| network.rpc_url.clone());
     let rpc_url = rpc_url.with_context(|| {
         format!("the payment network {name} has no endpoint; fix: set GOLEM_PROVIDER_L2_RPC_URL to one")
     })?;
@@ -59,19 +63,19 @@ pub fn of_renter(
 ) -> anyhow::Result<Vec<PaymentNetwork>> {
     let mut settings = settings.clone();
     if let Some(name) = given {
-        name.clone_into(&mut settings.payments_network);
-        (settings.stream_payment_address, settings.glm_token_address) = (None, None);
-        settings.payments_rpc_url = None;
+        name.clone_into(&mut settings.payments.payments_network);
+        (settings.payments.stream_payment_address, settings.payments.glm_token_address) = (None, None);
+        settings.payments.payments_rpc_url = None;
     }
     if let Some(url) = rpc_url {
-        settings.payments_rpc_url = Some(settings::Url(url.to_owned()));
+        settings.payments.payments_rpc_url = Some(settings::Url(url.to_owned()));
     }
     let first = profile(&settings);
     if given.is_some() {
         return Ok(first?.into_iter().collect());
     }
     let mut all: Vec<PaymentNetwork> = first.ok().flatten().into_iter().collect();
-    for (name, network) in network::all(&settings.data_dir)? {
+    for (name, network) in network::all(&settings.node.data_dir)? {
         all.extend(PaymentNetwork::plain(name, network, rpc_url));
     }
     Ok(all)
@@ -89,7 +93,7 @@ pub fn tell(profile: Option<&PaymentNetwork>, settings: &Settings) {
                 token = profile.symbol(),
                 "rentals are paid by streams"
             );
-            if profile.network.testnet && settings.network == settings::Network::Mainnet {
+            if profile.network.testnet && settings.node.network == settings::Network::Mainnet {
                 tracing::warn!(
                     network = profile.name,
                     "the node offers itself on mainnet and takes test money; set GOLEM_PROVIDER_PAYMENTS_NETWORK"
@@ -105,8 +109,8 @@ pub fn key(payment: &PaymentNetwork) -> String {
     golem_node::payment::contract_key(payment.network.chain_id, payment.contract)
 }
 
-/// Where money for gas can be had; nowhere, where it is worth something.
-fn faucet(payment: &PaymentNetwork, settings: &Settings) -> Option<Faucet> {
+/// The faucet of the network; `None` on a mainnet.
+fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet> {
     if !payment.network.testnet {
         return None;
     }
@@ -130,22 +134,22 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         paying_states: payment.network.paying_states.clone(),
         token: payment.token,
         wallet,
-        enforce_rate: settings.stream_enforce_rate,
+        enforce_rate: settings.payments.stream_enforce_rate,
         rules: Rules {
-            least_runway: settings.stream_min_remaining.duration(),
-            warning: settings.stream_warning.duration(),
-            hold: settings.stream_hold.duration(),
-            grace: settings.stream_grace.duration(),
+            least_runway: settings.payments.stream_min_remaining.duration(),
+            warning: settings.payments.stream_warning.duration(),
+            hold: settings.payments.stream_hold.duration(),
+            grace: settings.payments.stream_grace.duration(),
         },
-        monitor: settings.stream_monitor_enabled,
-        interval: settings.stream_monitor_interval,
+        monitor: settings.payments.stream_monitor_enabled,
+        interval: settings.payments.stream_monitor_interval,
         withdraw: WithdrawConfig {
-            enabled: settings.stream_withdraw_enabled,
-            interval: settings.stream_withdraw_interval,
-            minimum: settings.stream_min_withdraw.0,
-            gas_percent: settings.stream_withdraw_gas_percent.0,
+            enabled: settings.payments.stream_withdraw_enabled,
+            interval: settings.payments.stream_withdraw_interval,
+            minimum: settings.payments.stream_min_withdraw.0,
+            gas_percent: settings.payments.stream_withdraw_gas_percent.0,
         },
-        faucet: faucet(payment, settings),
+        faucet: faucet(payment, &settings.faucets),
     }
 }
 

@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use golem_chain::identity::Identity;
 use golem_reach::port_checker::{Checker, Targets, router};
 use golem_service::descriptors;
 use golem_service::server::serve::serve;
+use golem_service::service_manager;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
 use crate::data_dir;
 use crate::identity;
-use crate::service_manager;
-use crate::settings::{Environment, Settings};
+use crate::settings::{Environment, NodeSettings, Settings};
 use crate::signals::Signals;
-use golem_chain::identity::Identity;
 
 /// What a node tries the ports of other providers with.
-pub fn of_node(settings: &Settings, identity: &Identity) -> Checker {
+pub fn of_node(settings: &NodeSettings, identity: &Identity) -> Checker {
     let development = settings.environment == Environment::Development;
     Checker::new(identity.wallet().clone(), Targets { any: development, private: development })
 }
@@ -32,11 +32,11 @@ pub fn of_node(settings: &Settings, identity: &Identity) -> Checker {
 pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     descriptors::raise_limit();
-    let development = settings.environment == Environment::Development;
+    let development = settings.node.environment == Environment::Development;
     let targets = Targets { any: allowed.any || development, private: allowed.private || development };
-    data_dir::close(&settings.data_dir);
-    let identity = identity::of_node(settings)?;
-    let address = SocketAddr::new(settings.port_checker_host, settings.port_checker_port.get());
+    data_dir::close(&settings.node.data_dir);
+    let identity = identity::of_node(&settings.node)?;
+    let address = SocketAddr::new(settings.port_checker.host, settings.port_checker.port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
     })?;
@@ -44,7 +44,13 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     let routes = router(Arc::new(Checker::new(identity.wallet().clone(), targets)));
     tasks.spawn(
         "check server",
-        serve("check server connection", listener, routes, settings.trusted_proxies.clone(), tasks.clone()),
+        serve(
+            "check server connection",
+            listener,
+            routes,
+            settings.api.trusted_proxies.clone(),
+            tasks.clone(),
+        ),
     );
     if targets.any {
         tracing::warn!("any address is dialled: others can be scanned through this server");

@@ -5,11 +5,11 @@
 use golem_node::pricing::PricingConfig;
 use golem_types::price::MonthlyPrice;
 
-use crate::settings::Settings;
+use crate::settings::PriceSettings;
 
 /// What decides prices.
 #[must_use]
-pub fn config(settings: &Settings) -> PricingConfig {
+pub fn config(settings: &PriceSettings) -> PricingConfig {
     PricingConfig {
         usd: MonthlyPrice {
             core: settings.price_usd_core.0,

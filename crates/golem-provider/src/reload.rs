@@ -50,7 +50,7 @@ impl Reload {
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's file cannot be found")?;
         let directory = std::env::current_dir().context("the working directory cannot be found")?;
-        let watched = match settings.environment {
+        let watched = match settings.node.environment {
             Environment::Development => {
                 settings::files(&environment, &directory).into_iter().chain([program.clone()]).collect()
             }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
+use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_node::acceleration;
 use golem_node::advertise::Advertising;
@@ -24,6 +25,7 @@ use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
 use golem_reach::reserved_ports::ReservedPorts;
 use golem_service::descriptors;
+use golem_service::service_manager;
 use golem_types::Resources;
 use golem_vm::Backend;
 use tokio::net::TcpListener;
@@ -37,10 +39,9 @@ use crate::pid_file::PidFile;
 use crate::ports::{self, ssh_ports};
 use crate::pricing;
 use crate::reload::Reload;
-use crate::settings::{self, Environment, Settings};
+use crate::settings::{self, Environment, NodeSettings, PublicApiSettings, Settings};
 use crate::signals::{SignalRequest, Signals};
-use crate::{backend, image, port_checker, service_manager};
-use golem_chain::identity::Identity;
+use crate::{backend, image, port_checker};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
@@ -82,9 +83,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let _lock = PidFile::take(&pid_file).await?;
     descriptors::raise_limit();
-    service_manager::be_among_the_last_to_go();
-    let identity = identity::of_node(&settings)?;
-    warn_of_another_id(&settings, &identity);
+    service_manager::lower_oom_score();
+    let identity = identity::of_node(&settings.node)?;
+    warn_of_another_id(&settings.node, &identity);
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");
@@ -92,13 +93,14 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     backend.bounds_problem().await;
     let payments = payments::profile(&settings)?;
     let real_money = payments.as_ref().is_some_and(|profile| !profile.network.testnet);
-    let closed = acceleration::judge(&backend, real_money, settings.allow_tcg).await?;
+    let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
     image::ensure(&settings).await?;
     import_vms(&settings, &backend).await?;
-    let public = listen(SocketAddr::new(settings.host, settings.port.get()), "GOLEM_PROVIDER_PORT").await?;
-    let operator = ([127, 0, 0, 1], settings.operator_port.get()).into();
+    let public =
+        listen(SocketAddr::new(settings.api.host, settings.api.port.get()), "GOLEM_PROVIDER_PORT").await?;
+    let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
-    let mut reserved_ports = ReservedPorts::new(&settings.data_dir, ssh_ports(&settings)).begin();
+    let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, ssh_ports(&settings.ports)).begin();
     log_held_ports(&settings);
 
     payments::tell(payments.as_ref(), &settings);
@@ -106,7 +108,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
-    let pricing = golem_node::pricing::start(pricing::config(&settings), &node).await?;
+    let pricing = golem_node::pricing::start(pricing::config(&settings.prices), &node).await?;
     let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
@@ -117,21 +119,21 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let api = golem_api::start(api_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
-    let address = format!("http://{}", SocketAddr::new(settings.host, settings.port.get()));
+    let address = format!("http://{}", SocketAddr::new(settings.api.host, settings.api.port.get()));
     tracing::info!(
         provider_id = identity.address(),
-        name = settings.advertised_name(),
-        network = settings.network.as_str(),
+        name = settings.node.advertised_name(),
+        network = settings.node.network.as_str(),
         "listening on {address}"
     );
-    if settings.environment == Environment::Development && node.payments().is_none() {
-        tracing::info!("{}", how_to_rent(&settings));
+    if settings.node.environment == Environment::Development && node.payments().is_none() {
+        tracing::info!("{}", how_to_rent(&settings.api));
     }
-    let mapped = match settings.port_mapping {
+    let mapped = match settings.ports.port_mapping {
         true => ports::keep_mapped(&settings, node.tasks(), verifier.clone()),
         false => None,
     };
-    if !settings.skip_port_verification {
+    if !settings.ports.skip_port_verification {
         // Only now does the API answer a check server.
         verifier.verify();
         if crate::logs::can_redraw() {
@@ -160,8 +162,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         false
     } else {
         // Guests that the host takes down with it are shut down, and booted again when it is back.
-        let stop_vms = settings.stop_vms_on_exit || service_manager::host_goes_down().await;
-        service_manager::stopping(if stop_vms { STOP + settings.stop_grace } else { STOP });
+        let stop_vms = settings.vms.stop_vms_on_exit || service_manager::host_goes_down().await;
+        service_manager::stopping(if stop_vms { STOP + settings.vms.stop_grace } else { STOP });
         stop_vms
     };
     let stop = async {
@@ -192,7 +194,7 @@ async fn until_stop_or_reload(
         match reload.check() {
             Ok(settings) => {
                 if let Some(mapped) = mapped {
-                    mapped.leave_to(&settings);
+                    mapped.hand_over(&settings);
                 }
                 tracing::info!(by, "reloading: the node starts anew, VMs run on");
                 return (Ended::Reload, by);
@@ -204,7 +206,7 @@ async fn until_stop_or_reload(
 
 /// Takes over what a Python provider left on this machine, once.
 async fn import_vms(settings: &Settings, backend: &Backend) -> anyhow::Result<()> {
-    if !import::is_needed(&settings.data_dir) {
+    if !import::is_needed(&settings.node.data_dir) {
         return Ok(());
     }
     let Backend::Multipass(multipass) = backend else {
@@ -220,7 +222,7 @@ async fn import_vms(settings: &Settings, backend: &Backend) -> anyhow::Result<()
 }
 
 /// What a developer types to see the node work.
-fn how_to_rent(settings: &Settings) -> String {
+fn how_to_rent(settings: &PublicApiSettings) -> String {
     format!(
         "rent a VM: curl -X POST http://127.0.0.1:{}/api/v1/vms -H 'content-type: application/json' \
          -d '{{\"name\": \"my-vm\", \"ssh_key\": \"'\"$(cat ~/.ssh/id_ed25519.pub)\"'\"}}'; \
@@ -247,7 +249,7 @@ fn keep_guests_from(mut address: PublicAddress, node: &Node) {
     });
 }
 
-fn warn_of_another_id(settings: &Settings, identity: &Identity) {
+fn warn_of_another_id(settings: &NodeSettings, identity: &Identity) {
     if let Some(id) = &settings.id
         && id.0 != identity.wallet().address()
     {
@@ -267,8 +269,8 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
 
 /// Says which SSH ports other programs hold: the node leaves those out.
 fn log_held_ports(settings: &Settings) {
-    let range = ssh_ports(settings);
-    let held: Vec<u16> = range.clone().filter(|port| !is_free(settings.host, *port)).collect();
+    let range = ssh_ports(&settings.ports);
+    let held: Vec<u16> = range.clone().filter(|port| !is_free(settings.api.host, *port)).collect();
     let (first, last) = (range.start, range.end - 1);
     if held.is_empty() {
         tracing::info!("SSH ports {first}-{last} are free");
@@ -287,24 +289,27 @@ fn api_config(
     verifier: Verifier,
 ) -> ApiConfig {
     ApiConfig {
-        data_dir: settings.data_dir.clone(),
+        data_dir: settings.node.data_dir.clone(),
         public: PublicSettings {
-            access: match settings.api_auth {
+            access: match settings.api.api_auth {
                 settings::ApiAuth::Capability => VmAccess::Capability,
                 settings::ApiAuth::Open => VmAccess::Open,
             },
-            rate_limit_per_minute: settings.rate_limit_per_minute,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            checker: settings.verify_peers.then(|| Arc::new(port_checker::of_node(settings, identity))),
+            rate_limit_per_minute: settings.api.rate_limit_per_minute,
+            trusted_proxies: settings.api.trusted_proxies.clone(),
+            checker: settings
+                .ports
+                .verify_peers
+                .then(|| Arc::new(port_checker::of_node(&settings.node, identity))),
         },
         provider: ProviderDetails {
             provider_id: identity.address().to_owned(),
             public_ip,
-            host: settings.host,
-            port: settings.port.get(),
-            country: settings.country.0.clone(),
-            environment: settings.environment.as_str(),
-            network: settings.network.as_str(),
+            host: settings.api.host,
+            port: settings.api.port.get(),
+            country: settings.node.country.0.clone(),
+            environment: settings.node.environment.as_str(),
+            network: settings.node.network.as_str(),
         },
         payments,
         prices: Some(prices),
@@ -315,38 +320,38 @@ fn api_config(
 
 fn node_config(settings: &Settings, identity: &Identity, payments: Option<&PaymentNetwork>) -> NodeConfig {
     NodeConfig {
-        history: settings.history(),
-        data_dir: settings.data_dir.clone(),
-        ports: ssh_ports(settings),
-        ssh_bind: settings.host,
+        history: settings.node.history(),
+        data_dir: settings.node.data_dir.clone(),
+        ports: ssh_ports(&settings.ports),
+        ssh_bind: settings.api.host,
         port_policy: ports::policy(settings),
         limits: Limits {
-            max_vms: settings.max_vms.0,
+            max_vms: settings.vms.max_vms.0,
             minimum: Resources::new(
-                settings.min_cpu_cores.0,
-                settings.min_memory_gb.0,
-                settings.min_storage_gb.0,
+                settings.vms.min_cpu_cores.0,
+                settings.vms.min_memory_gb.0,
+                settings.vms.min_storage_gb.0,
             ),
-            cpu_threshold: settings.cpu_threshold.0,
-            memory_threshold: settings.memory_threshold.0,
-            storage_threshold: settings.storage_threshold.0,
+            cpu_threshold: settings.vms.cpu_threshold.0,
+            memory_threshold: settings.vms.memory_threshold.0,
+            storage_threshold: settings.vms.storage_threshold.0,
         },
         closed: None,
-        default_image: settings.default_vm_image.clone(),
-        boot_deadline: settings.boot_timeout,
-        stop_grace: settings.stop_grace,
+        default_image: settings.vms.default_vm_image.clone(),
+        boot_deadline: settings.vms.boot_timeout,
+        stop_grace: settings.vms.stop_grace,
         watch_interval: WATCH_INTERVAL,
         restart_delay: RESTART_DELAY,
-        restart_policy: match settings.restart_policy {
+        restart_policy: match settings.vms.restart_policy {
             settings::RestartPolicy::OnFailure => golem_node::RestartPolicy::OnFailure,
             settings::RestartPolicy::Always => golem_node::RestartPolicy::Always,
         },
         proxy: ProxyLimits::of_this_host(),
         rent: Rent {
-            cpu: settings.rent_cpu.map(|number| number.0),
-            memory_gib: settings.rent_memory_gb.map(|number| number.0),
-            storage_gib: settings.rent_storage_gb.map(|number| number.0),
-            cpu_overcommit_percent: settings.cpu_overcommit.0,
+            cpu: settings.vms.rent_cpu.map(|number| number.0),
+            memory_gib: settings.vms.rent_memory_gb.map(|number| number.0),
+            storage_gib: settings.vms.rent_storage_gb.map(|number| number.0),
+            cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
         totals: None,
         payments: payments.map(|profile| payments::config(profile, settings, identity.wallet().clone())),

@@ -11,7 +11,7 @@ use golem_service::http::{Client, HttpError, Options};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::settings::NodeSettings;
 
 /// This program's version.
 pub const INSTALLED: &str = env!("CARGO_PKG_VERSION");
@@ -73,7 +73,7 @@ pub fn is_newer(latest: &str, installed: &str) -> bool {
 
 /// The latest version that the index tells of; `None` if no index is named, or nobody knows. What
 /// was asked for lately is remembered; an index that does not answer changes nothing.
-pub async fn latest(settings: &Settings) -> Option<String> {
+pub async fn latest(settings: &NodeSettings) -> Option<String> {
     let url = &settings.update_check_url.as_ref()?.0;
     let file = settings.data_dir.join(FILE);
     let known = remembered(&file).filter(|known| known.url == *url);

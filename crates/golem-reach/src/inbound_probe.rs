@@ -70,7 +70,7 @@ impl InboundProbe {
         let table = std::mem::take(&mut self.table);
         let said = nft(&["-j", "list", "set", "inet", &table, "seen"], "").await;
         nft(&["-f", "-"], &format!("delete table inet {table}\n")).await;
-        seen(&said?)
+        parse_ports(&said?)
     }
 }
 
@@ -89,7 +89,7 @@ impl Drop for InboundProbe {
 }
 
 /// The elements of the set, from what nftables says of it.
-fn seen(said: &[u8]) -> Option<BTreeSet<u16>> {
+fn parse_ports(said: &[u8]) -> Option<BTreeSet<u16>> {
     let said: Value = serde_json::from_slice(said).ok()?;
     let set = said["nftables"].as_array()?.iter().find_map(|part| part.get("set"))?;
     let port = |element: &Value| {
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_nftables_says_is_read() {
         let read = |set: &str| {
-            seen(format!(r#"{{"nftables": [{{"metainfo": {{}}}}, {{"set": {set}}}]}}"#).as_bytes())
+            parse_ports(format!(r#"{{"nftables": [{{"metainfo": {{}}}}, {{"set": {set}}}]}}"#).as_bytes())
         };
         assert_eq!(
             read(r#"{"name": "seen", "elem": [7466, {"elem": {"val": 50801}}]}"#),
@@ -115,7 +115,7 @@ mod tests {
         );
         assert_eq!(read(r#"{"name": "seen"}"#), Some(BTreeSet::new()));
         for bad in ["", "{}", "[]", r#"{"nftables": []}"#] {
-            assert_eq!(seen(bad.as_bytes()), None, "{bad}");
+            assert_eq!(parse_ports(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(read(r#"{"elem": [99999999, "x", null]}"#), Some(BTreeSet::new()));
     }

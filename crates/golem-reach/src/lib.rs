@@ -6,11 +6,10 @@
 //!   router mapping · reserved ports · the public address · the check service for others
 //! ```
 //! Owns the verification, the verdicts and the report. Never decides when the node asks nor which port a rental gets,
-//! and knows no money and no machine.
+//! and knows no payment and no machine; of `golem-chain` it uses the key that signs, and whose signature it is.
 
 mod inbound_probe;
 pub mod mapping;
-pub mod once;
 pub mod peers;
 pub mod port_checker;
 mod port_owner;
@@ -23,6 +22,7 @@ pub mod source;
 pub mod summary;
 pub mod verdict;
 pub mod verification;
+pub mod verify_once;
 
 use std::net::{IpAddr, UdpSocket};
 use std::num::NonZeroU16;

@@ -43,8 +43,7 @@ fn port_owner_in(proc: &Path, port: u16) -> Option<String> {
     None
 }
 
-/// What a descriptor's link says of the socket that `line` of a table tells of, if it listens on
-/// `port`.
+/// The `socket:[inode]` link that stands for a row of `/proc/net/tcp`, if that socket listens on `port`.
 fn listener(line: &str, port: u16) -> Option<String> {
     let mut words = line.split_whitespace();
     let (_, local_port) = words.nth(1)?.rsplit_once(':')?;

@@ -175,13 +175,13 @@ impl Verification<'_> {
             self.probes.close(batch.iter().copied()).await;
             tell(Progress { done: (done + batch.len()).min(total), visited: 0, total });
         }
-        outcome.asked = self.asked(&known);
+        outcome.asked = self.outcomes(&known);
         Ok(outcome)
     }
 
     /// What came of the sources. Of other providers, only those that answered are named: most may not
     /// try ports at all.
-    fn asked(&self, known: &Known<'_>) -> Vec<SourceOutcome> {
+    fn outcomes(&self, known: &Known<'_>) -> Vec<SourceOutcome> {
         let row = |source: &Source| {
             let problem = known.problems.get(source.name());
             SourceOutcome {
@@ -324,7 +324,7 @@ impl Verification<'_> {
         answers
             .iter()
             .filter_map(|(name, answer)| {
-                Some((*name, self.said(port, local.get(&port)?, answer.results.get(&port)?)))
+                Some((*name, self.finding(port, local.get(&port)?, answer.results.get(&port)?)))
             })
             .collect()
     }
@@ -357,7 +357,7 @@ impl Verification<'_> {
     }
 
     /// What a checker's `result` means.
-    fn said(&self, port: u16, local: &LocalPort, result: &PortResult) -> Finding {
+    fn finding(&self, port: u16, local: &LocalPort, result: &PortResult) -> Finding {
         if !result.accessible {
             return Finding::Closed(UnreachableReason::of(result.error.as_deref().unwrap_or_default()));
         }

@@ -258,7 +258,7 @@ impl<'a> Payments<'a> {
         let fate = self.follow(rental, attempts).await?;
         crash_point!("rent-mined");
         let result = match fate {
-            Some(receipt) => self.book(rental, what, &receipt).await?,
+            Some(receipt) => self.apply_receipt(rental, what, &receipt).await?,
             None => Err(PaymentError::Lost(first)),
         };
         if let Some(payment) = &mut rental.payment {
@@ -288,7 +288,7 @@ impl<'a> Payments<'a> {
 
     /// Writes into `rental` what the transaction of `receipt` did. The outer error means that it is not
     /// known; the inner one, that it did nothing.
-    async fn book(
+    async fn apply_receipt(
         &self,
         rental: &mut Rental,
         what: Operation,

@@ -1,7 +1,8 @@
 //! What every process of the project needs to serve untrusted clients and to ask untrusted servers.
 //!
 //! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), fair shares of places ([`places`],
-//! [`shares`]), rate-limited logs ([`log`]) and the division of file descriptors ([`descriptors`]). Knows no VM and
+//! [`shares`]), rate-limited logs ([`log`]), the division of file descriptors
+//! ([`descriptors`]) and what is told to systemd ([`service_manager`]). Knows no VM and
 //! no money.
 
 pub mod descriptors;
@@ -9,6 +10,7 @@ pub mod http;
 pub mod log;
 pub mod places;
 pub mod server;
+pub mod service_manager;
 pub mod shares;
 pub mod tasks;
 

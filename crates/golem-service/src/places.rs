@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use golem_types::net::Source;
 
-/// How long a holder may be idle while others wait, whoever it is, where nothing is lost by its going.
+/// Idle time after which any holder can lose its place to one that waits.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many places there are.
@@ -40,7 +40,7 @@ pub struct Limits {
 pub enum HolderState {
     /// It has asked for nothing since then; the one that has waited longest goes first.
     Idle(Instant),
-    /// It has asked for something, then, and may be a stranger still; the newest goes first.
+    /// It has sent something, then, but has not proven who it is; the newest goes first.
     Young(Instant),
     /// It keeps its place.
     Kept,

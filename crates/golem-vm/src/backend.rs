@@ -84,9 +84,9 @@ impl Backend {
 
     /// Tells the backend of machines that were taken over and that it knows by other names than
     /// their ids. Called once, before anything else is asked.
-    pub fn know(&self, names: BTreeMap<VmId, String>) {
+    pub fn register_adopted(&self, names: BTreeMap<VmId, String>) {
         match self {
-            Self::Multipass(multipass) => multipass.know(names),
+            Self::Multipass(multipass) => multipass.register_adopted(names),
             // Nobody else makes machines there.
             Self::Qemu(_) | Self::Sim(_) => {}
         }

@@ -1,7 +1,7 @@
 //! Machines: what makes, boots, watches and removes them.
 //!
 //! Owns the backends behind one closed enum, the cloud-init seed, guest images and isolation.
-//! Never knows what money, a stream or an HTTP request is, and never decides whether a machine
+//! Never knows what money or a stream is, serves nothing, and never decides whether a machine
 //! may exist: the ledger of `golem-node` does.
 
 mod accelerator;

@@ -34,7 +34,7 @@ impl<'a> ProviderInfo<'a> {
             provider_id: &provider.provider_id,
             stream_payment_address: shown(payments.map(|profile| profile.contract)),
             glm_token_address: shown(payments.map(|profile| profile.token)),
-            ip_address: public_ip::told(&provider.public_ip, provider.host),
+            ip_address: public_ip::advertised_address(&provider.public_ip, provider.host),
             country: &provider.country,
             platform: match std::env::consts::ARCH {
                 "aarch64" => "arm64",

@@ -50,7 +50,7 @@ pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>
 pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> ApiResult {
     let vm = public.find(&which).await?;
     let access = Access {
-        ssh_host: Some(public_ip::told(&public.provider.public_ip, public.provider.host)),
+        ssh_host: Some(public_ip::advertised_address(&public.provider.public_ip, public.provider.host)),
         ssh_port: Some(vm.ssh_port),
         vm_id: &vm.id,
         multipass_name: &vm.id,

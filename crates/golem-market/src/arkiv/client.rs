@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// The adverts of the provider `id` that are `owner`'s. Anyone can write an advert with
-    /// another's id; such ones are none of ours.
+    /// another's id; such adverts are left out.
     ///
     /// # Errors
     /// [`ChainError`].

@@ -49,10 +49,10 @@ const fn two() -> u32 {
     2
 }
 
-/// Why a profile cannot be had.
+/// Why a profile cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// There is none of this name.
+    /// No profile has this name.
     #[error(
         "no market network is called {name:?}; known are {known}; fix: name one of these, or write markets/{name}.toml in the data directory"
     )]

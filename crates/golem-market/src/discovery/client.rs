@@ -49,7 +49,7 @@ pub enum ClientError {
     /// Its answer is larger than any that is expected.
     #[error("the discovery server's answer is too large")]
     TooLarge,
-    /// Its answer is none to what was asked.
+    /// It answered something else than what was asked.
     #[error("the discovery server's answer makes no sense")]
     Nonsense,
     /// What should be posted cannot be signed.

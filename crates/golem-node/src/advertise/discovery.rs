@@ -48,7 +48,7 @@ enum Problem {
 
 impl Problem {
     /// What is wrong, what it costs, and what mends it.
-    fn told(&self, lapses: Option<Timestamp>) -> String {
+    fn describe(&self, lapses: Option<Timestamp>) -> String {
         let cost = match lapses {
             Some(lapses) => {
                 format!("renters who look there find this node until {}", lapses.strftime("%R UTC"))
@@ -112,7 +112,7 @@ impl Task {
                 }
                 Err(problem) => {
                     self.forget_lapsed();
-                    let told = problem.told(self.state.borrow().lapses);
+                    let told = problem.describe(self.state.borrow().lapses);
                     self.stand(Standing::Problem(told));
                     self.failures = self.failures.saturating_add(1);
                     self.config.pace.retry_after(self.failures)

@@ -11,11 +11,11 @@
 //! written. A market that cannot be asked stops nothing but this; it is tried again for ever.
 
 mod discovery;
-mod follow;
 mod gas;
 mod plan;
 mod problem;
 mod task;
+mod wanted_advert;
 mod write;
 
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use discovery::DiscoveryConfig;
-pub use follow::follow;
 pub use plan::{NetworkRules, plan};
+pub use wanted_advert::follow;
 
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
 use crate::node::Node;

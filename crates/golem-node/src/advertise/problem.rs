@@ -54,7 +54,7 @@ impl From<SendError> for Problem {
 impl Problem {
     /// What is wrong, what it costs, and what mends it. Causes are left out: they can hold the
     /// endpoint's address, and that a secret.
-    pub(super) fn told(&self, lapses: Option<Timestamp>) -> String {
+    pub(super) fn describe(&self, lapses: Option<Timestamp>) -> String {
         let cost = match lapses {
             Some(lapses) => {
                 format!(

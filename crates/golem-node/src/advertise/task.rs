@@ -80,7 +80,7 @@ impl Task {
                     self.check_interval()
                 }
                 Err(problem) => {
-                    let told = problem.told(self.state.borrow().lapses);
+                    let told = problem.describe(self.state.borrow().lapses);
                     self.stand(Standing::Problem(told));
                     self.failures = self.failures.saturating_add(1);
                     self.config.pace.retry_after(self.failures)

@@ -11,8 +11,8 @@ use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::columns::kept;
 use super::columns::parsed;
+use super::columns::rounded;
 use super::writer::random;
 use super::{Ledger, LedgerError, Writer, money, rows};
 use crate::ports;
@@ -117,7 +117,7 @@ impl Writer {
 fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, LedgerError> {
     let goal = if adoption.state == VmState::Stopped { Goal::Stopped } else { Goal::Running };
     let vm = Vm {
-        id: VmId::new(&adoption.name, kept(adoption.created_at), random()?),
+        id: VmId::new(&adoption.name, rounded(adoption.created_at), random()?),
         name: adoption.name.clone(),
         owner: OWNER.to_owned(),
         state: adoption.state,
@@ -129,8 +129,8 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         ssh_port,
         stream: adoption.stream.clone(),
         unpaid: None,
-        created_at: kept(adoption.created_at),
-        updated_at: kept(now),
+        created_at: rounded(adoption.created_at),
+        updated_at: rounded(now),
     };
     Ok(Rental { vm: Arc::new(vm), goal, has_booted: true })
 }

@@ -23,6 +23,6 @@ pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
 }
 
 /// The time as the database keeps it, so that a row reads back as it was published.
-pub(super) fn kept(now: Timestamp) -> Timestamp {
+pub(super) fn rounded(now: Timestamp) -> Timestamp {
     now.round(jiff::Unit::Microsecond).unwrap_or(now)
 }

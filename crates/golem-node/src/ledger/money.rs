@@ -11,7 +11,7 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::columns::kept;
+use super::columns::rounded;
 use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
@@ -319,7 +319,7 @@ impl Ledger {
         first: Try,
     ) -> Result<i64, LedgerError> {
         self.ask(move |writer| {
-            let now = kept(first.at).as_microsecond();
+            let now = rounded(first.at).as_microsecond();
             let nonce = i64::try_from(first.transaction.nonce).unwrap_or(i64::MAX);
             let tries = tries_text(&[first])?;
             writer.connection.execute(

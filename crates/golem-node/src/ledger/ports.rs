@@ -1,7 +1,7 @@
 //! What was found out about ports, so that a restart without a checker still knows which to hand out.
 //!
 //! Owns their table. A port has one verdict, the last; one that nobody could give changes nothing
-//! (I3). Never judges: [`crate::ports`] does.
+//! (I3). Never judges: [`golem_reach::verdict`] does.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use super::columns::kept;
+use super::columns::rounded;
 use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
 
@@ -60,7 +60,7 @@ impl Ledger {
                     verdict.answered,
                     verdict.at.as_microsecond(),
                 ])?;
-                known.insert(verdict.port, PortVerdict { at: kept(verdict.at), ..verdict });
+                known.insert(verdict.port, PortVerdict { at: rounded(verdict.at), ..verdict });
             }
             transaction.commit()?;
             writer.now.port_verdicts = Arc::new(known);

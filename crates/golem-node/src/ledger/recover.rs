@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
-use super::columns::kept;
+use super::columns::rounded;
 use super::{Ledger, LedgerError, Writer, money, rows};
 use crate::ports;
 use crate::rental::Rental;
@@ -61,8 +61,8 @@ impl Writer {
                 vm.ssh_port = free.ok_or(LedgerError::NoPort)?;
                 taken.insert(vm.ssh_port);
             }
-            vm.created_at = kept(vm.created_at);
-            vm.updated_at = kept(now);
+            vm.created_at = rounded(vm.created_at);
+            vm.updated_at = rounded(now);
             rental.vm = Arc::new(vm);
             rows::put(&transaction, &rental)?;
             money::put_event(&transaction, &rental.vm.id, "vm.recovered", "", now)?;

@@ -7,7 +7,7 @@ use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_types::{Resources, VmState};
 use jiff::Timestamp;
 
-use super::columns::kept;
+use super::columns::rounded;
 use super::*;
 use crate::admit::Limits;
 use crate::host::{HostUse, Offer};
@@ -252,7 +252,7 @@ fn verdict(port: u16, reachable: bool) -> PortVerdict {
         address: [203, 0, 113, 7].into(),
         sources: BTreeSet::from(["http://one".to_owned(), "http://two".to_owned()]),
         answered: 3,
-        at: kept(now()),
+        at: rounded(now()),
     }
 }
 

@@ -10,7 +10,7 @@ use golem_types::{ImageName, JobId, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
-use super::columns::kept;
+use super::columns::rounded;
 use super::{LedgerError, Writer, money, rows};
 use crate::admit::AdmissionContext;
 use crate::admit::{Facts, admit};
@@ -32,7 +32,7 @@ pub(super) fn random() -> Result<[u8; 10], LedgerError> {
     Ok(bytes)
 }
 
-/// What is kept of the quote that a create named: whoever names it again made that create.
+/// Digest of the quote that a create named. A create that names the same quote is the same create, sent again.
 pub(super) fn quote_digest(id: &str) -> String {
     alloy_primitives::keccak256(id).to_string()
 }
@@ -60,7 +60,7 @@ impl Writer {
         context: &AdmissionContext,
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
-        let now = kept(now);
+        let now = rounded(now);
         let CreateVm { name, resources, ssh_key, quote_id, .. } = request;
         let owner = paid.owner().unwrap_or_else(|| format!("key:{ssh_key}"));
         if self.stream_in_use(paid) {
@@ -146,7 +146,7 @@ impl Writer {
         let mut vm = (*rental.vm).clone();
         vm.stream = paid.key().cloned();
         vm.unpaid = None;
-        vm.updated_at = kept(now);
+        vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
@@ -174,7 +174,7 @@ impl Writer {
             // The clock of the hold runs on from when it began.
             (Some(reason), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
             (Some(reason), before) => {
-                let since = before.as_ref().map_or(kept(now), |before| before.since);
+                let since = before.as_ref().map_or(rounded(now), |before| before.since);
                 vm.unpaid = Some(Unpaid { since, reason: reason.to_owned() });
                 ("payment.ended", reason)
             }
@@ -184,7 +184,7 @@ impl Writer {
                 ("payment.resumed", "")
             }
         };
-        vm.updated_at = kept(now);
+        vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
@@ -222,7 +222,7 @@ impl Writer {
         if vm == *before.vm && rental == before && job_end.is_none() {
             return Ok(before.vm);
         }
-        vm.updated_at = kept(now);
+        vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;

@@ -295,7 +295,7 @@ impl Payments {
         match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
             StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
-                self.seen(block);
+                self.record_reading(block);
                 Ok(Paid::by(self.key(id), *stream, block, Timestamp::now()))
             }
             StreamVerdict::Bad(bad) => {
@@ -303,7 +303,7 @@ impl Payments {
                 Err(Refusal::Stream(bad).into())
             }
             StreamVerdict::Unknown(error) => {
-                self.unseen(&error);
+                self.record_failure(&error);
                 Err(NodeError::ChainUnknown(error))
             }
         }
@@ -323,10 +323,10 @@ impl Payments {
             return Ok(Vec::new());
         }
         let seen = self.0.reader.streams(self.newest().as_ref(), &ids).await.map_err(|error| {
-            self.unseen(&error);
+            self.record_failure(&error);
             NodeError::ChainUnknown(error)
         })?;
-        self.seen(seen.block);
+        self.record_reading(seen.block);
         let terms = self.terms(None);
         let now = seen.block.time;
         let status = |((vm, key), Reading { stream, unclear }): (&(VmId, StreamKey), Reading)| StreamStatus {
@@ -360,7 +360,7 @@ impl Payments {
         self.0.health.borrow().block
     }
 
-    fn seen(&self, block: Block) {
+    fn record_reading(&self, block: Block) {
         self.0.health.send_modify(|health| {
             if health.error.take().is_some() {
                 tracing::info!(block = block.number, "the payment chain answers again");
@@ -392,7 +392,7 @@ impl Payments {
         stop.run_until_cancelled(tell).await;
     }
 
-    fn unseen(&self, error: &ChainError) {
+    fn record_failure(&self, error: &ChainError) {
         let text = error.to_string();
         self.0.health.send_modify(|health| {
             if health.error.as_deref() != Some(&text) {

@@ -70,7 +70,7 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
     let block = match observe(payments, &rentals, memory).await {
         Ok(block) => Some(block),
         Err(error) => {
-            payments.unseen(&error);
+            payments.record_failure(&error);
             None
         }
     };
@@ -147,7 +147,7 @@ async fn observe(
     }
     memory.block = Some(block);
     memory.ticks = memory.ticks.wrapping_add(1);
-    payments.seen(block);
+    payments.record_reading(block);
     Ok(block)
 }
 
@@ -217,7 +217,7 @@ async fn end(
     let ids: Vec<StreamId> = ending.iter().map(|(id, _)| *id).collect();
     let seen = match payments.0.reader.streams(payments.newest().as_ref(), &ids).await {
         Ok(seen) => seen,
-        Err(error) => return payments.unseen(&error),
+        Err(error) => return payments.record_failure(&error),
     };
     let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
     keep(payments, &ids, &seen.streams, &seen.block, &owners, &mut memory.unclear).await;

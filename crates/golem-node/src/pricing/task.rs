@@ -25,7 +25,7 @@ pub struct PriceWatch {
 /// Follows the rates for `node` until it stops.
 ///
 /// # Errors
-/// [`PricingError`]; feeds that do not answer are none.
+/// [`PricingError`]; a feed that does not answer is no error.
 pub async fn start(config: PricingConfig, node: &Node) -> Result<PriceWatch, PricingError> {
     let last = (node.rate(GLM).await?, node.rate(ETHER).await?);
     let followers = (

@@ -18,11 +18,11 @@ mod listeners;
 #[cfg_attr(not(target_os = "linux"), path = "pipe_buffer.rs")]
 mod pipe;
 // What other systems use is tested here too.
+mod connection_limits;
 #[cfg(all(test, target_os = "linux"))]
 mod pipe_buffer;
 mod port;
 mod relay;
-mod seats;
 
 use std::collections::BTreeMap;
 use std::io;

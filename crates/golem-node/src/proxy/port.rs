@@ -21,9 +21,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::connection_limits::{Seat, Seats};
 use super::pipe::Pipes;
 use super::relay::relay;
-use super::seats::{Seat, Seats};
 use super::{Meter, ProxyLimits};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.

@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until};
 
+use super::connection_limits::Seat;
 use super::pipe::{Pipe, Pipes};
-use super::seats::Seat;
 
 /// Bytes passed on without a pipe: what the smallest pipe, one page, takes in one write.
 const FEW_BYTES: usize = 4096;

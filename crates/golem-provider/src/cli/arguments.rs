@@ -61,7 +61,7 @@ pub(super) enum Command {
         /// Seconds to wait until it has ended by itself [default: a minute more than its VMs have to shut down].
         #[arg(long)]
         timeout: Option<u64>,
-        /// Take the node off its markets first, so that no renter comes in vain.
+        /// Take the node off its markets first, so that no new renter is sent here.
         #[arg(long)]
         withdraw_advert: bool,
     },
@@ -110,12 +110,12 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Write a ledger that was lost anew, from the VMs that are on this host; asks before.
+    /// Rebuild a lost ledger from the VMs that are on this host; asks for confirmation.
     Recover {
         /// Only tell what would be taken back.
         #[arg(long)]
         dry_run: bool,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
@@ -238,7 +238,7 @@ pub(super) enum Vms {
     Delete {
         /// Name or id.
         vm: String,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
     },
@@ -300,7 +300,7 @@ pub(super) enum Images {
     },
     /// Remove an image from this machine; VMs keep what they started from.
     Remove {
-        /// Its name.
+        /// Name of the image.
         name: String,
     },
 }
@@ -319,13 +319,13 @@ pub(super) struct Status {
 /// `market`: the VM that prices are compared for.
 #[derive(Debug, Args)]
 pub(super) struct Market {
-    /// Its CPU cores.
+    /// CPU cores of the VM.
     #[arg(long, default_value_t = 2)]
     pub cpu: u32,
-    /// Its memory in GiB.
+    /// Memory of the VM, in GiB.
     #[arg(long, default_value_t = 4)]
     pub memory: u32,
-    /// Its storage in GiB.
+    /// Storage of the VM, in GiB.
     #[arg(long, default_value_t = 20)]
     pub storage: u32,
 }

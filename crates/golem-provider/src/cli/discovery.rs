@@ -6,5 +6,5 @@ use crate::discovery;
 /// `discovery`.
 pub(super) fn discovery(invocation: &Invocation) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    foreground(settings, discovery::run(settings))
+    foreground(&settings.logs, discovery::run(settings))
 }

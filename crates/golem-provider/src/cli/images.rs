@@ -13,10 +13,10 @@ use crate::{image, pid_file};
 pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let images = Images::open(&settings.data_dir)?;
+    let images = Images::open(&settings.node.data_dir)?;
     match command {
         Command::List => {
-            let default = canonical(&settings.default_vm_image);
+            let default = canonical(&settings.vms.default_vm_image);
             let all = images.list();
             printer.answer(&all.iter().map(|info| document(info, &default)).collect::<Vec<_>>(), || {
                 list(&all, &default)
@@ -24,14 +24,14 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
         }
         Command::Pull { name: Some(name), .. } => {
             let name = parse(&name)?;
-            let pulled = image::pull(&settings.data_dir, &name).await?;
-            printer.answer(&pulled_document(&pulled, &settings.default_vm_image), || told(&pulled));
+            let pulled = image::pull(&settings.node.data_dir, &name).await?;
+            printer.answer(&pulled_document(&pulled, &settings.vms.default_vm_image), || summary(&pulled));
         }
         Command::Pull { name: None, .. } => return pull_all(invocation, &images).await,
         Command::Add { name, file } => {
             let name = parse(&name)?;
             let info = images.add(&name, &file)?;
-            printer.answer(&document(&info, &settings.default_vm_image), || {
+            printer.answer(&document(&info, &settings.vms.default_vm_image), || {
                 format!("{name} is here; renters can ask for it now.")
             });
         }
@@ -59,7 +59,7 @@ async fn pull_all(invocation: &Invocation, images: &Images) -> anyhow::Result<Ex
     let settings = &invocation.resolved.settings;
     let (mut done, mut exit) = (Vec::new(), Exit::Done);
     for (name, _) in images.downloaded() {
-        match image::pull(&settings.data_dir, &name).await {
+        match image::pull(&settings.node.data_dir, &name).await {
             Ok(pulled) => done.push(pulled),
             Err(error) => {
                 exit = Exit::Failed;
@@ -68,10 +68,10 @@ async fn pull_all(invocation: &Invocation, images: &Images) -> anyhow::Result<Ex
         }
     }
     let documents: Vec<_> =
-        done.iter().map(|pulled| pulled_document(pulled, &settings.default_vm_image)).collect();
+        done.iter().map(|pulled| pulled_document(pulled, &settings.vms.default_vm_image)).collect();
     invocation.printer.answer(&documents, || match (&*done, exit) {
         ([], Exit::Done) => "No image was downloaded before: name one with `images pull NAME`.".to_owned(),
-        (done, _) => done.iter().map(told).collect::<Vec<_>>().join("\n"),
+        (done, _) => done.iter().map(summary).collect::<Vec<_>>().join("\n"),
     });
     Ok(exit)
 }
@@ -82,7 +82,7 @@ fn pulled_document(pulled: &Pulled, default: &ImageName) -> Value {
     document
 }
 
-fn told(pulled: &Pulled) -> String {
+fn summary(pulled: &Pulled) -> String {
     let name = &pulled.image.name;
     if pulled.is_new {
         format!("{name} is here; renters can ask for it now.")

@@ -41,18 +41,18 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
     let printer = invocation.printer;
     let image = match &typed.image {
         Some(name) => super::images::parse(name)?,
-        None => settings.default_vm_image.clone(),
+        None => settings.vms.default_vm_image.clone(),
     };
     // From here on these end the check and not the process: the guest has to be removed.
     let [mut interrupt, mut terminate, mut hangup] =
         [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
     let node = CheckedNode {
-        folder: settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER),
-        boot_timeout: settings.boot_timeout,
-        api: settings.port.get(),
-        operator_api: settings.operator_port.get(),
-        ssh: settings.port_range_start.get()..settings.port_range_end.get(),
-        allows_smtp: settings.allow_smtp,
+        folder: settings.node.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER),
+        boot_timeout: settings.vms.boot_timeout,
+        api: settings.api.port.get(),
+        operator_api: settings.operator.operator_port.get(),
+        ssh: settings.ports.port_range_start.get()..settings.ports.port_range_end.get(),
+        allows_smtp: settings.vms.allow_smtp,
     };
     let backend = backend::for_isolation_check(settings)?;
     let check = Check::prepare(node, backend, image, typed.internet).await?;

@@ -151,8 +151,8 @@ async fn network(
 ) -> anyhow::Result<Adverts> {
     let client = market.client()?;
     let filter = Filter {
-        network: Some(settings.network.as_str().to_owned()),
-        payments_network: Some(settings.payments_network.clone()),
+        network: Some(settings.node.network.as_str().to_owned()),
+        payments_network: Some(settings.payments.payments_network.clone()),
         cpu: Some(wanted.cpu),
         memory: Some(wanted.memory),
         storage: Some(wanted.storage),
@@ -224,19 +224,23 @@ impl MarketView {
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    let own = identity::of_node(settings)?.wallet().address();
-    let asked =
-        month(market::advertised(pricing::config(settings).usd), wanted.cpu, wanted.memory, wanted.storage);
+    let own = identity::of_node(&settings.node)?.wallet().address();
+    let asked = month(
+        market::advertised(pricing::config(&settings.prices).usd),
+        wanted.cpu,
+        wanted.memory,
+        wanted.storage,
+    );
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
-    if market::is_on_network(settings) || !market::is_on_server(settings) {
+    if market::is_on_network(&settings.market) || !market::is_on_server(&settings.market) {
         let market = MarketNetwork::of(settings)?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
         let adverts = network(&market, settings, own, wanted).await;
         markets.push(MarketView::of(MarketKind::GolemBase, market.name, adverts, asked));
     }
-    if market::is_on_server(settings) {
-        let url = settings.discovery_url.0.clone();
+    if market::is_on_server(&settings.market) {
+        let url = settings.market.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
         let adverts = server(&url, own, wanted).await;
         markets.push(MarketView::of(MarketKind::DiscoveryServer, url, adverts, asked));

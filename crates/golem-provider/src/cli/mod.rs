@@ -39,7 +39,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::logs::{self, Destination};
-use crate::settings::{self, Mistakes, Resolved, Settings};
+use crate::settings::{self, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir, pid_file};
 use arguments::{Arguments, Command, Config, Isolation};
 use golem_api::operator::Client;
@@ -92,7 +92,7 @@ impl Invocation {
             return Err(NotRunning.into());
         }
         let settings = &self.resolved.settings;
-        Ok(Client::open(&settings.data_dir, settings.operator_port.get())?)
+        Ok(Client::open(&settings.node.data_dir, settings.operator.operator_port.get())?)
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) const fn reachable(host: IpAddr) -> IpAddr {
 }
 
 /// Runs the service `run` in this terminal, to its end.
-fn foreground(settings: &Settings, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Exit> {
+fn foreground(settings: &LogSettings, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Exit> {
     logs::begin(settings.log_format, settings.log_level, Destination::Terminal)
         .context("logs cannot be written")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -174,7 +174,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
         .collect();
     let directory = std::env::current_dir().context("the working directory cannot be found")?;
-    let pid_file = |resolved: &Resolved| pid_file::place(&environment, &resolved.settings.data_dir);
+    let pid_file = |resolved: &Resolved| pid_file::place(&environment, &resolved.settings.node.data_dir);
     let resolved = settings::load(arguments.command.flags(), environment.clone(), &directory)?;
     let pid_file = pid_file(&resolved);
     let context = Invocation { pid_file, resolved, environment, printer };
@@ -186,7 +186,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         _ => {}
     }
     logs::begin_for_command();
-    data_dir::close(&context.resolved.settings.data_dir);
+    data_dir::close(&context.resolved.settings.node.data_dir);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

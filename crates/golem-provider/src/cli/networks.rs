@@ -32,8 +32,8 @@ struct Checked {
 pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let active = &settings.payments_network;
-    let folder = &settings.data_dir;
+    let active = &settings.payments.payments_network;
+    let folder = &settings.node.data_dir;
     match command {
         Networks::List => {
             let all = network::all(folder)?;
@@ -63,6 +63,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             let name = name.unwrap_or_else(|| active.clone());
             let network = network::load(folder, &name)?;
             let url = settings
+                .payments
                 .payments_rpc_url
                 .as_ref()
                 .filter(|_| name == *active)

@@ -13,7 +13,7 @@ use super::layout::{age, table};
 use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::pid_file;
-use crate::ports::{Display, look};
+use crate::ports::{self, Display};
 use golem_api::operator::Client;
 
 /// Longest that a verification may take.
@@ -39,7 +39,7 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
             } else {
                 let display = shown(printer);
                 let tell = |at| display.iter().for_each(|display| display.tell(at));
-                look(&invocation.resolved.settings, None, DEADLINE, tell).await?
+                ports::report(&invocation.resolved.settings, None, DEADLINE, tell).await?
             };
             printer.answer(&report, || text(&report));
             let usable = report.ssh.iter().any(|port| port.status == Reach::Reachable);

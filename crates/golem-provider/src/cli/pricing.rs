@@ -20,7 +20,7 @@ use crate::pricing;
 
 /// What is asked now: the node that runs knows, else the feed is asked.
 async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
-    let config = pricing::config(&invocation.resolved.settings);
+    let config = pricing::config(&invocation.resolved.settings.prices);
     if !config.follow {
         return Ok(PriceList::at(&config, Rates::default()));
     }

@@ -54,17 +54,20 @@ struct Taken {
 /// `recover [--dry-run] [--yes]`.
 pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    if !settings.data_dir.exists() {
-        bail!("there is no data directory {}; fix: set GOLEM_PROVIDER_DATA_DIR", settings.data_dir.display());
+    if !settings.node.data_dir.exists() {
+        bail!(
+            "there is no data directory {}; fix: set GOLEM_PROVIDER_DATA_DIR",
+            settings.node.data_dir.display()
+        );
     }
     let _lock = PidFile::take(&invocation.pid_file)
         .await
         .context("a running provider writes its ledger itself; fix: `golem-provider stop`, VMs run on")?;
-    data_dir::make(&settings.data_dir)
-        .with_context(|| format!("the data directory {} cannot be used", settings.data_dir.display()))?;
+    data_dir::make(&settings.node.data_dir)
+        .with_context(|| format!("the data directory {} cannot be used", settings.node.data_dir.display()))?;
     let backend = backend::open(settings)?;
     let (on_disk, seen) = recover::look(&backend).await.context("the VMs on this host cannot be seen")?;
-    let file = settings.data_dir.join(LEDGER_FILE);
+    let file = settings.node.data_dir.join(LEDGER_FILE);
     let ledger = open(&file)?;
     let beside = beside(settings, &on_disk, ledger.as_ref().ok()).await?;
     let (range, now) = (beside.range.clone(), Timestamp::now());
@@ -137,8 +140,8 @@ async fn beside(
     ledger: Option<&Ledger>,
 ) -> anyhow::Result<Beside> {
     let mut beside = Beside {
-        range: settings.port_range_start.get()..settings.port_range_end.get(),
-        exported: exported(&settings.data_dir.join("streams.json")),
+        range: settings.ports.port_range_start.get()..settings.ports.port_range_end.get(),
+        exported: exported(&settings.node.data_dir.join("streams.json")),
         contract: payments::profile(settings)?.map(|profile| Arc::from(payments::key(&profile))),
         ..Beside::default()
     };

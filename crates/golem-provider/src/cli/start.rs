@@ -18,14 +18,14 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     if typed.detached {
         daemon::leave_session()?;
     }
-    let folder = settings.data_dir.join("logs");
+    let folder = settings.node.data_dir.join("logs");
     let destination =
         if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
-    logs::begin(settings.log_format, settings.log_level, destination)
+    logs::begin(settings.logs.log_format, settings.logs.log_level, destination)
         .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
     // After the log begins: it tells what was open to others.
-    data_dir::make(&settings.data_dir)
-        .with_context(|| format!("the data directory {} cannot be used", settings.data_dir.display()))?;
+    data_dir::make(&settings.node.data_dir)
+        .with_context(|| format!("the data directory {} cannot be used", settings.node.data_dir.display()))?;
     for warning in &invocation.resolved.warnings {
         tracing::warn!("{warning}");
     }

@@ -42,14 +42,14 @@ pub(super) async fn stop(
     };
     let pid = held.pid;
     let settings = &invocation.resolved.settings;
-    let patience = patience.unwrap_or(settings.stop_grace.saturating_add(BESIDES));
+    let patience = patience.unwrap_or(settings.vms.stop_grace.saturating_add(BESIDES));
     if withdraw_advert {
         let _waiting = invocation.printer.waiting("Taking the node off its markets");
         if let Err(error) = remove_adverts(invocation).await {
             invocation.printer.warning(&format!("{error:#}; adverts lapse by themselves"));
         }
     }
-    let asked = match Client::open(&settings.data_dir, settings.operator_port.get()) {
+    let asked = match Client::open(&settings.node.data_dir, settings.operator.operator_port.get()) {
         // It only says that it was heard.
         Ok(client) => match timeout(AT_ONCE, client.shutdown()).await {
             Ok(asked) => asked.map_err(anyhow::Error::from),

@@ -41,13 +41,13 @@ impl Books {
             return Ok(Self::Node(invocation.client()?));
         }
         let settings = &invocation.resolved.settings;
-        let file = settings.data_dir.join(LEDGER_FILE);
+        let file = settings.node.data_dir.join(LEDGER_FILE);
         if !file.exists() {
             return Err(NotRunning.into());
         }
         let profile = payments::profile(settings)?.context("payments are off: there are no streams")?;
         let lock = PidFile::take(&invocation.pid_file).await?;
-        let identity = identity::of_node(settings)?;
+        let identity = identity::of_node(&settings.node)?;
         let ledger = Ledger::open(&file)?;
         let payments =
             Payments::open(payments::config(&profile, settings, identity.wallet().clone()), ledger).await?;

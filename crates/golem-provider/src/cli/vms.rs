@@ -58,12 +58,12 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
                 bail!("{} is {}; fix: golem-provider vms start {}", vm.name, vm.status, vm.name);
             }
             let login = Login {
-                host: reachable(settings.host).to_string(),
+                host: reachable(settings.api.host).to_string(),
                 port: vm.ssh_port,
                 alias: vm.id.redacted().to_owned(),
                 user,
                 identity,
-                known_hosts: settings.data_dir.join("known_hosts"),
+                known_hosts: settings.node.data_dir.join("known_hosts"),
                 command,
             };
             match login.become_ssh()? {}

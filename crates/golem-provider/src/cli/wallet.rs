@@ -107,10 +107,11 @@ async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<Strin
 pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let identity = identity::of_node(settings)?;
+    let identity = identity::of_node(&settings.node)?;
     let address = identity.address().to_owned();
     if matches!(command, Wallet::FaucetL2)
-        && network::load(&settings.data_dir, &settings.payments_network).is_ok_and(|network| !network.testnet)
+        && network::load(&settings.node.data_dir, &settings.payments.payments_network)
+            .is_ok_and(|network| !network.testnet)
     {
         // Whatever else the profile lacks: nobody gives real money away.
         return faucet(invocation, None).await;
@@ -123,7 +124,7 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
             return faucet(invocation, config).await;
         }
         Wallet::Show => {
-            let key_file = settings.data_dir.join("keys/provider_key.json").display().to_string();
+            let key_file = settings.node.data_dir.join("keys/provider_key.json").display().to_string();
             let shown = Shown { address, network: profile.map(|profile| profile.name), key_file };
             printer.answer(&shown, || {
                 format!(

@@ -22,9 +22,14 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Leaves them to the node that starts anew with `settings`, if it has the same forwarded.
-    pub(crate) fn leave_to(&self, settings: &Settings) {
+    pub(crate) fn hand_over(&self, settings: &Settings) {
         let wanted = |settings: &Settings| {
-            (settings.port_mapping, settings.host, site(settings).all_ports(), settings.data_dir.clone())
+            (
+                settings.ports.port_mapping,
+                settings.api.host,
+                site(settings).all_ports(),
+                settings.node.data_dir.clone(),
+            )
         };
         self.mapping.leave(wanted(&self.settings) == wanted(settings));
     }
@@ -38,8 +43,8 @@ impl Kept {
 pub(crate) fn mapper(settings: &Settings) -> anyhow::Result<Mapper> {
     const TOKEN: &str = "the operator token, which marks the mappings, cannot be read or made; fix: run as the user who \
                          runs the provider";
-    golem_files::private_folder(&settings.data_dir).context(TOKEN)?;
-    let token = Token::ensure(&settings.data_dir).context(TOKEN)?;
+    golem_files::private_folder(&settings.node.data_dir).context(TOKEN)?;
+    let token = Token::ensure(&settings.node.data_dir).context(TOKEN)?;
     Ok(Mapper::new(&site(settings), &token.bearer())?)
 }
 

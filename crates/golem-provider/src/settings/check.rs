@@ -25,7 +25,7 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
         mistakes.push(Mistake { variable: variable.to_owned(), value: Some(text), origin, problem, fix });
     };
 
-    let (start, end) = (settings.port_range_start, settings.port_range_end);
+    let (start, end) = (settings.ports.port_range_start, settings.ports.port_range_end);
     if start >= end {
         wrong(
             "GOLEM_PROVIDER_PORT_RANGE_END",
@@ -40,6 +40,7 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
         );
     }
     if settings
+        .vms
         .multipass_binary_path
         .as_ref()
         .is_some_and(|path| !path.starts_with("/") && !path.starts_with("~"))
@@ -61,9 +62,10 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             format!("set it to at most {}", u32::from(start.get()) + u32::from(PORTS_MAXIMUM)),
         );
     }
-    for (variable, port) in
-        [("GOLEM_PROVIDER_PORT", settings.port), ("GOLEM_PROVIDER_OPERATOR_PORT", settings.operator_port)]
-    {
+    for (variable, port) in [
+        ("GOLEM_PROVIDER_PORT", settings.api.port),
+        ("GOLEM_PROVIDER_OPERATOR_PORT", settings.operator.operator_port),
+    ] {
         if start <= port && port < end {
             wrong(
                 variable,
@@ -75,21 +77,21 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             );
         }
     }
-    if settings.port == settings.operator_port {
+    if settings.api.port == settings.operator.operator_port {
         wrong(
             "GOLEM_PROVIDER_OPERATOR_PORT",
             "is the port of the public API, GOLEM_PROVIDER_PORT".to_owned(),
             "set the two to different ports".to_owned(),
         );
     }
-    if settings.public_ip_sources.0.len() < 2 {
+    if settings.api.public_ip_sources.0.len() < 2 {
         wrong(
             "GOLEM_PROVIDER_PUBLIC_IP_SOURCES",
             "names one server; two have to agree, so that none of them decides alone".to_owned(),
             "name more, or set GOLEM_PROVIDER_PUBLIC_IP to the address".to_owned(),
         );
     }
-    if settings.discovery_interval.as_secs() >= LIFETIME_SECONDS.unsigned_abs() {
+    if settings.market.discovery_interval.as_secs() >= LIFETIME_SECONDS.unsigned_abs() {
         wrong(
             "GOLEM_PROVIDER_DISCOVERY_ADVERTISEMENT_INTERVAL",
             format!(
@@ -98,7 +100,7 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             "set it to 240".to_owned(),
         );
     }
-    if settings.api_auth == ApiAuth::Open && settings.network == Network::Mainnet {
+    if settings.api.api_auth == ApiAuth::Open && settings.node.network == Network::Mainnet {
         wrong(
             "GOLEM_PROVIDER_API_AUTH",
             "would let strangers use and delete VMs that were paid for: it is refused on mainnet".to_owned(),
@@ -107,9 +109,9 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
     }
     let largest = |menu: &[u32]| menu.iter().copied().max().unwrap_or(0);
     for (variable, minimum, maximum) in [
-        ("GOLEM_PROVIDER_MIN_CPU_CORES", settings.min_cpu_cores.0, largest(&Resources::CPU_MENU)),
-        ("GOLEM_PROVIDER_MIN_MEMORY_GB", settings.min_memory_gb.0, largest(&Resources::MEMORY_MENU)),
-        ("GOLEM_PROVIDER_MIN_STORAGE_GB", settings.min_storage_gb.0, Resources::STORAGE_MAXIMUM),
+        ("GOLEM_PROVIDER_MIN_CPU_CORES", settings.vms.min_cpu_cores.0, largest(&Resources::CPU_MENU)),
+        ("GOLEM_PROVIDER_MIN_MEMORY_GB", settings.vms.min_memory_gb.0, largest(&Resources::MEMORY_MENU)),
+        ("GOLEM_PROVIDER_MIN_STORAGE_GB", settings.vms.min_storage_gb.0, Resources::STORAGE_MAXIMUM),
     ] {
         if minimum > maximum {
             wrong(
@@ -122,15 +124,15 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
     for (variable, offered, least, minimum) in [
         (
             "GOLEM_PROVIDER_RENT_MEMORY_GB",
-            settings.rent_memory_gb,
+            settings.vms.rent_memory_gb,
             "GOLEM_PROVIDER_MIN_MEMORY_GB",
-            settings.min_memory_gb,
+            settings.vms.min_memory_gb,
         ),
         (
             "GOLEM_PROVIDER_RENT_STORAGE_GB",
-            settings.rent_storage_gb,
+            settings.vms.rent_storage_gb,
             "GOLEM_PROVIDER_MIN_STORAGE_GB",
-            settings.min_storage_gb,
+            settings.vms.min_storage_gb,
         ),
     ] {
         if let Some(offered) = offered
@@ -146,17 +148,19 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             );
         }
     }
-    let vcpus =
-        settings.rent_cpu.map(|cores| u64::from(cores.0) * u64::from(settings.cpu_overcommit.0) / 100);
+    let vcpus = settings
+        .vms
+        .rent_cpu
+        .map(|cores| u64::from(cores.0) * u64::from(settings.vms.cpu_overcommit.0) / 100);
     if let Some(vcpus) = vcpus
-        && vcpus < u64::from(settings.min_cpu_cores.0)
+        && vcpus < u64::from(settings.vms.min_cpu_cores.0)
     {
         wrong(
             "GOLEM_PROVIDER_RENT_CPU",
             format!(
                 "leaves {vcpus} virtual CPUs with this GOLEM_PROVIDER_CPU_OVERCOMMIT, less than \
                  GOLEM_PROVIDER_MIN_CPU_CORES={}: nothing could be rented",
-                settings.min_cpu_cores.0
+                settings.vms.min_cpu_cores.0
             ),
             "rent out more cores".to_owned(),
         );

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
-pub use table::{Settings, TABLE, variable};
+pub use table::*;
 pub use value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, VmAccel, VmBackend, WebSocketUrl,
@@ -189,28 +189,28 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
 
     let settings = settings.and_then(|mut settings| {
         // Development opens the API by default, but not where VMs are paid for.
-        if settings.network == Network::Mainnet
+        if settings.node.network == Network::Mainnet
             && let Some(auth) = found.get_mut("GOLEM_PROVIDER_API_AUTH")
             && auth.origin == Origin::Development
         {
-            settings.api_auth = ApiAuth::Capability;
-            *auth = Found { text: settings.api_auth.as_str().to_owned(), origin: Origin::Default };
+            settings.api.api_auth = ApiAuth::Capability;
+            *auth = Found { text: settings.api.api_auth.as_str().to_owned(), origin: Origin::Default };
         }
         mistakes.extend(check::check(&settings, &found));
         // Only the commands that use them need these, and say so themselves.
-        for dir in [&mut settings.renter_dir, &mut settings.discovery_server_dir] {
+        for dir in [&mut settings.renting.renter_dir, &mut settings.discovery_server.dir] {
             if let Some(place) = place(dir, home, directory) {
                 *dir = place;
             }
         }
-        if let Some(program) = &mut settings.multipass_binary_path
+        if let Some(program) = &mut settings.vms.multipass_binary_path
             && let Ok(rest) = program.strip_prefix("~")
             && let Some(home) = home
         {
             *program = home.join(rest);
         }
-        match place(&settings.data_dir, home, directory) {
-            Some(data_dir) => settings.data_dir = data_dir,
+        match place(&settings.node.data_dir, home, directory) {
+            Some(data_dir) => settings.node.data_dir = data_dir,
             None => mistakes.push(Mistake {
                 variable: "HOME".to_owned(),
                 value: None,
@@ -220,9 +220,9 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             }),
         }
         for (name, dir) in [
-            ("GOLEM_PROVIDER_DATA_DIR", &settings.data_dir),
-            ("GOLEM_RENTER_DIR", &settings.renter_dir),
-            ("GOLEM_DISCOVERY_DATABASE_DIR", &settings.discovery_server_dir),
+            ("GOLEM_PROVIDER_DATA_DIR", &settings.node.data_dir),
+            ("GOLEM_RENTER_DIR", &settings.renting.renter_dir),
+            ("GOLEM_DISCOVERY_DATABASE_DIR", &settings.discovery_server.dir),
         ] {
             if let Some(shown) = found.get_mut(name) {
                 shown.text = dir.display().to_string();
@@ -244,7 +244,7 @@ fn place(path: &Path, home: Option<&Path>, directory: &Path) -> Option<PathBuf> 
     }
 }
 
-impl Settings {
+impl NodeSettings {
     /// How long ended rentals are remembered; `None` means for good.
     #[must_use]
     pub fn history(&self) -> Option<Duration> {

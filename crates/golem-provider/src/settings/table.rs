@@ -24,15 +24,21 @@ macro_rules! table {
     (@optional $text:literal) => { Some($text) };
     (@flag) => { false };
     (@flag $set:literal) => { $set };
-    ($($section:literal { $(
+    ($($section:literal $part:ident: $struct:ident { $(
         $(#[doc = $doc:literal])+
         $field:ident: $type:ty = $name:literal
             $(also $alias:literal)* $(default $default:literal)? $(development $development:literal)? $(secret $secret:literal)?
             $(program $program:literal)?;
     )+ })+) => {
-        /// Every setting, resolved: what the node runs with.
+        /// Every setting, resolved: what the node runs with. Who needs some takes their part.
         #[derive(Debug, Clone)]
-        pub struct Settings { $($( $(#[doc = $doc])+ pub $field: $type, )+)+ }
+        pub struct Settings { $( #[doc = $section] pub $part: $struct, )+ }
+
+        $(
+            #[doc = concat!("The settings under \"", $section, "\".")]
+            #[derive(Debug, Clone)]
+            pub struct $struct { $( $(#[doc = $doc])+ pub $field: $type, )+ }
+        )+
 
         /// Every variable, in the order of the documentation.
         pub const TABLE: &[Variable] = &[ $($( Variable {
@@ -50,15 +56,20 @@ macro_rules! table {
         impl Settings {
             /// Reads every variable, so that every mistake is seen; `None` if there was one.
             pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-                $($( let $field = variable($name).and_then(|row| reader.read::<$type>(row)); )+)+
-                Some(Self { $($( $field: $field?, )+)+ })
+                $(
+                    $( let $field = variable($name).and_then(|row| reader.read::<$type>(row)); )+
+                    // Not returned yet: what is wrong in the other parts is told as well.
+                    let $part = || Some($struct { $( $field: $field?, )+ });
+                    let $part = $part();
+                )+
+                Some(Self { $( $part: $part?, )+ })
             }
         }
     };
 }
 
 table! {
-    "Node" {
+    "Node" node: NodeSettings {
         /// How the node is used. `development` logs more, opens the API to everyone, offers the node
         /// on the `development` network and puts `DEVMODE-` before its name.
         environment: Environment = "GOLEM_ENVIRONMENT" also "GOLEM_PROVIDER_ENVIRONMENT" default "production";
@@ -83,7 +94,7 @@ table! {
         /// Where the node keeps its key, its ledger, images and VMs.
         data_dir: PathBuf = "GOLEM_PROVIDER_DATA_DIR" default "~/.golem/provider";
     }
-    "Public API" {
+    "Public API" api: PublicApiSettings {
         /// Address on which the public API and the SSH ports listen.
         host: IpAddr = "GOLEM_PROVIDER_HOST" default "0.0.0.0";
         /// Port of the public API. Existing clients expect the default.
@@ -91,10 +102,10 @@ table! {
         /// Address that renters are told. `auto` asks servers for it; in development it takes this
         /// machine's address on its network.
         public_ip: PublicIp = "GOLEM_PROVIDER_PUBLIC_IP" default "auto";
-        /// Servers that tell who asks them its address, as text or as JSON with `ip`, separated by commas.
+        /// Servers that return their caller's public address, as text or as JSON with `ip`, separated by commas.
         /// Two have to agree.
         public_ip_sources: Urls = "GOLEM_PROVIDER_PUBLIC_IP_SOURCES" default "https://api.ipify.org,https://ifconfig.me/ip,https://icanhazip.com,https://api.my-ip.io/ip";
-        /// How often it is looked whether the address is another, in seconds.
+        /// Seconds between two checks for a changed public address.
         public_ip_interval: Duration = "GOLEM_PROVIDER_PUBLIC_IP_INTERVAL_SECONDS" default "600";
         /// Who may use a VM over the public API: with `capability` whoever knows its unguessable id;
         /// with `open` everyone, which is refused on mainnet.
@@ -103,21 +114,21 @@ table! {
         /// may make ten times as many. 0 turns the limit off.
         rate_limit_per_minute: u32 = "GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE" default "100";
         /// Reverse proxies before this node, or before its discovery or check server, as addresses or
-        /// networks. Who asks through one is told by its `X-Forwarded-For` or `Forwarded`; nobody else's
-        /// counts.
+        /// networks. The client's address is taken from `X-Forwarded-For` or `Forwarded` where one of these
+        /// sends it, and from nobody else.
         trusted_proxies: TrustedProxies = "GOLEM_PROVIDER_TRUSTED_PROXIES";
     }
-    "SSH ports" {
+    "SSH ports" ports: PortSettings {
         /// First port that a VM may get.
         port_range_start: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_START" default "50800";
-        /// End of the range of ports that VMs get; itself not in it.
+        /// End of the range of ports that VMs get, exclusive.
         port_range_end: NonZeroU16 = "GOLEM_PROVIDER_PORT_RANGE_END" default "50900";
         /// Servers that try from outside whether ports are reachable, separated by commas or as a list in
         /// brackets. Most of those that answer decide; `golem-provider port-checker` runs one of your own.
         port_check_servers: Urls = "GOLEM_PROVIDER_PORT_CHECK_SERVERS"
             default "https://ports1.golem.network,https://ports2.golem.network" development "http://localhost:9000";
-        /// Whether ports are handed out that nobody has seen to be reachable. Otherwise none is until a
-        /// server has; in development only as long as none has answered.
+        /// Whether ports are handed out that nobody has seen to be reachable. Otherwise a port is used only after a
+        /// server has reached it; in development, also as long as no server has answered.
         skip_port_verification: bool = "GOLEM_PROVIDER_SKIP_PORT_VERIFICATION" default "false";
         /// Whether this node tries the ports of other providers and has its own tried by them, found on
         /// the market's network: no central server is needed then.
@@ -126,31 +137,31 @@ table! {
         /// has that undone when it stops.
         port_mapping: bool = "GOLEM_PROVIDER_PORT_MAPPING" default "false";
     }
-    "Discovery server" {
+    "Discovery server" discovery_server: DiscoveryServerSettings {
         /// Address on which `golem-provider discovery` listens.
-        discovery_server_host: IpAddr = "GOLEM_DISCOVERY_HOST" default "0.0.0.0";
-        /// Its port.
-        discovery_server_port: NonZeroU16 = "GOLEM_DISCOVERY_PORT" default "9001";
-        /// Where it keeps its adverts.
-        discovery_server_dir: PathBuf = "GOLEM_DISCOVERY_DATABASE_DIR" default "~/.golem/discovery";
-        /// Name of its database there.
-        discovery_server_file: String = "GOLEM_DISCOVERY_DATABASE_NAME" default "discovery.db";
+        host: IpAddr = "GOLEM_DISCOVERY_HOST" default "0.0.0.0";
+        /// TCP port of the discovery server.
+        port: NonZeroU16 = "GOLEM_DISCOVERY_PORT" default "9001";
+        /// Folder in which it keeps its adverts.
+        dir: PathBuf = "GOLEM_DISCOVERY_DATABASE_DIR" default "~/.golem/discovery";
+        /// File name of its database there.
+        file: String = "GOLEM_DISCOVERY_DATABASE_NAME" default "discovery.db";
         /// Requests that one address may make in a minute; 0 turns the limit off.
-        discovery_server_limit: u32 = "GOLEM_DISCOVERY_RATE_LIMIT_PER_MINUTE" default "100";
+        limit: u32 = "GOLEM_DISCOVERY_RATE_LIMIT_PER_MINUTE" default "100";
         /// Whether it takes only adverts that their providers signed. The original's providers do not.
-        discovery_server_signed: bool = "GOLEM_DISCOVERY_REQUIRE_SIGNATURES" default "false";
+        signed: bool = "GOLEM_DISCOVERY_REQUIRE_SIGNATURES" default "false";
     }
-    "Port check server" {
+    "Port check server" port_checker: PortCheckerSettings {
         /// Address on which `golem-provider port-checker` listens.
-        port_checker_host: IpAddr = "GOLEM_PROVIDER_PORT_CHECKER_HOST" also "PORT_CHECKER_HOST" default "0.0.0.0";
-        /// Its port.
-        port_checker_port: NonZeroU16 = "GOLEM_PROVIDER_PORT_CHECKER_PORT" also "PORT_CHECKER_PORT" default "9000";
+        host: IpAddr = "GOLEM_PROVIDER_PORT_CHECKER_HOST" also "PORT_CHECKER_HOST" default "0.0.0.0";
+        /// TCP port of the port check server.
+        port: NonZeroU16 = "GOLEM_PROVIDER_PORT_CHECKER_PORT" also "PORT_CHECKER_PORT" default "9000";
     }
-    "Operator API" {
+    "Operator API" operator: OperatorApiSettings {
         /// Port of the operator API, which listens on 127.0.0.1 only.
         operator_port: NonZeroU16 = "GOLEM_PROVIDER_OPERATOR_PORT" default "7467";
     }
-    "VMs" {
+    "VMs" vms: VmSettings {
         /// What makes the VMs. `sim` only pretends, for trying the API; `auto` takes Multipass where
         /// its program is found, else QEMU.
         vm_backend: VmBackend = "GOLEM_PROVIDER_VM_BACKEND" default "auto";
@@ -209,7 +220,7 @@ table! {
         boot_timeout: Duration = "GOLEM_PROVIDER_BOOT_TIMEOUT_SECONDS" also "GOLEM_PROVIDER_LAUNCH_TIMEOUT_SECONDS" default "600";
         /// How long a guest may take to shut down before its power is cut, in seconds.
         stop_grace: Duration = "GOLEM_PROVIDER_STOP_GRACE_SECONDS" default "60";
-        /// What becomes of a guest that its user shuts down from inside: with `on-failure` it stays off, and goes
+        /// What to do when a guest is shut down from inside: with `on-failure` it stays off, and goes
         /// on being paid for, until it is started; with `always` it is booted again. One that crashes is booted
         /// again in any case.
         restart_policy: RestartPolicy = "GOLEM_PROVIDER_RESTART_POLICY" default "on-failure";
@@ -217,7 +228,7 @@ table! {
         /// at the next start.
         stop_vms_on_exit: bool = "GOLEM_PROVIDER_STOP_VMS_ON_EXIT" default "false";
     }
-    "Payments" {
+    "Payments" payments: PaymentSettings {
         /// The chain on which rentals are paid for: a profile that ships, or one added with
         /// `golem-provider networks add`.
         payments_network: String = "GOLEM_PROVIDER_PAYMENTS_NETWORK" default "l2.holesky";
@@ -254,7 +265,7 @@ table! {
         /// Most that gas may cost, in percent of what is withdrawn.
         stream_withdraw_gas_percent: Percent = "GOLEM_PROVIDER_STREAM_WITHDRAW_GAS_PERCENT" default "10";
     }
-    "Prices" {
+    "Prices" prices: PriceSettings {
         /// Price of a CPU core for a month of 730 hours, in US dollars.
         price_usd_core: Price = "GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH" default "5";
         /// Price of a GiB of memory for a month, in US dollars.
@@ -279,7 +290,7 @@ table! {
         /// How often rates are asked for, in seconds.
         pricing_interval: Duration = "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_SECONDS" also "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_DISCOVERY" default "900";
     }
-    "Market" {
+    "Market" market: MarketSettings {
         /// Where the node offers itself: on the network of Golem Base, on a discovery server, on both,
         /// or nowhere.
         advertiser_type: AdvertiserType = "GOLEM_PROVIDER_ADVERTISER_TYPE" default "golem_base";
@@ -301,7 +312,7 @@ table! {
         /// Half the life of an advert, in blocks of two seconds; it is extended in time.
         golem_base_advertisement_interval: Duration = "GOLEM_PROVIDER_GOLEM_BASE_ADVERTISEMENT_INTERVAL" also "GOLEM_BASE_ADVERTISEMENT_INTERVAL" default "3600";
     }
-    "Test money" {
+    "Test money" faucets: FaucetSettings {
         /// Faucet of the market's network, in place of the profile's; asked for gas when the node starts
         /// and when gas runs low, and only on test networks.
         faucet_url: Option<Url> = "GOLEM_PROVIDER_FAUCET_URL";
@@ -316,13 +327,13 @@ table! {
         /// The faucet's site at the captcha server, in place of the profile's.
         l2_captcha_key: Option<String> = "GOLEM_PROVIDER_L2_CAPTCHA_API_KEY";
     }
-    "Renting" {
+    "Renting" renting: RentingSettings {
         /// Where `golem-provider rent` keeps its wallet and what it rents.
         renter_dir: PathBuf = "GOLEM_RENTER_DIR" default "~/.golem/renter";
         /// Private key of the renter's wallet, in place of the one in that folder.
         renter_private_key: Option<Secret> = "GOLEM_RENTER_PRIVATE_KEY" secret true;
     }
-    "Logs" {
+    "Logs" logs: LogSettings {
         /// How log lines look.
         log_format: LogFormat = "GOLEM_PROVIDER_LOG_FORMAT" default "text";
         /// The least important log lines that are written.

@@ -25,45 +25,49 @@ fn variables(result: Result<Resolved, Mistakes>) -> Vec<String> {
 fn defaults_are_the_documented_ones() {
     let settings = with(&[]).unwrap().settings;
     // S-109
-    assert_eq!(settings.port.get(), 7466);
-    assert_eq!(settings.operator_port.get(), 7467);
+    assert_eq!(settings.api.port.get(), 7466);
+    assert_eq!(settings.operator.operator_port.get(), 7467);
     // S-111, S-112
-    assert_eq!((settings.port_range_start.get(), settings.port_range_end.get()), (50800, 50900));
+    assert_eq!((settings.ports.port_range_start.get(), settings.ports.port_range_end.get()), (50800, 50900));
     // S-105
-    assert_eq!(settings.max_vms.0, 10);
+    assert_eq!(settings.vms.max_vms.0, 10);
     // S-106, S-107, S-108
-    assert_eq!((settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0), (1, 1, 10));
+    assert_eq!(
+        (settings.vms.min_cpu_cores.0, settings.vms.min_memory_gb.0, settings.vms.min_storage_gb.0),
+        (1, 1, 10)
+    );
     assert_eq!(
         // S-082, S-083, S-084
-        (settings.cpu_threshold.0, settings.memory_threshold.0, settings.storage_threshold.0),
+        (settings.vms.cpu_threshold.0, settings.vms.memory_threshold.0, settings.vms.storage_threshold.0),
         (90, 85, 90)
     );
     // S-126, S-128
-    assert!(settings.stream_monitor_enabled && !settings.stream_withdraw_enabled);
+    assert!(settings.payments.stream_monitor_enabled && !settings.payments.stream_withdraw_enabled);
     let seconds = Duration::from_secs;
     // S-127, S-129
     assert_eq!(
-        (settings.stream_monitor_interval, settings.stream_withdraw_interval),
+        (settings.payments.stream_monitor_interval, settings.payments.stream_withdraw_interval),
         (seconds(30), seconds(1800))
     );
     // S-115
-    assert_eq!(settings.discovery_interval, seconds(240));
-    assert_eq!(settings.network, Network::Testnet);
-    assert_eq!(settings.api_auth, ApiAuth::Capability);
+    assert_eq!(settings.market.discovery_interval, seconds(240));
+    assert_eq!(settings.node.network, Network::Testnet);
+    assert_eq!(settings.api.api_auth, ApiAuth::Capability);
     // S-248
-    assert_eq!(settings.rate_limit_per_minute, 100);
-    assert_eq!(settings.data_dir, Path::new("/home/op/.golem/provider"));
-    assert_eq!(settings.advertised_name(), "golem-provider");
-    assert!(!settings.stop_vms_on_exit);
-    assert!(!settings.skip_port_verification);
+    assert_eq!(settings.api.rate_limit_per_minute, 100);
+    assert_eq!(settings.node.data_dir, Path::new("/home/op/.golem/provider"));
+    assert_eq!(settings.node.advertised_name(), "golem-provider");
+    assert!(!settings.vms.stop_vms_on_exit);
+    assert!(!settings.ports.skip_port_verification);
     let servers = ["https://ports1.golem.network", "https://ports2.golem.network"];
-    assert_eq!(settings.port_check_servers.0, servers);
+    assert_eq!(settings.ports.port_check_servers.0, servers);
 }
 
 #[test]
 fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
     let servers = |text: &str| {
-        with(&[("GOLEM_PROVIDER_PORT_CHECK_SERVERS", text)]).map(|all| all.settings.port_check_servers.0)
+        with(&[("GOLEM_PROVIDER_PORT_CHECK_SERVERS", text)])
+            .map(|all| all.settings.ports.port_check_servers.0)
     };
     for text in [
         "http://a:9000,https://b",
@@ -86,30 +90,30 @@ fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
 fn development_changes_defaults_and_only_those() {
     let resolved = with(&[("GOLEM_ENVIRONMENT", "development")]).unwrap();
     // S-205
-    assert_eq!(resolved.settings.network, Network::Development);
-    assert_eq!(resolved.settings.api_auth, ApiAuth::Open);
+    assert_eq!(resolved.settings.node.network, Network::Development);
+    assert_eq!(resolved.settings.api.api_auth, ApiAuth::Open);
     // S-191
-    assert_eq!(resolved.settings.log_level, LogLevel::Debug);
+    assert_eq!(resolved.settings.logs.log_level, LogLevel::Debug);
     // S-191
-    assert_eq!(resolved.settings.port_check_servers.0, ["http://localhost:9000"]);
+    assert_eq!(resolved.settings.ports.port_check_servers.0, ["http://localhost:9000"]);
     // S-193
-    assert_eq!(resolved.settings.advertised_name(), "DEVMODE-golem-provider");
+    assert_eq!(resolved.settings.node.advertised_name(), "DEVMODE-golem-provider");
     let chosen = with(&[
         ("GOLEM_ENVIRONMENT", "development"),
         ("GOLEM_PROVIDER_NETWORK", "testnet"),
         ("GOLEM_PROVIDER_API_AUTH", "capability"),
     ])
     .unwrap();
-    assert_eq!(chosen.settings.network, Network::Testnet);
-    assert_eq!(chosen.settings.api_auth, ApiAuth::Capability);
+    assert_eq!(chosen.settings.node.network, Network::Testnet);
+    assert_eq!(chosen.settings.api.api_auth, ApiAuth::Capability);
 }
 
 #[test]
 fn s_194_development_on_mainnet_is_honoured_with_a_closed_api() {
     let on_mainnet = [("GOLEM_ENVIRONMENT", "development"), ("GOLEM_PROVIDER_NETWORK", "mainnet")];
     let resolved = with(&on_mainnet).unwrap();
-    assert_eq!(resolved.settings.network, Network::Mainnet);
-    assert_eq!(resolved.settings.api_auth, ApiAuth::Capability);
+    assert_eq!(resolved.settings.node.network, Network::Mainnet);
+    assert_eq!(resolved.settings.api.api_auth, ApiAuth::Capability);
     let (shown, origin) = resolved.shown(variable("GOLEM_PROVIDER_API_AUTH").unwrap());
     assert_eq!((shown.as_str(), origin), ("capability", Origin::Default));
     let opened = [on_mainnet[0], on_mainnet[1], ("GOLEM_PROVIDER_API_AUTH", "open")];
@@ -138,10 +142,10 @@ fn s_196_flags_win_over_environment_over_files_over_defaults() {
     let flags = BTreeMap::from([("GOLEM_PROVIDER_NETWORK", "mainnet".to_owned())]);
     let resolved = load(flags, environment, &here).unwrap();
     let settings = &resolved.settings;
-    assert_eq!(settings.network, Network::Mainnet);
-    assert_eq!(settings.name, "environment");
-    assert_eq!(settings.max_vms.0, 2);
-    assert_eq!(settings.country.0, "DE");
+    assert_eq!(settings.node.network, Network::Mainnet);
+    assert_eq!(settings.node.name, "environment");
+    assert_eq!(settings.vms.max_vms.0, 2);
+    assert_eq!(settings.node.country.0, "DE");
     let origin = |name| resolved.found[name].origin.clone();
     assert_eq!(origin("GOLEM_PROVIDER_NETWORK"), Origin::Flag);
     assert_eq!(origin("GOLEM_PROVIDER_NAME"), Origin::Environment("GOLEM_PROVIDER_NAME".to_owned()));
@@ -161,9 +165,9 @@ fn the_names_of_the_documentation_and_of_the_original_mean_the_same() {
         ])
         .unwrap()
         .settings;
-        assert_eq!((settings.name.as_str(), settings.country.0.as_str()), ("mine", "PL"));
+        assert_eq!((settings.node.name.as_str(), settings.node.country.0.as_str()), ("mine", "PL"));
         // S-102
-        assert_eq!(settings.id, Some(Address(id.parse().unwrap())));
+        assert_eq!(settings.node.id, Some(Address(id.parse().unwrap())));
     }
 }
 
@@ -209,10 +213,13 @@ fn settings_that_contradict_each_other_are_mistakes() {
 #[test]
 fn h_20_what_is_rented_out_is_set_and_at_least_what_renters_may_ask_for() {
     let settings = with(&[]).unwrap().settings;
-    assert_eq!((settings.rent_cpu, settings.rent_memory_gb, settings.rent_storage_gb), (None, None, None));
-    assert_eq!(settings.cpu_overcommit.0, 100);
+    assert_eq!(
+        (settings.vms.rent_cpu, settings.vms.rent_memory_gb, settings.vms.rent_storage_gb),
+        (None, None, None)
+    );
+    assert_eq!(settings.vms.cpu_overcommit.0, 100);
     let overcommit = |text: &str| {
-        with(&[("GOLEM_PROVIDER_CPU_OVERCOMMIT", text)]).map(|all| all.settings.cpu_overcommit.0)
+        with(&[("GOLEM_PROVIDER_CPU_OVERCOMMIT", text)]).map(|all| all.settings.vms.cpu_overcommit.0)
     };
     for (text, percent) in [("3", 300), ("1.25", 125), ("0.1", 10), ("10", 1000), ("2.50", 250)] {
         assert_eq!(overcommit(text).unwrap(), percent, "{text}");
@@ -248,7 +255,7 @@ fn h_20_what_is_rented_out_is_set_and_at_least_what_renters_may_ask_for() {
 fn a_secret_is_neither_shown_nor_in_a_mistake() {
     let key = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318";
     let resolved = with(&[("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", key)]).unwrap();
-    assert_eq!(resolved.settings.private_key.as_ref().unwrap().reveal(), key);
+    assert_eq!(resolved.settings.node.private_key.as_ref().unwrap().reveal(), key);
     assert_eq!(resolved.shown(variable("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY").unwrap()).0, "(secret)");
     assert!(!format!("{:?}", resolved.settings).contains(key));
     let short = &key[..60];
@@ -275,8 +282,9 @@ fn without_a_home_the_data_directory_must_be_given() {
     let layers = |pairs: &[(&str, &str)]| Layers::new(BTreeMap::new(), map(pairs));
     let here = Path::new("/here");
     assert_eq!(variables(resolve(&layers(&[]), None, here)), ["HOME"]);
-    let placed =
-        |text| resolve(&layers(&[("GOLEM_PROVIDER_DATA_DIR", text)]), None, here).unwrap().settings.data_dir;
+    let placed = |text| {
+        resolve(&layers(&[("GOLEM_PROVIDER_DATA_DIR", text)]), None, here).unwrap().settings.node.data_dir
+    };
     assert_eq!(placed("/srv/golem"), Path::new("/srv/golem"));
     assert_eq!(placed("data"), Path::new("/here/data"));
 }
@@ -292,7 +300,7 @@ fn i_03_an_env_file_that_others_wrote_or_can_write_is_refused() {
     for (mode, is_good) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false), (0o602, false)] {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         match load(BTreeMap::new(), environment(), folder.path()) {
-            Ok(resolved) => assert!(is_good && resolved.settings.max_vms.0 == 2, "{mode:o}"),
+            Ok(resolved) => assert!(is_good && resolved.settings.vms.max_vms.0 == 2, "{mode:o}"),
             Err(mistakes) => {
                 let text = mistakes.to_string();
                 assert!(!is_good && text.contains("can be written by other users"), "{mode:o}: {text}");
@@ -314,14 +322,14 @@ fn i_03_an_env_file_that_others_wrote_or_can_write_is_refused() {
     let home = map(&[("HOME", &folder.path().display().to_string())]);
     for directory in [folder.path(), &own] {
         let resolved = load(BTreeMap::new(), home.clone(), directory).unwrap();
-        assert_eq!(resolved.settings.multipass_binary_path.as_deref(), Some(Path::new("/bin/true")));
+        assert_eq!(resolved.settings.vms.multipass_binary_path.as_deref(), Some(Path::new("/bin/true")));
     }
     for relative in ["multipass", "./multipass", "../bin/multipass"] {
         let text = with(&[("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", relative)]).unwrap_err().to_string();
         assert!(text.contains("set it to an absolute path"), "{text}");
     }
     let resolved = with(&[("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "~/bin/multipass")]).unwrap();
-    assert!(resolved.settings.multipass_binary_path.unwrap().is_absolute());
+    assert!(resolved.settings.vms.multipass_binary_path.unwrap().is_absolute());
     // Files of others can only be made by root.
     if !rustix::process::geteuid().is_root() {
         return;
@@ -369,7 +377,7 @@ fn s_100_the_example_file_is_the_defaults() {
     let resolved = load(BTreeMap::new(), map(&[("HOME", "/home/op")]), folder.path()).unwrap();
     assert_eq!(format!("{:?}", resolved.settings), format!("{:?}", with(&[]).unwrap().settings));
     assert_eq!(resolved.warnings, Vec::<String>::new());
-    assert_eq!(resolved.settings.boot_timeout, Duration::from_secs(600));
+    assert_eq!(resolved.settings.vms.boot_timeout, Duration::from_secs(600));
 }
 
 proptest! {

@@ -148,7 +148,7 @@ impl Mapper {
         Ok(report)
     }
 
-    /// The router that forwards `api`: as before, and else whoever does, for it may have been exchanged.
+    /// The router that forwards `api`: the previous one, or another if that no longer does.
     async fn find(&mut self, api: NonZeroU16) -> Result<(Gateway, Lease), MappingError> {
         let before = self.asked.iter().rfind(|(_, ports)| !ports.is_empty());
         if let Some((gateway, _)) = before.cloned()

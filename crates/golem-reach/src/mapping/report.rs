@@ -124,7 +124,7 @@ pub(super) fn problems(
             Cause::DoubleNat,
             &[],
             format!(
-                "the router's own address {external} is none of the internet: another router stands before it"
+                "the router's own address {external} is not globally routable: another router stands before it"
             ),
             "ask the internet provider for a public address, or let the outer router forward to this one"
                 .to_owned(),

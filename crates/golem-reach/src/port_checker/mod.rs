@@ -1,4 +1,4 @@
-//! The check server: it tries the ports of who asks, from outside.
+//! The check server: connects to its caller's ports, from outside.
 //!
 //! ```text
 //!   POST /check-ports ─► limit ─► read ─► target ─► queue (its turn) ─► dial each ─► sign

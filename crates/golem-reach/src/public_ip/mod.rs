@@ -128,7 +128,7 @@ pub async fn find(site: &Site) -> Result<IpAddr, Unknown> {
 }
 
 /// What the node's own API says its address is: `known`, or that of this machine on its network.
-pub fn told(known: &PublicAddress, host: IpAddr) -> IpAddr {
+pub fn advertised_address(known: &PublicAddress, host: IpAddr) -> IpAddr {
     known.borrow().unwrap_or_else(|| own(host))
 }
 

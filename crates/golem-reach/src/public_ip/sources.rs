@@ -1,4 +1,4 @@
-//! Servers that tell who asks them its address.
+//! Servers that return their caller's public address.
 //!
 //! ```text
 //!   ask all at once (5 s, 4 KiB) ─► read each answer ─► agreed: by two, and more than any other

@@ -127,7 +127,7 @@ async fn s_113_changes_are_noticed_and_what_was_known_outlives_servers() {
     let (one, two) = (Echo::start(&tasks, "203.0.113.7").await, Echo::start(&tasks, "nothing").await);
     let mut known = follow(&asking(&[&one, &two]), &tasks);
     assert_eq!(*known.borrow(), None, "no start waits for it");
-    let own = told(&known, "127.0.0.1".parse().unwrap());
+    let own = advertised_address(&known, "127.0.0.1".parse().unwrap());
     assert!(own.is_loopback());
     let mut becomes = async |address: [u8; 4]| {
         let wanted = known.wait_for(|known| *known == Some(address.into()));

@@ -83,7 +83,7 @@ impl Capture {
         let insert = |set: &Mutex<BTreeSet<IpAddr>>, address| {
             set.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
         };
-        match told(packet) {
+        match parse(packet) {
             Some(Packet::To(address, port)) => {
                 if port == Some(traps.port) {
                     insert(&self.went, address);
@@ -109,7 +109,7 @@ fn v4(bytes: &[u8], at: usize) -> Option<IpAddr> {
 
 /// What `packet` tells, as it is on a device with Ethernet's head (the loopback among them), with or without a VLAN,
 /// or on one without any.
-fn told(packet: &[u8]) -> Option<Packet> {
+fn parse(packet: &[u8]) -> Option<Packet> {
     let kind = word(packet, 12)?;
     match if kind == 0x8100 { (word(packet, 16)?, 18) } else { (kind, 14) } {
         (0x0806, at) => {
@@ -155,18 +155,18 @@ mod tests {
         frame.extend([0x08, 0x00, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 88, 0, 2]);
         frame.extend([0x80, 0, 0x1f, 0x90, 0, 0, 0, 0]);
         let to: IpAddr = "10.88.0.2".parse().unwrap();
-        assert_eq!(told(&frame), Some(Packet::To(to, Some(8080))));
-        assert_eq!(told(frame.get(14..).unwrap()), Some(Packet::To(to, Some(8080))));
+        assert_eq!(parse(&frame), Some(Packet::To(to, Some(8080))));
+        assert_eq!(parse(frame.get(14..).unwrap()), Some(Packet::To(to, Some(8080))));
         let mut tagged = frame.clone();
         tagged.splice(12..12, [0x81, 0, 0, 5]);
-        assert_eq!(told(&tagged), Some(Packet::To(to, Some(8080))));
+        assert_eq!(parse(&tagged), Some(Packet::To(to, Some(8080))));
         // An error that quotes a refused packet went nowhere.
         let mut error = frame.clone();
         error[14 + 9] = 1;
         error[14 + 20] = 3;
-        assert_eq!(told(&error), None);
+        assert_eq!(parse(&error), None);
         for end in 0..frame.len() {
-            let _ = told(&frame[..end]);
+            let _ = parse(&frame[..end]);
         }
         let mut question = vec![0; 12];
         question.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
@@ -174,13 +174,13 @@ mod tests {
         question.extend([10, 88, 0, 1]);
         question.extend([0; 6]);
         question.extend([10, 88, 0, 9]);
-        assert_eq!(told(&question), Some(Packet::AsksFor("10.88.0.9".parse().unwrap())));
+        assert_eq!(parse(&question), Some(Packet::AsksFor("10.88.0.9".parse().unwrap())));
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = told(&bytes);
+            let _ = parse(&bytes);
         }
     }
 }

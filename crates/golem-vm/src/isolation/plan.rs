@@ -389,7 +389,7 @@ async fn answers(step: &Step) -> bool {
         ("udp", address) => {
             let Some(name) = &step.question else { return false };
             let Ok(address) = address.parse::<IpAddr>() else { return false };
-            matches!(timeout(CONTROL, asked((address, port).into(), name)).await, Ok(Ok(())))
+            matches!(timeout(CONTROL, ask_dns((address, port).into(), name)).await, Ok(Ok(())))
         }
         (_, address) => {
             let found = timeout(2 * CONTROL, lookup_host((address, port))).await;
@@ -403,7 +403,7 @@ async fn answers(step: &Step) -> bool {
 }
 
 /// Asks the resolver at `address` for `name`; any answer will do.
-async fn asked(address: SocketAddr, name: &str) -> std::io::Result<()> {
+async fn ask_dns(address: SocketAddr, name: &str) -> std::io::Result<()> {
     let mut question = vec![0x47, 0x6f, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for part in name.split('.') {
         question.push(u8::try_from(part.len()).unwrap_or(0));

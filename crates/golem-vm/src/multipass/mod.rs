@@ -137,7 +137,7 @@ impl Multipass {
         NAME
     }
 
-    pub(crate) fn know(&self, names: BTreeMap<VmId, String>) {
+    pub(crate) fn register_adopted(&self, names: BTreeMap<VmId, String>) {
         let read = |(id, name): (VmId, String)| match name.parse() {
             Ok(name) => Some((id, name)),
             Err(error) => {

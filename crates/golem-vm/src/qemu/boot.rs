@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::qmp;
 use super::ssh_greeting::Listener;
-use super::{Qemu, failed, run_state, said};
+use super::{Qemu, failed, run_state, step_error};
 use crate::machine::{BackendError, Guest, Observed};
 
 /// Longest that a guest's greeting is waited for before the guest itself is looked at again.
@@ -59,7 +59,7 @@ impl Qemu {
             };
             match self.observe(id).await.map_err(failed(step))? {
                 Observed::Stopped | Observed::PoweredOff => {
-                    return Err(said(step, "the guest ended before it was ready"));
+                    return Err(step_error(step, "the guest ended before it was ready"));
                 }
                 Observed::Halted { resumable: true, .. } => self.resume(id).await?,
                 Observed::Halted { .. } | Observed::Running(_) | Observed::Unclear => {}

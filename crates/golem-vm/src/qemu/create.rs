@@ -17,7 +17,7 @@ use tokio::process::Command;
 use super::base_images::LEAST_FREE_BYTES;
 use super::{
     DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, base_images, command, failed, network,
-    process, read_json, said,
+    process, read_json, step_error,
 };
 use crate::images::Header;
 use crate::machine::{BackendError, MachineSpec};
@@ -34,7 +34,7 @@ impl Qemu {
             return Err(BackendError::NoSuchImage(spec.image.clone()));
         }
         if let Some(trouble) = self.disk_trouble(None) {
-            return Err(said("looking for disk space", trouble));
+            return Err(step_error("looking for disk space", trouble));
         }
         // Nobody else may enter it: a guest is started in its own folder, and never leaves it.
         golem_files::private_subfolder(&self.folder).map_err(failed("making the folder of machines"))?;
@@ -89,7 +89,7 @@ impl Qemu {
         for id in self.ids()? {
             // A record that cannot be read may hold any id: better no new machine than two users
             // with one id.
-            let record: Option<Record> = process::seen(read_json(&self.of(&id).join(RECORD_FILE)))?;
+            let record: Option<Record> = process::ignore_missing(read_json(&self.of(&id).join(RECORD_FILE)))?;
             taken.extend(record.and_then(|record| record.uid));
         }
         network::uids(&self.folder)
@@ -106,7 +106,7 @@ impl Qemu {
         let gib = spec.resources.storage;
         if header.bytes > u64::from(gib) << 30 {
             let least = header.bytes.div_ceil(1 << 30);
-            return Err(said(step, format!("image {} needs {least} GB of storage", spec.image)));
+            return Err(step_error(step, format!("image {} needs {least} GB of storage", spec.image)));
         }
         let output = Command::new("qemu-img")
             .args(command::overlay(header.format.as_str(), gib))

@@ -21,7 +21,7 @@ use super::name::name_word;
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
     DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, acceleration, boot, command, failed, logs, network,
-    process, programs, read_json, said,
+    process, programs, read_json, step_error,
 };
 use crate::Accelerator;
 use crate::machine::{BackendError, MachineSpec};
@@ -99,7 +99,7 @@ impl Qemu {
                         return Ok(());
                     }
                 }
-                Err(said(STEP, "no loopback port could be had"))
+                Err(step_error(STEP, "no loopback port could be had"))
             }
         }
     }
@@ -130,7 +130,7 @@ impl Qemu {
         let mut child = self.spawn(attempt, Netdev::Namespace).await?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let go_ahead = async {
-            let qemu = made(folder, id, stdout).await?;
+            let qemu = namespace_pid(folder, id, stdout).await?;
             let guest = Connected {
                 id: id.clone(),
                 folder: folder.to_owned(),
@@ -216,7 +216,7 @@ impl Qemu {
 }
 
 /// The process that will be QEMU, once it has made its namespaces.
-async fn made(folder: &Path, id: &VmId, stdout: Option<ChildStdout>) -> io::Result<Pid> {
+async fn namespace_pid(folder: &Path, id: &VmId, stdout: Option<ChildStdout>) -> io::Result<Pid> {
     let mut word = [0; 3];
     let read = async {
         match stdout {

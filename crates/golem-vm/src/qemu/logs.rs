@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::qmp;
 use super::qmp::CONSOLE_BYTES;
-use super::{Qemu, failed, process, said};
+use super::{Qemu, failed, process, step_error};
 use crate::machine::BackendError;
 
 /// What was read of the console since the launch.
@@ -89,7 +89,7 @@ impl Qemu {
         let (all, error) = self.listen(&folder).await;
         match error {
             Some(error) if all.is_empty() => match process::of(&folder, id) {
-                Ok(None) => Err(said("reading the console", "the guest does not run")),
+                Ok(None) => Err(step_error("reading the console", "the guest does not run")),
                 _ => Err(failed("reading the console")(error)),
             },
             _ => Ok(String::from_utf8_lossy(&all).into_owned()),

@@ -35,10 +35,10 @@ mod launch;
 mod logs;
 mod name;
 mod network;
-mod note;
 mod process;
 mod programs;
 mod qmp;
+mod rental_note;
 mod requirements;
 mod run_state;
 mod ssh_greeting;
@@ -164,7 +164,7 @@ fn unavailable(message: String) -> BackendError {
     BackendError::Unavailable { backend: NAME, message, source: None }
 }
 
-fn said(step: &'static str, message: impl Into<String>) -> BackendError {
+fn step_error(step: &'static str, message: impl Into<String>) -> BackendError {
     BackendError::Failed { step, message: message.into(), source: None }
 }
 
@@ -201,7 +201,7 @@ impl Qemu {
         NAME
     }
 
-    /// As long as nobody asked what runs guests' CPUs here, what takes the most.
+    /// Memory and tasks that a guest's QEMU takes. Until the accelerator is known, that of translation, which takes the most.
     pub(crate) fn overhead(&self) -> Overhead {
         let accelerator = self.acceleration.get().map_or(Accelerator::Tcg, |chosen| chosen.accelerator);
         accelerator.overhead(self.config.network.connections.unwrap_or(CONNECTIONS_WITHOUT_CAP))
@@ -236,7 +236,7 @@ impl Qemu {
     }
 
     fn guest(&self, folder: &Path) -> io::Result<Option<Guest>> {
-        let launched: Option<Launched> = process::seen(read_json(&folder.join(LAUNCH_FILE)))?;
+        let launched: Option<Launched> = process::ignore_missing(read_json(&folder.join(LAUNCH_FILE)))?;
         Ok(launched.map(|launched| {
             let ssh = SocketAddr::from((Ipv4Addr::LOCALHOST, launched.ssh_port));
             Guest { ssh, ip: GUEST_IP }
@@ -394,7 +394,7 @@ impl Qemu {
             return Err(BackendError::NoSuchMachine(id.clone()));
         }
         let mut agent = qmp::Client::agent(&folder).await.map_err(|_| {
-            said(step, "no QEMU guest agent answers in the VM; install qemu-guest-agent in it")
+            step_error(step, "no QEMU guest agent answers in the VM; install qemu-guest-agent in it")
         })?;
         for user in [seed::USER, "root"] {
             let arguments = json!({ "username": user, "keys": [key.as_str()] });

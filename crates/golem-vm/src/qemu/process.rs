@@ -33,11 +33,12 @@ pub(super) enum Life {
 /// When this process cannot look, being out of descriptors or memory, or does not understand what it sees: that
 /// says nothing about the machine (I3). A file that is missing or holds nonsense is no error: it names no process.
 pub(super) fn of(folder: &Path, id: &VmId) -> io::Result<Option<(Pid, Life)>> {
-    let Some(text) = seen(std::fs::read_to_string(folder.join(PID_FILE)))? else { return Ok(None) };
+    let Some(text) = ignore_missing(std::fs::read_to_string(folder.join(PID_FILE)))? else { return Ok(None) };
     let Some(pid) = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) else {
         return Ok(None);
     };
-    let Some(words) = seen(std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())))? else {
+    let Some(words) = ignore_missing(std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())))?
+    else {
         return Ok(None);
     };
     let name = format!("{},", name_word(id));
@@ -93,7 +94,7 @@ impl Stat {
 fn stat(pid: Pid) -> io::Result<Option<Stat>> {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     // Not as text: the process may call itself anything.
-    let Some(stat) = seen(std::fs::read(&path))? else { return Ok(None) };
+    let Some(stat) = ignore_missing(std::fs::read(&path))? else { return Ok(None) };
     let parsed = Stat::parse(&stat);
     parsed
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{path} makes no sense")))
@@ -101,7 +102,7 @@ fn stat(pid: Pid) -> io::Result<Option<Stat>> {
 }
 
 /// What was read; `None` if there is nothing to read; an error only where nobody could have read.
-pub(super) fn seen<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn ignore_missing<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     use rustix::io::Errno;
     match read {
         Ok(value) => Ok(Some(value)),
@@ -124,7 +125,7 @@ pub(super) async fn ended(folder: &Path, id: &VmId) {
     }
 }
 
-/// Ends the machine's process at once, and waits until it is gone. None is fine.
+/// Ends the machine's process at once, and waits until it is gone. No error if there is none.
 ///
 /// # Errors
 /// Any error of looking or of sending the signal; the process may live then.
@@ -175,10 +176,10 @@ mod tests {
     fn i3_a_node_that_is_out_of_descriptors_does_not_take_a_guest_for_gone() {
         use rustix::io::Errno;
         for blind in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
-            assert!(seen::<()>(Err(blind.into())).is_err(), "{blind:?}");
+            assert!(ignore_missing::<()>(Err(blind.into())).is_err(), "{blind:?}");
         }
         for nothing in [Errno::NOENT, Errno::SRCH, Errno::ISDIR, Errno::LOOP, Errno::ACCESS] {
-            assert!(seen::<()>(Err(nothing.into())).unwrap().is_none(), "{nothing:?}");
+            assert!(ignore_missing::<()>(Err(nothing.into())).unwrap().is_none(), "{nothing:?}");
         }
     }
 

@@ -195,7 +195,7 @@ async fn instances_of_others_are_not_listed_and_adopted_ones_are() {
     }
     assert!(host.backend.list().await.unwrap().is_empty());
     let id = spec("webserver").id;
-    host.backend.know([(id.clone(), theirs.to_owned())].into());
+    host.backend.register_adopted([(id.clone(), theirs.to_owned())].into());
     let seen = host.backend.list().await.unwrap();
     assert_eq!(seen.keys().collect::<Vec<_>>(), [&id]);
     host.backend.delete(&id).await.unwrap();

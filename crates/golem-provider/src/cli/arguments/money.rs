@@ -109,14 +109,14 @@ pub(in crate::cli) enum Networks {
     List,
     /// Show one network.
     Show {
-        /// Its name; the one in use, if none is given.
+        /// Name of the network; by default, the one in use.
         name: Option<String>,
     },
     /// Add a network, or replace one.
     Add(AddNetwork),
     /// Ask the endpoint of a network whether it is of the right chain and has the contract.
     Check {
-        /// Its name; the one in use, if none is given.
+        /// Name of the network; by default, the one in use.
         name: Option<String>,
     },
 }
@@ -124,18 +124,18 @@ pub(in crate::cli) enum Networks {
 /// `networks add`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AddNetwork {
-    /// Its name.
+    /// Name of the network.
     pub name: String,
-    /// What chain it is.
+    /// Id of the chain (EIP-155).
     #[arg(long)]
     pub chain_id: u64,
-    /// Its JSON-RPC endpoint.
+    /// URL of a JSON-RPC endpoint of the chain.
     #[arg(long)]
     pub rpc_url: String,
-    /// Its payment contract.
+    /// Address of the payment contract.
     #[arg(long)]
     pub contract: String,
-    /// Which one that is: 1, or 2 for the one of golem-streaming-abi 0.1.2.
+    /// Version of the contract: 1, or 2 for that of golem-streaming-abi 0.1.2.
     #[arg(long, default_value_t = 1)]
     pub contract_version: u8,
     /// What a contract of version 2 calls a stream that pays; can be given more than once.
@@ -144,13 +144,13 @@ pub(in crate::cli) struct AddNetwork {
     /// The token of the streams; without it, the chain's own money.
     #[arg(long)]
     pub token: Option<String>,
-    /// What the chain's own money is called.
+    /// Symbol of the chain's own coin.
     #[arg(long, default_value = "ETH")]
     pub symbol: String,
-    /// What the token is called.
+    /// Symbol of the token.
     #[arg(long, default_value = "GLM")]
     pub token_symbol: String,
-    /// Its money is worth nothing.
+    /// It is a test network: its money is worth nothing.
     #[arg(long)]
     pub testnet: bool,
     /// It runs on this machine, and its clock may be moved.

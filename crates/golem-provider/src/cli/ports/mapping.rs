@@ -17,7 +17,7 @@ use crate::signals::Signals;
 
 /// Whether a running node keeps the ports forwarded by itself.
 fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
-    Ok(invocation.resolved.settings.port_mapping && pid_file::holder(&invocation.pid_file)?.is_some())
+    Ok(invocation.resolved.settings.ports.port_mapping && pid_file::holder(&invocation.pid_file)?.is_some())
 }
 
 /// Who asks the router; `None` if no router has to be asked, which is said.

@@ -37,7 +37,7 @@ pub(in crate::cli) enum Command {
     },
     /// Ask a provider for its price, signed.
     Quote {
-        /// Its URL, or its id (0x…), which is looked for on the market.
+        /// The provider's URL, or its id (0x…), which is looked for on the market.
         #[arg(long)]
         provider: String,
         #[command(flatten)]
@@ -49,12 +49,12 @@ pub(in crate::cli) enum Command {
     List,
     /// Show one rental, its VM and its stream.
     Show {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
     },
     /// Log in to a VM, or run a command in it.
     Ssh {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
         /// User to log in as.
         #[arg(long, short, default_value = "ubuntu")]
@@ -65,7 +65,7 @@ pub(in crate::cli) enum Command {
     },
     /// Pay for more time.
     Topup {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
         /// For so many hours.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=87_600))]
@@ -75,17 +75,17 @@ pub(in crate::cli) enum Command {
     Keep(Keep),
     /// Shut a VM down; its disk and its port are kept, and its stream goes on.
     Stop {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
     },
     /// Boot a VM that is stopped.
     Start {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
     },
     /// Delete a VM and its disk, end its stream and get back what is left; undoes a create that was cut off.
     Destroy {
-        /// Its name.
+        /// Name of the rental.
         vm: VmName,
     },
     /// Show the wallet that pays.

@@ -1,7 +1,7 @@
 //! `rent …`: renting VMs, for scripts, demos and tests.
 //!
 //! Owns what is typed and printed. Progress goes to standard error, the answer to standard output. Never
-//! decides anything: `crate::rent` does.
+//! decides anything: `golem_rent` does.
 
 mod arguments;
 mod progress;
@@ -48,8 +48,8 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
     let market = || market(settings, discovery.clone());
     let networks = || payments::of_renter(settings, payments_network.as_deref(), rpc_url.as_deref());
-    let store = Store::open(&settings.renter_dir)?;
-    let identity = identity::of_renter(settings)?;
+    let store = Store::open(&settings.renting.renter_dir)?;
+    let identity = identity::of_renter(&settings.renting)?;
     let progress = Progress::of(printer);
     let tell = |told: Event<'_>| progress.tell(told);
     let renter =
@@ -120,7 +120,7 @@ fn market(settings: &Settings, discovery: Option<String>) -> anyhow::Result<Mark
     }
     let market = crate::market::MarketNetwork::of(settings)?;
     let client = market.client()?;
-    Ok(Market::Network { name: market.name, client, environment: settings.network.as_str().to_owned() })
+    Ok(Market::Network { name: market.name, client, environment: settings.node.network.as_str().to_owned() })
 }
 
 /// Where the API of the provider that was named is, and who it has to be, where that is known.
@@ -296,7 +296,7 @@ async fn wallet(
             payer.funds().await.map_err(|error| error.to_string())
         }
     };
-    let key_file = settings.renter_dir.join("keys/renter_key.json").display().to_string();
+    let key_file = settings.renting.renter_dir.join("keys/renter_key.json").display().to_string();
     let answer = json!({
         "address": identity.address(),
         "key_file": key_file,

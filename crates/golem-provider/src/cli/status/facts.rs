@@ -22,7 +22,7 @@ use crate::identity;
 use crate::payments;
 use crate::pid_file::Held;
 use crate::ports;
-use crate::settings::Settings;
+use crate::settings::{NodeSettings, PublicApiSettings, Settings};
 use crate::updates;
 use golem_api::operator::Client;
 use golem_api::views::{Summary, VmView};
@@ -105,7 +105,7 @@ pub(super) struct Facts {
 }
 
 /// Looks at everything. What others said at the `last` look stands for a while.
-pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Option<&Facts>) -> Facts {
+pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Option<&Facts>) -> Facts {
     let settings = &invocation.resolved.settings;
     let running = held.is_some();
     let last = last.filter(|last| last.running == running && last.asked.elapsed() < STANDS);
@@ -115,11 +115,11 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Opti
         match &client {
             None => None,
             Some(Err(why)) => Some(Err(why.clone())),
-            Some(Ok(client)) => Some(within(ANSWER, ask(client, settings)).await),
+            Some(Ok(client)) => Some(within(ANSWER, ask(client, &settings.api)).await),
         }
     };
     // Before the ports are tried, which listens on them.
-    let local = local(settings).await;
+    let local = local(&settings.api).await;
     let (node, backend, ports, wallet, latest) = tokio::join!(
         node,
         within(DEADLINE, backend::check(settings)),
@@ -138,7 +138,7 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Opti
         async {
             match last {
                 Some(last) => last.latest.clone(),
-                None => updates::latest(settings).await,
+                None => updates::latest(&settings.node).await,
             }
         },
     );
@@ -150,16 +150,16 @@ pub(super) async fn look(invocation: &Invocation, held: Option<Held>, last: Opti
         backend_name: backend::name(settings),
         local,
         ports,
-        image_missing: backend::image_missing(settings).then(|| settings.default_vm_image.to_string()),
+        image_missing: backend::image_missing(settings).then(|| settings.vms.default_vm_image.to_string()),
         wallet,
         latest,
-        held: if running { BTreeSet::new() } else { ports_held(settings) },
+        held: if running { BTreeSet::new() } else { ports_held(&settings.node) },
         asked: last.map_or_else(Instant::now, |last| last.asked),
     }
 }
 
 /// The ports that rentals hold, as the ledger of a node that does not run tells.
-fn ports_held(settings: &Settings) -> BTreeSet<u16> {
+fn ports_held(settings: &NodeSettings) -> BTreeSet<u16> {
     let file = settings.data_dir.join(LEDGER_FILE);
     if !file.exists() {
         return BTreeSet::new();
@@ -178,7 +178,7 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = anyhow::Result
     }
 }
 
-async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeFacts> {
+async fn ask(client: &Client, settings: &PublicApiSettings) -> anyhow::Result<NodeFacts> {
     let (summary, vms) = (client.summary().await?, client.vms().await?);
     let listening = vms.iter().map(|vm| vm.ssh_port).filter(|port| !is_free(settings.host, *port)).collect();
     Ok(NodeFacts { summary, vms, listening })
@@ -186,13 +186,13 @@ async fn ask(client: &Client, settings: &Settings) -> anyhow::Result<NodeFacts> 
 
 /// What is known of the ports. A node that has just started is given the time to find out.
 async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
-    if node.is_none() && settings.skip_port_verification {
-        return ports::look_here(settings).await;
+    if node.is_none() && settings.ports.skip_port_verification {
+        return ports::report_here(settings).await;
     }
     let end = Instant::now() + ANSWER;
     loop {
-        let report = ports::look(settings, node, ANSWER, |_| {}).await?;
-        let is_coming = node.is_some() && report.rounds == 0 && !settings.skip_port_verification;
+        let report = ports::report(settings, node, ANSWER, |_| {}).await?;
+        let is_coming = node.is_some() && report.rounds == 0 && !settings.ports.skip_port_verification;
         if !is_coming || Instant::now() >= end {
             return Ok(report);
         }
@@ -200,7 +200,7 @@ async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Resu
     }
 }
 
-async fn local(settings: &Settings) -> Local {
+async fn local(settings: &PublicApiSettings) -> Local {
     let address = (reachable(settings.host), settings.port.get());
     if matches!(timeout(LOCAL, TcpStream::connect(address)).await, Ok(Ok(_))) {
         Local::Listening
@@ -214,11 +214,12 @@ async fn local(settings: &Settings) -> Local {
 /// The wallet; a look makes no key.
 async fn wallet(settings: &Settings, running: bool) -> Option<WalletFacts> {
     let profile = payments::profile(settings).ok().flatten()?;
-    let has_key = settings.private_key.is_some() || settings.data_dir.join("keys/provider_key.json").exists();
+    let has_key =
+        settings.node.private_key.is_some() || settings.node.data_dir.join("keys/provider_key.json").exists();
     if !running && !has_key {
         return None;
     }
-    let identity = identity::of_node(settings).ok()?;
+    let identity = identity::of_node(&settings.node).ok()?;
     let balance = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
         Ok(Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id).balance().await?)

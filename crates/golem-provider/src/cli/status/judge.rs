@@ -32,7 +32,7 @@ pub(super) fn judge(settings: &Settings, facts: Facts) -> Status {
     let overall = Verdict::of(settings, &facts, node, &check, &provider, &ssh);
     let summary = node.map(|node| &node.summary);
     let environment = summary
-        .map_or_else(|| settings.environment.as_str().to_owned(), |summary| summary.environment.clone());
+        .map_or_else(|| settings.node.environment.as_str().to_owned(), |summary| summary.environment.clone());
     Status {
         overall,
         running: facts.running,
@@ -47,7 +47,7 @@ pub(super) fn judge(settings: &Settings, facts: Facts) -> Status {
             dev_mode: environment == Environment::Development.as_str(),
             environment,
             network: summary
-                .map_or_else(|| settings.network.as_str().to_owned(), |summary| summary.network.clone()),
+                .map_or_else(|| settings.node.network.as_str().to_owned(), |summary| summary.network.clone()),
         },
         ports: Ports {
             provider,
@@ -148,7 +148,7 @@ impl Verdict {
 
     /// What is wrong on this machine.
     fn host(&mut self, settings: &Settings, facts: &Facts, provider: &ProviderPort) {
-        let port = settings.port;
+        let port = settings.api.port;
         if !facts.running {
             self.error("The provider is not running: `golem-provider start`");
             if !facts.held.is_empty() {
@@ -251,7 +251,7 @@ impl Verdict {
         if let Some(trouble) = &summary.disk_trouble {
             self.error(format!(
                 "No VM can be rented out or changed: {trouble}: make room or mend it in {0} and {0}/vms (`df -h`, `df -i`, quota)",
-                settings.data_dir.display()
+                settings.node.data_dir.display()
             ));
         }
         if summary.draining {
@@ -348,8 +348,11 @@ impl Verdict {
     /// What there is too little of.
     fn resources(&mut self, settings: &Settings, node: &NodeFacts) {
         let (total, host) = (node.summary.total, node.summary.host);
-        let least =
-            Resources::new(settings.min_cpu_cores.0, settings.min_memory_gb.0, settings.min_storage_gb.0);
+        let least = Resources::new(
+            settings.vms.min_cpu_cores.0,
+            settings.vms.min_memory_gb.0,
+            settings.vms.min_storage_gb.0,
+        );
         for (what, has, needs, variable) in [
             ("cores", total.cpu, least.cpu, "CPU_CORES"),
             ("GB of memory", total.memory, least.memory, "MEMORY_GB"),
@@ -363,9 +366,9 @@ impl Verdict {
             }
         }
         for (what, used, threshold, variable) in [
-            ("CPU", host.cpu_percent, settings.cpu_threshold.0, "CPU"),
-            ("memory", host.memory_percent, settings.memory_threshold.0, "MEMORY"),
-            ("storage", host.storage_percent, settings.storage_threshold.0, "STORAGE"),
+            ("CPU", host.cpu_percent, settings.vms.cpu_threshold.0, "CPU"),
+            ("memory", host.memory_percent, settings.vms.memory_threshold.0, "MEMORY"),
+            ("storage", host.storage_percent, settings.vms.storage_threshold.0, "STORAGE"),
         ] {
             if used > threshold {
                 self.issue(format!(
@@ -379,7 +382,9 @@ impl Verdict {
 
     /// Whether withdrawals can be paid for.
     fn wallet(&mut self, settings: &Settings, facts: &Facts) {
-        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.stream_withdraw_enabled) else { return };
+        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.payments.stream_withdraw_enabled) else {
+            return;
+        };
         if wallet.balance == Ok(Exact(U256::ZERO)) {
             let fix = if wallet.has_faucet {
                 "`golem-provider wallet faucet-l2`".to_owned()

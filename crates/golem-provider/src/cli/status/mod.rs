@@ -28,7 +28,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     if typed.watch {
         return watch(invocation).await;
     }
-    let status = judge::judge(&invocation.resolved.settings, look(invocation, None).await?);
+    let status = judge::judge(&invocation.resolved.settings, facts(invocation, None).await?);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => status.overall.status.exit(),
@@ -37,9 +37,9 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     })
 }
 
-async fn look(invocation: &Invocation, last: Option<&Facts>) -> anyhow::Result<Facts> {
+async fn facts(invocation: &Invocation, last: Option<&Facts>) -> anyhow::Result<Facts> {
     let held = pid_file::holder(&invocation.pid_file)?;
-    Ok(facts::look(invocation, held, last).await)
+    Ok(facts::gather(invocation, held, last).await)
 }
 
 /// Looks again and again until it is interrupted.
@@ -48,7 +48,7 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let watching = async {
         let mut last = None;
         loop {
-            let facts = look(invocation, last.as_ref()).await?;
+            let facts = facts(invocation, last.as_ref()).await?;
             let status = judge::judge(&invocation.resolved.settings, facts.clone());
             last = Some(facts);
             if printer.json {

@@ -175,13 +175,15 @@ fn is_listed(table: &str, uid: u32, port: u16) -> bool {
 /// # Errors
 /// When this process cannot look.
 fn of(folder: &Path, name: &str) -> io::Result<Option<Pid>> {
-    let Some(text) = process::seen(std::fs::read_to_string(folder.join(PID_FILE)))? else { return Ok(None) };
+    let Some(text) = process::ignore_missing(std::fs::read_to_string(folder.join(PID_FILE)))? else {
+        return Ok(None);
+    };
     let Some(pid) = text.trim().parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw) else {
         return Ok(None);
     };
     let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
     // One that has ended and that nobody has waited for has no words.
-    let Some(words) = process::seen(std::fs::read(path))? else { return Ok(None) };
+    let Some(words) = process::ignore_missing(std::fs::read(path))? else { return Ok(None) };
     let socket = socket(name);
     Ok(words.split(|byte| *byte == 0).any(|word| word == socket.as_bytes()).then_some(pid))
 }

@@ -15,7 +15,7 @@ use golem_api::views::VmView;
 /// Whether anything is known of reachability.
 pub(super) fn check(settings: &Settings, ports: Result<&PortsReport, &String>) -> Check {
     let report = match ports {
-        _ if settings.skip_port_verification => return Check::Skipped,
+        _ if settings.ports.skip_port_verification => return Check::Skipped,
         Err(reason) => return Check::Failed { reason: reason.clone() },
         Ok(report) => report,
     };
@@ -65,8 +65,8 @@ pub(super) fn provider(settings: &Settings, facts: &Facts, check: &Check) -> Pro
     };
     let held_by = port.and_then(|port| port.local_detail.clone());
     ProviderPort {
-        port: settings.port.get(),
-        host: settings.host.to_string(),
+        port: settings.api.port.get(),
+        host: settings.api.host.to_string(),
         status: if reason.is_none() { "reachable" } else { "unreachable" },
         reason,
         local_ok: local_ok(facts),
@@ -93,7 +93,7 @@ pub(super) fn ssh(settings: &Settings, facts: &Facts, node: Option<&NodeFacts>, 
     let serving = |vm: &&VmView| vm.status == VmState::Running;
     let served: BTreeSet<u16> =
         node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
-    let range = settings.port_range_start.get()..settings.port_range_end.get();
+    let range = settings.ports.port_range_start.get()..settings.ports.port_range_end.get();
     let report = facts.ports.as_ref().ok();
     let reported: BTreeMap<u16, &PortReport> =
         report.iter().flat_map(|report| &report.ssh).map(|port| (port.port, port)).collect();

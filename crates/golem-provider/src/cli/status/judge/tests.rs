@@ -38,7 +38,7 @@ fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
 /// What a verification found, of which every port is reachable.
 fn report() -> PortsReport {
     let settings = settings();
-    let ssh = settings.port_range_start.get()..settings.port_range_end.get();
+    let ssh = settings.ports.port_range_start.get()..settings.ports.port_range_end.get();
     let ssh: Vec<_> = ssh.map(|one| port(one, Reach::Reachable, LocalState::Free)).collect();
     serde_json::from_value(json!({
         "address": "203.0.113.7", "verified_only": true, "rounds": 1, "checked_at": Timestamp::UNIX_EPOCH,

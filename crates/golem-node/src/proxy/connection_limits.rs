@@ -26,8 +26,7 @@ use tokio::time::Instant;
 
 use super::{Meter, ProxyLimits};
 
-/// Age from which a connection that spoke is no stranger's: by then an SSH server has closed those
-/// that did not log in.
+/// Age after which a connection counts as logged in: by then an SSH server has closed those that did not.
 const GRACE: Duration = Duration::from_secs(125);
 
 /// How long a silent stranger may be at the guest while others of its source wait. Each that comes costs the guest a

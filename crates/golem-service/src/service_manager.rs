@@ -13,9 +13,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use golem_service::tasks::Tasks;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
+
+use crate::tasks::Tasks;
 
 /// Longest that the service manager may take for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -24,25 +25,25 @@ const ANSWER: Duration = Duration::from_secs(3);
 const SCORE: &str = "-500";
 
 /// Tells the service manager that the node serves.
-pub(crate) fn ready() {
+pub fn ready() {
     tell("READY=1");
 }
 
 /// Tells the service manager that the node starts anew under the same process id.
-pub(crate) fn reloading() {
+pub fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
 }
 
 /// Tells the service manager that the node stops, which may take as long as `most`.
-pub(crate) fn stopping(most: Duration) {
+pub fn stopping(most: Duration) {
     tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", most.as_micros()));
 }
 
 /// Tells the service manager again and again that the node lives, where it asked for that: it ends a node
 /// whose tasks do not run any more, and starts it again.
-pub(crate) fn keep_watchdog(tasks: &Tasks) {
+pub fn keep_watchdog(tasks: &Tasks) {
     let variable = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     // The words are for the process that systemd started, and not for what that starts.
     let is_ours = variable("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
@@ -63,7 +64,7 @@ pub(crate) fn keep_watchdog(tasks: &Tasks) {
 }
 
 /// Whether the host is being shut down or started anew: then guests end with it, and had better be asked to.
-pub(crate) async fn host_goes_down() -> bool {
+pub async fn host_goes_down() -> bool {
     if !Path::new("/run/systemd/system").is_dir() {
         return false;
     }
@@ -75,9 +76,9 @@ pub(crate) async fn host_goes_down() -> bool {
     }
 }
 
-/// Has the kernel, short of memory, end other processes before this one. Left alone where somebody chose already,
-/// and where this process may not.
-pub(crate) fn be_among_the_last_to_go() {
+/// Has the kernel, when memory runs out, end other processes before this one (`man 5 proc_pid_oom_score_adj`). Changes
+/// nothing if a score is set already, or if this process may not set one.
+pub fn lower_oom_score() {
     const FILE: &str = "/proc/self/oom_score_adj";
     let chosen = std::fs::read_to_string(FILE).is_ok_and(|score| score.trim() != "0");
     if !chosen && let Err(error) = std::fs::write(FILE, SCORE) {
@@ -92,7 +93,7 @@ pub(crate) fn be_among_the_last_to_go() {
 fn tell(state: &str) {
     let Some(place) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = notify(&place, state) {
-        golem_service::log_limited!(
+        crate::log_limited!(
             warn,
             error = &error as &dyn std::error::Error,
             state,

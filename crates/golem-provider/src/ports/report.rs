@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_api::operator::Client;
 use golem_node::ports::PortPolicy;
-use golem_reach::once::verify_once;
 use golem_reach::peers::peers;
 use golem_reach::public_ip;
 use golem_reach::report::{PortsReport, ProgressReport};
 use golem_reach::source::Source;
+use golem_reach::verify_once::verify_once;
 use tokio::time::{Instant, timeout};
 
 use super::{peer_market, policy, site};
@@ -29,7 +29,7 @@ const FAILED: &str = "the ports cannot be verified";
 /// # Errors
 /// When the node does not answer, or no client or randomness can be had; servers that do not
 /// answer are no error but in the report.
-pub async fn look(
+pub async fn report(
     settings: &Settings,
     node: Option<&Client>,
     deadline: Duration,
@@ -38,7 +38,7 @@ pub async fn look(
     if let Some(node) = node {
         return Ok(node.ports().await?);
     }
-    let mut sources = Source::all(&settings.port_check_servers.0)?;
+    let mut sources = Source::all(&settings.ports.port_check_servers.0)?;
     let end = Instant::now() + deadline;
     // Within half of the time: the ports need the rest.
     let address = timeout(deadline / 2, public_ip::find(&site(settings))).await.ok().and_then(Result::ok);
@@ -55,7 +55,7 @@ pub async fn look(
 ///
 /// # Errors
 /// When no randomness can be had.
-pub async fn look_here(settings: &Settings) -> anyhow::Result<PortsReport> {
+pub async fn report_here(settings: &Settings) -> anyhow::Result<PortsReport> {
     let verified_only = policy(settings) == PortPolicy::Verified;
     verify_once(&site(settings), verified_only, None, &[], Instant::now(), |_| {}).await.context(FAILED)
 }

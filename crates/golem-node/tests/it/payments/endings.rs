@@ -1,0 +1,160 @@
+//! What ends a rental's money, what only seems to, and what looking costs.
+
+use super::*;
+
+/// A stream that was terminated or halted stops its VM; another stream takes over, once.
+#[tokio::test]
+async fn a_terminated_or_halted_stream_stops_the_vm_and_another_stream_starts_it() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let stream = paid.open(1, 3600);
+    let vm = paid.rent(&node, "one", stream).await;
+    let other = paid.rent(&node, "two", paid.open(2, 3600)).await;
+    paid.chain.put(1, Stream { recipient: U160::ZERO, ..paid.stream(3600) });
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert_eq!(stopped.unpaid.as_ref().unwrap().reason, "its stream was terminated");
+    let used = node.attach_stream(&vm, StreamId(U256::from(2))).await;
+    assert!(matches!(used, Err(NodeError::Refused(Refusal::StreamUsed))), "{used:?}");
+    let bad = node.attach_stream(&vm, stream).await;
+    assert!(matches!(bad, Err(NodeError::Refused(Refusal::Stream(_)))), "{bad:?}");
+    let third = paid.open(3, 3600);
+    node.attach_stream(&vm, third).await.unwrap();
+    let running = reaches(&node, &vm, VmState::Running).await;
+    assert_eq!(running.stream.as_ref().unwrap().id, third);
+    paid.chain.put(2, Stream { halted: true, ..paid.stream(3600) });
+    let halted = reaches(&node, &other, VmState::Stopped).await;
+    assert_eq!(halted.unpaid.as_ref().unwrap().reason, "its stream was halted");
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    node.shutdown(false).await;
+}
+
+/// After the hold the rental is deleted, and what vested can still be seen.
+#[tokio::test]
+async fn an_unpaid_vm_is_deleted_after_the_hold() {
+    let mut paid = Paid::new(4).await;
+    paid.rules.hold = Duration::from_millis(300);
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 700)).await;
+    paid.chain.pass(650);
+    reaches(&node, &vm, VmState::Stopped).await;
+    let mut changes = node.changes();
+    let gone = changes.wait_for(|now| now.get(&vm).is_none());
+    tokio::time::timeout(DEADLINE, gone).await.unwrap().unwrap();
+    let overview = node.payments().unwrap().overview().await;
+    assert_eq!(overview.streams.len(), 1, "650 s of it can be withdrawn");
+    assert!(overview.streams[0].rental.is_none());
+    let kinds: Vec<String> =
+        node.events(Some(vm), 10).await.unwrap().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds[..2], ["payment.hold_over", "payment.ended"]);
+    node.shutdown(false).await;
+}
+
+/// I3, I4: nothing that an endpoint does wrong stops, deletes or resumes anything; a create is
+/// told that it is unknown; and when it is over everything goes on.
+#[tokio::test]
+async fn i3_i4_an_endpoint_that_misbehaves_hurts_no_rental() {
+    let paid = Paid::new(8).await;
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    let ended = paid.rent(&node, "two", paid.open(2, 300)).await;
+    paid.chain.put(2, Stream { recipient: U160::ZERO, ..paid.stream(300) });
+    reaches(&node, &ended, VmState::Stopped).await;
+    let fresh = paid.open(3, 3600);
+    for fault in [Fault::Down, Fault::TooMany, Fault::Cut, Fault::Garbled, Fault::OtherChain, Fault::Stale] {
+        paid.chain.misbehave(fault);
+        ticks(&paid.chain, 10).await;
+        assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "{fault:?}");
+        assert_eq!(node.vm(&ended).await.unwrap().state, VmState::Stopped, "{fault:?}");
+        // Garbled digits are only seen where a stream is read, and a quiet tick reads none.
+        let told = node.payments().unwrap().health().error.is_some();
+        assert!(told || fault == Fault::Garbled, "{fault:?}");
+        let create = node.create(self::paid("three", fresh)).await;
+        assert!(matches!(create, Err(NodeError::ChainUnknown(_))), "{fault:?}: {create:?}");
+        assert!(matches!(node.stream(&vm).await, Err(NodeError::ChainUnknown(_))), "{fault:?}");
+        let overview = node.payments().unwrap().overview().await;
+        assert!(overview.stale.is_some() && overview.streams.len() == 2, "{fault:?}");
+    }
+    paid.chain.misbehave(Fault::None);
+    paid.rent(&node, "three", fresh).await;
+    assert!(node.payments().unwrap().health().error.is_none());
+    node.shutdown(false).await;
+}
+
+/// I3: a restart while the chain cannot be asked, and with no streams.json, deletes nothing and
+/// stops nothing.
+#[tokio::test]
+async fn i3_a_restart_while_the_chain_is_down_changes_nothing() {
+    let paid = Paid::new(4).await;
+    let (node, control) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    node.shutdown(false).await;
+    paid.chain.misbehave(Fault::Down);
+    std::fs::remove_file(paid.world.folder.path().join("streams.json")).unwrap();
+    let machines = control.machines();
+    let (node, control) = paid.start().await;
+    ticks(&paid.chain, 5).await;
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    assert_eq!(control.machines().len(), machines.len());
+    assert_eq!(node.payments().unwrap().known().len(), 1, "the ledger remembers the stream");
+    node.shutdown(false).await;
+}
+
+/// A reorganisation that takes a payment back is seen although no event tells of it.
+#[tokio::test]
+async fn a_reorganisation_that_undoes_a_stream_is_seen() {
+    let paid = Paid::new(4).await;
+    let (node, _) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    ticks(&paid.chain, 4).await;
+    let foreign = Stream { recipient: U160::from(77), ..paid.stream(3600) };
+    paid.chain.reorganise(1, foreign);
+    let stopped = reaches(&node, &vm, VmState::Stopped).await;
+    assert!(stopped.unpaid.is_some());
+    node.shutdown(false).await;
+}
+
+/// A tick costs the same number of round trips whatever the number of rentals.
+#[tokio::test]
+async fn a_tick_costs_two_round_trips_whatever_the_number_of_rentals() {
+    let paid = Paid::new(40).await;
+    let (node, _) = paid.start().await;
+    let per_tick = async || {
+        // Two requests a tick: one for the head, one for the events; none for a stream that was
+        // not touched. A full reading every twenty ticks is one more.
+        let from = paid.chain.requests();
+        let blocks = 60u64;
+        for _ in 0..blocks {
+            let before = paid.chain.requests();
+            paid.chain.pass(1);
+            let poll = async {
+                while paid.chain.requests() < before + 2 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::time::timeout(DEADLINE, poll).await.unwrap();
+        }
+        paid.chain.requests() - from
+    };
+    let one = {
+        paid.rent(&node, "vm-0", paid.open(1, 3600)).await;
+        per_tick().await
+    };
+    for number in 1..30u64 {
+        paid.rent(&node, &format!("vm-{number}"), paid.open(number + 1, 3600)).await;
+    }
+    let thirty = per_tick().await;
+    // Every rental of its own would be 29 requests more at each of 60 ticks.
+    assert!(thirty < one * 2, "{one} requests with one rental, {thirty} with thirty");
+    node.shutdown(false).await;
+}
+
+/// With payments off a stream is not asked for, and its routes say so.
+#[tokio::test]
+async fn without_payments_there_are_no_streams() {
+    let world = World::new(4);
+    let (node, _) = world.node().await;
+    let (vm, _) = node.create(wanted("one")).await.unwrap();
+    assert!(matches!(node.stream(&vm.id).await, Err(NodeError::PaymentsOff)));
+    assert!(matches!(node.attach_stream(&vm.id, StreamId(U256::ONE)).await, Err(NodeError::PaymentsOff)));
+    node.shutdown(false).await;
+}
