@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 //!
-//! Everything is compiled once. Then two lanes run side by side: one in which real guests boot, which mostly wait for
-//! each other, and one with all else. A gate's output goes to a file, and is shown if it fails.
+//! Everything is compiled once. Tests with deadlines have the machine to themselves; real guests boot at the end, beside
+//! what the compiler says of everything. A gate's output goes to a file, and is shown if it fails.
 
 use std::fs::File;
 use std::io::Write;
@@ -236,6 +236,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         return gates.end();
     }
     let (programs, image) = (programs.as_slice(), image.as_path());
+    quick_tests(&gates, programs);
+    other_tests(&gates, programs, image);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             gates.modules("guests", &["guest"], programs, |mut command| {
@@ -245,27 +247,16 @@ pub(crate) fn test() -> anyhow::Result<()> {
             gates.modules("isolation", &["isolation"], programs, |command| with_guests(command, image));
             gates.gate("published clients", |log| clients(image, programs, log));
         });
-        scope.spawn(|| all_else(&gates, programs, image));
+        scope.spawn(|| compiler(&gates));
     });
+    // Last: it puts a program without crash points in the place of the one that tests run.
+    gates.modules("installing", &["install"], programs, |command| command);
     print!("\n{}", std::fs::read_to_string(clients_table()).unwrap_or_default());
     gates.end()
 }
 
-/// The gates beside those with real guests.
-fn all_else(gates: &Gates, programs: &[Program], image: &Path) {
-    quick_tests(gates, programs);
-    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    gates.gate("clippy", |log| run(cargo(&clippy), log));
-    gates.gate("documentation", |log| {
-        let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
-        docs.env("RUSTDOCFLAGS", "-D warnings");
-        run(docs, log)
-    });
-    gates.gate("documentation's examples", |log| {
-        let mut examples = tests();
-        examples.arg("--doc");
-        run(examples, log)
-    });
+/// What needs root, a network of its own or a chain, and no guest.
+fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
     gates.modules("crashes", &["crash"], programs, waiting);
     gates.modules("multipass", &["multipass"], programs, waiting);
     gates.gate("guests' networks", |log| {
@@ -284,9 +275,23 @@ fn all_else(gates: &Gates, programs: &[Program], image: &Path) {
         run(npm, log)
     });
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
+}
+
+/// What the compiler says of everything. It has no deadlines, and runs beside guests, which mostly have one processor.
+fn compiler(gates: &Gates) {
+    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    gates.gate("clippy", |log| run(cargo(&clippy), log));
+    gates.gate("documentation", |log| {
+        let mut docs = cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
+        docs.env("RUSTDOCFLAGS", "-D warnings");
+        run(docs, log)
+    });
+    gates.gate("documentation's examples", |log| {
+        let mut examples = tests();
+        examples.arg("--doc");
+        run(examples, log)
+    });
     gates.gate("fuzz targets", |log| run(fuzz(), log));
-    // Last: it puts a program without crash points in the place of the one that tests run.
-    gates.modules("installing", &["install"], programs, |command| command);
 }
 
 /// Real guests need root for users and packet filter of their own.

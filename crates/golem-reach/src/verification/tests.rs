@@ -241,7 +241,7 @@ async fn what_does_not_answer_changes_nothing_and_is_told() {
         (Kind::Broken, "status 500"),
         (Kind::Cut, "does not answer"),
     ] {
-        let outcome = find(HOST, &ports, &[kind, Kind::Honest, kind], SHORT * 2).await;
+        let outcome = find(HOST, &ports, &[kind, Kind::Honest, kind], SHORT * 5).await;
         assert_eq!(all(&outcome, &ports), Some(Ok(())), "{told}");
         // S-064
         assert_eq!(outcome.verdicts[0].sources, BTreeSet::from(["1".to_owned()]), "{told}");
