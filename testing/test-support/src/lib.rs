@@ -5,6 +5,7 @@
 //! that each of them can use it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
+pub mod discovery;
 mod feed;
 pub mod guest;
 mod home;

@@ -11,8 +11,7 @@ use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::columns::parsed;
-use super::columns::rounded;
+use super::columns::{parsed, rounded};
 use super::writer::random;
 use super::{Ledger, LedgerError, Writer, money, rows};
 use crate::ports;

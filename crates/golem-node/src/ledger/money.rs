@@ -11,8 +11,7 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::columns::rounded;
-use super::columns::{parsed, time};
+use super::columns::{parsed, rounded, time};
 use super::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
 

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
-use super::columns::rounded;
-use super::columns::{parsed, time};
+use super::columns::{parsed, rounded, time};
 use super::{Ledger, LedgerError};
 
 const COLUMNS: &str = "port, problem, detail, address, sources, answered, at";

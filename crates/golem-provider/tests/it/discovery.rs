@@ -1,26 +1,19 @@
 //! The discovery service as it is run: the true binary, asked over HTTP.
+
+use std::ops::Deref;
+
 use golem_chain::Wallet;
 use golem_market::discovery::identity::sign;
+use golem_test_support::discovery::{ADVERTS, Answer, DiscoveryClient, advert};
 use golem_test_support::{Home, Running, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-
-const ADVERTS: &str = "/api/v1/advertisements";
 
 /// A service that runs, and who asks it.
 struct Service {
     home: Home,
     running: Running,
-    url: String,
-    runtime: Runtime,
-    http: reqwest::Client,
-}
-
-/// An answer: its status and what it says.
-struct Answer {
-    status: u16,
-    body: Value,
+    client: DiscoveryClient,
 }
 
 impl Service {
@@ -30,65 +23,23 @@ impl Service {
 
     fn of(home: Home, arguments: &[&str]) -> Self {
         let (running, url) = home.discovery_service(arguments);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        golem_service::http::install_cryptography();
-        // A connection on which too much was sent is closed, maybe just when it would be used again.
-        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        Self { home, running, url, runtime, http }
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.url));
-        for (name, text) in headers {
-            request = request.header(*name, *text);
-        }
-        if !body.is_empty() && headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
-            request = request.header("content-type", "application/json");
-        }
-        self.runtime.block_on(async {
-            let answer = request.body(body.to_vec()).send().await.unwrap();
-            let status = answer.status().as_u16();
-            Answer { status, body: answer.json().await.unwrap_or(Value::Null) }
-        })
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], b"")
-    }
-
-    /// Posts `advert` as the original's providers do.
-    fn post(&self, id: &str, advert: &Value) -> Answer {
-        let headers = [("X-Provider-ID", id), ("X-Provider-Signature", "signature")];
-        self.ask("POST", ADVERTS, &headers, advert.to_string().as_bytes())
+        Self { home, running, client: DiscoveryClient::new(url) }
     }
 
     /// Asks with the signature of `wallet` over `body`.
     fn signed(&self, method: &str, path: &str, wallet: &Wallet, body: &Value) -> Answer {
         let body = body.to_string();
-        let (id, signature) = (wallet.address().to_string(), sign(wallet, body.as_bytes()).unwrap());
-        let headers = [("X-Provider-ID", id.as_str()), ("X-Provider-Signature", &signature)];
-        self.ask(method, path, &headers, body.as_bytes())
-    }
-
-    /// The ids that a renter reads at `path`.
-    fn ids(&self, path: &str) -> Vec<String> {
-        let Answer { status, body } = self.get(path);
-        assert_eq!(status, 200, "{body}");
-        let list = body.as_array().unwrap();
-        let mut ids: Vec<_> =
-            list.iter().map(|advert| advert["provider_id"].as_str().unwrap().to_owned()).collect();
-        // Their order is by chance.
-        ids.sort();
-        ids
+        let signature = sign(wallet, body.as_bytes()).unwrap();
+        self.client.provider(method, path, &wallet.address().to_string(), &signature, &body)
     }
 }
 
-fn advert(cpu: u32) -> Value {
-    json!({
-        "ip_address": "203.0.113.7", "country": "SE", "platform": "x86_64",
-        "resources": { "cpu": cpu, "memory": 8, "storage": 100 },
-        "pricing": { "usd_per_core_month": 5.0, "glm_per_core_month": 25.0 },
-    })
+impl Deref for Service {
+    type Target = DiscoveryClient;
+
+    fn deref(&self) -> &DiscoveryClient {
+        &self.client
+    }
 }
 
 fn wallet() -> Wallet {
