@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::wallet::Wallet;
+use golem_types::wallet::Wallet;
 
 /// Largest key file that is read, in bytes; a real one has about 150.
 const FILE_MAXIMUM: u64 = 4096;

@@ -7,8 +7,8 @@
 //!                             └─ payer (a renter's streams)
 //! ```
 //! Owns what a chain's answer means. An answer that did not come, or makes no sense, is Unknown
-//! and never Bad: only Bad may end a rental (I3). Owns the wallet too: what is signed, and how it is
-//! sent. Never knows what a VM is.
+//! and never Bad: only Bad may end a rental (I3). Owns what is signed and how it is sent, too, and the files
+//! that keys are in. Never knows what a VM is.
 
 pub mod block;
 pub mod contract;
@@ -23,7 +23,6 @@ pub mod reader;
 pub mod rpc;
 pub mod sender;
 pub mod transaction;
-pub mod wallet;
 
 pub use block::Block;
 pub use contract::Version;
@@ -36,4 +35,3 @@ pub use reader::{Head, Reader, Reading, StreamReadings};
 pub use rpc::{ChainError, Rpc};
 pub use sender::{Plan, Receipt, SendError, Sender};
 pub use transaction::{Fee, SignedTransaction, Transaction};
-pub use wallet::Wallet;

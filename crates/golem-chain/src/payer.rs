@@ -16,7 +16,7 @@ use crate::contract::{self, token};
 use crate::pursuit::Attempt;
 use crate::rpc::{ChainError, Rpc, data};
 use crate::sender::{Plan, Receipt, SendError, Sender};
-use crate::wallet::Wallet;
+use golem_types::wallet::Wallet;
 
 /// A wallet that pays by streams of one contract.
 #[derive(Debug, Clone)]

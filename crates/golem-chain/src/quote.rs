@@ -12,7 +12,7 @@ use alloy_primitives::{Address, B256, FixedBytes, hex};
 use alloy_sol_types::{Eip712Domain, SolStruct};
 use golem_types::Resources;
 
-use crate::wallet::{Wallet, signer_of_hash};
+use golem_types::wallet::{Wallet, signer_of_hash};
 
 mod abi {
     #![allow(missing_docs, reason = "names and types are those of the typed data")]

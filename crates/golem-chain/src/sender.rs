@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::rpc::{ChainError, Rpc, data, quantity};
 use crate::transaction::{Fee, SignedTransaction, Transaction};
-use crate::wallet::Wallet;
+use golem_types::wallet::Wallet;
 
 /// Gas above the estimate, in percent: what a call needs can grow until it is mined.
 const GAS_MARGIN: u64 = 25;

@@ -8,7 +8,7 @@ use alloy_rlp::{Encodable, Header};
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
-use crate::wallet::{Signed, Wallet};
+use golem_types::wallet::{Signed, Wallet};
 
 /// What a unit of gas may cost, in wei.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,10 +4,10 @@
 //! Owns the order in which they win. Never asks a chain.
 
 use anyhow::{Context, bail};
-use golem_chain::Wallet;
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_types::Wallet;
 
 use crate::faucet;
 use crate::settings::{self, FaucetSettings, Settings};

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use golem_chain::wallet::signer_of;
 use golem_service::http::{self, HttpError, Options};
 use golem_types::net::customer;
 use golem_types::net::is_public;
+use golem_types::wallet::signer_of;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -231,7 +231,7 @@ fn check_signature(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use golem_chain::Wallet;
+    use golem_types::Wallet;
     use golem_types::wire::port_check::PortResult;
     use std::collections::BTreeMap;
 

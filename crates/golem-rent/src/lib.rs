@@ -32,7 +32,7 @@ pub use top_up::{KeepEnd, TopUpLimits, keep};
 
 use std::time::Duration;
 
-use golem_chain::Wallet;
+use golem_types::Wallet;
 
 /// Kills the process here, as `kill -9` would, when the failpoint is set to `return` (for crash tests).
 macro_rules! crash_point {

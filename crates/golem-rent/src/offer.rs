@@ -241,8 +241,8 @@ impl Paying {
 
 #[cfg(test)]
 mod tests {
-    use golem_chain::Wallet;
     use golem_chain::network::{self, Network};
+    use golem_types::Wallet;
 
     use super::*;
 

@@ -13,6 +13,7 @@ pub mod resources;
 pub mod ssh_key;
 pub mod state;
 pub mod stream;
+pub mod wallet;
 pub mod wire;
 
 pub use decimal::Decimal;
@@ -21,3 +22,4 @@ pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;
 pub use state::{IllegalMove, VmState};
 pub use stream::{Stream, StreamId, StreamKey};
+pub use wallet::Wallet;

@@ -7,7 +7,8 @@ use alloy_primitives::{Address, Bytes, hex};
 use anyhow::{Context, bail, ensure};
 use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Unrecorded};
 use golem_chain::rpc::quantity;
-use golem_chain::{Rpc, Sender, Wallet};
+use golem_chain::{Rpc, Sender};
+use golem_types::Wallet;
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 

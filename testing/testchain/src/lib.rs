@@ -15,4 +15,4 @@ pub use chaos::Chaos;
 pub use deploy::deploy;
 pub use emulator::{Emulator, Fault};
 pub use faucet::FaucetServer;
-pub use golem_chain::{Network, Rpc, Wallet, network};
+pub use golem_chain::{Network, Rpc, network};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Bytes};
 use axum::response::{IntoResponse, Response};
 use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
-use golem_chain::{Fee, Rpc, SendError, Sender, Transaction, Wallet};
+use golem_chain::{Fee, Rpc, SendError, Sender, Transaction};
+use golem_types::Wallet;
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 

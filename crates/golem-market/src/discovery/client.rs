@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::arkiv::AdvertPrices;
-use golem_chain::wallet::Wallet;
 use golem_service::http::header::CONTENT_TYPE;
 use golem_service::http::{self, HttpError, Method, Options, Request, StatusCode, Url};
+use golem_types::wallet::Wallet;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

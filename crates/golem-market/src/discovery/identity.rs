@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use alloy_primitives::{Address, hex};
-use golem_chain::wallet::{Wallet, signer_of};
+use golem_types::wallet::{Wallet, signer_of};
 
 /// Longest id, in bytes; an address has 42.
 const ID_BYTES: usize = 128;

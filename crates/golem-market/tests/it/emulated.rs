@@ -1,9 +1,10 @@
 //! Adverts written to networks of both generations and read back, with their rules in force.
 
 use alloy_primitives::{Address, B256, U256};
-use golem_chain::{ChainError, Rpc, SendError, Sender, Wallet};
+use golem_chain::{ChainError, Rpc, SendError, Sender};
 use golem_market::arkiv::offer::Filter;
 use golem_market::arkiv::{Annotations, Client, Event, Generation, Offer, Operation, Profile, logs};
+use golem_types::Wallet;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
 
 const CHAIN: u64 = 1337;

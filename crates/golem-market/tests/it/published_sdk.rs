@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use alloy_primitives::{Address, B256, U256, hex};
-use golem_chain::{Rpc, Sender, Wallet};
+use golem_chain::{Rpc, Sender};
 use golem_market::arkiv::golem_base;
 use golem_market::arkiv::offer::Filter;
 use golem_market::arkiv::{Advert, AdvertPrices, Annotations, Client, Generation, Operation, Profile};
 use golem_types::Resources;
+use golem_types::Wallet;
 use market_emulator::{Emulator, Protocol};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -3,13 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use golem_chain::Wallet;
 use golem_market::discovery::Store;
 use golem_market::discovery::identity::sign;
 use golem_market::discovery::server::{self, ServerConfig};
 use golem_service::server::TrustedProxies;
 use golem_service::tasks::Tasks;
 use golem_test_support::discovery::{ADVERTS, Answer, DiscoveryClient, advert};
+use golem_types::Wallet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;

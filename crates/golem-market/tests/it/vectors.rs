@@ -1,11 +1,12 @@
 //! The bytes that the original's own library wrote, and those that this crate writes.
 
 use alloy_primitives::{Bytes, U256, hex, keccak256};
-use golem_chain::{Fee, Rpc, Sender, Transaction, Wallet};
+use golem_chain::{Fee, Rpc, Sender, Transaction};
 use golem_market::arkiv::golem_base::{Create, Extend, NumericAnnotation, Storage, StringAnnotation, Update};
 use golem_market::arkiv::price::python_float;
 use golem_market::arkiv::{Advert, AdvertPrices, Annotations, Event, Generation, Operation, logs};
 use golem_types::Resources;
+use golem_types::Wallet;
 use serde_json::{Value, json};
 
 use crate::transcript;

@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use golem_chain::Wallet;
 use golem_market::arkiv::{Advert, AdvertError};
 use golem_market::discovery::{Client, ClientError, LIFETIME_SECONDS};
 use golem_types::Resources;
+use golem_types::Wallet;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};

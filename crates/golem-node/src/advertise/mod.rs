@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use golem_chain::faucet::Faucet;
-use golem_chain::{ChainError, Rpc, Sender, Wallet};
+use golem_chain::{ChainError, Rpc, Sender};
 use golem_market::arkiv::{Advert, Annotations, Client, Profile};
 use golem_market::discovery::ClientError;
+use golem_types::Wallet;
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};

@@ -26,8 +26,9 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use golem_chain::faucet::{Faucet, FaucetError};
 use golem_chain::{
-    Bad, Block, ChainError, Reader, Reading, Rpc, Sender, StreamTerms, StreamVerdict, Version, Wallet,
+    Bad, Block, ChainError, Reader, Reading, Rpc, Sender, StreamTerms, StreamVerdict, Version,
 };
+use golem_types::Wallet;
 use golem_types::{Resources, Stream, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};

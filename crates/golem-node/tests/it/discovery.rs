@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use golem_chain::wallet::signer_of;
 use golem_market::arkiv::{Advert, AdvertPrices};
 use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::PortPolicy;
@@ -13,6 +12,7 @@ use golem_node::{Node, NodeConfig};
 use golem_reach::verdict::{PortVerdict, UnreachableReason};
 use golem_service::tasks::Tasks;
 use golem_types::Resources;
+use golem_types::wallet::signer_of;
 use jiff::Timestamp;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;

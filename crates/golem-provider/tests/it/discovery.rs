@@ -2,10 +2,10 @@
 
 use std::ops::Deref;
 
-use golem_chain::Wallet;
 use golem_market::discovery::identity::sign;
 use golem_test_support::discovery::{ADVERTS, Answer, DiscoveryClient, advert};
 use golem_test_support::{Home, Running, wait_until};
+use golem_types::Wallet;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

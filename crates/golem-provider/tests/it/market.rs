@@ -248,7 +248,7 @@ fn s_221_gas_comes_from_the_named_faucet_on_test_networks_only() {
         std::fs::write(folder.join("mine.toml"), profile).unwrap();
         home
     };
-    let account = golem_chain::Wallet::from_hex(&"46".repeat(32)).unwrap().address();
+    let account = golem_types::Wallet::from_hex(&"46".repeat(32)).unwrap().address();
     emulator.set_balance(account, 0);
     let real = home(false);
     let mut node = real.start(&[]);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alloy_primitives::B256;
-use golem_chain::Wallet;
 use golem_test_support::{Home, wait_until};
+use golem_types::Wallet;
 use golem_types::wire::port_check::{CheckAnswer, PortResult};
 use market_emulator::{Emulator, Protocol};
 use serde_json::{Value, json};

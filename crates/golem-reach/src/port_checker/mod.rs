@@ -24,7 +24,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::StreamExt;
-use golem_chain::Wallet;
+use golem_types::Wallet;
 use golem_types::net::Source;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest, PortResult, parse_check};
 use jiff::Timestamp;

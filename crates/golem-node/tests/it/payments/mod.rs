@@ -4,10 +4,10 @@ mod endings;
 
 use std::time::Duration;
 
-use golem_chain::Wallet;
 use golem_node::payment::{PaymentConfig, Rules, StreamPrices, WithdrawConfig};
 use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_testchain::{Emulator, Fault};
+use golem_types::Wallet;
 use golem_types::price::MonthlyPrice;
 use golem_types::wire::CreateVm;
 use golem_types::{Decimal, Stream, StreamId, VmId, VmState};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use golem_chain::Wallet;
 use golem_market::arkiv::{Advert, AdvertPrices};
 use golem_node::advertise::{Pace, Wish};
 use golem_types::Resources;
+use golem_types::Wallet;
 
 /// Fast, and looked at only when something happens or a test asks.
 pub(crate) const PACE: Pace = Pace {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use golem_testchain::{Network, Rpc, Wallet, network};
+use golem_testchain::{Network, Rpc, network};
+use golem_types::Wallet;
 
 use crate::contracts;
 

@@ -1,4 +1,4 @@
-//! The node's key, and what it signs.
+//! An Ethereum key, and what it signs.
 //!
 //! Owns the key in memory: no method gives it away but [`Wallet::to_hex`], for the one who writes
 //! the key file. Never reads or writes a file, and never logs.
