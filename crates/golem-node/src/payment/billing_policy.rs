@@ -165,6 +165,7 @@ mod tests {
     fn s_125_it_warns_stops_holds_and_deletes_and_a_top_up_leads_back() {
         let stream = stream(10_000);
         assert_eq!(read(&stream, 5_000, None, 0), Action::Rest);
+        assert_eq!(read(&stream, 9_850, None, 0), Action::Rest);
         assert_eq!(read(&stream, 9_851, None, 0), Action::Warn(149));
         assert_eq!(read(&stream, 9_900, None, 0), Action::Warn(100));
         assert_eq!(read(&stream, 9_901, None, 0), Action::Stop("its stream has run out".to_owned()));

@@ -23,7 +23,7 @@
 //! - `off` is `boot` where the operator wants guests to run whatever they do, and where a start was asked for
 //!   since the guest was last seen to run: the later word counts, and which came first nobody saw.
 //! - A restart that was ordered, and not yet begun, is `restart` wherever `running` is wanted of a machine
-//!   that has booted.
+//!   that has booted, and waits for no pause.
 //!
 //! Only `stop`, `restart` and `remove` end a guest that is alive, and only a goal or a restart, which are
 //! somebody's order, lead to them: what is seen never does (`make` and `boot` leave a guest that is there as

@@ -131,6 +131,27 @@ fn the_rules_on_top_of_the_table() {
     assert_eq!(with(|situation| situation.restart = true), Step::Restart);
 }
 
+/// What waits for the pause after a failure, and what does not.
+#[test]
+fn an_order_and_what_a_guest_did_itself_wait_for_no_pause() {
+    let pausing = |change: fn(&mut Situation)| {
+        let mut situation = Situation { may_try: false, ..settled() };
+        change(&mut situation);
+        plan(&situation)
+    };
+    assert_eq!(pausing(|situation| situation.serving = None), Step::Serve(guest(0)));
+    assert_eq!(pausing(|situation| situation.seen = MachineView::PoweredOff), Step::Off);
+    assert_eq!(pausing(|situation| situation.seen = halted(true)), Step::Resume);
+    assert_eq!(pausing(|situation| situation.restart = true), Step::Restart);
+    let another_reason = |situation: &mut Situation| {
+        situation.state = VmState::Error;
+        situation.shown = Some("another reason".to_owned());
+        situation.seen = halted(false);
+    };
+    assert_eq!(pausing(another_reason), Step::Fault("paused".to_owned()));
+    assert_eq!(pausing(|situation| situation.seen = MachineView::Stopped), Step::Rest);
+}
+
 proptest! {
     /// After a failure nothing is tried before the pause is over.
     #[test]
