@@ -4,14 +4,14 @@
 //!   head (chain id, newest block, is the last one still there?) ─► touched (logs) ─► streams at the head
 //! ```
 //! Owns the reading, in a number of round trips that does not grow with the number of streams
-//! below [`crate::rpc::BATCH`] of them, and whether an endpoint can be believed at all: a wrong
+//! that one batch takes, and whether an endpoint can be believed at all: a wrong
 //! chain, a block from the past or from the future make every answer Unknown. Never decides what a
 //! stream is worth.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
@@ -27,9 +27,6 @@ const FUTURE_SECONDS: u128 = 900;
 
 /// Most blocks whose logs are asked for at once; many endpoints refuse more.
 pub const LOGS_BLOCKS: u64 = 1000;
-
-/// Most logs that one question may bring.
-const LOGS_MAXIMUM: usize = 20_000;
 
 /// Reads the streams of one contract.
 #[derive(Debug, Clone)]
@@ -76,8 +73,15 @@ impl Reader {
     /// A reader of the contract at `contract` on the chain `chain_id`; `local` when that is a
     /// developer's own, whose clock is moved at will.
     #[must_use]
-    pub const fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
-        Self { rpc, contract, chain_id, local, version: Version::V1, paying_states: Vec::new() }
+    pub fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
+        Self {
+            rpc: rpc.of_chain(chain_id),
+            contract,
+            chain_id,
+            local,
+            version: Version::V1,
+            paying_states: Vec::new(),
+        }
     }
 
     /// The same of a contract of `version`; where that is [`Version::V4`], `paying_states` are what it calls a stream
@@ -122,8 +126,7 @@ impl Reader {
     pub async fn find_version(&self) -> Result<Version, ChainError> {
         let calls = [("eth_chainId", json!([])), ("eth_getCode", json!([self.to(), "latest"]))];
         let answers = self.rpc.calls(&calls).await?;
-        let [chain, code] = answers.as_slice() else { return Err(ChainError::Nonsense("no two answers")) };
-        self.same_chain(chain)?;
+        let [_, code] = answers.as_slice() else { return Err(ChainError::Nonsense("no two answers")) };
         let code = data(code).ok_or(ChainError::Nonsense("no bytecode"))?;
         if code.is_empty() {
             return Err(WrongContract::Nothing.into());
@@ -144,15 +147,6 @@ impl Reader {
         }
     }
 
-    fn same_chain(&self, answer: &Value) -> Result<(), ChainError> {
-        let found = quantity(answer).ok_or(ChainError::Nonsense("no chain id"))?;
-        if found == self.chain_id {
-            Ok(())
-        } else {
-            Err(ChainError::WrongChain { found, expected: self.chain_id })
-        }
-    }
-
     /// The newest block, and whether the `known` one is still below it: one round trip.
     ///
     /// # Errors
@@ -163,10 +157,9 @@ impl Reader {
             calls.push(("eth_getBlockByNumber", json!([format!("{:#x}", known.number), false])));
         }
         let answers = self.rpc.calls(&calls).await?;
-        let [chain, latest, rest @ ..] = answers.as_slice() else {
+        let [_, latest, rest @ ..] = answers.as_slice() else {
             return Err(ChainError::Nonsense("no block"));
         };
-        self.same_chain(chain)?;
         let block = read_block(latest)?;
         let continues = match known {
             None => false,
@@ -185,30 +178,19 @@ impl Reader {
         Ok(Head { block, continues })
     }
 
-    /// The streams that events of the blocks `from` to `to`, both included, are about: one round
-    /// trip. Which events does not matter: whatever touched a stream makes it worth a look.
+    /// The streams that events of the blocks `from` to `to`, both included, are about. Which events does not matter:
+    /// whatever touched a stream makes it worth a look.
     ///
     /// # Errors
     /// [`ChainError`].
     pub async fn touched(&self, from: u64, to: u64) -> Result<BTreeSet<StreamId>, ChainError> {
-        let filter = json!([{
-            "address": self.to(),
-            "fromBlock": format!("{from:#x}"),
-            "toBlock": format!("{to:#x}"),
-        }]);
-        let answers = self.rpc.calls(&[("eth_getLogs", filter)]).await?;
-        let logs = answers
-            .first()
-            .and_then(Value::as_array)
-            .filter(|logs| logs.len() <= LOGS_MAXIMUM)
-            .ok_or(ChainError::Nonsense("no list of logs"))?;
-        let mut touched = BTreeSet::new();
-        for log in logs {
-            let id = log["topics"].get(1).and_then(Value::as_str).and_then(|word| word.parse::<B256>().ok());
-            // An event without a stream is not about one.
-            touched.extend(id.map(|id| StreamId(U256::from_be_bytes(id.0))));
+        let read = self.rpc.logs(self.contract, &[], from, to).await?;
+        if read.through < to {
+            return Err(ChainError::NoLogs);
         }
-        Ok(touched)
+        // An event without a stream is not about one.
+        let ids = read.logs.iter().filter_map(|log| log.topics.get(1));
+        Ok(ids.map(|id| StreamId(U256::from_be_bytes(id.0))).collect())
     }
 
     /// The streams `ids` as they are at `block`.

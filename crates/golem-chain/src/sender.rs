@@ -110,8 +110,8 @@ fn word(value: &Value) -> Option<B256> {
 impl Sender {
     /// A sender for `wallet` on the chain `chain_id` that `rpc` should be of.
     #[must_use]
-    pub const fn new(rpc: Rpc, wallet: Wallet, chain_id: u64) -> Self {
-        Self { rpc, wallet, chain_id }
+    pub fn new(rpc: Rpc, wallet: Wallet, chain_id: u64) -> Self {
+        Self { rpc: rpc.of_chain(chain_id), wallet, chain_id }
     }
 
     /// Whose transactions are sent.

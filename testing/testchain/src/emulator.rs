@@ -188,6 +188,10 @@ impl Emulator {
 }
 
 impl State {
+    fn hash(&self, number: u64) -> B256 {
+        keccak256(format!("{number} {}", self.fork))
+    }
+
     fn result(&self, call: &Value) -> Value {
         let params = &call["params"];
         match call["method"].as_str().unwrap_or_default() {
@@ -203,16 +207,19 @@ impl State {
                     Some("latest") => self.block,
                     other => number(other),
                 };
-                let hash = keccak256(format!("{number} {}", self.fork));
-                json!({ "number": format!("{number:#x}"), "hash": hash, "timestamp": format!("{:#x}", self.time) })
+                json!({ "number": format!("{number:#x}"), "hash": self.hash(number), "timestamp": format!("{:#x}", self.time) })
             }
             "eth_getLogs" => {
                 let (from, to) =
                     (number(params[0]["fromBlock"].as_str()), number(params[0]["toBlock"].as_str()));
                 let logs = self.events.iter().filter(|(block, _)| (from..=to).contains(block));
-                let logs = logs.map(|(_, id)| {
+                let logs = logs.zip(0u64..).map(|((block, id), index)| {
                     let topic = B256::from(U256::from(*id).to_be_bytes::<32>());
-                    json!({ "address": self.contract, "topics": [B256::ZERO, topic], "data": "0x" })
+                    json!({
+                        "address": self.contract, "topics": [B256::ZERO, topic], "data": "0x",
+                        "blockNumber": format!("{block:#x}"), "blockHash": self.hash(*block), "removed": false,
+                        "transactionHash": keccak256(format!("{block} {index}")), "logIndex": format!("{index:#x}"),
+                    })
                 });
                 logs.collect()
             }

@@ -4,5 +4,6 @@
 #[cfg(feature = "chain-tests")]
 mod chain;
 mod endpoint;
+mod pool;
 mod pursuit;
 mod rpc;
