@@ -17,11 +17,13 @@ pub mod identity;
 pub mod judge;
 pub mod network;
 pub mod payer;
+pub mod price_id;
 pub mod pursuit;
 pub mod quote;
 pub mod reader;
 pub mod rpc;
 pub mod sender;
+pub mod token;
 pub mod transaction;
 
 pub use block::Block;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contract::Version;
 use crate::faucet::Faucet;
+use crate::price_id;
 
 /// Largest profile that is read, in bytes.
 const FILE_MAXIMUM: u64 = 64 << 10;
@@ -45,6 +46,27 @@ impl PaymentNetwork {
     pub fn symbol(&self) -> &str {
         if self.token.is_zero() { &self.network.symbol } else { &self.network.token_symbol }
     }
+
+    /// Digits after the point of the streams' money.
+    #[must_use]
+    pub fn decimals(&self) -> u8 {
+        if self.token.is_zero() { COIN_DECIMALS } else { self.network.token_decimals }
+    }
+
+    /// What price feeds call the chain's own money; `None` if that is not known, so that it has no price.
+    #[must_use]
+    pub fn coin_price_id(&self) -> Option<&str> {
+        self.network.coin_price_id.as_deref().or_else(|| price_id::of_symbol(&self.network.symbol))
+    }
+
+    /// What price feeds call the streams' money; `None` if that is not known, so that it has no price.
+    #[must_use]
+    pub fn price_id(&self) -> Option<&str> {
+        if self.token.is_zero() {
+            return self.coin_price_id();
+        }
+        self.network.token_price_id.as_deref().or_else(|| price_id::of_symbol(&self.network.token_symbol))
+    }
 }
 
 /// The profile that is taken when the operator names none.
@@ -75,9 +97,18 @@ pub struct Network {
     /// What the chain's own money is called.
     #[serde(default = "eth")]
     pub symbol: String,
+    /// What price feeds call the chain's own money; `None` if its symbol tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coin_price_id: Option<String>,
     /// What the token is called.
     #[serde(default = "glm")]
     pub token_symbol: String,
+    /// What price feeds call the token; `None` if its symbol tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_price_id: Option<String>,
+    /// Digits after the point of the token; what the token itself says has to be the same.
+    #[serde(default = "digits_of_a_coin")]
+    pub token_decimals: u8,
     /// Whether its money is worth nothing: only then are faucets asked.
     #[serde(default)]
     pub testnet: bool,
@@ -101,6 +132,13 @@ fn eth() -> String {
 
 fn glm() -> String {
     "GLM".to_owned()
+}
+
+/// Digits after the point of a chain's own money, and of most tokens.
+const COIN_DECIMALS: u8 = 18;
+
+const fn digits_of_a_coin() -> u8 {
+    COIN_DECIMALS
 }
 
 /// Why a profile cannot be loaded.
@@ -203,7 +241,10 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 paying_states: Vec::new(),
                 token_address: l2.contract.token,
                 symbol: eth(),
+                coin_price_id: None,
                 token_symbol: glm(),
+                token_price_id: None,
+                token_decimals: COIN_DECIMALS,
                 testnet: true,
                 local: false,
                 explorer: None,
@@ -228,7 +269,10 @@ pub fn shipped() -> BTreeMap<String, Network> {
             paying_states: Vec::new(),
             token_address: Address::ZERO,
             symbol: eth(),
+            coin_price_id: None,
             token_symbol: glm(),
+            token_price_id: None,
+            token_decimals: COIN_DECIMALS,
             testnet: false,
             local: false,
             explorer: Some("https://etherscan.io/tx/{hash}".to_owned()),

@@ -41,9 +41,28 @@ pub enum NodeError {
     /// Payments are off.
     #[error("streaming payments not enabled on this provider")]
     PaymentsOff,
-    /// No price is known, so none can be promised.
-    #[error("no price is known yet; try again later")]
+    /// No price is known, so none can be promised, and nothing is rented.
+    #[error(
+        "this provider knows no price in the money of its streams, and rents out nothing until it does; try again later \
+         (its operator: golem-provider status)"
+    )]
     NoPrice,
+    /// No whole number of the token's smallest units a second is near the price.
+    #[error(
+        "the token of this provider's streams is too coarse for the price of this VM; ask for a larger one"
+    )]
+    Coarse,
+    /// The token has not the digits that the profile says.
+    #[error(
+        "this provider's payment token has {found} digits after the point, and its network profile says {expected}; \
+         nothing is rented until its operator sets token_decimals there"
+    )]
+    TokenDigits {
+        /// What the token says.
+        found: u8,
+        /// What the profile says.
+        expected: u8,
+    },
     /// A promise could not be signed.
     #[error("a quote cannot be signed")]
     Unsigned,

@@ -178,7 +178,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Ledger`].
-    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, NodeError> {
+    pub async fn rate(&self, coin: &str) -> Result<Option<Rate>, NodeError> {
         Ok(self.0.ledger.rate(coin).await?)
     }
 
@@ -186,7 +186,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Ledger`].
-    pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), NodeError> {
+    pub async fn keep_rate(&self, coin: &str, rate: Rate) -> Result<(), NodeError> {
         Ok(self.0.ledger.keep_rate(coin, rate).await?)
     }
 

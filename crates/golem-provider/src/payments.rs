@@ -134,7 +134,9 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         paying_states: payment.network.paying_states.clone(),
         token: payment.token,
         wallet,
+        decimals: payment.decimals(),
         enforce_rate: settings.payments.stream_enforce_rate,
+        allow_unpriced: settings.payments.allow_unpriced,
         rules: Rules {
             least_runway: settings.payments.stream_min_remaining.duration(),
             warning: settings.payments.stream_warning.duration(),

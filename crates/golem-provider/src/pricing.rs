@@ -2,14 +2,15 @@
 //!
 //! Owns the way from settings to [`PricingConfig`]. Never decides a price: [`golem_node::pricing`] does.
 
-use golem_node::pricing::PricingConfig;
+use golem_chain::network::PaymentNetwork;
+use golem_node::pricing::{PricedNetwork, PricingConfig};
 use golem_types::price::MonthlyPrice;
 
 use crate::settings::PriceSettings;
 
-/// What decides prices.
+/// What decides prices, where rentals are paid as `payments` says.
 #[must_use]
-pub fn config(settings: &PriceSettings) -> PricingConfig {
+pub fn config(settings: &PriceSettings, payments: Option<&PaymentNetwork>) -> PricingConfig {
     PricingConfig {
         usd: MonthlyPrice {
             core: settings.price_usd_core.0,
@@ -26,5 +27,6 @@ pub fn config(settings: &PriceSettings) -> PricingConfig {
         interval: settings.pricing_interval,
         feed_urls: settings.coingecko_api_url.0.clone(),
         glm_ids: settings.coingecko_ids.split(',').map(|id| id.trim().to_owned()).collect(),
+        network: payments.map(PricedNetwork::of),
     }
 }

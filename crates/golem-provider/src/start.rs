@@ -108,7 +108,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
-    let pricing = golem_node::pricing::start(pricing::config(&settings.prices), &node).await?;
+    let pricing = pricing::config(&settings.prices, payments.as_ref());
+    let pricing = golem_node::pricing::start(pricing, &node).await?;
     let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =

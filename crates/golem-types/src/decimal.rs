@@ -43,6 +43,29 @@ impl Decimal {
         Self(atto)
     }
 
+    /// So many of the smallest units of a coin with `decimals` digits after the point; what is finer than 10^-18 is
+    /// cut off.
+    #[must_use]
+    pub fn from_units(units: U256, decimals: u8) -> Self {
+        let decimals = usize::from(decimals);
+        let power = |digits: usize| U256::from(10).saturating_pow(U256::from(digits));
+        Self(match DIGITS.checked_sub(decimals) {
+            Some(missing) => units.saturating_mul(power(missing)),
+            None => units / power(decimals - DIGITS),
+        })
+    }
+
+    /// The number of smallest units that it is, in a coin with `decimals` digits after the point; the rest is cut off.
+    #[must_use]
+    pub fn units(self, decimals: u8) -> U256 {
+        let decimals = usize::from(decimals);
+        let power = |digits: usize| U256::from(10).saturating_pow(U256::from(digits));
+        match DIGITS.checked_sub(decimals) {
+            Some(surplus) => self.0 / power(surplus),
+            None => self.0.saturating_mul(power(decimals - DIGITS)),
+        }
+    }
+
     /// Whether it is zero.
     #[must_use]
     pub fn is_zero(self) -> bool {

@@ -56,6 +56,7 @@ impl Home {
             ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
             // A test asks no feed of the world.
             ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
+            ("GOLEM_PROVIDER_ALLOW_UNPRICED", "true".to_owned()),
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),

@@ -47,6 +47,8 @@ struct State {
     /// Block and stream of every event.
     events: Vec<(u64, u64)>,
     fault: Fault,
+    /// What every token says of its digits after the point.
+    decimals: u8,
 }
 
 /// A chain that only pretends. Clones share it.
@@ -56,6 +58,9 @@ pub struct Emulator {
     requests: Arc<AtomicU64>,
     url: String,
 }
+
+/// The call `decimals()` of a token.
+const DECIMALS: &str = "0x313ce567";
 
 /// The emulator's contract.
 const CONTRACT: Address = Address::repeat_byte(0x51);
@@ -78,6 +83,7 @@ impl Emulator {
             streams: BTreeMap::new(),
             events: Vec::new(),
             fault: Fault::None,
+            decimals: 18,
         };
         let emulator = Self { state: Arc::new(Mutex::new(state)), requests: Arc::default(), url };
         let shared = emulator.clone();
@@ -113,6 +119,11 @@ impl Emulator {
     /// Makes it misbehave from now on.
     pub fn misbehave(&self, fault: Fault) {
         self.with(|state| state.fault = fault);
+    }
+
+    /// Lets every token say that it has so many digits after the point.
+    pub fn tokens_have(&self, decimals: u8) {
+        self.with(|state| state.decimals = decimals);
     }
 
     /// Mines a block `seconds` later.
@@ -225,6 +236,9 @@ impl State {
             }
             "eth_call" => {
                 let data = params[0]["data"].as_str().unwrap_or_default();
+                if data == DECIMALS {
+                    return json!(format!("0x{:064x}", self.decimals));
+                }
                 let id = u64::from_str_radix(data.get(10 + 48..).unwrap_or_default(), 16).unwrap_or_default();
                 let stream = self.streams.get(&id).filter(|_| self.fault != Fault::NoStreams);
                 json!(stream.map_or_else(|| format!("0x{}", "0".repeat(9 * 64)), encode))

@@ -187,7 +187,9 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         paying_states: Vec::new(),
         token: Address::ZERO,
         wallet: wallet.clone(),
+        decimals: 18,
         enforce_rate: true,
+        allow_unpriced: true,
         rules: Rules {
             least_runway: Duration::from_secs(60),
             warning: Duration::from_secs(600),

@@ -5,6 +5,7 @@
 use alloy_primitives::hex;
 use axum::extract::{Request, State};
 use golem_chain::SignedQuote;
+use golem_chain::network::PaymentNetwork;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::wire::{Exact, QuoteInfo, parse_resources};
@@ -38,7 +39,8 @@ fn info(public: &Public, resources: Resources, signed: Option<&SignedQuote>) -> 
         resources,
         free: signed.is_none(),
         rate_wei_per_second: Exact(rate),
-        price_per_month: Decimal::from_atto(month).to_string(),
+        price_per_month: Decimal::from_units(month, payments.map_or(18, PaymentNetwork::decimals))
+            .to_string(),
         symbol: payments.map(|profile| profile.symbol().to_owned()),
         usd_per_month: usd.filter(|_| signed.is_some()).map(|usd| usd.to_string()),
         chain_id: payments.map(|profile| profile.network.chain_id),

@@ -9,7 +9,9 @@ mod pricing;
 pub(crate) mod renter;
 mod vm;
 
-pub use node::{AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, Summary};
+pub use node::{
+    AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
+};
 pub use payments::{StreamView, StreamsView, WithdrawView, WithdrawalView};
 pub use pricing::{PriceExample, PricingView, UnitPrices};
 pub use vm::{FailedBootView, LogsView, NetworkProblem, StageView, TrafficView, VmView};

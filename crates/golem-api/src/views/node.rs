@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use golem_chain::network::PaymentNetwork;
-use golem_node::Node;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
+use golem_node::{Node, NodeError};
 use golem_types::wire::Exact;
 use golem_types::{Resources, VmId};
 use jiff::Timestamp;
@@ -181,6 +181,33 @@ pub struct PaymentsView {
     pub read_at: Option<Timestamp>,
     /// Why the chain cannot be asked now.
     pub error: Option<String>,
+    /// Why nothing can be rented out, whatever streams pay.
+    #[serde(default)]
+    pub closed: Option<PaymentsClosed>,
+}
+
+/// Why nothing can be rented out, whatever streams pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum PaymentsClosed {
+    /// No price is known in the money of the streams.
+    NoPrice,
+    /// The token has other digits after the point than the profile says.
+    TokenDigits {
+        /// What the token says.
+        found: u8,
+        /// What the profile says.
+        expected: u8,
+    },
+}
+
+impl PaymentsClosed {
+    fn of(payments: &Payments) -> Option<Self> {
+        match payments.token_problem() {
+            Some(NodeError::TokenDigits { found, expected }) => Some(Self::TokenDigits { found, expected }),
+            _ => payments.lacks_price().then_some(Self::NoPrice),
+        }
+    }
 }
 
 impl PaymentsView {
@@ -194,6 +221,7 @@ impl PaymentsView {
             block: health.block.map(|block| block.number),
             read_at: health.read_at,
             error: health.error,
+            closed: PaymentsClosed::of(payments),
         }
     }
 }

@@ -6,7 +6,7 @@
 use golem_chain::network::PaymentNetwork;
 use golem_node::ledger::{LedgerError, Withdrawal, WithdrawalState};
 use golem_node::payment::{Payments, StreamLine};
-use golem_node::pricing::{ETHER, GLM};
+use golem_node::pricing::coin_of;
 use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -81,9 +81,8 @@ pub struct WithdrawView {
 }
 
 /// The coin whose rate tells what the token is worth; `None` for test money and for tokens without a rate.
-fn coin(payment: &PaymentNetwork) -> Option<&'static str> {
-    let known = [GLM, ETHER].into_iter().find(|coin| *coin == payment.symbol());
-    known.filter(|_| !payment.network.testnet)
+fn coin(payment: &PaymentNetwork) -> Option<&str> {
+    payment.price_id().map(coin_of).filter(|_| !payment.network.testnet)
 }
 
 /// Every stream that may still pay.

@@ -1,6 +1,6 @@
 //! What VMs cost, as the operator reads it.
 
-use golem_node::pricing::{ETHER, GLM, PriceList};
+use golem_node::pricing::PriceList;
 use golem_types::price::{MonthlyPrice, Rate};
 use golem_types::wire::Exact;
 use golem_types::{Resources, Size};
@@ -16,8 +16,12 @@ pub struct PricingView {
     pub glm: Option<UnitPrices>,
     /// US dollars for a GLM.
     pub glm_usd: Option<String>,
-    /// US dollars for a coin of the chain.
-    pub eth_usd: Option<String>,
+    /// US dollars for a coin of the chain's own money.
+    pub coin_usd: Option<String>,
+    /// US dollars for a coin of the streams' token, where that is not GLM.
+    pub token_usd: Option<String>,
+    /// What streams have to pay, in their money; `None` while no price is known in it.
+    pub streams: Option<UnitPrices>,
     /// When the feed last said so.
     pub rates_at: Option<Timestamp>,
     /// What usual sizes cost.
@@ -33,22 +37,14 @@ impl PricingView {
             usd: UnitPrices::of(prices.usd),
             glm: (!prices.glm.is_zero()).then(|| UnitPrices::of(prices.glm)),
             glm_usd: rate(prices.rates.glm),
-            eth_usd: rate(prices.rates.ether),
+            coin_usd: rate(prices.rates.coin),
+            token_usd: rate(prices.rates.token),
+            streams: prices.of_streams.map(|prices| UnitPrices::of(prices.month)),
             rates_at: prices.rates.glm.map(|rate| rate.at),
             examples: Size::ALL
                 .into_iter()
                 .map(|size| PriceExample::of(prices, size.as_str(), size.resources()))
                 .collect(),
-        }
-    }
-
-    /// US dollars for one of `symbol`; `None` if its rate is not known.
-    #[must_use]
-    pub fn usd_of(&self, symbol: &str) -> Option<String> {
-        match symbol {
-            GLM => self.glm_usd.clone(),
-            ETHER => self.eth_usd.clone(),
-            _ => None,
         }
     }
 }

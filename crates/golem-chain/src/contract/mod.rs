@@ -62,6 +62,7 @@ pub mod token {
             function approve(address spender, uint256 amount) external returns (bool);
             function allowance(address owner, address spender) external view returns (uint256);
             function balanceOf(address owner) external view returns (uint256);
+            function decimals() external view returns (uint8);
         }
     }
 
@@ -75,6 +76,12 @@ pub mod token {
     #[must_use]
     pub fn allowance(owner: Address, spender: Address) -> Vec<u8> {
         abi::allowanceCall { owner, spender }.abi_encode()
+    }
+
+    /// Asks how many digits the token has after the point.
+    #[must_use]
+    pub fn decimals() -> Vec<u8> {
+        abi::decimalsCall {}.abi_encode()
     }
 
     /// Asks what `owner` has.

@@ -14,7 +14,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, LedgerError> {
+    pub async fn rate(&self, coin: &str) -> Result<Option<Rate>, LedgerError> {
+        let coin = coin.to_owned();
         self.ask(move |writer| {
             let sql = "SELECT usd, at FROM rates WHERE coin = ?1";
             let read = |row: &rusqlite::Row<'_>| Ok(Rate { usd: parsed(row, 0)?, at: time(row, 1)? });
@@ -27,7 +28,8 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn keep_rate(&self, coin: &'static str, rate: Rate) -> Result<(), LedgerError> {
+    pub async fn keep_rate(&self, coin: &str, rate: Rate) -> Result<(), LedgerError> {
+        let coin = coin.to_owned();
         let at: Timestamp = rate.at;
         self.ask(move |writer| {
             writer.connection.execute(

@@ -13,6 +13,7 @@
 pub mod billing_policy;
 mod control;
 mod export;
+mod gate;
 mod monitor;
 mod overview;
 mod price;
@@ -25,11 +26,9 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_chain::faucet::{Faucet, FaucetError};
-use golem_chain::{
-    Bad, Block, ChainError, Reader, Reading, Rpc, Sender, StreamTerms, StreamVerdict, Version,
-};
+use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Version};
 use golem_types::Wallet;
-use golem_types::{Resources, Stream, StreamId, StreamKey, VmId};
+use golem_types::{Stream, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use tokio::sync::watch;
@@ -38,8 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::NodeError;
 use crate::ledger::{Ledger, LedgerError};
-use crate::paid::{Paid, StreamCopy};
-use crate::vm::Refusal;
+use crate::paid::StreamCopy;
 
 pub use billing_policy::Rules;
 pub use overview::{Overview, StreamLine};
@@ -51,9 +49,6 @@ pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
 pub(crate) use withdraw::run as withdrawals;
-
-/// How long a price that is asked no more still counts: an advert of the original lives for four hours.
-const PRICE_LIFE: Duration = Duration::from_secs(4 * 3600);
 
 /// What the operator decided about money.
 #[derive(Debug, Clone)]
@@ -74,8 +69,12 @@ pub struct PaymentConfig {
     pub token: Address,
     /// Who is paid, and who fetches the money.
     pub wallet: Wallet,
+    /// Digits after the point of the token, which it has to say itself.
+    pub decimals: u8,
     /// Whether a stream has to pay the advertised price.
     pub enforce_rate: bool,
+    /// Whether any rate will do while no price is known; otherwise nothing is rented then.
+    pub allow_unpriced: bool,
     /// When a rental is warned about, stopped and deleted.
     pub rules: Rules,
     /// Whether streams are followed at all.
@@ -165,6 +164,9 @@ struct Inner {
     sender: Sender,
     /// Chain and contract, as stream keys have them.
     contract: Arc<str>,
+    rpc: Rpc,
+    /// How many digits after the point the token says that it has; `None` until it was asked.
+    token_digits: watch::Sender<Option<u8>>,
     ledger: Ledger,
     /// Every stream that may still pay, as last read.
     copies: Mutex<BTreeMap<StreamId, StreamCopy>>,
@@ -194,7 +196,7 @@ impl Payments {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
         let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local)
             .of(config.version, config.paying_states.clone());
-        let sender = Sender::new(rpc, config.wallet.clone(), config.chain_id);
+        let sender = Sender::new(rpc.clone(), config.wallet.clone(), config.chain_id);
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
         let live = ledger.now();
@@ -206,6 +208,8 @@ impl Payments {
             reader,
             sender,
             contract,
+            rpc,
+            token_digits: watch::channel(None).0,
             copies: Mutex::new(copies.collect()),
             prices: watch::channel(Vec::new()).0,
             health: watch::channel(ChainHealth::default()).0,
@@ -230,84 +234,6 @@ impl Payments {
     /// The key of stream `id` of the contract that is configured.
     pub(crate) fn key(&self, id: StreamId) -> StreamKey {
         StreamKey { contract: Arc::clone(&self.0.contract), id }
-    }
-
-    /// Sets the price that streams have to pay; `None` while it is not known, when any rate will do.
-    /// What was asked until now is still good for four hours: renters may have read it.
-    pub fn set_prices(&self, prices: Option<StreamPrices>) {
-        let now = Instant::now();
-        self.0.prices.send_modify(|asked| {
-            if let Some((last, until)) = asked.last_mut()
-                && until.is_none()
-            {
-                if Some(*last) == prices {
-                    return;
-                }
-                *until = Some(now + PRICE_LIFE);
-            }
-            asked.retain(|(_, until)| until.is_none_or(|until| until > now));
-            asked.extend(prices.map(|prices| (prices, None)));
-        });
-    }
-
-    /// What a stream has to pay now; `None` while no price is known.
-    #[must_use]
-    pub fn prices(&self) -> Option<StreamPrices> {
-        self.0.prices.borrow().last().filter(|(_, until)| until.is_none()).map(|(prices, _)| *prices)
-    }
-
-    /// The least rate for `resources` that was asked lately, in wei a second.
-    fn least_rate(&self, resources: Resources) -> Option<u128> {
-        let native = self.0.config.token.is_zero();
-        if !self.0.config.enforce_rate || self.prices().is_none() {
-            return None;
-        }
-        let now = Instant::now();
-        let asked = self.0.prices.borrow();
-        let recent = asked.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
-        recent.map(|(prices, _)| prices.least_rate(resources, native)).min()
-    }
-
-    fn terms(&self, least_rate: Option<u128>) -> StreamTerms {
-        let config = &self.0.config;
-        StreamTerms {
-            recipient: number(config.wallet.address()),
-            token: number(config.token),
-            least_rate,
-            least_runway: u128::from(config.rules.least_runway.as_secs()),
-        }
-    }
-
-    /// Judges the stream `id` as the payment of a rental of `resources`, at the price of `quote`, if
-    /// it names one, else at the advertised price.
-    ///
-    /// # Errors
-    /// [`Refusal::Quote`], [`Refusal::Stream`], [`NodeError::ChainUnknown`].
-    pub(crate) async fn judge(
-        &self,
-        id: StreamId,
-        resources: Resources,
-        quote: Option<&str>,
-    ) -> Result<Paid, NodeError> {
-        let least_rate = match quote {
-            Some(quote) => Some(self.quoted_rate(quote, resources)?),
-            None => self.least_rate(resources),
-        };
-        match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
-            StreamVerdict::Good { stream, block } => {
-                tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
-                self.record_reading(block);
-                Ok(Paid::by(self.key(id), *stream, block, Timestamp::now()))
-            }
-            StreamVerdict::Bad(bad) => {
-                tracing::debug!(stream = %id, reason = %bad, "stream verified: it does not pay");
-                Err(Refusal::Stream(bad).into())
-            }
-            StreamVerdict::Unknown(error) => {
-                self.record_failure(&error);
-                Err(NodeError::ChainUnknown(error))
-            }
-        }
     }
 
     /// What the chain says now of the streams of `rentals`, which are all read at one block.
@@ -380,6 +306,15 @@ impl Payments {
             loop {
                 match self.0.reader.check().await {
                     Ok(()) => {
+                        if let Err(error) = self.check_token().await {
+                            golem_service::log_limited!(
+                                error,
+                                error = &error as &dyn std::error::Error,
+                                "rentals cannot be paid in the token"
+                            );
+                            tokio::time::sleep(self.config().interval).await;
+                            continue;
+                        }
                         return tracing::info!(version = %self.config().version, "the payment contract is there");
                     }
                     Err(error @ ChainError::Contract(_)) => {

@@ -85,7 +85,7 @@ impl Payments {
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn rate(&self, coin: &'static str) -> Result<Option<Rate>, LedgerError> {
+    pub async fn rate(&self, coin: &str) -> Result<Option<Rate>, LedgerError> {
         self.0.ledger.rate(coin).await
     }
 

@@ -30,17 +30,22 @@ impl Payments {
     /// Promises the price that is asked at `now` for `resources`.
     ///
     /// # Errors
-    /// [`NodeError::NoPrice`] while none is known; [`NodeError::Unsigned`].
+    /// [`NodeError::NoPrice`] while none is known; [`NodeError::Coarse`]; [`NodeError::TokenDigits`];
+    /// [`NodeError::Unsigned`].
     pub fn quote(&self, resources: Resources, now: Timestamp) -> Result<SignedQuote, NodeError> {
         let config = self.config();
         let prices = self.prices().ok_or(NodeError::NoPrice)?;
+        if let Some(problem) = self.token_problem() {
+            return Err(problem);
+        }
+        let rate = prices.quoted_rate(resources, config.decimals).ok_or(NodeError::Coarse)?;
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).map_err(|_| NodeError::Unsigned)?;
         let quote = Quote {
             provider: config.wallet.address(),
             resources,
             token: config.token,
-            rate: prices.quoted_rate(resources, config.token.is_zero()),
+            rate,
             expires_at: seconds(now) + QUOTE_LIFE.as_secs(),
             nonce,
         };

@@ -17,9 +17,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Largest answer of a feed.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// What feeds call the chain's own money.
-const ETHER_ID: &str = "ethereum";
-
 /// Why no rate can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -54,25 +51,44 @@ pub struct Feeds {
     http: http::Client,
     urls: Vec<String>,
     glm_ids: Vec<String>,
+    coin_id: Option<String>,
+    token_id: Option<String>,
+}
+
+/// What a feed says that coins are worth, in US dollars.
+#[derive(Debug, Clone, Copy)]
+pub struct Quoted {
+    /// A GLM.
+    pub glm: Decimal,
+    /// A coin of the chain's own money.
+    pub coin: Option<Decimal>,
+    /// A coin of the streams' token.
+    pub token: Option<Decimal>,
 }
 
 type Coins = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
 impl Feeds {
-    /// The feeds at `urls`, which call a GLM by one of `glm_ids`.
+    /// The feeds at `urls`, which call a GLM by one of `glm_ids`, the chain's own money `coin_id` and the streams'
+    /// token `token_id`, where these have a price.
     ///
     /// # Errors
     /// [`FeedError::Client`].
-    pub fn new(urls: Vec<String>, glm_ids: Vec<String>) -> Result<Self, FeedError> {
+    pub fn new(
+        urls: Vec<String>,
+        glm_ids: Vec<String>,
+        coin_id: Option<String>,
+        token_id: Option<String>,
+    ) -> Result<Self, FeedError> {
         let http = http::Client::new(Options::within(DEADLINE))?;
-        Ok(Self { http, urls, glm_ids })
+        Ok(Self { http, urls, glm_ids, coin_id, token_id })
     }
 
-    /// US dollars for a GLM and for a coin of the chain, from the first feed that knows the first.
+    /// US dollars for each coin, from the first feed that knows GLM.
     ///
     /// # Errors
     /// [`FeedError::NoRate`].
-    pub async fn ask(&self) -> Result<(Decimal, Option<Decimal>), FeedError> {
+    pub async fn ask(&self) -> Result<Quoted, FeedError> {
         let mut problems = Vec::new();
         for url in &self.urls {
             match self.ask_one(url).await {
@@ -83,9 +99,11 @@ impl Feeds {
         Err(FeedError::NoRate(problems.join("; ")))
     }
 
-    async fn ask_one(&self, url: &str) -> Result<(Decimal, Option<Decimal>), Failure> {
+    async fn ask_one(&self, url: &str) -> Result<Quoted, Failure> {
         let url = format!("{}/simple/price", url.trim_end_matches('/'));
-        let ids = format!("{},{ETHER_ID}", self.glm_ids.join(","));
+        let ids: Vec<&str> =
+            self.glm_ids.iter().chain(&self.coin_id).chain(&self.token_id).map(String::as_str).collect();
+        let ids = ids.join(",");
         let url = http::Url::parse_with_params(&url, [("ids", ids.as_str()), ("vs_currencies", "usd")])
             .map_err(Failure::Url)?;
         let answer = self.http.get(url.as_str()).send(ANSWER_BYTES).await?;
@@ -96,6 +114,7 @@ impl Feeds {
         // The digits themselves: a float would round them.
         let rate = |id: &str| coins.get(id)?.get("usd")?.get().parse::<Decimal>().ok();
         let glm = self.glm_ids.iter().find_map(|id| rate(id)).ok_or(Failure::Unknown)?;
-        Ok((glm, rate(ETHER_ID)))
+        let of = |id: &Option<String>| id.as_deref().and_then(rate);
+        Ok(Quoted { glm, coin: of(&self.coin_id), token: of(&self.token_id) })
     }
 }

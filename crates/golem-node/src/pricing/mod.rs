@@ -13,19 +13,73 @@ mod task;
 
 use std::time::Duration;
 
+use golem_chain::network::PaymentNetwork;
+use golem_chain::price_id;
 use golem_types::price::MonthlyPrice;
 
-pub use feeds::{FeedError, Feeds};
+pub use feeds::{FeedError, Feeds, Quoted};
 pub use prices::{PriceList, Rates};
 pub use rate::{Bounds, Follower, Outcome};
 pub use task::{PriceWatch, start};
 
 use crate::error::NodeError;
 
-/// What the ledger and settings call the coins whose rates are followed.
+/// What the ledger and settings call a GLM.
 pub const GLM: &str = "GLM";
-/// The money of an Ethereum chain.
-pub const ETHER: &str = "ETH";
+
+/// What the ledger calls the coin that feeds call `id`.
+#[must_use]
+pub fn coin_of(id: &str) -> &str {
+    match id {
+        price_id::GLM => GLM,
+        // As ledgers have it that only knew this one.
+        "ethereum" => "ETH",
+        id => id,
+    }
+}
+
+/// What streams are paid in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamMoney {
+    /// The token GLM: the price that adverts tell.
+    Glm,
+    /// Another token.
+    Token,
+    /// The chain's own money.
+    Coin,
+}
+
+/// The chain on which rentals are paid, as far as prices go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PricedNetwork {
+    /// What feeds call the chain's own money; `None` if it has no price.
+    pub coin_id: Option<String>,
+    /// What feeds call the token of the streams; `None` if it has no price, or is GLM, or streams have none.
+    pub token_id: Option<String>,
+    /// What streams are paid in.
+    pub money: StreamMoney,
+    /// Whether its money is worth nothing.
+    pub testnet: bool,
+}
+
+impl PricedNetwork {
+    /// The chain of `payments`.
+    #[must_use]
+    pub fn of(payments: &PaymentNetwork) -> Self {
+        let id = payments.price_id();
+        let money = match id {
+            _ if payments.token.is_zero() => StreamMoney::Coin,
+            Some(price_id::GLM) => StreamMoney::Glm,
+            _ => StreamMoney::Token,
+        };
+        Self {
+            coin_id: payments.coin_price_id().map(str::to_owned),
+            token_id: id.filter(|_| money == StreamMoney::Token).map(str::to_owned),
+            money,
+            testnet: payments.network.testnet || payments.network.local,
+        }
+    }
+}
 
 /// What the operator set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +98,8 @@ pub struct PricingConfig {
     pub feed_urls: Vec<String>,
     /// What feeds call a GLM.
     pub glm_ids: Vec<String>,
+    /// Where rentals are paid; `None` if they are free.
+    pub network: Option<PricedNetwork>,
 }
 
 impl PricingConfig {
@@ -52,7 +108,14 @@ impl PricingConfig {
     /// # Errors
     /// [`FeedError::Client`].
     pub fn feeds(&self) -> Result<Feeds, FeedError> {
-        Feeds::new(self.feed_urls.clone(), self.glm_ids.clone())
+        let of_network =
+            |id: fn(&PricedNetwork) -> Option<&String>| self.network.as_ref().and_then(id).cloned();
+        Feeds::new(
+            self.feed_urls.clone(),
+            self.glm_ids.clone(),
+            of_network(|network| network.coin_id.as_ref()),
+            of_network(|network| network.token_id.as_ref()),
+        )
     }
 }
 

@@ -38,10 +38,11 @@ impl Bounds {
         Self { least: atto(1_000_000_000_000_000), most: whole(1000) }
     }
 
-    /// The money of an Ethereum chain: from a dollar to a million.
+    /// The coin that feeds call `id`: Ethereum's from a dollar to a million, any other from a millionth of a dollar.
     #[must_use]
-    pub fn ether() -> Self {
-        Self { least: whole(1), most: whole(1_000_000) }
+    pub fn coin(id: &str) -> Self {
+        let least = if id == "ethereum" { whole(1) } else { atto(1_000_000_000_000) };
+        Self { least, most: whole(1_000_000) }
     }
 }
 

@@ -226,7 +226,7 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     let settings = &invocation.resolved.settings;
     let own = identity::of_node(&settings.node)?.wallet().address();
     let asked = month(
-        market::advertised(pricing::config(&settings.prices).usd),
+        market::advertised(pricing::config(&settings.prices, None).usd),
         wanted.cpu,
         wanted.memory,
         wanted.storage,

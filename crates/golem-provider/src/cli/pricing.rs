@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use golem_api::views::{PriceExample, PricingView, UnitPrices};
-use golem_node::pricing::{PriceList, Rates};
+use golem_node::pricing::{PriceList, Quoted, Rates};
 use golem_service::log::with_causes;
 use golem_types::Resources;
 use golem_types::price::Rate;
@@ -16,11 +16,13 @@ use super::arguments::Pricing;
 use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
-use crate::pricing;
+use crate::{payments, pricing};
 
 /// What is asked now: the node that runs knows, else the feed is asked.
 async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
-    let config = pricing::config(&invocation.resolved.settings.prices);
+    let settings = &invocation.resolved.settings;
+    let network = payments::profile(settings).ok().flatten();
+    let config = pricing::config(&settings.prices, network.as_ref());
     if !config.follow {
         return Ok(PriceList::at(&config, Rates::default()));
     }
@@ -29,9 +31,9 @@ async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
         config.feeds()?.ask().await
     };
     let rates = match asked {
-        Ok((glm, ether)) => {
+        Ok(Quoted { glm, coin, token }) => {
             let rate = |usd| Rate { usd, at: Timestamp::now() };
-            Rates { glm: Some(rate(glm)), ether: ether.map(rate) }
+            Rates { glm: Some(rate(glm)), coin: coin.map(rate), token: token.map(rate) }
         }
         Err(error) => {
             invocation.printer.warning(&with_causes(&error));
@@ -104,12 +106,13 @@ fn show(view: &PricingView) -> String {
     };
     let mut rows = vec![row("USD", &view.usd)];
     rows.extend(view.glm.as_ref().map(|glm| row("GLM", glm)));
+    rows.extend(view.streams.as_ref().map(|streams| row("Streams", streams)));
     let mut text = table(["A MONTH", "CORE", "GB OF MEMORY", "GB OF STORAGE"], rows);
     text.push_str(&match (&view.glm_usd, view.rates_at) {
         (Some(rate), Some(at)) => {
             format!("\n\nA GLM is worth {rate} USD, as of {}.", at.strftime("%Y-%m-%d %H:%M:%SZ"))
         }
-        _ => "\n\nNo rate of GLM is known: any rate of a stream is taken.".to_owned(),
+        _ => "\n\nNo rate of GLM is known.".to_owned(),
     });
     text.push_str("\n\nWhat a VM that is rented for a whole month earns:\n\n");
     let examples = view.examples.iter().map(|example| {

@@ -99,8 +99,7 @@ async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<Strin
     if profile.network.testnet {
         return None;
     }
-    let prices = invocation.client().ok()?.pricing().await.ok()?;
-    prices.usd_of(&profile.network.symbol)
+    invocation.client().ok()?.pricing().await.ok()?.coin_usd
 }
 
 /// `wallet …`.

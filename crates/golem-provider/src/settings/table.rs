@@ -241,8 +241,11 @@ table! {
         /// Folder with a deployment file `l2.json`, whose contract and token replace those of the
         /// profile `l2.holesky`.
         deployments_dir: Option<PathBuf> = "GOLEM_DEPLOYMENTS_DIR" also "GOLEM_PROVIDER_DEPLOYMENTS_DIR";
-        /// Whether a stream has to pay the advertised price; while no price is known, any rate will do.
+        /// Whether a stream has to pay the advertised price.
         stream_enforce_rate: bool = "GOLEM_PROVIDER_STREAM_ENFORCE_RATE" default "true";
+        /// Whether VMs are rented out for streams of any rate while no price is known, because no feed answers and none
+        /// is set; otherwise none are.
+        allow_unpriced: bool = "GOLEM_PROVIDER_ALLOW_UNPRICED" default "false" development "true";
         /// Least payment that has to be left for a VM to be made and to run, in seconds.
         stream_min_remaining: Seconds = "GOLEM_PROVIDER_STREAM_MIN_REMAINING_SECONDS" default "0";
         /// How long before a VM would be stopped the log warns of it, in seconds.

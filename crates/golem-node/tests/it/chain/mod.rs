@@ -42,7 +42,9 @@ impl Market {
             paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             wallet: Anvil::wallet(PROVIDER).unwrap(),
+            decimals: 18,
             enforce_rate: true,
+            allow_unpriced: true,
             rules: Rules {
                 least_runway: Duration::from_secs(60),
                 warning: Duration::from_secs(600),

@@ -1,6 +1,7 @@
 //! Rentals that are paid by streams, on a chain that only pretends and misbehaves on demand.
 
 mod endings;
+mod terms;
 
 use std::time::Duration;
 
@@ -66,7 +67,9 @@ impl Paid {
             paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             wallet: self.wallet.clone(),
+            decimals: 18,
             enforce_rate: true,
+            allow_unpriced: true,
             rules: self.rules,
             monitor: self.monitor,
             interval: self.interval,
@@ -174,12 +177,12 @@ async fn a_stream_has_to_pay_the_price_once_it_is_known() {
     let coin = U256::from(10).pow(U256::from(18));
     let month = MonthlyPrice { core: Decimal::from_atto(coin), ..MonthlyPrice::default() };
     let payments = node.payments().unwrap();
-    payments.set_prices(Some(StreamPrices { glm: month, native: None }));
+    payments.set_prices(Some(StreamPrices::of(month)));
     assert_eq!(refusal(&node, Some(stream)).await.to_string(), "invalid stream: rate below price");
     // Who read a lower price a while ago may still come with it.
     let nothing = MonthlyPrice::default();
-    payments.set_prices(Some(StreamPrices { glm: nothing, native: None }));
-    payments.set_prices(Some(StreamPrices { glm: month, native: None }));
+    payments.set_prices(Some(StreamPrices::of(nothing)));
+    payments.set_prices(Some(StreamPrices::of(month)));
     paid.rent(&node, "one", stream).await;
     payments.set_prices(None);
     let most = Stream {
@@ -210,7 +213,7 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
     let price = |coins: u64| {
         let core = Decimal::from_atto(coin * U256::from(coins));
         let glm = MonthlyPrice { core, ..MonthlyPrice::default() };
-        payments.set_prices(Some(StreamPrices { glm, native: None }));
+        payments.set_prices(Some(StreamPrices::of(glm)));
     };
     price(2);
     let quote = payments.quote(size, now).unwrap();

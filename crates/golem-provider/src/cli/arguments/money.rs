@@ -147,9 +147,18 @@ pub(in crate::cli) struct AddNetwork {
     /// Symbol of the chain's own coin.
     #[arg(long, default_value = "ETH")]
     pub symbol: String,
+    /// What price feeds call the chain's own money, as "ethereum"; without it, the symbol has to tell.
+    #[arg(long)]
+    pub coin_price_id: Option<String>,
     /// Symbol of the token.
     #[arg(long, default_value = "GLM")]
     pub token_symbol: String,
+    /// What price feeds call the token, as "usd-coin"; without it, the symbol has to tell.
+    #[arg(long)]
+    pub token_price_id: Option<String>,
+    /// Digits after the point of the token.
+    #[arg(long, default_value_t = 18)]
+    pub token_decimals: u8,
     /// It is a test network: its money is worth nothing.
     #[arg(long)]
     pub testnet: bool,

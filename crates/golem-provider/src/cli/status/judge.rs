@@ -4,13 +4,12 @@
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
 //! error, as documented; one that the settings turn off is not.
 
+mod payments;
 mod ports;
 
 use golem_reach::report::{Cause, ProblemReport, Reach};
-use golem_types::wire::Exact;
 use golem_types::{ImageName, Resources, VmState};
 use golem_vm::images::{ENTRIES, canonical};
-use ruint::aliases::U256;
 
 use ports::{check, last_known, provider, ssh};
 
@@ -296,17 +295,7 @@ impl Verdict {
                 self.issue(format!("Being found: {problem}"));
             }
         }
-        if let Some(payments) = &summary.payments {
-            if let Some(error) = &payments.error {
-                self.issue(format!("The payment chain cannot be asked, rentals run on: {error}"));
-            }
-            let unpaid = names(node.vms.iter().filter(|vm| vm.stream_id.is_none()));
-            if !unpaid.is_empty() {
-                self.issue(format!(
-                    "No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"
-                ));
-            }
-        }
+        self.payments(node);
         if !summary.unmanaged.is_empty() {
             let count = summary.unmanaged.len();
             self.issue(format!(
@@ -377,24 +366,6 @@ impl Verdict {
                     used - threshold
                 ));
             }
-        }
-    }
-
-    /// Whether withdrawals can be paid for.
-    fn wallet(&mut self, settings: &Settings, facts: &Facts) {
-        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.payments.stream_withdraw_enabled) else {
-            return;
-        };
-        if wallet.balance == Ok(Exact(U256::ZERO)) {
-            let fix = if wallet.has_faucet {
-                "`golem-provider wallet faucet-l2`".to_owned()
-            } else {
-                format!("send some to {}", wallet.address)
-            };
-            self.issue(format!(
-                "The wallet has no {} for gas, so nothing is withdrawn: {fix}",
-                wallet.symbol
-            ));
         }
     }
 }

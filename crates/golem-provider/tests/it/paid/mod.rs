@@ -49,6 +49,7 @@ impl Market {
             &contract,
             "--symbol",
             "MINE",
+            "--testnet",
             "--json",
         ]);
         Self { chain, home, _runtime: runtime }
@@ -391,7 +392,7 @@ fn earnings_and_the_wallet_are_told_in_dollars() {
     let mut node = home.start(&[]);
     home.rent_paid("vm-1", Some(1));
     market.chain.pass(700);
-    wait_until("the rate is known", || home.json(&["pricing", "show", "--json"])["eth_usd"] == "3000");
+    wait_until("the rate is known", || home.json(&["pricing", "show", "--json"])["coin_usd"] == "3000");
     let look = || {
         let list = home.json(&["streams", "list", "--json"]);
         assert_eq!(list["usd_per_coin"], "3000", "{list}");

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use golem_reach::report::{LocalState, PortReport, PortsReport, SourceReport};
+use golem_types::wire::Exact;
 use jiff::Timestamp;
 use proptest::prelude::*;
+use ruint::aliases::U256;
 use serde_json::{Value, json};
 
 use super::*;
@@ -314,6 +316,23 @@ fn anything_else_that_is_off_is_an_issue() {
     let withdrawing = settings_with(&[("GOLEM_PROVIDER_STREAM_WITHDRAW_ENABLED", "true")]);
     let (json, _) = judged_with(&withdrawing, empty());
     assert!(json["overall"]["issues"].to_string().contains("golem-provider wallet faucet-l2"), "{json:#}");
+}
+
+/// M-11, M-13: where no price can be asked, or none that is right, nothing is rented, and that is an error.
+#[test]
+fn a_node_that_cannot_price_streams_is_in_error() {
+    for (closed, words) in [
+        (json!({ "reason": "no_price" }), "no price in ETH is known"),
+        (json!({ "reason": "token_digits", "found": 6, "expected": 18 }), "--token-decimals 6"),
+    ] {
+        let facts = with_node(|node| {
+            let payments = node.summary.payments.as_mut().unwrap();
+            payments.closed = Some(serde_json::from_value(closed).unwrap());
+        });
+        let (json, _) = judged(facts);
+        assert_eq!(json["overall"]["status"], "error", "{json:#}");
+        assert!(json["overall"]["issues"].to_string().contains(words), "{json:#}");
+    }
 }
 
 fn reach() -> impl Strategy<Value = Reach> {

@@ -1,0 +1,59 @@
+//! What is wrong with being paid.
+//!
+//! Owns the verdict on the payment chain, on prices and on the wallet, as part of [`super::Verdict`].
+
+use golem_api::views::PaymentsClosed;
+use golem_types::wire::Exact;
+use ruint::aliases::U256;
+
+use super::super::facts::{Facts, NodeFacts};
+use super::{Verdict, names};
+use crate::settings::Settings;
+
+impl Verdict {
+    /// How rentals are paid for.
+    pub(super) fn payments(&mut self, node: &NodeFacts) {
+        let Some(payments) = &node.summary.payments else { return };
+        match payments.closed {
+            None => {}
+            Some(PaymentsClosed::NoPrice) => self.error(format!(
+                "Nothing is rented out, because no price in {} is known: let the node reach its price feed \
+                 (GOLEM_PROVIDER_COINGECKO_API_URL), name the feed's id of that money in the profile of {} \
+                 (`golem-provider networks add --help`), set prices in GLM \
+                 (GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH and so on) where streams pay GLM or test money, or set \
+                 GOLEM_PROVIDER_ALLOW_UNPRICED=true to take any rate",
+                payments.symbol, payments.network
+            )),
+            Some(PaymentsClosed::TokenDigits { found, expected }) => self.error(format!(
+                "Nothing is rented out, because {} has {found} digits after the point and the profile of {} says \
+                 {expected}: `golem-provider networks add {} --token-decimals {found} …`",
+                payments.symbol, payments.network, payments.network
+            )),
+        }
+        if let Some(error) = &payments.error {
+            self.issue(format!("The payment chain cannot be asked, rentals run on: {error}"));
+        }
+        let unpaid = names(node.vms.iter().filter(|vm| vm.stream_id.is_none()));
+        if !unpaid.is_empty() {
+            self.issue(format!("No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"));
+        }
+    }
+
+    /// Whether withdrawals can be paid for.
+    pub(super) fn wallet(&mut self, settings: &Settings, facts: &Facts) {
+        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.payments.stream_withdraw_enabled) else {
+            return;
+        };
+        if wallet.balance == Ok(Exact(U256::ZERO)) {
+            let fix = if wallet.has_faucet {
+                "`golem-provider wallet faucet-l2`".to_owned()
+            } else {
+                format!("send some to {}", wallet.address)
+            };
+            self.issue(format!(
+                "The wallet has no {} for gas, so nothing is withdrawn: {fix}",
+                wallet.symbol
+            ));
+        }
+    }
+}
