@@ -35,5 +35,5 @@ pub use pursuit::{Attempt, Fate, Pursuit};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
 pub use reader::{Head, Reader, Reading, StreamReadings};
 pub use rpc::{ChainError, Rpc};
-pub use sender::{Plan, Receipt, SendError, Sender};
+pub use sender::{Plan, Receipt, SendError, Sender, Standing};
 pub use transaction::{Fee, SignedTransaction, Transaction};

@@ -72,12 +72,34 @@ pub struct Receipt {
     pub block: u64,
     /// Gas that it used.
     pub gas_used: u64,
-    /// What it cost, in wei.
+    /// What it cost in all, in wei.
     pub cost: U256,
+    /// What of that a chain on top of another took for writing there, in wei; zero on other chains.
+    pub l1_fee: U256,
     /// What it made contracts say.
     pub logs: Vec<Log>,
     /// The contract that it made.
     pub contract: Option<Address>,
+}
+
+impl Receipt {
+    /// Whether it did nothing because `gas`, its limit, was too little. A call inside keeps a 64th of the gas back, so that
+    /// not always all of it is used.
+    #[must_use]
+    pub const fn ran_out_of(&self, gas: u64) -> bool {
+        !self.succeeded && self.gas_used >= gas - gas / 64
+    }
+}
+
+/// How a wallet's transactions stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// How many are in blocks: the number of the next that comes into one.
+    pub mined: u64,
+    /// The first number that neither a block nor the endpoint's pool has, with all before it there.
+    pub pending: u64,
+    /// The receipts that were asked for, in that order; `None` while a transaction is in no block.
+    pub receipts: Vec<Option<Receipt>>,
 }
 
 /// A line in a receipt.
@@ -114,6 +136,12 @@ impl Sender {
         Self { rpc: rpc.of_chain(chain_id), wallet, chain_id }
     }
 
+    /// The chain that they are for.
+    #[must_use]
+    pub const fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
     /// Whose transactions are sent.
     #[must_use]
     pub const fn address(&self) -> Address {
@@ -141,6 +169,44 @@ impl Sender {
         let answers =
             self.rpc.calls(&[("eth_getTransactionCount", json!([self.account(), "latest"]))]).await?;
         answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no transaction count"))
+    }
+
+    /// How the wallet's transactions stand, and the receipts of those with `hashes`: one round trip.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn standing(&self, hashes: &[B256]) -> Result<Standing, ChainError> {
+        let mut calls = vec![
+            ("eth_chainId", json!([])),
+            // Before the receipts: one that is missing after it will never come.
+            ("eth_getTransactionCount", json!([self.account(), "latest"])),
+            ("eth_getTransactionCount", json!([self.account(), "pending"])),
+        ];
+        calls.extend(hashes.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))));
+        let answers = self.rpc.calls(&calls).await?;
+        let [chain, mined, pending, receipts @ ..] = answers.as_slice() else {
+            return Err(ChainError::Nonsense("no transaction count"));
+        };
+        self.same_chain(chain)?;
+        let count = |answer| quantity(answer).ok_or(ChainError::Nonsense("no transaction count"));
+        let (mined, pending) = (count(mined)?, count(pending)?);
+        let receipts = receipts.iter().zip(hashes).map(|(receipt, hash)| match receipt {
+            Value::Null => Ok(None),
+            receipt => read_receipt(receipt, *hash)
+                .ok_or(ChainError::Nonsense("a receipt that is none"))
+                .map(Some),
+        });
+        // An endpoint without a pool of its own counts no more than what is in blocks.
+        Ok(Standing { mined, pending: pending.max(mined), receipts: receipts.collect::<Result<_, _>>()? })
+    }
+
+    fn same_chain(&self, answer: &Value) -> Result<(), ChainError> {
+        let found = quantity(answer).ok_or(ChainError::Nonsense("no chain id"))?;
+        if found == self.chain_id {
+            Ok(())
+        } else {
+            Err(ChainError::WrongChain { found, expected: self.chain_id })
+        }
     }
 
     /// What a transaction to `to` (`None` makes a contract) with `data` would be.
@@ -177,10 +243,7 @@ impl Sender {
         let [chain, head, price, nonce, balance] = answers.as_slice() else {
             return Err(ChainError::Nonsense("no five answers").into());
         };
-        let found = quantity(chain).ok_or(ChainError::Nonsense("no chain id"))?;
-        if found != self.chain_id {
-            return Err(ChainError::WrongChain { found, expected: self.chain_id }.into());
-        }
+        self.same_chain(chain)?;
         let gas =
             estimate.saturating_add(estimate / 100 * GAS_MARGIN).max(estimate.saturating_add(GAS_SLACK));
         if gas > GAS_MAXIMUM {
@@ -281,13 +344,15 @@ fn read_receipt(receipt: &Value, hash: B256) -> Option<Receipt> {
     let gas_used = quantity(&receipt["gasUsed"])?;
     // Old nodes do not tell the price.
     let price = wei(&receipt["effectiveGasPrice"]).unwrap_or_default();
+    let l1_fee = wei(&receipt["l1Fee"]).unwrap_or_default();
     let logs = receipt["logs"].as_array()?.iter().map(read_log).collect::<Option<_>>()?;
     Some(Receipt {
         hash,
         succeeded: quantity(&receipt["status"])? == 1,
         block: quantity(&receipt["blockNumber"])?,
         gas_used,
-        cost: U256::from(gas_used).saturating_mul(price),
+        cost: U256::from(gas_used).saturating_mul(price).saturating_add(l1_fee),
+        l1_fee,
         logs,
         contract: receipt["contractAddress"].as_str().and_then(|address| address.parse().ok()),
     })

@@ -37,6 +37,19 @@ impl Fee {
         }
     }
 
+    /// This fee, or `other` where that is more; each of its parts.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Market { maximum, priority }, Self::Market { maximum: most, priority: tip }) => {
+                Self::Market { maximum: maximum.max(most), priority: priority.max(tip) }
+            }
+            (Self::Legacy { price }, Self::Legacy { price: other }) => Self::Legacy { price: price.max(other) },
+            // A chain does not change its kind; what replaces must be of the kind that was sent.
+            (_, other) => other,
+        }
+    }
+
     /// A fee with which nodes let a transaction replace one of this fee: an eighth more, where
     /// they ask for a tenth.
     #[must_use]

@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod reconcile;
 pub mod recover;
 pub mod rental;
+pub mod transactions;
 pub mod vm;
 
 pub use admit::Limits;

@@ -35,6 +35,7 @@ use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
 use crate::recover::keep_notes;
 use crate::rental::{Goal, Rental};
+use crate::transactions::Transactions;
 use crate::vm::{Job, Vm};
 
 pub use host::Capacity;
@@ -75,6 +76,7 @@ struct Inner {
     config: Arc<NodeConfig>,
     backend: Arc<Backend>,
     ledger: Ledger,
+    transactions: Transactions,
     payments: Option<Payments>,
     proxy: Proxy,
     probes: Probes,
@@ -103,8 +105,9 @@ impl Node {
     pub async fn start(config: NodeConfig, backend: Backend) -> Result<Self, StartError> {
         golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
+        let transactions = Transactions::new(ledger.clone());
         let payments = match &config.payments {
-            Some(payments) => Some(Payments::open(payments.clone(), ledger.clone()).await?),
+            Some(payments) => Some(Payments::open(payments.clone(), ledger.clone(), &transactions).await?),
             None => None,
         };
         let proxy = Proxy::start(config.proxy)?;
@@ -125,6 +128,7 @@ impl Node {
             config,
             backend,
             ledger,
+            transactions,
             payments,
             proxy,
             probes: Probes::default(),
@@ -157,6 +161,7 @@ impl Node {
         node.0.tasks.spawn("rental notes", keep_notes(backend, changes, stop));
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("history", history::run(node.clone(), stop));
+        node.0.tasks.spawn("transactions", node.0.transactions.clone().run(node.0.tasks.stopping().clone()));
         node.follow_payments();
         Ok(node)
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::transactions::GasRules;
 use golem_types::Wallet;
 
 use crate::faucet;
@@ -152,6 +153,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
             gas_percent: settings.payments.stream_withdraw_gas_percent.0,
         },
         faucet: faucet(payment, &settings.faucets),
+        gas: GasRules::default(),
     }
 }
 

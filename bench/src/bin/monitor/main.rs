@@ -16,6 +16,7 @@ use bench::figures::{Figures, Table, Targets};
 use bench::process::Process;
 use golem_node::ledger::Ledger;
 use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::transactions::GasRules;
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{LEDGER_FILE, Limits, Node, NodeConfig};
@@ -205,6 +206,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
             gas_percent: 10,
         },
         faucet: None,
+        gas: GasRules::default(),
     };
     let config = NodeConfig {
         history: None,

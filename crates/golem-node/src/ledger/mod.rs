@@ -18,6 +18,7 @@ mod recover;
 mod rows;
 mod schema;
 mod snapshot;
+mod transactions;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -35,9 +36,10 @@ pub use adverts::{AdvertSpending, AdvertWrite};
 pub use boots::{Failure, KEPT_FOR};
 pub use error::LedgerError;
 pub use history::Pruned;
-pub use money::{Event, Try, Withdrawal, WithdrawalState};
+pub use money::{Event, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
 pub use snapshot::Snapshot;
+pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, Try};
 
 use crate::admit::AdmissionContext;
 use crate::paid::Paid;

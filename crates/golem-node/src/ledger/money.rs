@@ -4,14 +4,14 @@
 //! still be withdrawn; a withdrawal is recorded, signed bytes and all, before it is sent. Never asks
 //! a chain and never decides.
 
-use golem_chain::{Attempt, SignedTransaction, Transaction};
 use golem_types::{Stream, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{parsed, rounded, time};
+use super::columns::{parsed, time};
+use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
 use super::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
 
@@ -59,26 +59,6 @@ impl WithdrawalState {
     }
 }
 
-/// One transaction of a withdrawal; each has a higher fee than the one before, and only one of
-/// them can ever be mined, because they share a nonce.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Try {
-    /// What was signed.
-    pub transaction: Transaction,
-    /// The signed bytes and their hash.
-    pub signed: SignedTransaction,
-    /// When it was first sent.
-    pub at: Timestamp,
-}
-
-impl Try {
-    /// It without its time.
-    #[must_use]
-    pub fn attempt(&self) -> Attempt {
-        Attempt { transaction: self.transaction.clone(), signed: self.signed.clone() }
-    }
-}
-
 /// A withdrawal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
@@ -98,7 +78,9 @@ pub struct Withdrawal {
     pub paid: Option<U256>,
     /// Wei that it cost.
     pub cost: Option<U256>,
-    /// The transactions, oldest first; at least one.
+    /// Its transaction; `None` in rows of an older version, which have what they sent in `tries`.
+    pub transaction: Option<i64>,
+    /// What an older version sent, oldest first.
     pub tries: Vec<Try>,
     /// Hash of the one that was mined.
     pub hash: Option<String>,
@@ -110,14 +92,6 @@ pub struct Withdrawal {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-}
-
-impl Withdrawal {
-    /// The nonce that all of its transactions share.
-    #[must_use]
-    pub fn nonce(&self) -> u64 {
-        self.tries.first().map_or(0, |first| first.transaction.nonce)
-    }
 }
 
 fn damaged(index: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
@@ -199,7 +173,7 @@ pub(super) fn put_event(
 }
 
 const WITHDRAWAL_COLUMNS: &str = "id, contract, stream_id, vm_id, token, state, expected, paid, cost, tries, hash, \
-                                  block, error, created_at, updated_at";
+                                  block, error, created_at, updated_at, transaction_id";
 
 fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
     let optional = |index: usize| -> rusqlite::Result<Option<U256>> {
@@ -221,6 +195,7 @@ fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
         expected: parsed(row, 6)?,
         paid: optional(7)?,
         cost: optional(8)?,
+        transaction: row.get(15)?,
         tries: serde_json::from_str(&row.get::<_, String>(9)?).map_err(|error| damaged(9, error))?,
         hash: row.get(10)?,
         block: row.get(11)?,
@@ -228,10 +203,6 @@ fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
         created_at: time(row, 13)?,
         updated_at: time(row, 14)?,
     })
-}
-
-fn tries_text(tries: &[Try]) -> Result<String, LedgerError> {
-    serde_json::to_string(tries).map_err(|error| LedgerError::Sql(damaged(9, error)))
 }
 
 /// Whether no stream of the rental `vm` can pay any more, by `now`.
@@ -245,6 +216,15 @@ pub(super) fn are_spent(connection: &Connection, vm: &str, now: Timestamp) -> Re
         }
     }
     Ok(true)
+}
+
+fn under_way(connection: &Connection, contract: &str) -> Result<Vec<Withdrawal>, LedgerError> {
+    let sql = format!(
+        "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND state = 'sent' ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let all = statement.query_map([contract], withdrawal)?.collect::<Result<_, _>>()?;
+    Ok(all)
 }
 
 impl Ledger {
@@ -305,90 +285,136 @@ impl Ledger {
         .await
     }
 
-    /// Records a withdrawal that is about to be sent; gives its number.
+    /// Records that `order` of `account`, a withdrawal, is wanted, unless one from the same stream is under way. Gives the one
+    /// that is.
     ///
     /// # Errors
-    /// [`LedgerError::Sql`], also when another one is under way.
+    /// [`LedgerError::Sql`].
     pub async fn begin_withdrawal(
         &self,
-        key: StreamKey,
-        vm: VmId,
-        token: U160,
+        copy: StreamCopy,
         expected: U256,
-        first: Try,
-    ) -> Result<i64, LedgerError> {
+        account: Account,
+        order: Order,
+        now: Timestamp,
+    ) -> Result<Withdrawal, LedgerError> {
         self.ask(move |writer| {
-            let now = rounded(first.at).as_microsecond();
-            let nonce = i64::try_from(first.transaction.nonce).unwrap_or(i64::MAX);
-            let tries = tries_text(&[first])?;
-            writer.connection.execute(
+            let sql = writer.connection.transaction()?;
+            let (contract, stream) = (&*copy.key.contract, copy.key.id.to_string());
+            let open = format!(
+                "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND stream_id = ?2 AND state = 'sent'"
+            );
+            let find = || sql.prepare_cached(&open)?.query_row(params![contract, stream], withdrawal).optional();
+            if let Some(known) = find()? {
+                return Ok(known);
+            }
+            let id = transactions::want(&sql, account, &order, 0, now)?;
+            sql.execute(
                 "INSERT INTO withdrawals (contract, stream_id, vm_id, token, state, expected, nonce, tries, \
-                 created_at, updated_at) VALUES (?1, ?2, ?3, ?4, 'sent', ?5, ?6, ?7, ?8, ?8)",
+                 created_at, updated_at, transaction_id) VALUES (?1, ?2, ?3, ?4, 'sent', ?5, 0, '[]', ?6, ?6, ?7)",
                 params![
-                    &*key.contract,
-                    key.id.to_string(),
-                    vm.as_str(),
-                    address_text(token),
+                    contract,
+                    stream,
+                    copy.vm.as_str(),
+                    address_text(copy.stream.token),
                     expected.to_string(),
-                    nonce,
-                    tries,
-                    now
+                    now.as_microsecond(),
+                    id,
                 ],
             )?;
-            Ok(writer.connection.last_insert_rowid())
+            let begun = find()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            sql.commit()?;
+            Ok(begun)
         })
         .await
     }
 
-    /// Records what a withdrawal is now: its state, tries, and what became of it.
+    /// Records what became of `withdrawal`, if it was under way; says whether it was.
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn change_withdrawal(&self, withdrawal: Withdrawal, now: Timestamp) -> Result<(), LedgerError> {
+    pub async fn end_withdrawal(&self, withdrawal: Withdrawal, now: Timestamp) -> Result<bool, LedgerError> {
         self.ask(move |writer| {
             let transaction = writer.connection.transaction()?;
-            transaction.execute(
-                "UPDATE withdrawals SET state = ?2, paid = ?3, cost = ?4, tries = ?5, hash = ?6, block = ?7, \
-                 error = ?8, updated_at = ?9 WHERE id = ?1",
+            let changed = transaction.execute(
+                "UPDATE withdrawals SET state = ?2, paid = ?3, cost = ?4, hash = ?5, block = ?6, error = ?7, \
+                 updated_at = ?8 WHERE id = ?1 AND state = 'sent'",
                 params![
                     withdrawal.id,
                     withdrawal.state.as_str(),
                     withdrawal.paid.map(|wei| wei.to_string()),
                     withdrawal.cost.map(|wei| wei.to_string()),
-                    tries_text(&withdrawal.tries)?,
                     withdrawal.hash,
                     withdrawal.block,
                     withdrawal.error,
                     now.as_microsecond(),
                 ],
             )?;
-            let (kind, detail) = match withdrawal.state {
-                WithdrawalState::Sent => ("withdrawal.replaced", "sent again with a higher fee".to_owned()),
+            let told = match withdrawal.state {
+                WithdrawalState::Sent => None,
                 WithdrawalState::Paid => {
-                    ("withdrawal.paid", format!("{} wei", withdrawal.paid.unwrap_or_default()))
+                    Some(("withdrawal.paid", format!("{} wei", withdrawal.paid.unwrap_or_default())))
                 }
                 WithdrawalState::Failed => {
-                    ("withdrawal.failed", withdrawal.error.clone().unwrap_or_default())
+                    Some(("withdrawal.failed", withdrawal.error.clone().unwrap_or_default()))
                 }
             };
-            put_event(&transaction, &withdrawal.vm, kind, &detail, now)?;
+            if let Some((kind, detail)) = told.filter(|_| changed > 0) {
+                put_event(&transaction, &withdrawal.vm, kind, &detail, now)?;
+            }
             transaction.commit()?;
-            Ok(())
+            Ok(changed > 0)
         })
         .await
     }
 
-    /// The withdrawal from `contract` that is under way.
+    /// The withdrawals from `contract` that are under way, oldest first.
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn withdrawal_under_way(&self, contract: &str) -> Result<Option<Withdrawal>, LedgerError> {
+    pub async fn withdrawals_under_way(&self, contract: &str) -> Result<Vec<Withdrawal>, LedgerError> {
+        let contract = contract.to_owned();
+        self.ask(move |writer| under_way(&writer.connection, &contract)).await
+    }
+
+    /// Takes over the withdrawals from `contract` that an older version had under way, as transactions of `account`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn take_over_withdrawals(
+        &self,
+        contract: &str,
+        account: Account,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let contract = contract.to_owned();
         self.ask(move |writer| {
-            let sql = format!(
-                "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND state = 'sent'"
-            );
-            Ok(writer.connection.query_row(&sql, [contract], withdrawal).optional()?)
+            let sql = writer.connection.transaction()?;
+            for old in under_way(&sql, &contract)? {
+                if old.transaction.is_some() {
+                    continue;
+                }
+                let Some(first) = old.tries.first() else { continue };
+                let order = Order {
+                    purpose: Purpose::Withdraw,
+                    subject: old.key.to_string(),
+                    to: first.transaction.to.unwrap_or_default(),
+                    data: first.transaction.data.clone(),
+                    value: first.transaction.value,
+                    most_cost: None,
+                };
+                let id = transactions::want(&sql, account, &order, 0, old.created_at)?;
+                if let Some(wanted) = transactions::get(&sql, id)? {
+                    let nonce = Some(first.transaction.nonce);
+                    let state = TransactionState::Recorded;
+                    let taken =
+                        transactions::Transaction { nonce, state, attempts: old.tries.clone(), ..wanted };
+                    transactions::put(&sql, &taken, now)?;
+                }
+                sql.execute("UPDATE withdrawals SET transaction_id = ?2 WHERE id = ?1", [old.id, id])?;
+            }
+            sql.commit()?;
+            Ok(())
         })
         .await
     }

@@ -199,9 +199,49 @@ UPDATE port_verdicts SET problem = 'another_answers' WHERE problem = 'something 
 UPDATE port_verdicts SET problem = 'nobody_came' WHERE problem = 'accepted before it reached this node';
 ";
 
+/// Everything that a wallet of the node sends. One row has one number at most, so that one of its attempts at most is ever in
+/// a block; what has to be done again is a row of its own, named by `successor`. A withdrawal has its transaction there, and
+/// several of one contract may be under way.
+const TRANSACTIONS: &str = "
+CREATE TABLE transactions (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    chain_id    INTEGER NOT NULL,
+    wallet      TEXT NOT NULL,
+    nonce       INTEGER,
+    purpose     TEXT NOT NULL,
+    subject     TEXT NOT NULL,
+    recipient   TEXT NOT NULL,
+    data        TEXT NOT NULL,
+    value       TEXT NOT NULL,
+    most_cost   TEXT,
+    least_gas   INTEGER NOT NULL,
+    attempts    TEXT NOT NULL CHECK (json_valid(attempts)),
+    cancel      INTEGER NOT NULL CHECK (cancel IN (0, 1)),
+    state       TEXT NOT NULL CHECK (state IN
+                ('planned', 'recorded', 'sent', 'mined', 'failed', 'refused', 'cancelled', 'lost')),
+    hash        TEXT,
+    block       INTEGER,
+    gas_used    INTEGER,
+    cost        TEXT,
+    l1_fee      TEXT,
+    error       TEXT,
+    successor   INTEGER,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX one_open_transaction ON transactions (chain_id, wallet, purpose, subject)
+    WHERE state IN ('planned', 'recorded', 'sent');
+CREATE UNIQUE INDEX one_transaction_of_a_number ON transactions (chain_id, wallet, nonce)
+    WHERE state IN ('recorded', 'sent');
+CREATE INDEX transactions_by_time ON transactions (chain_id, wallet, updated_at);
+ALTER TABLE withdrawals ADD COLUMN transaction_id INTEGER;
+DROP INDEX one_under_way;
+CREATE UNIQUE INDEX one_withdrawal_of_a_stream ON withdrawals (contract, stream_id) WHERE state = 'sent';
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS];
+    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS, TRANSACTIONS];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

@@ -11,6 +11,7 @@ use super::{Node, lost};
 use crate::error::NodeError;
 use crate::paid::Paid;
 use crate::payment::{self, Payments, RentalControl, StreamStatus};
+use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
 
 impl Node {
@@ -74,6 +75,12 @@ impl Node {
         self.remember(&paid, id);
         self.poke(id);
         Ok(vm)
+    }
+
+    /// What the node's wallets send.
+    #[must_use]
+    pub fn transactions(&self) -> &Transactions {
+        &self.0.transactions
     }
 
     /// How rentals are paid for; `None` if they are not.

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::NodeError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
+use crate::transactions::{GasRules, Queue, Transactions};
 
 pub use billing_policy::Rules;
 pub use overview::{Overview, StreamLine};
@@ -85,6 +86,8 @@ pub struct PaymentConfig {
     pub withdraw: WithdrawConfig,
     /// Where money for gas can be had; only where it is worth nothing.
     pub faucet: Option<Faucet>,
+    /// What gas may cost.
+    pub gas: GasRules,
 }
 
 /// When vested money is fetched.
@@ -161,7 +164,7 @@ pub struct Payments(Arc<Inner>);
 struct Inner {
     config: PaymentConfig,
     reader: Reader,
-    sender: Sender,
+    queue: Queue,
     /// Chain and contract, as stream keys have them.
     contract: Arc<str>,
     rpc: Rpc,
@@ -173,8 +176,6 @@ struct Inner {
     /// What was asked, and until when it still counts; the last one for as long as it is asked.
     prices: watch::Sender<Vec<(StreamPrices, Option<Instant>)>>,
     health: watch::Sender<ChainHealth>,
-    /// Held while a withdrawal is made: there is one nonce.
-    withdrawing: tokio::sync::Mutex<()>,
 }
 
 fn number(address: Address) -> U160 {
@@ -192,13 +193,19 @@ impl Payments {
     ///
     /// # Errors
     /// [`PaymentError`].
-    pub async fn open(config: PaymentConfig, ledger: Ledger) -> Result<Self, PaymentError> {
+    pub async fn open(
+        config: PaymentConfig,
+        ledger: Ledger,
+        transactions: &Transactions,
+    ) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
         let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local)
             .of(config.version, config.paying_states.clone());
         let sender = Sender::new(rpc.clone(), config.wallet.clone(), config.chain_id);
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
+        let queue = transactions.queue(sender, config.gas);
+        ledger.take_over_withdrawals(&contract, queue.account(), now).await?;
         let live = ledger.now();
         let copies = ledger.streams(&contract).await?.into_iter();
         let copies = copies
@@ -206,14 +213,13 @@ impl Payments {
             .map(|copy| (copy.key.id, copy));
         Ok(Self(Arc::new(Inner {
             reader,
-            sender,
+            queue,
             contract,
             rpc,
             token_digits: watch::channel(None).0,
             copies: Mutex::new(copies.collect()),
             prices: watch::channel(Vec::new()).0,
             health: watch::channel(ChainHealth::default()).0,
-            withdrawing: tokio::sync::Mutex::default(),
             config,
             ledger,
         })))

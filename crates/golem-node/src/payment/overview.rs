@@ -106,6 +106,6 @@ impl Payments {
     /// # Errors
     /// [`ChainError`].
     pub async fn balance(&self) -> Result<U256, ChainError> {
-        self.0.sender.balance().await
+        self.0.queue.sender().balance().await
     }
 }

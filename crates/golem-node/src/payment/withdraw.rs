@@ -1,14 +1,11 @@
 //! Fetches what has vested.
 //!
 //! ```text
-//!   due ─► read ─► plan ─► sign ─► record ─► pursuit ─► mined, lost ─► record
-//!                                    ▲          │
-//!                                    └──────────┘ a higher fee, the same nonce
+//!   due ─► read ─► is it worth its gas? ─► recorded as wanted ─► [`crate::transactions`] ─► booked
 //! ```
-//! Owns when it is worth it, and the one nonce: a withdrawal is in the ledger, signed, before it is
-//! sent, and the next one begins only when its fate is known. A crash anywhere leads to the same
-//! bytes being sent again, which a chain takes once. Never takes money that has not vested: the
-//! contract would not give it.
+//! Owns when it is worth it, and what is written down of it. A withdrawal is in the ledger before its transaction is, so that
+//! what a crash leaves is found and booked by the next process. Never takes money that has not vested: the contract would
+//! not give it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +14,7 @@ use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
-use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
-use golem_chain::{ChainError, Plan, Receipt, SendError, SignedTransaction};
+use golem_chain::{ChainError, Plan, Receipt, SendError};
 use golem_types::{StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -26,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use crate::crash::crash_point;
-use crate::ledger::{Ledger, LedgerError, Try, Withdrawal, WithdrawalState};
+use crate::ledger::{LedgerError, Order, Purpose, Withdrawal, WithdrawalState};
 use crate::paid::StreamCopy;
+use crate::transactions::{Mined, TransactionError};
 
-/// How often a receipt is asked for.
+/// How often it is looked whether what the faucet sent has come.
 const POLL: Duration = Duration::from_millis(500);
 
 /// How often the timer looks for something due.
@@ -38,15 +35,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How long a withdrawal that was asked for is waited for; it goes on by itself.
 const WAIT: Duration = Duration::from_secs(120);
 
-/// How a withdrawal is followed. Its fee grows to three and a half times the first, at most.
-const LIMITS: Limits = Limits {
-    poll: POLL,
-    stuck: Duration::from_secs(60),
-    attempts: 11,
-    deadline: WAIT,
-    // The next round goes on.
-    failures: 1,
-};
+/// How long the timer waits for one.
+const TIMER_WAIT: Duration = Duration::from_secs(10);
 
 /// Why nothing was withdrawn from a stream.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +64,8 @@ pub enum WithdrawError {
     #[error("the withdrawal failed: {0}")]
     Failed(String),
     /// It is in no block yet.
-    #[error("the withdrawal is sent and not yet in a block; it goes on by itself")]
-    UnderWay,
+    #[error("the withdrawal is not yet in a block{}; it goes on by itself", .0.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
+    UnderWay(Option<String>),
     /// The ledger failed.
     #[error("the ledger failed")]
     Ledger(#[from] LedgerError),
@@ -92,27 +82,6 @@ pub struct Withdrawn {
     pub hash: String,
 }
 
-/// A withdrawal that is followed, and kept in the ledger.
-struct InLedger<'a> {
-    ledger: &'a Ledger,
-    withdrawal: &'a mut Withdrawal,
-}
-
-impl Recorder for InLedger<'_> {
-    type Error = WithdrawError;
-
-    async fn record(&mut self, attempt: &Attempt) -> Result<(), WithdrawError> {
-        tracing::info!(stream = %self.withdrawal.key.id, "a withdrawal waits for long; its fee is raised");
-        let Attempt { transaction, signed } = attempt.clone();
-        self.withdrawal.tries.push(Try { transaction, signed, at: Timestamp::now() });
-        Ok(self.ledger.change_withdrawal(self.withdrawal.clone(), Timestamp::now()).await?)
-    }
-
-    fn sent(&mut self) {
-        crash_point!("withdraw-sent");
-    }
-}
-
 /// Fetches what is due, and finishes what was begun, until `stop`.
 pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
     // What a crash interrupted is finished even where the timer is off.
@@ -126,10 +95,10 @@ pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
     let mut told = BTreeMap::new();
     loop {
         let round = async {
-            payments.finish().await;
             if payments.config().withdraw.enabled {
                 payments.fetch_due(&mut last, &mut told).await;
             }
+            payments.finish(&mut told).await;
         };
         tokio::select! {
             () = stop.cancelled() => return,
@@ -149,29 +118,41 @@ async fn last_withdrawals(payments: &Payments) -> Result<BTreeMap<StreamId, Time
     Ok(ours.map(|withdrawal| (withdrawal.key.id, withdrawal.created_at)).collect())
 }
 
-impl Payments {
-    /// Finishes the withdrawal that an earlier process began.
-    async fn finish(&self) {
-        let _one = self.0.withdrawing.lock().await;
-        match self.0.ledger.withdrawal_under_way(&self.0.contract).await {
-            Ok(Some(withdrawal)) => {
-                let settled = self.settle(withdrawal).await;
-                if let Err(error) = settled {
-                    golem_service::log_limited!(
-                        warn,
-                        error = &error as &dyn std::error::Error,
-                        "a withdrawal is not settled"
-                    );
-                }
+/// Tells what came of a withdrawal. The same trouble is told once, not at every interval.
+fn tell(id: StreamId, result: Result<Withdrawn, WithdrawError>, told: &mut BTreeMap<StreamId, String>) {
+    match result {
+        Ok(done) => {
+            told.remove(&id);
+            tracing::info!(stream = %id, paid_wei = %done.paid, cost_wei = %done.cost, "withdrawn");
+        }
+        Err(error) => {
+            let text = error.to_string();
+            if told.get(&id) != Some(&text) {
+                tracing::warn!(stream = %id, error = &error as &dyn std::error::Error, "not withdrawn");
+                told.insert(id, text);
             }
-            Ok(None) => {}
+        }
+    }
+}
+
+impl Payments {
+    /// Books what has come of the withdrawals that are under way.
+    async fn finish(&self, told: &mut BTreeMap<StreamId, String>) {
+        let under_way = match self.0.ledger.withdrawals_under_way(&self.0.contract).await {
+            Ok(under_way) => under_way,
             Err(error) => {
                 golem_service::log_limited!(
                     error,
                     error = &error as &dyn std::error::Error,
                     "withdrawals cannot be read"
-                )
+                );
+                return;
             }
+        };
+        for withdrawal in under_way {
+            let id = withdrawal.key.id;
+            let settled = self.settle(withdrawal, TIMER_WAIT).await;
+            tell(id, settled, told);
         }
     }
 
@@ -196,31 +177,27 @@ impl Payments {
                 continue;
             }
             last.insert(id, now);
-            match self.withdraw(&copy).await {
-                Ok(done) => {
-                    told.remove(&id);
-                    tracing::info!(stream = %id, paid_wei = %done.paid, cost_wei = %done.cost, "withdrawn");
-                }
-                Err(error) => {
-                    // The same trouble is told once, not at every interval.
-                    let text = error.to_string();
-                    if told.get(&id) != Some(&text) {
-                        tracing::warn!(stream = %id, error = &error as &dyn std::error::Error, "not withdrawn");
-                        told.insert(id, text);
-                    }
-                }
+            if let Err(error) = self.begin(&copy).await {
+                tell(id, Err(error), told);
             }
         }
     }
 
-    /// Withdraws what has vested on the stream of `copy`, and waits until it is there.
+    /// Withdraws what has vested on the stream of `copy`, and waits until it is there. One that is under way is waited for.
     ///
     /// # Errors
     /// [`WithdrawError`].
     pub async fn withdraw(&self, copy: &StreamCopy) -> Result<Withdrawn, WithdrawError> {
-        let _one = self.0.withdrawing.lock().await;
-        if let Some(before) = self.0.ledger.withdrawal_under_way(&self.0.contract).await? {
-            self.settle(before).await?;
+        let withdrawal = self.begin(copy).await?;
+        self.settle(withdrawal, WAIT).await
+    }
+
+    /// Has what has vested on the stream of `copy` withdrawn, if that is worth it and not under way.
+    async fn begin(&self, copy: &StreamCopy) -> Result<Withdrawal, WithdrawError> {
+        let ledger = &self.0.ledger;
+        let under_way = ledger.withdrawals_under_way(&self.0.contract).await?;
+        if let Some(known) = under_way.into_iter().find(|one| one.key == copy.key) {
+            return Ok(known);
         }
         let id = copy.key.id;
         let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
@@ -229,35 +206,42 @@ impl Payments {
         if amount.is_zero() || stream.recipient.is_zero() {
             return Err(WithdrawError::Nothing);
         }
-        let data: Bytes = withdrawCall { streamId: id.0 }.abi_encode().into();
-        let plan = self.0.sender.plan(Some(self.config().contract), data, U256::ZERO).await?;
+        let (to, data) =
+            (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
+        let sender = self.0.queue.sender();
+        let mut plan = sender.plan(Some(to), data.clone(), U256::ZERO).await?;
         let percent = self.config().withdraw.gas_percent;
         let allowed = amount.saturating_mul(U256::from(percent)) / U256::from(100);
-        if stream.token.is_zero() && plan.expected_cost > allowed {
+        let most_cost = stream.token.is_zero().then_some(allowed);
+        if most_cost.is_some_and(|most| plan.expected_cost > most) {
             return Err(WithdrawError::Gas { cost: plan.expected_cost, amount, percent });
         }
-        let (plan, signed) = match self.0.sender.sign(&plan) {
+        match sender.sign(&plan) {
             Err(error @ SendError::NoFunds { .. }) if self.config().faucet.is_some() => {
-                self.refilled(&plan, error).await?
+                plan = self.refilled(&plan, error).await?;
+                sender.sign(&plan)?;
             }
-            signed => (plan, signed?),
+            signed => drop(signed?),
+        }
+        let order = Order {
+            purpose: Purpose::Withdraw,
+            subject: copy.key.to_string(),
+            to,
+            data,
+            value: U256::ZERO,
+            most_cost,
         };
-        let first = Try { transaction: plan.transaction, signed, at: Timestamp::now() };
         crash_point!("withdraw-before-record");
-        let ledger = &self.0.ledger;
-        ledger.begin_withdrawal(copy.key.clone(), copy.vm.clone(), stream.token, amount, first).await?;
+        let copy = StreamCopy { stream, ..copy.clone() };
+        let account = self.0.queue.account();
+        let withdrawal = ledger.begin_withdrawal(copy, amount, account, order, Timestamp::now()).await?;
         crash_point!("withdraw-recorded");
-        let begun = ledger.withdrawal_under_way(&self.0.contract).await?;
-        let begun = begun.ok_or_else(|| WithdrawError::Failed("it is not in the ledger".to_owned()))?;
-        self.settle(begun).await
+        self.0.queue.has_more();
+        Ok(withdrawal)
     }
 
-    /// Gets money for gas, where it is worth nothing, and plans and signs the same once more.
-    async fn refilled(
-        &self,
-        plan: &Plan,
-        error: SendError,
-    ) -> Result<(Plan, SignedTransaction), WithdrawError> {
+    /// Gets money for gas, where it is worth nothing, and plans the same once more.
+    async fn refilled(&self, plan: &Plan, error: SendError) -> Result<Plan, WithdrawError> {
         match self.refill(&Work::default()).await {
             Ok(Some(transaction)) => tracing::info!(transaction, "the faucet sent money for gas"),
             Ok(None) => {}
@@ -268,7 +252,7 @@ impl Payments {
         }
         let before = plan.balance;
         let arrived = async {
-            while self.0.sender.balance().await.is_ok_and(|balance| balance <= before) {
+            while self.0.queue.sender().balance().await.is_ok_and(|balance| balance <= before) {
                 tokio::time::sleep(POLL).await;
             }
         };
@@ -276,65 +260,62 @@ impl Payments {
             return Err(error.into());
         }
         let Plan { transaction, .. } = plan;
-        let plan = self.0.sender.plan(transaction.to, transaction.data.clone(), transaction.value).await?;
-        let signed = self.0.sender.sign(&plan)?;
-        Ok((plan, signed))
+        let sender = self.0.queue.sender();
+        Ok(sender.plan(transaction.to, transaction.data.clone(), transaction.value).await?)
     }
 
-    /// Sends a recorded withdrawal until its fate is known.
-    async fn settle(&self, mut withdrawal: Withdrawal) -> Result<Withdrawn, WithdrawError> {
-        let Some(newest) = withdrawal.tries.last() else {
-            return self.lost(&mut withdrawal, "it has no transaction").await;
+    /// Waits for the end of `withdrawal` no longer than `within`, and books it.
+    async fn settle(
+        &self,
+        mut withdrawal: Withdrawal,
+        within: Duration,
+    ) -> Result<Withdrawn, WithdrawError> {
+        let Some(id) = withdrawal.transaction else {
+            return self.failed(withdrawal, "it has no transaction".to_owned()).await;
         };
-        let before = Timestamp::now().duration_since(newest.at);
-        let before = Duration::try_from(before).unwrap_or_default();
-        let attempts = withdrawal.tries.iter().map(Try::attempt).collect();
-        let mut recorder = InLedger { ledger: &self.0.ledger, withdrawal: &mut withdrawal };
-        let pursuit = Pursuit::new(attempts, LIMITS).waited(before);
-        let fate = pursuit.follow(&self.0.sender, &mut recorder).await?;
-        match fate {
-            Fate::Mined(receipt) => self.mined(&mut withdrawal, &receipt).await,
-            Fate::Lost => {
-                let error =
-                    "another transaction of the same wallet took its number; is the key used elsewhere?";
-                self.lost(&mut withdrawal, error).await
+        let mined = match self.0.queue.wait(id, within).await {
+            Ok(mined) => mined,
+            Err(TransactionError::UnderWay(reason)) => return Err(WithdrawError::UnderWay(reason)),
+            Err(TransactionError::Ledger(error)) => return Err(error.into()),
+            Err(TransactionError::Failed { hash, reason, cost }) => {
+                withdrawal.hash = Some(hash.to_string());
+                withdrawal.cost = Some(cost);
+                return self.failed(withdrawal, reason).await;
             }
-            Fate::UnderWay(None) => Err(WithdrawError::UnderWay),
-            Fate::UnderWay(Some(error)) => Err(error.into()),
-        }
+            Err(error) => return self.failed(withdrawal, error.to_string()).await,
+        };
+        self.mined(withdrawal, mined).await
     }
 
-    async fn lost<T>(&self, withdrawal: &mut Withdrawal, error: &str) -> Result<T, WithdrawError> {
+    async fn failed<T>(&self, mut withdrawal: Withdrawal, error: String) -> Result<T, WithdrawError> {
         withdrawal.state = WithdrawalState::Failed;
-        withdrawal.error = Some(error.to_owned());
-        self.0.ledger.change_withdrawal(withdrawal.clone(), Timestamp::now()).await?;
-        Err(WithdrawError::Failed(error.to_owned()))
+        withdrawal.error = Some(error.clone());
+        self.0.ledger.end_withdrawal(withdrawal, Timestamp::now()).await?;
+        Err(WithdrawError::Failed(error))
     }
 
     async fn mined(
         &self,
-        withdrawal: &mut Withdrawal,
-        receipt: &Receipt,
+        mut withdrawal: Withdrawal,
+        Mined { hash, block, cost, .. }: Mined,
     ) -> Result<Withdrawn, WithdrawError> {
-        let hash = receipt.hash.to_string();
-        withdrawal.hash = Some(hash.clone());
-        withdrawal.block = Some(receipt.block);
-        withdrawal.cost = Some(receipt.cost);
-        if !receipt.succeeded {
-            return self.lost(withdrawal, "the contract refused it").await;
-        }
+        withdrawal.hash = Some(hash.to_string());
+        withdrawal.block = Some(block);
+        withdrawal.cost = Some(cost);
+        let receipt = self.0.queue.sender().receipt(hash).await?;
         // What the contract says it has paid out since: true for any contract, whatever its events.
         let id = withdrawal.key.id;
         let before = self.copies(|copies| copies.get(&id).map(|copy| copy.stream.withdrawn));
         let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
         let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
-        let paid = self.paid_in(receipt, withdrawal.key.id).unwrap_or_else(|| {
+        let told = receipt.and_then(|receipt| self.paid_in(&receipt, id));
+        let paid = told.unwrap_or_else(|| {
             before.map_or(withdrawal.expected, |before| stream.withdrawn.saturating_sub(before))
         });
         withdrawal.paid = Some(paid);
         withdrawal.state = WithdrawalState::Paid;
         crash_point!("withdraw-mined");
-        self.0.ledger.change_withdrawal(withdrawal.clone(), Timestamp::now()).await?;
+        self.0.ledger.end_withdrawal(withdrawal.clone(), Timestamp::now()).await?;
         let copy = StreamCopy {
             key: withdrawal.key.clone(),
             vm: withdrawal.vm.clone(),
@@ -345,7 +326,7 @@ impl Payments {
         };
         self.0.ledger.keep_streams(vec![copy.clone()]).await?;
         self.remember(copy);
-        Ok(Withdrawn { paid, cost: receipt.cost, hash })
+        Ok(Withdrawn { paid, cost, hash: hash.to_string() })
     }
 
     /// The amount in the contract's own event, where the receipt has one.

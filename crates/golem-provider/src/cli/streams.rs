@@ -10,6 +10,7 @@ use golem_chain::network::PaymentNetwork;
 use golem_node::LEDGER_FILE;
 use golem_node::ledger::{Ledger, WithdrawalState};
 use golem_node::payment::Payments;
+use golem_node::transactions::Transactions;
 use golem_types::VmId;
 use golem_types::wire::Exact;
 use jiff::{Timestamp, ToSpan, Unit, Zoned};
@@ -49,8 +50,9 @@ impl Books {
         let lock = PidFile::take(&invocation.pid_file).await?;
         let identity = identity::of_node(&settings.node)?;
         let ledger = Ledger::open(&file)?;
-        let payments =
-            Payments::open(payments::config(&profile, settings, identity.wallet().clone()), ledger).await?;
+        let config = payments::config(&profile, settings, identity.wallet().clone());
+        let transactions = Transactions::new(ledger.clone());
+        let payments = Payments::open(config, ledger, &transactions).await?;
         Ok(Self::Own { payments, profile: Box::new(profile), _lock: lock })
     }
 

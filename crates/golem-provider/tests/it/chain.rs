@@ -134,7 +134,14 @@ fn streams_withdraw_pays_into_the_wallet() {
 /// books say what the chain says.
 #[test]
 fn a_node_killed_at_any_step_of_a_withdrawal_pays_once_and_forgets_nothing() {
-    for point in ["withdraw-before-record", "withdraw-recorded", "withdraw-sent", "withdraw-mined"] {
+    for point in [
+        "withdraw-before-record",
+        "withdraw-recorded",
+        "transaction-before-record",
+        "transaction-recorded",
+        "transaction-sent",
+        "withdraw-mined",
+    ] {
         let market = Market::new();
         let mut node = market.start_to_die(point);
         let (_, stream) = market.rent("one", 7200);

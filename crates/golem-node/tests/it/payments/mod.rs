@@ -6,6 +6,7 @@ mod terms;
 use std::time::Duration;
 
 use golem_node::payment::{PaymentConfig, Rules, StreamPrices, WithdrawConfig};
+use golem_node::transactions::GasRules;
 use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_testchain::{Emulator, Fault};
 use golem_types::Wallet;
@@ -80,6 +81,7 @@ impl Paid {
                 gas_percent: 10,
             },
             faucet: None,
+            gas: GasRules::default(),
         };
         NodeConfig { payments: Some(payments), ..self.world.config() }
     }

@@ -1,0 +1,522 @@
+//! How a wallet's transactions come into blocks.
+//!
+//! ```text
+//!   rows that are open ─► look: numbers and receipts, one round trip ─► [`decide`] ─► record ─► send
+//! ```
+//! Owns what follows from a look: what is signed is in the ledger before it is sent. Never looks more often than the pace
+//! allows, however many transactions wait and whoever asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use alloy_primitives::{B256, Bytes};
+use golem_chain::{ChainError, Plan, Receipt, SendError, Sender, Standing};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+use tokio::time::Instant;
+
+use super::plan::{Flight, Numbers, Pace, Step, decide};
+use super::report::{Report, Waiting};
+use super::rules::GasRules;
+use crate::crash::crash_point;
+use crate::ledger::{Account, Ledger, LedgerError, Order, Purpose, Transaction, TransactionState, Try};
+
+/// How long what cannot be sent yet, for its price or for want of money, is left alone.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// How long an endpoint is not believed that says less of our numbers than another answer did. A chain that really went back
+/// is believed after that.
+const FLOOR: Duration = Duration::from_secs(60);
+
+/// Most gas that is tried where less was too little.
+const GAS_MOST: u64 = 2_000_000;
+
+/// Why a look came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookError {
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+}
+
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) account: Account,
+    pub(super) sender: Sender,
+    pub(super) ledger: Ledger,
+    pub(super) rules: GasRules,
+    pub(super) pace: Pace,
+}
+
+/// What is remembered of an open transaction besides its row.
+#[derive(Debug)]
+struct Entry {
+    row: Transaction,
+    /// When the newest attempt was made, by an earlier process maybe.
+    made: Instant,
+    sent: Option<Instant>,
+    sends: u32,
+    sent_again: Option<Timestamp>,
+    overtaken: u32,
+    /// Whether an endpoint wanted a higher fee.
+    is_outbid: bool,
+    /// Until when it is not planned.
+    hold: Option<Instant>,
+}
+
+impl Entry {
+    fn new(row: Transaction) -> Self {
+        let now = Instant::now();
+        let at = row.attempts.last().map(|newest| newest.at);
+        let age = at.map(|at| Timestamp::now().duration_since(at)).and_then(|age| age.try_into().ok());
+        let made = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
+        Self {
+            row,
+            made,
+            sent: None,
+            sends: 0,
+            sent_again: None,
+            overtaken: 0,
+            is_outbid: false,
+            hold: None,
+        }
+    }
+}
+
+/// What a queue remembers between looks; a restart begins anew, with the rows of the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    entries: BTreeMap<i64, Entry>,
+    looked: Option<Instant>,
+    due: Option<Instant>,
+    failures: u32,
+    gap: u32,
+    /// The number of a transaction that is not ours and is the next, and since when.
+    foreign: Option<(u64, Instant)>,
+    /// The first number that we have not used, and since when that is known.
+    floor: Option<(u64, Instant)>,
+}
+
+impl Work {
+    /// When there is more to do; `None` if nothing waits.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// There is something new.
+    pub(super) fn look_soon(&mut self, pace: &Pace) {
+        let now = Instant::now();
+        let soon = self.looked.map_or(now, |looked| (looked + pace.poll).max(now));
+        // An endpoint that fails is not asked more often because more waits for it.
+        let due = self.due.filter(|due| self.failures > 0 || *due < soon);
+        self.due = Some(due.unwrap_or(soon));
+    }
+
+    /// Takes over what the ledger has, in place of what was known.
+    fn merge(&mut self, rows: Vec<Transaction>) {
+        let mut before = std::mem::take(&mut self.entries);
+        for row in rows {
+            let entry = match before.remove(&row.id) {
+                Some(entry) => Entry { row, ..entry },
+                None => Entry::new(row),
+            };
+            self.entries.insert(entry.row.id, entry);
+        }
+    }
+
+    fn of(&mut self, nonce: u64) -> Option<&mut Entry> {
+        self.entries.values_mut().find(|entry| entry.row.nonce == Some(nonce))
+    }
+}
+
+impl Driver {
+    /// Looks and acts, if it is time to; tells how it stands then.
+    pub(super) async fn advance(&self, work: &mut Work) -> Option<Report> {
+        if work.due.is_none_or(|due| Instant::now() < due) {
+            return None;
+        }
+        let problem = match self.look(work).await {
+            Ok(()) => {
+                work.failures = 0;
+                None
+            }
+            Err(error) => {
+                work.failures = work.failures.saturating_add(1);
+                golem_service::log_limited!(
+                    warn,
+                    error = &error as &dyn std::error::Error,
+                    chain = self.account.chain_id,
+                    "transactions cannot be followed; they go on later"
+                );
+                Some(error.to_string())
+            }
+        };
+        let now = Instant::now();
+        work.looked = Some(now);
+        work.entries.retain(|_, entry| entry.row.state.is_open());
+        work.due = (!work.entries.is_empty()).then(|| now + self.pause(work, now));
+        let today = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
+        let today = Timestamp::from_second(today).unwrap_or(Timestamp::UNIX_EPOCH);
+        let spent_today = self.ledger.gas_spent(self.account, today).await.unwrap_or_default();
+        Some(report(work, problem, spent_today))
+    }
+
+    /// How long nothing is looked at: an eighth of the time for which the oldest already waits.
+    fn pause(&self, work: &Work, now: Instant) -> Duration {
+        let Pace { poll, poll_most, .. } = self.pace;
+        if work.failures > 0 {
+            return poll.saturating_mul(1 << work.failures.min(10)).min(poll_most);
+        }
+        let in_flight = work.entries.values().filter(|entry| entry.row.nonce.is_some());
+        let oldest = in_flight.map(|entry| now.saturating_duration_since(entry.made)).max();
+        let can_plan = work.entries.values().any(|entry| entry.row.nonce.is_none() && entry.hold.is_none());
+        let held = work.entries.values().filter_map(|entry| entry.hold).min();
+        let planned = if can_plan { Some(poll) } else { held.map(|hold| hold.saturating_duration_since(now)) };
+        let waits = oldest.map(|age| age / 8);
+        [planned, waits].into_iter().flatten().min().unwrap_or(poll).clamp(poll, poll_most)
+    }
+
+    async fn look(&self, work: &mut Work) -> Result<(), LookError> {
+        work.merge(self.ledger.open_transactions(Some(self.account)).await?);
+        if work.entries.is_empty() {
+            return Ok(());
+        }
+        let attempts = work.entries.values().flat_map(|entry| &entry.row.attempts);
+        let hashes: Vec<B256> = attempts.map(|attempt| attempt.signed.hash).collect();
+        let standing = self.sender.standing(&hashes).await?;
+        let found: BTreeMap<B256, &Receipt> =
+            standing.receipts.iter().flatten().map(|receipt| (receipt.hash, receipt)).collect();
+        let now = Instant::now();
+        let mut flights = Vec::new();
+        for entry in work.entries.values() {
+            flights.extend(self.flight(entry, &found, now));
+        }
+        flights.sort_by_key(|flight: &Flight| flight.nonce);
+        let numbers = self.numbers(work, &flights, &standing, now);
+        for entry in work.entries.values_mut() {
+            entry.hold = entry.hold.filter(|hold| *hold > now);
+            if entry.row.nonce.is_some_and(|nonce| nonce >= numbers.mined) {
+                entry.overtaken = 0;
+            }
+        }
+        let free = |entry: &&Entry| entry.row.nonce.is_none() && entry.hold.is_none();
+        let planned = work.entries.values().filter(free).count();
+        let steps = decide(&flights, planned, &numbers, &self.pace);
+        work.gap = if steps.contains(&Step::Gap) { work.gap + 1 } else { 0 };
+        for step in steps {
+            self.act(step, work, &found).await?;
+        }
+        Ok(())
+    }
+
+    fn flight(&self, entry: &Entry, found: &BTreeMap<B256, &Receipt>, now: Instant) -> Option<Flight> {
+        let row = &entry.row;
+        let newest = row.attempts.last()?;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        // A number that was asked a higher fee for gets one at once.
+        let age = if entry.is_outbid { self.pace.again_most.max(self.pace.stuck) } else { since(entry.made) };
+        let raised = newest.transaction.fee.replacing().most();
+        Some(Flight {
+            nonce: row.nonce?,
+            found: row.attempts.iter().any(|attempt| found.contains_key(&attempt.signed.hash)),
+            cancel: row.cancel,
+            newest_cancels: row.is_cancel(newest),
+            attempts: row.attempts.len(),
+            at_cap: self.rules.maximum_price.is_some_and(|most| raised > most),
+            age,
+            sent: entry.sent.map(since),
+            sends: entry.sends,
+            overtaken: entry.overtaken,
+        })
+    }
+
+    fn numbers(&self, work: &mut Work, flights: &[Flight], standing: &Standing, now: Instant) -> Numbers {
+        let Standing { mined, pending, .. } = *standing;
+        let is_ours = flights.iter().any(|flight| flight.nonce == mined);
+        let is_foreign = pending > mined && !is_ours;
+        let since = work.foreign.filter(|(nonce, _)| *nonce == mined).map_or(now, |(_, since)| since);
+        work.foreign = is_foreign.then_some((mined, since));
+        work.floor = work.floor.filter(|(_, since)| now.saturating_duration_since(*since) < FLOOR);
+        Numbers {
+            mined,
+            pending,
+            floor: work.floor.map_or(0, |(floor, _)| floor),
+            gap: work.gap,
+            foreign: is_foreign.then(|| now.saturating_duration_since(since)),
+        }
+    }
+
+    async fn act(
+        &self,
+        step: Step,
+        work: &mut Work,
+        found: &BTreeMap<B256, &Receipt>,
+    ) -> Result<(), LookError> {
+        match step {
+            Step::Gap => Ok(()),
+            Step::Settle(nonce) => {
+                work.floor = Some((work.floor.map_or(0, |(floor, _)| floor).max(nonce + 1), Instant::now()));
+                match work.of(nonce) {
+                    Some(entry) => self.settle(entry, found).await,
+                    None => Ok(()),
+                }
+            }
+            Step::Overtaken(nonce) => {
+                if let Some(entry) = work.of(nonce) {
+                    entry.overtaken += 1;
+                }
+                Ok(())
+            }
+            Step::Lost(nonce) => match work.of(nonce) {
+                Some(entry) => self.lose(entry).await,
+                None => Ok(()),
+            },
+            Step::Cancel(nonce) => match work.of(nonce) {
+                Some(entry) => self.cancel(entry).await,
+                None => Ok(()),
+            },
+            Step::Raise(nonce) => match work.of(nonce) {
+                Some(entry) => self.raise(entry).await,
+                None => Ok(()),
+            },
+            Step::Send(nonce) => match work.of(nonce) {
+                Some(entry) => self.send(entry).await,
+                None => Ok(()),
+            },
+            Step::Fill(nonce) => self.fill(work, nonce).await,
+            Step::Plan(nonce) => self.plan_next(work, nonce).await,
+        }
+    }
+
+    async fn keep(&self, row: &Transaction) -> Result<(), LedgerError> {
+        self.ledger.keep_transaction(row.clone(), Timestamp::now()).await
+    }
+
+    /// Writes down what the receipt of one of the attempts says.
+    async fn settle(&self, entry: &mut Entry, found: &BTreeMap<B256, &Receipt>) -> Result<(), LookError> {
+        let row = &mut entry.row;
+        let mut found = row
+            .attempts
+            .iter()
+            .filter_map(|attempt| found.get(&attempt.signed.hash).map(|receipt| (attempt, *receipt)));
+        let Some((attempt, receipt)) = found.next() else { return Ok(()) };
+        let (gas, cancels) = (attempt.transaction.gas, row.is_cancel(attempt));
+        row.hash = Some(receipt.hash);
+        row.block = Some(receipt.block);
+        row.gas_used = Some(receipt.gas_used);
+        row.cost = Some(receipt.cost);
+        row.l1_fee = Some(receipt.l1_fee);
+        row.error = None;
+        row.state = match (receipt.succeeded, cancels) {
+            (true, true) => TransactionState::Cancelled,
+            (true, false) => TransactionState::Mined,
+            (false, _) => TransactionState::Failed,
+        };
+        let more = gas.saturating_mul(2);
+        if receipt.ran_out_of(gas) && !cancels && more <= GAS_MOST {
+            tracing::warn!(hash = %receipt.hash, gas, "a transaction ran out of gas, and is sent again with more");
+            row.error = Some(format!("{gas} gas were too little; it is sent again with more"));
+            self.ledger.repeat_transaction(row.clone(), more, Timestamp::now()).await?;
+            return Ok(());
+        }
+        if !receipt.succeeded {
+            row.error = Some("the contract refused it".to_owned());
+        }
+        tracing::info!(
+            purpose = row.order.purpose.as_str(),
+            subject = row.order.subject,
+            hash = %receipt.hash,
+            state = row.state.as_str(),
+            cost_wei = %receipt.cost,
+            "a transaction is in a block"
+        );
+        Ok(self.keep(row).await?)
+    }
+
+    /// Another transaction of the wallet has the number.
+    async fn lose(&self, entry: &mut Entry) -> Result<(), LookError> {
+        let row = &mut entry.row;
+        tracing::warn!(
+            nonce = row.nonce,
+            chain = self.account.chain_id,
+            "another transaction of the node's wallet took the number of one of ours; is the key used elsewhere?"
+        );
+        row.error =
+            Some("another transaction of the same wallet took its number; is the key used elsewhere?".to_owned());
+        row.state = if row.cancel { TransactionState::Cancelled } else { TransactionState::Lost };
+        if row.cancel || row.order.purpose == Purpose::Gap {
+            return Ok(self.keep(row).await?);
+        }
+        self.ledger.repeat_transaction(row.clone(), row.least_gas, Timestamp::now()).await?;
+        Ok(())
+    }
+
+    /// Records `plan` as the newest attempt, and sends it.
+    async fn attempt(&self, entry: &mut Entry, plan: &Plan) -> Result<(), LookError> {
+        let Plan { transaction, .. } = plan;
+        let signed = match self.sender.sign(plan) {
+            Ok(signed) => signed,
+            Err(error) => return self.hold(entry, error.to_string()).await,
+        };
+        crash_point!("transaction-before-record");
+        let row = &mut entry.row;
+        row.nonce = Some(transaction.nonce);
+        row.attempts.push(Try { transaction: transaction.clone(), signed, at: Timestamp::now() });
+        row.state = TransactionState::Recorded;
+        row.error = None;
+        self.keep(row).await?;
+        crash_point!("transaction-recorded");
+        (entry.made, entry.sent, entry.sends, entry.is_outbid) = (Instant::now(), None, 0, false);
+        self.send(entry).await
+    }
+
+    /// Leaves what cannot be sent now alone for a while, and keeps why.
+    async fn hold(&self, entry: &mut Entry, why: String) -> Result<(), LookError> {
+        entry.hold = Some(Instant::now() + HOLD);
+        if entry.row.error.as_ref() == Some(&why) {
+            return Ok(());
+        }
+        tracing::warn!(
+            purpose = entry.row.order.purpose.as_str(),
+            subject = entry.row.order.subject,
+            why,
+            "a transaction has to wait"
+        );
+        entry.row.error = Some(why);
+        Ok(self.keep(&entry.row).await?)
+    }
+
+    async fn send(&self, entry: &mut Entry) -> Result<(), LookError> {
+        let Some(newest) = entry.row.attempts.last() else { return Ok(()) };
+        let is_again = entry.sent.is_some();
+        let sent = self.sender.send(&newest.signed.raw).await;
+        crash_point!("transaction-sent");
+        (entry.sent, entry.sends) = (Some(Instant::now()), entry.sends.saturating_add(1));
+        let (state, error) = match sent {
+            Ok(()) => {
+                if is_again {
+                    entry.sent_again = Some(Timestamp::now());
+                    tracing::info!(nonce = entry.row.nonce, "a transaction was dropped, and is sent again");
+                }
+                (TransactionState::Sent, None)
+            }
+            Err(SendError::Chain(error)) => return Err(error.into()),
+            // Mined meanwhile, or the wallet cannot pay for it, or it is to be sent later: the next look tells.
+            Err(error) => {
+                entry.is_outbid = error.to_string().contains("underpriced");
+                tracing::debug!(%error, nonce = entry.row.nonce, "the chain's node did not take a transaction");
+                (entry.row.state, Some(error.to_string()))
+            }
+        };
+        if (entry.row.state, &entry.row.error) != (state, &error) {
+            (entry.row.state, entry.row.error) = (state, error);
+            self.keep(&entry.row).await?;
+        }
+        Ok(())
+    }
+
+    async fn raise(&self, entry: &mut Entry) -> Result<(), LookError> {
+        let Some(newest) = entry.row.attempts.last() else { return Ok(()) };
+        let mut transaction = newest.transaction.clone();
+        transaction.fee = transaction.fee.replacing();
+        // What is not ours and waits at the number may pay anything: it is outbid by doubling.
+        if entry.is_outbid {
+            (0..5).for_each(|_| transaction.fee = transaction.fee.replacing());
+        }
+        tracing::info!(nonce = entry.row.nonce, "a transaction waits for long; its fee is raised");
+        let plan = Plan { transaction, expected_cost: U256::ZERO, balance: U256::MAX };
+        self.attempt(entry, &plan).await
+    }
+
+    /// Sends one that does nothing in place of what `entry` should do.
+    async fn cancel(&self, entry: &mut Entry) -> Result<(), LookError> {
+        let Some(newest) = entry.row.attempts.last() else { return Ok(()) };
+        let (nonce, fee) = (newest.transaction.nonce, newest.transaction.fee.replacing());
+        match self.sender.plan(Some(self.account.wallet), Bytes::new(), U256::ZERO).await {
+            Ok(mut plan) => {
+                plan.transaction.nonce = nonce;
+                plan.transaction.fee = plan.transaction.fee.at_least(fee);
+                self.attempt(entry, &plan).await
+            }
+            Err(SendError::Chain(error)) => Err(error.into()),
+            Err(error) => self.hold(entry, error.to_string()).await,
+        }
+    }
+
+    /// Uses `nonce`, which nothing of ours has, for one that does nothing.
+    async fn fill(&self, work: &mut Work, nonce: u64) -> Result<(), LookError> {
+        tracing::warn!(nonce, chain = self.account.chain_id, "a number of the wallet that holds up others is used up");
+        let order = Order {
+            purpose: Purpose::Gap,
+            subject: nonce.to_string(),
+            to: self.account.wallet,
+            data: Bytes::new(),
+            value: U256::ZERO,
+            most_cost: None,
+        };
+        let id = self.ledger.want_transaction(self.account, order, Timestamp::now()).await?;
+        let Some(row) = self.ledger.transaction(id).await? else { return Ok(()) };
+        let entry = work.entries.entry(id).or_insert_with(|| Entry::new(row));
+        if entry.row.nonce.is_none() { self.plan(entry, nonce).await } else { Ok(()) }
+    }
+
+    /// Gives `nonce` to what should go first.
+    async fn plan_next(&self, work: &mut Work, nonce: u64) -> Result<(), LookError> {
+        let free = |entry: &&mut Entry| entry.row.nonce.is_none() && entry.hold.is_none();
+        let first = work.entries.values_mut().filter(free);
+        match first.min_by_key(|entry| (entry.row.order.purpose, entry.row.id)) {
+            Some(entry) => self.plan(entry, nonce).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn plan(&self, entry: &mut Entry, nonce: u64) -> Result<(), LookError> {
+        let Order { to, data, value, most_cost, .. } = entry.row.order.clone();
+        let mut plan = match self.sender.plan(Some(to), data, value).await {
+            Ok(plan) => plan,
+            Err(SendError::Chain(error)) => return Err(error.into()),
+            Err(error @ SendError::Reverts(_)) => return self.refuse(entry, error.to_string()).await,
+            Err(error) => return self.hold(entry, error.to_string()).await,
+        };
+        if let Some(most) = most_cost.filter(|most| plan.expected_cost > *most) {
+            let cost = plan.expected_cost;
+            return self.refuse(entry, format!("gas would cost {cost} wei, more than {most} wei")).await;
+        }
+        plan.transaction.nonce = nonce;
+        plan.transaction.gas = plan.transaction.gas.max(entry.row.least_gas);
+        self.attempt(entry, &plan).await
+    }
+
+    /// Ends what would do nothing, or cost too much, before anything is sent.
+    async fn refuse(&self, entry: &mut Entry, why: String) -> Result<(), LookError> {
+        tracing::info!(
+            purpose = entry.row.order.purpose.as_str(),
+            subject = entry.row.order.subject,
+            why,
+            "a transaction is not sent"
+        );
+        entry.row.state = TransactionState::Refused;
+        entry.row.error = Some(why);
+        Ok(self.keep(&entry.row).await?)
+    }
+}
+
+fn report(work: &Work, problem: Option<String>, spent_today: U256) -> Report {
+    let mut open: Vec<&Entry> = work.entries.values().collect();
+    // What has a number goes by that, the rest after it, what stands first first.
+    open.sort_by_key(|entry| {
+        (entry.row.nonce.is_none(), entry.row.nonce, entry.row.order.purpose, entry.row.id)
+    });
+    let line = |entry: &Entry| Waiting {
+        id: entry.row.id,
+        nonce: entry.row.nonce,
+        purpose: entry.row.order.purpose,
+        state: entry.row.state,
+        since: entry.row.created_at,
+        attempts: entry.row.attempts.len(),
+        sent_again: entry.sent_again,
+        error: entry.row.error.clone(),
+    };
+    Report { open: open.into_iter().map(line).collect(), problem, failures: work.failures, spent_today }
+}
