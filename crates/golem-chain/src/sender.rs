@@ -192,9 +192,9 @@ impl Sender {
         let (mined, pending) = (count(mined)?, count(pending)?);
         let receipts = receipts.iter().zip(hashes).map(|(receipt, hash)| match receipt {
             Value::Null => Ok(None),
-            receipt => read_receipt(receipt, *hash)
-                .ok_or(ChainError::Nonsense("a receipt that is none"))
-                .map(Some),
+            receipt => {
+                read_receipt(receipt, *hash).ok_or(ChainError::Nonsense("a receipt that is none")).map(Some)
+            }
         });
         // An endpoint without a pool of its own counts no more than what is in blocks.
         Ok(Standing { mined, pending: pending.max(mined), receipts: receipts.collect::<Result<_, _>>()? })

@@ -44,7 +44,9 @@ impl Fee {
             (Self::Market { maximum, priority }, Self::Market { maximum: most, priority: tip }) => {
                 Self::Market { maximum: maximum.max(most), priority: priority.max(tip) }
             }
-            (Self::Legacy { price }, Self::Legacy { price: other }) => Self::Legacy { price: price.max(other) },
+            (Self::Legacy { price }, Self::Legacy { price: other }) => {
+                Self::Legacy { price: price.max(other) }
+            }
             // A chain does not change its kind; what replaces must be of the kind that was sent.
             (_, other) => other,
         }

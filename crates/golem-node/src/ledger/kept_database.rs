@@ -228,15 +228,31 @@ async fn streams_withdrawals_and_events_arrive() {
         (paid.state, paid.paid, paid.cost),
         (WithdrawalState::Paid, Some(U256::from(5_000_000)), Some(U256::from(90_000)))
     );
-    assert_eq!((paid.block, paid.key.clone(), paid.nonce()), (Some(2001), key(U256::from(8)), 0));
+    assert_eq!((paid.block, paid.key.clone(), paid.transaction), (Some(2001), key(U256::from(8)), None));
     assert_eq!(
         (failed.state, failed.error.as_deref()),
         (WithdrawalState::Failed, Some("the contract refused it"))
     );
     assert_eq!(failed.tries[0].transaction.fee, Fee::Legacy { price: 5 });
-    assert_eq!((sent.state, sent.tries.len(), sent.nonce()), (WithdrawalState::Sent, 2, 2));
+    assert_eq!(
+        (sent.state, sent.tries.len(), sent.tries[1].transaction.nonce),
+        (WithdrawalState::Sent, 2, 2)
+    );
     assert_eq!(sent.tries[1].signed.raw.to_vec(), [2, 2, 36]);
-    assert_eq!(kept.ledger.withdrawal_under_way(CONTRACT).await.unwrap(), Some(sent));
+    assert_eq!(kept.ledger.withdrawals_under_way(CONTRACT).await.unwrap(), [sent.clone()]);
+
+    // M-07: what that version had sent is taken over, once, with its number and its bytes.
+    let account = Account { chain_id: 1, wallet: alloy_primitives::Address::repeat_byte(9) };
+    for _ in 0..2 {
+        kept.ledger.take_over_withdrawals(CONTRACT, account, at(9)).await.unwrap();
+    }
+    let [taken] = kept.ledger.open_transactions(Some(account)).await.unwrap().try_into().unwrap();
+    assert_eq!(
+        (taken.nonce, taken.state, &taken.attempts),
+        (Some(2), TransactionState::Recorded, &sent.tries)
+    );
+    let under_way = kept.ledger.withdrawals_under_way(CONTRACT).await.unwrap();
+    assert_eq!(under_way[0].transaction, Some(taken.id));
 
     let events = kept.ledger.events(None, 100).await.unwrap();
     let kinds: BTreeSet<&str> = events.iter().map(|event| event.kind.as_str()).collect();

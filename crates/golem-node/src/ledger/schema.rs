@@ -241,7 +241,8 @@ CREATE UNIQUE INDEX one_withdrawal_of_a_stream ON withdrawals (contract, stream_
 
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS, TRANSACTIONS];
+    let steps =
+        [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS, TRANSACTIONS];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

@@ -380,16 +380,14 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
-    pub async fn open_transactions(
-        &self,
-        account: Option<Account>,
-    ) -> Result<Vec<Transaction>, LedgerError> {
+    pub async fn open_transactions(&self, account: Option<Account>) -> Result<Vec<Transaction>, LedgerError> {
         self.ask(move |writer| {
             let sql = format!(
                 "SELECT {COLUMNS} FROM transactions WHERE state IN ('planned', 'recorded', 'sent') \
                  AND (?1 IS NULL OR (chain_id = ?1 AND wallet = ?2)) ORDER BY id"
             );
-            let (chain, wallet) = account.map(|account| (account.chain_id, account.wallet.to_string())).unzip();
+            let (chain, wallet) =
+                account.map(|account| (account.chain_id, account.wallet.to_string())).unzip();
             let mut statement = writer.connection.prepare_cached(&sql)?;
             let all = statement.query_map(params![chain, wallet], transaction)?.collect::<Result<_, _>>()?;
             Ok(all)

@@ -206,8 +206,7 @@ impl Payments {
         if amount.is_zero() || stream.recipient.is_zero() {
             return Err(WithdrawError::Nothing);
         }
-        let (to, data) =
-            (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
+        let (to, data) = (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
         let sender = self.0.queue.sender();
         let mut plan = sender.plan(Some(to), data.clone(), U256::ZERO).await?;
         let percent = self.config().withdraw.gas_percent;
@@ -265,11 +264,7 @@ impl Payments {
     }
 
     /// Waits for the end of `withdrawal` no longer than `within`, and books it.
-    async fn settle(
-        &self,
-        mut withdrawal: Withdrawal,
-        within: Duration,
-    ) -> Result<Withdrawn, WithdrawError> {
+    async fn settle(&self, mut withdrawal: Withdrawal, within: Duration) -> Result<Withdrawn, WithdrawError> {
         let Some(id) = withdrawal.transaction else {
             return self.failed(withdrawal, "it has no transaction".to_owned()).await;
         };

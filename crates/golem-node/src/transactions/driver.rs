@@ -71,16 +71,7 @@ impl Entry {
         let at = row.attempts.last().map(|newest| newest.at);
         let age = at.map(|at| Timestamp::now().duration_since(at)).and_then(|age| age.try_into().ok());
         let made = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
-        Self {
-            row,
-            made,
-            sent: None,
-            sends: 0,
-            sent_again: None,
-            overtaken: 0,
-            is_outbid: false,
-            hold: None,
-        }
+        Self { row, made, sent: None, sends: 0, sent_again: None, overtaken: 0, is_outbid: false, hold: None }
     }
 }
 
@@ -152,9 +143,12 @@ impl Driver {
                 Some(error.to_string())
             }
         };
+        // What ended is gone, and what is to be done again is there.
+        if let Ok(rows) = self.ledger.open_transactions(Some(self.account)).await {
+            work.merge(rows);
+        }
         let now = Instant::now();
         work.looked = Some(now);
-        work.entries.retain(|_, entry| entry.row.state.is_open());
         work.due = (!work.entries.is_empty()).then(|| now + self.pause(work, now));
         let today = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
         let today = Timestamp::from_second(today).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -172,7 +166,8 @@ impl Driver {
         let oldest = in_flight.map(|entry| now.saturating_duration_since(entry.made)).max();
         let can_plan = work.entries.values().any(|entry| entry.row.nonce.is_none() && entry.hold.is_none());
         let held = work.entries.values().filter_map(|entry| entry.hold).min();
-        let planned = if can_plan { Some(poll) } else { held.map(|hold| hold.saturating_duration_since(now)) };
+        let planned =
+            if can_plan { Some(poll) } else { held.map(|hold| hold.saturating_duration_since(now)) };
         let waits = oldest.map(|age| age / 8);
         [planned, waits].into_iter().flatten().min().unwrap_or(poll).clamp(poll, poll_most)
     }
@@ -342,8 +337,9 @@ impl Driver {
             chain = self.account.chain_id,
             "another transaction of the node's wallet took the number of one of ours; is the key used elsewhere?"
         );
-        row.error =
-            Some("another transaction of the same wallet took its number; is the key used elsewhere?".to_owned());
+        row.error = Some(
+            "another transaction of the same wallet took its number; is the key used elsewhere?".to_owned(),
+        );
         row.state = if row.cancel { TransactionState::Cancelled } else { TransactionState::Lost };
         if row.cancel || row.order.purpose == Purpose::Gap {
             return Ok(self.keep(row).await?);
@@ -446,7 +442,11 @@ impl Driver {
 
     /// Uses `nonce`, which nothing of ours has, for one that does nothing.
     async fn fill(&self, work: &mut Work, nonce: u64) -> Result<(), LookError> {
-        tracing::warn!(nonce, chain = self.account.chain_id, "a number of the wallet that holds up others is used up");
+        tracing::warn!(
+            nonce,
+            chain = self.account.chain_id,
+            "a number of the wallet that holds up others is used up"
+        );
         let order = Order {
             purpose: Purpose::Gap,
             subject: nonce.to_string(),
