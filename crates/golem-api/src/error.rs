@@ -90,9 +90,10 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),
         // Its cause, but not what lies behind that: endpoints are the operator's.
         NodeError::ChainUnknown(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error} ({cause})")),
-        NodeError::ShuttingDown | NodeError::NoPrice | NodeError::TokenDigits { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-        }
+        NodeError::UnknownContract(_)
+        | NodeError::ShuttingDown
+        | NodeError::NoPrice
+        | NodeError::TokenDigits { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         NodeError::Coarse => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::Ledger(ledger) if ledger.disk_trouble().is_some() => {
             log_limited!(error, error = error as &dyn std::error::Error, "a request failed");

@@ -118,6 +118,19 @@ impl Reader {
         }
     }
 
+    /// The hash of the code at the contract's address.
+    ///
+    /// # Errors
+    /// [`ChainError`]; [`ChainError::Contract`] where there is no code.
+    pub async fn code(&self) -> Result<alloy_primitives::B256, ChainError> {
+        let answers = self.rpc.calls(&[("eth_getCode", json!([self.to(), "latest"]))]).await?;
+        let code = answers.first().and_then(data).ok_or(ChainError::Nonsense("no bytecode"))?;
+        if code.is_empty() {
+            return Err(WrongContract::Nothing.into());
+        }
+        Ok(alloy_primitives::keccak256(code))
+    }
+
     /// Which payment contract is at the address: by its code, and where that has the functions of
     /// neither, as a proxy's, by how it answers.
     ///

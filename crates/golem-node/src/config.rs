@@ -12,7 +12,7 @@ use golem_types::{ImageName, Resources};
 
 use crate::admit::Limits;
 use crate::host::Rent;
-use crate::payment::PaymentConfig;
+use crate::payment::{KnownContract, PaymentConfig};
 use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
 use crate::vm::Refusal;
@@ -63,4 +63,6 @@ pub struct NodeConfig {
     pub totals: Option<Resources>,
     /// How rentals are paid for; `None` if they are not.
     pub payments: Option<PaymentConfig>,
+    /// Other contracts whose profiles are known: earlier rentals may be paid in them.
+    pub known_contracts: Vec<KnownContract>,
 }

@@ -41,6 +41,9 @@ pub enum NodeError {
     /// Payments are off.
     #[error("streaming payments not enabled on this provider")]
     PaymentsOff,
+    /// The rental is paid in a contract that no profile names.
+    #[error("the VM is paid in the contract {0}, which this node has no network profile of")]
+    UnknownContract(String),
     /// No price is known, so none can be promised, and nothing is rented.
     #[error(
         "this provider knows no price in the money of its streams, and rents out nothing until it does; try again later \

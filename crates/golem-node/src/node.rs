@@ -29,7 +29,7 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
 use crate::machine::MachineHandle;
-use crate::payment::{PaymentError, Payments};
+use crate::payment::{Contracts, PaymentError};
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
@@ -77,7 +77,7 @@ struct Inner {
     backend: Arc<Backend>,
     ledger: Ledger,
     transactions: Transactions,
-    payments: Option<Payments>,
+    contracts: Contracts,
     proxy: Proxy,
     probes: Probes,
     /// Held while ports are tried for a create.
@@ -106,10 +106,8 @@ impl Node {
         golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let transactions = Transactions::new(ledger.clone());
-        let payments = match &config.payments {
-            Some(payments) => Some(Payments::open(payments.clone(), ledger.clone(), &transactions).await?),
-            None => None,
-        };
+        let payments = config.payments.as_ref();
+        let contracts = Contracts::open(payments, &config.known_contracts, &ledger, &transactions).await?;
         let proxy = Proxy::start(config.proxy)?;
         let config = Arc::new(config);
         let backend = Arc::new(backend);
@@ -129,7 +127,7 @@ impl Node {
             backend,
             ledger,
             transactions,
-            payments,
+            contracts,
             proxy,
             probes: Probes::default(),
             port_trial: tokio::sync::Mutex::default(),

@@ -6,7 +6,7 @@
 use anyhow::{Context, bail};
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
-use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
+use golem_node::payment::{KnownContract, PaymentConfig, Rules, WithdrawConfig};
 use golem_node::transactions::GasRules;
 use golem_types::Wallet;
 
@@ -123,10 +123,29 @@ fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet>
     given.over(payment.network.faucet.as_ref())
 }
 
+/// Every contract of a profile that is known: rentals that came before a change of the settings may be paid in it.
+pub fn known(settings: &Settings, wallet: &Wallet) -> Vec<KnownContract> {
+    let shipped = network::shipped();
+    // Another file that is wrong must not keep the node from its own network.
+    let all = network::all(&settings.node.data_dir).unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "network profiles cannot be read");
+        shipped.clone()
+    });
+    all.into_iter()
+        .filter_map(|(name, network)| {
+            let is_own = shipped.get(&name) != Some(&network);
+            let payment = PaymentNetwork::plain(name, network, None)?;
+            Some(KnownContract { config: config(&payment, settings, wallet.clone()), is_own })
+        })
+        .collect()
+}
+
 /// What the node needs to know, with `wallet` to be paid.
 #[must_use]
 pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> PaymentConfig {
     PaymentConfig {
+        name: payment.name.clone(),
+        symbol: payment.symbol().to_owned(),
         rpc_url: payment.rpc_url.clone(),
         chain_id: payment.network.chain_id,
         local: payment.network.local,

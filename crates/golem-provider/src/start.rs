@@ -356,5 +356,6 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Payme
         },
         totals: None,
         payments: payments.map(|profile| payments::config(profile, settings, identity.wallet().clone())),
+        known_contracts: payments::known(settings, identity.wallet()),
     }
 }

@@ -149,6 +149,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         rent: golem_node::Rent::default(),
         totals: Some(Resources::new(4096, 16_384, 1 << 20)),
         payments: None,
+        known_contracts: Vec::new(),
     };
     let node = Node::start(config, Backend::Sim(sim)).await?;
     let config = ApiConfig {

@@ -180,6 +180,8 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
     let data_dir = folder.path().to_owned();
     let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO })?;
     let payments = PaymentConfig {
+        name: "test".to_owned(),
+        symbol: "ETH".to_owned(),
         rpc_url: chain.url.clone(),
         chain_id: CHAIN,
         local: false,
@@ -235,6 +237,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         rent: golem_node::Rent::default(),
         totals: Some(Resources::new(u32::MAX / 2, u32::MAX / 2, u32::MAX / 2)),
         payments: Some(payments),
+        known_contracts: Vec::new(),
     };
     let node = runtime.block_on(Node::start(config, Backend::Sim(sim)))?;
     // The first reading of everything is not a tick like the others.

@@ -41,6 +41,14 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
             .as_ref()
             .zip(node.payments())
             .map(|(profile, payments)| PaymentsView::of(profile, payments)),
+        other_payments: node
+            .contracts()
+            .all()
+            .iter()
+            .skip(usize::from(node.payments().is_some()))
+            .map(PaymentsView::earlier)
+            .collect(),
+        unknown_contracts: node.contracts().unknown().to_vec(),
         adverts: config.advertising.iter().map(AdvertView::of).collect(),
         unmanaged: node.unmanaged(),
     })

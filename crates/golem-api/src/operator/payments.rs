@@ -2,9 +2,8 @@
 
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
-use golem_chain::network::PaymentNetwork;
 use golem_node::NodeError;
-use golem_node::payment::Payments;
+use golem_node::payment::Contracts;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::VmId;
@@ -16,15 +15,18 @@ use crate::error::{ApiError, ApiResult};
 use crate::views::payments;
 
 impl Operator {
-    fn payments(&self) -> Result<(&PaymentNetwork, &Payments), ApiError> {
-        let payments = self.config.payments.as_ref().zip(self.node.payments());
-        payments.ok_or_else(|| ApiError::Node(NodeError::PaymentsOff))
+    /// What rentals are paid in.
+    fn contracts(&self) -> Result<&Contracts, ApiError> {
+        let contracts = self.node.contracts();
+        if contracts.all().is_empty() {
+            return Err(ApiError::Node(NodeError::PaymentsOff));
+        }
+        Ok(contracts)
     }
 }
 
 pub(super) async fn streams(State(operator): Shared) -> ApiResult {
-    let (profile, payments) = operator.payments()?;
-    Ok(ok(&payments::streams(payments, profile).await))
+    Ok(ok(&payments::streams(operator.contracts()?, operator.config.payments.as_ref()).await))
 }
 
 #[derive(Deserialize)]
@@ -34,10 +36,10 @@ pub(super) struct Since {
 }
 
 pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> ApiResult {
-    let (_, payments) = operator.payments()?;
+    let contracts = operator.contracts()?;
     let since = Timestamp::from_second(since)
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
-    Ok(ok(&payments::withdrawals(payments, since).await.map_err(NodeError::from)?))
+    Ok(ok(&payments::withdrawals(contracts, since).await.map_err(NodeError::from)?))
 }
 
 #[derive(Deserialize)]
@@ -52,7 +54,7 @@ pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiRe
             "the body should be {\"vm\": an id or a name, or null for all}",
         )
     })?;
-    let (_, payments) = operator.payments()?;
+    let contracts = operator.contracts()?;
     let vm = match vm {
         None => None,
         // A rental that ended is named by its id only.
@@ -62,5 +64,5 @@ pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiRe
         }),
     };
     tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
-    Ok(ok(&payments::withdraw(payments, vm.as_ref()).await))
+    Ok(ok(&payments::withdraw(contracts, vm.as_ref()).await))
 }

@@ -46,6 +46,12 @@ pub struct Summary {
     pub ports: PortsView,
     /// How its rentals are paid for; `None` if they are free.
     pub payments: Option<PaymentsView>,
+    /// Other contracts that rentals are still paid in.
+    #[serde(default)]
+    pub other_payments: Vec<PaymentsView>,
+    /// Contracts that rentals are paid in, chain id and address, and that no profile names: nobody follows them.
+    #[serde(default)]
+    pub unknown_contracts: Vec<String>,
     /// The node's adverts, one a market in which it keeps one.
     pub adverts: Vec<AdvertView>,
     /// Machines on the backend that the ledger does not know; never touched.
@@ -222,6 +228,22 @@ impl PaymentsView {
             read_at: health.read_at,
             error: health.error,
             closed: PaymentsClosed::of(payments),
+        }
+    }
+}
+
+impl PaymentsView {
+    /// How `payments`, of a contract that new rentals do not use, stand.
+    pub(crate) fn earlier(payments: &Payments) -> Self {
+        let (health, config) = (payments.health(), payments.config());
+        Self {
+            network: config.name.clone(),
+            symbol: config.symbol.clone(),
+            contract: config.contract.to_string(),
+            block: health.block.map(|block| block.number),
+            read_at: health.read_at,
+            error: health.error,
+            closed: None,
         }
     }
 }

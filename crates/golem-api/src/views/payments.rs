@@ -5,7 +5,7 @@
 
 use golem_chain::network::PaymentNetwork;
 use golem_node::ledger::{LedgerError, Withdrawal, WithdrawalState};
-use golem_node::payment::{Payments, StreamLine};
+use golem_node::payment::{Contracts, Payments, StreamLine};
 use golem_node::pricing::coin_of;
 use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{VmId, VmName, VmState};
@@ -38,6 +38,12 @@ pub struct StreamView {
     pub status: Option<VmState>,
     /// Since when the VM is not paid for.
     pub unpaid_since: Option<Timestamp>,
+    /// The payment network that it is on.
+    #[serde(default)]
+    pub network: String,
+    /// What its money is called.
+    #[serde(default)]
+    pub symbol: String,
     /// What the public API says of it.
     pub stream: StreamInfo,
 }
@@ -85,25 +91,35 @@ fn coin(payment: &PaymentNetwork) -> Option<&str> {
     payment.price_id().map(coin_of).filter(|_| !payment.network.testnet)
 }
 
-/// Every stream that may still pay.
-pub async fn streams(payments: &Payments, profile: &PaymentNetwork) -> StreamsView {
-    let overview = payments.overview().await;
-    let view = |line: &StreamLine| StreamView {
-        name: line.rental.as_ref().map(|(name, _)| name.clone()),
-        status: line.rental.as_ref().map(|(_, state)| *state),
-        unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
-        stream: renter::stream(&line.status),
-    };
-    let rate = match coin(profile) {
-        Some(coin) => payments.rate(coin).await.ok().flatten(),
+/// Every stream that may still pay; `profile` is of the network that new rentals use.
+pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) -> StreamsView {
+    let (mut streams, mut stale) = (Vec::new(), None);
+    for payments in contracts.all() {
+        let overview = payments.overview().await;
+        let config = payments.config();
+        let view = |line: &StreamLine| StreamView {
+            name: line.rental.as_ref().map(|(name, _)| name.clone()),
+            status: line.rental.as_ref().map(|(_, state)| *state),
+            unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
+            network: config.name.clone(),
+            symbol: config.symbol.clone(),
+            stream: renter::stream(&line.status),
+        };
+        streams.extend(overview.streams.iter().map(view));
+        stale = stale.or(overview.stale);
+    }
+    let first = contracts.first().zip(profile);
+    let rate = match first.and_then(|(payments, profile)| Some((payments, coin(profile)?))) {
+        Some((payments, coin)) => payments.rate(coin).await.ok().flatten(),
         None => None,
     };
+    let named = contracts.all().first().map(Payments::config);
     StreamsView {
         usd_per_coin: rate.map(|rate| rate.usd.to_string()),
-        network: profile.name.clone(),
-        symbol: profile.symbol().to_owned(),
-        streams: overview.streams.iter().map(view).collect(),
-        stale: overview.stale,
+        network: named.map(|config| config.name.clone()).unwrap_or_default(),
+        symbol: named.map(|config| config.symbol.clone()).unwrap_or_default(),
+        streams,
+        stale,
     }
 }
 
@@ -111,8 +127,15 @@ pub async fn streams(payments: &Payments, profile: &PaymentNetwork) -> StreamsVi
 ///
 /// # Errors
 /// [`LedgerError`].
-pub async fn withdrawals(payments: &Payments, since: Timestamp) -> Result<Vec<WithdrawalView>, LedgerError> {
-    let all = payments.withdrawals(since).await?;
+pub async fn withdrawals(
+    contracts: &Contracts,
+    since: Timestamp,
+) -> Result<Vec<WithdrawalView>, LedgerError> {
+    let mut all = Vec::new();
+    for payments in contracts.all() {
+        all.extend(payments.withdrawals(since).await?);
+    }
+    all.sort_by_key(|withdrawal| withdrawal.id);
     let view = |withdrawal: Withdrawal| WithdrawalView {
         at: withdrawal.created_at,
         vm_id: withdrawal.vm,
@@ -128,9 +151,9 @@ pub async fn withdrawals(payments: &Payments, since: Timestamp) -> Result<Vec<Wi
 
 /// Withdraws from the stream of `vm`, or from all, one after the other: a failure of one does not
 /// keep the others waiting.
-pub async fn withdraw(payments: &Payments, vm: Option<&VmId>) -> Vec<WithdrawView> {
+pub async fn withdraw(contracts: &Contracts, vm: Option<&VmId>) -> Vec<WithdrawView> {
     let mut done = Vec::new();
-    for copy in payments.withdrawable(vm) {
+    for (payments, copy) in contracts.withdrawable(vm) {
         let result = payments.withdraw(&copy).await;
         let view = WithdrawView {
             vm_id: copy.vm,

@@ -115,6 +115,7 @@ impl World {
             rent: golem_node::Rent::default(),
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
+            known_contracts: Vec::new(),
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
         let config = ApiConfig {

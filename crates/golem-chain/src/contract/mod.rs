@@ -158,6 +158,12 @@ pub enum WrongContract {
         "the contract at the payment address is no payment contract that is known, neither version 1 nor 2"
     )]
     Neither,
+    /// There is other code than before.
+    #[error(
+        "the code at the payment address is not what it was: another contract took the place of the one that rentals are paid \
+         in, so nothing that it says is believed; fix: name the right endpoint, or the new contract in a profile of its own"
+    )]
+    Replaced,
     /// There is the other one.
     #[error(
         "the contract at the payment address is of version {found}, not {expected}; fix: contract_version = {found} in the \

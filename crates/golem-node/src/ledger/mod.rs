@@ -9,6 +9,7 @@ mod adopt;
 mod adverts;
 mod boots;
 mod columns;
+mod contracts;
 mod error;
 mod history;
 mod money;

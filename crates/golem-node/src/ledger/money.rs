@@ -218,6 +218,14 @@ pub(super) fn are_spent(connection: &Connection, vm: &str, now: Timestamp) -> Re
     Ok(true)
 }
 
+/// Every stream of `contract` that ever paid for a rental, as last read.
+pub(super) fn streams_of(connection: &Connection, contract: &str) -> Result<Vec<StreamCopy>, LedgerError> {
+    let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE contract = ?1 ORDER BY read_at, id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let copies = statement.query_map([contract], stream)?.collect::<Result<_, _>>()?;
+    Ok(copies)
+}
+
 fn under_way(connection: &Connection, contract: &str) -> Result<Vec<Withdrawal>, LedgerError> {
     let sql = format!(
         "SELECT {WITHDRAWAL_COLUMNS} FROM withdrawals WHERE contract = ?1 AND state = 'sent' ORDER BY id"
@@ -250,14 +258,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn streams(&self, contract: &str) -> Result<Vec<StreamCopy>, LedgerError> {
         let contract = contract.to_owned();
-        self.ask(move |writer| {
-            let sql =
-                format!("SELECT {STREAM_COLUMNS} FROM streams WHERE contract = ?1 ORDER BY read_at, id");
-            let mut statement = writer.connection.prepare(&sql)?;
-            let copies = statement.query_map([contract], stream)?.collect::<Result<_, _>>()?;
-            Ok(copies)
-        })
-        .await
+        self.ask(move |writer| streams_of(&writer.connection, &contract)).await
     }
 
     /// The last events, newest first: those of `vm`, or all.

@@ -239,10 +239,32 @@ DROP INDEX one_under_way;
 CREATE UNIQUE INDEX one_withdrawal_of_a_stream ON withdrawals (contract, stream_id) WHERE state = 'sent';
 ";
 
+/// The payment contracts that were used, with what has to be known to follow them, and the hash of their code as it was first
+/// seen.
+const CONTRACTS: &str = "
+CREATE TABLE contracts (
+    key         TEXT PRIMARY KEY,
+    profile     TEXT NOT NULL CHECK (json_valid(profile)),
+    code        TEXT
+) STRICT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps =
-        [RENTALS, PAYMENTS, ADVERTS, ADOPTED, RATES, PORTS, QUOTES, HISTORY, BOOTS, PORT_TAGS, TRANSACTIONS];
+    let steps = [
+        RENTALS,
+        PAYMENTS,
+        ADVERTS,
+        ADOPTED,
+        RATES,
+        PORTS,
+        QUOTES,
+        HISTORY,
+        BOOTS,
+        PORT_TAGS,
+        TRANSACTIONS,
+        CONTRACTS,
+    ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
 

@@ -10,25 +10,33 @@ use jiff::Timestamp;
 use super::{Node, lost};
 use crate::error::NodeError;
 use crate::paid::Paid;
-use crate::payment::{self, Payments, RentalControl, StreamStatus};
+use crate::payment::{self, Contracts, Payments, RentalControl, StreamStatus};
 use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
 
 impl Node {
     /// Starts what follows the streams.
     pub(super) fn follow_payments(&self) {
-        let Some(payments) = &self.0.payments else { return };
         let tasks = &self.0.tasks;
         let stop = || tasks.stopping().clone();
+        if self.0.contracts.all().is_empty() {
+            return;
+        }
         let folder = self.0.config.data_dir.clone();
         tasks.spawn("streams export", payment::export(self.changes(), folder, stop()));
-        if payments.config().monitor {
-            let node = self.clone();
-            let control = RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id));
-            tasks.spawn("stream monitor", payment::monitor(payments.clone(), control, stop()));
+        for payments in self.0.contracts.all() {
+            let name = &payments.config().name;
+            if payments.config().monitor {
+                let node = self.clone();
+                let control = RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id));
+                tasks.spawn(
+                    format!("stream monitor of {name}"),
+                    payment::monitor(payments.clone(), control, stop()),
+                );
+            }
+            tasks.spawn(format!("payment contract of {name}"), payments.clone().tell_contract(stop()));
+            tasks.spawn(format!("withdrawals of {name}"), payment::withdrawals(payments.clone(), stop()));
         }
-        tasks.spawn("payment contract", payments.clone().tell_contract(stop()));
-        tasks.spawn("withdrawals", payment::withdrawals(payments.clone(), stop()));
     }
 
     /// The verdict on the payment of a create.
@@ -38,7 +46,7 @@ impl Node {
         resources: Resources,
         quote: Option<&str>,
     ) -> Result<Paid, NodeError> {
-        match (&self.0.payments, stream) {
+        match (self.0.contracts.first(), stream) {
             (None, _) => Ok(Paid::free()),
             (Some(_), None) => Err(Refusal::StreamRequired.into()),
             (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
@@ -46,7 +54,9 @@ impl Node {
     }
 
     pub(super) fn remember(&self, paid: &Paid, vm: &VmId) {
-        if let (Some(payments), Some(copy)) = (&self.0.payments, paid.copy(vm)) {
+        if let Some(copy) = paid.copy(vm)
+            && let Some(payments) = self.0.contracts.of(&copy.key)
+        {
             payments.remember(copy);
         }
     }
@@ -59,7 +69,7 @@ impl Node {
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn attach_stream(&self, id: &VmId, stream: StreamId) -> Result<Arc<Vm>, NodeError> {
         let resources = self.live(id)?.vm.resources;
-        if self.0.payments.is_none() {
+        if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
         let paid = self.gate(Some(stream), resources, None).await?;
@@ -83,20 +93,27 @@ impl Node {
         &self.0.transactions
     }
 
-    /// How rentals are paid for; `None` if they are not.
+    /// How new rentals are paid for; `None` if they are not.
     #[must_use]
     pub fn payments(&self) -> Option<&Payments> {
-        self.0.payments.as_ref()
+        self.0.contracts.first()
+    }
+
+    /// Every contract that rentals are paid in.
+    #[must_use]
+    pub fn contracts(&self) -> &Contracts {
+        &self.0.contracts
     }
 
     /// What the chain says now of the stream that pays for the VM `id`.
     ///
     /// # Errors
-    /// [`NodeError::PaymentsOff`], [`NodeError::NoStream`], [`NodeError::ChainUnknown`],
+    /// [`NodeError::UnknownContract`], [`NodeError::NoStream`], [`NodeError::ChainUnknown`],
     /// [`NodeError::NotFound`].
     pub async fn stream(&self, id: &VmId) -> Result<StreamStatus, NodeError> {
-        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
         let key = self.live(id)?.vm.stream.clone().ok_or(NodeError::NoStream)?;
+        let contract = key.contract.to_string();
+        let payments = self.0.contracts.of(&key).ok_or(NodeError::UnknownContract(contract))?;
         payments.statuses(&[(id.clone(), key)]).await?.pop().ok_or(NodeError::NoStream)
     }
 
@@ -105,9 +122,11 @@ impl Node {
     /// # Errors
     /// [`NodeError::PaymentsOff`], [`NodeError::ChainUnknown`].
     pub async fn streams(&self) -> Result<Vec<StreamStatus>, NodeError> {
-        let payments = self.0.payments.as_ref().ok_or(NodeError::PaymentsOff)?;
+        if self.0.contracts.all().is_empty() {
+            return Err(NodeError::PaymentsOff);
+        }
         let paid = |vm: Arc<Vm>| vm.stream.clone().map(|key| (vm.id.clone(), key));
         let rentals: Vec<_> = self.vms().into_iter().filter_map(paid).collect();
-        payments.statuses(&rentals).await
+        self.0.contracts.statuses(&rentals).await
     }
 }

@@ -11,6 +11,7 @@
 //! (I3). Never drives a machine: it writes whether a rental is paid for, and the machine follows.
 
 pub mod billing_policy;
+mod contracts;
 mod control;
 mod export;
 mod gate;
@@ -24,7 +25,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
+use golem_chain::contract::WrongContract;
 use golem_chain::faucet::{Faucet, FaucetError};
 use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Version};
 use golem_types::Wallet;
@@ -41,6 +43,7 @@ use crate::paid::StreamCopy;
 use crate::transactions::{GasRules, Queue, Transactions};
 
 pub use billing_policy::Rules;
+pub use contracts::{ContractProfile, Contracts, KnownContract};
 pub use overview::{Overview, StreamLine};
 pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;
@@ -54,6 +57,10 @@ pub(crate) use withdraw::run as withdrawals;
 /// What the operator decided about money.
 #[derive(Debug, Clone)]
 pub struct PaymentConfig {
+    /// What the network is called.
+    pub name: String,
+    /// What the streams' money is called.
+    pub symbol: String,
     /// The chain's JSON-RPC endpoint.
     pub rpc_url: String,
     /// What chain it must be of.
@@ -176,6 +183,8 @@ struct Inner {
     /// What was asked, and until when it still counts; the last one for as long as it is asked.
     prices: watch::Sender<Vec<(StreamPrices, Option<Instant>)>>,
     health: watch::Sender<ChainHealth>,
+    /// The hash of the contract's code when it was first seen.
+    code: watch::Sender<Option<B256>>,
 }
 
 fn number(address: Address) -> U160 {
@@ -206,6 +215,7 @@ impl Payments {
         let now = Timestamp::now();
         let queue = transactions.queue(sender, config.gas);
         ledger.take_over_withdrawals(&contract, queue.account(), now).await?;
+        let code = ledger.first_code(contract.to_string(), None).await?;
         let live = ledger.now();
         let copies = ledger.streams(&contract).await?.into_iter();
         let copies = copies
@@ -220,6 +230,7 @@ impl Payments {
             copies: Mutex::new(copies.collect()),
             prices: watch::channel(Vec::new()).0,
             health: watch::channel(ChainHealth::default()).0,
+            code: watch::channel(code).0,
             config,
             ledger,
         })))
@@ -229,6 +240,34 @@ impl Payments {
     #[must_use]
     pub fn config(&self) -> &PaymentConfig {
         &self.0.config
+    }
+
+    /// What sends the wallet's transactions on the contract's chain.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    /// Makes sure that the code at the contract's address is what it was when it was first seen: what another contract says
+    /// means nothing. A developer's own chain begins anew at will.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    async fn check_code(&self) -> Result<(), ChainError> {
+        if self.config().local {
+            return Ok(());
+        }
+        let found = self.0.reader.code().await?;
+        let first = *self.0.code.borrow();
+        match first {
+            Some(first) if first != found => Err(WrongContract::Replaced.into()),
+            Some(_) => Ok(()),
+            None => {
+                let kept = self.0.ledger.first_code(self.0.contract.to_string(), Some(found)).await;
+                self.0.code.send_replace(kept.ok().flatten().or(Some(found)));
+                Ok(())
+            }
+        }
     }
 
     /// How the chain answers.
@@ -310,7 +349,11 @@ impl Payments {
     pub(crate) async fn tell_contract(self, stop: CancellationToken) {
         let tell = async {
             loop {
-                match self.0.reader.check().await {
+                let checked = match self.0.reader.check().await {
+                    Ok(()) => self.check_code().await,
+                    wrong => wrong,
+                };
+                match checked {
                     Ok(()) => {
                         if let Err(error) = self.check_token().await {
                             golem_service::log_limited!(

@@ -134,6 +134,7 @@ async fn observe(
         || memory.ticks.is_multiple_of(FULL_EVERY)
         || block.number.saturating_sub(since) >= LOGS_BLOCKS;
     let wanted: Vec<StreamId> = if all {
+        payments.check_code().await?;
         owners.keys().copied().collect()
     } else {
         let touched =
@@ -215,6 +216,10 @@ async fn end(
         return;
     }
     let ids: Vec<StreamId> = ending.iter().map(|(id, _)| *id).collect();
+    // M-04: what another contract says ends nothing.
+    if let Err(error) = payments.check_code().await {
+        return payments.record_failure(&error);
+    }
     let seen = match payments.0.reader.streams(payments.newest().as_ref(), &ids).await {
         Ok(seen) => seen,
         Err(error) => return payments.record_failure(&error),

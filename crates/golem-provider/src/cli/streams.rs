@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use golem_chain::network::PaymentNetwork;
 use golem_node::LEDGER_FILE;
 use golem_node::ledger::{Ledger, WithdrawalState};
-use golem_node::payment::Payments;
+use golem_node::payment::Contracts;
 use golem_node::transactions::Transactions;
 use golem_types::VmId;
 use golem_types::wire::Exact;
@@ -33,7 +33,7 @@ enum Books {
     /// The node that runs.
     Node(Client),
     /// The ledger, which nobody else has open.
-    Own { payments: Payments, profile: Box<PaymentNetwork>, _lock: PidFile },
+    Own { contracts: Contracts, profile: Option<Box<PaymentNetwork>>, _lock: PidFile },
 }
 
 impl Books {
@@ -46,34 +46,41 @@ impl Books {
         if !file.exists() {
             return Err(NotRunning.into());
         }
-        let profile = payments::profile(settings)?.context("payments are off: there are no streams")?;
+        let profile = payments::profile(settings)?;
         let lock = PidFile::take(&invocation.pid_file).await?;
         let identity = identity::of_node(&settings.node)?;
         let ledger = Ledger::open(&file)?;
-        let config = payments::config(&profile, settings, identity.wallet().clone());
+        let config =
+            profile.as_ref().map(|profile| payments::config(profile, settings, identity.wallet().clone()));
         let transactions = Transactions::new(ledger.clone());
-        let payments = Payments::open(config, ledger, &transactions).await?;
-        Ok(Self::Own { payments, profile: Box::new(profile), _lock: lock })
+        let known = payments::known(settings, identity.wallet());
+        let contracts = Contracts::open(config.as_ref(), &known, &ledger, &transactions).await?;
+        if contracts.all().is_empty() {
+            bail!("payments are off: there are no streams");
+        }
+        Ok(Self::Own { contracts, profile: profile.map(Box::new), _lock: lock })
     }
 
     async fn streams(&self) -> anyhow::Result<StreamsView> {
         Ok(match self {
             Self::Node(client) => client.streams().await?,
-            Self::Own { payments, profile, .. } => views::payments::streams(payments, profile).await,
+            Self::Own { contracts, profile, .. } => {
+                views::payments::streams(contracts, profile.as_deref()).await
+            }
         })
     }
 
     async fn withdrawals(&self, since: Timestamp) -> anyhow::Result<Vec<WithdrawalView>> {
         Ok(match self {
             Self::Node(client) => client.withdrawals(since).await?,
-            Self::Own { payments, .. } => views::payments::withdrawals(payments, since).await?,
+            Self::Own { contracts, .. } => views::payments::withdrawals(contracts, since).await?,
         })
     }
 
     async fn withdraw(&self, vm: Option<&VmId>) -> anyhow::Result<Vec<WithdrawView>> {
         Ok(match self {
             Self::Node(client) => client.withdraw(vm.map(VmId::as_str)).await?,
-            Self::Own { payments, .. } => views::payments::withdraw(payments, vm).await,
+            Self::Own { contracts, .. } => views::payments::withdraw(contracts, vm).await,
         })
     }
 }
@@ -91,7 +98,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
         Streams::Show { vm } => {
             let view = books.streams().await?;
             let stream = find(&view, &vm)?;
-            printer.answer(stream, || show(stream, money(&view)));
+            printer.answer(stream, || show(stream, money_of(&view, stream)));
             warn_if_stale(invocation, &view);
         }
         Streams::Earnings { since, by, csv } => {
@@ -135,6 +142,11 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
 
 fn money(view: &StreamsView) -> Money<'_> {
     Money { symbol: &view.symbol, usd: view.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok()) }
+}
+
+/// The money of one of the streams, which may be on another network than new rentals use.
+fn money_of<'a>(view: &'a StreamsView, line: &'a StreamView) -> Money<'a> {
+    if line.network == view.network { money(view) } else { Money { symbol: &line.symbol, usd: None } }
 }
 
 fn warn_if_stale(invocation: &Invocation, view: &StreamsView) {
@@ -184,6 +196,7 @@ fn list(view: &StreamsView) -> String {
     let columns = ["VM", "STATE", "STREAM", "PAYS", "LEFT", "EARNED", "WITHDRAWABLE", "ID"];
     let rows = view.streams.iter().map(|line| {
         let StreamView { name, status, stream, .. } = line;
+        let money = |view| money_of(view, line);
         let computed = &stream.computed;
         [
             name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),

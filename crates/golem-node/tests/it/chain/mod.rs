@@ -1,5 +1,6 @@
 //! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
 
+mod contracts;
 mod newer_contract;
 
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ impl Market {
 
     fn payments(&self) -> PaymentConfig {
         PaymentConfig {
+            name: "test".to_owned(),
+            symbol: "ETH".to_owned(),
             rpc_url: self.chain.url().to_owned(),
             chain_id: CHAIN_ID,
             local: true,

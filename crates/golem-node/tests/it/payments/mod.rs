@@ -60,6 +60,8 @@ impl Paid {
 
     fn config(&self) -> NodeConfig {
         let payments = PaymentConfig {
+            name: "test".to_owned(),
+            symbol: "ETH".to_owned(),
             rpc_url: self.chain.url().to_owned(),
             chain_id: CHAIN,
             local: false,

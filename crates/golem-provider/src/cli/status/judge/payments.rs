@@ -13,6 +13,22 @@ use crate::settings::Settings;
 impl Verdict {
     /// How rentals are paid for.
     pub(super) fn payments(&mut self, node: &NodeFacts) {
+        for contract in &node.summary.unknown_contracts {
+            let (chain_id, address) = contract.split_once(':').unwrap_or((contract, ""));
+            self.error(format!(
+                "Rentals are paid in a contract that no network profile names, so they are not followed and nothing is \
+                 withdrawn: `golem-provider networks add NAME --chain-id {chain_id} --contract {address} --rpc-url URL`, then \
+                 start the node again"
+            ));
+        }
+        for earlier in &node.summary.other_payments {
+            if let Some(error) = &earlier.error {
+                self.issue(format!(
+                    "The chain of {}, which earlier rentals are paid on, cannot be asked; they run on: {error}",
+                    earlier.network
+                ));
+            }
+        }
         let Some(payments) = &node.summary.payments else { return };
         match payments.closed {
             None => {}
