@@ -11,11 +11,13 @@ mod circles;
 mod demo;
 mod gates;
 mod log_lines;
+mod mutants;
 mod policy;
 mod programs;
 mod promises;
 mod run;
 mod setup;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,8 @@ cargo xtask COMMAND
   deploy-contract    puts the payment contract on a chain and writes its profile:
                      --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
+  mutants            changes what decides on money, machines and ports in every way that cargo-mutants knows,
+                     and writes into docs/mutants.md which changes no test noticed (about 40 min)
   circles            names the files of a crate that use each other
   generate           rewrites the files that are generated from the settings
   setup              installs what the tests need and builds the guest images; the others do so by themselves
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         ["interop"] => gates::interop(),
         ["deploy-contract", arguments @ ..] => run::deploy(arguments),
         ["bench", name] => run::bench(name),
+        ["mutants"] => mutants::run(),
         ["circles"] => circles::check(),
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),

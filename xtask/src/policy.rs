@@ -1,39 +1,17 @@
 //! Licences of what we link, and who of us may use whom: `deny.toml`, checked by cargo-deny.
 //!
-//! Owns which cargo-deny that is, and how it is installed.
+//! Owns which cargo-deny that is (compiled once, in about 40 s).
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::run::{cargo, root, step};
+use crate::run::{root, step};
+use crate::tools::program;
 
 const VERSION: &str = "0.20.2";
 
-/// The program: the one that is installed if it is of this version, else one of our own, compiled once (about 40 s).
-fn program() -> anyhow::Result<PathBuf> {
-    let is_it = |program: &PathBuf| {
-        let output = Command::new(program).arg("--version").output();
-        output.is_ok_and(|output| output.stdout.trim_ascii() == format!("cargo-deny {VERSION}").as_bytes())
-    };
-    let installed = PathBuf::from("cargo-deny");
-    if is_it(&installed) {
-        return Ok(installed);
-    }
-    let tools = root().join(".cache/tools");
-    let own = tools.join("bin/cargo-deny");
-    if !is_it(&own) {
-        // Unoptimized: it compiles in a fifth of the time, and runs for 3 s.
-        let mut install =
-            cargo(&["install", "--quiet", "--locked", "--debug", "--no-default-features", "--root"]);
-        install.arg(tools).arg(format!("cargo-deny@{VERSION}")).env("CARGO_PROFILE_DEV_DEBUG", "0");
-        step("install cargo-deny", install)?;
-    }
-    Ok(own)
-}
-
 /// Checks licences, bans and sources of everything that is built.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let mut deny = Command::new(program()?);
+    let mut deny = Command::new(program("cargo-deny", VERSION, &["--version"])?);
     // The rest of its checks, of advisories, needs a database from the internet.
     deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"]).current_dir(root());
     step("cargo-deny", deny)
@@ -44,6 +22,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::run::cargo;
 
     /// S-057: each part can be used without those above it, because it does not know them.
     #[test]
