@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::programs::{Kind, Program, compile};
+use crate::programs::{Kind, Program, compile, not_tried};
 use crate::run::{cargo, root, step};
 use crate::{circles, log_lines, policy, promises, setup};
 
@@ -50,6 +50,7 @@ struct Gate {
 
 impl Gates {
     fn new() -> Self {
+        let _ = std::fs::remove_file(not_tried());
         Self { began: Instant::now(), done: Mutex::default() }
     }
 
@@ -103,6 +104,9 @@ impl Gates {
             println!("{name:<28} {seconds:>8.0}{}", if *passed { "" } else { "  FAILED" });
         }
         println!("{:<28} {:>8.0}", "all, some side by side", self.began.elapsed().as_secs_f32());
+        if let Ok(tests) = std::fs::read_to_string(not_tried()) {
+            println!("\nnot tried on this machine:\n{tests}");
+        }
         let failed: Vec<_> = gates.into_iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect();
         if failed.is_empty() {
             println!("every gate passed");

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::run::root;
+
 /// What a test program tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -38,9 +40,15 @@ impl Program {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder).env("CARGO", env!("CARGO"));
+        command.env("GOLEM_TEST_NOT_TRIED", not_tried());
         command.envs(self.beside.iter().map(|(name, path)| (format!("CARGO_BIN_EXE_{name}"), path)));
         command
     }
+}
+
+/// Where tests write what they did not try, for want of root or of something that the machine lacks.
+pub(crate) fn not_tried() -> PathBuf {
+    root().join("target/gates/not-tried.txt")
 }
 
 /// Compiles what the `cargo test` of `tests` would run, with what the compiler says in `log`.

@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_what_is_free_is_granted_and_nothing_above_it() {
+        let last = Resources::new(6, 12, 150);
+        assert_eq!(admit(last, &Limits::default(), &facts()), Ok(()));
+        for more in [
+            Resources { cpu: 7, ..last },
+            Resources { memory: 13, ..last },
+            Resources { storage: 151, ..last },
+        ] {
+            let refusal = admit(more, &Limits::default(), &facts());
+            assert!(matches!(refusal, Err(Refusal::Insufficient { .. })), "{refusal:?}");
+        }
+    }
+
+    #[test]
     fn a_busy_host_grants_nothing_more() {
         let busy = |cpu, memory, storage| Facts {
             host: HostUse { cpu_percent: cpu, memory_percent: memory, storage_percent: storage },

@@ -13,6 +13,7 @@ mod own_process;
 pub mod peers;
 mod poll;
 mod ports;
+mod root;
 
 pub use feed::Feed;
 pub use guest::NoGuestLeft;
@@ -20,3 +21,4 @@ pub use home::{Home, Running, StopAtEnd, alive, program, wanted};
 pub use own_process::{in_own_process, in_own_process_by};
 pub use poll::{DEADLINE, PAUSE, pause, until, wait_until, wait_up_to};
 pub use ports::{own_address, ports};
+pub use root::{as_root, not_tried};

@@ -331,7 +331,7 @@ fn i_03_an_env_file_that_others_wrote_or_can_write_is_refused() {
     let resolved = with(&[("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH", "~/bin/multipass")]).unwrap();
     assert!(resolved.settings.vms.multipass_binary_path.unwrap().is_absolute());
     // Files of others can only be made by root.
-    if !rustix::process::geteuid().is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     std::fs::write(&file, "GOLEM_PROVIDER_MAX_VMS=2").unwrap();

@@ -225,7 +225,7 @@ fn h_15_a_first_start_names_everything_missing_and_where_an_image_is() {
         assert!(!said.contains("downloading"), "{said}");
     }
     // Offline: a network without a way out.
-    if rustix::process::geteuid().is_root() {
+    if golem_test_support::as_root() {
         let start = home.command(&["start"]);
         let mut offline = std::process::Command::new("unshare");
         offline.args(["--net", "sh", "-c", "ip link set lo up; exec \"$0\" \"$@\""]);

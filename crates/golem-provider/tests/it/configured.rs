@@ -17,7 +17,7 @@ fn create(home: &Home, name: &str, cpu: u32, memory: u32, storage: u32) -> (u16,
 /// Needs root, as whole runs of the suite have.
 #[test]
 fn s_007_a_first_start_needs_nothing_but_the_network() {
-    if !rustix::process::geteuid().is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     let home = Home::bare().set("GOLEM_PROVIDER_VM_BACKEND", "sim");

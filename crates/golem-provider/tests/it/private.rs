@@ -176,7 +176,7 @@ fn i_03_nothing_that_others_left_in_the_working_directory_is_run_or_believed() {
     set_mode(&env, 0o664);
     refused("can be written by other users (664); fix: look at what it says, then `chmod go-w ");
     set_mode(&env, 0o644);
-    if rustix::process::geteuid().is_root() {
+    if golem_test_support::as_root() {
         std::os::unix::fs::chown(&env, Some(4242), None).unwrap();
         refused("belongs to user 4242, and this process runs as user 0; fix: ");
     }
@@ -200,7 +200,7 @@ fn i_03_nothing_that_others_left_in_the_working_directory_is_run_or_believed() {
 /// Needs root, as whole runs of the suite have.
 #[test]
 fn i_02_another_users_data_directory_is_refused_and_left_as_it_is() {
-    if !rustix::process::geteuid().is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     let home = Home::new();

@@ -66,7 +66,7 @@ fn only_what_is_endangered_and_not_yet_reserved_is_added() {
 /// H-05: the kernel's own list, in a network of its own.
 #[test]
 fn h_05_the_list_of_others_is_whole_while_the_node_runs_and_after_it() {
-    if !rustix::process::geteuid().is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     if std::env::var_os("GOLEM_TEST_OWN_NETWORK").is_none() {

@@ -56,14 +56,9 @@ fn own() -> Architecture {
     Architecture::of_host().unwrap()
 }
 
-/// Whether device nodes can be made and users changed here.
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
 #[tokio::test]
 async fn h_01_a_guests_user_keeps_the_devices_group_and_no_other() {
-    if !is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     for (mode, gid) in [(0o660, GROUP), (0o666, GROUP), (0o606, GROUP), (0o666, 0)] {
@@ -78,7 +73,7 @@ async fn h_01_a_guests_user_keeps_the_devices_group_and_no_other() {
 
 #[tokio::test]
 async fn h_01_what_root_may_open_and_a_guests_user_may_not_is_no_kvm() {
-    if !is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     for (mode, gid, word) in [
@@ -98,7 +93,7 @@ async fn h_01_what_root_may_open_and_a_guests_user_may_not_is_no_kvm() {
 
 #[tokio::test]
 async fn h_01_a_host_without_kvm_is_told_what_it_lacks() {
-    if !is_root() {
+    if !golem_test_support::as_root() {
         return;
     }
     let absent = Host::new();
