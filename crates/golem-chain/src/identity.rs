@@ -1,20 +1,25 @@
 //! Who the node or a renter is: an Ethereum key and the address that follows from it.
 //!
-//! Owns the key file, in the format of the Python provider's `keys/provider_key.json`, so that an identity carries over.
-//! Never logs the key and never writes it where others can read it.
+//! ```text
+//!   keys/provider_key.json ─── replaced by another key ───► keys/former/<address>.json, kept for good
+//!        the key now                                          keys that were: what they are paid is still ours
+//! ```
+//! Owns the folder of keys and the order in which it is written, so that a crash at any instant loses no key: a key is on
+//! the disk under its address before another takes its place. Never logs a key.
 
 use std::fmt;
-use std::fs::{File, Permissions};
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use alloy_primitives::Address;
+use golem_types::Wallet;
 
-use golem_types::wallet::Wallet;
+use crate::key_file::{self, Content, KeyFileError, Unlock};
+use crate::keystore::{Cost, KeystoreError, Passphrase};
 
-/// Largest key file that is read, in bytes; a real one has about 150.
-const FILE_MAXIMUM: u64 = 4096;
+/// Where keys are that were replaced, under the folder of keys.
+const FORMER: &str = "former";
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -28,38 +33,21 @@ pub enum IdentityError {
         #[source]
         source: io::Error,
     },
-    /// The key file is there and cannot be read.
-    #[error("the key file {} cannot be read", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The key file does not hold a key.
-    #[error("the key file {} does not hold a key: {problem}; fix: restore it from a backup, or move it away for a new identity", .path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, without any of its text.
-        problem: &'static str,
-    },
+    /// The key file gives no key, or takes none.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
     /// The key given in the settings is none.
     #[error("{0} is not a private key of secp256k1; fix: remove it, or set it to one")]
     Given(&'static str),
     /// A new key cannot be drawn.
     #[error("the operating system gives no randomness: {0}")]
     Randomness(getrandom::Error),
-    /// A new key cannot be written.
-    #[error("the key file {} cannot be written", .path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A key cannot be encrypted.
+    #[error("the key cannot be encrypted")]
+    Encrypt(#[source] KeystoreError),
+    /// The key is to be replaced by itself.
+    #[error("{0} is the key already")]
+    Same(Address),
 }
 
 /// A key that the settings hold.
@@ -76,6 +64,18 @@ pub struct GivenKey<'a> {
 pub struct Identity {
     wallet: Wallet,
     address: String,
+    former: Vec<Former>,
+}
+
+/// A key that was replaced: what it is paid is still the node's.
+#[derive(Debug, Clone)]
+pub struct Former {
+    /// Its address.
+    pub address: Address,
+    /// Its file.
+    pub path: PathBuf,
+    /// The key; where it cannot be had, why.
+    pub wallet: Result<Wallet, String>,
 }
 
 impl fmt::Debug for Identity {
@@ -84,60 +84,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The original's file.
-#[derive(Serialize, Deserialize)]
-struct KeyFile {
-    address: String,
-    private_key: String,
-}
-
 impl Identity {
-    /// The identity whose key was `given`, else the one in `keys/<file>` under `folder`, else a new one, which is
-    /// written there.
-    ///
-    /// # Errors
-    /// [`IdentityError`]; a key file that is there is never overwritten.
-    pub fn load(
-        folder: &Path,
-        file: &'static str,
-        given: Option<GivenKey<'_>>,
-    ) -> Result<Self, IdentityError> {
-        if let Some(GivenKey { variable, key }) = given {
-            return Self::from_hex(key).ok_or(IdentityError::Given(variable));
-        }
-        let folder = folder.join("keys");
-        let private = |source| IdentityError::Folder { path: folder.clone(), source };
-        golem_files::private_subfolder(&folder).map_err(private)?;
-        let path = folder.join(file);
-        if let Some(identity) = Self::read(&path)? {
-            return Ok(identity);
-        }
-        // Two that begin at once would else each hold a key, of which only one is kept.
-        let turn = File::open(&folder).map_err(private)?;
-        turn.lock().map_err(private)?;
-        if let Some(identity) = Self::read(&path)? {
-            return Ok(identity);
-        }
-        let identity = Self::draw()?;
-        identity.write(&path).map_err(|source| IdentityError::Write { path, source })?;
-        tracing::info!(address = identity.address(), file, "made a new key");
-        Ok(identity)
-    }
-
-    /// The identity that the file at `path` holds; `None` if there is no file.
-    fn read(path: &Path) -> Result<Option<Self>, IdentityError> {
-        let unreadable = |source| IdentityError::Read { path: path.to_owned(), source };
-        let file = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(unreadable)?,
-        };
-        close(path, 0o600).map_err(unreadable)?;
-        let mut text = String::new();
-        file.take(FILE_MAXIMUM).read_to_string(&mut text).map_err(unreadable)?;
-        let content = |problem| IdentityError::Content { path: path.to_owned(), problem };
-        Self::from_file(&text).map(Some).map_err(content)
-    }
-
     /// The address, with the checksum of EIP-55.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -150,143 +97,233 @@ impl Identity {
         &self.wallet
     }
 
+    /// The keys that it replaced.
+    #[must_use]
+    pub fn former(&self) -> &[Former] {
+        &self.former
+    }
+
     fn new(wallet: Wallet) -> Self {
         let address = wallet.address().to_string();
-        Self { wallet, address }
+        Self { wallet, address, former: Vec::new() }
     }
+}
 
-    fn from_hex(text: &str) -> Option<Self> {
-        Wallet::from_hex(text).map(Self::new)
-    }
-
-    fn from_file(text: &str) -> Result<Self, &'static str> {
-        let file: KeyFile =
-            serde_json::from_str(text).map_err(|_| "it is not JSON with address and private_key")?;
-        let identity = Self::from_hex(&file.private_key)
-            .ok_or("private_key is not 64 hexadecimal digits of a secp256k1 key")?;
-        if !file.address.eq_ignore_ascii_case(&identity.address) {
-            return Err("address is not the one of private_key");
+/// A new key.
+///
+/// # Errors
+/// [`IdentityError::Randomness`].
+pub fn draw() -> Result<Wallet, IdentityError> {
+    let mut bytes = zeroize::Zeroizing::new([0; 32]);
+    loop {
+        getrandom::fill(&mut *bytes).map_err(IdentityError::Randomness)?;
+        // All but 2^-128 of the 256-bit numbers are keys.
+        if let Some(wallet) = Wallet::from_bytes(&bytes) {
+            return Ok(wallet);
         }
+    }
+}
+
+/// The folder with a key and those that it replaced.
+#[derive(Debug, Clone)]
+pub struct KeyFolder {
+    folder: PathBuf,
+    path: PathBuf,
+    /// What trying a passphrase on a file is to cost that is written.
+    cost: Cost,
+}
+
+impl KeyFolder {
+    /// The folder `keys` under `folder`, in which `file` is the key.
+    #[must_use]
+    pub fn new(folder: &Path, file: &str) -> Self {
+        let folder = folder.join("keys");
+        Self { path: folder.join(file), folder, cost: Cost::STANDARD }
+    }
+
+    /// The file with the key.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file with the key holds; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`].
+    pub fn content(&self) -> Result<Option<Content>, IdentityError> {
+        Ok(Content::read(&self.path)?)
+    }
+
+    /// Whether the key is encrypted.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`].
+    pub fn is_encrypted(&self) -> Result<bool, IdentityError> {
+        Ok(matches!(self.content()?, Some(Content::Encrypted(_))))
+    }
+
+    /// The identity whose key was `given`, else the one in the file, else a new one, which is written there.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; a key file that is there is never overwritten.
+    pub fn load(&self, given: Option<GivenKey<'_>>, unlock: Unlock<'_>) -> Result<Identity, IdentityError> {
+        let mut identity = match given {
+            Some(GivenKey { variable, key }) => {
+                Identity::new(Wallet::from_hex(key).ok_or(IdentityError::Given(variable))?)
+            }
+            None => self.read_or_make(unlock)?,
+        };
+        identity.former = self.former(identity.wallet.address(), unlock)?;
         Ok(identity)
     }
 
-    fn draw() -> Result<Self, IdentityError> {
-        let mut bytes = [0; 32];
-        loop {
-            getrandom::fill(&mut bytes).map_err(IdentityError::Randomness)?;
-            // All but 2^-128 of the 256-bit numbers are keys.
-            if let Some(wallet) = Wallet::from_bytes(&bytes) {
-                return Ok(Self::new(wallet));
-            }
+    fn read_or_make(&self, unlock: Unlock<'_>) -> Result<Identity, IdentityError> {
+        golem_files::private_subfolder(&self.folder).map_err(|source| self.private(source))?;
+        let open = |content: Content| content.open(&self.path, unlock).map(Identity::new);
+        if let Some(content) = self.content()? {
+            return Ok(open(content)?);
         }
+        // Two that begin at once would else each hold a key, of which only one is kept.
+        let _turn = self.turn()?;
+        if let Some(content) = self.content()? {
+            return Ok(open(content)?);
+        }
+        let identity = Identity::new(draw()?);
+        let text = key_file::text(&identity.wallet, None, self.cost).map_err(IdentityError::Encrypt)?;
+        key_file::write(&self.path, &text)?;
+        let file = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        tracing::info!(address = identity.address(), file, "made a new key");
+        Ok(identity)
     }
 
-    /// Writes the key to `path`, which is either whole afterwards or not there.
-    fn write(&self, path: &Path) -> io::Result<()> {
-        let private_key = self.wallet.to_hex();
-        let text = serde_json::to_string(&KeyFile { address: self.address.clone(), private_key })?;
-        golem_files::replace(path, text.as_bytes())
+    /// Puts the key of `wallet` in the place of the one that is there, which is kept under its address, and returns where;
+    /// `None` if there was none. It is encrypted if there is a `passphrase`.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; both files hold a whole key at any instant.
+    pub fn replace(
+        &self,
+        wallet: &Wallet,
+        passphrase: Option<&Passphrase>,
+        unlock: Unlock<'_>,
+    ) -> Result<Option<PathBuf>, IdentityError> {
+        let text = key_file::text(wallet, passphrase, self.cost).map_err(IdentityError::Encrypt)?;
+        let _turn = self.turn()?;
+        let Some(content) = self.content()? else {
+            key_file::write(&self.path, &text)?;
+            return Ok(None);
+        };
+        let address = match content.address() {
+            Some(address) => address,
+            None => content.open(&self.path, unlock)?.address(),
+        };
+        if address == wallet.address() {
+            return Err(IdentityError::Same(address));
+        }
+        let kept = self.former_path(address);
+        let folder = self.folder.join(FORMER);
+        golem_files::private_subfolder(&folder)
+            .map_err(|source| IdentityError::Folder { path: folder, source })?;
+        let unreadable = |source| KeyFileError::Read { path: self.path.clone(), source };
+        let before = golem_files::read(&self.path, key_file::FILE_MAXIMUM).map_err(unreadable)?;
+        let before = zeroize::Zeroizing::new(before);
+        key_file::write(&kept, &String::from_utf8_lossy(&before))?;
+        key_file::write(&self.path, &text)?;
+        Ok(Some(kept))
     }
-}
 
-/// Takes the rights on `path` away that go beyond `mode`, with a warning.
-fn close(path: &Path, mode: u32) -> io::Result<()> {
-    let before = std::fs::metadata(path)?.permissions().mode() & 0o777;
-    if before & !mode != 0 {
-        std::fs::set_permissions(path, Permissions::from_mode(before & mode))?;
-        tracing::warn!(
-            path = %path.display(),
-            "other users could read this ({before:03o}); now only its owner can. If others use this machine, move to a new key"
-        );
+    /// Writes every key anew: encrypted if there is a `passphrase`, else plain. Those that are so already stay as they are.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; each file holds its key at any instant.
+    pub fn rewrite(
+        &self,
+        passphrase: Option<&Passphrase>,
+        unlock: Unlock<'_>,
+    ) -> Result<Vec<PathBuf>, IdentityError> {
+        let _turn = self.turn()?;
+        let mut files = vec![self.path.clone()];
+        files.extend(self.former_files()?);
+        let mut written = Vec::new();
+        for path in files {
+            let Some(content) = Content::read(&path)? else { continue };
+            if matches!(content, Content::Encrypted(_)) == passphrase.is_some() {
+                continue;
+            }
+            let wallet = content.open(&path, unlock)?;
+            let text = key_file::text(&wallet, passphrase, self.cost).map_err(IdentityError::Encrypt)?;
+            key_file::write(&path, &text)?;
+            written.push(path);
+        }
+        Ok(written)
     }
-    Ok(())
+
+    /// The addresses of keys that were replaced, with their files. One that is in use again is among them.
+    ///
+    /// # Errors
+    /// [`IdentityError::Folder`].
+    pub fn former_addresses(&self) -> Result<Vec<(Address, PathBuf)>, IdentityError> {
+        let named = |path: PathBuf| Some((path.file_stem()?.to_str()?.parse().ok()?, path));
+        Ok(self.former_files()?.into_iter().filter_map(named).collect())
+    }
+
+    /// The keys that were replaced, but not the one of `now`. One that cannot be had keeps nobody from starting: it says why.
+    fn former(&self, now: Address, unlock: Unlock<'_>) -> Result<Vec<Former>, IdentityError> {
+        let mut former = Vec::new();
+        for (address, path) in self.former_addresses()? {
+            if address == now {
+                continue;
+            }
+            let read = match Content::read(&path) {
+                Ok(Some(content)) => content.open(&path, unlock),
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            };
+            let wallet = match read {
+                Ok(wallet) if wallet.address() == address => Ok(wallet),
+                Ok(_) => Err(format!("{} holds another key than its name says", path.display())),
+                Err(error) => Err(match std::error::Error::source(&error) {
+                    Some(cause) => format!("{error}: {cause}"),
+                    None => error.to_string(),
+                }),
+            };
+            former.push(Former { address, path, wallet });
+        }
+        Ok(former)
+    }
+
+    /// The files of keys that were replaced, in the order of their names.
+    fn former_files(&self) -> Result<Vec<PathBuf>, IdentityError> {
+        let folder = self.folder.join(FORMER);
+        let unreadable = |source| IdentityError::Folder { path: folder.clone(), source };
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(unreadable)?,
+        };
+        let paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+        let mut paths = paths.map_err(unreadable)?;
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn former_path(&self, address: Address) -> PathBuf {
+        self.folder.join(FORMER).join(format!("{address}.json"))
+    }
+
+    /// Held while keys are written.
+    fn turn(&self) -> Result<File, IdentityError> {
+        golem_files::private_subfolder(&self.folder).map_err(|source| self.private(source))?;
+        let turn = File::open(&self.folder).map_err(|source| self.private(source))?;
+        turn.lock().map_err(|source| self.private(source))?;
+        Ok(turn)
+    }
+
+    fn private(&self, source: io::Error) -> IdentityError {
+        IdentityError::Folder { path: self.folder.clone(), source }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The first account of the well-known development mnemonic "test test … junk".
-    const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-    const ADDRESS: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
-
-    fn load(folder: &Path) -> Result<Identity, IdentityError> {
-        Identity::load(folder, "provider_key.json", None)
-    }
-
-    fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn the_address_is_that_of_ethereum_with_its_checksum() {
-        assert_eq!(Identity::from_hex(KEY).unwrap().address(), ADDRESS);
-    }
-
-    #[test]
-    fn a_new_key_is_private_and_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = load(folder.path()).unwrap();
-        let file = folder.path().join("keys/provider_key.json");
-        assert_eq!((mode(&file), mode(&folder.path().join("keys"))), (0o600, 0o700));
-        let read = load(folder.path()).unwrap();
-        assert_eq!(made.address(), read.address());
-        let text: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-        assert_eq!(text["address"], made.address());
-        assert_eq!(text["private_key"].as_str().unwrap().len(), 64);
-        assert!(!format!("{made:?}").contains(text["private_key"].as_str().unwrap()));
-    }
-
-    #[test]
-    fn all_that_begin_at_once_have_the_one_key_that_is_kept() {
-        for _ in 0..20 {
-            let folder = tempfile::tempdir().unwrap();
-            let made = std::thread::scope(|scope| {
-                let begin = || load(folder.path()).unwrap();
-                let all: Vec<_> = (0..8).map(|_| scope.spawn(begin)).collect();
-                all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
-            });
-            let kept = load(folder.path()).unwrap();
-            assert!(made.iter().all(|one| one.address() == kept.address()));
-        }
-    }
-
-    #[test]
-    fn the_originals_file_is_taken_over_and_closed_to_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let keys = folder.path().join("keys");
-        std::fs::create_dir(&keys).unwrap();
-        let file = keys.join("provider_key.json");
-        for private_key in [KEY.to_owned(), format!("0x{KEY}")] {
-            std::fs::write(&file, format!(r#"{{"address": "{ADDRESS}", "private_key": "{private_key}"}}"#))
-                .unwrap();
-            std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-            std::fs::set_permissions(&keys, Permissions::from_mode(0o755)).unwrap();
-            assert_eq!(load(folder.path()).unwrap().address(), ADDRESS);
-            assert_eq!((mode(&file), mode(&keys)), (0o600, 0o700));
-        }
-    }
-
-    #[test]
-    fn a_damaged_file_is_neither_used_nor_replaced_nor_shown() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("keys")).unwrap();
-        let file = folder.path().join("keys/provider_key.json");
-        let zero = "0".repeat(64);
-        let other = "0x0000000000000000000000000000000000000001";
-        for text in [
-            String::new(),
-            "{".to_owned(),
-            format!(r#"{{"private_key": "{KEY}"}}"#),
-            format!(r#"{{"address": "{ADDRESS}", "private_key": "{}"}}"#, &KEY[1..]),
-            format!(r#"{{"address": "{ADDRESS}", "private_key": "{zero}"}}"#),
-            format!(r#"{{"address": "{other}", "private_key": "{KEY}"}}"#),
-        ] {
-            std::fs::write(&file, &text).unwrap();
-            let error = load(folder.path()).unwrap_err();
-            assert!(matches!(error, IdentityError::Content { .. }), "{text}");
-            assert!(!format!("{error} {error:?}").contains(&KEY[1..]));
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-        }
-    }
-}
+mod tests;

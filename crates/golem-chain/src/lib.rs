@@ -10,11 +10,14 @@
 //! and never Bad: only Bad may end a rental (I3). Owns what is signed and how it is sent, too, and the files
 //! that keys are in. Never knows what a VM is.
 
+pub mod balance;
 pub mod block;
 pub mod contract;
 pub mod faucet;
 pub mod identity;
 pub mod judge;
+pub mod key_file;
+pub mod keystore;
 pub mod network;
 pub mod payer;
 pub mod price_id;

@@ -12,6 +12,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use golem_chain::keystore::Passphrase;
 use serde::{Deserialize, Serialize};
 
 /// The hidden flag of `start` that makes it report to a parent.
@@ -36,21 +37,29 @@ pub struct Started {
     pub address: String,
 }
 
-/// Starts this program again with `arguments` in the background, and waits until it is ready.
+/// Starts this program again with `arguments` in the background, and waits until it is ready. It is given `passphrase`
+/// on standard input, which no other process can read.
 ///
 /// # Errors
 /// What the child said, or that it ended without a word.
-pub fn spawn(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Started> {
+pub fn spawn(
+    arguments: impl IntoIterator<Item = OsString>,
+    passphrase: Option<&Passphrase>,
+) -> anyhow::Result<Started> {
     let program = std::env::current_exe().context("this program's file cannot be found")?;
     let (reader, writer) = io::pipe().context("a pipe cannot be made")?;
     let mut child = Command::new(program)
         .args(arguments)
         .arg(DETACHED_FLAG)
-        .stdin(Stdio::null())
+        .stdin(if passphrase.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(writer)
         .stderr(Stdio::null())
         .spawn()
         .context("the background process cannot be started")?;
+    if let (Some(passphrase), Some(mut input)) = (passphrase, child.stdin.take()) {
+        // One that ended already says why.
+        let _ = writeln!(input, "{}", passphrase.reveal());
+    }
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line).context("the background process cannot be heard")?;
     match serde_json::from_str(&line) {

@@ -1,20 +1,46 @@
 //! Whose key the node and a renter have, by the settings.
 
-use golem_chain::identity::{GivenKey, Identity, IdentityError};
+use alloy_primitives::Address;
+use golem_chain::identity::{GivenKey, Identity, IdentityError, KeyFolder};
 
+use crate::passphrase::{Asking, Passphrases};
 use crate::settings::{NodeSettings, RentingSettings, Secret};
 
 fn given<'a>(variable: &'static str, key: Option<&'a Secret>) -> Option<GivenKey<'a>> {
     key.map(|key| GivenKey { variable, key: key.reveal() })
 }
 
-/// The node's identity: `keys/provider_key.json` in the data directory, unless a key is set.
+/// Where the node's keys are.
+#[must_use]
+pub fn keys_of_node(settings: &NodeSettings) -> KeyFolder {
+    KeyFolder::new(&settings.data_dir, "provider_key.json")
+}
+
+/// The node's identity: `keys/provider_key.json` in the data directory, unless a key is set. An encrypted one is opened
+/// with the passphrase of `passphrases`.
 ///
 /// # Errors
 /// [`IdentityError`].
-pub fn of_node(settings: &NodeSettings) -> Result<Identity, IdentityError> {
+pub fn of_node(settings: &NodeSettings, passphrases: &Passphrases) -> Result<Identity, IdentityError> {
     let given = given("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", settings.private_key.as_ref());
-    Identity::load(&settings.data_dir, "provider_key.json", given)
+    keys_of_node(settings).load(given, &|path| passphrases.of(path))
+}
+
+/// The node's address, for which no passphrase is asked; `None` if it has no key yet.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn address_of_node(settings: &NodeSettings) -> Result<Option<Address>, IdentityError> {
+    let opened = || of_node(settings, &Passphrases::of_node(settings, Asking::Nobody));
+    if settings.private_key.is_some() {
+        return opened().map(|identity| Some(identity.wallet().address()));
+    }
+    let Some(content) = keys_of_node(settings).content()? else { return Ok(None) };
+    // A keystore need not say whose it is.
+    match content.address() {
+        None => Ok(Some(opened()?.wallet().address())),
+        address => Ok(address),
+    }
 }
 
 /// A renter's identity: `keys/renter_key.json` in the renter's folder, unless a key is set.
@@ -23,5 +49,6 @@ pub fn of_node(settings: &NodeSettings) -> Result<Identity, IdentityError> {
 /// [`IdentityError`].
 pub fn of_renter(settings: &RentingSettings) -> Result<Identity, IdentityError> {
     let given = given("GOLEM_RENTER_PRIVATE_KEY", settings.renter_private_key.as_ref());
-    Identity::load(&settings.renter_dir, "renter_key.json", given)
+    let passphrases = Passphrases::new(None, Asking::Terminal);
+    KeyFolder::new(&settings.renter_dir, "renter_key.json").load(given, &|path| passphrases.of(path))
 }

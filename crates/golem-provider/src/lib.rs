@@ -13,6 +13,7 @@ pub mod identity;
 mod image;
 pub mod logs;
 pub mod market;
+mod passphrase;
 pub mod payments;
 pub mod pid_file;
 pub mod port_checker;

@@ -111,7 +111,8 @@ pub fn key(payment: &PaymentNetwork) -> String {
 }
 
 /// The faucet of the network; `None` on a mainnet.
-fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet> {
+#[must_use]
+pub fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet> {
     if !payment.network.testnet {
         return None;
     }

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::data_dir;
 use crate::identity;
+use crate::passphrase::{Asking, Passphrases};
 use crate::settings::{Environment, NodeSettings, Settings};
 use crate::signals::Signals;
 
@@ -35,7 +36,8 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     let development = settings.node.environment == Environment::Development;
     let targets = Targets { any: allowed.any || development, private: allowed.private || development };
     data_dir::close(&settings.node.data_dir);
-    let identity = identity::of_node(&settings.node)?;
+    let identity =
+        identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
     let address = SocketAddr::new(settings.port_checker.host, settings.port_checker.port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use crate::daemon;
 use crate::identity;
 use crate::market;
+use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 use crate::pid_file::PidFile;
 use crate::ports::{self, ssh_ports};
@@ -84,7 +85,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let _lock = PidFile::take(&pid_file).await?;
     descriptors::raise_limit();
     service_manager::lower_oom_score();
-    let identity = identity::of_node(&settings.node)?;
+    let asking = if detached { Asking::Parent } else { Asking::Terminal };
+    let identity = identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, asking))?;
     warn_of_another_id(&settings.node, &identity);
     let backend = backend::open(&settings)?;
     backend.check().await.context("the VM backend cannot be used")?;
@@ -192,7 +194,7 @@ async fn until_stop_or_reload(
             },
             () = reload.changed() => "a file that changed",
         };
-        match reload.check() {
+        match reload.check().and_then(|settings| has_key(&settings.node).map(|()| settings)) {
             Ok(settings) => {
                 if let Some(mapped) = mapped {
                     mapped.hand_over(&settings);
@@ -203,6 +205,14 @@ async fn until_stop_or_reload(
             Err(error) => tracing::error!("not reloaded, the node goes on as it is: {error:#}"),
         }
     }
+}
+
+/// Whether the node would have its key if it were started anew: what was typed is not there any more.
+fn has_key(settings: &NodeSettings) -> anyhow::Result<()> {
+    let passphrases = Passphrases::of_node(settings, Asking::Nobody);
+    // It takes a second where it is encrypted, before a break that is no shorter.
+    identity::of_node(settings, &passphrases).context("the node would start without its key")?;
+    Ok(())
 }
 
 /// Takes over what a Python provider left on this machine, once.

@@ -1,13 +1,14 @@
 //! An Ethereum key, and what it signs.
 //!
-//! Owns the key in memory: no method gives it away but [`Wallet::to_hex`], for the one who writes
-//! the key file. Never reads or writes a file, and never logs.
+//! Owns the key in memory: no method gives it away but [`Wallet::to_hex`] and [`Wallet::to_bytes`], for the
+//! one who writes the key file. Never reads or writes a file, and never logs.
 
 use std::fmt;
 
 use alloy_primitives::{Address, B256, eip191_hash_message, keccak256};
 use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
 use ruint::aliases::U256;
+use zeroize::Zeroizing;
 
 /// A key and the Ethereum address that follows from it.
 #[derive(Clone)]
@@ -50,7 +51,8 @@ impl Wallet {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let text = text.strip_prefix("0x").unwrap_or(text);
-        let bytes: [u8; 32] = alloy_primitives::hex::decode(text).ok()?.try_into().ok()?;
+        let mut bytes = Zeroizing::new([0; 32]);
+        alloy_primitives::hex::decode_to_slice(text, &mut *bytes).ok()?;
         Self::from_bytes(&bytes)
     }
 
@@ -64,8 +66,14 @@ impl Wallet {
 
     /// The key as 64 hexadecimal digits, to be written where only its owner can read it.
     #[must_use]
-    pub fn to_hex(&self) -> String {
-        alloy_primitives::hex::encode(self.key.to_bytes())
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(alloy_primitives::hex::encode(*self.to_bytes()))
+    }
+
+    /// The key itself, to be encrypted.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_bytes().into())
     }
 
     /// The address.
@@ -134,7 +142,7 @@ mod tests {
     fn the_address_is_that_of_ethereum_with_its_checksum() {
         let wallet = Wallet::from_hex(KEY).unwrap();
         assert_eq!(wallet.address().to_string(), "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266");
-        assert_eq!(wallet.to_hex(), KEY);
+        assert_eq!(*wallet.to_hex(), KEY);
         assert!(!format!("{wallet:?}").contains(&KEY[..8]));
         for bad in ["", "0x", &KEY[1..], &"0".repeat(64), &"f".repeat(64), &format!("{KEY}00")] {
             assert!(Wallet::from_hex(bad).is_none(), "{bad}");

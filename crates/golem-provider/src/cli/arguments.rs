@@ -14,7 +14,7 @@ use crate::settings;
 
 mod money;
 
-pub(super) use money::{AddNetwork, Networks, Period, Pricing, Streams, Wallet};
+pub(super) use money::{AddNetwork, Keys, Networks, Period, Pricing, Streams, Wallet};
 
 /// Exit codes, for the end of the help.
 const EXIT_CODES: &str = "Exit codes:

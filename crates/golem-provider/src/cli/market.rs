@@ -224,7 +224,7 @@ impl MarketView {
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    let own = identity::of_node(&settings.node)?.wallet().address();
+    let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
     let asked = month(
         market::advertised(pricing::config(&settings.prices, None).usd),
         wanted.cpu,

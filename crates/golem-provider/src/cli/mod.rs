@@ -6,10 +6,12 @@
 mod amount;
 mod arguments;
 mod config;
+mod confirm;
 mod discovery;
 mod images;
 mod import;
 mod isolation;
+mod keys;
 mod layout;
 mod market;
 mod networks;

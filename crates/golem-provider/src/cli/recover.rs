@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use golem_vm::OnDisk;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::pid_file::PidFile;
@@ -180,14 +180,9 @@ fn put_aside(file: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
 }
 
 fn agreed(vms: usize, is_damaged: bool) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("taking VMs back needs a yes; fix: look with --dry-run, then add --yes");
-    }
     let aside = if is_damaged { "Put the damaged ledger aside, and take" } else { "Take" };
-    let _ = write!(anstream::stderr(), "\n{aside} {vms} VM(s) back? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    let refusal = "taking VMs back needs a yes; fix: look with --dry-run, then add --yes";
+    confirmed(&format!("\n{aside} {vms} VM(s) back?"), refusal)
 }
 
 fn show(report: &Report, is_damaged: bool) -> String {

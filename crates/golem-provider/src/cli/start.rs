@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use golem_chain::keystore::Passphrase;
 use serde_json::json;
 
 use super::{Exit, Invocation, arguments};
 use crate::logs::{self, Destination};
+use crate::passphrase::{Asking, Passphrases};
 use crate::pid_file::{self, PidFileError};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
-use crate::{backend, daemon, data_dir, image};
+use crate::{backend, daemon, data_dir, identity, image};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -67,9 +69,10 @@ async fn background(
     // Before a download: whatever is missing is told at once.
     backend::check(&invocation.resolved.settings).await.context("the VM backend cannot be used")?;
     image::ensure(&invocation.resolved.settings).await?;
+    let passphrase = passphrase(invocation)?;
     let arguments = typed.for_background();
     let waiting = invocation.printer.waiting("Starting the provider");
-    let started = tokio::task::spawn_blocking(|| daemon::spawn(arguments))
+    let started = tokio::task::spawn_blocking(move || daemon::spawn(arguments, passphrase.as_ref()))
         .await
         .context("the background process was lost")?;
     drop(waiting);
@@ -85,4 +88,15 @@ async fn background(
         },
     );
     Ok(Exit::Done)
+}
+
+/// The passphrase of the key, if it has to be typed: a process in the background has no terminal. A wrong one is told here.
+fn passphrase(invocation: &Invocation) -> anyhow::Result<Option<Passphrase>> {
+    let settings = &invocation.resolved.settings.node;
+    if settings.private_key.is_some() || !identity::keys_of_node(settings).is_encrypted()? {
+        return Ok(None);
+    }
+    let passphrases = Passphrases::of_node(settings, Asking::Terminal);
+    identity::of_node(settings, &passphrases)?;
+    Ok(passphrases.typed())
 }

@@ -22,6 +22,7 @@ use super::arguments::{Period, Streams};
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
 use crate::identity;
+use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 use crate::pid_file::{self, PidFile};
 use golem_api::operator::Client;
@@ -48,7 +49,8 @@ impl Books {
         }
         let profile = payments::profile(settings)?;
         let lock = PidFile::take(&invocation.pid_file).await?;
-        let identity = identity::of_node(&settings.node)?;
+        let identity =
+            identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
         let ledger = Ledger::open(&file)?;
         let config =
             profile.as_ref().map(|profile| payments::config(profile, settings, identity.wallet().clone()));

@@ -2,13 +2,12 @@
 
 mod logs;
 
-use std::io::{BufRead, IsTerminal, Write};
-
-use anyhow::{Context, bail};
+use anyhow::bail;
 use golem_types::VmState;
 use serde_json::json;
 
 use super::arguments::{OnOff, Vms};
+use super::confirm::confirmed;
 use super::layout::{table, time};
 use super::ssh::Login;
 use super::{Exit, Invocation, reachable};
@@ -33,7 +32,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
         Vms::Restart { vm } => act(invocation, &client, &vm, "restart").await?,
         Vms::Delete { vm, yes } => {
             let vm = client.vm(&vm).await?;
-            if !yes && !confirmed(&vm)? {
+            if !yes && !agreed(&vm)? {
                 printer.note("Nothing was deleted.");
                 return Ok(Exit::Failed);
             }
@@ -95,19 +94,10 @@ async fn act(invocation: &Invocation, client: &Client, vm: &str, action: &str) -
 }
 
 /// Asks whether `vm` is to be deleted; without a terminal nobody can be asked.
-fn confirmed(vm: &VmView) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        bail!("deleting {} needs a yes; fix: add --yes", vm.name);
-    }
-    let _ = write!(
-        anstream::stderr(),
-        "{} is {} and its renter may have paid for it. Delete it and its disk? [y/N] ",
-        vm.name,
-        vm.status
-    );
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("the answer cannot be read")?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+fn agreed(vm: &VmView) -> anyhow::Result<bool> {
+    let question =
+        format!("{} is {} and its renter may have paid for it. Delete it and its disk?", vm.name, vm.status);
+    confirmed(&question, &format!("deleting {} needs a yes; fix: add --yes", vm.name))
 }
 
 fn list(vms: &[VmView]) -> String {

@@ -1,12 +1,13 @@
-//! `wallet …`: the node's key and what it has.
+//! `wallet …`: the node's address and what it has. For none of it a passphrase is needed.
 
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use anyhow::{Context, bail};
+use golem_chain::Rpc;
+use golem_chain::balance::At;
 use golem_chain::faucet::{ENOUGH, Work};
 use golem_chain::network::{self, PaymentNetwork};
-use golem_chain::{Rpc, Sender};
-use golem_node::payment::PaymentConfig;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 use serde::Serialize;
@@ -14,23 +15,32 @@ use serde_json::json;
 
 use super::amount::{Money, coins};
 use super::arguments::Wallet;
-use super::{Exit, Invocation};
+use super::{Exit, Invocation, keys};
 use crate::identity;
+use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 
 /// `wallet faucet-l2`.
-async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyhow::Result<Exit> {
-    let printer = invocation.printer;
-    let Some((config, faucet)) =
-        config.and_then(|config| config.faucet.clone().map(|faucet| (config, faucet)))
-    else {
+async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
+    let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
+    let network = network::load(&settings.node.data_dir, &settings.payments.payments_network);
+    // Whatever else the profile lacks: nobody gives real money away.
+    let profile = match network.is_ok_and(|network| !network.testnet) {
+        true => None,
+        false => payments::profile(settings)?,
+    };
+    let faucet = profile
+        .and_then(|profile| payments::faucet(&profile, &settings.faucets).map(|faucet| (profile, faucet)));
+    let Some((profile, faucet)) = faucet else {
         let text = "Faucet is disabled for current payments network.";
         printer.answer(&json!({ "requested": false, "reason": text }), || text.to_owned());
         return Ok(Exit::Done);
     };
-    let sender = Sender::new(Rpc::new(&config.rpc_url)?, config.wallet.clone(), config.chain_id);
+    let address = address(invocation)?;
+    let rpc = Rpc::new(&profile.rpc_url)?;
+    let has = || golem_chain::balance::balance(&rpc, Address::ZERO, address, At::Latest);
     // A chain that does not tell is asked for more all the same: the faucet has its own limits.
-    let before = sender.balance().await.ok();
+    let before = has().await.ok();
     if before.is_some_and(|balance| balance >= ENOUGH) {
         let text = format!("The wallet has {} already.", coins(Exact(before.unwrap_or_default())));
         printer.answer(&json!({ "requested": false, "reason": text }), || text.clone());
@@ -39,7 +49,7 @@ async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyho
     let work = Work::default();
     let transaction = {
         let waiting = printer.waiting("Asking the faucet");
-        let request = faucet.request(config.wallet.address(), &work);
+        let request = faucet.request(address, &work);
         tokio::pin!(request);
         loop {
             tokio::select! {
@@ -57,13 +67,13 @@ async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyho
     };
     let transaction = transaction.context("the faucet sent nothing")?;
     let arrived = async {
-        while sender.balance().await.ok() <= before {
+        while has().await.ok() <= before {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
     // Told either way: the transaction is sent.
     let _ = tokio::time::timeout(Duration::from_secs(30), arrived).await;
-    let after = sender.balance().await.ok();
+    let after = has().await.ok();
     let answer = json!({
         "requested": true,
         "transaction": transaction,
@@ -81,6 +91,15 @@ async fn faucet(invocation: &Invocation, config: Option<PaymentConfig>) -> anyho
 struct Shown {
     address: String,
     network: Option<String>,
+    key_file: String,
+    encrypted: bool,
+    /// Keys that were replaced, and are kept.
+    former: Vec<FormerKey>,
+}
+
+#[derive(Serialize)]
+struct FormerKey {
+    address: String,
     key_file: String,
 }
 
@@ -104,55 +123,90 @@ async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<Strin
 
 /// `wallet …`.
 pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::Result<Exit> {
-    let settings = &invocation.resolved.settings;
-    let printer = invocation.printer;
-    let identity = identity::of_node(&settings.node)?;
-    let address = identity.address().to_owned();
-    if matches!(command, Wallet::FaucetL2)
-        && network::load(&settings.node.data_dir, &settings.payments.payments_network)
-            .is_ok_and(|network| !network.testnet)
-    {
-        // Whatever else the profile lacks: nobody gives real money away.
-        return faucet(invocation, None).await;
-    }
-    let profile = payments::profile(settings)?;
     match command {
-        Wallet::FaucetL2 => {
-            let config =
-                profile.map(|profile| payments::config(&profile, settings, identity.wallet().clone()));
-            return faucet(invocation, config).await;
-        }
-        Wallet::Show => {
-            let key_file = settings.node.data_dir.join("keys/provider_key.json").display().to_string();
-            let shown = Shown { address, network: profile.map(|profile| profile.name), key_file };
-            printer.answer(&shown, || {
-                format!(
-                    "Address   {}\nNetwork   {}\nKey       {}\n\nKeep a copy of the key file: whoever has it has the \
-                     money, and without it nobody has.",
-                    shown.address,
-                    shown.network.as_deref().unwrap_or("payments are off"),
-                    shown.key_file
-                )
-            });
-        }
-        Wallet::Balance => {
-            let profile = profile.context("payments are off: no chain is known")?;
-            let rpc = Rpc::new(&profile.rpc_url)?;
-            let sender = Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id);
-            let wei = {
-                let _waiting = printer.waiting("Asking the chain");
-                sender.balance().await.with_context(|| format!("{} cannot be asked", profile.name))?
-            };
-            let usd_per_coin = rate(invocation, &profile).await;
-            let symbol = profile.network.symbol.clone();
-            let balance =
-                Balance { address, network: profile.name, symbol, balance_wei: Exact(wei), usd_per_coin };
-            printer.answer(&balance, || {
-                let usd = balance.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
-                let money = Money { symbol: &balance.symbol, usd };
-                format!("{} on {}", money.show(balance.balance_wei), balance.network)
-            });
-        }
+        Wallet::Show => show(invocation),
+        Wallet::Balance => balance(invocation).await,
+        Wallet::FaucetL2 => faucet(invocation).await,
+        Wallet::Keys(command) => keys::keys(invocation, command).await,
     }
+}
+
+/// The address of the node's key, which is made if there is none.
+fn address(invocation: &Invocation) -> anyhow::Result<Address> {
+    let settings = &invocation.resolved.settings.node;
+    if let Some(address) = identity::address_of_node(settings)? {
+        return Ok(address);
+    }
+    Ok(identity::of_node(settings, &Passphrases::of_node(settings, Asking::Nobody))?.wallet().address())
+}
+
+/// `wallet show`.
+fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
+    let settings = &invocation.resolved.settings;
+    let address = address(invocation)?;
+    let profile = payments::profile(settings)?;
+    let keys = identity::keys_of_node(&settings.node);
+    let former = keys.former_addresses()?;
+    let former = former.into_iter().filter(|(former, _)| *former != address);
+    let shown = Shown {
+        network: profile.map(|profile| profile.name),
+        key_file: keys.path().display().to_string(),
+        encrypted: keys.is_encrypted()?,
+        former: former
+            .map(|(address, path)| FormerKey {
+                address: address.to_string(),
+                key_file: path.display().to_string(),
+            })
+            .collect(),
+        address: address.to_string(),
+    };
+    invocation.printer.answer(&shown, || {
+        let mut text = format!(
+            "Address   {}\nNetwork   {}\nKey       {}{}\n",
+            shown.address,
+            shown.network.as_deref().unwrap_or("payments are off"),
+            shown.key_file,
+            if shown.encrypted { ", encrypted" } else { "" },
+        );
+        for former in &shown.former {
+            text += &format!("Former    {}, {}\n", former.address, former.key_file);
+        }
+        text += if shown.former.is_empty() {
+            "\nKeep a copy of the key file: whoever has it has the money, and without it nobody has."
+        } else {
+            "\nKeep copies of the key files: whoever has them has the money, and without them nobody has. Streams that pay \
+             a former address are withdrawn from as before."
+        };
+        text
+    });
+    Ok(Exit::Done)
+}
+
+/// `wallet balance`.
+async fn balance(invocation: &Invocation) -> anyhow::Result<Exit> {
+    let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
+    let address = address(invocation)?;
+    let profile = payments::profile(settings)?.context("payments are off: no chain is known")?;
+    let rpc = Rpc::new(&profile.rpc_url)?;
+    let wei = {
+        let _waiting = printer.waiting("Asking the chain");
+        golem_chain::balance::balance(&rpc, Address::ZERO, address, At::Latest)
+            .await
+            .with_context(|| format!("{} cannot be asked", profile.name))?
+    };
+    let usd_per_coin = rate(invocation, &profile).await;
+    let symbol = profile.network.symbol.clone();
+    let balance = Balance {
+        address: address.to_string(),
+        network: profile.name,
+        symbol,
+        balance_wei: Exact(wei),
+        usd_per_coin,
+    };
+    printer.answer(&balance, || {
+        let usd = balance.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
+        let money = Money { symbol: &balance.symbol, usd };
+        format!("{} on {}", money.show(balance.balance_wei), balance.network)
+    });
     Ok(Exit::Done)
 }

@@ -203,6 +203,11 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
                 *dir = place;
             }
         }
+        if let Some(file) = &mut settings.node.key_passphrase_file
+            && let Some(place) = place(file, home, directory)
+        {
+            *file = place;
+        }
         if let Some(program) = &mut settings.vms.multipass_binary_path
             && let Ok(rest) = program.strip_prefix("~")
             && let Some(home) = home

@@ -83,6 +83,9 @@ table! {
         /// Private key of the node, in place of the one in the data directory. A file is the safer
         /// place: other programs of the same user can read the environment.
         private_key: Option<Secret> = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY" secret true;
+        /// File with the passphrase of an encrypted key, which only the node's user can read. Unset, it is systemd's
+        /// credential `golem-provider-passphrase`, or asked for on a terminal.
+        key_passphrase_file: Option<PathBuf> = "GOLEM_PROVIDER_KEY_PASSPHRASE_FILE";
         /// Country in which the machine stands.
         country: Country = "GOLEM_PROVIDER_COUNTRY" also "GOLEM_PROVIDER_PROVIDER_COUNTRY" default "SE";
         /// Index of releases in which `status` looks for a newer version: JSON with `info.version`, as indexes of

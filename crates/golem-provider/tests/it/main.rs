@@ -12,6 +12,7 @@ mod discovery;
 mod generated;
 mod import;
 mod install;
+mod keys;
 mod market;
 mod node;
 mod outside;

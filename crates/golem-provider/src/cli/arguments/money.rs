@@ -2,6 +2,8 @@
 //!
 //! Owns words and their forms. Never does what they say.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `streams …`. A VM is meant by its id, by the start of it, or by its name.
@@ -94,12 +96,53 @@ pub(in crate::cli) enum Pricing {
 /// `wallet …`.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Wallet {
-    /// Show the address, and where its key is.
+    /// Show the addresses, where their keys are, and where the money goes.
     Show,
     /// Ask the chain what the wallet has for gas.
     Balance,
     /// Get test money for gas from the faucet of the payment network, where it has one.
     FaucetL2,
+    /// What changes keys.
+    #[command(flatten)]
+    Keys(Keys),
+}
+
+/// `wallet export` and what else is about the key itself.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Keys {
+    /// Write a copy of the key to a file.
+    Export {
+        /// Encrypt it with a passphrase, as a standard keystore (Web3 secret storage).
+        #[arg(long)]
+        keystore: bool,
+        /// The file, which must not be there yet; `-` for standard output.
+        #[arg(long)]
+        out: PathBuf,
+        /// File with the passphrase for it, in place of the one of the node's own key.
+        #[arg(long, requires = "keystore")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Take another key, while no node runs; the one that is there is kept and goes on being withdrawn from.
+    Import {
+        /// File with a key: hexadecimal digits, a key file, or a keystore; `-` for standard input.
+        file: PathBuf,
+        /// File with the passphrase of that keystore; without it, it is asked for.
+        #[arg(long)]
+        passphrase_file: Option<PathBuf>,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make a new key; the one that is there is kept, and goes on being withdrawn from until its streams are spent.
+    Rotate {
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Encrypt the key, and those that it replaced, with a passphrase.
+    Encrypt,
+    /// Undo that.
+    Decrypt,
 }
 
 /// `networks …`.

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use golem_chain::{Rpc, Sender};
+use golem_chain::Rpc;
+use golem_chain::balance::{At, balance};
 use golem_node::LEDGER_FILE;
 use golem_node::ledger::Ledger;
 use golem_reach::probe::is_free;
@@ -219,15 +220,15 @@ async fn wallet(settings: &Settings, running: bool) -> Option<WalletFacts> {
     if !running && !has_key {
         return None;
     }
-    let identity = identity::of_node(&settings.node).ok()?;
-    let balance = async {
+    let address = identity::address_of_node(&settings.node).ok()??;
+    let has = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
-        Ok(Sender::new(rpc, identity.wallet().clone(), profile.network.chain_id).balance().await?)
+        Ok(balance(&rpc, Default::default(), address, At::Latest).await?)
     };
     Some(WalletFacts {
-        address: identity.address().to_owned(),
+        address: address.to_string(),
         symbol: profile.network.symbol.clone(),
-        balance: within(ANSWER, balance).await.map(Exact),
+        balance: within(ANSWER, has).await.map(Exact),
         has_faucet: profile.network.testnet,
     })
 }
