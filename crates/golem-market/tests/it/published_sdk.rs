@@ -181,7 +181,7 @@ async fn the_originals_library_finds_the_advert_and_is_found() {
     };
     let other = Wallet::from_hex(&"47".repeat(32)).unwrap();
     let input = json!({
-        "url": emulator.url(), "key": other.to_hex(),
+        "url": emulator.url(), "key": *other.to_hex(),
         "query": filter.query(Generation::GolemBase).unwrap(),
     });
     let answer = tokio::task::spawn_blocking(move || run(USE, &input)).await.unwrap();
