@@ -4,6 +4,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use golem_chain::stream_proof::BadProof;
 use golem_node::{NodeError, Refusal};
 use golem_service::log_limited;
 use golem_service::server::error::{ErrorResponse, UNEXPECTED};
@@ -63,11 +64,13 @@ impl ApiError {
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NameTaken(_) => StatusCode::CONFLICT,
+        Refusal::SenderOnly | Refusal::Proof(BadProof::Foreign) => StatusCode::FORBIDDEN,
         Refusal::NoSuchImage(_)
         | Refusal::BelowMinimum { .. }
         | Refusal::StreamRequired
         | Refusal::Stream(_)
         | Refusal::Quote(_)
+        | Refusal::Proof(_)
         | Refusal::StreamUsed => StatusCode::BAD_REQUEST,
         Refusal::Draining
         | Refusal::NotIsolated
@@ -93,6 +96,7 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::UnknownContract(_)
         | NodeError::ShuttingDown
         | NodeError::NoPrice
+        | NodeError::NoRoom(_)
         | NodeError::TokenDigits { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         NodeError::Coarse => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::Ledger(ledger) if ledger.disk_trouble().is_some() => {

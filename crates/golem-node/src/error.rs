@@ -38,6 +38,9 @@ pub enum NodeError {
     /// The rental is not paid for.
     #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]
     Unpaid(String),
+    /// The rental is paid for, and the CPU and memory that it gave back are with others now.
+    #[error("{0}; the VM is paid for, and starts by itself as soon as there is room")]
+    NoRoom(#[source] Refusal),
     /// Payments are off.
     #[error("streaming payments not enabled on this provider")]
     PaymentsOff,

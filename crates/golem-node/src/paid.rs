@@ -6,6 +6,7 @@
 use golem_chain::Block;
 use golem_types::{Stream, StreamKey, VmId};
 use jiff::Timestamp;
+use ruint::aliases::U160;
 
 /// That a create may be granted as far as money goes. Only made by the gate, so that no
 /// reservation can be built without its verdict.
@@ -18,12 +19,29 @@ struct PaidBy {
     stream: Stream,
     block: Block,
     read_at: Timestamp,
+    /// Whether the stream's sender said so.
+    is_proven: bool,
 }
 
 impl Paid {
     /// The chain's word that `stream` pays, read at `block`.
     pub(crate) const fn by(key: StreamKey, stream: Stream, block: Block, read_at: Timestamp) -> Self {
-        Self(Some(PaidBy { key, stream, block, read_at }))
+        Self(Some(PaidBy { key, stream, block, read_at, is_proven: false }))
+    }
+
+    /// The same, by the word of the stream's sender.
+    pub(crate) fn proven(self) -> Self {
+        Self(self.0.map(|by| PaidBy { is_proven: true, ..by }))
+    }
+
+    /// Whether the stream's sender said that it is to pay this.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.0.as_ref().is_some_and(|by| by.is_proven)
+    }
+
+    /// The stream's sender.
+    pub(crate) fn sender(&self) -> Option<U160> {
+        self.0.as_ref().map(|by| by.stream.sender)
     }
 
     /// Payments are off.

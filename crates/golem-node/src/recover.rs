@@ -248,6 +248,7 @@ fn rental(
         ssh_port: port.unwrap_or_default(),
         stream,
         unpaid: None,
+        held: false,
         created_at: note.map_or(made_at, |note| note.created_at),
         updated_at: now,
     };

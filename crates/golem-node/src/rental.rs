@@ -68,11 +68,11 @@ pub struct Rental {
 }
 
 impl Rental {
-    /// What the machine should be: what its renter wants, as long as that is paid for.
+    /// What the machine should be: what its renter wants, as long as that is paid for and there is room.
     #[must_use]
     pub fn aim(&self) -> Goal {
         match self.goal {
-            Goal::Running if self.vm.unpaid.is_some() => Goal::Stopped,
+            Goal::Running if self.vm.unpaid.is_some() || self.vm.held => Goal::Stopped,
             goal => goal,
         }
     }

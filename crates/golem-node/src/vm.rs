@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use golem_chain::stream_proof::BadProof;
 use golem_chain::{Bad, BadQuote};
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -39,6 +40,9 @@ pub struct Vm {
     pub stream: Option<StreamKey>,
     /// That it is not paid for, and is therefore kept stopped.
     pub unpaid: Option<Unpaid>,
+    /// Whether its CPU and memory were given back, because it was stopped for want of payment. Disk, name and port stay
+    /// its own. Once it is paid for again, it waits for room.
+    pub held: bool,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -52,6 +56,16 @@ pub struct Unpaid {
     pub since: Timestamp,
     /// Why, for its renter.
     pub reason: String,
+}
+
+impl Vm {
+    /// Why it does not run, for its renter.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        let unpaid = self.unpaid.as_ref().map(|unpaid| unpaid.reason.as_str());
+        let waits = "it is paid for again, and starts as soon as the provider has room for it";
+        self.error.as_deref().or(unpaid).or_else(|| self.held.then_some(waits))
+    }
 }
 
 /// Where an asynchronous create stands.
@@ -221,4 +235,12 @@ pub enum Refusal {
     /// The stream pays for another rental.
     #[error("invalid stream: already used by another VM")]
     StreamUsed,
+    /// Its sender has said by a signature what the stream is to pay, and so has to for anything else.
+    #[error(
+        "invalid stream: its sender has signed for what it pays; this needs the sender's stream_proof, too"
+    )]
+    SenderOnly,
+    /// What is to be the sender's word is not.
+    #[error("invalid stream_proof: {0}")]
+    Proof(BadProof),
 }

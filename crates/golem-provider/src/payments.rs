@@ -160,6 +160,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         allow_unpriced: settings.payments.allow_unpriced,
         rules: Rules {
             least_runway: settings.payments.stream_min_remaining.duration(),
+            create_runway: settings.payments.stream_min_create.duration(),
             warning: settings.payments.stream_warning.duration(),
             hold: settings.payments.stream_hold.duration(),
             grace: settings.payments.stream_grace.duration(),

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::Address;
-use golem_chain::SignedQuote;
 use golem_chain::network::PaymentNetwork;
+use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
+use golem_chain::{Place, SignedQuote};
 use golem_service::log::with_causes;
 use golem_types::wire::Exact;
-use golem_types::{Decimal, ImageName, Resources, VmName, VmState};
+use golem_types::{Decimal, ImageName, Resources, StreamId, VmName, VmState};
 use jiff::Timestamp;
 
 use super::destroy::{DestroyError, Destroyed, destroy};
@@ -288,19 +289,36 @@ fn is_over(rental: &Rental) -> bool {
         .is_some_and(|signed| i128::from(signed.quote.expires_at) <= i128::from(Timestamp::now().as_second()))
 }
 
+/// How long the word counts that a stream is to pay a VM, in seconds.
+const PROOF_LIFE: i64 = 24 * 3600;
+
+/// The renter's word that the stream of `rental` is to pay it: so nobody else can have it paid for something else.
+fn proof(renter: &Renter<'_>, rental: &Rental) -> Option<String> {
+    let payment = rental.payment.as_ref()?;
+    let stream = ProvenStream {
+        place: Place { chain_id: payment.chain_id, contract: payment.contract },
+        provider: rental.provider_id,
+        id: StreamId(payment.stream_id?.0),
+    };
+    let wanted = StreamUse::Create { name: rental.name.as_str(), ssh_key: &rental.ssh_key };
+    let expires_at = u64::try_from(Timestamp::now().as_second() + PROOF_LIFE).ok()?;
+    stream_proof::sign(&stream, wanted, expires_at, renter.wallet)
+}
+
 /// Asks the provider for the VM.
 async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateError> {
     rental.step = Step::Asking;
     renter.store.keep(&rental)?;
     crash_point!("rent-asking");
     let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
-    let mut answer = ask_again(renter, &provider, &rental).await;
+    let proof = proof(renter, &rental);
+    let mut answer = ask_again(renter, &provider, &rental, proof.as_deref()).await;
     // Of a quote that is over the provider tells what it granted on it, and grants nothing more; the
     // price that it advertised lately will do as well.
     if matches!(&answer, Err(ProviderError::Refused { status: 400, .. })) && is_over(&rental) {
         rental.quote_id = None;
         renter.store.keep(&rental)?;
-        answer = provider.create(&rental).await;
+        answer = provider.create(&rental, proof.as_deref()).await;
     }
     match answer {
         Ok(accepted) => {
@@ -321,12 +339,13 @@ async fn ask_again(
     renter: &Renter<'_>,
     provider: &Provider,
     rental: &Rental,
+    proof: Option<&str>,
 ) -> Result<Accepted, ProviderError> {
     let began = Instant::now();
     let mut left = if rental.quote_id.is_some() { TRIES } else { 1 };
     loop {
         left -= 1;
-        match provider.create(rental).await {
+        match provider.create(rental, proof).await {
             Err(ProviderError::NoAnswer { .. }) if left > 0 => {
                 (renter.tell)(Event::Waiting("the provider does not answer", began.elapsed()));
                 tokio::time::sleep(POLL).await;

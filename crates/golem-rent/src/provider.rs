@@ -156,11 +156,11 @@ impl Provider {
         self.call(Method::POST, "/quotes", Some(&json!({ "resources": resources }))).await
     }
 
-    /// Creates the VM of `rental`.
+    /// Creates the VM of `rental`, whose stream is to pay it by the word `proof` of its sender.
     ///
     /// # Errors
     /// [`ProviderError`]; after [`ProviderError::NoAnswer`] it may be granted all the same.
-    pub async fn create(&self, rental: &Rental) -> Result<Accepted, ProviderError> {
+    pub async fn create(&self, rental: &Rental, proof: Option<&str>) -> Result<Accepted, ProviderError> {
         let stream = rental.payment.as_ref().and_then(|payment| payment.stream_id);
         let mut body = json!({
             "name": rental.name,
@@ -169,6 +169,7 @@ impl Provider {
             // As text, because it may have more digits than a number of JSON is read with.
             "stream_id": stream.map(|stream| stream.0.to_string()),
             "quote_id": rental.quote_id,
+            "stream_proof": proof,
         });
         if let (Some(image), Some(body)) = (&rental.image, body.as_object_mut()) {
             body.insert("image".to_owned(), json!(image));

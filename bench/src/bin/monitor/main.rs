@@ -195,6 +195,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         allow_unpriced: true,
         rules: Rules {
             least_runway: Duration::from_secs(60),
+            create_runway: Duration::ZERO,
             warning: Duration::from_secs(600),
             hold: Duration::from_secs(86_400),
             grace: Duration::from_secs(3600),

@@ -24,7 +24,7 @@ pub(crate) fn vm(vm: &Vm) -> VmInfo<'_> {
         ssh_port: vm.ip_address.map(|_| vm.ssh_port),
         created_at: WireTime(vm.created_at),
         updated_at: WireTime(vm.updated_at),
-        error_message: vm.error.as_deref().or(vm.unpaid.as_ref().map(|unpaid| unpaid.reason.as_str())),
+        error_message: vm.reason(),
         network: None,
     }
 }

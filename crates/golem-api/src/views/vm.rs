@@ -45,6 +45,9 @@ pub struct VmView {
     pub stream_id: Option<String>,
     /// Since when it is not paid for.
     pub unpaid_since: Option<Timestamp>,
+    /// Whether it has given back its CPU and memory, because it was not paid for.
+    #[serde(default)]
+    pub held: bool,
 }
 
 impl VmView {
@@ -55,7 +58,7 @@ impl VmView {
             id: vm.id.clone(),
             name: vm.name.clone(),
             status: vm.state,
-            error: vm.error.clone().or(vm.unpaid.as_ref().map(|unpaid| unpaid.reason.clone())),
+            error: vm.reason().map(str::to_owned),
             resources: vm.resources,
             image: vm.image.clone(),
             ip_address: vm.ip_address,
@@ -77,6 +80,7 @@ impl VmView {
             network: network.as_ref().map(renter::network),
             stream_id: vm.stream.as_ref().map(|key| key.id.to_string()),
             unpaid_since: vm.unpaid.as_ref().map(|unpaid| unpaid.since),
+            held: vm.held,
         }
     }
 }

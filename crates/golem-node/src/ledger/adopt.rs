@@ -128,6 +128,7 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         ssh_port,
         stream: adoption.stream.clone(),
         unpaid: None,
+        held: false,
         created_at: rounded(adoption.created_at),
         updated_at: rounded(now),
     };

@@ -8,6 +8,7 @@
 mod adopt;
 mod adverts;
 mod boots;
+mod claim;
 mod columns;
 mod contracts;
 mod error;
@@ -16,6 +17,7 @@ mod money;
 mod ports;
 mod rates;
 mod recover;
+mod room;
 mod rows;
 mod schema;
 mod snapshot;
@@ -35,10 +37,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
 pub use boots::{Failure, KEPT_FOR};
+pub(crate) use claim::ClaimedUse;
 pub use error::LedgerError;
 pub use history::Pruned;
 pub use money::{Event, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
+pub(crate) use room::Room;
 pub use snapshot::Snapshot;
 pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, Try};
 

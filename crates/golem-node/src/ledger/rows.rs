@@ -23,7 +23,7 @@ fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
                               ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
-                              unpaid_reason";
+                              unpaid_reason, held";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
@@ -57,6 +57,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             ssh_port: row.get(13)?,
             stream,
             unpaid,
+            held: row.get(20)?,
             created_at: time(row, 14)?,
             updated_at: time(row, 15)?,
         }),
@@ -86,10 +87,10 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
     let vm = &rental.vm;
     let sql = format!(
         "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
-         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20) \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
          ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
-         unpaid_reason = ?20"
+         unpaid_reason = ?20, held = ?21"
     );
     connection.prepare_cached(&sql)?.execute(params![
         vm.id.as_str(),
@@ -112,7 +113,14 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.stream.as_ref().map(|stream| stream.id.to_string()),
         vm.unpaid.as_ref().map(|unpaid| unpaid.since.as_microsecond()),
         vm.unpaid.as_ref().map(|unpaid| &unpaid.reason),
+        vm.held,
     ])?;
+    Ok(())
+}
+
+/// Writes whose the rental `id` is.
+pub(super) fn set_owner(connection: &Connection, id: &VmId, owner: &str) -> Result<(), LedgerError> {
+    connection.execute("UPDATE vms SET owner = ?2 WHERE id = ?1", [id.as_str(), owner])?;
     Ok(())
 }
 
@@ -188,6 +196,12 @@ pub(super) fn job_of_quote(
     let sql = "SELECT jobs.id, vm_id, jobs.state, jobs.error, jobs.created_at, jobs.updated_at, stages \
                FROM jobs JOIN vms ON vms.id = vm_id WHERE vm_id = ?1 AND quote = ?2";
     Ok(connection.prepare_cached(sql)?.query_row([vm.as_str(), quote], read_job).optional()?)
+}
+
+/// The job of `vm`.
+pub(super) fn job_of(connection: &Connection, vm: &VmId) -> Result<Option<Job>, LedgerError> {
+    let sql = "SELECT id, vm_id, state, error, created_at, updated_at, stages FROM jobs WHERE vm_id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([vm.as_str()], read_job).optional()?)
 }
 
 /// Whether the operator lets the node run empty.

@@ -249,6 +249,22 @@ CREATE TABLE contracts (
 ) STRICT;
 ";
 
+/// Whether a rental that was stopped for want of payment has given back its CPU and memory.
+const HELD: &str = "
+ALTER TABLE vms ADD COLUMN held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1));
+UPDATE vms SET held = 1 WHERE unpaid_since IS NOT NULL AND state = 'stopped';
+";
+
+/// Streams whose sender has said by a signature what they are to pay: nobody else may say it any more.
+const CLAIMS: &str = "
+CREATE TABLE claimed_streams (
+    contract    TEXT NOT NULL,
+    id          TEXT NOT NULL,
+    at          INTEGER NOT NULL,
+    PRIMARY KEY (contract, id)
+) STRICT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -264,6 +280,8 @@ pub(super) fn migrations() -> Migrations<'static> {
         PORT_TAGS,
         TRANSACTIONS,
         CONTRACTS,
+        HELD,
+        CLAIMS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -11,6 +11,11 @@ use golem_types::{Resources, VmId, VmState};
 
 use crate::rental::Rental;
 
+/// Whether a rental has, or will have before new ones, CPU and memory.
+fn has_room(rental: &Rental) -> bool {
+    !rental.vm.held || rental.vm.unpaid.is_none()
+}
+
 /// The live rentals, what they hold, and what is known of ports, as of one commit.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
@@ -35,10 +40,20 @@ impl Snapshot {
         self.rentals.values()
     }
 
-    /// What live rentals hold.
+    /// What new rentals cannot have: what live ones hold. One that was stopped for want of payment holds its disk only;
+    /// one that is paid for again and waits for room comes before new ones.
     #[must_use]
     pub fn held(&self) -> Resources {
-        self.iter().fold(Resources::default(), |sum, rental| sum.plus(rental.vm.resources))
+        self.iter().fold(Resources::default(), |sum, rental| {
+            let whole = rental.vm.resources;
+            sum.plus(if has_room(rental) { whole } else { Resources { cpu: 0, memory: 0, ..whole } })
+        })
+    }
+
+    /// Live rentals that have, or will have before new ones, CPU and memory.
+    #[must_use]
+    pub fn with_room(&self) -> u32 {
+        u32::try_from(self.iter().filter(|rental| has_room(rental)).count()).unwrap_or(u32::MAX)
     }
 
     /// Ports that live rentals hold.

@@ -15,6 +15,9 @@ use crate::paid::{Paid, StreamCopy};
 use crate::ports::PortPolicy;
 use crate::vm::{JobState, Refusal};
 
+mod claims;
+mod held;
+
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
 fn wanted(name: &str) -> CreateVm {
@@ -25,6 +28,7 @@ fn wanted(name: &str) -> CreateVm {
         ssh_key: KEY.parse().unwrap(),
         stream_id: None,
         quote_id: None,
+        stream_proof: None,
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{LedgerError, Writer, money, rows};
+use super::{LedgerError, Writer, claim, money, rows};
 use crate::admit::AdmissionContext;
 use crate::admit::{Facts, admit};
 use crate::paid::Paid;
@@ -63,13 +63,21 @@ impl Writer {
         let now = rounded(now);
         let CreateVm { name, resources, ssh_key, quote_id, .. } = request;
         let owner = paid.owner().unwrap_or_else(|| format!("key:{ssh_key}"));
-        if self.stream_in_use(paid) {
-            return Ok(Err(Refusal::StreamUsed));
+        if self.is_senders_alone(paid)? {
+            return Ok(Err(Refusal::SenderOnly));
+        }
+        if let Some(rental) = self.user_of(paid) {
+            // The sender's own create again: its answer was lost.
+            let is_same = paid.is_proven()
+                && rental.goal != Goal::Deleted
+                && (&rental.vm.name, rental.vm.keys.first()) == (&name, Some(&ssh_key));
+            let job = if is_same { rows::job_of(&self.connection, &rental.vm.id)? } else { None };
+            return Ok(job.map(|job| (Arc::clone(&rental.vm), job)).ok_or(Refusal::StreamUsed));
         }
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
             return Ok(Err(Refusal::NameTaken(name)));
         }
-        let vms = u32::try_from(self.now.iter().len()).unwrap_or(u32::MAX);
+        let vms = self.now.with_room();
         let facts = Facts {
             total: context.offer.for_vms(vms.saturating_add(1)),
             held: self.now.held(),
@@ -97,6 +105,7 @@ impl Writer {
             ssh_port,
             stream: paid.key().cloned(),
             unpaid: None,
+            held: false,
             created_at: now,
             updated_at: now,
         });
@@ -126,9 +135,18 @@ impl Writer {
         Ok(Ok((vm, job)))
     }
 
-    /// Whether the stream that is to pay pays for a live rental already.
-    fn stream_in_use(&self, paid: &Paid) -> bool {
-        paid.key().is_some_and(|key| self.now.iter().any(|rental| rental.vm.stream.as_ref() == Some(key)))
+    /// The live rental that the stream pays for already that is to pay.
+    fn user_of(&self, paid: &Paid) -> Option<&Rental> {
+        let key = paid.key()?;
+        self.now.iter().find(|rental| rental.vm.stream.as_ref() == Some(key))
+    }
+
+    /// Whether only the sender may say what the stream pays, and did not.
+    fn is_senders_alone(&self, paid: &Paid) -> Result<bool, LedgerError> {
+        match paid.key().filter(|_| !paid.is_proven()) {
+            Some(key) => claim::is_claimed(&self.connection, key),
+            None => Ok(false),
+        }
     }
 
     /// Lets another stream pay for the live rental `id`.
@@ -139,8 +157,13 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
         let rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
-        if rental.vm.stream.as_ref() != paid.key() && self.stream_in_use(paid) {
-            return Ok(Err(Refusal::StreamUsed));
+        if rental.vm.stream.as_ref() != paid.key() {
+            if self.is_senders_alone(paid)? {
+                return Ok(Err(Refusal::SenderOnly));
+            }
+            if self.user_of(paid).is_some() {
+                return Ok(Err(Refusal::StreamUsed));
+            }
         }
         let mut rental = rental.clone();
         let mut vm = (*rental.vm).clone();
@@ -175,6 +198,7 @@ impl Writer {
             (Some(reason), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
             (Some(reason), before) => {
                 let since = before.as_ref().map_or(rounded(now), |before| before.since);
+                vm.held |= vm.state == VmState::Stopped;
                 vm.unpaid = Some(Unpaid { since, reason: reason.to_owned() });
                 ("payment.ended", reason)
             }
@@ -222,6 +246,8 @@ impl Writer {
         if vm == *before.vm && rental == before && job_end.is_none() {
             return Ok(before.vm);
         }
+        // The machine is off: others may have what it took.
+        vm.held |= vm.unpaid.is_some() && vm.state == VmState::Stopped;
         vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

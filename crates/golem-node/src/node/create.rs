@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use golem_chain::stream_proof::StreamUse;
 use golem_types::ImageName;
 use golem_types::wire::CreateVm;
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use super::Node;
 use crate::admit::AdmissionContext;
 use crate::crash::crash_point;
 use crate::error::NodeError;
-use crate::ledger::Snapshot;
+use crate::ledger::{ClaimedUse, Snapshot};
 use crate::paid::Paid;
 use crate::ports::{offered, pick};
 use crate::vm::{Job, Refusal, Vm};
@@ -57,6 +58,10 @@ impl Node {
             return Err(Refusal::Disk(trouble).into());
         }
         let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
+        let (name, key) = (&request.name, &request.ssh_key);
+        let wanted = StreamUse::Create { name: name.as_str(), ssh_key: key.as_str() };
+        let proof = request.stream_proof.as_deref();
+        let paid = self.claim(paid, proof, wanted, ClaimedUse::Create(name.clone(), key.clone())).await?;
         crash_point!("before-reserve");
         let (probes, bind) = (inner.probes.clone(), inner.config.ssh_bind);
         // A listener of ours may come or go while the port is tried.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::Node;
 use crate::config::NodeConfig;
 use crate::host::{Host, HostUse, Offer, VMS_FOLDER, held_bytes};
+use crate::ledger::Room;
 
 /// Least space on the disk with which the ledger can still be written for a while, in bytes.
 pub(super) const LEAST_FREE_BYTES: u64 = 16 << 20;
@@ -52,8 +53,13 @@ impl Node {
         let now = self.0.ledger.now();
         let vms = u32::try_from(now.iter().len()).unwrap_or(u32::MAX);
         // As the next create will be judged.
-        let total = self.0.host.borrow().offer.for_vms(vms.saturating_add(1));
+        let total = self.0.host.borrow().offer.for_vms(now.with_room().saturating_add(1));
         Capacity { total, free: total.minus(now.held()), vms, max_vms: self.0.config.limits.max_vms }
+    }
+
+    /// What a rental that was held may take.
+    pub(super) fn room(&self) -> Room {
+        Room { offer: self.0.host.borrow().offer, max_vms: self.0.config.limits.max_vms }
     }
 
     /// How busy the host is.

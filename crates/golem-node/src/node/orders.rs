@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_types::{AuthorizedKey, VmId, VmState};
+use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{Node, not_found};
+use super::{Node, lost, not_found};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::rental::Goal;
@@ -19,12 +20,22 @@ use crate::vm::Vm;
 const DELETE_WAIT: Duration = Duration::from_secs(60);
 
 impl Node {
+    /// Takes CPU and memory for the VM `id` again, if they were given back.
+    async fn take_room(&self, id: &VmId) -> Result<(), NodeError> {
+        if self.live(id)?.vm.held {
+            let taken = self.0.ledger.take_room(id, self.room(), Timestamp::now()).await;
+            taken.map_err(|error| lost(id, error))?.map_err(NodeError::NoRoom)?;
+        }
+        Ok(())
+    }
+
     /// Asks that the VM run. Running already is fine.
     ///
     /// # Errors
-    /// [`NodeError::Unpaid`], [`NodeError::NotFound`], [`NodeError::Ledger`].
+    /// [`NodeError::Unpaid`], [`NodeError::NoRoom`], [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
         let state = self.paid_for(id)?;
+        self.take_room(id).await?;
         let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
         // Before the goal: a task that looks in between knows of it.
         if let Some(machine) = self.machine(id) {
@@ -46,13 +57,14 @@ impl Node {
     /// Asks that the VM be shut down and booted again.
     ///
     /// # Errors
-    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::Unpaid`],
+    /// [`NodeError::WrongState`] while it is being made or shut down; [`NodeError::Unpaid`], [`NodeError::NoRoom`],
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn restart_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
         let state = self.paid_for(id)?;
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restart" });
         }
+        self.take_room(id).await?;
         if let Some(machine) = self.machine(id) {
             machine.restart();
         }

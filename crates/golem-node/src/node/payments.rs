@@ -3,16 +3,25 @@
 //! Owns what a create and a renter may ask about payment. Never judges a stream: `payment` does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use golem_chain::stream_proof::StreamUse;
+use golem_types::wire::AttachStream;
 use golem_types::{Resources, StreamId, VmId};
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::{Node, lost};
+use crate::crash::crash_point;
 use crate::error::NodeError;
+use crate::ledger::ClaimedUse;
 use crate::paid::Paid;
 use crate::payment::{self, Contracts, Payments, RentalControl, StreamStatus};
 use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
+
+/// How long the sender of a stream waits for the VM to be removed that somebody else made with it.
+const REMOVAL: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Starts what follows the streams.
@@ -28,7 +37,9 @@ impl Node {
             let name = &payments.config().name;
             if payments.config().monitor {
                 let node = self.clone();
-                let control = RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id));
+                let host = self.clone();
+                let control =
+                    RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id), move || host.room());
                 tasks.spawn(
                     format!("stream monitor of {name}"),
                     payment::monitor(payments.clone(), control, stop()),
@@ -53,6 +64,36 @@ impl Node {
         }
     }
 
+    /// The payment `paid`, by the word of the stream's sender if `proof` is that. The stream is the sender's alone from
+    /// then on: a VM that somebody else made with it is removed first.
+    pub(super) async fn claim(
+        &self,
+        paid: Paid,
+        proof: Option<&str>,
+        wanted: StreamUse<'_>,
+        claimed: ClaimedUse,
+    ) -> Result<Paid, NodeError> {
+        let Some(payments) = self.payments() else { return Ok(paid) };
+        let paid = payments.prove(paid, proof, wanted)?;
+        crash_point!("before-claim");
+        if paid.is_proven()
+            && let Some(stranger) = self.0.ledger.claim(paid.clone(), claimed, Timestamp::now()).await?
+        {
+            crash_point!("claimed");
+            golem_service::log_limited!(
+                warn,
+                vm = stranger.redacted(),
+                "a VM was made with a stream of somebody else, who uses it now; it is deleted"
+            );
+            self.poke(&stranger);
+            let mut changes = self.0.ledger.changes();
+            // Its capacity may be needed. Where it is not gone by then, the create is judged by what is left.
+            let gone = changes.wait_for(|now| now.get(&stranger).is_none());
+            let _ = timeout(REMOVAL, gone).await;
+        }
+        Ok(paid)
+    }
+
     pub(super) fn remember(&self, paid: &Paid, vm: &VmId) {
         if let Some(copy) = paid.copy(vm)
             && let Some(payments) = self.0.contracts.of(&copy.key)
@@ -61,18 +102,21 @@ impl Node {
         }
     }
 
-    /// Lets the stream `stream` pay for the VM `id` from now on. One that was stopped because it
+    /// Lets the stream of `wanted` pay for the VM `id` from now on. One that was stopped because it
     /// was not paid for starts again.
     ///
     /// # Errors
     /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::ChainUnknown`],
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
-    pub async fn attach_stream(&self, id: &VmId, stream: StreamId) -> Result<Arc<Vm>, NodeError> {
+    pub async fn attach_stream(&self, id: &VmId, wanted: AttachStream) -> Result<Arc<Vm>, NodeError> {
+        let AttachStream { stream_id: stream, stream_proof } = wanted;
         let resources = self.live(id)?.vm.resources;
         if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
         let paid = self.gate(Some(stream), resources, None).await?;
+        let wanted = StreamUse::Attach { vm_id: id.as_str() };
+        let paid = self.claim(paid, stream_proof.as_deref(), wanted, ClaimedUse::Attach(id.clone())).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
         golem_service::log_limited_each!(
@@ -83,6 +127,9 @@ impl Node {
             "another stream pays for the VM"
         );
         self.remember(&paid, id);
+        // Without room it waits, and the monitor tries again.
+        let taken = self.0.ledger.take_room(id, self.room(), Timestamp::now()).await;
+        let vm = taken.map_err(|error| lost(id, error))?.unwrap_or(vm);
         self.poke(id);
         Ok(vm)
     }

@@ -15,6 +15,7 @@ use golem_chain::judge::judge;
 use golem_chain::{Bad, StreamTerms};
 use golem_types::Stream;
 use jiff::Timestamp;
+use ruint::aliases::U256;
 
 use crate::vm::Unpaid;
 
@@ -23,12 +24,36 @@ use crate::vm::Unpaid;
 pub struct Rules {
     /// Least payment that has to be left for a rental to run.
     pub least_runway: Duration,
+    /// Least payment that has to be left for a rental to begin, or to run again after it was stopped.
+    pub create_runway: Duration,
     /// How much above that a rental is warned about.
     pub warning: Duration,
     /// How long the disk of a stopped rental is held, by this machine's clock and by the chain's.
     pub hold: Duration,
     /// How long a rental runs on after its last known stop time while the chain cannot be asked.
     pub grace: Duration,
+}
+
+impl Rules {
+    /// Least payment that has to be left for a rental to begin, in seconds.
+    #[must_use]
+    pub fn runway_of_create(&self) -> u128 {
+        u128::from(self.create_runway.max(self.least_runway).as_secs())
+    }
+
+    /// Whether a rental that was stopped runs again, and its hold ends, by `stream`, which pays at `now`. A top-up of
+    /// seconds is no reason to (M-06). One that was stopped while the chain could not be asked was paid for all along:
+    /// its stream has no gap.
+    fn resumes(&self, stream: &Stream, unpaid: &Unpaid, now: u128) -> bool {
+        let wanted = self.runway_of_create();
+        let since = u128::try_from(unpaid.since.as_second()).unwrap_or(0);
+        let has_gap = stream
+            .stop
+            .saturating_sub(stream.start)
+            .checked_mul(stream.rate)
+            .is_none_or(|paid| U256::from(paid) > stream.deposit);
+        stream.remaining_seconds(now) >= wanted || (!has_gap && stream.stop.saturating_sub(since) >= wanted)
+    }
 }
 
 /// What is known of the stream.
@@ -86,7 +111,9 @@ pub fn next(
 ) -> Action {
     match evidence {
         Evidence::Read { stream, now: chain_now } => match (judge(stream, terms, chain_now), unpaid) {
-            (Ok(()), Some(_)) => Action::Resume,
+            (Ok(()), Some(unpaid)) if rules.resumes(stream, unpaid, chain_now) => Action::Resume,
+            // Paid for a moment: neither a reason to run, nor a time to delete it.
+            (Ok(()), Some(_)) => Action::Rest,
             (Ok(()), None) => {
                 let left = stream.remaining_seconds(chain_now);
                 let short = rules.least_runway.saturating_add(rules.warning).as_secs();
@@ -123,6 +150,7 @@ mod tests {
 
     const RULES: Rules = Rules {
         least_runway: Duration::from_secs(100),
+        create_runway: Duration::from_secs(200),
         warning: Duration::from_secs(50),
         hold: Duration::from_secs(1000),
         grace: Duration::from_secs(300),
@@ -175,12 +203,26 @@ mod tests {
         assert_eq!(read(&stream, 10_900, Some(&stopped), -5000), Action::Rest, "the clock was set back");
         assert_eq!(read(&stream, 9_902, Some(&stopped), 99_999), Action::Rest, "the clock was set forward");
         assert_eq!(read(&stream, 5_000, Some(&stopped), 5000), Action::Resume);
+        // M-06: seconds neither start it nor begin a new hold, and it is not deleted while they last.
+        assert_eq!(read(&stream, 9_801, Some(&stopped), 500), Action::Rest);
+        assert_eq!(read(&stream, 9_800, Some(&stopped), 500), Action::Resume);
+        assert_eq!(read(&stream, 9_801, Some(&stopped), 5000), Action::Rest);
         for (bad, why) in [
             (Stream { halted: true, ..stream }, "its stream was halted"),
             (Stream { recipient: U160::ZERO, ..stream }, "its stream was terminated"),
         ] {
             assert_eq!(read(&bad, 5_000, None, 0), Action::Stop(why.to_owned()));
         }
+    }
+
+    /// I4: who paid all along is let run again, however little is left: the chain could not be asked meanwhile.
+    #[test]
+    fn i4_what_was_paid_without_a_gap_resumes() {
+        let since = |second| Unpaid { since: at(second), reason: "the chain cannot be asked".to_owned() };
+        let whole = Stream { deposit: U256::from(9_250), ..stream(10_250) };
+        assert_eq!(read(&whole, 10_100, Some(&since(0)), 200), Action::Resume);
+        let late = Stream { deposit: U256::from(9_200), ..whole };
+        assert_eq!(read(&late, 10_100, Some(&since(0)), 200), Action::Rest, "a gap of 50 seconds");
     }
 
     #[test]
@@ -226,7 +268,8 @@ mod tests {
                 Action::Warn(left) => prop_assert!(seen && pays && left < 150),
                 Action::Rest => {
                     prop_assert!(!(seen && !pays && !was_unpaid), "unpaid and left running");
-                    prop_assert!(!(seen && pays && was_unpaid), "paid and left stopped");
+                    let pays_long = pays && stop >= chain_now + 200;
+                    prop_assert!(!(seen && pays_long && was_unpaid), "paid and left stopped");
                 }
             }
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use golem_types::{VmId, VmState};
 use jiff::Timestamp;
 
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Room};
 use crate::rental::Goal;
+use crate::vm::Refusal;
 
 /// The node's rentals, as far as payments may change them.
 #[derive(Clone)]
@@ -16,12 +17,18 @@ pub(crate) struct RentalControl {
     ledger: Ledger,
     /// Has a rental's task look at its row.
     poke: Arc<dyn Fn(&VmId) + Send + Sync>,
+    /// What there is to rent out now.
+    room: Arc<dyn Fn() -> Room + Send + Sync>,
 }
 
 impl RentalControl {
-    /// Changes rentals in `ledger`, and tells their tasks by `poke`.
-    pub(crate) fn new(ledger: Ledger, poke: impl Fn(&VmId) + Send + Sync + 'static) -> Self {
-        Self { ledger, poke: Arc::new(poke) }
+    /// Changes rentals in `ledger`, and tells their tasks by `poke`; `room` is what there is to rent out.
+    pub(crate) fn new(
+        ledger: Ledger,
+        poke: impl Fn(&VmId) + Send + Sync + 'static,
+        room: impl Fn() -> Room + Send + Sync + 'static,
+    ) -> Self {
+        Self { ledger, poke: Arc::new(poke), room: Arc::new(room) }
     }
 
     /// Records that something happened to the rental `id`.
@@ -39,6 +46,13 @@ impl RentalControl {
         self.ledger.set_unpaid(id, reason, Timestamp::now()).await?;
         (self.poke)(id);
         Ok(())
+    }
+
+    /// Gives the rental `id` its CPU and memory again, if there is room, so that its machine may run.
+    pub(super) async fn take_room(&self, id: &VmId) -> Result<Result<(), Refusal>, LedgerError> {
+        let taken = self.ledger.take_room(id, (self.room)(), Timestamp::now()).await?;
+        (self.poke)(id);
+        Ok(taken.map(drop))
     }
 
     /// Ends the rental `id`, without waiting for it.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use alloy_primitives::Address;
+use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
 use golem_chain::{StreamTerms, StreamVerdict, token};
 use golem_types::{Resources, StreamId};
 use jiff::Timestamp;
@@ -102,6 +104,27 @@ impl Payments {
         (found != expected).then_some(NodeError::TokenDigits { found, expected })
     }
 
+    /// The payment `paid`, by the word of the stream's sender if `proof` is that.
+    ///
+    /// # Errors
+    /// [`Refusal::Proof`].
+    pub(crate) fn prove(
+        &self,
+        paid: Paid,
+        proof: Option<&str>,
+        wanted: StreamUse<'_>,
+    ) -> Result<Paid, NodeError> {
+        let (Some(proof), Some(key), Some(sender)) = (proof, paid.key(), paid.sender()) else {
+            return Ok(paid);
+        };
+        let stream =
+            ProvenStream { place: self.place(), provider: self.config().wallet.address(), id: key.id };
+        let sender = Address::from(sender.to_be_bytes::<20>());
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+        stream_proof::check(proof, &stream, wanted, sender, now).map_err(Refusal::Proof)?;
+        Ok(paid.proven())
+    }
+
     /// Judges the stream `id` as the payment of a rental of `resources`, at the price of `quote`, if
     /// it names one, else at the advertised price.
     ///
@@ -119,7 +142,9 @@ impl Payments {
             None => self.least_rate(resources)?,
         };
         self.check_token().await?;
-        match self.0.reader.verdict(self.newest().as_ref(), id, &self.terms(least_rate)).await {
+        let least_runway = self.0.config.rules.runway_of_create();
+        let terms = StreamTerms { least_runway, ..self.terms(least_rate) };
+        match self.0.reader.verdict(self.newest().as_ref(), id, &terms).await {
             StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
                 self.record_reading(block);

@@ -35,6 +35,8 @@ struct Memory {
     block: Option<Block>,
     ticks: u32,
     warned: BTreeSet<VmId>,
+    /// Rentals that are paid for again and have no room.
+    waiting: BTreeSet<VmId>,
     /// Streams that were read, and of which it is not established whether they pay.
     unclear: BTreeSet<StreamId>,
 }
@@ -90,6 +92,7 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
         }
     }
     end(payments, control, &ending, memory).await;
+    give_room(payments, control, memory).await;
     tracing::debug!(
         rentals = rentals.len(),
         block = block.map(|block| block.number),
@@ -236,6 +239,44 @@ async fn end(
     }
 }
 
+/// Lets rentals run that are paid for again, as far as there is room; those that wait longest first.
+async fn give_room(payments: &Payments, control: &RentalControl, memory: &mut Memory) {
+    let now = payments.0.ledger.now();
+    let waits =
+        |rental: &&Rental| rental.vm.held && rental.vm.unpaid.is_none() && rental.goal != Goal::Deleted;
+    let mut waiting: Vec<_> = now.iter().filter(waits).map(|rental| &rental.vm).collect();
+    waiting.sort_by_key(|vm| vm.updated_at);
+    memory.waiting.retain(|id| waiting.iter().any(|vm| &vm.id == id));
+    for vm in waiting {
+        let done = match control.take_room(&vm.id).await {
+            Ok(Err(refusal)) if memory.waiting.insert(vm.id.clone()) => {
+                tracing::warn!(vm = vm.id.redacted(), %refusal, "VM is paid for again and waits for room");
+                control.note(&vm.id, "room.waiting", refusal.to_string()).await
+            }
+            Ok(Ok(())) if memory.waiting.remove(&vm.id) => {
+                control.note(&vm.id, "room.taken", String::new()).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        told(&vm.id, done);
+    }
+}
+
+/// Says in the log that what follows for the rental `id` from a payment failed, if it did.
+fn told(id: &VmId, done: Result<(), LedgerError>) {
+    match done {
+        Ok(()) | Err(LedgerError::NoRental(_)) => {}
+        Err(error) => golem_service::log_limited_each!(
+            id,
+            error,
+            vm = id.redacted(),
+            error = &error as &dyn std::error::Error,
+            "what follows from a payment failed"
+        ),
+    }
+}
+
 async fn act(control: &RentalControl, rental: &Rental, action: Action, memory: &mut Memory) {
     let id = &rental.vm.id;
     let done = match action {
@@ -276,14 +317,5 @@ async fn act(control: &RentalControl, rental: &Rental, action: Action, memory: &
             }
         }
     };
-    match done {
-        Ok(()) | Err(LedgerError::NoRental(_)) => {}
-        Err(error) => golem_service::log_limited_each!(
-            id,
-            error,
-            vm = id.redacted(),
-            error = &error as &dyn std::error::Error,
-            "what follows from a payment failed"
-        ),
-    }
+    told(id, done);
 }

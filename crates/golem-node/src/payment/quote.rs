@@ -23,7 +23,7 @@ fn seconds(now: Timestamp) -> u64 {
 }
 
 impl Payments {
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         Place { chain_id: self.config().chain_id, contract: self.config().contract }
     }
 

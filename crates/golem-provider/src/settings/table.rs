@@ -251,6 +251,9 @@ table! {
         allow_unpriced: bool = "GOLEM_PROVIDER_ALLOW_UNPRICED" default "false" development "true";
         /// Least payment that has to be left for a VM to be made and to run, in seconds.
         stream_min_remaining: Seconds = "GOLEM_PROVIDER_STREAM_MIN_REMAINING_SECONDS" default "0";
+        /// Least payment that has to be left for a VM to be made, and to run again after it was stopped for want of
+        /// payment, in seconds.
+        stream_min_create: Seconds = "GOLEM_PROVIDER_STREAM_MIN_CREATE_SECONDS" default "600";
         /// How long before a VM would be stopped the log warns of it, in seconds.
         stream_warning: Seconds = "GOLEM_PROVIDER_STREAM_WARNING_SECONDS" default "600";
         /// How long the disk of a VM that is not paid for is held until it is deleted, in seconds.

@@ -1,7 +1,7 @@
 //! The body of a create.
 //!
 //! ```text
-//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?,
+//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?, "stream_proof"?,
 //!    "resources": {"cpu","memory","storage"}  or  "size"  or  "cpu_cores","memory_gb","storage_gb"}
 //! ```
 //! Owns what is accepted: the forms of the seed's documentation and of every published client.
@@ -30,6 +30,17 @@ pub struct CreateVm {
     pub stream_id: Option<StreamId>,
     /// The quote to which both sides are held, as text that nobody has judged yet.
     pub quote_id: Option<String>,
+    /// The word of the stream's sender that it is to pay this, as text that nobody has judged yet.
+    pub stream_proof: Option<String>,
+}
+
+/// Another stream for a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachStream {
+    /// The stream.
+    pub stream_id: StreamId,
+    /// The word of its sender that it is to pay this, as text that nobody has judged yet.
+    pub stream_proof: Option<String>,
 }
 
 pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
@@ -46,11 +57,17 @@ pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let image = keep(&mut mistakes, optional(&fields, "image", parsed_text::<ImageName>));
     let stream_id = keep(&mut mistakes, optional(&fields, "stream_id", stream));
     let quote_id = keep(&mut mistakes, optional(&fields, "quote_id", parsed_text::<String>));
+    let stream_proof = keep(&mut mistakes, optional(&fields, "stream_proof", parsed_text::<String>));
     let resources = keep(&mut mistakes, resources(&fields));
-    match (name, ssh_key, image, stream_id, quote_id, resources) {
-        (Some(name), Some(ssh_key), Some(image), Some(stream_id), Some(quote_id), Some(resources)) => {
-            Ok(CreateVm { name, resources, image, ssh_key, stream_id, quote_id })
-        }
+    match (name, ssh_key, image, stream_id, (quote_id, stream_proof), resources) {
+        (
+            Some(name),
+            Some(ssh_key),
+            Some(image),
+            Some(stream_id),
+            (Some(quote_id), Some(stream_proof)),
+            Some(resources),
+        ) => Ok(CreateVm { name, resources, image, ssh_key, stream_id, quote_id, stream_proof }),
         _ => Err(Problems { detail: mistakes }),
     }
 }
@@ -63,12 +80,17 @@ pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
     parsed_text(&object(body)?, "key").map_err(|detail| Problems { detail })
 }
 
-/// Reads the body of a request to attach a stream: `{"stream_id"}`.
+/// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}`.
 ///
 /// # Errors
 /// What is wrong with it, in FastAPI's words.
-pub fn parse_stream(body: &[u8]) -> Result<StreamId, Problems> {
-    stream(&object(body)?, "stream_id").map_err(|detail| Problems { detail })
+pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
+    let fields = object(body)?;
+    let wrong = |detail| Problems { detail };
+    Ok(AttachStream {
+        stream_id: stream(&fields, "stream_id").map_err(wrong)?,
+        stream_proof: optional(&fields, "stream_proof", parsed_text::<String>).map_err(wrong)?,
+    })
 }
 
 /// Reads the body of a request for a quote: what a create asks for, in any of its forms.

@@ -13,6 +13,6 @@ pub use answers::{
     Access, ChainStream, Computed, FailedBootInfo, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo,
     StageInfo, StreamInfo, VmInfo, WireTime,
 };
-pub use create::{CreateVm, parse_create, parse_key, parse_resources, parse_stream};
+pub use create::{AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;
 pub use problem::{Problem, Problems};

@@ -73,6 +73,7 @@ fn request(name: &str) -> CreateVm {
         ssh_key: KEY.parse().unwrap(),
         stream_id: None,
         quote_id: None,
+        stream_proof: None,
     }
 }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 use serde_json::json;
 
-use crate::support::{DEADLINE, World, greeting, reaches, wanted};
+use crate::support::{DEADLINE, World, attach, greeting, reaches, wanted};
 
 /// The provider's account.
 const PROVIDER: usize = 2;
@@ -51,6 +51,7 @@ impl Market {
             allow_unpriced: true,
             rules: Rules {
                 least_runway: Duration::from_secs(60),
+                create_runway: Duration::ZERO,
                 warning: Duration::from_secs(600),
                 hold: Duration::from_secs(86_400),
                 grace: Duration::from_secs(3600),
@@ -128,7 +129,7 @@ async fn a_rental_lives_as_long_as_its_stream() {
     market.chain.terminate(1, stream).await.unwrap();
     reaches(&node, &vm, VmState::Stopped).await;
     let other = market.open(7200).await;
-    node.attach_stream(&vm, other).await.unwrap();
+    node.attach_stream(&vm, attach(other)).await.unwrap();
     reaches(&node, &vm, VmState::Running).await;
     market.chain.halt(other).await.unwrap();
     reaches(&node, &vm, VmState::Stopped).await;

@@ -11,7 +11,7 @@ async fn i3_a_stream_of_the_newer_contract_that_is_called_something_unknown_ends
     let chain = &market.chain;
     let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
     let word = |address: alloy_primitives::Address| U256::from_be_slice(address.as_slice());
-    let token = alloy_primitives::Address::repeat_byte(7);
+    let token = chain.deploy(&contracts, "TestToken", &[U256::ZERO]).await.unwrap();
     let two = chain.deploy(&contracts, "StreamPaymentTwo", &[word(token)]).await.unwrap();
     let open = async || {
         let signature = "createStream(address,uint256,uint128,uint16,bytes32,bytes32,uint128,bytes)";

@@ -1,6 +1,7 @@
 //! What ends a rental's money, what only seems to, and what looking costs.
 
 use super::*;
+use crate::support::attach;
 
 /// A stream that was terminated or halted stops its VM; another stream takes over, once.
 #[tokio::test]
@@ -13,12 +14,12 @@ async fn a_terminated_or_halted_stream_stops_the_vm_and_another_stream_starts_it
     paid.chain.put(1, Stream { recipient: U160::ZERO, ..paid.stream(3600) });
     let stopped = reaches(&node, &vm, VmState::Stopped).await;
     assert_eq!(stopped.unpaid.as_ref().unwrap().reason, "its stream was terminated");
-    let used = node.attach_stream(&vm, StreamId(U256::from(2))).await;
+    let used = node.attach_stream(&vm, attach(StreamId(U256::from(2)))).await;
     assert!(matches!(used, Err(NodeError::Refused(Refusal::StreamUsed))), "{used:?}");
-    let bad = node.attach_stream(&vm, stream).await;
+    let bad = node.attach_stream(&vm, attach(stream)).await;
     assert!(matches!(bad, Err(NodeError::Refused(Refusal::Stream(_)))), "{bad:?}");
     let third = paid.open(3, 3600);
-    node.attach_stream(&vm, third).await.unwrap();
+    node.attach_stream(&vm, attach(third)).await.unwrap();
     let running = reaches(&node, &vm, VmState::Running).await;
     assert_eq!(running.stream.as_ref().unwrap().id, third);
     paid.chain.put(2, Stream { halted: true, ..paid.stream(3600) });
@@ -155,6 +156,9 @@ async fn without_payments_there_are_no_streams() {
     let (node, _) = world.node().await;
     let (vm, _) = node.create(wanted("one")).await.unwrap();
     assert!(matches!(node.stream(&vm.id).await, Err(NodeError::PaymentsOff)));
-    assert!(matches!(node.attach_stream(&vm.id, StreamId(U256::ONE)).await, Err(NodeError::PaymentsOff)));
+    assert!(matches!(
+        node.attach_stream(&vm.id, attach(StreamId(U256::ONE))).await,
+        Err(NodeError::PaymentsOff)
+    ));
     node.shutdown(false).await;
 }

@@ -49,6 +49,7 @@ impl Paid {
             wallet: Wallet::from_hex(KEY).unwrap(),
             rules: Rules {
                 least_runway: Duration::from_secs(60),
+                create_runway: Duration::ZERO,
                 warning: Duration::from_secs(600),
                 hold: Duration::from_secs(86_400),
                 grace: Duration::from_secs(3600),

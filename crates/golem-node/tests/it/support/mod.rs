@@ -98,6 +98,11 @@ impl World {
     }
 }
 
+/// The request that `stream_id` pay for a VM.
+pub(crate) fn attach(stream_id: golem_types::StreamId) -> golem_types::wire::AttachStream {
+    golem_types::wire::AttachStream { stream_id, stream_proof: None }
+}
+
 pub(crate) fn wanted(name: &str) -> CreateVm {
     CreateVm {
         name: name.parse().unwrap(),
@@ -106,6 +111,7 @@ pub(crate) fn wanted(name: &str) -> CreateVm {
         ssh_key: KEY.parse().unwrap(),
         stream_id: None,
         quote_id: None,
+        stream_proof: None,
     }
 }
 
