@@ -14,6 +14,7 @@ pub mod balance;
 pub mod block;
 pub mod contract;
 pub mod faucet;
+pub mod history;
 pub mod identity;
 pub mod judge;
 pub mod key_file;
@@ -32,6 +33,7 @@ pub mod transaction;
 
 pub use block::Block;
 pub use contract::Version;
+pub use history::{Arrival, History};
 pub use judge::{Bad, StreamTerms, StreamVerdict};
 pub use network::Network;
 pub use payer::{Funds, Payer};

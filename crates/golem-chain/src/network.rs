@@ -115,6 +115,9 @@ pub struct Network {
     /// Whether it runs on one's own machine, where its clock may be moved.
     #[serde(default)]
     pub local: bool,
+    /// Blocks after which what happened counts as settled; `None` for what is usual ([`Network::confirmations`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmations: Option<u64>,
     /// Where a transaction can be looked at: `{hash}` is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explorer: Option<String>,
@@ -124,6 +127,21 @@ pub struct Network {
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// Blocks after which a reorganisation is hardly seen any more, where the profile does not say.
+pub const CONFIRMATIONS: u64 = 12;
+
+impl Network {
+    /// Blocks after which what happened counts as settled: none on one's own machine.
+    #[must_use]
+    pub const fn confirmations(&self) -> u64 {
+        match self.confirmations {
+            Some(blocks) => blocks,
+            None if self.local => 0,
+            None => CONFIRMATIONS,
+        }
+    }
 }
 
 fn eth() -> String {
@@ -247,6 +265,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 token_decimals: COIN_DECIMALS,
                 testnet: true,
                 local: false,
+                confirmations: None,
                 explorer: None,
                 faucet: Some(Faucet {
                     url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
@@ -275,6 +294,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
             token_decimals: COIN_DECIMALS,
             testnet: false,
             local: false,
+            confirmations: None,
             explorer: Some("https://etherscan.io/tx/{hash}".to_owned()),
             faucet: None,
             note: Some("real money; no contract is deployed there that this version knows".to_owned()),

@@ -1,14 +1,13 @@
-//! Streams as the chain has them at one block, and which of them changed since another.
+//! Streams as the chain has them at one block.
 //!
 //! ```text
-//!   head (chain id, newest block, is the last one still there?) ─► touched (logs) ─► streams at the head
+//!   head (chain id, newest block, is the last one still there?) ─► streams at the head
 //! ```
 //! Owns the reading, in a number of round trips that does not grow with the number of streams
 //! that one batch takes, and whether an endpoint can be believed at all: a wrong
 //! chain, a block from the past or from the future make every answer Unknown. Never decides what a
-//! stream is worth.
+//! stream is worth; what happened between two blocks is [`crate::history`]'s.
 
-use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
@@ -24,9 +23,6 @@ use crate::rpc::{ChainError, Rpc, data, quantity};
 /// How far ahead of this machine's clock a block may be, in seconds. Chains allow 15; the rest is
 /// for this clock.
 const FUTURE_SECONDS: u128 = 900;
-
-/// Most blocks whose logs are asked for at once; many endpoints refuse more.
-pub const LOGS_BLOCKS: u64 = 1000;
 
 /// Reads the streams of one contract.
 #[derive(Debug, Clone)]
@@ -101,6 +97,10 @@ impl Reader {
     #[must_use]
     pub const fn chain_id(&self) -> u64 {
         self.chain_id
+    }
+
+    pub(crate) const fn rpc(&self) -> &Rpc {
+        &self.rpc
     }
 
     fn to(&self) -> String {
@@ -189,21 +189,6 @@ impl Reader {
             return Err(ChainError::Nonsense("a block from the future"));
         }
         Ok(Head { block, continues })
-    }
-
-    /// The streams that events of the blocks `from` to `to`, both included, are about. Which events does not matter:
-    /// whatever touched a stream makes it worth a look.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn touched(&self, from: u64, to: u64) -> Result<BTreeSet<StreamId>, ChainError> {
-        let read = self.rpc.logs(self.contract, &[], from, to).await?;
-        if read.through < to {
-            return Err(ChainError::NoLogs);
-        }
-        // An event without a stream is not about one.
-        let ids = read.logs.iter().filter_map(|log| log.topics.get(1));
-        Ok(ids.map(|id| StreamId(U256::from_be_bytes(id.0))).collect())
     }
 
     /// The streams `ids` as they are at `block`.
@@ -314,7 +299,7 @@ fn possible(stream: &Stream) -> bool {
             && stream.start <= stream.stop)
 }
 
-fn read_block(block: &Value) -> Result<Block, ChainError> {
+pub(crate) fn read_block(block: &Value) -> Result<Block, ChainError> {
     let number = |name: &str| {
         quantity(&block[name]).ok_or(ChainError::Nonsense("a block without number, hash or time"))
     };

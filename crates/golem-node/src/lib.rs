@@ -9,6 +9,7 @@ pub mod advertise;
 pub mod boot;
 pub mod config;
 mod crash;
+pub mod entry;
 pub mod error;
 pub mod host;
 pub mod import;

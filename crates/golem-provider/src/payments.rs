@@ -6,7 +6,9 @@
 use anyhow::{Context, bail};
 use golem_chain::faucet::Faucet;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
+use golem_node::entry::Currency;
 use golem_node::payment::{KnownContract, PaymentConfig, Rules, WithdrawConfig};
+use golem_node::pricing::coin_of;
 use golem_node::transactions::GasRules;
 use golem_types::Wallet;
 
@@ -141,6 +143,11 @@ pub fn known(settings: &Settings, wallet: &Wallet) -> Vec<KnownContract> {
         .collect()
 }
 
+/// Under which name the ledger keeps the rate of what feeds call `price_id`. Test money has none.
+fn rated_as(payment: &PaymentNetwork, price_id: Option<&str>) -> Option<String> {
+    price_id.filter(|_| !payment.network.testnet).map(|id| coin_of(id).to_owned())
+}
+
 /// What the node needs to know, with `wallet` to be paid.
 #[must_use]
 pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> PaymentConfig {
@@ -154,6 +161,12 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         version: payment.network.contract_version,
         paying_states: payment.network.paying_states.clone(),
         token: payment.token,
+        rated_as: rated_as(payment, payment.price_id()),
+        coin: Currency {
+            rated_as: rated_as(payment, payment.coin_price_id()),
+            ..Currency::coin(&payment.network.symbol)
+        },
+        confirmations: payment.network.confirmations(),
         wallet,
         decimals: payment.decimals(),
         enforce_rate: settings.payments.stream_enforce_rate,

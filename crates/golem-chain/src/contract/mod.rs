@@ -4,6 +4,7 @@
 //! holds. There are two: the one that every known client calls, and a newer one, of which the ABI alone is
 //! known ([`v4`]). Never asks a chain.
 
+pub mod events;
 pub mod v4;
 
 use alloy_sol_types::SolCall;
@@ -62,8 +63,15 @@ pub mod token {
             function approve(address spender, uint256 amount) external returns (bool);
             function allowance(address owner, address spender) external view returns (uint256);
             function balanceOf(address owner) external view returns (uint256);
+            function transfer(address to, uint256 value) external returns (bool);
             function decimals() external view returns (uint8);
         }
+    }
+
+    /// How much is given away by `data`, the call data of a transfer; `None` if it is none.
+    #[must_use]
+    pub fn transferred(data: &[u8]) -> Option<U256> {
+        abi::transferCall::abi_decode_validate(data).ok().map(|call| call.value)
     }
 
     /// Lets `spender` take `amount`.

@@ -63,12 +63,12 @@ async fn what_touched_a_stream_is_found_in_the_logs() {
     let reader = chain.reader();
     let one = chain.create(1, chain.account(2), U256::from(100_000), 1000).await.unwrap();
     let two = chain.create(1, chain.account(3), U256::from(100_000), 1000).await.unwrap();
-    let mut from = chain.height().await.unwrap() + 1;
+    let mut from = reader.head(None).await.unwrap().block;
     let mut touched = async || {
-        let to = chain.height().await.unwrap();
-        let touched = reader.touched(from, to).await.unwrap();
-        from = to + 1;
-        touched.into_iter().collect::<Vec<_>>()
+        let to = reader.head(None).await.unwrap().block;
+        let history = reader.history(from.number + 1, to.number).await.unwrap();
+        from = to;
+        history.touched.into_iter().collect::<Vec<_>>()
     };
     chain.top_up(one, U256::from(5000)).await.unwrap();
     assert_eq!(touched().await, [one]);
@@ -244,7 +244,9 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
 
     let topped = chain.invoke(1, two, "topUp(uint256,uint256)", &[U256::ONE, U256::from(50_000)]).await;
     topped.unwrap();
-    assert_eq!(reader(&[]).touched(0, chain.height().await.unwrap()).await.unwrap(), [id].into());
+    let reader_of_any = reader(&[]);
+    let head = reader_of_any.head(None).await.unwrap().block;
+    assert_eq!(reader_of_any.history(0, head.number).await.unwrap().touched, [id].into());
     chain.invoke(1, two, "terminate(uint256)", &[U256::ONE]).await.unwrap();
     let StreamVerdict::Unknown(error) = verdict(&["active"], &terms).await else { panic!("it does not pay") };
     assert!(error.to_string().contains("\"terminated\""), "{error}");

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod adverts;
+mod books;
 mod boots;
 mod claim;
 mod columns;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
+pub use books::{Batch, Booked, BookedStream, Entry, StreamSums};
 pub use boots::{Failure, KEPT_FOR};
 pub(crate) use claim::ClaimedUse;
 pub use error::LedgerError;

@@ -10,6 +10,7 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::books::{BookedStream, put_book_stream};
 use super::columns::{parsed, time};
 use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
 use super::{Ledger, LedgerError};
@@ -94,17 +95,20 @@ pub struct Withdrawal {
     pub updated_at: Timestamp,
 }
 
-fn damaged(index: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+pub(super) fn damaged(
+    index: usize,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
 }
 
-fn address(row: &Row<'_>, index: usize) -> rusqlite::Result<U160> {
+pub(super) fn address(row: &Row<'_>, index: usize) -> rusqlite::Result<U160> {
     let text: String = row.get(index)?;
     let digits = text.strip_prefix("0x").unwrap_or_default();
     U160::from_str_radix(digits, 16).map_err(|error| damaged(index, error))
 }
 
-fn address_text(address: U160) -> String {
+pub(super) fn address_text(address: U160) -> String {
     format!("{address:#042x}")
 }
 
@@ -155,7 +159,24 @@ pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(
         u64::try_from(copy.block_time).unwrap_or(u64::MAX >> 1),
         copy.read_at.as_microsecond(),
     ])?;
-    Ok(())
+    let booked = BookedStream {
+        id: copy.key.id,
+        vm: Some(copy.vm.clone()),
+        sender: stream.sender,
+        token: stream.token,
+        start: u64::try_from(stream.start).unwrap_or(u64::MAX),
+    };
+    put_book_stream(connection, &copy.key.contract, &booked)
+}
+
+/// The stream `id` of `contract` as it was last read.
+pub(super) fn stream_copy(
+    connection: &Connection,
+    contract: &str,
+    id: StreamId,
+) -> Result<Option<StreamCopy>, LedgerError> {
+    let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE contract = ?1 AND id = ?2");
+    Ok(connection.prepare_cached(&sql)?.query_row([contract, &id.to_string()], stream).optional()?)
 }
 
 /// Writes that something happened.

@@ -265,6 +265,88 @@ CREATE TABLE claimed_streams (
 ) STRICT;
 ";
 
+/// The books: each entry moves money from one account to another, and is never changed but to say that another one takes it
+/// back, or where in the chain it stands. What an event says is booked once. Withdrawals that were recorded before are taken
+/// over, without the names of their money, which were not recorded.
+const BOOKS: &str = "
+CREATE TABLE entries (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    chain       INTEGER NOT NULL,
+    contract    TEXT,
+    stream_id   TEXT,
+    vm_id       TEXT,
+    renter      TEXT,
+    token       TEXT NOT NULL,
+    symbol      TEXT,
+    decimals    INTEGER,
+    kind        TEXT NOT NULL,
+    debit       TEXT NOT NULL,
+    credit      TEXT NOT NULL CHECK (debit <> credit),
+    amount      TEXT NOT NULL,
+    source      TEXT NOT NULL CHECK (source IN ('event', 'reading', 'clock', 'older')),
+    tx          TEXT,
+    log_index   INTEGER,
+    block       INTEGER,
+    block_hash  TEXT,
+    usd         TEXT,
+    reverses    INTEGER UNIQUE REFERENCES entries (id),
+    reversed    INTEGER NOT NULL DEFAULT 0 CHECK (reversed IN (0, 1))
+) STRICT;
+CREATE UNIQUE INDEX entry_once ON entries (chain, tx, kind, coalesce(log_index, -1))
+    WHERE tx IS NOT NULL AND reverses IS NULL AND reversed = 0;
+CREATE INDEX entries_of_stream ON entries (contract, stream_id);
+CREATE INDEX entries_by_block ON entries (contract, block);
+CREATE INDEX entries_by_time ON entries (at);
+
+CREATE TABLE coins (
+    chain       INTEGER PRIMARY KEY,
+    symbol      TEXT NOT NULL,
+    decimals    INTEGER NOT NULL,
+    rated_as    TEXT
+) STRICT;
+
+CREATE TABLE book_blocks (
+    contract    TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    hash        TEXT NOT NULL,
+    time        INTEGER NOT NULL,
+    PRIMARY KEY (contract, number)
+) STRICT;
+
+CREATE TABLE book_streams (
+    contract    TEXT NOT NULL,
+    id          TEXT NOT NULL,
+    vm_id       TEXT,
+    sender      TEXT NOT NULL,
+    token       TEXT NOT NULL,
+    start       INTEGER NOT NULL,
+    PRIMARY KEY (contract, id)
+) STRICT;
+
+INSERT INTO book_streams
+    SELECT contract, id, vm_id, sender, token, min(CAST(start AS INTEGER), 9223372036854775807) FROM streams;
+CREATE TEMP TABLE taken_over AS
+    SELECT w.id, w.updated_at AS at, CAST(w.contract AS INTEGER) AS chain, w.contract, w.stream_id, w.vm_id,
+           b.sender AS renter, w.token, w.paid, w.cost, w.hash AS tx, w.block
+    FROM withdrawals w LEFT JOIN book_streams b ON b.contract = w.contract AND b.id = w.stream_id
+    WHERE w.state <> 'sent' ORDER BY w.id;
+INSERT INTO entries
+    (at, chain, contract, stream_id, vm_id, renter, token, kind, debit, credit, amount, source, tx, block)
+    SELECT at, chain, contract, stream_id, vm_id, renter, token, 'earned', 'receivable', 'earned', paid, 'older', tx, block
+    FROM taken_over WHERE paid IS NOT NULL AND paid <> '0';
+INSERT INTO entries
+    (at, chain, contract, stream_id, vm_id, renter, token, kind, debit, credit, amount, source, tx, block)
+    SELECT at, chain, contract, stream_id, vm_id, renter, token, 'withdrawn', 'wallet', 'receivable', paid, 'older', tx, block
+    FROM taken_over WHERE paid IS NOT NULL AND paid <> '0';
+INSERT INTO entries
+    (at, chain, contract, stream_id, vm_id, renter, token, kind, debit, credit, amount, source, tx, block)
+    SELECT at, chain, contract, stream_id, vm_id, renter, '0x0000000000000000000000000000000000000000', 'gas', 'gas',
+           'wallet', cost, 'older', tx, block
+    FROM taken_over WHERE cost IS NOT NULL AND cost <> '0';
+DROP TABLE taken_over;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -282,6 +364,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         CONTRACTS,
         HELD,
         CLAIMS,
+        BOOKS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -312,7 +312,7 @@ pub(super) fn put(
             transaction.successor,
             now.as_microsecond(),
         ])?;
-    Ok(())
+    super::books::put_cost(connection, transaction, now)
 }
 
 pub(super) fn get(connection: &Connection, id: i64) -> Result<Option<Transaction>, LedgerError> {

@@ -40,6 +40,7 @@ impl Node {
                 let host = self.clone();
                 let control =
                     RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id), move || host.room());
+                tasks.spawn(format!("books of {name}"), payment::catch_up(payments.clone(), stop()));
                 tasks.spawn(
                     format!("stream monitor of {name}"),
                     payment::monitor(payments.clone(), control, stop()),

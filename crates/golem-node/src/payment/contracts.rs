@@ -14,6 +14,7 @@ use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
 use super::{PaymentConfig, PaymentError, Payments, StreamStatus, contract_key};
+use crate::entry::Currency;
 use crate::error::NodeError;
 use crate::ledger::Ledger;
 use crate::paid::StreamCopy;
@@ -34,6 +35,20 @@ pub struct ContractProfile {
     decimals: u8,
     maximum_gas_price: Option<u128>,
     daily_gas_limit: Option<U256>,
+    #[serde(default)]
+    rated_as: Option<String>,
+    #[serde(default = "coin")]
+    coin: Currency,
+    #[serde(default = "confirmations")]
+    confirmations: u64,
+}
+
+fn coin() -> Currency {
+    Currency::coin("ETH")
+}
+
+const fn confirmations() -> u64 {
+    golem_chain::network::CONFIRMATIONS
 }
 
 /// A contract of a profile that is known besides the one that is used.
@@ -60,6 +75,9 @@ impl PaymentConfig {
             decimals: self.decimals,
             maximum_gas_price: self.gas.maximum_price,
             daily_gas_limit: self.gas.daily_limit,
+            rated_as: self.rated_as.clone(),
+            coin: self.coin.clone(),
+            confirmations: self.confirmations,
         }
     }
 
@@ -76,6 +94,9 @@ impl PaymentConfig {
             paying_states: profile.paying_states,
             token: profile.token,
             decimals: profile.decimals,
+            rated_as: profile.rated_as,
+            coin: profile.coin,
+            confirmations: profile.confirmations,
             faucet: None,
             gas: GasRules { maximum_price: profile.maximum_gas_price, daily_limit: profile.daily_gas_limit },
             ..self.clone()

@@ -11,6 +11,7 @@
 //! (I3). Never drives a machine: it writes whether a rental is paid for, and the machine follows.
 
 pub mod billing_policy;
+mod books;
 mod contracts;
 mod control;
 mod export;
@@ -37,18 +38,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::entry::Currency;
 use crate::error::NodeError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
 use crate::transactions::{GasRules, Queue, Transactions};
 
 pub use billing_policy::Rules;
+pub use books::BooksError;
 pub use contracts::{ContractProfile, Contracts, KnownContract};
 pub use overview::{Overview, StreamLine};
 pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
+pub(crate) use books::catch_up;
 pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
@@ -75,6 +79,12 @@ pub struct PaymentConfig {
     pub paying_states: Vec<String>,
     /// The token of the streams; zero is the chain's own money.
     pub token: Address,
+    /// Under which name the ledger keeps the rate of the streams' money; `None` if it is worth nothing, or has none.
+    pub rated_as: Option<String>,
+    /// What the chain's own money is called.
+    pub coin: Currency,
+    /// Blocks after which what happened counts as settled.
+    pub confirmations: u64,
     /// Who is paid, and who fetches the money.
     pub wallet: Wallet,
     /// Digits after the point of the token, which it has to say itself.
@@ -185,6 +195,10 @@ struct Inner {
     health: watch::Sender<ChainHealth>,
     /// The hash of the contract's code when it was first seen.
     code: watch::Sender<Option<B256>>,
+    /// Held from the reading of events until they are booked.
+    reading: tokio::sync::Mutex<()>,
+    /// Tells that the books are far behind.
+    behind: tokio::sync::Notify,
 }
 
 fn number(address: Address) -> U160 {
@@ -214,6 +228,7 @@ impl Payments {
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
         let queue = transactions.queue(sender, config.gas);
+        ledger.name_coin(config.chain_id, config.coin.clone()).await?;
         ledger.take_over_withdrawals(&contract, queue.account(), now).await?;
         let code = ledger.first_code(contract.to_string(), None).await?;
         let live = ledger.now();
@@ -231,6 +246,8 @@ impl Payments {
             prices: watch::channel(Vec::new()).0,
             health: watch::channel(ChainHealth::default()).0,
             code: watch::channel(code).0,
+            reading: tokio::sync::Mutex::default(),
+            behind: tokio::sync::Notify::new(),
             config,
             ledger,
         })))

@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use golem_chain::judge::judge;
-use golem_chain::reader::LOGS_BLOCKS;
 use golem_chain::{Block, ChainError, Reading};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
@@ -20,11 +19,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use super::billing_policy::{Action, Evidence, next};
+use super::books::News;
 use super::control::RentalControl;
 use crate::crash::crash_point;
-use crate::ledger::LedgerError;
+use crate::ledger::{Batch, LedgerError};
 use crate::paid::StreamCopy;
 use crate::rental::{Goal, Rental};
+
+/// Most requests for events that a tick waits for; what takes more is read beside it.
+const LOG_REQUESTS: u64 = 8;
 
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
@@ -132,23 +135,40 @@ async fn observe(
         .map(|(id, copy)| (*id, copy.vm.clone()))
         .chain(rentals.iter().map(|(id, rental)| (*id, rental.vm.id.clone())))
         .collect();
-    let since = memory.block.map_or(0, |block| block.number + 1);
-    let all = !head.continues
-        || memory.ticks.is_multiple_of(FULL_EVERY)
-        || block.number.saturating_sub(since) >= LOGS_BLOCKS;
-    let wanted: Vec<StreamId> = if all {
-        payments.check_code().await?;
-        owners.keys().copied().collect()
-    } else {
-        let touched =
-            if block.number >= since { reader.touched(since, block.number).await? } else { BTreeSet::new() };
-        let wanted = |id: &&StreamId| touched.contains(id) || !known.contains_key(id);
-        owners.keys().filter(wanted).copied().collect()
+    let alone = payments.0.reading.try_lock().ok();
+    let news = match &alone {
+        Some(_) => payments.news(&head, memory.block.as_ref(), LOG_REQUESTS).await,
+        // The books are being read; until they are, everything is read here.
+        None => Ok(News::default()),
     };
-    if !wanted.is_empty() {
-        let readings = reader.at(&block, &wanted).await?;
-        keep(payments, &wanted, &readings, &block, &owners, &mut memory.unclear).await;
+    let News { touched, batch } = news.unwrap_or_else(|error| {
+        // Without events everything is read: slower, and as true.
+        golem_service::log_limited!(
+            warn,
+            error = &error as &dyn std::error::Error,
+            "what happened to streams cannot be read; the books stay behind"
+        );
+        News::default()
+    });
+    if touched.is_none() && batch.is_none() && alone.is_some() {
+        payments.0.behind.notify_one();
     }
+    let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
+    let wanted: Vec<StreamId> = match touched.filter(|_| !all) {
+        None => {
+            if all {
+                payments.check_code().await?;
+            }
+            owners.keys().copied().collect()
+        }
+        Some(touched) => {
+            let wanted = |id: &&StreamId| touched.contains(id) || !known.contains_key(id);
+            owners.keys().filter(wanted).copied().collect()
+        }
+    };
+    let readings = if wanted.is_empty() { Vec::new() } else { reader.at(&block, &wanted).await? };
+    keep(payments, &wanted, &readings, &block, &owners, &mut memory.unclear, batch).await;
+    drop(alone);
     memory.block = Some(block);
     memory.ticks = memory.ticks.wrapping_add(1);
     payments.record_reading(block);
@@ -163,6 +183,7 @@ async fn keep(
     block: &Block,
     owners: &BTreeMap<StreamId, VmId>,
     unclear: &mut BTreeSet<StreamId>,
+    batch: Option<Batch>,
 ) {
     let read_at = Timestamp::now();
     let mut changed = Vec::new();
@@ -192,9 +213,13 @@ async fn keep(
             }
         }
     });
-    if !changed.is_empty()
-        && let Err(error) = payments.0.ledger.keep_streams(changed).await
-    {
+    let kept = match batch {
+        // What happened and what came of it are kept together, or not at all.
+        Some(batch) => payments.0.ledger.book(Batch { copies: changed, ..batch }, read_at).await.map(drop),
+        None if changed.is_empty() => Ok(()),
+        None => payments.0.ledger.keep_streams(changed).await,
+    };
+    if let Err(error) = kept {
         golem_service::log_limited!(
             error,
             error = &error as &dyn std::error::Error,
@@ -228,7 +253,7 @@ async fn end(
         Err(error) => return payments.record_failure(&error),
     };
     let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
-    keep(payments, &ids, &seen.streams, &seen.block, &owners, &mut memory.unclear).await;
+    keep(payments, &ids, &seen.streams, &seen.block, &owners, &mut memory.unclear, None).await;
     let now = Timestamp::now();
     for ((id, rental), reading) in ending.iter().zip(&seen.streams) {
         if memory.unclear.contains(id) {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{Payments, RefillError, StreamStatus};
-use crate::ledger::{LedgerError, Withdrawal};
+use crate::ledger::{Entry, LedgerError, Withdrawal};
 use crate::paid::StreamCopy;
 use crate::vm::Unpaid;
 
@@ -79,6 +79,14 @@ impl Payments {
     pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<Withdrawal>, LedgerError> {
         let all = self.0.ledger.withdrawals(since).await?;
         Ok(all.into_iter().filter(|withdrawal| withdrawal.key.contract == self.0.contract).collect())
+    }
+
+    /// Every entry of the books since `since`, also those that were taken back, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn entries(&self, since: Timestamp) -> Result<Vec<Entry>, LedgerError> {
+        self.0.ledger.entries(since).await
     }
 
     /// The rate of `coin` that was believed last.

@@ -321,6 +321,10 @@ impl Payments {
         };
         self.0.ledger.keep_streams(vec![copy.clone()]).await?;
         self.remember(copy);
+        // Also where nobody follows the streams. What fails here is read by the next who does.
+        if let Err(error) = self.read_books().await {
+            tracing::debug!(%error, "the withdrawal is not in the books yet");
+        }
         Ok(Withdrawn { paid, cost, hash: hash.to_string() })
     }
 

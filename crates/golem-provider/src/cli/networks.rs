@@ -130,6 +130,7 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         token_decimals: add.token_decimals,
         testnet: add.testnet,
         local: add.local,
+        confirmations: None,
         explorer: None,
         faucet: None,
         note: None,

@@ -1,5 +1,6 @@
 //! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
 
+mod books;
 mod contracts;
 mod newer_contract;
 
@@ -45,6 +46,9 @@ impl Market {
             version: golem_chain::Version::V1,
             paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
+            rated_as: None,
+            coin: golem_node::entry::Currency::coin("ETH"),
+            confirmations: 0,
             wallet: Anvil::wallet(PROVIDER).unwrap(),
             decimals: 18,
             enforce_rate: true,

@@ -1,0 +1,79 @@
+//! That the books have every wei that reaches the wallet, whatever brought it.
+
+use golem_node::entry::EntryKind;
+use golem_node::ledger::Entry;
+use golem_node::payment::Payments;
+
+use super::*;
+
+/// The entries that count, of the kind `kind`.
+async fn booked(payments: &Payments, kind: EntryKind) -> Vec<Entry> {
+    let all = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
+    all.into_iter().filter(|entry| entry.kind == kind && entry.counts()).collect()
+}
+
+fn sum<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> U256 {
+    entries.into_iter().fold(U256::ZERO, |sum, entry| sum + entry.amount)
+}
+
+/// M-01: a stream that its sender ends pays the rest to the wallet, and that is in the books, as are a withdrawal, its gas,
+/// and a stream that nobody ever rented anything with; a node that was off meanwhile books it when it is back.
+#[tokio::test]
+async fn m_01_every_wei_that_reaches_the_wallet_is_booked() {
+    let market = Market::new(&[]).await;
+    let before = market.balance().await;
+    let node = market.start().await;
+    let [one, two] = [market.open(7200).await, market.open(7200).await];
+    let vm = market.rent(&node, "one", one).await;
+    market.rent(&node, "two", two).await;
+    market.chain.warp(1000).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    let copy = payments.withdrawable(None).into_iter().find(|copy| copy.key.id == two).unwrap();
+    let withdrawn = payments.withdraw(&copy).await.unwrap();
+    market.chain.warp(500).await.unwrap();
+    market.chain.terminate(1, one).await.unwrap();
+    reaches(&node, &vm, VmState::Stopped).await;
+    let ended = async || !booked(&payments, EntryKind::Terminated).await.is_empty();
+    until("the end is booked", ended).await;
+    node.shutdown(false).await;
+    drop((node, payments));
+    // Nobody looks: one is ended, one comes and goes.
+    market.chain.terminate(1, two).await.unwrap();
+    let gift = market.open(3600).await;
+    market.chain.warp(100).await.unwrap();
+    market.chain.withdraw(PROVIDER, gift).await.unwrap();
+    market.chain.warp(100).await.unwrap();
+    market.chain.terminate(1, gift).await.unwrap();
+
+    let node = market.start().await;
+    let payments = node.payments().unwrap().clone();
+    let all_ended = async || booked(&payments, EntryKind::Terminated).await.len() == 3;
+    until("all ends are booked", all_ended).await;
+    let withdrawals = booked(&payments, EntryKind::Withdrawn).await;
+    let ends = booked(&payments, EntryKind::Terminated).await;
+    assert_eq!(withdrawals.len(), 2);
+    assert_eq!(withdrawals[0].amount, withdrawn.paid);
+    let of = |id: StreamId, all: &[Entry]| sum(all.iter().filter(|entry| entry.stream == Some(id)));
+    let end = ends.iter().find(|entry| entry.stream == Some(one)).unwrap();
+    assert_eq!(
+        (end.vm.as_ref(), end.debit.as_str(), end.credit.as_str()),
+        (Some(&vm), "wallet", "receivable")
+    );
+    assert!(end.transaction.is_some() && end.block.is_some() && end.renter.is_some());
+    assert!(ends.iter().any(|entry| entry.stream == Some(gift) && entry.vm.is_none()));
+    let gas = booked(&payments, EntryKind::Gas).await;
+    assert_eq!(sum(&gas), withdrawn.cost, "of the node's own transaction");
+    let earned = booked(&payments, EntryKind::Earned).await;
+    for id in [one, two, gift] {
+        let stream = market.chain.stream(id).await.unwrap().0;
+        let received = of(id, &withdrawals) + of(id, &ends);
+        assert_eq!(received, stream.withdrawn, "to the wei");
+        assert_eq!(received, of(id, &earned), "all that vested was paid out");
+        let refunded = booked(&payments, EntryKind::Refunded).await;
+        assert_eq!(received + of(id, &refunded), stream.deposit);
+    }
+    let received = sum(&withdrawals) + sum(&ends);
+    let lost = before + received - sum(&gas) - market.balance().await;
+    assert!(lost < U256::from(10u64.pow(15)), "but for the gas of what was done by hand: {lost}");
+    node.shutdown(false).await;
+}
