@@ -5,7 +5,6 @@ use alloy_primitives::B256;
 /// A block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    /// Its number.
     pub number: u64,
     /// Its hash: another block of this number has another.
     pub hash: B256,

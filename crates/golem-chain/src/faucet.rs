@@ -46,7 +46,6 @@ pub enum FaucetError {
     Refused {
         /// `captcha server` or `faucet`.
         server: &'static str,
-        /// Its status.
         status: u16,
         /// The beginning of what it said.
         text: String,

@@ -70,7 +70,6 @@ pub struct Identity {
 /// A key that was replaced: what it is paid is still the node's.
 #[derive(Debug, Clone)]
 pub struct Former {
-    /// Its address.
     pub address: Address,
     /// Its file.
     pub path: PathBuf,

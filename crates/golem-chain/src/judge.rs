@@ -53,7 +53,6 @@ pub enum Bad {
 pub enum StreamVerdict {
     /// It pays.
     Good {
-        /// The stream.
         stream: Box<Stream>,
         /// As of this block.
         block: Block,

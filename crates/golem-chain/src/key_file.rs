@@ -90,7 +90,6 @@ pub enum PassphraseError {
     Open {
         /// The file.
         path: PathBuf,
-        /// Its mode.
         mode: u32,
     },
     /// It is another user's.
@@ -98,7 +97,6 @@ pub enum PassphraseError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Its owner.
         owner: u32,
         /// The user of this process.
         user: u32,

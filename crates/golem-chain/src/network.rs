@@ -170,7 +170,6 @@ pub enum NetworkError {
         "no payment network is called {name:?}; known are {known}; fix: name one of these, or add it with `golem-provider networks add`"
     )]
     Unknown {
-        /// The name.
         name: String,
         /// The names there are.
         known: String,

@@ -40,7 +40,6 @@ pub struct Reader {
 /// The newest block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The block.
     pub block: Block,
     /// Whether the block that was known before is still part of the chain.
     pub continues: bool,
@@ -59,7 +58,6 @@ pub struct Reading {
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
 pub struct StreamReadings {
-    /// The block.
     pub block: Block,
     /// The streams that were asked for, in that order.
     pub streams: Vec<Reading>,

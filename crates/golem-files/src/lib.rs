@@ -43,7 +43,6 @@ pub enum FileError {
     Foreign {
         /// Which one.
         path: PathBuf,
-        /// Its owner.
         owner: u32,
         /// The user of this process.
         user: u32,

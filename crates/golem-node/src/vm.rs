@@ -112,7 +112,6 @@ impl FromStr for JobState {
 /// An asynchronous create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its id.
     pub id: JobId,
     /// The VM it makes.
     pub vm_id: VmId,

@@ -37,7 +37,6 @@ pub fn advertised(asked: MonthlyPrice) -> AdvertPrices {
 /// The market's network.
 #[derive(Debug, Clone)]
 pub struct MarketNetwork {
-    /// Its name.
     pub name: String,
     /// What is known of it.
     pub profile: Profile,

@@ -68,7 +68,6 @@ pub struct SourceReport {
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortReport {
-    /// The port.
     pub port: u16,
     /// Whether it is reachable from outside.
     pub status: Reach,

@@ -49,7 +49,6 @@ pub enum SourceError {
     /// It refuses.
     #[error("refuses with HTTP status {status}: {text}")]
     Refused {
-        /// The status.
         status: u16,
         /// What it says.
         text: String,

@@ -165,7 +165,6 @@ pub fn is_decided(said: &[Finding], more: usize) -> bool {
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortVerdict {
-    /// The port.
     pub port: u16,
     /// Why it is not reachable; `None` if it is.
     pub problem: Option<UnreachableReason>,

@@ -28,7 +28,6 @@ pub enum Market {
     },
     /// The network on which providers advertise.
     Network {
-        /// Its name.
         name: String,
         /// A client of it.
         client: Client,

@@ -66,7 +66,6 @@ pub enum OfferError {
     Network {
         /// The chain and contract.
         place: Place,
-        /// The token.
         token: Address,
     },
 }

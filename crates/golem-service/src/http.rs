@@ -377,7 +377,6 @@ impl Response {
 /// An answer, read to its end.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
     pub status: StatusCode,
     /// Who gave it; a proxy, where one was asked.
     pub from: Option<SocketAddr>,

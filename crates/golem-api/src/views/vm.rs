@@ -15,7 +15,6 @@ use super::renter;
 /// One VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmView {
-    /// Its id.
     pub id: VmId,
     /// What its renter calls it.
     pub name: VmName,
@@ -25,7 +24,6 @@ pub struct VmView {
     pub error: Option<String>,
     /// What it was sold.
     pub resources: Resources,
-    /// Its image.
     pub image: ImageName,
     /// The guest's private address.
     pub ip_address: Option<IpAddr>,

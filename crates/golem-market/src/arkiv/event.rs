@@ -7,28 +7,22 @@ use alloy_primitives::B256;
 pub enum Event {
     /// It was made.
     Created {
-        /// Its key.
         key: B256,
         /// The block in which it ends.
         expires_at: u64,
     },
     /// Its content changed.
     Updated {
-        /// Its key.
         key: B256,
         /// The block in which it ends; `None` where the network does not say.
         expires_at: Option<u64>,
     },
     /// It lives longer.
     Extended {
-        /// Its key.
         key: B256,
         /// The block in which it ends.
         expires_at: u64,
     },
     /// It ended.
-    Deleted {
-        /// Its key.
-        key: B256,
-    },
+    Deleted { key: B256 },
 }

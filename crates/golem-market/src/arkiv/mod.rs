@@ -102,7 +102,6 @@ impl Annotations {
 /// An entity, as a network tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
-    /// Its key.
     pub key: B256,
     /// Who may change it.
     pub owner: Address,

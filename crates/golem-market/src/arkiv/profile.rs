@@ -57,7 +57,6 @@ pub enum ProfileError {
         "no market network is called {name:?}; known are {known}; fix: name one of these, or write markets/{name}.toml in the data directory"
     )]
     Unknown {
-        /// The name.
         name: String,
         /// The names there are.
         known: String,

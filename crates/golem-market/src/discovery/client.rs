@@ -41,7 +41,6 @@ pub enum ClientError {
     /// It refused.
     #[error("the discovery server refused with HTTP status {status}: {text}")]
     Refused {
-        /// Its status.
         status: u16,
         /// The beginning of what it said.
         text: String,

@@ -140,7 +140,6 @@ pub struct AdvertiseConfig {
 /// The node's own advert, as the network told it last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// Its key.
     pub key: B256,
     /// What it says.
     pub annotations: Annotations,

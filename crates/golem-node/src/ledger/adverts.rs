@@ -20,7 +20,6 @@ pub struct AdvertWrite {
     pub at: Timestamp,
     /// The market's network.
     pub network: String,
-    /// Its hash.
     pub hash: B256,
     /// What it did, in words.
     pub kinds: String,

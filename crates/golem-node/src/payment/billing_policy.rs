@@ -61,7 +61,6 @@ impl Rules {
 pub enum Evidence<'a> {
     /// Read at the newest block.
     Read {
-        /// The stream.
         stream: &'a Stream,
         /// The chain's time, in seconds since the epoch.
         now: u128,

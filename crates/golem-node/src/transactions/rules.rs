@@ -20,7 +20,6 @@ pub struct GasRules {
 pub struct Mined {
     /// Its number in the ledger.
     pub id: i64,
-    /// Its hash.
     pub hash: B256,
     /// The block that it is in.
     pub block: u64,
@@ -42,7 +41,6 @@ pub enum TransactionError {
     /// It is in a block, and did nothing.
     #[error("transaction {hash} failed: {reason}; gas cost {cost} wei")]
     Failed {
-        /// Its hash.
         hash: B256,
         /// Why.
         reason: String,

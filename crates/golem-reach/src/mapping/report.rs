@@ -45,7 +45,6 @@ pub struct MappingReport {
 /// What the router does with a port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MappedPort {
-    /// The port.
     pub port: u16,
     /// Whether it is forwarded.
     pub forwarded: bool,
@@ -80,7 +79,6 @@ pub struct UnmappingReport {
 /// A port that the router may still forward.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftPort {
-    /// The port.
     pub port: u16,
     /// How the router was asked to end it.
     pub protocol: Protocol,

@@ -9,7 +9,6 @@ use crate::Architecture;
 /// One image of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
     pub name: &'static str,
     /// Other names for it, the original's among them.
     pub aliases: &'static [&'static str],

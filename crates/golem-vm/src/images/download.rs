@@ -72,7 +72,6 @@ pub enum PullError {
     NotListed {
         /// The list.
         url: String,
-        /// The file.
         file: String,
     },
     /// The file is longer than any image.

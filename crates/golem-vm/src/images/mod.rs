@@ -62,7 +62,6 @@ pub enum ImageError {
 /// An image, as the operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// Its name.
     pub name: ImageName,
     /// Other names for it.
     pub aliases: Vec<ImageName>,

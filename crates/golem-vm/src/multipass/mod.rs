@@ -65,7 +65,6 @@ const ADD_KEY: &str = "IFS= read -r key && for home in /home/ubuntu /root; do [ 
 /// How Multipass is used.
 #[derive(Debug, Clone)]
 pub struct MultipassConfig {
-    /// The program.
     pub program: PathBuf,
     /// The node's data directory.
     pub data_dir: PathBuf,
