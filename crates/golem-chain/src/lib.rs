@@ -15,6 +15,7 @@ pub mod block;
 pub mod contract;
 pub mod faucet;
 pub mod history;
+pub mod fees;
 pub mod identity;
 pub mod judge;
 pub mod key_file;

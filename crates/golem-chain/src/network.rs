@@ -118,6 +118,9 @@ pub struct Network {
     /// Blocks after which what happened counts as settled; `None` for what is usual ([`Network::confirmations`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmations: Option<u64>,
+    /// Most gwei for a unit of gas; `None` if a bound that fits the coin will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_gas_price_gwei: Option<u64>,
     /// Where a transaction can be looked at: `{hash}` is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explorer: Option<String>,
@@ -141,6 +144,26 @@ impl Network {
             None if self.local => 0,
             None => CONFIRMATIONS,
         }
+    }
+
+    /// Most wei for a unit of gas; `None` if any price will do, as on a chain of one's own.
+    #[must_use]
+    pub fn maximum_gas_price(&self) -> Option<u128> {
+        let by_coin = if self.symbol == "ETH" && !self.testnet { 500 } else { 10_000 };
+        let gwei = self.maximum_gas_price_gwei.or((!self.local).then_some(by_coin))?;
+        Some(u128::from(gwei) * 1_000_000_000)
+    }
+
+    /// Most wei of gas in a day, where nothing else is set; `None` if there is no such limit, as on a chain of one's own.
+    #[must_use]
+    pub fn daily_gas_limit(&self) -> Option<ruint::aliases::U256> {
+        let thousandths = match (self.testnet, self.symbol.as_str()) {
+            _ if self.local => return None,
+            (true, _) => 1000,
+            (false, "ETH") => 50,
+            _ => 10_000,
+        };
+        Some(ruint::aliases::U256::from(thousandths) * ruint::aliases::U256::from(10u64.pow(15)))
     }
 }
 
@@ -265,6 +288,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 testnet: true,
                 local: false,
                 confirmations: None,
+                maximum_gas_price_gwei: None,
                 explorer: None,
                 faucet: Some(Faucet {
                     url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
@@ -294,6 +318,7 @@ pub fn shipped() -> BTreeMap<String, Network> {
             testnet: false,
             local: false,
             confirmations: None,
+            maximum_gas_price_gwei: None,
             explorer: Some("https://etherscan.io/tx/{hash}".to_owned()),
             faucet: None,
             note: Some("real money; no contract is deployed there that this version knows".to_owned()),

@@ -6,12 +6,17 @@
 //! Owns the questions to the chain, one at a time: [`crate::pursuit`] follows a transaction by them. Never decides whether
 //! something is worth sending, and never keeps anything.
 
-use alloy_primitives::{Address, B256, Bytes, hex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use alloy_primitives::{Address, B256, Bytes, address, hex};
+use alloy_sol_types::SolCall;
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
+use crate::fees::{self, ABSURD_PRICE, TooDear};
 use crate::rpc::{ChainError, Rpc, data, quantity};
-use crate::transaction::{Fee, SignedTransaction, Transaction};
+use crate::transaction::{SignedTransaction, Transaction};
 use golem_types::wallet::Wallet;
 
 /// Gas above the estimate, in percent: what a call needs can grow until it is mined.
@@ -42,6 +47,17 @@ pub enum SendError {
         /// What it would need, in wei.
         needed: U256,
     },
+    /// Gas costs more than may be paid.
+    #[error(
+        "gas costs {} gwei, and no more than {} gwei are paid; fix: wait, or allow more (GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI)",
+        gwei(*.price), gwei(*.maximum)
+    )]
+    TooDear {
+        /// What a unit costs, in wei.
+        price: u128,
+        /// Most that may be paid for it, in wei.
+        maximum: u128,
+    },
     /// The node of the chain refused the bytes.
     #[error("the chain's node refused the transaction: {0}")]
     Refused(String),
@@ -50,13 +66,20 @@ pub enum SendError {
     Unsigned,
 }
 
+/// An amount of wei as gwei.
+fn gwei(wei: u128) -> String {
+    golem_types::Decimal::from_units(U256::from(wei), 9).to_string()
+}
+
 /// What a transaction would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The transaction.
     pub transaction: Transaction,
-    /// What it will probably cost, in wei: estimated gas at today's price.
+    /// What it will probably cost in all, in wei: estimated gas at today's price.
     pub expected_cost: U256,
+    /// What of that goes to a chain below.
+    pub l1_fee: U256,
     /// What the wallet has, in wei.
     pub balance: U256,
 }
@@ -119,6 +142,28 @@ pub struct Sender {
     rpc: Rpc,
     wallet: Wallet,
     chain_id: u64,
+    /// Most wei for a unit of gas.
+    maximum_price: u128,
+    learnt: Arc<Learnt>,
+}
+
+/// What an endpoint and its chain turned out to have.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// It has no `eth_feeHistory`.
+    lacks_history: AtomicBool,
+    /// Whether its chain pays another for writing there, and tells how much.
+    has_l1_oracle: OnceLock<bool>,
+}
+
+/// The contract that tells, on chains of the OP stack, what writing to the chain below costs.
+const L1_ORACLE: Address = address!("420000000000000000000000000000000000000F");
+
+mod oracle {
+    #![allow(missing_docs, reason = "names and types are the contract's")]
+    alloy_sol_types::sol! {
+        function getL1Fee(bytes data) external view returns (uint256);
+    }
 }
 
 fn wei(value: &Value) -> Option<U256> {
@@ -133,7 +178,21 @@ impl Sender {
     /// A sender for `wallet` on the chain `chain_id` that `rpc` should be of.
     #[must_use]
     pub fn new(rpc: Rpc, wallet: Wallet, chain_id: u64) -> Self {
-        Self { rpc: rpc.of_chain(chain_id), wallet, chain_id }
+        let rpc = rpc.of_chain(chain_id);
+        Self { rpc, wallet, chain_id, maximum_price: ABSURD_PRICE, learnt: Arc::default() }
+    }
+
+    /// The same, which pays no more than `maximum` wei for a unit of gas.
+    #[must_use]
+    pub fn capped(mut self, maximum: Option<u128>) -> Self {
+        self.maximum_price = maximum.unwrap_or(ABSURD_PRICE).min(ABSURD_PRICE);
+        self
+    }
+
+    /// Most wei that it pays for a unit of gas.
+    #[must_use]
+    pub const fn maximum_price(&self) -> u128 {
+        self.maximum_price
     }
 
     /// The chain that they are for.
@@ -252,13 +311,16 @@ impl Sender {
         let price = wei(price)
             .and_then(|price| u128::try_from(price).ok())
             .ok_or(ChainError::Nonsense("no gas price"))?;
-        let base = wei(&head["baseFeePerGas"]).and_then(|base| u128::try_from(base).ok());
         // A node's gas price is its base fee and the usual tip; without a base fee there is no market.
-        let fee = base.map_or(Fee::Legacy { price }, |base| {
-            let priority = price.saturating_sub(base);
-            // The base fee can grow by an eighth in a block: twice it lasts for six full ones.
-            Fee::Market { maximum: base.saturating_mul(2).saturating_add(priority), priority }
-        });
+        let mut base = wei(&head["baseFeePerGas"]).and_then(|base| u128::try_from(base).ok());
+        let mut price = price;
+        if base.is_some()
+            && let Some((next, tip)) = self.history().await
+        {
+            (base, price) = (Some(next), next.saturating_add(tip));
+        }
+        let (fee, price) = fees::fee(base, price, self.maximum_price)
+            .map_err(|TooDear { price, maximum }| SendError::TooDear { price, maximum })?;
         let balance = wei(balance).ok_or(ChainError::Nonsense("no balance"))?;
         let transaction = Transaction {
             chain_id: self.chain_id,
@@ -269,8 +331,45 @@ impl Sender {
             value,
             data,
         };
-        let expected_cost = U256::from(estimate).saturating_mul(U256::from(price));
-        Ok(Plan { transaction, expected_cost, balance })
+        let l1_fee = self.l1_fee(&transaction).await;
+        let expected_cost = U256::from(estimate).saturating_mul(U256::from(price)).saturating_add(l1_fee);
+        Ok(Plan { transaction, expected_cost, l1_fee, balance })
+    }
+
+    /// The base fee of the next block and the usual tip, where the endpoint tells.
+    async fn history(&self) -> Option<(u128, u128)> {
+        if self.learnt.lacks_history.load(Ordering::Relaxed) {
+            return None;
+        }
+        let answers = self.rpc.calls(&[("eth_feeHistory", json!(["0x5", "latest", [50]]))]).await;
+        let found = match &answers {
+            Ok(answers) => answers.first().and_then(fees::of_history),
+            Err(ChainError::Refused { .. }) => None,
+            // It did not come; that says nothing of the next.
+            Err(_) => return None,
+        };
+        self.learnt.lacks_history.store(found.is_none(), Ordering::Relaxed);
+        found
+    }
+
+    /// What writing `transaction` to the chain below will probably cost, in wei; zero on chains without one, and where it is
+    /// not told.
+    async fn l1_fee(&self, transaction: &Transaction) -> U256 {
+        let has_oracle = match self.learnt.has_l1_oracle.get() {
+            Some(known) => *known,
+            None => {
+                let code = self.rpc.calls(&[("eth_getCode", json!([L1_ORACLE, "latest"]))]).await;
+                let Ok(code) = code else { return U256::ZERO };
+                let has_code = code.first().and_then(data).is_some_and(|code| !code.is_empty());
+                *self.learnt.has_l1_oracle.get_or_init(|| has_code)
+            }
+        };
+        let Some(signed) = transaction.sign(&self.wallet).filter(|_| has_oracle) else { return U256::ZERO };
+        let question = Bytes::from(oracle::getL1FeeCall { data: signed.raw }.abi_encode());
+        let call = ("eth_call", json!([{ "to": L1_ORACLE, "data": question }, "latest"]));
+        let answers = self.rpc.calls(&[call]).await.unwrap_or_default();
+        let word = answers.first().and_then(data).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        word.map(U256::from_be_bytes).unwrap_or_default()
     }
 
     /// Signs what was planned.

@@ -112,6 +112,25 @@ pub fn key(payment: &PaymentNetwork) -> String {
     golem_node::payment::contract_key(payment.network.chain_id, payment.contract)
 }
 
+/// What gas may cost on `network`.
+fn gas_rules(network: &network::Network, settings: &Settings) -> GasRules {
+    GasRules {
+        maximum_price: max_gas_price(settings).or_else(|| network.maximum_gas_price()),
+        daily_limit: settings
+            .payments
+            .daily_gas_limit
+            .map(|limit| limit.0.atto())
+            .or_else(|| network.daily_gas_limit()),
+    }
+}
+
+/// The most wei for a unit of gas that the settings name.
+#[must_use]
+pub fn max_gas_price(settings: &Settings) -> Option<u128> {
+    let gwei = settings.payments.max_gas_price?;
+    Some(u128::try_from(gwei.0.units(9)).unwrap_or(u128::MAX))
+}
+
 /// The faucet of the network; `None` on a mainnet.
 #[must_use]
 pub fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet> {
@@ -167,6 +186,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
             ..Currency::coin(&payment.network.symbol)
         },
         confirmations: payment.network.confirmations(),
+        testnet: payment.network.testnet || payment.network.local,
         wallet,
         decimals: payment.decimals(),
         enforce_rate: settings.payments.stream_enforce_rate,
@@ -187,7 +207,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
             gas_percent: settings.payments.stream_withdraw_gas_percent.0,
         },
         faucet: faucet(payment, &settings.faucets),
-        gas: GasRules::default(),
+        gas: gas_rules(&payment.network, settings),
     }
 }
 

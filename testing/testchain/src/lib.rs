@@ -1,7 +1,8 @@
 //! Chains for tests, demos and benchmarks.
 //!
 //! Owns [`Anvil`], a real EVM with the payment contract on it, and [`Emulator`], which speaks just
-//! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams, and [`Chaos`], a proxy that spoils what goes through it. Never
+//! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams, [`Pool`], which has a pool of
+//! transactions and forgets them, and [`Chaos`], a proxy that spoils what goes through it. Never
 //! shipped: nothing of the node depends on it but its tests.
 
 mod anvil;
@@ -9,6 +10,7 @@ mod chaos;
 mod deploy;
 mod emulator;
 mod faucet;
+mod pool;
 
 pub use anvil::{Anvil, CHAIN_ID};
 pub use chaos::Chaos;
@@ -16,3 +18,4 @@ pub use deploy::deploy;
 pub use emulator::{Emulator, Fault};
 pub use faucet::FaucetServer;
 pub use golem_chain::{Network, Rpc, network};
+pub use pool::{Pool, PoolState, Taken};

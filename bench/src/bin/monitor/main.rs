@@ -180,6 +180,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
     let data_dir = folder.path().to_owned();
     let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO })?;
     let payments = PaymentConfig {
+        testnet: true,
         name: "test".to_owned(),
         symbol: "ETH".to_owned(),
         rpc_url: chain.url.clone(),

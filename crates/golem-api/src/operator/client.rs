@@ -179,12 +179,12 @@ impl Client {
         self.call(Method::GET, &format!("/withdrawals?since={}", since.as_second()), None).await
     }
 
-    /// Withdraws what has vested on the stream of `vm`, or on all.
+    /// Withdraws what has vested on the stream of `vm`, or on all, by `force` also what is not worth its gas.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn withdraw(&self, vm: Option<&str>) -> Result<Vec<WithdrawView>, ClientError> {
-        self.call(Method::POST, "/withdrawals", Some(json!({ "vm": vm }))).await
+    pub async fn withdraw(&self, vm: Option<&str>, force: bool) -> Result<Vec<WithdrawView>, ClientError> {
+        self.call(Method::POST, "/withdrawals", Some(json!({ "vm": vm, "force": force }))).await
     }
 
     /// What happened to the VM that `which` names, newest first.

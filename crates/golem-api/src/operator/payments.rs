@@ -45,10 +45,12 @@ pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }):
 #[derive(Deserialize)]
 struct Which {
     vm: Option<String>,
+    #[serde(default)]
+    force: bool,
 }
 
 pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiResult {
-    let Which { vm } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+    let Which { vm, force } = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
             "the body should be {\"vm\": an id or a name, or null for all}",
@@ -64,5 +66,5 @@ pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiRe
         }),
     };
     tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
-    Ok(ok(&payments::withdraw(contracts, vm.as_ref()).await))
+    Ok(ok(&payments::withdraw(contracts, vm.as_ref(), force).await))
 }

@@ -12,6 +12,6 @@ mod vm;
 pub use node::{
     AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
 };
-pub use payments::{StreamView, StreamsView, WithdrawView, WithdrawalView};
+pub use payments::{StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView};
 pub use pricing::{PriceExample, PricingView, UnitPrices};
 pub use vm::{FailedBootView, LogsView, NetworkProblem, StageView, TrafficView, VmView};

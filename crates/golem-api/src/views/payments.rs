@@ -69,6 +69,20 @@ pub struct WithdrawalView {
     pub error: Option<String>,
 }
 
+/// How a withdrawal went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithdrawOutcome {
+    /// The money is there.
+    Paid,
+    /// There is nothing to fetch, or nothing that is worth its gas.
+    Skipped,
+    /// It is sent, or waits to be; it goes on by itself.
+    UnderWay,
+    /// It went wrong.
+    Failed,
+}
+
 /// What came of withdrawing from one stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WithdrawView {
@@ -76,6 +90,8 @@ pub struct WithdrawView {
     pub vm_id: VmId,
     /// The stream.
     pub stream_id: Exact,
+    /// How it went.
+    pub outcome: WithdrawOutcome,
     /// Wei that were paid out.
     pub paid_wei: Exact,
     /// Wei that gas cost.
@@ -151,13 +167,15 @@ pub async fn withdrawals(
 
 /// Withdraws from the stream of `vm`, or from all, one after the other: a failure of one does not
 /// keep the others waiting.
-pub async fn withdraw(contracts: &Contracts, vm: Option<&VmId>) -> Vec<WithdrawView> {
+pub async fn withdraw(contracts: &Contracts, vm: Option<&VmId>, force: bool) -> Vec<WithdrawView> {
     let mut done = Vec::new();
     for (payments, copy) in contracts.withdrawable(vm) {
-        let result = payments.withdraw(&copy).await;
+        let result =
+            if force { payments.withdraw_by_force(&copy).await } else { payments.withdraw(&copy).await };
         let view = WithdrawView {
             vm_id: copy.vm,
             stream_id: Exact(copy.key.id.0),
+            outcome: WithdrawOutcome::Paid,
             paid_wei: Exact::default(),
             cost_wei: Exact::default(),
             transaction: None,
@@ -171,8 +189,13 @@ pub async fn withdraw(contracts: &Contracts, vm: Option<&VmId>) -> Vec<WithdrawV
                 ..view
             },
             Err(error) => {
+                let outcome = match &error {
+                    error if error.is_skipped() => WithdrawOutcome::Skipped,
+                    error if error.is_under_way() => WithdrawOutcome::UnderWay,
+                    _ => WithdrawOutcome::Failed,
+                };
                 tracing::warn!(stream = %copy.key.id, error = &error as &dyn std::error::Error, "not withdrawn");
-                WithdrawView { error: Some(error.to_string()), ..view }
+                WithdrawView { outcome, error: Some(error.to_string()), ..view }
             }
         });
     }

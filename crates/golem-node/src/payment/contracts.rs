@@ -33,6 +33,8 @@ pub struct ContractProfile {
     paying_states: Vec<String>,
     token: Address,
     decimals: u8,
+    #[serde(default)]
+    testnet: bool,
     maximum_gas_price: Option<u128>,
     daily_gas_limit: Option<U256>,
     #[serde(default)]
@@ -73,6 +75,7 @@ impl PaymentConfig {
             paying_states: self.paying_states.clone(),
             token: self.token,
             decimals: self.decimals,
+            testnet: self.testnet,
             maximum_gas_price: self.gas.maximum_price,
             daily_gas_limit: self.gas.daily_limit,
             rated_as: self.rated_as.clone(),
@@ -97,6 +100,7 @@ impl PaymentConfig {
             rated_as: profile.rated_as,
             coin: profile.coin,
             confirmations: profile.confirmations,
+            testnet: profile.testnet,
             faucet: None,
             gas: GasRules { maximum_price: profile.maximum_gas_price, daily_limit: profile.daily_gas_limit },
             ..self.clone()

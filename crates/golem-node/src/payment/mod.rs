@@ -21,6 +21,7 @@ mod overview;
 mod price;
 mod quote;
 mod withdraw;
+mod worth;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,6 +86,8 @@ pub struct PaymentConfig {
     pub coin: Currency,
     /// Blocks after which what happened counts as settled.
     pub confirmations: u64,
+    /// Whether the money is worth nothing.
+    pub testnet: bool,
     /// Who is paid, and who fetches the money.
     pub wallet: Wallet,
     /// Digits after the point of the token, which it has to say itself.
@@ -116,8 +119,7 @@ pub struct WithdrawConfig {
     pub interval: Duration,
     /// Least that is worth it, in wei.
     pub minimum: U256,
-    /// Most that gas may cost, in percent of what is fetched; for the chain's own money, whose
-    /// worth against gas is known.
+    /// Most that gas may cost, in percent of what is fetched.
     pub gas_percent: u8,
 }
 

@@ -21,6 +21,7 @@ use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
+use super::worth::{Worth, most_gas};
 use crate::crash::crash_point;
 use crate::ledger::{LedgerError, Order, Purpose, Withdrawal, WithdrawalState};
 use crate::paid::StreamCopy;
@@ -45,15 +46,28 @@ pub enum WithdrawError {
     #[error("nothing to withdraw")]
     Nothing,
     /// Gas would cost too large a part.
-    #[error("gas would cost {cost} wei, more than {percent} % of {amount} wei")]
+    #[error(
+        "gas would cost {cost} wei, more than the {allowed} wei that are {percent} % of its worth ({amount} of the smallest units \
+         of its money); fix: wait until more has vested, raise GOLEM_PROVIDER_STREAM_WITHDRAW_GAS_PERCENT, or use `streams \
+         withdraw --force`"
+    )]
     Gas {
         /// What gas would cost.
         cost: U256,
         /// What there is to fetch.
         amount: U256,
         /// Most that gas may cost.
+        allowed: U256,
+        /// The same in percent.
         percent: u8,
     },
+    /// Nobody knows what the token is worth, and so whether it is worth its gas.
+    #[error(
+        "no rate of {0} is known, so it cannot be told whether a withdrawal is worth its gas; fix: name what the feed calls it in \
+         the network's profile (token_price_id), set GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI to what is, or use `streams withdraw \
+         --force`"
+    )]
+    NoRate(String),
     /// The chain could not be asked.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -69,6 +83,20 @@ pub enum WithdrawError {
     /// The ledger failed.
     #[error("the ledger failed")]
     Ledger(#[from] LedgerError),
+}
+
+impl WithdrawError {
+    /// Whether nothing was wrong: there is nothing to fetch, or nothing that is worth its gas.
+    #[must_use]
+    pub const fn is_skipped(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Gas { .. } | Self::NoRate(_))
+    }
+
+    /// Whether it may still come.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        matches!(self, Self::UnderWay(_))
+    }
 }
 
 /// What a withdrawal brought.
@@ -177,7 +205,7 @@ impl Payments {
                 continue;
             }
             last.insert(id, now);
-            if let Err(error) = self.begin(&copy).await {
+            if let Err(error) = self.begin(&copy, false).await {
                 tell(id, Err(error), told);
             }
         }
@@ -188,12 +216,49 @@ impl Payments {
     /// # Errors
     /// [`WithdrawError`].
     pub async fn withdraw(&self, copy: &StreamCopy) -> Result<Withdrawn, WithdrawError> {
-        let withdrawal = self.begin(copy).await?;
+        let withdrawal = self.begin(copy, false).await?;
         self.settle(withdrawal, WAIT).await
     }
 
-    /// Has what has vested on the stream of `copy` withdrawn, if that is worth it and not under way.
-    async fn begin(&self, copy: &StreamCopy) -> Result<Withdrawal, WithdrawError> {
+    /// The same, whatever gas costs of it.
+    ///
+    /// # Errors
+    /// [`WithdrawError`].
+    pub async fn withdraw_by_force(&self, copy: &StreamCopy) -> Result<Withdrawn, WithdrawError> {
+        let withdrawal = self.begin(copy, true).await?;
+        self.settle(withdrawal, WAIT).await
+    }
+
+    /// What the streams' money is worth against what pays for gas.
+    async fn worth(&self) -> Result<Worth, WithdrawError> {
+        let config = self.config();
+        if config.token.is_zero() {
+            return Ok(Worth::Coin);
+        }
+        if config.testnet {
+            return Ok(Worth::Test);
+        }
+        let rate = async |coin: &Option<String>| match coin {
+            Some(coin) => Ok::<_, LedgerError>(self.0.ledger.rate(coin).await?.map(|rate| rate.usd)),
+            None => Ok(None),
+        };
+        let (token, coin) = (rate(&config.rated_as).await?, rate(&config.coin.rated_as).await?);
+        Ok(token.zip(coin).map_or(Worth::Unknown, |(token, coin)| Worth::Rates { token, coin }))
+    }
+
+    /// Most wei that gas may cost to fetch `amount`; `None` if that is no reason not to.
+    async fn allowed_gas(&self, amount: U256) -> Result<Option<U256>, WithdrawError> {
+        let config = self.config();
+        let allowed = most_gas(amount, config.decimals, config.withdraw.gas_percent, self.worth().await?);
+        // A least amount that the operator set is what is worth it.
+        if allowed.is_none() && config.withdraw.minimum.is_zero() {
+            return Err(WithdrawError::NoRate(config.symbol.clone()));
+        }
+        Ok(allowed)
+    }
+
+    /// Has what has vested on the stream of `copy` withdrawn, if that is worth it, or by `force`, and not under way.
+    async fn begin(&self, copy: &StreamCopy, force: bool) -> Result<Withdrawal, WithdrawError> {
         let ledger = &self.0.ledger;
         let under_way = ledger.withdrawals_under_way(&self.0.contract).await?;
         if let Some(known) = under_way.into_iter().find(|one| one.key == copy.key) {
@@ -208,12 +273,11 @@ impl Payments {
         }
         let (to, data) = (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
         let sender = self.0.queue.sender();
+        let most_cost = if force { None } else { self.allowed_gas(amount).await? };
         let mut plan = sender.plan(Some(to), data.clone(), U256::ZERO).await?;
-        let percent = self.config().withdraw.gas_percent;
-        let allowed = amount.saturating_mul(U256::from(percent)) / U256::from(100);
-        let most_cost = stream.token.is_zero().then_some(allowed);
-        if most_cost.is_some_and(|most| plan.expected_cost > most) {
-            return Err(WithdrawError::Gas { cost: plan.expected_cost, amount, percent });
+        if let Some(allowed) = most_cost.filter(|most| plan.expected_cost > *most) {
+            let (cost, percent) = (plan.expected_cost, self.config().withdraw.gas_percent);
+            return Err(WithdrawError::Gas { cost, amount, allowed, percent });
         }
         match sender.sign(&plan) {
             Err(error @ SendError::NoFunds { .. }) if self.config().faucet.is_some() => {

@@ -11,18 +11,23 @@ use std::time::Duration;
 
 use alloy_primitives::{B256, Bytes};
 use golem_chain::{ChainError, Plan, Receipt, SendError, Sender, Standing};
+use golem_types::Decimal;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio::time::Instant;
 
 use super::plan::{Flight, Numbers, Pace, Step, decide};
-use super::report::{Report, Waiting};
+use super::report::Report;
 use super::rules::GasRules;
+use super::work::{Entry, Work, report};
 use crate::crash::crash_point;
 use crate::ledger::{Account, Ledger, LedgerError, Order, Purpose, Transaction, TransactionState, Try};
 
 /// How long what cannot be sent yet, for its price or for want of money, is left alone.
 const HOLD: Duration = Duration::from_secs(30);
+
+/// Longest such time; it is doubled with each.
+const HOLD_MOST: Duration = Duration::from_secs(600);
 
 /// How long an endpoint is not believed that says less of our numbers than another answer did. A chain that really went back
 /// is believed after that.
@@ -47,78 +52,6 @@ pub(super) struct Driver {
     pub(super) ledger: Ledger,
     pub(super) rules: GasRules,
     pub(super) pace: Pace,
-}
-
-/// What is remembered of an open transaction besides its row.
-#[derive(Debug)]
-struct Entry {
-    row: Transaction,
-    /// When the newest attempt was made, by an earlier process maybe.
-    made: Instant,
-    sent: Option<Instant>,
-    sends: u32,
-    sent_again: Option<Timestamp>,
-    overtaken: u32,
-    /// Whether an endpoint wanted a higher fee.
-    is_outbid: bool,
-    /// Until when it is not planned.
-    hold: Option<Instant>,
-}
-
-impl Entry {
-    fn new(row: Transaction) -> Self {
-        let now = Instant::now();
-        let at = row.attempts.last().map(|newest| newest.at);
-        let age = at.map(|at| Timestamp::now().duration_since(at)).and_then(|age| age.try_into().ok());
-        let made = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
-        Self { row, made, sent: None, sends: 0, sent_again: None, overtaken: 0, is_outbid: false, hold: None }
-    }
-}
-
-/// What a queue remembers between looks; a restart begins anew, with the rows of the ledger.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    entries: BTreeMap<i64, Entry>,
-    looked: Option<Instant>,
-    due: Option<Instant>,
-    failures: u32,
-    gap: u32,
-    /// The number of a transaction that is not ours and is the next, and since when.
-    foreign: Option<(u64, Instant)>,
-    /// The first number that we have not used, and since when that is known.
-    floor: Option<(u64, Instant)>,
-}
-
-impl Work {
-    /// When there is more to do; `None` if nothing waits.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// There is something new.
-    pub(super) fn look_soon(&mut self, pace: &Pace) {
-        let now = Instant::now();
-        let soon = self.looked.map_or(now, |looked| (looked + pace.poll).max(now));
-        // An endpoint that fails is not asked more often because more waits for it.
-        let due = self.due.filter(|due| self.failures > 0 || *due < soon);
-        self.due = Some(due.unwrap_or(soon));
-    }
-
-    /// Takes over what the ledger has, in place of what was known.
-    fn merge(&mut self, rows: Vec<Transaction>) {
-        let mut before = std::mem::take(&mut self.entries);
-        for row in rows {
-            let entry = match before.remove(&row.id) {
-                Some(entry) => Entry { row, ..entry },
-                None => Entry::new(row),
-            };
-            self.entries.insert(entry.row.id, entry);
-        }
-    }
-
-    fn of(&mut self, nonce: u64) -> Option<&mut Entry> {
-        self.entries.values_mut().find(|entry| entry.row.nonce == Some(nonce))
-    }
 }
 
 impl Driver {
@@ -150,10 +83,10 @@ impl Driver {
         let now = Instant::now();
         work.looked = Some(now);
         work.due = (!work.entries.is_empty()).then(|| now + self.pause(work, now));
-        let today = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
-        let today = Timestamp::from_second(today).unwrap_or(Timestamp::UNIX_EPOCH);
-        let spent_today = self.ledger.gas_spent(self.account, today).await.unwrap_or_default();
-        Some(report(work, problem, spent_today))
+        if let Ok(spent) = self.ledger.gas_spent(self.account, today()).await {
+            work.spent = spent;
+        }
+        Some(report(work, problem))
     }
 
     /// How long nothing is looked at: an eighth of the time for which the oldest already waits.
@@ -163,8 +96,12 @@ impl Driver {
             return poll.saturating_mul(1 << work.failures.min(10)).min(poll_most);
         }
         let in_flight = work.entries.values().filter(|entry| entry.row.nonce.is_some());
-        let oldest = in_flight.map(|entry| now.saturating_duration_since(entry.made)).max();
-        let can_plan = work.entries.values().any(|entry| entry.row.nonce.is_none() && entry.hold.is_none());
+        let (count, oldest) = in_flight.fold((0, None), |(count, oldest), entry| {
+            (count + 1, oldest.max(Some(now.saturating_duration_since(entry.made))))
+        });
+        let has_room = count < self.pace.in_flight && oldest.is_none_or(|age| age < self.pace.stuck);
+        let free = |entry: &Entry| entry.row.nonce.is_none() && entry.hold.is_none();
+        let can_plan = has_room && work.entries.values().any(free);
         let held = work.entries.values().filter_map(|entry| entry.hold).min();
         let planned =
             if can_plan { Some(poll) } else { held.map(|hold| hold.saturating_duration_since(now)) };
@@ -177,6 +114,7 @@ impl Driver {
         if work.entries.is_empty() {
             return Ok(());
         }
+        work.spent = self.ledger.gas_spent(self.account, today()).await?;
         let attempts = work.entries.values().flat_map(|entry| &entry.row.attempts);
         let hashes: Vec<B256> = attempts.map(|attempt| attempt.signed.hash).collect();
         let standing = self.sender.standing(&hashes).await?;
@@ -185,7 +123,7 @@ impl Driver {
         let now = Instant::now();
         let mut flights = Vec::new();
         for entry in work.entries.values() {
-            flights.extend(self.flight(entry, &found, now));
+            flights.extend(self.flight(entry, &found, now, work));
         }
         flights.sort_by_key(|flight: &Flight| flight.nonce);
         let numbers = self.numbers(work, &flights, &standing, now);
@@ -205,20 +143,38 @@ impl Driver {
         Ok(())
     }
 
-    fn flight(&self, entry: &Entry, found: &BTreeMap<B256, &Receipt>, now: Instant) -> Option<Flight> {
+    /// What is left of the gas of today, if all that is under way costs as much as it can; `None` if there is no limit.
+    fn left_today(&self, work: &Work) -> Option<U256> {
+        let limit = self.rules.daily_limit?;
+        let newest = work.entries.values().filter_map(|entry| entry.row.attempts.last());
+        let reserved = newest.map(|attempt| worst_cost(&attempt.transaction));
+        let used = reserved.fold(work.spent, U256::saturating_add);
+        Some(limit.saturating_sub(used))
+    }
+
+    fn flight(
+        &self,
+        entry: &Entry,
+        found: &BTreeMap<B256, &Receipt>,
+        now: Instant,
+        work: &Work,
+    ) -> Option<Flight> {
         let row = &entry.row;
         let newest = row.attempts.last()?;
         let since = |at: Instant| now.saturating_duration_since(at);
         // A number that was asked a higher fee for gets one at once.
         let age = if entry.is_outbid { self.pace.again_most.max(self.pace.stuck) } else { since(entry.made) };
         let raised = newest.transaction.fee.replacing().most();
+        let more = U256::from(newest.transaction.gas)
+            .saturating_mul(U256::from(raised.saturating_sub(newest.transaction.fee.most())));
+        let is_over_limit = self.left_today(work).is_some_and(|left| more > left);
         Some(Flight {
             nonce: row.nonce?,
             found: row.attempts.iter().any(|attempt| found.contains_key(&attempt.signed.hash)),
             cancel: row.cancel,
             newest_cancels: row.is_cancel(newest),
             attempts: row.attempts.len(),
-            at_cap: self.rules.maximum_price.is_some_and(|most| raised > most),
+            at_cap: raised > self.sender.maximum_price() || is_over_limit,
             age,
             sent: entry.sent.map(since),
             sends: entry.sends,
@@ -364,12 +320,14 @@ impl Driver {
         self.keep(row).await?;
         crash_point!("transaction-recorded");
         (entry.made, entry.sent, entry.sends, entry.is_outbid) = (Instant::now(), None, 0, false);
+        (entry.hold, entry.holds) = (None, 0);
         self.send(entry).await
     }
 
     /// Leaves what cannot be sent now alone for a while, and keeps why.
     async fn hold(&self, entry: &mut Entry, why: String) -> Result<(), LookError> {
-        entry.hold = Some(Instant::now() + HOLD);
+        let hold = HOLD.saturating_mul(1 << entry.holds.min(8)).min(HOLD_MOST);
+        (entry.hold, entry.holds) = (Some(Instant::now() + hold), entry.holds.saturating_add(1));
         if entry.row.error.as_ref() == Some(&why) {
             return Ok(());
         }
@@ -421,7 +379,7 @@ impl Driver {
             (0..5).for_each(|_| transaction.fee = transaction.fee.replacing());
         }
         tracing::info!(nonce = entry.row.nonce, "a transaction waits for long; its fee is raised");
-        let plan = Plan { transaction, expected_cost: U256::ZERO, balance: U256::MAX };
+        let plan = Plan { transaction, expected_cost: U256::ZERO, l1_fee: U256::ZERO, balance: U256::MAX };
         self.attempt(entry, &plan).await
     }
 
@@ -458,20 +416,25 @@ impl Driver {
         let id = self.ledger.want_transaction(self.account, order, Timestamp::now()).await?;
         let Some(row) = self.ledger.transaction(id).await? else { return Ok(()) };
         let entry = work.entries.entry(id).or_insert_with(|| Entry::new(row));
-        if entry.row.nonce.is_none() { self.plan(entry, nonce).await } else { Ok(()) }
+        if entry.row.nonce.is_none() { self.plan(entry, nonce, None).await } else { Ok(()) }
     }
 
     /// Gives `nonce` to what should go first.
     async fn plan_next(&self, work: &mut Work, nonce: u64) -> Result<(), LookError> {
+        let left = self.left_today(work);
         let free = |entry: &&mut Entry| entry.row.nonce.is_none() && entry.hold.is_none();
         let first = work.entries.values_mut().filter(free);
         match first.min_by_key(|entry| (entry.row.order.purpose, entry.row.id)) {
-            Some(entry) => self.plan(entry, nonce).await,
+            Some(entry) => self.plan(entry, nonce, left).await,
             None => Ok(()),
         }
     }
 
-    async fn plan(&self, entry: &mut Entry, nonce: u64) -> Result<(), LookError> {
+    /// Gives `nonce` to `entry`, which may cost no more than is `left` of today's gas.
+    async fn plan(&self, entry: &mut Entry, nonce: u64, left: Option<U256>) -> Result<(), LookError> {
+        if left.is_some_and(|left| left.is_zero()) {
+            return self.hold(entry, self.limit_reached()).await;
+        }
         let Order { to, data, value, most_cost, .. } = entry.row.order.clone();
         let mut plan = match self.sender.plan(Some(to), data, value).await {
             Ok(plan) => plan,
@@ -485,7 +448,19 @@ impl Driver {
         }
         plan.transaction.nonce = nonce;
         plan.transaction.gas = plan.transaction.gas.max(entry.row.least_gas);
+        let worst = worst_cost(&plan.transaction).saturating_add(plan.l1_fee);
+        if left.is_some_and(|left| worst > left) {
+            return self.hold(entry, self.limit_reached()).await;
+        }
         self.attempt(entry, &plan).await
+    }
+
+    fn limit_reached(&self) -> String {
+        let limit = Decimal::from_atto(self.rules.daily_limit.unwrap_or_default());
+        format!(
+            "gas could cost more than what is left of today's {limit} coins; it goes on at midnight UTC; fix: wait, or raise \
+             GOLEM_PROVIDER_DAILY_GAS_LIMIT"
+        )
     }
 
     /// Ends what would do nothing, or cost too much, before anything is sent.
@@ -502,21 +477,13 @@ impl Driver {
     }
 }
 
-fn report(work: &Work, problem: Option<String>, spent_today: U256) -> Report {
-    let mut open: Vec<&Entry> = work.entries.values().collect();
-    // What has a number goes by that, the rest after it, what stands first first.
-    open.sort_by_key(|entry| {
-        (entry.row.nonce.is_none(), entry.row.nonce, entry.row.order.purpose, entry.row.id)
-    });
-    let line = |entry: &Entry| Waiting {
-        id: entry.row.id,
-        nonce: entry.row.nonce,
-        purpose: entry.row.order.purpose,
-        state: entry.row.state,
-        since: entry.row.created_at,
-        attempts: entry.row.attempts.len(),
-        sent_again: entry.sent_again,
-        error: entry.row.error.clone(),
-    };
-    Report { open: open.into_iter().map(line).collect(), problem, failures: work.failures, spent_today }
+/// Today's first moment, by UTC.
+fn today() -> Timestamp {
+    let midnight = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
+    Timestamp::from_second(midnight).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Most that the gas of `transaction` can cost, in wei.
+fn worst_cost(transaction: &golem_chain::Transaction) -> U256 {
+    U256::from(transaction.gas).saturating_mul(U256::from(transaction.fee.most()))
 }

@@ -18,6 +18,7 @@ mod plan;
 mod queue;
 mod report;
 mod rules;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,9 +68,9 @@ impl Transactions {
         let account = Account { chain_id: sender.chain_id(), wallet: sender.address() };
         let Inner { ledger, pace, queues, wake } = &*self.0;
         let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queues
-            .entry(account)
-            .or_insert_with(|| Queue::new(sender, ledger.clone(), rules, *pace, Arc::clone(wake)));
+        let queue = queues.entry(account).or_insert_with(|| {
+            Queue::new(sender.capped(rules.maximum_price), ledger.clone(), rules, *pace, Arc::clone(wake))
+        });
         self.0.wake.notify_one();
         queue.clone()
     }

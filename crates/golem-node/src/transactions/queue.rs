@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::driver::{Driver, Work};
+use super::driver::Driver;
 use super::plan::Pace;
 use super::report::Report;
 use super::rules::{GasRules, Mined, TransactionError};
+use super::work::Work;
 use crate::ledger::{Account, Ledger, LedgerError, Order, Transaction, TransactionState};
 
 /// Failures in a row after which who waits is told, and not kept waiting.

@@ -21,3 +21,4 @@ mod proxy_log;
 mod proxy_strangers;
 mod proxy_support;
 mod support;
+mod transactions;

@@ -131,6 +131,7 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         testnet: add.testnet,
         local: add.local,
         confirmations: None,
+        maximum_gas_price_gwei: add.maximum_gas_price_gwei,
         explorer: None,
         faucet: None,
         note: None,

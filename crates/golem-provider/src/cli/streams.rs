@@ -27,7 +27,7 @@ use crate::payments;
 use crate::pid_file::{self, PidFile};
 use golem_api::operator::Client;
 use golem_api::views;
-use golem_api::views::{StreamView, StreamsView, WithdrawView, WithdrawalView};
+use golem_api::views::{StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView};
 
 /// Who knows the books.
 enum Books {
@@ -79,10 +79,10 @@ impl Books {
         })
     }
 
-    async fn withdraw(&self, vm: Option<&VmId>) -> anyhow::Result<Vec<WithdrawView>> {
+    async fn withdraw(&self, vm: Option<&VmId>, force: bool) -> anyhow::Result<Vec<WithdrawView>> {
         Ok(match self {
-            Self::Node(client) => client.withdraw(vm.map(VmId::as_str)).await?,
-            Self::Own { contracts, .. } => views::payments::withdraw(contracts, vm).await,
+            Self::Node(client) => client.withdraw(vm.map(VmId::as_str), force).await?,
+            Self::Own { contracts, .. } => views::payments::withdraw(contracts, vm, force).await,
         })
     }
 }
@@ -123,7 +123,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
                 printer.answer(&all, || history(&all));
             }
         }
-        Streams::Withdraw { vm_id, all } => {
+        Streams::Withdraw { vm_id, all, force } => {
             let view = books.streams().await?;
             let vm = match (&vm_id, all) {
                 (Some(which), _) => Some(find(&view, which)?.stream.vm_id.clone()),
@@ -131,10 +131,9 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
             };
             let done = {
                 let _waiting = printer.waiting("Withdrawing");
-                books.withdraw(vm.as_ref()).await?
+                books.withdraw(vm.as_ref(), force).await?
             };
-            let nothing = "nothing to withdraw";
-            let failed = done.iter().any(|one| one.error.as_deref().is_some_and(|error| error != nothing));
+            let failed = done.iter().any(|one| one.outcome == WithdrawOutcome::Failed);
             printer.answer(&done, || withdrawn(&done, money(&view)));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
@@ -433,7 +432,11 @@ fn withdrawn(done: &[WithdrawView], money: Money<'_>) -> String {
         return "There is no stream to withdraw from.".to_owned();
     }
     let rows = done.iter().map(|one| {
-        let result = one.error.clone().or_else(|| one.transaction.clone()).unwrap_or_default();
+        let told = one.error.clone().or_else(|| one.transaction.clone()).unwrap_or_default();
+        let result = match one.outcome {
+            WithdrawOutcome::Skipped => format!("skipped: {told}"),
+            _ => told,
+        };
         [one.stream_id.0.to_string(), money.show(one.paid_wei), coins(one.cost_wei), result]
     });
     table(["STREAM", "PAID", "GAS", "RESULT"], rows)

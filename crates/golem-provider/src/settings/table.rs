@@ -271,8 +271,15 @@ table! {
         stream_withdraw_interval: Duration = "GOLEM_PROVIDER_STREAM_WITHDRAW_INTERVAL_SECONDS" default "1800";
         /// Least amount that is withdrawn, in wei.
         stream_min_withdraw: Wei = "GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI" default "0";
-        /// Most that gas may cost, in percent of what is withdrawn.
+        /// Most that gas may cost, in percent of what is withdrawn. A token counts by its rate against the chain's own
+        /// money; where no rate is known, the least amount has to be set.
         stream_withdraw_gas_percent: Percent = "GOLEM_PROVIDER_STREAM_WITHDRAW_GAS_PERCENT" default "10";
+        /// Most that a unit of gas may cost, in gwei, in place of what the network's profile says; what would cost more
+        /// waits.
+        max_gas_price: Option<Price> = "GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI";
+        /// Most of the chain's own money that gas may cost in a day, by UTC, on each network; the rest waits for the next
+        /// day. By default 0.05 ETH, 10 of another coin, 1 of test money.
+        daily_gas_limit: Option<Price> = "GOLEM_PROVIDER_DAILY_GAS_LIMIT";
     }
     "Prices" prices: PriceSettings {
         /// Price of a CPU core for a month of 730 hours, in US dollars.

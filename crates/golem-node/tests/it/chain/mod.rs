@@ -37,6 +37,7 @@ impl Market {
 
     fn payments(&self) -> PaymentConfig {
         PaymentConfig {
+            testnet: true,
             name: "test".to_owned(),
             symbol: "ETH".to_owned(),
             rpc_url: self.chain.url().to_owned(),

@@ -61,6 +61,7 @@ impl Paid {
 
     fn config(&self) -> NodeConfig {
         let payments = PaymentConfig {
+            testnet: true,
             name: "test".to_owned(),
             symbol: "ETH".to_owned(),
             rpc_url: self.chain.url().to_owned(),

@@ -45,6 +45,9 @@ pub(in crate::cli) enum Streams {
         /// From every stream.
         #[arg(long, conflicts_with = "vm_id")]
         all: bool,
+        /// Whatever gas costs of it.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -193,6 +196,9 @@ pub(in crate::cli) struct AddNetwork {
     /// What price feeds call the chain's own money, as "ethereum"; without it, the symbol has to tell.
     #[arg(long)]
     pub coin_price_id: Option<String>,
+    /// Most gwei that a unit of gas may cost; without it, a bound that fits the coin.
+    #[arg(long)]
+    pub maximum_gas_price_gwei: Option<u64>,
     /// Symbol of the token.
     #[arg(long, default_value = "GLM")]
     pub token_symbol: String,
