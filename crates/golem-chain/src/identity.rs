@@ -102,7 +102,9 @@ impl Identity {
         &self.former
     }
 
-    fn new(wallet: Wallet) -> Self {
+    /// The identity of the key of `wallet`, which replaced none.
+    #[must_use]
+    pub fn of(wallet: Wallet) -> Self {
         let address = wallet.address().to_string();
         Self { wallet, address, former: Vec::new() }
     }
@@ -169,7 +171,7 @@ impl KeyFolder {
     pub fn load(&self, given: Option<GivenKey<'_>>, unlock: Unlock<'_>) -> Result<Identity, IdentityError> {
         let mut identity = match given {
             Some(GivenKey { variable, key }) => {
-                Identity::new(Wallet::from_hex(key).ok_or(IdentityError::Given(variable))?)
+                Identity::of(Wallet::from_hex(key).ok_or(IdentityError::Given(variable))?)
             }
             None => self.read_or_make(unlock)?,
         };
@@ -179,7 +181,7 @@ impl KeyFolder {
 
     fn read_or_make(&self, unlock: Unlock<'_>) -> Result<Identity, IdentityError> {
         golem_files::private_subfolder(&self.folder).map_err(|source| self.private(source))?;
-        let open = |content: Content| content.open(&self.path, unlock).map(Identity::new);
+        let open = |content: Content| content.open(&self.path, unlock).map(Identity::of);
         if let Some(content) = self.content()? {
             return Ok(open(content)?);
         }
@@ -188,7 +190,7 @@ impl KeyFolder {
         if let Some(content) = self.content()? {
             return Ok(open(content)?);
         }
-        let identity = Identity::new(draw()?);
+        let identity = Identity::of(draw()?);
         let text = key_file::text(&identity.wallet, None, self.cost).map_err(IdentityError::Encrypt)?;
         key_file::write(&self.path, &text)?;
         let file = self.path.file_name().map(|name| name.to_string_lossy().into_owned());

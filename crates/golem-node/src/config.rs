@@ -13,6 +13,7 @@ use golem_types::{ImageName, Resources};
 use crate::admit::Limits;
 use crate::host::Rent;
 use crate::payment::{KnownContract, PaymentConfig};
+use crate::payout::PayoutConfig;
 use crate::ports::PortPolicy;
 use crate::proxy::ProxyLimits;
 use crate::vm::Refusal;
@@ -65,4 +66,6 @@ pub struct NodeConfig {
     pub payments: Option<PaymentConfig>,
     /// Other contracts whose profiles are known: earlier rentals may be paid in them.
     pub known_contracts: Vec<KnownContract>,
+    /// Where what was earned goes.
+    pub payout: PayoutConfig,
 }

@@ -18,6 +18,7 @@ pub mod machine;
 pub mod node;
 pub mod paid;
 pub mod payment;
+pub mod payout;
 pub mod port_mapping;
 pub mod port_verification;
 pub mod ports;

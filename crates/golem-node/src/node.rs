@@ -30,6 +30,7 @@ use crate::error::NodeError;
 use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
 use crate::machine::MachineHandle;
 use crate::payment::{Contracts, PaymentError};
+use crate::payout::PayoutLine;
 use crate::proxy::{Proxy, ProxyError};
 use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
@@ -78,6 +79,7 @@ struct Inner {
     ledger: Ledger,
     transactions: Transactions,
     contracts: Contracts,
+    payout: watch::Sender<Vec<PayoutLine>>,
     proxy: Proxy,
     probes: Probes,
     /// Held while ports are tried for a create.
@@ -128,6 +130,7 @@ impl Node {
             ledger,
             transactions,
             contracts,
+            payout: watch::channel(Vec::new()).0,
             proxy,
             probes: Probes::default(),
             port_trial: tokio::sync::Mutex::default(),

@@ -5,12 +5,13 @@
 
 use anyhow::{Context, bail};
 use golem_chain::faucet::Faucet;
+use golem_chain::identity::Identity;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
 use golem_node::entry::Currency;
 use golem_node::payment::{KnownContract, PaymentConfig, Rules, WithdrawConfig};
+use golem_node::payout::PayoutConfig;
 use golem_node::pricing::coin_of;
 use golem_node::transactions::GasRules;
-use golem_types::Wallet;
 
 use crate::faucet;
 use crate::settings::{self, FaucetSettings, Settings};
@@ -131,6 +132,39 @@ pub fn max_gas_price(settings: &Settings) -> Option<u128> {
     Some(u128::try_from(gwei.0.units(9)).unwrap_or(u128::MAX))
 }
 
+/// Where what was earned goes.
+///
+/// # Errors
+/// When it would go to a key of the node itself, or to where nobody gets it.
+pub fn payout(
+    settings: &Settings,
+    identity: &Identity,
+    profile: Option<&PaymentNetwork>,
+) -> anyhow::Result<PayoutConfig> {
+    let address = settings.payments.payout_address.map(|address| address.0);
+    let float = settings.payments.payout_float.map(|coins| coins.0);
+    if let Some(address) = address {
+        let own = identity.former().iter().map(|former| former.address).chain([identity.wallet().address()]);
+        let profiles = network::all(&settings.node.data_dir).unwrap_or_default();
+        let of_profiles = profiles
+            .values()
+            .flat_map(|network| [network.stream_payment_address, Some(network.token_address)])
+            .flatten();
+        let used = profile.into_iter().flat_map(|profile| [profile.contract, profile.token]);
+        let what = if own.into_iter().any(|own| own == address) {
+            "an address of the node itself"
+        } else if of_profiles.chain(used).any(|contract| contract == address) {
+            "a payment contract or a token, which would keep the money for good"
+        } else {
+            return Ok(PayoutConfig { address: Some(address), float, ..PayoutConfig::default() });
+        };
+        bail!(
+            "GOLEM_PROVIDER_PAYOUT_ADDRESS={address} is {what}; fix: set it to an address whose key you have, or remove it"
+        );
+    }
+    Ok(PayoutConfig { address, float, ..PayoutConfig::default() })
+}
+
 /// The faucet of the network; `None` on a mainnet.
 #[must_use]
 pub fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Faucet> {
@@ -146,7 +180,7 @@ pub fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Fau
 }
 
 /// Every contract of a profile that is known: rentals that came before a change of the settings may be paid in it.
-pub fn known(settings: &Settings, wallet: &Wallet) -> Vec<KnownContract> {
+pub fn known(settings: &Settings, identity: &Identity) -> Vec<KnownContract> {
     let shipped = network::shipped();
     // Another file that is wrong must not keep the node from its own network.
     let all = network::all(&settings.node.data_dir).unwrap_or_else(|error| {
@@ -157,7 +191,7 @@ pub fn known(settings: &Settings, wallet: &Wallet) -> Vec<KnownContract> {
         .filter_map(|(name, network)| {
             let is_own = shipped.get(&name) != Some(&network);
             let payment = PaymentNetwork::plain(name, network, None)?;
-            Some(KnownContract { config: config(&payment, settings, wallet.clone()), is_own })
+            Some(KnownContract { config: config(&payment, settings, identity), is_own })
         })
         .collect()
 }
@@ -167,9 +201,9 @@ fn rated_as(payment: &PaymentNetwork, price_id: Option<&str>) -> Option<String> 
     price_id.filter(|_| !payment.network.testnet).map(|id| coin_of(id).to_owned())
 }
 
-/// What the node needs to know, with `wallet` to be paid.
+/// What the node needs to know, with `identity` to be paid.
 #[must_use]
-pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> PaymentConfig {
+pub fn config(payment: &PaymentNetwork, settings: &Settings, identity: &Identity) -> PaymentConfig {
     PaymentConfig {
         name: payment.name.clone(),
         symbol: payment.symbol().to_owned(),
@@ -187,7 +221,8 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, wallet: Wallet) -> 
         },
         confirmations: payment.network.confirmations(),
         testnet: payment.network.testnet || payment.network.local,
-        wallet,
+        wallet: identity.wallet().clone(),
+        former: identity.former().to_vec(),
         decimals: payment.decimals(),
         enforce_rate: settings.payments.stream_enforce_rate,
         allow_unpriced: settings.payments.allow_unpriced,
@@ -217,6 +252,8 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
+    use golem_types::Wallet;
+
     use super::*;
 
     fn configured(more: &[(&str, &str)]) -> PaymentConfig {
@@ -225,7 +262,11 @@ mod tests {
             more.iter().map(|(name, text)| (format!("GOLEM_PROVIDER_STREAM_{name}"), (*text).to_owned())),
         );
         let settings = settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings;
-        config(&profile(&settings).unwrap().unwrap(), &settings, Wallet::from_bytes(&[1; 32]).unwrap())
+        config(
+            &profile(&settings).unwrap().unwrap(),
+            &settings,
+            &Identity::of(Wallet::from_bytes(&[1; 32]).unwrap()),
+        )
     }
 
     #[test]

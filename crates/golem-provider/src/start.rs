@@ -17,6 +17,7 @@ use golem_chain::network::PaymentNetwork;
 use golem_node::acceleration;
 use golem_node::advertise::Advertising;
 use golem_node::import;
+use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
 use golem_node::proxy::ProxyLimits;
@@ -94,6 +95,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     // Found out now, so that the log says at the start what does not bound VMs.
     backend.bounds_problem().await;
     let payments = payments::profile(&settings)?;
+    let payout = payments::payout(&settings, &identity, payments.as_ref())?;
     let real_money = payments.as_ref().is_some_and(|profile| !profile.network.testnet);
     let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
     image::ensure(&settings).await?;
@@ -106,7 +108,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     log_held_ports(&settings);
 
     payments::tell(payments.as_ref(), &settings);
-    let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref()) };
+    let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref(), payout) };
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
@@ -194,7 +196,7 @@ async fn until_stop_or_reload(
             },
             () = reload.changed() => "a file that changed",
         };
-        match reload.check().and_then(|settings| has_key(&settings.node).map(|()| settings)) {
+        match reload.check().and_then(can_start) {
             Ok(settings) => {
                 if let Some(mapped) = mapped {
                     mapped.hand_over(&settings);
@@ -207,12 +209,15 @@ async fn until_stop_or_reload(
     }
 }
 
-/// Whether the node would have its key if it were started anew: what was typed is not there any more.
-fn has_key(settings: &NodeSettings) -> anyhow::Result<()> {
-    let passphrases = Passphrases::of_node(settings, Asking::Nobody);
+/// Makes sure that the node would have its key if it were started anew, since what was typed is not there any more; and that
+/// money would not go astray.
+fn can_start(settings: Settings) -> anyhow::Result<Settings> {
+    let passphrases = Passphrases::of_node(&settings.node, Asking::Nobody);
     // It takes a second where it is encrypted, before a break that is no shorter.
-    identity::of_node(settings, &passphrases).context("the node would start without its key")?;
-    Ok(())
+    let identity = identity::of_node(&settings.node, &passphrases);
+    let identity = identity.context("the node would start without its key")?;
+    payments::payout(&settings, &identity, payments::profile(&settings)?.as_ref())?;
+    Ok(settings)
 }
 
 /// Takes over what a Python provider left on this machine, once.
@@ -329,7 +334,12 @@ fn api_config(
     }
 }
 
-fn node_config(settings: &Settings, identity: &Identity, payments: Option<&PaymentNetwork>) -> NodeConfig {
+fn node_config(
+    settings: &Settings,
+    identity: &Identity,
+    payments: Option<&PaymentNetwork>,
+    payout: PayoutConfig,
+) -> NodeConfig {
     NodeConfig {
         history: settings.node.history(),
         data_dir: settings.node.data_dir.clone(),
@@ -365,7 +375,8 @@ fn node_config(settings: &Settings, identity: &Identity, payments: Option<&Payme
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
         totals: None,
-        payments: payments.map(|profile| payments::config(profile, settings, identity.wallet().clone())),
-        known_contracts: payments::known(settings, identity.wallet()),
+        payments: payments.map(|profile| payments::config(profile, settings, identity)),
+        known_contracts: payments::known(settings, identity),
+        payout,
     }
 }

@@ -150,6 +150,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         totals: Some(Resources::new(4096, 16_384, 1 << 20)),
         payments: None,
         known_contracts: Vec::new(),
+        payout: golem_node::payout::PayoutConfig::default(),
     };
     let node = Node::start(config, Backend::Sim(sim)).await?;
     let config = ApiConfig {

@@ -214,6 +214,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         },
         faucet: None,
         gas: GasRules::default(),
+        former: Vec::new(),
     };
     let config = NodeConfig {
         history: None,
@@ -243,6 +244,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         totals: Some(Resources::new(u32::MAX / 2, u32::MAX / 2, u32::MAX / 2)),
         payments: Some(payments),
         known_contracts: Vec::new(),
+        payout: golem_node::payout::PayoutConfig::default(),
     };
     let node = runtime.block_on(Node::start(config, Backend::Sim(sim)))?;
     // The first reading of everything is not a tick like the others.

@@ -116,6 +116,7 @@ impl World {
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
             known_contracts: Vec::new(),
+            payout: golem_node::payout::PayoutConfig::default(),
         };
         let node = Node::start(config, Backend::Sim(sim)).await.unwrap();
         let config = ApiConfig {

@@ -62,16 +62,10 @@ pub mod token {
         alloy_sol_types::sol! {
             function approve(address spender, uint256 amount) external returns (bool);
             function allowance(address owner, address spender) external view returns (uint256);
+            function transfer(address to, uint256 amount) external returns (bool);
             function balanceOf(address owner) external view returns (uint256);
-            function transfer(address to, uint256 value) external returns (bool);
             function decimals() external view returns (uint8);
         }
-    }
-
-    /// How much is given away by `data`, the call data of a transfer; `None` if it is none.
-    #[must_use]
-    pub fn transferred(data: &[u8]) -> Option<U256> {
-        abi::transferCall::abi_decode_validate(data).ok().map(|call| call.value)
     }
 
     /// Lets `spender` take `amount`.
@@ -90,6 +84,18 @@ pub mod token {
     #[must_use]
     pub fn decimals() -> Vec<u8> {
         abi::decimalsCall {}.abi_encode()
+    }
+
+    /// Sends `amount` to `to`.
+    #[must_use]
+    pub fn transfer(to: Address, amount: U256) -> Vec<u8> {
+        abi::transferCall { to, amount }.abi_encode()
+    }
+
+    /// To whom `data` sends how much; `None` if it is no transfer.
+    #[must_use]
+    pub fn transfer_of(data: &[u8]) -> Option<(Address, U256)> {
+        abi::transferCall::abi_decode_validate(data).ok().map(|call| (call.to, call.amount))
     }
 
     /// Asks what `owner` has.

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::columns::{parsed, time};
 use super::money::{address, address_text, damaged, put_stream, stream_copy};
+use super::sweeps::WITHIN;
 use super::transactions::{Purpose, Transaction, TransactionState};
 use super::{Ledger, LedgerError};
 use crate::entry::{Currency, EntryKind, EntrySource, Posting};
@@ -277,9 +278,11 @@ pub(super) fn put_cost(
     let of_stream = matches!(sent.order.purpose, Purpose::Withdraw | Purpose::Terminate);
     let key = sent.order.subject.rsplit_once(':').filter(|_| of_stream);
     let l1_fee = sent.l1_fee.unwrap_or_default();
-    let swept = (sent.order.purpose == Purpose::Sweep && sent.state == TransactionState::Mined).then(|| {
-        match golem_chain::contract::token::transferred(&sent.order.data) {
-            Some(amount) => (U160::from_be_bytes(sent.order.to.into_array()), amount),
+    let is_swept = sent.order.purpose == Purpose::Sweep && sent.state == TransactionState::Mined;
+    // What went from one key of the node to another is still in its wallet.
+    let swept = (is_swept && !sent.order.subject.starts_with(WITHIN)).then(|| {
+        match golem_chain::contract::token::transfer_of(&sent.order.data) {
+            Some((_, amount)) => (U160::from_be_bytes(sent.order.to.into_array()), amount),
             None => (U160::ZERO, sent.order.value),
         }
     });

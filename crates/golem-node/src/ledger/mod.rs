@@ -22,6 +22,7 @@ mod room;
 mod rows;
 mod schema;
 mod snapshot;
+mod sweeps;
 mod transactions;
 mod writer;
 
@@ -46,6 +47,8 @@ pub use money::{Event, Withdrawal, WithdrawalState};
 pub use recover::Recovery;
 pub(crate) use room::Room;
 pub use snapshot::Snapshot;
+pub use sweeps::Sweep;
+pub(crate) use sweeps::WITHIN;
 pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, Try};
 
 use crate::admit::AdmissionContext;

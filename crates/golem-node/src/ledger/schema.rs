@@ -347,6 +347,22 @@ INSERT INTO entries
 DROP TABLE taken_over;
 ";
 
+/// What transfers of earnings really moved, as balances tell.
+const SWEEPS: &str = "
+CREATE TABLE sweeps (
+    transaction_id INTEGER PRIMARY KEY REFERENCES transactions (id),
+    chain_id    INTEGER NOT NULL,
+    wallet      TEXT NOT NULL,
+    token       TEXT NOT NULL,
+    recipient   TEXT NOT NULL,
+    amount      TEXT NOT NULL,
+    left_wallet TEXT NOT NULL,
+    arrived     TEXT NOT NULL,
+    at          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sweeps_of_transactions ON transactions (chain_id, wallet, subject) WHERE purpose = 'sweep';
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -365,6 +381,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         HELD,
         CLAIMS,
         BOOKS,
+        SWEEPS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -15,8 +15,10 @@ use super::{Node, lost};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::ClaimedUse;
+use crate::ledger::Sweep;
 use crate::paid::Paid;
 use crate::payment::{self, Contracts, Payments, RentalControl, StreamStatus};
+use crate::payout::{self, PayoutLine};
 use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
 
@@ -32,6 +34,11 @@ impl Node {
             return;
         }
         let folder = self.0.config.data_dir.clone();
+        let (sender, contracts) = (self.0.payout.clone(), self.0.contracts.clone());
+        tasks.spawn(
+            "payout",
+            payout::run(self.0.config.payout, contracts, self.0.ledger.clone(), sender, stop()),
+        );
         tasks.spawn("streams export", payment::export(self.changes(), folder, stop()));
         for payments in self.0.contracts.all() {
             let name = &payments.config().name;
@@ -139,6 +146,20 @@ impl Node {
     #[must_use]
     pub fn transactions(&self) -> &Transactions {
         &self.0.transactions
+    }
+
+    /// How it stands with what was earned, wallet by wallet; empty where it stays in the wallet.
+    #[must_use]
+    pub fn payouts(&self) -> Vec<PayoutLine> {
+        self.0.payout.borrow().clone()
+    }
+
+    /// The last `limit` transfers of what was earned, newest first.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn sweeps(&self, limit: u32) -> Result<Vec<Sweep>, NodeError> {
+        Ok(self.0.ledger.sweeps(limit).await?)
     }
 
     /// How new rentals are paid for; `None` if they are not.

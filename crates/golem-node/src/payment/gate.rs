@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
 use golem_chain::{StreamTerms, StreamVerdict, token};
-use golem_types::{Resources, StreamId};
+use golem_types::{Resources, Stream, StreamId};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -76,6 +76,14 @@ impl Payments {
             least_rate,
             least_runway: u128::from(config.rules.least_runway.as_secs()),
         }
+    }
+
+    /// What `stream`, of a rental that is there, has to be for it to run: it may go on paying a key that was replaced.
+    pub(super) fn terms_of(&self, stream: &Stream) -> StreamTerms {
+        let terms = self.terms(None);
+        let mut former = self.0.config.former.iter().map(|former| number(former.address));
+        let recipient = former.find(|former| *former == stream.recipient).unwrap_or(terms.recipient);
+        StreamTerms { recipient, ..terms }
     }
 
     /// Makes sure that the token has as many digits after the point as the profile says; once it said so, it is not

@@ -30,6 +30,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use golem_chain::contract::WrongContract;
 use golem_chain::faucet::{Faucet, FaucetError};
+use golem_chain::identity::Former;
 use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Version};
 use golem_types::Wallet;
 use golem_types::{Stream, StreamId, StreamKey, VmId};
@@ -90,6 +91,8 @@ pub struct PaymentConfig {
     pub testnet: bool,
     /// Who is paid, and who fetches the money.
     pub wallet: Wallet,
+    /// The keys that it replaced: rentals may still pay them.
+    pub former: Vec<Former>,
     /// Digits after the point of the token, which it has to say itself.
     pub decimals: u8,
     /// Whether a stream has to pay the advertised price.
@@ -184,6 +187,8 @@ struct Inner {
     config: PaymentConfig,
     reader: Reader,
     queue: Queue,
+    /// Of the keys that were replaced and can be had.
+    former: Vec<Queue>,
     /// Chain and contract, as stream keys have them.
     contract: Arc<str>,
     rpc: Rpc,
@@ -231,6 +236,9 @@ impl Payments {
         let now = Timestamp::now();
         let queue = transactions.queue(sender, config.gas);
         ledger.name_coin(config.chain_id, config.coin.clone()).await?;
+        let had = config.former.iter().filter_map(|former| former.wallet.clone().ok());
+        let sender_of = |wallet| Sender::new(rpc.clone(), wallet, config.chain_id);
+        let former = had.map(|wallet| transactions.queue(sender_of(wallet), config.gas)).collect();
         ledger.take_over_withdrawals(&contract, queue.account(), now).await?;
         let code = ledger.first_code(contract.to_string(), None).await?;
         let live = ledger.now();
@@ -241,6 +249,7 @@ impl Payments {
         Ok(Self(Arc::new(Inner {
             reader,
             queue,
+            former,
             contract,
             rpc,
             token_digits: watch::channel(None).0,
@@ -318,12 +327,11 @@ impl Payments {
             NodeError::ChainUnknown(error)
         })?;
         self.record_reading(seen.block);
-        let terms = self.terms(None);
         let now = seen.block.time;
         let status = |((vm, key), Reading { stream, unclear }): (&(VmId, StreamKey), Reading)| StreamStatus {
             vm: vm.clone(),
             key: key.clone(),
-            verdict: golem_chain::judge::judge(&stream, &terms, now),
+            verdict: golem_chain::judge::judge(&stream, &self.terms_of(&stream), now),
             stream,
             now,
             unclear,

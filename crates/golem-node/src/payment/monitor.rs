@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use super::billing_policy::{Action, Evidence, next};
-use super::books::{Effort, News};
+use super::books::News;
 use super::control::RentalControl;
 use crate::crash::crash_point;
 use crate::ledger::{Batch, LedgerError};
@@ -116,7 +116,7 @@ fn decide(
         Some(block) => Evidence::Read { stream, now: block.time },
         None => Evidence::Remembered { stream, now: estimated },
     };
-    next(rental.vm.unpaid.as_ref(), evidence, &payments.terms(None), &payments.config().rules, now)
+    next(rental.vm.unpaid.as_ref(), evidence, &payments.terms_of(stream), &payments.config().rules, now)
 }
 
 /// Brings the copies of streams up to the newest block.
@@ -135,11 +135,9 @@ async fn observe(
         .map(|(id, copy)| (*id, copy.vm.clone()))
         .chain(rentals.iter().map(|(id, rental)| (*id, rental.vm.id.clone())))
         .collect();
-    let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
-    let effort = Effort { requests: LOG_REQUESTS, again: all };
     let alone = payments.0.reading.try_lock().ok();
     let news = match &alone {
-        Some(_) => payments.news(&head, memory.block.as_ref(), effort).await,
+        Some(_) => payments.news(&head, memory.block.as_ref(), LOG_REQUESTS).await,
         // The books are being read; until they are, everything is read here.
         None => Ok(News::default()),
     };
@@ -155,6 +153,7 @@ async fn observe(
     if touched.is_none() && batch.is_none() && alone.is_some() {
         payments.0.behind.notify_one();
     }
+    let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
     let wanted: Vec<StreamId> = match touched.filter(|_| !all) {
         None => {
             if all {
@@ -188,12 +187,11 @@ async fn keep(
 ) {
     let read_at = Timestamp::now();
     let mut changed = Vec::new();
-    let terms = payments.terms(None);
     payments.copies(|copies| {
         for (id, Reading { stream, unclear: state }) in ids.iter().zip(readings) {
             let Some(vm) = owners.get(id) else { continue };
             // A stream that by its own numbers does not pay is clear, whatever it is called.
-            if let Some(state) = state.as_ref().filter(|_| judge(stream, &terms, block.time).is_ok()) {
+            if let Some(state) = state.as_ref().filter(|_| judge(stream, &payments.terms_of(stream), block.time).is_ok()) {
                 if unclear.insert(*id) {
                     tracing::warn!(stream = %id, state, "the contract calls a stream what the profile does not name");
                 }

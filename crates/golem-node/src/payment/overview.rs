@@ -62,11 +62,10 @@ impl Payments {
 
     /// The copies as statuses, at the time that the chain probably has.
     fn remembered(&self, copies: Vec<StreamCopy>) -> Vec<StreamStatus> {
-        let terms = self.terms(None);
         let here = Timestamp::now();
         let status = |copy: StreamCopy| {
             let now = copy.estimated_now(here);
-            let verdict = golem_chain::judge::judge(&copy.stream, &terms, now);
+            let verdict = golem_chain::judge::judge(&copy.stream, &self.terms_of(&copy.stream), now);
             StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict, unclear: None }
         };
         copies.into_iter().map(status).collect()

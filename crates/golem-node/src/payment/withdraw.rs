@@ -10,22 +10,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use alloy_primitives::Bytes;
+use alloy_primitives::{Address, Bytes};
 use alloy_sol_types::SolCall;
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
-use golem_chain::{ChainError, Plan, Receipt, SendError};
-use golem_types::{StreamId, VmId};
+use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError};
+use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
-use super::Payments;
 use super::worth::{Worth, most_gas};
+use super::{Payments, number};
 use crate::crash::crash_point;
 use crate::ledger::{LedgerError, Order, Purpose, Withdrawal, WithdrawalState};
 use crate::paid::StreamCopy;
-use crate::transactions::{Mined, TransactionError};
+use crate::transactions::{Mined, Queue, TransactionError};
 
 /// How often it is looked whether what the faucet sent has come.
 const POLL: Duration = Duration::from_millis(500);
@@ -68,6 +68,14 @@ pub enum WithdrawError {
          --force`"
     )]
     NoRate(String),
+    /// It pays a key that was replaced, and that cannot be had.
+    #[error("it pays the former key {address}, which cannot be had: {why}")]
+    Key {
+        /// The key's address.
+        address: Address,
+        /// Why.
+        why: String,
+    },
     /// The chain could not be asked.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -246,10 +254,16 @@ impl Payments {
         Ok(token.zip(coin).map_or(Worth::Unknown, |(token, coin)| Worth::Rates { token, coin }))
     }
 
+    /// Most wei that moving `amount` may cost, by what it is worth; `None` if nobody knows that.
+    pub(crate) async fn most_gas(&self, amount: U256) -> Result<Option<U256>, WithdrawError> {
+        let config = self.config();
+        Ok(most_gas(amount, config.decimals, config.withdraw.gas_percent, self.worth().await?))
+    }
+
     /// Most wei that gas may cost to fetch `amount`; `None` if that is no reason not to.
     async fn allowed_gas(&self, amount: U256) -> Result<Option<U256>, WithdrawError> {
         let config = self.config();
-        let allowed = most_gas(amount, config.decimals, config.withdraw.gas_percent, self.worth().await?);
+        let allowed = self.most_gas(amount).await?;
         // A least amount that the operator set is what is worth it.
         if allowed.is_none() && config.withdraw.minimum.is_zero() {
             return Err(WithdrawError::NoRate(config.symbol.clone()));
@@ -272,15 +286,18 @@ impl Payments {
             return Err(WithdrawError::Nothing);
         }
         let (to, data) = (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
-        let sender = self.0.queue.sender();
         let most_cost = if force { None } else { self.allowed_gas(amount).await? };
+        let queue = self.queue_of(&stream)?;
+        let sender = queue.sender();
         let mut plan = sender.plan(Some(to), data.clone(), U256::ZERO).await?;
         if let Some(allowed) = most_cost.filter(|most| plan.expected_cost > *most) {
             let (cost, percent) = (plan.expected_cost, self.config().withdraw.gas_percent);
             return Err(WithdrawError::Gas { cost, amount, allowed, percent });
         }
         match sender.sign(&plan) {
-            Err(error @ SendError::NoFunds { .. }) if self.config().faucet.is_some() => {
+            Err(error @ SendError::NoFunds { .. })
+                if self.config().faucet.is_some() && queue.account() == self.0.queue.account() =>
+            {
                 plan = self.refilled(&plan, error).await?;
                 sender.sign(&plan)?;
             }
@@ -296,11 +313,34 @@ impl Payments {
         };
         crash_point!("withdraw-before-record");
         let copy = StreamCopy { stream, ..copy.clone() };
-        let account = self.0.queue.account();
+        let account = queue.account();
         let withdrawal = ledger.begin_withdrawal(copy, amount, account, order, Timestamp::now()).await?;
         crash_point!("withdraw-recorded");
-        self.0.queue.has_more();
+        queue.has_more();
         Ok(withdrawal)
+    }
+
+    /// What sends for the key that `stream` pays.
+    fn queue_of(&self, stream: &Stream) -> Result<&Queue, WithdrawError> {
+        let pays = |queue: &&Queue| number(queue.account().wallet) == stream.recipient;
+        if let Some(queue) = self.queues().find(pays) {
+            return Ok(queue);
+        }
+        let locked = self.config().former.iter().find(|former| number(former.address) == stream.recipient);
+        match locked.and_then(|former| former.wallet.as_ref().err().map(|why| (former.address, why.clone())))
+        {
+            Some((address, why)) => Err(WithdrawError::Key { address, why }),
+            None => Ok(&self.0.queue),
+        }
+    }
+
+    pub(crate) fn rpc(&self) -> &Rpc {
+        &self.0.rpc
+    }
+
+    /// What sends for the node's key, and for those that it replaced.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = &Queue> {
+        std::iter::once(&self.0.queue).chain(&self.0.former)
     }
 
     /// Gets money for gas, where it is worth nothing, and plans the same once more.
@@ -332,7 +372,9 @@ impl Payments {
         let Some(id) = withdrawal.transaction else {
             return self.failed(withdrawal, "it has no transaction".to_owned()).await;
         };
-        let mined = match self.0.queue.wait(id, within).await {
+        let account = self.0.ledger.transaction(id).await?.map(|transaction| transaction.account);
+        let queue = self.queues().find(|queue| Some(queue.account()) == account).unwrap_or(&self.0.queue);
+        let mined = match queue.wait(id, within).await {
             Ok(mined) => mined,
             Err(TransactionError::UnderWay(reason)) => return Err(WithdrawError::UnderWay(reason)),
             Err(TransactionError::Ledger(error)) => return Err(error.into()),

@@ -52,10 +52,9 @@ impl Books {
         let identity =
             identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
         let ledger = Ledger::open(&file)?;
-        let config =
-            profile.as_ref().map(|profile| payments::config(profile, settings, identity.wallet().clone()));
+        let config = profile.as_ref().map(|profile| payments::config(profile, settings, &identity));
         let transactions = Transactions::new(ledger.clone());
-        let known = payments::known(settings, identity.wallet());
+        let known = payments::known(settings, &identity);
         let contracts = Contracts::open(config.as_ref(), &known, &ledger, &transactions).await?;
         if contracts.all().is_empty() {
             bail!("payments are off: there are no streams");

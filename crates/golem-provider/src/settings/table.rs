@@ -13,9 +13,9 @@ use golem_types::ImageName;
 
 use super::reader::Reader;
 use super::value::{
-    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Overcommit, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value, VmAccel,
-    VmBackend, WebSocketUrl, Wei,
+    Address, AdvertiserType, ApiAuth, AtLeastOne, Coins, Country, Environment, LogFormat, LogLevel, Network,
+    Overcommit, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value,
+    VmAccel, VmBackend, WebSocketUrl, Wei,
 };
 use super::variable::Variable;
 
@@ -244,6 +244,10 @@ table! {
         /// Folder with a deployment file `l2.json`, whose contract and token replace those of the
         /// profile `l2.holesky`.
         deployments_dir: Option<PathBuf> = "GOLEM_DEPLOYMENTS_DIR" also "GOLEM_PROVIDER_DEPLOYMENTS_DIR";
+        /// Address to which what was earned is sent as it comes in, coin and token. Unset, it stays in the node's wallet.
+        payout_address: Option<PayoutAddress> = "GOLEM_PROVIDER_PAYOUT_ADDRESS";
+        /// Coins of the chain that stay in the wallet for gas; unset, enough for some days at what gas costs.
+        payout_float: Option<Coins> = "GOLEM_PROVIDER_PAYOUT_FLOAT";
         /// Whether a stream has to pay the advertised price.
         stream_enforce_rate: bool = "GOLEM_PROVIDER_STREAM_ENFORCE_RATE" default "true";
         /// Whether VMs are rented out for streams of any rate while no price is known, because no feed answers and none

@@ -188,6 +188,37 @@ impl Value for Address {
     }
 }
 
+/// An Ethereum address that money is sent to for good: its capitals, where there are any, have to be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayoutAddress(pub alloy_primitives::Address);
+
+impl Value for PayoutAddress {
+    fn expects() -> String {
+        "an Ethereum address, `0x` and 40 hexadecimal digits, whose capitals are its checksum (EIP-55); not zero".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("0x")?;
+        let address: alloy_primitives::Address = text.parse().ok()?;
+        let has = |is: fn(&char) -> bool| digits.chars().any(|digit| is(&digit));
+        let is_mixed = has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase);
+        let is_right = !is_mixed || address.to_checksum(None) == text;
+        (is_right && !address.is_zero()).then_some(Self(address))
+    }
+}
+
+/// An amount of a chain's own coin, in wei.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coins(pub U256);
+
+impl Value for Coins {
+    fn expects() -> String {
+        "an amount of the chain's own coin, e.g. `0.05`".to_owned()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok().map(|coins: Decimal| Self(coins.atto()))
+    }
+}
+
 /// A time of at most a year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub u32);

@@ -57,6 +57,7 @@ async fn node(folder: &tempfile::TempDir, ports: Range<u16>, port_policy: PortPo
         totals: Some(Resources::new(100, 100, 1000)),
         payments: None,
         known_contracts: Vec::new(),
+        payout: crate::payout::PayoutConfig::default(),
     };
     Node::start(config, Backend::Sim(Sim::open(sim).unwrap())).await.unwrap()
 }

@@ -1,9 +1,9 @@
 //! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
 
 mod books;
-mod books_property;
 mod contracts;
 mod newer_contract;
+mod payout;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -72,6 +72,7 @@ impl Market {
             },
             faucet: None,
             gas: GasRules::default(),
+            former: Vec::new(),
         }
     }
 

@@ -89,6 +89,7 @@ impl Paid {
             },
             faucet: None,
             gas: GasRules::default(),
+            former: Vec::new(),
         };
         NodeConfig { payments: Some(payments), ..self.world.config() }
     }

@@ -67,6 +67,7 @@ pub(crate) fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         totals: Some(Resources::new(100, 100, 1000)),
         payments: None,
         known_contracts: Vec::new(),
+        payout: golem_node::payout::PayoutConfig::default(),
     }
 }
 
