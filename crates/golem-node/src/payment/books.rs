@@ -24,8 +24,11 @@ use crate::crash::crash_point;
 use crate::entry::{Currency, EntryKind, Posting};
 use crate::ledger::{Batch, Booked, BookedStream, LedgerError};
 
-/// Blocks whose events are read once more.
+/// Blocks whose events are read once more at the next look.
 const OVERLAP: u64 = 2;
+
+/// Looks whose blocks are read once more now and then: an answer that left something out, or was garbled, is made good.
+const LOOKS_AGAIN: usize = 25;
 
 /// Blocks that are looked at in one request while the first of a time is looked for.
 const SEARCHED: u64 = 16;
@@ -39,6 +42,15 @@ pub enum BooksError {
     /// The ledger failed.
     #[error("the ledger failed")]
     Ledger(#[from] LedgerError),
+}
+
+/// How much is done to know what happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// Most requests for events.
+    pub(super) requests: u64,
+    /// Whether what was read lately is read once more.
+    pub(super) again: bool,
 }
 
 /// What was read since the last booking.
@@ -99,8 +111,11 @@ impl Payments {
         let _alone = self.0.reading.lock().await;
         let mut sum = Booked::default();
         let head = self.0.reader.head(None).await?;
+        let mut effort = Effort { requests: u64::MAX, again: true };
         loop {
-            let Some(batch) = self.news(&head, None, u64::MAX).await?.batch else { return Ok(sum) };
+            let news = self.news(&head, None, effort).await?;
+            effort.again = false;
+            let Some(batch) = news.batch else { return Ok(sum) };
             let is_last = batch.last.number >= head.block.number;
             let booked = self.0.ledger.book(batch, Timestamp::now()).await?;
             sum.new += booked.new;
@@ -111,13 +126,13 @@ impl Payments {
         }
     }
 
-    /// What happened up to `head`, of which `known` was read before. Nothing is read where that would take more than
-    /// `requests`. What is to be booked is left to the caller, to be kept with what follows from it.
+    /// What happened up to `head`, of which `known` was read before. Nothing is read where that would take more than the
+    /// requests of `effort`. What is to be booked is left to the caller, to be kept with what follows from it.
     pub(super) async fn news(
         &self,
         head: &Head,
         known: Option<&Block>,
-        requests: u64,
+        effort: Effort,
     ) -> Result<News, BooksError> {
         let reader = &self.0.reader;
         let (continues, head) = (head.continues, &head.block);
@@ -141,12 +156,14 @@ impl Payments {
                 "the chain was reorganised; what is gone after this block is taken out of the books"
             );
         }
-        if reader.requests_of(head.number.saturating_sub(from.number)).is_none_or(|needed| needed > requests)
-        {
+        // Who answers may not have the logs of the newest blocks yet: those are read twice.
+        let newest = from.number.saturating_add(1).saturating_sub(OVERLAP);
+        let again = blocks.iter().take(LOOKS_AGAIN).next_back().map(|block| block.number.saturating_add(1));
+        let start = again.filter(|_| effort.again).map_or(newest, |again| again.min(newest));
+        let needed = reader.requests_of(head.number.saturating_sub(start));
+        if needed.is_none_or(|needed| needed > effort.requests) {
             return Ok(News::default());
         }
-        // Who answers may not have the logs of the newest blocks yet: those are read twice.
-        let start = from.number.saturating_add(1).saturating_sub(OVERLAP);
         let history = reader.history(start, head.number).await?;
         let last = if history.through >= head.number {
             *head

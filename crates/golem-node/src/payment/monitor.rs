@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use super::billing_policy::{Action, Evidence, next};
-use super::books::News;
+use super::books::{Effort, News};
 use super::control::RentalControl;
 use crate::crash::crash_point;
 use crate::ledger::{Batch, LedgerError};
@@ -135,9 +135,11 @@ async fn observe(
         .map(|(id, copy)| (*id, copy.vm.clone()))
         .chain(rentals.iter().map(|(id, rental)| (*id, rental.vm.id.clone())))
         .collect();
+    let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
+    let effort = Effort { requests: LOG_REQUESTS, again: all };
     let alone = payments.0.reading.try_lock().ok();
     let news = match &alone {
-        Some(_) => payments.news(&head, memory.block.as_ref(), LOG_REQUESTS).await,
+        Some(_) => payments.news(&head, memory.block.as_ref(), effort).await,
         // The books are being read; until they are, everything is read here.
         None => Ok(News::default()),
     };
@@ -153,7 +155,6 @@ async fn observe(
     if touched.is_none() && batch.is_none() && alone.is_some() {
         payments.0.behind.notify_one();
     }
-    let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
     let wanted: Vec<StreamId> = match touched.filter(|_| !all) {
         None => {
             if all {

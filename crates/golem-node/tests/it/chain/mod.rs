@@ -1,6 +1,7 @@
 //! Rentals that are paid by streams on a real EVM, and money that is fetched from them.
 
 mod books;
+mod books_property;
 mod contracts;
 mod newer_contract;
 mod payout;
