@@ -191,7 +191,7 @@ impl Demo {
         match &self.chain {
             Some(_) => {
                 step("rent quote", self.rent(&["quote", "--provider", &url]))?;
-                create.extend(["--hours", "2"]);
+                create.extend(["--hours", "2", "--yes", "--most", "1000"]);
             }
             None => create.push("--free"),
         }

@@ -15,6 +15,7 @@ use golem_types::wire::Exact;
 use golem_types::{Decimal, ImageName, Resources, StreamId, VmName, VmState};
 use jiff::Timestamp;
 
+use super::coins;
 use super::destroy::{DestroyError, Destroyed, destroy};
 use super::offer::{Offer, OfferError};
 use super::payments::{PaymentError, Payments};
@@ -73,6 +74,14 @@ pub enum CreateError {
     /// The provider's address is not a URL.
     #[error(transparent)]
     Provider(ProviderError),
+    /// The renter does not want it at this price.
+    #[error("{0}; nothing was paid")]
+    Declined(String),
+    /// The quote expired while it was thought about, and the next one is dearer.
+    #[error(
+        "the provider asks for more now than when you agreed; nothing was paid; fix: run the command again"
+    )]
+    Dearer,
     /// The quote is not acceptable.
     #[error(transparent)]
     Offer(#[from] OfferError),
@@ -115,10 +124,27 @@ pub enum CreateError {
     Late(VmName),
 }
 
+/// What a create is about to pay.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// What is offered.
+    pub offer: Offer,
+    /// Where it would be paid.
+    pub network: PaymentNetwork,
+    /// For how many hours.
+    pub hours: u32,
+    /// What an hour costs, in coins.
+    pub price_per_hour: Decimal,
+    /// What a month of 730 hours costs, in coins.
+    pub price_per_month: Decimal,
+    /// What is paid at once, in coins.
+    pub deposit: Decimal,
+}
+
 impl Destroyed {
     /// What was paid and what came back, in one sentence.
     pub fn summary(&self) -> String {
-        let coins = |wei: Exact| Decimal::from_atto(wei.0);
+        let coins = |wei: Exact| Decimal::from_units(wei.0, self.decimals);
         match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
             (Some(symbol), Some(id), Some(deposit), Some(refunded)) => {
                 let paid = deposit.0.saturating_sub(refunded.0);
@@ -127,7 +153,7 @@ impl Destroyed {
                     id.0,
                     coins(refunded),
                     coins(deposit),
-                    Decimal::from_atto(paid)
+                    coins(Exact(paid))
                 )
             }
             (_, Some(id), _, None) => format!("stream {} had ended before", id.0),
@@ -136,11 +162,16 @@ impl Destroyed {
     }
 }
 
-/// Rents what is wanted, and waits until it runs.
+/// Rents what is wanted, and waits until it runs. Nothing is paid unless `agree` says so, to what is proposed; why not is
+/// its error.
 ///
 /// # Errors
 /// [`CreateError`].
-pub async fn create(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, CreateError> {
+pub async fn create(
+    renter: &Renter<'_>,
+    wanted: &RentRequest,
+    agree: impl AsyncFn(&Proposal) -> Result<(), String>,
+) -> Result<Rental, CreateError> {
     let left = match renter.store.find(&wanted.name)? {
         Some(old) if old.step == Step::Rented => return Err(CreateError::Exists(old.name)),
         Some(old) => recover(renter, old).await?,
@@ -151,7 +182,7 @@ pub async fn create(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental,
             return Err(CreateError::Unfinished(paid.name));
         }
         Some(paid) => paid,
-        None => begin(renter, wanted).await?,
+        None => begin(renter, wanted, agree).await?,
     };
     let rental = ask(renter, rental).await?;
     wait(renter, rental, wanted.deadline).await
@@ -190,12 +221,58 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
     }
 }
 
-/// Gets a quote and pays as it says.
-async fn begin(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, CreateError> {
-    let provider = Provider::at(&wanted.url).map_err(CreateError::Provider)?;
+/// The offer of `provider`, which has to be `wanted_id` if that is known.
+async fn quote(
+    provider: &Provider,
+    wanted: &RentRequest,
+    wanted_id: Option<Address>,
+) -> Result<Offer, CreateError> {
     let info = provider.quote(wanted.resources).await.map_err(CreateError::Quote)?;
-    let offer = Offer::check(&info, wanted.resources, wanted.provider_id)?;
-    offer.within(wanted.free, wanted.most)?;
+    Ok(Offer::check(&info, wanted.resources, wanted_id)?)
+}
+
+/// Gets a quote and pays as it says.
+async fn begin(
+    renter: &Renter<'_>,
+    wanted: &RentRequest,
+    agree: impl AsyncFn(&Proposal) -> Result<(), String>,
+) -> Result<Rental, CreateError> {
+    let provider = Provider::at(&wanted.url).map_err(CreateError::Provider)?;
+    let mut offer = quote(&provider, wanted, wanted.provider_id).await?;
+    let profile = match &offer.paying {
+        Some(paying) if wanted.free => {
+            let (price, symbol) = (paying.price_for_people(18), paying.symbol.clone());
+            return Err(OfferError::NotFree { price, symbol }.into());
+        }
+        Some(paying) => Some(paying.network(wanted.networks.clone())?),
+        None => None,
+    };
+    if let (Some(paying), Some(profile)) = (&offer.paying, &profile) {
+        let decimals = profile.decimals();
+        paying.within(wanted.most, decimals)?;
+        let agreed = paying.signed.quote.rate;
+        let proposal = Proposal {
+            network: profile.clone(),
+            hours: wanted.hours,
+            price_per_hour: paying.price(3600, decimals),
+            price_per_month: paying.price_for_people(decimals),
+            deposit: Decimal::from_units(paying.deposit(wanted.hours), decimals),
+            offer: offer.clone(),
+        };
+        let expires_at = i128::from(paying.signed.quote.expires_at);
+        agree(&proposal).await.map_err(CreateError::Declined)?;
+        // People take their time.
+        if expires_at <= i128::from(Timestamp::now().as_second()) {
+            offer = quote(&provider, wanted, Some(offer.provider_id)).await?;
+            let is_as_agreed = offer.paying.as_ref().is_none_or(|paying| {
+                paying.signed.quote.rate <= agreed
+                    && paying.decimals(std::slice::from_ref(profile)) == decimals
+            });
+            if !is_as_agreed {
+                return Err(CreateError::Dearer);
+            }
+        }
+    }
     let mut rental = Rental {
         name: wanted.name.clone(),
         provider_url: wanted.url.clone(),
@@ -211,14 +288,16 @@ async fn begin(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, Crea
         ssh_port: None,
         created_at: Timestamp::now(),
     };
-    let Some(paying) = &offer.paying else {
+    let (Some(paying), Some(profile)) = (&offer.paying, profile) else {
         renter.step("quote: free");
         return Ok(rental);
     };
-    let profile = paying.network(wanted.networks.clone())?;
+    let profile = paying.network(vec![profile])?;
     let (deposit, quote) = (paying.deposit(wanted.hours), paying.signed.quote);
     let payment = Payment {
         symbol: profile.symbol().to_owned(),
+        decimals: profile.decimals(),
+        coins_from: coins::source(&profile),
         network: profile.name,
         rpc_url: profile.rpc_url,
         chain_id: profile.network.chain_id,
@@ -232,7 +311,8 @@ async fn begin(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, Crea
         gas: Exact::default(),
         refunded: None,
     };
-    renter.step(&format!("quote: {} {} a month, signed", paying.price_for_people(), payment.symbol));
+    let price = paying.price_for_people(payment.decimals);
+    renter.step(&format!("quote: {price} {} a month, signed", payment.symbol));
     let lock = renter.store.lock()?;
     if renter.store.find(&wanted.name)?.is_some() {
         // Another command was faster.
@@ -251,7 +331,7 @@ async fn begin(renter: &Renter<'_>, wanted: &RentRequest) -> Result<Rental, Crea
     let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
     renter.step(&format!(
         "paid {} {} for {} h: stream {}",
-        Decimal::from_atto(deposit),
+        payment.coins(deposit),
         payment.symbol,
         wanted.hours,
         payment.stream_id.unwrap_or_default().0

@@ -24,6 +24,8 @@ pub struct Destroyed {
     pub provider_error: Option<String>,
     pub stream_id: Option<Exact>,
     pub symbol: Option<String>,
+    /// Digits after the point of the coins.
+    pub decimals: u8,
     /// Wei that were paid in.
     pub deposit_wei: Option<Exact>,
     /// Wei that came back; `None` if nothing was paid, or the stream had ended before.
@@ -84,6 +86,7 @@ pub async fn destroy(renter: &Renter<'_>, name: &VmName) -> Result<Destroyed, De
         provider_error: problem.map(|error| error.to_string()),
         stream_id: opened.and_then(|payment| payment.stream_id),
         symbol: opened.map(|payment| payment.symbol.clone()),
+        decimals: opened.map_or(18, |payment| payment.decimals),
         deposit_wei: opened.map(|payment| payment.deposit),
         refunded_wei: opened.and_then(|payment| payment.refunded),
         paid_wei: opened.and_then(|payment| {

@@ -10,6 +10,7 @@
 //! Trusts no provider: who is paid, where, in what and how much is checked before a wei moves. Never
 //! runs any part of a node, and never prints.
 
+mod coins;
 mod create;
 mod destroy;
 mod find;
@@ -20,15 +21,16 @@ mod rental;
 mod store;
 mod top_up;
 
-pub use create::{CreateError, RentRequest, create};
+pub use coins::source as source_of_coins;
+pub use create::{CreateError, Proposal, RentRequest, create};
 pub use destroy::{DestroyError, Destroyed, destroy};
 pub use find::{Listing, Market, Search, address_of, find};
-pub use offer::{Offer, OfferError};
+pub use offer::{Offer, OfferError, Paying};
 pub use payments::{PaymentError, Payments, stream_of};
 pub use provider::{Provider, ProviderError, VmStatus};
 pub use rental::{Rental, Step};
 pub use store::{Store, StoreError};
-pub use top_up::{KeepEnd, TopUpLimits, keep};
+pub use top_up::{KeepEnd, Short, ShortReason, TopUpLimits, keep};
 
 use std::time::Duration;
 

@@ -111,6 +111,13 @@ pub struct OfferView {
     expires_at: Option<u64>,
 }
 
+/// `price` rounded to eight digits after the point.
+fn for_people(price: Decimal) -> Decimal {
+    let step = U256::from(10).pow(U256::from(10));
+    let half = step / U256::from(2);
+    Decimal::from_atto((price.atto().saturating_add(half) / step).saturating_mul(step))
+}
+
 fn address(text: &str) -> Option<Address> {
     text.parse().ok()
 }
@@ -138,24 +145,8 @@ impl Offer {
         Ok(Self { provider_id, resources, paying, usd_per_month })
     }
 
-    /// Makes sure that no more than `most` coins a month are paid, and nothing if it has to be free.
-    ///
-    /// # Errors
-    /// [`OfferError::NotFree`], [`OfferError::Dear`].
-    pub fn within(&self, free: bool, most: Option<Decimal>) -> Result<(), OfferError> {
-        let Some(paying) = &self.paying else { return Ok(()) };
-        let (price, symbol) = (paying.price_for_people(), paying.symbol.clone());
-        if free {
-            return Err(OfferError::NotFree { price, symbol });
-        }
-        match most.filter(|most| paying.price_per_month() > *most) {
-            Some(most) => Err(OfferError::Dear { price, symbol, most }),
-            None => Ok(()),
-        }
-    }
-
-    /// The offer for programs.
-    pub fn view(&self) -> OfferView {
+    /// The offer for programs, in coins with `decimals` digits after the point.
+    pub fn view(&self, decimals: u8) -> OfferView {
         let paying = self.paying.as_ref();
         let quote = paying.map(|paying| paying.signed.quote);
         OfferView {
@@ -164,7 +155,9 @@ impl Offer {
             free: paying.is_none(),
             quote_id: paying.map(|paying| paying.signed.id()),
             rate_wei_per_second: quote.map_or(0, |quote| quote.rate).into(),
-            price_per_month: paying.map_or(Decimal::ZERO, Paying::price_per_month).to_string(),
+            price_per_month: paying
+                .map_or(Decimal::ZERO, |paying| paying.price_per_month(decimals))
+                .to_string(),
             symbol: paying.map(|paying| paying.symbol.clone()),
             usd_per_month: self.usd_per_month.clone(),
             chain_id: paying.map(|paying| paying.place.chain_id),
@@ -201,16 +194,44 @@ impl Paying {
         Ok(Self { signed, place, symbol })
     }
 
-    /// What a month of 730 hours costs, in coins.
-    pub fn price_per_month(&self) -> Decimal {
-        Decimal::from_atto(U256::from(self.signed.quote.rate).saturating_mul(U256::from(MONTH_SECONDS)))
+    /// Makes sure that no more than `most` coins with `decimals` digits after the point are paid a month.
+    ///
+    /// # Errors
+    /// [`OfferError::Dear`].
+    pub fn within(&self, most: Option<Decimal>, decimals: u8) -> Result<(), OfferError> {
+        match most.filter(|most| self.price_per_month(decimals) > *most) {
+            Some(most) => {
+                let (price, symbol) = (self.price_for_people(decimals), self.symbol.clone());
+                Err(OfferError::Dear { price, symbol, most })
+            }
+            None => Ok(()),
+        }
     }
 
-    /// The same for people, to eight digits: a rate is cut off, and 40 coins a month are a bit less.
-    pub fn price_for_people(&self) -> Decimal {
-        let step = U256::from(10).pow(U256::from(10));
-        let half = step / U256::from(2);
-        Decimal::from_atto((self.price_per_month().atto().saturating_add(half) / step).saturating_mul(step))
+    /// What `seconds` cost, in coins with `decimals` digits after the point.
+    pub fn price(&self, seconds: u64, decimals: u8) -> Decimal {
+        Decimal::from_units(U256::from(self.signed.quote.rate).saturating_mul(U256::from(seconds)), decimals)
+    }
+
+    /// What a month of 730 hours costs, in coins with `decimals` digits after the point.
+    pub fn price_per_month(&self, decimals: u8) -> Decimal {
+        self.price(MONTH_SECONDS, decimals)
+    }
+
+    /// The same for people: a rate is cut off, and 40 coins a month are a bit less.
+    pub fn price_for_people(&self, decimals: u8) -> Decimal {
+        for_people(self.price_per_month(decimals))
+    }
+
+    /// Digits after the point of the coins, as the first of the renter's `networks` says that fits; 18 if none does.
+    pub fn decimals(&self, networks: &[PaymentNetwork]) -> u8 {
+        networks.iter().find(|profile| self.fits(profile)).map_or(18, PaymentNetwork::decimals)
+    }
+
+    fn fits(&self, profile: &PaymentNetwork) -> bool {
+        profile.network.chain_id == self.place.chain_id
+            && profile.contract == self.place.contract
+            && profile.token == self.signed.quote.token
     }
 
     /// What pays for `hours`, in wei.
@@ -224,13 +245,8 @@ impl Paying {
     /// [`OfferError::Network`].
     pub fn network(&self, networks: Vec<PaymentNetwork>) -> Result<PaymentNetwork, OfferError> {
         let token = self.signed.quote.token;
-        let fits = |profile: &PaymentNetwork| {
-            profile.network.chain_id == self.place.chain_id
-                && profile.contract == self.place.contract
-                && profile.token == token
-        };
-        let network =
-            networks.into_iter().find(fits).ok_or(OfferError::Network { place: self.place, token })?;
+        let network = networks.into_iter().find(|profile| self.fits(profile));
+        let network = network.ok_or(OfferError::Network { place: self.place, token })?;
         match network.network.contract_version {
             Version::V1 => Ok(network),
             Version::V4 => Err(OfferError::Version(network.name)),
@@ -284,8 +300,8 @@ mod tests {
     fn a_quote_is_believed_if_the_provider_signed_every_number_of_it() {
         let offer = Offer::check(&info(), SIZE, Some(wallet().address())).unwrap();
         let paying = offer.paying.as_ref().unwrap();
-        assert_eq!(paying.price_per_month().to_string(), "0.000002628");
-        assert_eq!(paying.price_for_people().to_string(), "0.00000263");
+        assert_eq!(paying.price_per_month(18).to_string(), "0.000002628");
+        assert_eq!(paying.price_for_people(18).to_string(), "0.00000263");
         assert_eq!(paying.deposit(2), U256::from(7_200_000_000u64));
         assert_eq!(paying.symbol, "ETH[2J", "nothing steers a terminal");
         assert_eq!(Some(paying.signed.id()), info().quote_id);

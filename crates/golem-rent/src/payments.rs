@@ -42,7 +42,8 @@ pub enum PaymentError {
     Send(#[from] SendError),
     /// The wallet has too little.
     #[error(
-        "the wallet {wallet} has {has} {symbol}, and {needs} {symbol} are needed, beside gas; fix: send it some"
+        "the wallet {wallet} has {has} {symbol} on {network}, and {needs} {symbol} are needed, beside gas: {missing} {symbol} are \
+         missing; fix: send it some on {network} ({from})"
     )]
     Funds {
         /// The wallet.
@@ -51,12 +52,27 @@ pub enum PaymentError {
         has: Decimal,
         /// What is needed.
         needs: Decimal,
+        /// What is missing.
+        missing: Decimal,
         /// What the coins are called.
         symbol: String,
+        /// The network, its chain and endpoint, as a wallet asks for them.
+        network: String,
+        /// Where coins can be had.
+        from: String,
     },
     /// The wallet cannot pay for gas.
-    #[error("the wallet {0} has nothing of the chain's own money, which pays for gas; fix: send it some")]
-    NoGas(alloy_primitives::Address),
+    #[error(
+        "the wallet {wallet} has nothing of the own money of {network}, which pays for gas; fix: send it some there ({from})"
+    )]
+    NoGas {
+        /// The wallet.
+        wallet: alloy_primitives::Address,
+        /// The network, its chain and endpoint, as a wallet asks for them.
+        network: String,
+        /// Where coins can be had.
+        from: String,
+    },
     /// It is sent, and not known to be mined.
     #[error(
         "transaction {0} was sent and is in no block yet; fix: run the same command again to go on, or `golem-provider rent \
@@ -169,12 +185,20 @@ impl<'a> Payments<'a> {
     pub async fn afford(&self, payment: &Payment, amount: U256) -> Result<(), PaymentError> {
         let funds = self.payer.funds().await?;
         let wallet = self.payer.address();
+        let network = || {
+            let url = self.renter.rpc_url.unwrap_or(&payment.rpc_url);
+            format!("{} (chain id {}, RPC {url})", payment.network, payment.chain_id)
+        };
         if funds.token < amount {
-            let [has, needs] = [funds.token, amount].map(Decimal::from_atto);
-            return Err(PaymentError::Funds { wallet, has, needs, symbol: payment.symbol.clone() });
+            let missing = amount.saturating_sub(funds.token);
+            let [has, needs, missing] = [funds.token, amount, missing].map(|wei| payment.coins(wei));
+            let (symbol, from) = (payment.symbol.clone(), payment.coins_from.clone());
+            let network = network();
+            return Err(PaymentError::Funds { wallet, has, needs, missing, symbol, network, from });
         }
         if funds.native.is_zero() {
-            return Err(PaymentError::NoGas(wallet));
+            let (network, from) = (network(), payment.coins_from.clone());
+            return Err(PaymentError::NoGas { wallet, network, from });
         }
         Ok(())
     }
@@ -225,11 +249,16 @@ impl<'a> Payments<'a> {
         let (id, _) = paid(rental)?;
         let (stream, _) = self.stream(rental).await?;
         if stream.recipient.is_zero() {
+            // The provider ended it, and paid the gas: vesting stopped before now.
             return Ok(());
         }
         let before = self.payer.funds().await?.token;
         let attempt = self.payer.terminate(id).await?;
-        self.transact(rental, Operation::Terminate(Exact(before)), attempt).await
+        match self.transact(rental, Operation::Terminate(Exact(before)), attempt).await {
+            // The provider was faster.
+            Err(PaymentError::Failed(_)) if self.stream(rental).await?.0.recipient.is_zero() => Ok(()),
+            done => done,
+        }
     }
 
     async fn transact(

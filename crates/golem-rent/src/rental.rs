@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use alloy_primitives::Address;
 use golem_chain::Attempt;
 use golem_types::wire::Exact;
-use golem_types::{ImageName, Resources, VmId, VmName};
+use golem_types::{Decimal, ImageName, Resources, VmId, VmName};
 use jiff::Timestamp;
+use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 
 /// How far a rental is.
@@ -86,6 +87,12 @@ pub struct Payment {
     pub token: Address,
     /// What the coins are called.
     pub symbol: String,
+    /// Digits after the point of the coins.
+    #[serde(default = "digits")]
+    pub decimals: u8,
+    /// Where coins can be had.
+    #[serde(default)]
+    pub coins_from: String,
     /// Wei a second.
     pub rate: Exact,
     /// Wei that were paid in, or are to be.
@@ -98,6 +105,17 @@ pub struct Payment {
     pub gas: Exact,
     /// Wei that came back, once the stream has ended.
     pub refunded: Option<Exact>,
+}
+
+const fn digits() -> u8 {
+    18
+}
+
+impl Payment {
+    /// `wei` of its money, in coins.
+    pub fn coins(&self, wei: U256) -> Decimal {
+        Decimal::from_units(wei, self.decimals)
+    }
 }
 
 /// One rental.

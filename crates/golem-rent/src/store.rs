@@ -208,6 +208,8 @@ mod tests {
                 contract: Address::repeat_byte(2),
                 token: Address::ZERO,
                 symbol: "ETH".to_owned(),
+                decimals: 18,
+                coins_from: String::new(),
                 rate: Exact(U256::MAX),
                 deposit: Exact(U256::MAX),
                 stream_id: Some(Exact(U256::MAX)),

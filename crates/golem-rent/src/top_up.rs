@@ -3,6 +3,7 @@
 //! Owns the decision, as a pure function, and the loop that acts on it. A chain that does not answer is
 //! asked again; nothing is paid without knowing the stream.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use golem_types::{Decimal, Stream, VmName};
@@ -18,7 +19,7 @@ pub struct TopUpLimits {
     pub below: u64,
     /// How many hours a top-up pays for.
     pub hours: u32,
-    /// Most wei that are paid in all.
+    /// Most 10^-18 coins that are paid in all.
     pub most: U256,
     /// Time between two rounds.
     pub every: Duration,
@@ -39,6 +40,13 @@ enum Next {
     Over,
 }
 
+impl TopUpLimits {
+    /// What a top-up of a stream of `rate` takes, in the token's smallest units.
+    fn amount(&self, rate: U256) -> U256 {
+        rate.saturating_mul(U256::from(self.hours)).saturating_mul(U256::from(3600))
+    }
+}
+
 fn next(stream: &Stream, now: u128, bounds: &TopUpLimits, spent: U256) -> Next {
     if stream.recipient.is_zero() || stream.halted {
         return Next::Over;
@@ -46,8 +54,7 @@ fn next(stream: &Stream, now: u128, bounds: &TopUpLimits, spent: U256) -> Next {
     if stream.remaining_seconds(now) >= u128::from(bounds.below) {
         return Next::Nothing;
     }
-    let amount =
-        U256::from(stream.rate).saturating_mul(U256::from(bounds.hours)).saturating_mul(U256::from(3600));
+    let amount = bounds.amount(U256::from(stream.rate));
     if spent.saturating_add(amount) > bounds.most { Next::Bound(amount) } else { Next::TopUp(amount) }
 }
 
@@ -62,7 +69,62 @@ pub enum KeepEnd {
     Once,
 }
 
-/// Keeps the rentals `names` paid until there is no more to do; gives why, and what was paid in wei.
+/// Why money gets short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShortReason {
+    /// What is due would be more than may be paid.
+    Bound,
+    /// The wallet has too little for what is due.
+    Wallet,
+    /// The wallet has too little for the top-up after the one that was paid.
+    NextTopUp,
+    /// What is due could not be paid, for another reason.
+    NotPaid,
+}
+
+impl ShortReason {
+    /// The reason as programs read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Wallet => "wallet",
+            Self::NextTopUp => "next_top_up",
+            Self::NotPaid => "not_paid",
+        }
+    }
+}
+
+/// That money gets short for a rental.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Short {
+    /// The rental.
+    pub vm: VmName,
+    /// Why.
+    pub reason: ShortReason,
+    /// The same in words.
+    pub message: String,
+}
+
+/// Tells of what is short, once until it is not any more.
+struct Warned<F> {
+    warn: F,
+    told: BTreeSet<(VmName, ShortReason)>,
+}
+
+impl<F: AsyncFn(&Short)> Warned<F> {
+    async fn tell(&mut self, vm: &VmName, reason: ShortReason, message: String) {
+        if self.told.insert((vm.clone(), reason)) {
+            (self.warn)(&Short { vm: vm.clone(), reason, message }).await;
+        }
+    }
+
+    fn is_well(&mut self, vm: &VmName) {
+        self.told.retain(|(told, reason)| told != vm || *reason == ShortReason::NextTopUp);
+    }
+}
+
+/// Keeps the rentals `names` paid until there is no more to do; gives why, and what was paid in 10^-18 coins. Calls `warn`
+/// where money gets short, once each.
 ///
 /// # Errors
 /// [`StoreError`]; money that could not be paid is told and tried again.
@@ -70,8 +132,10 @@ pub async fn keep(
     renter: &Renter<'_>,
     mut names: Vec<VmName>,
     bounds: &TopUpLimits,
+    warn: impl AsyncFn(&Short),
 ) -> Result<(KeepEnd, U256), StoreError> {
     let mut spent = U256::ZERO;
+    let mut warned = Warned { warn, told: BTreeSet::new() };
     loop {
         let mut left = Vec::new();
         for name in names {
@@ -79,16 +143,32 @@ pub async fn keep(
                 Ok(Next::Over) => renter.step(&format!("{name}: its stream has ended; it is kept no more")),
                 Ok(Next::Bound(amount)) => {
                     let [due, paid, most] = [amount, spent, bounds.most].map(Decimal::from_atto);
-                    renter.step(&format!(
+                    let text = format!(
                         "{name}: {due} are due, {paid} were paid, and {most} is the most that may be"
-                    ));
+                    );
+                    renter.step(&text);
+                    warned.tell(&name, ShortReason::Bound, text).await;
                     return Ok((KeepEnd::Bound, spent));
                 }
                 Ok(Next::TopUp(amount)) => {
                     renter.step(&format!("{name}: topped up by {}", Decimal::from_atto(amount)));
+                    warned.is_well(&name);
+                    match affords(renter, &name, bounds).await {
+                        Ok(()) => {
+                            warned.told.remove(&(name.clone(), ShortReason::NextTopUp));
+                        }
+                        Err(error) => {
+                            let text = format!("{name}: the next top-up cannot be paid: {error}");
+                            renter.step(&text);
+                            warned.tell(&name, ShortReason::NextTopUp, text).await;
+                        }
+                    }
                     left.push(name);
                 }
-                Ok(Next::Nothing) => left.push(name),
+                Ok(Next::Nothing) => {
+                    warned.is_well(&name);
+                    left.push(name);
+                }
                 // Another command may have destroyed it, which is fine.
                 Err(PaymentError::Store(StoreError::NoRental(_))) => {
                     renter.step(&format!("{name}: it is rented no more"));
@@ -97,7 +177,13 @@ pub async fn keep(
                     return Err(error);
                 }
                 Err(error) => {
-                    renter.step(&format!("{name}: not topped up now, tried again later: {error}"));
+                    let text = format!("{name}: not topped up now, tried again later: {error}");
+                    renter.step(&text);
+                    let reason = match error {
+                        PaymentError::Funds { .. } | PaymentError::NoGas { .. } => ShortReason::Wallet,
+                        _ => ShortReason::NotPaid,
+                    };
+                    warned.tell(&name, reason, text).await;
                     left.push(name);
                 }
             }
@@ -113,6 +199,16 @@ pub async fn keep(
     }
 }
 
+/// Whether the wallet can pay one more top-up of the rental `name`; only what is known to be missing is an error.
+async fn affords(renter: &Renter<'_>, name: &VmName, bounds: &TopUpLimits) -> Result<(), PaymentError> {
+    let (payments, rental) = Payments::of(renter, name)?;
+    let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
+    match payments.afford(payment, bounds.amount(payment.rate.0)).await {
+        Err(error @ (PaymentError::Funds { .. } | PaymentError::NoGas { .. })) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 async fn round(
     renter: &Renter<'_>,
     name: &VmName,
@@ -121,35 +217,45 @@ async fn round(
 ) -> Result<Next, PaymentError> {
     let known = renter.store.rental(name)?;
     let payment = known.payment.as_ref().ok_or(PaymentError::Free)?;
+    let decimals = payment.decimals;
+    // What is told and counted is in coins, of whatever digits.
+    let coins = |next: Next| match next {
+        Next::TopUp(amount) => Next::TopUp(Decimal::from_units(amount, decimals).atto()),
+        Next::Bound(amount) => Next::Bound(Decimal::from_units(amount, decimals).atto()),
+        next => next,
+    };
+    let units = |atto: U256| Decimal::from_atto(atto).units(decimals);
+    let bounds = TopUpLimits { most: units(bounds.most), ..*bounds };
     if payment.pending.is_none() {
         let (stream, now) = stream_of(renter, &known).await?.ok_or(PaymentError::Free)?;
-        let next = next(&stream, now, bounds, *spent);
+        let next = next(&stream, now, &bounds, units(*spent));
         if !matches!(next, Next::TopUp(_)) {
-            return Ok(next);
+            return Ok(coins(next));
         }
     }
     let (payments, mut rental) = Payments::of(renter, name)?;
+    let atto = |units: U256| Decimal::from_units(units, decimals).atto();
     let before = deposit(&rental);
     let settled = payments.settle(&mut rental).await;
-    *spent = spent.saturating_add(deposit(&rental).saturating_sub(before));
+    *spent = spent.saturating_add(atto(deposit(&rental).saturating_sub(before)));
     settled?;
     let (stream, now) = payments.stream(&rental).await?;
-    let next = next(&stream, now, bounds, *spent);
+    let next = next(&stream, now, &bounds, units(*spent));
     if let Next::TopUp(amount) = next {
         // Counted before it is paid: one whose fate is not known may have been.
-        *spent = spent.saturating_add(amount);
+        *spent = spent.saturating_add(atto(amount));
         match payments.top_up(&mut rental, amount).await {
             Ok(()) => {}
             Err(error) => {
                 let under_way = rental.payment.as_ref().is_some_and(|payment| payment.pending.is_some());
                 if !under_way {
-                    *spent = spent.saturating_sub(amount);
+                    *spent = spent.saturating_sub(atto(amount));
                 }
                 return Err(error);
             }
         }
     }
-    Ok(next)
+    Ok(coins(next))
 }
 
 fn deposit(rental: &super::Rental) -> U256 {

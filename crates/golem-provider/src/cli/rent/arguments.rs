@@ -90,6 +90,8 @@ pub(in crate::cli) enum Command {
     },
     /// Show the wallet that pays.
     Wallet,
+    /// Show what the wallet has on each network, and where coins come from.
+    Balance,
 }
 
 /// The size of a VM.
@@ -125,9 +127,12 @@ pub(in crate::cli) struct Create {
     /// Only if it costs nothing.
     #[arg(long, conflicts_with_all = ["hours", "most"])]
     pub free: bool,
-    /// Only if it costs no more than so many coins a month.
+    /// Only if it costs no more than so many coins a month. Needed, like --yes, where nobody can be asked.
     #[arg(long)]
     pub most: Option<Decimal>,
+    /// Pay without asking.
+    #[arg(long, short)]
+    pub yes: bool,
     /// File of the public SSH key that may log in; without it, one is made in the renter's folder.
     #[arg(long)]
     pub ssh_key: Option<PathBuf>,
@@ -154,6 +159,10 @@ pub(in crate::cli) struct Keep {
     /// Seconds between two looks.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub every: u64,
+    /// Where to tell that money gets short: a URL, which gets JSON, or a program, which gets GOLEM_RENT_VM,
+    /// GOLEM_RENT_REASON and GOLEM_RENT_MESSAGE in its environment, and 30 seconds.
+    #[arg(long, value_name = "URL|PROGRAM")]
+    pub warn: Option<String>,
     /// Look once and return, for a timer of your own.
     #[arg(long)]
     pub once: bool,

@@ -3,10 +3,13 @@
 //! Owns what is typed and printed. Progress goes to standard error, the answer to standard output. Never
 //! decides anything: `golem_rent` does.
 
+mod agree;
 mod arguments;
+mod balance;
 mod progress;
 mod text;
 mod view;
+mod warn;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -68,12 +71,25 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             let (url, id) = place(market, &provider).await?;
             let info = Provider::at(&url)?.quote(size.resources()).await?;
             let offer = Offer::check(&info, size.resources(), id)?;
-            printer.answer(&offer.view(), || text::offer(&offer));
+            let networks = networks().unwrap_or_default();
+            let decimals = offer.paying.as_ref().map_or(18, |paying| paying.decimals(&networks));
+            printer.answer(&offer.view(decimals), || text::offer(&offer, decimals));
         }
         Command::Create(create) => {
+            agree::somebody_decides(create.free, create.yes, create.most.is_some())?;
             let (url, id) = place(market, &create.provider).await?;
+            let median = match id {
+                // Who is looked for on the market is compared with it.
+                Some(_) => agree::median(&market()?, create.size.resources()).await,
+                None => None,
+            };
+            let agree = agree::Agree { settings, printer, yes: create.yes, median };
             let wanted = wanted(create, (url, id), &store, networks()?).await?;
-            let created = golem_rent::create(&renter, &wanted).await;
+            let ask = async |proposal: &golem_rent::Proposal| {
+                progress.end();
+                agree.ask(proposal).await
+            };
+            let created = golem_rent::create(&renter, &wanted, ask).await;
             progress.end();
             let created = view::Shown::of(&store, &created?);
             printer.answer(&created, || text::created(&created));
@@ -107,6 +123,15 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
                 printer.warning(&format!("the provider did not delete it: {error}"));
             }
             printer.answer(&ended, || text::ended(&ended));
+        }
+        Command::Balance => {
+            let networks = networks()?;
+            let all = {
+                let _waiting = printer.waiting("Asking the chains");
+                balance::all(&networks, identity.wallet()).await
+            };
+            let answer = json!({ "address": identity.address(), "networks": all });
+            printer.answer(&answer, || balance::text(identity.address(), &all));
         }
         Command::Wallet => wallet(settings, printer, &identity, networks()?).await?,
     }
@@ -246,8 +271,14 @@ async fn keep(
     for vm in &wanted.vms {
         renter.store.rental(vm)?;
     }
+    let hook = wanted.warn.as_deref();
+    let warn = async |short: &golem_rent::Short| {
+        if let Some(hook) = hook {
+            warn::warn(printer, hook, short).await;
+        }
+    };
     let kept = tokio::select! {
-        kept = golem_rent::keep(renter, wanted.vms, &bounds) => kept,
+        kept = golem_rent::keep(renter, wanted.vms, &bounds, warn) => kept,
         // What is under way is recorded, and goes on with the next command.
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     };

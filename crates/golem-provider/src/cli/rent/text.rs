@@ -3,6 +3,7 @@
 use golem_chain::Funds;
 use golem_chain::network::PaymentNetwork;
 use golem_rent::{Destroyed, Listing, Offer};
+use golem_types::Decimal;
 use golem_types::wire::Exact;
 
 use super::view::Shown;
@@ -53,7 +54,7 @@ pub(super) fn providers(found: &[Listing]) -> String {
     )
 }
 
-pub(super) fn offer(offer: &Offer) -> String {
+pub(super) fn offer(offer: &Offer, decimals: u8) -> String {
     let size = offer.resources;
     let mut all = vec![
         ("Provider", offer.provider_id.to_string()),
@@ -64,7 +65,9 @@ pub(super) fn offer(offer: &Offer) -> String {
         Some(paying) => {
             let usd =
                 offer.usd_per_month.as_ref().map(|usd| format!(", about {usd} USD")).unwrap_or_default();
-            let price = paying.price_for_people();
+            let price = paying.price_for_people(decimals);
+            let hour = paying.price(3600, decimals);
+            all.push(("An hour", format!("{hour} {}", paying.symbol)));
             all.push(("A month", format!("{price} {}{usd}", paying.symbol)));
             all.push(("Rate", format!("{} wei/s", paying.signed.quote.rate)));
             all.push((
@@ -129,7 +132,8 @@ pub(super) fn show(shown: &Shown) -> String {
     match &shown.payment {
         None => all.push(("Price", "free".to_owned())),
         Some(paid) => {
-            let coins = |wei| format!("{} {}", coins(wei), paid.symbol);
+            let gas = coins(paid.gas_wei);
+            let coins = |wei: Exact| format!("{} {}", Decimal::from_units(wei.0, paid.decimals), paid.symbol);
             let stream = paid.stream_id.map_or_else(|| "none yet".to_owned(), |id| id.0.to_string());
             all.push((
                 "Stream",
@@ -137,7 +141,7 @@ pub(super) fn show(shown: &Shown) -> String {
             ));
             all.push((
                 "Paid in",
-                format!("{}, and {} for gas", coins(paid.deposit_wei), coins(paid.gas_wei)),
+                format!("{}, and {gas} of the chain's own money for gas", coins(paid.deposit_wei)),
             ));
             if let Some(hash) = &paid.pending {
                 all.push(("Pending", format!("transaction {hash}")));

@@ -40,6 +40,7 @@ pub(super) struct Ssh {
 pub(super) struct Paid {
     pub network: String,
     pub symbol: String,
+    pub decimals: u8,
     pub stream_id: Option<Exact>,
     pub rate_wei_per_second: Exact,
     pub deposit_wei: Exact,
@@ -101,6 +102,7 @@ impl Shown {
         let payment = rental.payment.as_ref().map(|payment| Paid {
             network: payment.network.clone(),
             symbol: payment.symbol.clone(),
+            decimals: payment.decimals,
             stream_id: payment.stream_id,
             rate_wei_per_second: payment.rate,
             deposit_wei: payment.deposit,

@@ -87,6 +87,12 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.renter.command(&["rent"]);
         command.args(arguments).stdin(Stdio::null());
+        if arguments.first() == Some(&"create") {
+            command.arg("--yes");
+            if !arguments.contains(&"--most") && !arguments.contains(&"--free") {
+                command.args(["--most", "1000"]);
+            }
+        }
         command
     }
 

@@ -1,0 +1,129 @@
+//! Whether a create may pay.
+//!
+//! Owns what is shown and asked before money moves, and what is refused without a question: nobody to ask and no bound,
+//! and a price that is far from what the market asks. Never pays.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use golem_rent::{Market, Proposal, Search};
+use golem_types::{Decimal, Resources};
+use tokio::time::timeout;
+
+use crate::cli::printer::Printer;
+use crate::pricing;
+use crate::settings::Settings;
+
+/// How many times the market's median price is absurd.
+const ABSURD: u32 = 10;
+
+/// Fewest adverts from which a median tells something.
+const ADVERTS: usize = 3;
+
+/// Longest that rates are waited for.
+const RATES: Duration = Duration::from_secs(5);
+
+/// How a create is agreed to.
+pub(super) struct Agree<'a> {
+    pub settings: &'a Settings,
+    pub printer: Printer,
+    /// Whether it was agreed to beforehand.
+    pub yes: bool,
+    /// What the market asks for the same in US dollars a month, in the middle; `None` if it was not asked.
+    pub median: Option<Decimal>,
+}
+
+/// Makes sure that somebody can be asked, or has said yes to no more than a bound.
+pub(super) fn somebody_decides(free: bool, yes: bool, bounded: bool) -> anyhow::Result<()> {
+    let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    ensure!(
+        free || terminal || (yes && bounded),
+        "nobody can be asked here whether the price is right; fix: give --yes and --most COINS_A_MONTH, or --free"
+    );
+    Ok(())
+}
+
+/// What providers on the market ask for `size` in the middle, in US dollars a month; `None` if there are too few.
+pub(super) async fn median(market: &Market, size: Resources) -> Option<Decimal> {
+    let search =
+        Search { cpu: size.cpu, memory: size.memory, storage: size.storage, country: None, platform: None };
+    let found = golem_rent::find(market, &search).await.ok()?;
+    let mut prices: Vec<Decimal> =
+        found.iter().filter_map(|found| format!("{:.8}", found.usd_month?).parse().ok()).collect();
+    prices.sort();
+    (prices.len() >= ADVERTS).then(|| prices.get(prices.len() / 2).copied()).flatten()
+}
+
+impl Agree<'_> {
+    /// What `coins` of the proposal's money are worth, by a feed of rates; test money is worth nothing.
+    async fn usd(&self, proposal: &Proposal) -> Option<Decimal> {
+        let network = &proposal.network;
+        if network.network.testnet || network.network.local {
+            return None;
+        }
+        let config = pricing::config(&self.settings.prices, Some(network));
+        let feeds = config.feeds().ok()?;
+        let quoted = timeout(RATES, feeds.ask()).await.ok()?.ok()?;
+        let is_glm = network.price_id() == Some(golem_chain::price_id::GLM);
+        match (network.token.is_zero(), is_glm) {
+            (true, _) => quoted.coin,
+            (false, true) => Some(quoted.glm),
+            (false, false) => quoted.token,
+        }
+    }
+
+    /// Shows `proposal`, and asks where that is needed.
+    pub(super) async fn ask(&self, proposal: &Proposal) -> Result<(), String> {
+        let Proposal { offer, network, hours, price_per_hour, price_per_month, deposit } = proposal;
+        let symbol = network.symbol();
+        let rate = self.usd(proposal).await;
+        let usd = |coins: Decimal| rate.map(|rate| format!(" ({} USD)", coins.times(rate).short(2)));
+        let usd = |coins: Decimal| usd(coins).unwrap_or_default();
+        let claimed = offer.usd_per_month.as_deref().and_then(|usd| usd.parse::<Decimal>().ok());
+        if let Some(median) = self.median {
+            let most = median.atto().saturating_mul(ruint::aliases::U256::from(ABSURD));
+            let asked = [rate.map(|rate| price_per_month.times(rate)), claimed];
+            if let Some(asked) = asked.into_iter().flatten().find(|asked| asked.atto() > most) {
+                return Err(format!(
+                    "it costs {} USD a month, and other providers ask about {} USD for the same",
+                    asked.short(2),
+                    median.short(2)
+                ));
+            }
+        }
+        let says = offer.usd_per_month.as_deref();
+        let says = says.map(|usd| format!("; the provider says {usd} USD a month")).unwrap_or_default();
+        self.printer.note(&format!(
+            "{price_per_hour} {symbol}{} an hour, {price_per_month} {symbol}{} a month{says}",
+            usd(*price_per_hour),
+            usd(*price_per_month)
+        ));
+        self.printer.note(&format!(
+            "to pay now, for {hours} h: {deposit} {symbol}{} on {} (chain id {}), and gas; what is not used comes back",
+            usd(*deposit),
+            network.name,
+            network.network.chain_id
+        ));
+        if self.yes {
+            return Ok(());
+        }
+        match confirmed().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("you did not agree".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+}
+
+/// Whether somebody at the terminal says yes.
+async fn confirmed() -> anyhow::Result<bool> {
+    use std::io::Write;
+    write!(std::io::stderr(), "Rent it? [y/N] ").context("nobody can be asked")?;
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = line.await.context("nobody can be asked")?.context("nobody can be asked")?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}
