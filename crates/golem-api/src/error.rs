@@ -71,6 +71,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::Stream(_)
         | Refusal::Quote(_)
         | Refusal::Proof(_)
+        | Refusal::StreamEnding
         | Refusal::StreamUsed => StatusCode::BAD_REQUEST,
         Refusal::Draining
         | Refusal::NotIsolated

@@ -234,6 +234,9 @@ pub enum Refusal {
     /// The stream pays for another rental.
     #[error("invalid stream: already used by another VM")]
     StreamUsed,
+    /// It is being ended.
+    #[error("invalid stream: it is being ended, because its VM was deleted")]
+    StreamEnding,
     /// Its sender has said by a signature what the stream is to pay, and so has to for anything else.
     #[error(
         "invalid stream: its sender has signed for what it pays; this needs the sender's stream_proof, too"

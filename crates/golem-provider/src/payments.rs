@@ -3,6 +3,8 @@
 //!
 //! Owns the order in which they win. Never asks a chain.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use golem_chain::faucet::Faucet;
 use golem_chain::identity::Identity;
@@ -15,6 +17,9 @@ use golem_node::transactions::GasRules;
 
 use crate::faucet;
 use crate::settings::{self, FaucetSettings, Settings};
+
+/// How long the sender of a deleted VM's stream has to end it first, as existing clients do or try to.
+const REFUND_AFTER: Duration = Duration::from_secs(120);
 
 /// How rentals are paid for; `None` if payments are turned off.
 ///
@@ -225,6 +230,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, identity: &Identity
         former: identity.former().to_vec(),
         decimals: payment.decimals(),
         enforce_rate: settings.payments.stream_enforce_rate,
+        refund_after: settings.payments.refund_on_delete.then_some(REFUND_AFTER),
         allow_unpriced: settings.payments.allow_unpriced,
         rules: Rules {
             least_runway: settings.payments.stream_min_remaining.duration(),

@@ -197,6 +197,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         decimals: 18,
         enforce_rate: true,
         allow_unpriced: true,
+        refund_after: None,
         rules: Rules {
             least_runway: Duration::from_secs(60),
             create_runway: Duration::ZERO,

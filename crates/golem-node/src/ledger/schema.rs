@@ -363,6 +363,18 @@ CREATE TABLE sweeps (
 CREATE INDEX sweeps_of_transactions ON transactions (chain_id, wallet, subject) WHERE purpose = 'sweep';
 ";
 
+/// Streams whose VM was deleted, and which are to be ended so that the rest goes back.
+const REFUNDS: &str = "
+CREATE TABLE refunds (
+    contract    TEXT NOT NULL,
+    stream_id   TEXT NOT NULL,
+    vm_id       TEXT NOT NULL,
+    due_at      INTEGER NOT NULL,
+    ending      INTEGER NOT NULL CHECK (ending IN (0, 1)),
+    PRIMARY KEY (contract, stream_id)
+) STRICT;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -382,6 +394,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         CLAIMS,
         BOOKS,
         SWEEPS,
+        REFUNDS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

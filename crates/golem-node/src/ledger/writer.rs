@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{LedgerError, Writer, claim, money, rows};
+use super::{LedgerError, Writer, claim, money, refunds, rows};
 use crate::admit::AdmissionContext;
 use crate::admit::{Facts, admit};
 use crate::paid::Paid;
@@ -65,6 +65,9 @@ impl Writer {
         let owner = paid.owner().unwrap_or_else(|| format!("key:{ssh_key}"));
         if self.is_senders_alone(paid)? {
             return Ok(Err(Refusal::SenderOnly));
+        }
+        if self.is_ending(paid)? {
+            return Ok(Err(Refusal::StreamEnding));
         }
         if let Some(rental) = self.user_of(paid) {
             // The sender's own create again: its answer was lost.
@@ -127,6 +130,7 @@ impl Writer {
         }
         if let Some(copy) = paid.copy(&vm.id) {
             money::put_stream(&transaction, &copy)?;
+            refunds::forget(&transaction, &copy.key)?;
             money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
         }
         transaction.commit()?;
@@ -139,6 +143,11 @@ impl Writer {
     fn user_of(&self, paid: &Paid) -> Option<&Rental> {
         let key = paid.key()?;
         self.now.iter().find(|rental| rental.vm.stream.as_ref() == Some(key))
+    }
+
+    /// Whether the stream that is to pay is being ended, because its VM was deleted.
+    fn is_ending(&self, paid: &Paid) -> Result<bool, LedgerError> {
+        paid.key().map_or(Ok(false), |key| refunds::is_ending(&self.connection, key))
     }
 
     /// Whether only the sender may say what the stream pays, and did not.
@@ -161,6 +170,9 @@ impl Writer {
             if self.is_senders_alone(paid)? {
                 return Ok(Err(Refusal::SenderOnly));
             }
+            if self.is_ending(paid)? {
+                return Ok(Err(Refusal::StreamEnding));
+            }
             if self.user_of(paid).is_some() {
                 return Ok(Err(Refusal::StreamUsed));
             }
@@ -175,6 +187,7 @@ impl Writer {
         rows::put(&transaction, &rental)?;
         if let Some(copy) = paid.copy(id) {
             money::put_stream(&transaction, &copy)?;
+            refunds::forget(&transaction, &copy.key)?;
             money::put_event(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
         }
         transaction.commit()?;

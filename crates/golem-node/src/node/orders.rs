@@ -72,6 +72,13 @@ impl Node {
         self.aim(id, Goal::Running, Some(next)).await
     }
 
+    /// When the stream of the VM `id` is to be ended, if the VM is deleted now; `None` if that is left to its sender.
+    fn refund_at(&self, id: &VmId) -> Option<Timestamp> {
+        let key = self.0.ledger.now().get(id)?.vm.stream.clone()?;
+        let after = self.contracts().of(&key)?.config().refund_after?;
+        Timestamp::now().checked_add(after).ok()
+    }
+
     /// Ends the rental: at once for the renter's access, and in a moment for disk, port and
     /// capacity. Returns when everything is gone, or after a minute when the backend does not
     /// answer; the deletion then goes on by itself.
@@ -83,7 +90,9 @@ impl Node {
             return Err(not_found(id));
         }
         crash_point!("before-goal-deleted");
-        self.aim(id, Goal::Deleted, Some(VmState::Stopping)).await?;
+        let deleted = self.0.ledger.delete(id, self.refund_at(id), Timestamp::now()).await;
+        deleted.map_err(|error| lost(id, error))?;
+        self.poke(id);
         crash_point!("goal-deleted");
         let mut changes = self.0.ledger.changes();
         let gone = changes.wait_for(|now| now.get(id).is_none());

@@ -55,6 +55,7 @@ impl Node {
             }
             tasks.spawn(format!("payment contract of {name}"), payments.clone().tell_contract(stop()));
             tasks.spawn(format!("withdrawals of {name}"), payment::withdrawals(payments.clone(), stop()));
+            tasks.spawn(format!("refunds of {name}"), payment::refunds(payments.clone(), stop()));
         }
     }
 

@@ -20,6 +20,7 @@ mod monitor;
 mod overview;
 mod price;
 mod quote;
+mod refund;
 mod withdraw;
 mod worth;
 
@@ -58,6 +59,7 @@ pub(crate) use books::catch_up;
 pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
+pub(crate) use refund::run as refunds;
 pub(crate) use withdraw::run as withdrawals;
 
 /// What the operator decided about money.
@@ -97,6 +99,8 @@ pub struct PaymentConfig {
     pub decimals: u8,
     /// Whether a stream has to pay the advertised price.
     pub enforce_rate: bool,
+    /// How long after a VM was deleted its stream is ended, unless its sender did; `None` if that is left to the sender.
+    pub refund_after: Option<Duration>,
     /// Whether any rate will do while no price is known; otherwise nothing is rented then.
     pub allow_unpriced: bool,
     /// When a rental is warned about, stopped and deleted.

@@ -250,6 +250,9 @@ table! {
         payout_float: Option<Coins> = "GOLEM_PROVIDER_PAYOUT_FLOAT";
         /// Whether a stream has to pay the advertised price.
         stream_enforce_rate: bool = "GOLEM_PROVIDER_STREAM_ENFORCE_RATE" default "true";
+        /// Whether the stream of a VM that is deleted is ended by the node, where that is worth the gas, so that the rest
+        /// goes back to its renter; two minutes later, unless the renter does.
+        refund_on_delete: bool = "GOLEM_PROVIDER_REFUND_ON_DELETE" default "true";
         /// Whether VMs are rented out for streams of any rate while no price is known, because no feed answers and none
         /// is set; otherwise none are.
         allow_unpriced: bool = "GOLEM_PROVIDER_ALLOW_UNPRICED" default "false" development "true";

@@ -5,6 +5,7 @@ mod books_property;
 mod contracts;
 mod newer_contract;
 mod payout;
+mod refunds;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +57,7 @@ impl Market {
             decimals: 18,
             enforce_rate: true,
             allow_unpriced: true,
+            refund_after: None,
             rules: Rules {
                 least_runway: Duration::from_secs(60),
                 create_runway: Duration::ZERO,

@@ -78,6 +78,7 @@ impl Paid {
             decimals: 18,
             enforce_rate: true,
             allow_unpriced: true,
+            refund_after: None,
             rules: self.rules,
             monitor: self.monitor,
             interval: self.interval,

@@ -1,0 +1,64 @@
+//! What becomes of the stream of a VM that was deleted.
+
+use super::*;
+
+/// A node whose streams are ended so long after their VM was deleted.
+async fn node(market: &Market, after: Duration) -> Node {
+    let payments = PaymentConfig { refund_after: Some(after), ..market.payments() };
+    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    Node::start(config, market.world.sim().0).await.unwrap()
+}
+
+async fn is_ended(market: &Market, stream: StreamId) -> bool {
+    market.chain.stream(stream).await.unwrap().0.recipient.is_zero()
+}
+
+async fn kinds(node: &Node, vm: &VmId) -> Vec<String> {
+    let events = node.events(Some(vm.clone()), 20).await.unwrap();
+    events.into_iter().map(|event| event.kind).rev().collect()
+}
+
+/// A deleted VM's stream is ended, and the rest goes back, though the node was away when it was due.
+#[tokio::test]
+async fn a_deleted_vm_is_refunded_across_a_restart() {
+    let market = Market::new(&[]).await;
+    let first = node(&market, Duration::from_millis(1500)).await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&first, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    let before = market.balance().await;
+    first.delete_vm(&vm).await.unwrap();
+    assert!(!is_ended(&market, stream).await, "its sender may do it first");
+    first.shutdown(false).await;
+    drop(first);
+    let second = node(&market, Duration::from_millis(1500)).await;
+    until("the stream is ended", async || is_ended(&market, stream).await).await;
+    until("it is told", async || kinds(&second, &vm).await.contains(&"refund.done".to_owned())).await;
+    assert!(market.balance().await > before, "what had vested is the provider's");
+    second.shutdown(false).await;
+}
+
+/// A stream that pays for another VM meanwhile is left alone, and so is one whose rest is not worth the gas.
+#[tokio::test]
+async fn what_is_used_again_or_not_worth_its_gas_is_left_alone() {
+    let market = Market::new(&[]).await;
+    let node = node(&market, Duration::from_millis(700)).await;
+    let (used, fresh) = (market.open(7200).await, market.open(7200).await);
+    let last = market.open(7200).await;
+    let moved = market.rent(&node, "moved", used).await;
+    let young = market.rent(&node, "young", fresh).await;
+    market.chain.warp(5).await.unwrap();
+    // Nothing was earned yet that would pay the gas: whoever opens and deletes again and again costs us nothing.
+    node.delete_vm(&young).await.unwrap();
+    until("it is left", async || kinds(&node, &young).await.contains(&"refund.left".to_owned())).await;
+    market.chain.warp(1000).await.unwrap();
+    node.delete_vm(&moved).await.unwrap();
+    let other = market.rent(&node, "other", used).await;
+    // What is due later is done: so was this.
+    let marker = market.rent(&node, "marker", last).await;
+    node.delete_vm(&marker).await.unwrap();
+    until("the last is ended", async || is_ended(&market, last).await).await;
+    assert!(!is_ended(&market, used).await && !is_ended(&market, fresh).await);
+    assert_eq!(node.vm(&other).await.unwrap().state, VmState::Running);
+    node.shutdown(false).await;
+}
