@@ -17,6 +17,7 @@ use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
+use super::worth::most_gas;
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{Order, Purpose, Refund};
@@ -29,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(10);
 
 /// Most that gas may cost, in percent of what goes back.
-const GAS_PERCENT: u64 = 10;
+const GAS_PERCENT: u8 = 10;
 
 /// Ends what is due, until `stop`.
 pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
@@ -126,27 +127,25 @@ impl Payments {
         rest: U256,
         vested: U256,
     ) -> Result<Result<(), String>, NodeError> {
-        let config = self.config();
-        if config.faucet.is_some() {
-            // Its money is worth nothing.
-            return Ok(Ok(()));
-        }
-        if !config.token.is_zero() {
-            return Ok(Err("what gas costs in the token is not known".to_owned()));
-        }
         let Order { to, data, value, .. } = self.order_of(refund);
         let plan = self.0.queue.sender().plan(Some(to), data, value).await;
         let cost = match plan {
             Ok(plan) => plan.expected_cost,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let share = rest.saturating_mul(U256::from(GAS_PERCENT)) / U256::from(100);
+        let worth = self.worth().await?;
+        let most = |amount, percent| most_gas(amount, self.config().decimals, percent, worth);
+        let (Some(share), Some(earned)) = (most(rest, GAS_PERCENT), most(vested, 100)) else {
+            return Ok(Err(
+                "no rate of its money is known, and so not whether that is worth the gas".to_owned()
+            ));
+        };
         Ok(if cost > share {
             Err(format!(
-                "gas would cost {cost} wei, more than {GAS_PERCENT} % of the {rest} wei that would go back"
+                "gas would cost {cost} wei, more than {GAS_PERCENT} % of what would go back ({share} wei)"
             ))
-        } else if cost > vested {
-            Err(format!("gas would cost {cost} wei, more than the {vested} wei that the rental earned"))
+        } else if cost > earned {
+            Err(format!("gas would cost {cost} wei, more than the rental earned ({earned} wei)"))
         } else {
             Ok(())
         })

@@ -238,7 +238,7 @@ impl Payments {
     }
 
     /// What the streams' money is worth against what pays for gas.
-    async fn worth(&self) -> Result<Worth, WithdrawError> {
+    pub(super) async fn worth(&self) -> Result<Worth, LedgerError> {
         let config = self.config();
         if config.token.is_zero() {
             return Ok(Worth::Coin);

@@ -18,9 +18,9 @@ const ROWS: u16 = 60;
 const COLUMNS: u16 = 240;
 
 /// A program on a terminal; killed when dropped.
-struct Terminal {
-    child: Child,
-    keyboard: File,
+pub(crate) struct Terminal {
+    pub(crate) child: Child,
+    pub(crate) keyboard: File,
     screen: Arc<Mutex<vt100::Parser>>,
     /// All that was written to it.
     written: Arc<Mutex<Vec<u8>>>,
@@ -28,7 +28,7 @@ struct Terminal {
 
 impl Terminal {
     /// Runs what `home` runs with `arguments`, as the session of a new terminal.
-    fn run(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn run(home: &Home, arguments: &[&str]) -> Self {
         Self::sized(home, arguments, COLUMNS, &[("TERM", "xterm-256color")])
     }
 
@@ -70,7 +70,7 @@ impl Terminal {
     }
 
     /// Waits until the screen shows `text`.
-    fn shows(&self, text: &str) {
+    pub(crate) fn shows(&self, text: &str) {
         let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until(text, || self.screen().contains(text));
         }));

@@ -1,0 +1,92 @@
+//! What a renter agrees to, and is told of.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use golem_test_support::{Home, wait_until};
+use ruint::aliases::U256;
+use serde_json::json;
+
+use super::world::{RATE, World};
+use crate::terminal::Terminal;
+
+/// M-12: no price is paid without a question, or a bound where nobody can be asked.
+#[test]
+fn nothing_is_paid_that_nobody_agreed_to() {
+    let world = World::new();
+    let _node = world.home.start(&[]);
+    let before = world.funds();
+    let url = world.url();
+    let create = ["rent", "create", "web", "--provider", &url];
+    for more in [&[][..], &["--yes"], &["--most", "1000"]] {
+        let output =
+            world.renter.command(&[&create[..], more].concat()).stdin(Stdio::null()).output().unwrap();
+        let said = Home::show(&output);
+        // M-12
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("give --yes and --most COINS_A_MONTH"), "{said}");
+    }
+    let mut declined = Terminal::run(&world.renter, &create);
+    declined.shows("39.99999999 ETH a month");
+    declined.shows("to pay now, for 1 h: 0.05479452054");
+    declined.shows("Rent it? [y/N]");
+    writeln!(declined.keyboard, "n").unwrap();
+    declined.shows("you did not agree; nothing was paid");
+    assert_eq!(declined.child.wait().unwrap().code(), Some(1));
+    assert_eq!((world.funds(), world.streams()), (before, (0, 0)));
+    let mut agreed = Terminal::run(&world.renter, &create);
+    agreed.shows("Rent it? [y/N]");
+    writeln!(agreed.keyboard, "y").unwrap();
+    agreed.shows("web runs. Log in:");
+    assert_eq!(agreed.child.wait().unwrap().code(), Some(0));
+    assert_eq!(world.stream(1).deposit, U256::from(RATE) * U256::from(3600));
+}
+
+/// What the wallet has is told for every network, and what to do where one does not answer.
+#[test]
+fn the_balance_is_told_on_every_network() {
+    let world = World::with_token();
+    let balance = world.json(&["balance"]);
+    let networks = balance["networks"].as_array().unwrap();
+    let of = |name: &str| {
+        networks.iter().find(|one| one["network"] == name).unwrap_or_else(|| panic!("{balance}"))
+    };
+    let mine = of("mine");
+    assert_eq!(
+        (&mine["symbol"], &mine["gas_symbol"], &mine["error"]),
+        (&json!("GLM"), &json!("ETH"), &json!(null))
+    );
+    assert_eq!(mine["balance_wei"].to_string(), "1000000000000000000000", "{mine}");
+    assert!(mine["coins_from"].as_str().unwrap().contains("a machine of your own"), "{mine}");
+    let gone = of("l2.holesky");
+    assert!(gone["error"].is_string() && gone["balance_wei"].is_null(), "{gone}");
+    assert!(gone["coins_from"].as_str().unwrap().contains("faucet"), "{gone}");
+    let text = String::from_utf8(world.run(&["balance", "--payments-network", "mine"]).stdout).unwrap();
+    assert!(text.contains("1000 GLM, and ") && text.contains("chain id 31337, RPC http"), "{text}");
+}
+
+/// A program is told when money gets short: once, by its environment, and not for ever.
+#[test]
+fn keep_warns_by_a_hook() {
+    let world = World::new();
+    let _node = world.home.start(&[]);
+    world.create("web", &[]);
+    world.warp(2000);
+    let folder = world.renter.folder.path();
+    let (hook, told) = (folder.join("hook"), folder.join("told"));
+    let script = format!(
+        "#!/bin/sh\nprintf '%s %s %s\\n' \"$GOLEM_RENT_VM\" \"$GOLEM_RENT_REASON\" \"$GOLEM_RENTER_PRIVATE_KEY\" >> {}\n",
+        told.display()
+    );
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let hook = hook.display().to_string();
+    let kept = world.run(&["keep", "web", "--most", "0.000001", "--once", "--warn", &hook]);
+    assert_eq!(kept.status.code(), Some(1), "{}", Home::show(&kept));
+    wait_until("it is told", || told.exists());
+    assert_eq!(std::fs::read_to_string(&told).unwrap(), "web bound \n", "no key is told");
+    let missing = world.run(&["keep", "web", "--most", "0.000001", "--once", "--warn", "/nowhere"]);
+    let said = Home::show(&missing);
+    assert!(said.contains("nobody was told that money gets short: /nowhere cannot be started"), "{said}");
+}
