@@ -43,7 +43,7 @@ pub enum PaymentError {
     /// The wallet has too little.
     #[error(
         "the wallet {wallet} has {has} {symbol} on {network}, and {needs} {symbol} are needed, beside gas: {missing} {symbol} are \
-         missing; fix: send it some on {network} ({from})"
+         missing; fix: send it some there ({from})"
     )]
     Funds {
         /// The wallet.

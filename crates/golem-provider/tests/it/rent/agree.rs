@@ -28,8 +28,8 @@ fn nothing_is_paid_that_nobody_agreed_to() {
         assert!(said.contains("give --yes and --most COINS_A_MONTH"), "{said}");
     }
     let mut declined = Terminal::run(&world.renter, &create);
-    declined.shows("39.99999999 ETH a month");
-    declined.shows("to pay now, for 1 h: 0.05479452054");
+    declined.shows("40 ETH a month");
+    declined.shows("to pay now, for 1 h: 0.0547945205479452 ETH");
     declined.shows("Rent it? [y/N]");
     writeln!(declined.keyboard, "n").unwrap();
     declined.shows("you did not agree; nothing was paid");

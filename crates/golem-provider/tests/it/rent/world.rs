@@ -119,6 +119,7 @@ impl World {
             .snapshot(output)
             .replace(&self.renter.folder.path().display().to_string(), "[RENTER]")
             .replace(&contract, "[CONTRACT]")
+            .replace(self.chain.url(), "[RPC]")
     }
 
     /// What the renter has: of the token, which may be the chain's own money.
