@@ -331,14 +331,16 @@ mod tests {
 
     #[test]
     fn a_price_stays_within_the_renters_bounds() {
-        let offer = Offer::check(&info(), SIZE, None).unwrap();
+        let paying = Offer::check(&info(), SIZE, None).unwrap().paying.unwrap();
         let coins = |text: &str| Some(text.parse().unwrap());
-        assert!(offer.within(false, None).is_ok());
-        assert!(offer.within(false, coins("0.000002628")).is_ok());
-        assert!(matches!(offer.within(false, coins("0.000002627")), Err(OfferError::Dear { .. })));
-        assert!(matches!(offer.within(true, None), Err(OfferError::NotFree { .. })));
-        let free = Offer::check(&QuoteInfo { free: true, ..info() }, SIZE, None).unwrap();
-        assert!(free.within(true, coins("0")).is_ok());
+        assert!(paying.within(None, 18).is_ok());
+        assert!(paying.within(coins("0.000002628"), 18).is_ok());
+        // M-12
+        assert!(matches!(paying.within(coins("0.000002627"), 18), Err(OfferError::Dear { .. })));
+        // M-13: the same rate in millionths is a fortune.
+        assert!(matches!(paying.within(coins("2627999"), 6), Err(OfferError::Dear { .. })));
+        assert!(paying.within(coins("2628000"), 6).is_ok());
+        assert!(Offer::check(&QuoteInfo { free: true, ..info() }, SIZE, None).unwrap().paying.is_none());
     }
 
     #[test]
