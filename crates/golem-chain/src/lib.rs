@@ -15,6 +15,7 @@ pub mod block;
 pub mod contract;
 pub mod faucet;
 pub mod fees;
+mod heads;
 pub mod history;
 pub mod identity;
 pub mod judge;

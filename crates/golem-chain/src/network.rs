@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub struct PaymentNetwork {
     pub name: String,
     /// What is known of the network.
     pub network: Network,
-    /// The endpoint.
+    /// The endpoints, separated by commas.
     pub rpc_url: String,
     /// The payment contract.
     pub contract: Address,
@@ -37,7 +38,7 @@ impl PaymentNetwork {
     #[must_use]
     pub fn plain(name: String, network: Network, rpc_url: Option<&str>) -> Option<Self> {
         let contract = network.stream_payment_address?;
-        let rpc_url = rpc_url.map(str::to_owned).or_else(|| network.rpc_url.clone())?;
+        let rpc_url = rpc_url.map(str::to_owned).or_else(|| network.endpoints())?;
         Some(Self { name, rpc_url, contract, token: network.token_address, network })
     }
 
@@ -81,6 +82,13 @@ pub struct Network {
     /// The JSON-RPC endpoint; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpc_url: Option<String>,
+    /// More endpoints of the chain: load is spread over all, and one that fails is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rpc_urls: Vec<String>,
+    /// How old the newest block may be, in seconds, until the chain counts as one that cannot be asked; 180 where it is not
+    /// given, any age where the chain is `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_head_age_seconds: Option<u64>,
     /// The `StreamPayment` contract; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_payment_address: Option<Address>,
@@ -132,6 +140,10 @@ pub struct Network {
     pub note: Option<String>,
 }
 
+/// How old the newest block may be where a profile does not say: five times what any known chain takes for a block, and
+/// three minutes of a rental that is not paid for at most.
+const HEAD_AGE: Duration = Duration::from_secs(180);
+
 /// Blocks after which a reorganisation is hardly seen any more, where the profile does not say.
 pub const CONFIRMATIONS: u64 = 12;
 
@@ -164,6 +176,25 @@ impl Network {
             _ => 10_000,
         };
         Some(ruint::aliases::U256::from(thousandths) * ruint::aliases::U256::from(10u64.pow(15)))
+    }
+
+    /// Every endpoint of the profile, separated by commas; `None` if it has none.
+    #[must_use]
+    pub fn endpoints(&self) -> Option<String> {
+        let mut all: Vec<&str> = Vec::new();
+        for url in self.rpc_url.iter().chain(&self.rpc_urls) {
+            if !all.contains(&url.as_str()) {
+                all.push(url);
+            }
+        }
+        (!all.is_empty()).then(|| all.join(","))
+    }
+
+    /// How old the newest block may be; `None` if that tells nothing.
+    #[must_use]
+    pub fn maximum_head_age(&self) -> Option<Duration> {
+        let given = self.maximum_head_age_seconds.map(Duration::from_secs);
+        given.or_else(|| (!self.local).then_some(HEAD_AGE))
     }
 }
 
@@ -276,6 +307,8 @@ pub fn shipped() -> BTreeMap<String, Network> {
             Network {
                 chain_id: l2.chain_id.unwrap_or_default(),
                 rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
+                rpc_urls: Vec::new(),
+                maximum_head_age_seconds: None,
                 stream_payment_address: Some(l2.contract.address),
                 contract_version: Version::V1,
                 paying_states: Vec::new(),
@@ -306,6 +339,8 @@ pub fn shipped() -> BTreeMap<String, Network> {
         Network {
             chain_id: 1,
             rpc_url: None,
+            rpc_urls: Vec::new(),
+            maximum_head_age_seconds: None,
             stream_payment_address: None,
             contract_version: Version::V1,
             paying_states: Vec::new(),
@@ -448,6 +483,13 @@ mod tests {
         std::fs::write(&path, "chain_id = 1\ncontract_version = 2\npaying_states = [\"active\"]").unwrap();
         let newer = load(folder.path(), "mine").unwrap();
         assert_eq!((newer.contract_version, newer.paying_states), (Version::V4, vec!["active".to_owned()]));
+        let several = "chain_id = 1\nrpc_url = \"http://a\"\nrpc_urls = [\"http://a\", \"http://b\"]";
+        std::fs::write(&path, several).unwrap();
+        let several = load(folder.path(), "mine").unwrap();
+        // M-08
+        assert_eq!(several.endpoints().as_deref(), Some("http://a,http://b"));
+        // M-02
+        assert_eq!((several.maximum_head_age(), mine.maximum_head_age()), (Some(HEAD_AGE), None));
         for text in [
             "chain_id = 1\ncontract_version = 3",
             "chain_id = -1",

@@ -8,21 +8,29 @@
 //! chain, a block from the past or from the future make every answer Unknown. Never decides what a
 //! stream is worth; what happened between two blocks is [`crate::history`]'s.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::Address;
 use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::block::Block;
-use crate::contract::{self, Version, WrongContract, v4};
+use crate::contract::{self, Version, WrongContract, aggregate, v4};
+use crate::heads::{Heads, agree};
 use crate::judge::{StreamTerms, StreamVerdict, judge};
+use crate::rpc::limits::Lack;
 use crate::rpc::{ChainError, Rpc, data, quantity};
 
-/// How far ahead of this machine's clock a block may be, in seconds. Chains allow 15; the rest is
-/// for this clock.
-const FUTURE_SECONDS: u128 = 900;
+/// How often a newest block that does not follow from the one before is asked for, and the first pause between two
+/// questions; each next one is longer by as much.
+const ASKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// Calls in a batch from which on a program that asks many questions brings nothing.
+const WORTH_A_PROGRAM: usize = 20;
 
 /// Reads the streams of one contract.
 #[derive(Debug, Clone)]
@@ -30,11 +38,19 @@ pub struct Reader {
     rpc: Rpc,
     contract: Address,
     chain_id: u64,
-    /// Whether the chain's clock may be anywhere: it is a developer's own.
-    local: bool,
+    heads: Arc<Mutex<Heads>>,
+    lacks: Arc<Mutex<Lacks>>,
     version: Version,
     /// What the newer contract calls a stream that pays.
     paying_states: Vec<String>,
+}
+
+/// What no endpoint had when it was last asked for it.
+#[derive(Debug, Default)]
+struct Lacks {
+    programs: Lack,
+    /// The state of any but the newest block.
+    state: Lack,
 }
 
 /// The newest block.
@@ -43,6 +59,8 @@ pub struct Head {
     pub block: Block,
     /// Whether the block that was known before is still part of the chain.
     pub continues: bool,
+    /// The time on the chain, in seconds since the epoch: the block's, and what has passed since it came.
+    pub now: u128,
 }
 
 /// A stream as it was read.
@@ -58,7 +76,10 @@ pub struct Reading {
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
 pub struct StreamReadings {
+    /// The block.
     pub block: Block,
+    /// The time on the chain, in seconds since the epoch, at which the streams are judged.
+    pub now: u128,
     /// The streams that were asked for, in that order.
     pub streams: Vec<Reading>,
 }
@@ -68,14 +89,41 @@ impl Reader {
     /// developer's own, whose clock is moved at will.
     #[must_use]
     pub fn new(rpc: Rpc, contract: Address, chain_id: u64, local: bool) -> Self {
-        Self {
-            rpc: rpc.of_chain(chain_id),
-            contract,
-            chain_id,
-            local,
-            version: Version::V1,
-            paying_states: Vec::new(),
-        }
+        let heads = Arc::new(Mutex::new(Heads::new(local)));
+        let rpc = rpc.of_chain(chain_id);
+        let lacks = Arc::default();
+        let (version, paying_states) = (Version::V1, Vec::new());
+        Self { rpc, contract, chain_id, heads, lacks, version, paying_states }
+    }
+
+    /// The same of a chain that counts as one that cannot be asked while its newest block is older than `maximum`.
+    #[must_use]
+    pub fn with_maximum_head_age(self, maximum: Option<Duration>) -> Self {
+        self.heads(|heads| heads.limit_age(maximum));
+        self
+    }
+
+    /// The same, for several questions that belong together: all are asked of one endpoint, as long as that answers.
+    #[must_use]
+    pub fn from_one(&self) -> Self {
+        Self { rpc: self.rpc.from_one(), ..self.clone() }
+    }
+
+    /// The same, of another endpoint than `self` asks, where there is one that is well.
+    #[must_use]
+    pub fn from_another(&self) -> Self {
+        Self { rpc: self.rpc.from_another(), ..self.clone() }
+    }
+
+    /// The time on the chain, in seconds since the epoch, as far as is known without asking; `None` before the first
+    /// block.
+    #[must_use]
+    pub fn time(&self) -> Option<u128> {
+        self.heads(|heads| heads.time(Instant::now()))
+    }
+
+    fn heads<T>(&self, use_them: impl FnOnce(&mut Heads) -> T) -> T {
+        use_them(&mut self.heads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same of a contract of `version`; where that is [`Version::V4`], `paying_states` are what it calls a stream
@@ -158,35 +206,38 @@ impl Reader {
         }
     }
 
-    /// The newest block, and whether the `known` one is still below it: one round trip.
+    /// The newest block, and whether the `known` one is still below it: one round trip, unless the answer does not follow
+    /// from the one before. Then it is asked for again, of every endpoint, and what all say is believed.
     ///
     /// # Errors
-    /// [`ChainError`]; an endpoint that is behind `known`, or ahead of time, makes no sense.
+    /// [`ChainError`]; [`ChainError::Halted`] where the newest block is too old.
     pub async fn head(&self, known: Option<&Block>) -> Result<Head, ChainError> {
-        let mut calls = vec![("eth_chainId", json!([])), ("eth_getBlockByNumber", json!(["latest", false]))];
-        if let Some(known) = known {
-            calls.push(("eth_getBlockByNumber", json!([format!("{:#x}", known.number), false])));
-        }
-        let answers = self.rpc.calls(&calls).await?;
-        let [_, latest, rest @ ..] = answers.as_slice() else {
-            return Err(ChainError::Nonsense("no block"));
-        };
-        let block = read_block(latest)?;
-        let continues = match known {
-            None => false,
-            // The chain's clock and height only grow; an endpoint that lags is asked again later.
-            Some(known) if block.number < known.number => {
-                return Err(ChainError::Nonsense("a block older than one it gave before"));
+        let (mut odd, mut problem): (Vec<Block>, _) = (Vec::new(), None);
+        for ask in 0..ASKS {
+            if ask > 0 {
+                tokio::time::sleep(PAUSE * ask).await;
             }
-            Some(known) => rest
-                .first()
-                .and_then(|same| read_block(same).ok())
-                .is_some_and(|same| same.number == known.number && same.hash == known.hash),
-        };
-        if !self.local && block.time > seconds_now().saturating_add(FUTURE_SECONDS) {
-            return Err(ChainError::Nonsense("a block from the future"));
+            let rpc = if ask % 2 == 0 { self.rpc.clone() } else { self.rpc.from_another() };
+            let (block, continues) = match newest(&rpc, known).await {
+                Ok(answer) => answer,
+                Err(error @ ChainError::Nonsense(_)) => {
+                    problem = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let (now, wall) = (Instant::now(), seconds_now());
+            let is_last = ask + 1 == ASKS && odd.iter().any(|other| agree(other, &block));
+            let believed = self.heads(|heads| {
+                let follows = is_last || heads.follows(&block, now, wall);
+                follows.then(|| heads.believe(block, now, wall))
+            });
+            if let Some(believed) = believed {
+                return Ok(Head { block, continues, now: believed? });
+            }
+            odd.push(block);
         }
-        Ok(Head { block, continues })
+        Err(problem.unwrap_or(ChainError::Nonsense("newest blocks that contradict each other")))
     }
 
     /// The streams `ids` as they are at `block`.
@@ -196,7 +247,7 @@ impl Reader {
     /// that answers by halves is not to be believed.
     pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Reading>, ChainError> {
         let asked: Vec<_> = ids.iter().map(|id| contract::ask(*id)).collect();
-        let streams = self.ask_at(block, &asked).await?;
+        let streams = self.ask_at(block, &asked, self.version.words()).await?;
         let streams = streams
             .iter()
             .map(|answer| self.version.read(answer).filter(possible))
@@ -224,7 +275,7 @@ impl Reader {
         let is_one = |stream: &Stream| !stream.sender.is_zero();
         let there = ids.iter().zip(streams).filter(|(_, stream)| is_one(stream));
         let asked: Vec<_> = there.map(|(id, _)| v4::ask_state(*id)).collect();
-        let mut answers = self.ask_at(block, &asked).await?.into_iter();
+        let mut answers = self.ask_at(block, &asked, v4::STATE_WORDS).await?.into_iter();
         let state = |stream: &Stream| {
             if !is_one(stream) {
                 return Some(None);
@@ -238,52 +289,162 @@ impl Reader {
             .ok_or(ChainError::Nonsense("an answer that is no state of a stream"))
     }
 
-    /// The contract's answers to `asked` at `block`.
-    async fn ask_at(&self, block: &Block, asked: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, ChainError> {
-        let call = |asked: &Vec<u8>| -> (&str, Value) {
-            let asked = alloy_primitives::hex::encode_prefixed(asked);
-            ("eth_call", json!([{ "to": self.to(), "data": asked }, format!("{:#x}", block.number)]))
-        };
-        let calls: Vec<(&str, Value)> = asked.iter().map(call).collect();
-        self.rpc
-            .calls(&calls)
-            .await?
+    /// How many streams one request brings, as far as is known.
+    #[must_use]
+    pub fn streams_a_request(&self) -> usize {
+        let batch = self.rpc.batch();
+        let aggregates = batch < WORTH_A_PROGRAM && self.runs_programs();
+        if aggregates { aggregate::MOST } else { batch }
+    }
+
+    fn runs_programs(&self) -> bool {
+        self.lacks(|lacks| lacks.programs.is_over(Instant::now()))
+    }
+
+    fn lacks<T>(&self, use_them: impl FnOnce(&mut Lacks) -> T) -> T {
+        use_them(&mut self.lacks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The contract's answers to `asked` at `block`, which have `words` words each.
+    async fn ask_at(
+        &self,
+        block: &Block,
+        asked: &[Vec<u8>],
+        words: usize,
+    ) -> Result<Vec<Vec<u8>>, ChainError> {
+        let is_worth_it = asked.len() > 2 && self.rpc.batch() < WORTH_A_PROGRAM && self.runs_programs();
+        let answers = if is_worth_it { self.aggregated(block, asked, words).await? } else { None };
+        match answers {
+            Some(answers) => Ok(answers),
+            None => self.one_by_one(block, asked).await,
+        }
+    }
+
+    /// The answers, from programs that ask many questions each; `None` if the endpoint runs none, or the contract does not
+    /// answer as expected.
+    async fn aggregated(
+        &self,
+        block: &Block,
+        asked: &[Vec<u8>],
+        words: usize,
+    ) -> Result<Option<Vec<Vec<u8>>>, ChainError> {
+        let mut answers = Vec::with_capacity(asked.len());
+        for part in asked.chunks(aggregate::MOST) {
+            let Some(program) = aggregate::program(self.contract, part, words) else { return Ok(None) };
+            let call = json!({ "data": alloy_primitives::hex::encode_prefixed(program) });
+            let given = match self.calls_at(block, &[call]).await {
+                Ok(given) => given.first().and_then(data),
+                Err(ChainError::Refused { .. } | ChainError::Status(_) | ChainError::Nonsense(_)) => None,
+                Err(error) => return Err(error),
+            };
+            let given = given.and_then(|given| aggregate::answers(&given, part.len(), words));
+            // What ran on an older block is of a replica that lags, and says so.
+            let Some((_, some)) = given.filter(|(time, _)| *time >= block.time) else {
+                self.lacks(|lacks| lacks.programs.found(Instant::now()));
+                return Ok(None);
+            };
+            answers.extend(some);
+        }
+        self.lacks(|lacks| lacks.programs.end());
+        Ok(Some(answers))
+    }
+
+    async fn one_by_one(&self, block: &Block, asked: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, ChainError> {
+        let call = |asked: &Vec<u8>| json!({ "to": self.to(), "data": alloy_primitives::hex::encode_prefixed(asked) });
+        let calls: Vec<Value> = asked.iter().map(call).collect();
+        let answers = self.calls_at(block, &calls).await?;
+        answers
             .iter()
             .map(data)
             .collect::<Option<Vec<_>>>()
             .ok_or(ChainError::Nonsense("an answer that is no data"))
     }
 
-    /// Reads the streams `ids`, all at the newest block, which is not older than one that is
-    /// `known`: two round trips.
+    /// The results of `calls` at `block`. A node that has thrown its state away answers as of its newest block, if that is
+    /// not an older one.
+    async fn calls_at(&self, block: &Block, calls: &[Value]) -> Result<Vec<Value>, ChainError> {
+        let at = |place: &str| -> Vec<(&str, Value)> {
+            calls.iter().map(|call| ("eth_call", json!([call, place]))).collect()
+        };
+        if self.lacks(|lacks| lacks.state.is_over(Instant::now())) {
+            match self.rpc.calls(&at(&format!("{:#x}", block.number))).await {
+                Err(ChainError::NoState) => self.lacks(|lacks| lacks.state.found(Instant::now())),
+                Ok(answers) => {
+                    self.lacks(|lacks| lacks.state.end());
+                    return Ok(answers);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut calls = at("latest");
+        calls.push(("eth_getBlockByNumber", json!(["latest", false])));
+        let mut answers = self.rpc.from_one().calls(&calls).await?;
+        let newest = read_block(&answers.pop().unwrap_or_default())?;
+        if newest.number < block.number { Err(ChainError::NoState) } else { Ok(answers) }
+    }
+
+    /// Reads the streams `ids`, all at the newest block: two round trips.
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn streams(
-        &self,
-        known: Option<&Block>,
-        ids: &[StreamId],
-    ) -> Result<StreamReadings, ChainError> {
-        let block = self.head(known).await?.block;
-        Ok(StreamReadings { block, streams: self.at(&block, ids).await? })
+    pub async fn streams(&self, ids: &[StreamId]) -> Result<StreamReadings, ChainError> {
+        let reader = self.from_one();
+        let head = reader.head(None).await?;
+        Ok(StreamReadings { block: head.block, now: head.now, streams: reader.at(&head.block, ids).await? })
     }
 
-    /// Reads and judges the stream `id` at a block not older than one that is `known`.
-    pub async fn verdict(&self, known: Option<&Block>, id: StreamId, terms: &StreamTerms) -> StreamVerdict {
-        match self.streams(known, &[id]).await {
-            Ok(seen) => match seen.streams.into_iter().next() {
-                None => StreamVerdict::Unknown(ChainError::Nonsense("no answer to one question")),
-                Some(Reading { stream, unclear }) => {
-                    match (judge(&stream, terms, seen.block.time), unclear) {
-                        (Err(bad), _) => StreamVerdict::Bad(bad),
-                        (Ok(()), Some(state)) => StreamVerdict::Unknown(ChainError::Unclear(state)),
-                        (Ok(()), None) => StreamVerdict::Good { stream: Box::new(stream), block: seen.block },
+    /// Reads and judges the stream `id`. One that is not there yet is looked for again: whoever opened it may have asked a
+    /// node that is a block ahead of ours.
+    pub async fn verdict(&self, id: StreamId, terms: &StreamTerms) -> StreamVerdict {
+        let mut reader = self.from_one();
+        let mut looks = 1;
+        loop {
+            match reader.streams(&[id]).await {
+                Ok(seen) => match seen.streams.into_iter().next() {
+                    None => return StreamVerdict::Unknown(ChainError::Nonsense("no answer to one question")),
+                    Some(Reading { stream, .. }) if stream.sender.is_zero() && looks < ASKS => {
+                        tokio::time::sleep(PAUSE * looks).await;
+                        looks += 1;
+                        reader = reader.from_another();
                     }
-                }
-            },
-            Err(error) => StreamVerdict::Unknown(error),
+                    Some(Reading { stream, unclear }) => {
+                        return match (judge(&stream, terms, seen.now), unclear) {
+                            (Err(bad), _) => StreamVerdict::Bad(bad),
+                            (Ok(()), Some(state)) => StreamVerdict::Unknown(ChainError::Unclear(state)),
+                            (Ok(()), None) => {
+                                StreamVerdict::Good { stream: Box::new(stream), block: seen.block }
+                            }
+                        };
+                    }
+                },
+                Err(error) => return StreamVerdict::Unknown(error),
+            }
         }
     }
+}
+
+/// The newest block, and whether the `known` one is still below it.
+async fn newest(rpc: &Rpc, known: Option<&Block>) -> Result<(Block, bool), ChainError> {
+    let mut calls = vec![("eth_getBlockByNumber", json!(["latest", false]))];
+    if let Some(known) = known {
+        calls.push(("eth_getBlockByNumber", json!([format!("{:#x}", known.number), false])));
+    }
+    // Where it costs no request of its own; else it is asked for every few minutes.
+    if rpc.batch() > 2 {
+        calls.push(("eth_chainId", json!([])));
+    }
+    let answers = rpc.calls(&calls).await?;
+    let [latest, rest @ ..] = answers.as_slice() else {
+        return Err(ChainError::Nonsense("no block"));
+    };
+    let block = read_block(latest)?;
+    let is_there = |known: &Block| {
+        let same = rest.first().and_then(|same| read_block(same).ok());
+        same.is_some_and(|same| {
+            same.number == known.number && same.hash == known.hash && known.number <= block.number
+        })
+    };
+    Ok((block, known.is_some_and(is_there)))
 }
 
 /// Whether a contract could hold `stream`: it never pays out more than was paid in, and time goes
@@ -306,6 +467,7 @@ pub(crate) fn read_block(block: &Value) -> Result<Block, ChainError> {
         hash: block["hash"]
             .as_str()
             .and_then(|hash| hash.parse().ok())
+            .filter(|hash: &alloy_primitives::B256| !hash.is_zero())
             .ok_or(ChainError::Nonsense("a block without number, hash or time"))?,
         time: u128::from(number("timestamp")?),
     })

@@ -52,8 +52,8 @@ pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
         .payments
         .payments_rpc_url
         .as_ref()
-        .map(|url| url.0.clone())
-        .or_else(|| network.rpc_url.clone());
+        .map(|urls| urls.0.join(","))
+        .or_else(|| network.endpoints());
     let rpc_url = rpc_url.with_context(|| {
         format!("the payment network {name} has no endpoint; fix: set GOLEM_PROVIDER_L2_RPC_URL to one")
     })?;
@@ -77,7 +77,8 @@ pub fn of_renter(
         settings.payments.payments_rpc_url = None;
     }
     if let Some(url) = rpc_url {
-        settings.payments.payments_rpc_url = Some(settings::Url(url.to_owned()));
+        settings.payments.payments_rpc_url =
+            Some(settings::Urls(url.split(',').map(str::to_owned).collect()));
     }
     let first = profile(&settings);
     if given.is_some() {
@@ -215,6 +216,7 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, identity: &Identity
         rpc_url: payment.rpc_url.clone(),
         chain_id: payment.network.chain_id,
         local: payment.network.local,
+        maximum_head_age: payment.network.maximum_head_age(),
         contract: payment.contract,
         version: payment.network.contract_version,
         paying_states: payment.network.paying_states.clone(),

@@ -339,7 +339,7 @@ impl<'a> Payments<'a> {
                     payment.gas = gas;
                     return Ok(Err(PaymentError::NoStream(hash)));
                 };
-                let seen = self.reader.streams(None, &[id]).await.map_err(unknown)?;
+                let seen = self.reader.streams(&[id]).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
                 let right = seen.streams.first().is_some_and(|Reading { stream, .. }| {
                     stream.sender == ours
@@ -379,7 +379,7 @@ fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
 
 async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
     let (id, _) = paid(rental)?;
-    let seen = reader.streams(None, &[id]).await?;
+    let seen = reader.streams(&[id]).await?;
     let reading = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
     Ok((reading.stream, seen.block.time))
 }

@@ -261,7 +261,7 @@ impl Anvil {
     /// # Errors
     /// When it cannot be read.
     pub async fn stream(&self, id: StreamId) -> anyhow::Result<(Stream, u128)> {
-        let seen = self.reader().streams(None, &[id]).await?;
+        let seen = self.reader().streams(&[id]).await?;
         Ok((seen.streams.first().context("no stream")?.stream, seen.block.time))
     }
 

@@ -43,7 +43,10 @@ struct State {
     /// Changed by a reorganisation, so that every hash changes from there.
     fork: u64,
     time: u128,
-    streams: BTreeMap<u64, Stream>,
+    /// The time of each block that has one of its own.
+    times: BTreeMap<u64, u128>,
+    /// Each stream as it was from a block on, the oldest first.
+    streams: BTreeMap<u64, Vec<(u64, Stream)>>,
     /// Block and stream of every event.
     events: Vec<(u64, u64)>,
     fault: Fault,
@@ -80,6 +83,7 @@ impl Emulator {
             block: 1,
             fork: 0,
             time,
+            times: BTreeMap::from([(1, time)]),
             streams: BTreeMap::new(),
             events: Vec::new(),
             fault: Fault::None,
@@ -129,16 +133,41 @@ impl Emulator {
     /// Mines a block `seconds` later.
     pub fn pass(&self, seconds: u128) {
         self.with(|state| {
-            state.block += 1;
             state.time += seconds;
+            state.mine();
         });
+    }
+
+    /// Takes the last `blocks` back, with everything in them, as a chain does that is restored from a copy.
+    pub fn rewind(&self, blocks: u64) {
+        self.with(|state| {
+            state.block = state.block.saturating_sub(blocks).max(1);
+            state.fork += 1;
+            let newest = state.block;
+            state.events.retain(|(block, _)| *block <= newest);
+            for versions in state.streams.values_mut() {
+                versions.retain(|(block, _)| *block <= newest);
+            }
+        });
+    }
+
+    /// The time of the newest block, in seconds since the epoch.
+    #[must_use]
+    pub fn time(&self) -> u128 {
+        self.with(|state| state.time)
+    }
+
+    /// The number of the newest block.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.with(|state| state.block)
     }
 
     /// Puts the stream `id` as it is given, in a new block, with its event.
     pub fn put(&self, id: u64, stream: Stream) {
         self.with(|state| {
-            state.block += 1;
-            state.streams.insert(id, stream);
+            state.mine();
+            state.streams.entry(id).or_default().push((state.block, stream));
             state.events.push((state.block, id));
         });
     }
@@ -148,7 +177,7 @@ impl Emulator {
     pub fn reorganise(&self, id: u64, stream: Stream) {
         self.with(|state| {
             state.fork += 1;
-            state.streams.insert(id, stream);
+            state.streams.insert(id, vec![(0, stream)]);
         });
     }
 
@@ -199,6 +228,35 @@ impl Emulator {
 }
 
 impl State {
+    fn mine(&mut self) {
+        self.block += 1;
+        self.times.insert(self.block, self.time);
+    }
+
+    /// The words of the stream that `question` asks for, as it is at `block`.
+    fn words(&self, question: &str, block: u64) -> String {
+        let id = u64::from_str_radix(question.get(8 + 48..).unwrap_or_default(), 16).unwrap_or_default();
+        let versions = self.streams.get(&id).filter(|_| self.fault != Fault::NoStreams);
+        let stream = versions.and_then(|all| all.iter().rev().find(|(from, _)| *from <= block));
+        stream.map_or_else(|| "0".repeat(9 * 64), |(_, stream)| encode(stream))
+    }
+
+    /// What the program gives that asks for many streams: see golem-chain's `aggregate`.
+    fn run(&self, program: &str, block: u64) -> String {
+        let steps = program.as_bytes().get(4..).unwrap_or_default().chunks_exact(2 * 87);
+        let steps = steps.filter_map(|step| std::str::from_utf8(step).ok());
+        let words: Vec<String> =
+            steps.map(|step| self.words(&format!("{}{}", &step[2..66], &step[74..82]), block)).collect();
+        format!("0x{:064x}{:064x}{}", 1, self.time_of(block), words.concat())
+    }
+
+    fn time_of(&self, block: u64) -> u128 {
+        if self.fault == Fault::Stale {
+            return self.time.saturating_sub(86_400);
+        }
+        self.times.get(&block).copied().unwrap_or(self.time)
+    }
+
     fn hash(&self, number: u64) -> B256 {
         keccak256(format!("{number} {}", self.fork))
     }
@@ -218,7 +276,10 @@ impl State {
                     Some("latest") => self.block,
                     other => number(other),
                 };
-                json!({ "number": format!("{number:#x}"), "hash": self.hash(number), "timestamp": format!("{:#x}", self.time) })
+                if number > self.block {
+                    return Value::Null;
+                }
+                json!({ "number": format!("{number:#x}"), "hash": self.hash(number), "timestamp": format!("{:#x}", self.time_of(number)) })
             }
             "eth_getLogs" => {
                 let (from, to) =
@@ -235,13 +296,20 @@ impl State {
                 logs.collect()
             }
             "eth_call" => {
+                let block = match params[1].as_str() {
+                    Some(text) if text.starts_with("0x") => number(Some(text)),
+                    _ => self.block,
+                };
                 let data = params[0]["data"].as_str().unwrap_or_default();
                 if data == DECIMALS {
                     return json!(format!("0x{:064x}", self.decimals));
                 }
-                let id = u64::from_str_radix(data.get(10 + 48..).unwrap_or_default(), 16).unwrap_or_default();
-                let stream = self.streams.get(&id).filter(|_| self.fault != Fault::NoStreams);
-                json!(stream.map_or_else(|| format!("0x{}", "0".repeat(9 * 64)), encode))
+                let data = data.trim_start_matches("0x");
+                json!(if params[0]["to"].is_null() {
+                    self.run(data, block)
+                } else {
+                    format!("0x{}", self.words(data, block))
+                })
             }
             _ => Value::Null,
         }
@@ -255,7 +323,7 @@ fn number(text: Option<&str>) -> u64 {
 fn encode(stream: &Stream) -> String {
     let halted = u8::from(stream.halted);
     format!(
-        "0x{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{halted:064x}",
+        "{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}{halted:064x}",
         stream.token,
         stream.sender,
         stream.recipient,

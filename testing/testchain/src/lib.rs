@@ -2,7 +2,8 @@
 //!
 //! Owns [`Anvil`], a real EVM with the payment contract on it, and [`Emulator`], which speaks just
 //! enough JSON-RPC to be fast, to misbehave on demand, and to hold ten thousand streams, [`Pool`], which has a pool of
-//! transactions and forgets them, and [`Chaos`], a proxy that spoils what goes through it. Never
+//! transactions and forgets them, [`Chaos`], a proxy that spoils what goes through it, and [`Provider`], a proxy with the
+//! limits and faults of public providers. Never
 //! shipped: nothing of the node depends on it but its tests.
 
 mod anvil;
@@ -11,6 +12,7 @@ mod deploy;
 mod emulator;
 mod faucet;
 mod pool;
+mod provider;
 
 pub use anvil::{Anvil, CHAIN_ID};
 pub use chaos::Chaos;
@@ -19,3 +21,4 @@ pub use emulator::{Emulator, Fault};
 pub use faucet::FaucetServer;
 pub use golem_chain::{Network, Rpc, network};
 pub use pool::{Pool, PoolState, Taken};
+pub use provider::{Limits, Provider, Says};

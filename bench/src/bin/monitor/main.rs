@@ -186,6 +186,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         rpc_url: chain.url.clone(),
         chain_id: CHAIN,
         local: false,
+        maximum_head_age: Some(Duration::from_secs(180)),
         contract: chain.contract,
         version: golem_chain::Version::V1,
         paying_states: Vec::new(),

@@ -4,6 +4,7 @@
 //! holds. There are two: the one that every known client calls, and a newer one, of which the ABI alone is
 //! known ([`v4`]). Never asks a chain.
 
+pub(crate) mod aggregate;
 pub mod events;
 pub mod v4;
 
@@ -215,6 +216,14 @@ impl Version {
             length if length == 32 * WORDS => Some(Self::V1),
             length if length == 32 * v4::WORDS => Some(Self::V4),
             _ => None,
+        }
+    }
+
+    /// Words of an answer to [`ask`].
+    pub(crate) const fn words(self) -> usize {
+        match self {
+            Self::V1 => WORDS,
+            Self::V4 => v4::WORDS,
         }
     }
 

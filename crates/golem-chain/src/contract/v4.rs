@@ -37,6 +37,9 @@ pub(super) const OWN: [[u8; 4]; 3] = [
 /// Words of an answer to `streams`.
 pub(super) const WORDS: usize = 14;
 
+/// Words of an answer to `streamState`, whose text is short.
+pub(crate) const STATE_WORDS: usize = 3;
+
 /// Its functions that are called, as the published ABI spells them.
 pub const CALLED: [&str; 4] = [
     abi::streamsCall::SIGNATURE,

@@ -20,14 +20,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::ChainError;
-use super::limits::{BATCHES, Health, Learnt, RANGES, Rate};
+use super::limits::{BATCHES, Health, Lack, Learnt, RANGES, Rate};
 use super::refusal::{Meaning, RpcError};
 
 /// Largest answer. Ten thousand streams of nine words in hexadecimal are below 7 MB.
 const ANSWER_BYTES: usize = 16 << 20;
 
 /// Longest that the caller waits for a place in the endpoint's rate, where no other endpoint can be asked.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// How often a question may be asked again in vain: smaller, later, or of a replica that has the block.
 const RETRIES: u32 = 10;
@@ -58,8 +58,10 @@ pub(super) struct State {
     pub(super) health: Health,
     /// What chain it was of when it was last asked, and when that was.
     pub(super) chain: Option<(u64, Instant)>,
-    /// Until when it is not asked for logs: it has refused those of a single block.
-    pub(super) no_logs_until: Option<Instant>,
+    /// Whether it has refused the logs of a single block.
+    pub(super) logs: Lack,
+    /// How often a smaller batch was answered after a larger one had failed, which may have been by chance.
+    suspicions: u32,
     /// What went wrong last, since it last worked.
     pub(super) problem: Option<String>,
     /// How long its last answer took.
@@ -76,6 +78,19 @@ pub(super) enum Stop {
     Missing(ChainError),
     /// It asks for patience.
     Busy,
+}
+
+/// How often a smaller batch has to be the one that is answered until that counts, where the larger one was not refused but
+/// failed.
+const SUSPICIONS: u32 = 3;
+
+/// Why a batch is smaller than it could be.
+#[derive(Debug, Clone, Copy)]
+enum Narrowed {
+    /// A larger one was refused.
+    Refused,
+    /// A larger one failed.
+    Failed,
 }
 
 /// What came of one exchange.
@@ -115,7 +130,8 @@ impl Endpoint {
             rate: Rate::default(),
             health: Health::default(),
             chain: None,
-            no_logs_until: None,
+            logs: Lack::default(),
+            suspicions: 0,
             problem: None,
             latency: None,
         };
@@ -142,7 +158,7 @@ impl Endpoint {
     ) -> Result<(), Stop> {
         let (mut vain, mut missing, mut waited) = (0, 0, Duration::ZERO);
         // The batch is smaller than it could be, while it is not known why the endpoint refuses.
-        let (mut most, mut is_narrowed) = (u64::MAX, false);
+        let (mut most, mut narrowed) = (u64::MAX, None);
         loop {
             let pending: Vec<usize> =
                 (0..calls.len()).filter(|n| slots.get(*n).is_some_and(Option::is_none)).collect();
@@ -167,33 +183,41 @@ impl Endpoint {
             let now = Instant::now();
             match self.take(exchange, &part, slots, now) {
                 Took::Some { lacks } => {
-                    self.with(|state| {
-                        if is_narrowed {
-                            state.batch.settle(asked, now)
-                        } else {
-                            state.batch.worked(asked, now)
+                    self.with(|state| match narrowed {
+                        Some(Narrowed::Refused) => state.batch.settle(asked, now),
+                        Some(Narrowed::Failed) => {
+                            state.suspicions += 1;
+                            if state.suspicions >= SUSPICIONS {
+                                state.batch.settle(asked, now);
+                            }
+                        }
+                        None => {
+                            state.batch.worked(asked, now);
+                            if asked > 1 {
+                                state.suspicions = 0;
+                            }
                         }
                     });
-                    (most, is_narrowed, vain) = (u64::MAX, false, 0);
+                    (most, narrowed, vain, waited) = (u64::MAX, None, 0, Duration::ZERO);
                     match lacks {
                         None => missing = 0,
-                        Some(Lack::No(error)) => return Err(Stop::Answer(refused(error))),
-                        Some(Lack::Unable(error)) => return Err(Stop::Fault(refused(error))),
-                        Some(Lack::Block(error)) => {
+                        Some(Missing::No(error)) => return Err(Stop::Answer(refused(error))),
+                        Some(Missing::Unable(error)) => return Err(Stop::Fault(refused(error))),
+                        Some(Missing::Block) => {
                             missing += 1;
                             if !is_patient || missing > MISSING_RETRIES {
-                                return Err(Stop::Missing(refused(error)));
+                                return Err(Stop::Missing(ChainError::NoState));
                             }
                             tokio::time::sleep(MISSING_PAUSE * missing).await;
                         }
-                        Some(Lack::Rate) => {}
+                        Some(Missing::Rate) => {}
                     }
                 }
                 Took::Rate => {
                     vain += 1;
                     // Some count each call of a batch: one that is larger than the rate is never let through.
                     if asked > 1 && vain > 1 {
-                        (most, is_narrowed) = (asked / 2, true);
+                        (most, narrowed) = (asked / 2, Some(Narrowed::Refused));
                     }
                 }
                 Took::Few(answered) => {
@@ -201,9 +225,17 @@ impl Endpoint {
                     self.with(|state| state.batch.settle(answered, now));
                 }
                 // Many refuse batches, or large ones, in any way that there is.
-                Took::Fault(_) if asked > 1 && vain < RETRIES => {
+                Took::Fault(error)
+                    if asked > 1 && vain < RETRIES && !matches!(error, ChainError::NoAnswer(_)) =>
+                {
                     vain += 1;
-                    (most, is_narrowed) = (self.smaller(asked, vain, now), true);
+                    let is_said = match error {
+                        ChainError::Refused { .. } => true,
+                        ChainError::Status(status) => status < 500,
+                        _ => false,
+                    };
+                    narrowed = Some(if is_said { Narrowed::Refused } else { Narrowed::Failed });
+                    most = self.smaller(asked, vain, now);
                 }
                 Took::Fault(error) => return Err(Stop::Fault(error)),
             }
@@ -242,29 +274,29 @@ impl Endpoint {
                         }
                         Err(error) => {
                             let lack = match error.meaning() {
-                                Meaning::Answer => Lack::No(error),
-                                Meaning::Missing => Lack::Block(error),
-                                Meaning::Rate => Lack::Rate,
-                                Meaning::Other => Lack::Unable(error),
+                                Meaning::Answer => Missing::No(error),
+                                Meaning::Missing => Missing::Block,
+                                Meaning::Rate => Missing::Rate,
+                                Meaning::Other => Missing::Unable(error),
                             };
                             // What a node says of the call itself comes before what it lacks.
-                            if !matches!(lacks, Some(Lack::No(_))) {
+                            if !matches!(lacks, Some(Missing::No(_))) {
                                 lacks = Some(lack);
                             }
                         }
                     }
                 }
                 self.with(|state| {
-                    if matches!(lacks, Some(Lack::Rate)) {
+                    if matches!(lacks, Some(Missing::Rate)) {
                         state.rate.refused(None, now);
                     } else {
                         state.rate.let_through(now);
                     }
                 });
                 match lacks {
-                    Some(Lack::Rate) if filled == 0 => Took::Rate,
+                    Some(Missing::Rate) if filled == 0 => Took::Rate,
                     // An error each, or for some: it may be of the batch.
-                    Some(Lack::Unable(error)) if asked > 1 => Took::Fault(refused(error)),
+                    Some(Missing::Unable(error)) if asked > 1 => Took::Fault(refused(error)),
                     lacks => {
                         if lacks.is_none() && filled < asked {
                             let none = ChainError::Nonsense("another number of answers than of calls");
@@ -279,8 +311,8 @@ impl Endpoint {
                     self.with(|state| state.rate.refused(None, now));
                     Took::Rate
                 }
-                Meaning::Answer if asked == 1 => Took::Some { lacks: Some(Lack::No(error)) },
-                Meaning::Missing if asked == 1 => Took::Some { lacks: Some(Lack::Block(error)) },
+                Meaning::Answer if asked == 1 => Took::Some { lacks: Some(Missing::No(error)) },
+                Meaning::Missing if asked == 1 => Took::Some { lacks: Some(Missing::Block) },
                 _ => Took::Fault(refused(error)),
             },
             Exchange::Status(StatusCode::TOO_MANY_REQUESTS, after) => {
@@ -299,9 +331,9 @@ impl Endpoint {
             Some(json!({ "jsonrpc": "2.0", "id": place, "method": method, "params": params }))
         };
         let mut requests: Vec<Value> = part.iter().filter_map(request).collect();
-        let takes_batches = self.with(|state| state.batch.size() > 1);
+        // A call by itself is no batch: there are endpoints that take none.
         let body = match requests.pop() {
-            Some(only) if requests.is_empty() && !takes_batches => only,
+            Some(only) if requests.is_empty() => only,
             last => {
                 requests.extend(last);
                 Value::from(requests)
@@ -370,7 +402,7 @@ impl Endpoint {
 enum Took {
     /// Answers, maybe not to all.
     Some {
-        lacks: Option<Lack>,
+        lacks: Option<Missing>,
     },
     /// Answers to this many, and nothing about the others.
     Few(u64),
@@ -380,9 +412,9 @@ enum Took {
 }
 
 /// What is still not answered.
-enum Lack {
+enum Missing {
     No(RpcError),
-    Block(RpcError),
+    Block,
     Unable(RpcError),
     Rate,
 }

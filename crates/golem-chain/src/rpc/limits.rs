@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long after a limit was learnt a larger one is tried; doubled with each try that fails.
-const TRY_AFTER: Duration = Duration::from_secs(600);
+const TRY_AFTER: Duration = Duration::from_secs(20);
 
 /// Longest pause between two tries.
 const TRY_AT_MOST: Duration = Duration::from_secs(6 * 3600);
@@ -86,17 +86,44 @@ impl Learnt {
     }
 }
 
+/// Something that an endpoint has not: it is asked for it again after a pause that grows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lack {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Lack {
+    /// Whether it is to be asked for.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
+    }
+
+    /// It was not there.
+    pub(crate) fn found(&mut self, now: Instant) {
+        self.pause = (self.pause * 2).clamp(TRY_AFTER, TRY_AT_MOST);
+        self.until = Some(now + self.pause);
+    }
+
+    /// It was there.
+    pub(crate) fn end(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// Requests whose times are kept to see how many were let through in a second.
 const REMEMBERED: usize = 200;
 
 /// A rate above which none is kept to.
 const FAST: f64 = 100.0;
 
-/// The slowest that an endpoint is asked, in requests a second.
+/// The slowest that an endpoint is asked, in requests a second: after a refusal, which may be a whim, and after several in a
+/// row.
+const SLOW: f64 = 5.0;
 const SLOWEST: f64 = 0.5;
 
 /// How long a rate is kept to until a little more is tried.
-const CREEP: Duration = Duration::from_secs(10);
+const CREEP: Duration = Duration::from_secs(5);
 
 /// How many requests a second an endpoint takes.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +163,7 @@ impl Rate {
         if let (Some(rate), Some(changed)) = (self.per_second, self.changed)
             && now.saturating_duration_since(changed) >= CREEP
         {
-            let faster = rate * 1.1;
+            let faster = rate * 1.2;
             (self.per_second, self.changed) = ((faster < FAST).then_some(faster), Some(now));
         }
     }
@@ -147,10 +174,11 @@ impl Rate {
         let second = Duration::from_secs(1);
         let through = self.recent.iter().filter(|at| now.saturating_duration_since(**at) < second).count();
         let through = f64::from(u32::try_from(through).unwrap_or(u32::MAX)) * 0.8;
-        let slower = self.per_second.map_or(through, |rate| (rate * 0.7).min(through.max(SLOWEST)));
-        self.per_second = Some(slower.clamp(SLOWEST, FAST));
+        let least = if self.refusals < 3 { SLOW } else { SLOWEST };
+        let slower = self.per_second.map_or(through, |rate| (rate * 0.7).min(through.max(least)));
+        self.per_second = Some(slower.clamp(least, FAST));
         self.changed = Some(now);
-        let growing = second * 2u32.saturating_pow(self.refusals.saturating_sub(1).min(5));
+        let growing = second / 4 * 2u32.saturating_pow(self.refusals.saturating_sub(1).min(5));
         self.next = Some(now + after.unwrap_or(growing).min(LONGEST_REST));
     }
 }
@@ -234,9 +262,9 @@ mod tests {
                         converge(&mut learnt, limit, 1000, now)
                     })
                     .sum();
-                assert!(refusals <= 5 && learnt.size() == size, "{limit}: {refusals}");
+                assert!(refusals <= 10 && learnt.size() == size, "{limit}: {refusals}");
                 // The limit goes away.
-                for _ in 0..600 {
+                for _ in 0..1000 {
                     now += Duration::from_secs(60);
                     converge(&mut learnt, u64::MAX, 1000, now);
                 }

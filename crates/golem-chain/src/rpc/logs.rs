@@ -16,9 +16,6 @@ const LOGS_MAXIMUM: usize = 20_000;
 /// Most questions that one walk asks: the caller goes on where it ended.
 pub const LOG_REQUESTS: u64 = 100;
 
-/// How long an endpoint that refuses the logs of a single block is not asked for any.
-const NO_LOGS: std::time::Duration = std::time::Duration::from_secs(600);
-
 /// An event in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -78,9 +75,7 @@ impl Rpc {
     pub fn log_requests(&self, blocks: u64) -> Option<u64> {
         let now = Instant::now();
         let range = |endpoint: &std::sync::Arc<Endpoint>| {
-            endpoint.with(|state| {
-                state.no_logs_until.is_none_or(|until| until <= now).then(|| state.range.size())
-            })
+            endpoint.with(|state| state.logs.is_over(now).then(|| state.range.size()))
         };
         self.pool.endpoints.iter().filter_map(range).max().map(|range| blocks.div_ceil(range))
     }
@@ -95,11 +90,11 @@ impl Rpc {
         let mut last = None;
         let mut requests = 0;
         for (endpoint, is_patient) in self.candidates() {
-            if endpoint.with(|state| state.no_logs_until.is_some_and(|until| until > Instant::now())) {
+            if endpoint.with(|state| !state.logs.is_over(Instant::now())) {
                 last.get_or_insert(ChainError::NoLogs);
                 continue;
             }
-            let mut busy = 0;
+            let (mut busy, mut failures) = (0, 0);
             loop {
                 let wanted = (to - from).saturating_add(1);
                 let asked = endpoint.with(|state| state.range.ask(wanted, Instant::now())).max(1);
@@ -117,7 +112,10 @@ impl Rpc {
                 let error = match self.ask(&endpoint, &call, is_patient).await {
                     Ok(answers) => match read(answers.first(), address, (from, through)) {
                         Some(logs) => {
-                            endpoint.with(|state| state.range.worked(asked, Instant::now()));
+                            endpoint.with(|state| {
+                                state.range.worked(asked, Instant::now());
+                                state.logs.end();
+                            });
                             return Ok((logs, through, requests));
                         }
                         None => ChainError::Nonsense("no list of logs of these blocks"),
@@ -138,11 +136,20 @@ impl Rpc {
                     }
                     break;
                 }
+                // What failed once may have failed by chance.
+                let is_said = match error {
+                    ChainError::Nonsense(_) | ChainError::NoState => false,
+                    ChainError::Status(status) => status < 500,
+                    _ => true,
+                };
+                failures += 1;
+                if !is_said && failures == 1 {
+                    continue;
+                }
                 let smaller = endpoint.with(|state| state.range.refused(asked, Instant::now()));
                 if smaller.is_none() {
                     tracing::debug!(endpoint = endpoint.host, %error, "an endpoint gives no logs");
-                    let until = Instant::now() + NO_LOGS;
-                    endpoint.with(|state| state.no_logs_until = Some(until));
+                    endpoint.with(|state| state.logs.found(Instant::now()));
                     last = Some(match error {
                         ChainError::Refused { .. } | ChainError::Status(_) => ChainError::NoLogs,
                         other => other,

@@ -10,7 +10,7 @@
 //! longer than that. Never interprets a result.
 
 mod endpoint;
-mod limits;
+pub(crate) mod limits;
 mod logs;
 mod refusal;
 
@@ -28,6 +28,9 @@ pub use logs::{LOG_REQUESTS, Log, Logs};
 
 /// Longest that one exchange may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the only endpoint is asked.
+const TRIES_OF_THE_ONLY_ONE: u32 = 3;
 
 /// How long an endpoint's word counts that it is of the right chain, or of another.
 const CHAIN_LIFE: Duration = Duration::from_secs(600);
@@ -52,9 +55,18 @@ pub enum ChainError {
         "the RPC endpoint wants fewer requests; fix: name another one, or several, in GOLEM_PROVIDER_L2_RPC_URL"
     )]
     Busy,
+    /// It lags behind the block that was named, or has thrown its state away.
+    #[error("the RPC endpoint does not have the block, or its state")]
+    NoState,
     /// No endpoint gives logs, not even those of one block.
     #[error("the RPC endpoint gives no logs")]
     NoLogs,
+    /// The chain stands still, or the endpoint does.
+    #[error("the chain has made no block for {0}")]
+    Halted(crate::heads::Seconds),
+    /// Its newest block is of another time.
+    #[error("the newest block is {0} this machine's clock; fix: check the clock, and the RPC endpoint")]
+    OutOfTime(crate::heads::Offset),
     /// The answer is not one to what was asked.
     #[error("the RPC endpoint's answer makes no sense: {0}")]
     Nonsense(&'static str),
@@ -103,21 +115,14 @@ struct Pool {
 }
 
 impl Rpc {
-    /// The endpoint at `url`. Nothing is asked yet.
+    /// The endpoints at `urls`, one or several separated by commas, of which one is enough. Nothing is asked yet.
     ///
     /// # Errors
     /// [`ChainError::Endpoint`].
-    pub fn new(url: &str) -> Result<Self, ChainError> {
-        Self::pool(&[url])
-    }
-
-    /// The endpoints at `urls`, of which one is enough. Nothing is asked yet.
-    ///
-    /// # Errors
-    /// [`ChainError::Endpoint`].
-    pub fn pool(urls: &[impl AsRef<str>]) -> Result<Self, ChainError> {
+    pub fn new(urls: &str) -> Result<Self, ChainError> {
         let http = Client::new(Options::within(DEADLINE)).map_err(ChainError::Endpoint)?;
-        let endpoints = urls.iter().map(|url| Arc::new(Endpoint::new(url.as_ref()))).collect();
+        let each = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+        let endpoints = each.map(|url| Arc::new(Endpoint::new(url))).collect();
         let pool = Pool { http, endpoints, turn: AtomicUsize::new(0) };
         Ok(Self { pool: Arc::new(pool), chain: None, first: None })
     }
@@ -132,7 +137,7 @@ impl Rpc {
     /// is read from one.
     #[must_use]
     pub fn from_one(&self) -> Self {
-        let first = self.order().first().copied();
+        let first = self.order(self.next_turn()).first().copied();
         Self { first, ..self.clone() }
     }
 
@@ -140,7 +145,7 @@ impl Rpc {
     #[must_use]
     pub fn from_another(&self) -> Self {
         let others =
-            self.first.into_iter().flat_map(|own| self.order().into_iter().filter(move |n| *n != own));
+            self.first.into_iter().flat_map(|own| self.order(own + 1).into_iter().filter(move |n| *n != own));
         let now = Instant::now();
         let is_well = |n: &usize| {
             let paused = |endpoint: &Arc<Endpoint>| endpoint.with(|state| state.health.paused_until(now));
@@ -156,15 +161,38 @@ impl Rpc {
     pub async fn calls(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>, ChainError> {
         let mut slots = vec![None; calls.len()];
         let mut problem = None;
+        let is_only = self.pool.endpoints.len() == 1;
         for (endpoint, is_patient) in self.candidates() {
-            match self.fill(&endpoint, calls, &mut slots, is_patient).await {
-                Ok(()) => return Ok(slots.into_iter().map(Option::unwrap_or_default).collect()),
-                Err(Stop::Answer(error)) => return Err(error),
-                Err(Stop::Busy) => problem = problem.or(Some(ChainError::Busy)),
-                Err(Stop::Fault(error) | Stop::Missing(error)) => problem = Some(error),
+            // What failed may have failed by chance, where there is no other to ask.
+            let mut tries = if is_only { TRIES_OF_THE_ONLY_ONE } else { 1 };
+            while tries > 0 {
+                tries -= 1;
+                match self.fill(&endpoint, calls, &mut slots, is_patient).await {
+                    Ok(()) => return Ok(slots.into_iter().map(Option::unwrap_or_default).collect()),
+                    Err(Stop::Answer(error)) => return Err(error),
+                    Err(Stop::Busy) => {
+                        problem = problem.or(Some(ChainError::Busy));
+                        tries = 0;
+                    }
+                    Err(Stop::Fault(error) | Stop::Missing(error)) => {
+                        if !matches!(error, ChainError::Nonsense(_) | ChainError::Status(500..)) {
+                            tries = 0;
+                        }
+                        problem = Some(error);
+                    }
+                }
             }
         }
         Err(problem.unwrap_or(ChainError::Busy))
+    }
+
+    /// How many calls the endpoint that is asked next takes in one request, as far as is known.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        let next = self.pool.turn.load(Ordering::Relaxed);
+        let endpoint = self.order(next).first().and_then(|n| self.pool.endpoints.get(*n));
+        let size = endpoint.map_or(1, |endpoint| endpoint.with(|state| state.batch.size()));
+        usize::try_from(size).unwrap_or(1)
     }
 
     /// The results of `calls` from `endpoint` alone.
@@ -182,7 +210,7 @@ impl Rpc {
     /// The endpoints in the order in which they are asked, and whether to wait for each: all that are well, then, if there
     /// are several, once more with patience.
     fn candidates(&self) -> Vec<(Arc<Endpoint>, bool)> {
-        let order = self.order();
+        let order = self.order(self.next_turn());
         let all = |is_patient: bool| {
             let endpoints = order.iter().filter_map(|n| self.pool.endpoints.get(*n));
             endpoints.map(move |endpoint| (Arc::clone(endpoint), is_patient)).collect::<Vec<_>>()
@@ -190,11 +218,14 @@ impl Rpc {
         if order.len() == 1 { all(true) } else { [all(false), all(true)].concat() }
     }
 
+    fn next_turn(&self) -> usize {
+        self.pool.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The endpoints that are well in turn, then the others, that with the shortest pause first.
-    fn order(&self) -> Vec<usize> {
+    fn order(&self, turn: usize) -> Vec<usize> {
         let now = Instant::now();
         let count = self.pool.endpoints.len();
-        let turn = self.pool.turn.fetch_add(1, Ordering::Relaxed);
         let rank = |n: &usize| {
             let paused = self.pool.endpoints.get(*n).map(|endpoint| {
                 endpoint.with(|state| {
@@ -208,7 +239,7 @@ impl Rpc {
             let is_first = self.first == Some(*n);
             (paused.flatten(), !is_first)
         };
-        let mut order: Vec<usize> = (0..count).map(|n| (n + turn) % count).collect();
+        let mut order: Vec<usize> = (0..count).map(|n| n.wrapping_add(turn) % count).collect();
         order.sort_by_key(rank);
         order
     }

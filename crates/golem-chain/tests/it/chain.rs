@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use alloy_primitives::Address;
-use golem_chain::{Bad, ChainError, Reader, StreamTerms, StreamVerdict, Version};
-use golem_testchain::{Anvil, CHAIN_ID};
+use golem_chain::{Bad, ChainError, Reader, Rpc, StreamTerms, StreamVerdict, Version};
+use golem_testchain::{Anvil, CHAIN_ID, Limits, Provider};
 use golem_types::StreamId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -34,7 +34,7 @@ async fn streams_on_a_real_chain_are_read_and_judged() {
 
     let recipient = number(chain.account(2));
     let terms = StreamTerms { recipient, token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
-    let verdict = async |id: StreamId, terms: &StreamTerms| reader.verdict(None, id, terms).await;
+    let verdict = async |id: StreamId, terms: &StreamTerms| reader.verdict(id, terms).await;
     let first = StreamId(U256::ONE);
     assert!(matches!(verdict(first, &terms).await, StreamVerdict::Bad(Bad::Recipient)), "there is none yet");
     let id = chain.create(1, chain.account(2), U256::from(100_000), 1000).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
         least_runway: 60,
     };
     let id = StreamId(U256::ONE);
-    let verdict = async |states: &[&str], terms: &StreamTerms| reader(states).verdict(None, id, terms).await;
+    let verdict = async |states: &[&str], terms: &StreamTerms| reader(states).verdict(id, terms).await;
     assert!(
         matches!(verdict(&["active"], &terms).await, StreamVerdict::Bad(Bad::Recipient)),
         "there is none yet"
@@ -238,7 +238,7 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
     assert!(matches!(verdict(&[], &foreign).await, StreamVerdict::Bad(Bad::Token)));
 
     let many: Vec<_> = (1..=70u64).map(|id| StreamId(U256::from(id))).collect();
-    let seen = reader(&["active"]).streams(None, &many).await.unwrap();
+    let seen = reader(&["active"]).streams(&many).await.unwrap();
     assert_eq!(seen.streams.len(), 70, "more than one batch, most of which never were");
     assert!(seen.streams.iter().all(|reading| reading.unclear.is_none()));
 
@@ -255,4 +255,34 @@ async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
         matches!(verdict(&[], &terms).await, StreamVerdict::Bad(Bad::Runway)),
         "over, whatever it is called"
     );
+}
+
+/// M-08: an endpoint that takes no batches is asked for forty streams at once by a program that runs on any EVM; one that
+/// runs none, or has thrown older state away, gives the same streams.
+#[tokio::test]
+async fn many_streams_are_read_by_one_call_where_there_are_no_batches() {
+    let chain = start().await;
+    for number in 1..=3u64 {
+        let deposit = U256::from(100_000 * number);
+        chain.create(1, chain.account(2), deposit, 1000).await.unwrap();
+    }
+    let ids: Vec<_> = (1..=60u64).map(|id| StreamId(U256::from(id))).collect();
+    let expected = chain.reader().streams(&ids).await.unwrap();
+    assert_eq!(expected.streams.iter().filter(|one| !one.stream.sender.is_zero()).count(), 3);
+    for (limits, most) in [
+        (Limits { batch: 1, ..Limits::NONE }, 5),
+        (Limits { batch: 2, is_pruned: true, ..Limits::NONE }, 12),
+        (Limits { batch: 1, refuses_programs: true, ..Limits::NONE }, 70),
+        (Limits { batch: 3, ..Limits::MEANEST }, 70),
+    ] {
+        let provider = Provider::start(chain.url(), limits).await.unwrap();
+        let reader = Reader::new(Rpc::new(provider.url()).unwrap(), chain.contract(), CHAIN_ID, true);
+        // The first question finds the limits.
+        reader.streams(&ids).await.unwrap();
+        let before = provider.requests();
+        let seen = reader.streams(&ids).await.unwrap();
+        assert_eq!(seen.streams, expected.streams, "{limits:?}");
+        let asked = provider.requests() - before;
+        assert!(asked <= most, "{limits:?}: {asked} requests");
+    }
 }

@@ -106,7 +106,7 @@ async fn a_refusal_of_what_is_asked_is_an_answer() {
         urls.push(url);
         counts.push(asked);
     }
-    let rpc = Rpc::pool(&urls).unwrap();
+    let rpc = Rpc::new(&urls.join(",")).unwrap();
     for _ in 0..4 {
         let refused = rpc.calls(&doubles(1)).await;
         assert!(matches!(refused, Err(ChainError::Refused { code: 3, .. })), "{refused:?}");
@@ -128,7 +128,7 @@ async fn several_endpoints_stand_in_for_each_other() {
     })
     .await;
     let (two, two_asked) = endpoint(|request| answers(&request, 1)).await;
-    let rpc = Rpc::pool(&[&one, "http://127.0.0.1:1/", &two]).unwrap();
+    let rpc = Rpc::new(&format!("{one}, http://127.0.0.1:1/,{two}")).unwrap();
     let asked = |count: &AtomicUsize| count.swap(0, Ordering::Relaxed);
     for _ in 0..20 {
         is_answered(&rpc, 3).await;
@@ -155,14 +155,14 @@ async fn several_endpoints_stand_in_for_each_other() {
 async fn an_endpoint_of_another_chain_is_left_out() {
     let (foreign, _) = endpoint(|request| answers(&request, 5)).await;
     let (own, own_asked) = endpoint(|request| answers(&request, 1)).await;
-    let rpc = Rpc::pool(&[&foreign, &own]).unwrap().of_chain(1);
+    let rpc = Rpc::new(&format!("{foreign},{own}")).unwrap().of_chain(1);
     for _ in 0..10 {
         let results = rpc.calls(&[("double", json!([4])), ("eth_chainId", json!([]))]).await.unwrap();
         assert_eq!(results, [json!(8), json!("0x1")]);
         is_answered(&rpc, 1).await;
     }
     assert!(own_asked.load(Ordering::Relaxed) >= 20);
-    let rpc = Rpc::pool(&[&foreign]).unwrap().of_chain(1);
+    let rpc = Rpc::new(&foreign).unwrap().of_chain(1);
     let error = rpc.calls(&doubles(1)).await.unwrap_err();
     assert!(matches!(error, ChainError::WrongChain { found: 5, expected: 1 }), "{error}");
 }

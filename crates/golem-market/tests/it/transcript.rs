@@ -69,7 +69,10 @@ impl Recorded {
                 let result = answers.get(&question(call)).cloned().unwrap_or_default();
                 json!({ "jsonrpc": "2.0", "id": call["id"], "result": result })
             };
-            axum::Json(Value::from(calls.as_array().unwrap().iter().map(answer).collect::<Vec<_>>()))
+            axum::Json(match calls.as_array() {
+                Some(calls) => calls.iter().map(answer).collect(),
+                None => answer(&calls),
+            })
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());

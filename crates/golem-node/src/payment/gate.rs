@@ -152,7 +152,7 @@ impl Payments {
         self.check_token().await?;
         let least_runway = self.0.config.rules.runway_of_create();
         let terms = StreamTerms { least_runway, ..self.terms(least_rate) };
-        match self.0.reader.verdict(self.newest().as_ref(), id, &terms).await {
+        match self.0.reader.verdict(id, &terms).await {
             StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
                 self.record_reading(block);

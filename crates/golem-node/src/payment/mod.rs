@@ -69,12 +69,14 @@ pub struct PaymentConfig {
     pub name: String,
     /// What the streams' money is called.
     pub symbol: String,
-    /// The chain's JSON-RPC endpoint.
+    /// The chain's JSON-RPC endpoints, separated by commas.
     pub rpc_url: String,
     /// What chain it must be of.
     pub chain_id: u64,
     /// Whether the chain is a developer's own, whose clock is moved at will.
     pub local: bool,
+    /// How old its newest block may be; `None` if that tells nothing.
+    pub maximum_head_age: Option<Duration>,
     /// The payment contract.
     pub contract: Address,
     /// Which one that is.
@@ -234,7 +236,8 @@ impl Payments {
     ) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
         let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local)
-            .of(config.version, config.paying_states.clone());
+            .of(config.version, config.paying_states.clone())
+            .with_maximum_head_age(config.maximum_head_age);
         let sender = Sender::new(rpc.clone(), config.wallet.clone(), config.chain_id);
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
         let now = Timestamp::now();
@@ -326,12 +329,12 @@ impl Payments {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let seen = self.0.reader.streams(self.newest().as_ref(), &ids).await.map_err(|error| {
+        let seen = self.0.reader.streams(&ids).await.map_err(|error| {
             self.record_failure(&error);
             NodeError::ChainUnknown(error)
         })?;
         self.record_reading(seen.block);
-        let now = seen.block.time;
+        let now = seen.now;
         let status = |((vm, key), Reading { stream, unclear }): (&(VmId, StreamKey), Reading)| StreamStatus {
             vm: vm.clone(),
             key: key.clone(),
@@ -358,19 +361,12 @@ impl Payments {
         self.copies(|copies| copies.values().cloned().collect())
     }
 
-    /// The newest block that was read: no older one is believed afterwards.
-    fn newest(&self) -> Option<Block> {
-        self.0.health.borrow().block
-    }
-
     fn record_reading(&self, block: Block) {
         self.0.health.send_modify(|health| {
             if health.error.take().is_some() {
                 tracing::info!(block = block.number, "the payment chain answers again");
             }
-            if health.block.is_none_or(|before| before.number <= block.number) {
-                health.block = Some(block);
-            }
+            health.block = Some(block);
             health.read_at = Some(Timestamp::now());
         });
     }

@@ -2,17 +2,20 @@
 //!
 //! ```text
 //!   tick: head ─► logs since the last one ─► read what was touched ─► billing_policy for every rental ─► act
+//!                   └─ there are none, or they cost too much ─► read everything, a part in each tick
 //! ```
 //! Owns the timer and the cost of a tick: two round trips when nothing happened, whatever the number
-//! of streams, and one more for each hundred that were touched. Everything is read again at the start,
+//! of streams, and one more for each hundred that were touched; with an endpoint that takes no batches and gives no logs, one
+//! request for each [`A_REQUEST_FOR`] streams, those that end first before the others. Everything is read again at the start,
 //! after a reorganisation (the last block is gone), after a long silence, and every few minutes in case
-//! a contract keeps an event to itself. What would end a rental is read a second time first, so that
-//! one garbled answer ends none. Never deletes or resumes on what it did not read.
+//! a contract keeps an event to itself. What would end a rental is read a second time first, from another endpoint where
+//! there is one, so that one garbled answer ends none. Money runs out by the chain's time, which goes on while there is no
+//! new block. Never deletes or resumes on what it did not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use golem_chain::judge::judge;
-use golem_chain::{Block, ChainError, Reading};
+use golem_chain::{Block, ChainError, Head, Reader, Reading};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,10 @@ use crate::rental::{Goal, Rental};
 /// Most requests for events that a tick waits for; what takes more is read beside it.
 const LOG_REQUESTS: u64 = 8;
 
+/// How many streams there have to be for each request of a tick; a few are free, for the newest block and its logs.
+const A_REQUEST_FOR: usize = 20;
+const FREE_REQUESTS: usize = 4;
+
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
 
@@ -40,6 +47,8 @@ struct Memory {
     warned: BTreeSet<VmId>,
     /// Rentals that are paid for again and have no room.
     waiting: BTreeSet<VmId>,
+    /// Streams that are to be read, in this tick or the next ones.
+    due: BTreeSet<StreamId>,
     /// Streams that were read, and of which it is not established whether they pay.
     unclear: BTreeSet<StreamId>,
 }
@@ -72,8 +81,9 @@ fn paid_by_streams(payments: &Payments) -> Vec<(StreamId, Rental)> {
 async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory) {
     let rentals = paid_by_streams(payments);
     memory.warned.retain(|id| rentals.iter().any(|(_, rental)| &rental.vm.id == id));
-    let block = match observe(payments, &rentals, memory).await {
-        Ok(block) => Some(block),
+    let reader = payments.0.reader.from_one();
+    let head = match observe(payments, &reader, &rentals, memory).await {
+        Ok(head) => Some(head),
         Err(error) => {
             payments.record_failure(&error);
             None
@@ -86,19 +96,21 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
     for (id, rental) in &rentals {
         let Some(copy) = copies.get(id) else { continue };
         // What is not established is like what was not read: the last clear reading rules.
-        let read = block.filter(|_| !memory.unclear.contains(id));
-        let action = decide(payments, rental, &copy.stream, read, copy.estimated_now(now), now);
-        if block.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
+        let read = head.filter(|_| !memory.unclear.contains(id)).map(|head| head.now);
+        // M-02: the chain's time, which no clock of this machine that was set wrong changes.
+        let estimated = reader.time().unwrap_or_else(|| copy.estimated_now(now));
+        let action = decide(payments, rental, &copy.stream, read, estimated, now);
+        if head.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
             ending.push((*id, rental));
         } else {
             act(control, rental, action, memory).await;
         }
     }
-    end(payments, control, &ending, memory).await;
+    end(payments, &reader.from_another(), control, &ending, memory).await;
     give_room(payments, control, memory).await;
     tracing::debug!(
         rentals = rentals.len(),
-        block = block.map(|block| block.number),
+        block = head.map(|head| head.block.number),
         ending = ending.len(),
         "monitor tick"
     );
@@ -108,12 +120,12 @@ fn decide(
     payments: &Payments,
     rental: &Rental,
     stream: &Stream,
-    block: Option<Block>,
+    chain_now: Option<u128>,
     estimated: u128,
     now: Timestamp,
 ) -> Action {
-    let evidence = match block {
-        Some(block) => Evidence::Read { stream, now: block.time },
+    let evidence = match chain_now {
+        Some(now) => Evidence::Read { stream, now },
         None => Evidence::Remembered { stream, now: estimated },
     };
     next(rental.vm.unpaid.as_ref(), evidence, &payments.terms_of(stream), &payments.config().rules, now)
@@ -122,10 +134,10 @@ fn decide(
 /// Brings the copies of streams up to the newest block.
 async fn observe(
     payments: &Payments,
+    reader: &Reader,
     rentals: &[(StreamId, Rental)],
     memory: &mut Memory,
-) -> Result<Block, ChainError> {
-    let reader = &payments.0.reader;
+) -> Result<Head, ChainError> {
     let head = reader.head(memory.block.as_ref()).await?;
     let block = head.block;
     // What still vests for rentals that ended is followed too: it can be fetched.
@@ -135,8 +147,10 @@ async fn observe(
         .map(|(id, copy)| (*id, copy.vm.clone()))
         .chain(rentals.iter().map(|(id, rental)| (*id, rental.vm.id.clone())))
         .collect();
+    let requests = owners.len().div_ceil(A_REQUEST_FOR).max(FREE_REQUESTS);
     let all = !head.continues || memory.ticks.is_multiple_of(FULL_EVERY);
-    let effort = Effort { requests: LOG_REQUESTS, again: all };
+    let most = u64::try_from(requests).map_or(LOG_REQUESTS, |most| most.min(LOG_REQUESTS));
+    let effort = Effort { requests: most, again: all };
     let alone = payments.0.reading.try_lock().ok();
     let news = match &alone {
         Some(_) => payments.news(&head, memory.block.as_ref(), effort).await,
@@ -155,25 +169,43 @@ async fn observe(
     if touched.is_none() && batch.is_none() && alone.is_some() {
         payments.0.behind.notify_one();
     }
-    let wanted: Vec<StreamId> = match touched.filter(|_| !all) {
+    let touched = match touched.filter(|_| !all) {
+        Some(touched) => touched,
         None => {
             if all {
                 payments.check_code().await?;
             }
-            owners.keys().copied().collect()
-        }
-        Some(touched) => {
-            let wanted = |id: &&StreamId| touched.contains(id) || !known.contains_key(id);
-            owners.keys().filter(wanted).copied().collect()
+            // What was begun is gone on with.
+            if all || memory.due.is_empty() {
+                memory.due.extend(owners.keys());
+            }
+            BTreeSet::new()
         }
     };
-    let readings = if wanted.is_empty() { Vec::new() } else { reader.at(&block, &wanted).await? };
-    keep(payments, &wanted, &readings, &block, &owners, &mut memory.unclear, batch).await;
+    memory.due.extend(touched.iter().chain(owners.keys().filter(|id| !known.contains_key(id))));
+    memory.due.retain(|id| owners.contains_key(id));
+    let mut due: Vec<StreamId> = memory.due.iter().copied().collect();
+    // New ones first, then those of which something is known to have changed, then those that end first.
+    due.sort_by_key(|id| known.get(id).map(|copy| (!touched.contains(id), copy.stream.stop.max(head.now))));
+    let mut readings = Vec::new();
+    for _ in 0..requests {
+        let left = due.get(readings.len()..).unwrap_or_default();
+        let part = left.get(..left.len().min(reader.streams_a_request().max(1))).unwrap_or_default();
+        if part.is_empty() {
+            break;
+        }
+        readings.extend(reader.at(&block, part).await?);
+    }
+    due.truncate(readings.len());
+    keep(payments, &due, &readings, &head, &owners, &mut memory.unclear, batch).await;
     drop(alone);
+    for id in &due {
+        memory.due.remove(id);
+    }
     memory.block = Some(block);
     memory.ticks = memory.ticks.wrapping_add(1);
     payments.record_reading(block);
-    Ok(block)
+    Ok(head)
 }
 
 /// Remembers what was read; what is new goes to the ledger, where a restart finds it.
@@ -181,7 +213,7 @@ async fn keep(
     payments: &Payments,
     ids: &[StreamId],
     readings: &[Reading],
-    block: &Block,
+    head: &Head,
     owners: &BTreeMap<StreamId, VmId>,
     unclear: &mut BTreeSet<StreamId>,
     batch: Option<Batch>,
@@ -192,7 +224,7 @@ async fn keep(
         for (id, Reading { stream, unclear: state }) in ids.iter().zip(readings) {
             let Some(vm) = owners.get(id) else { continue };
             // A stream that by its own numbers does not pay is clear, whatever it is called.
-            if let Some(state) = state.as_ref().filter(|_| judge(stream, &payments.terms_of(stream), block.time).is_ok()) {
+            if let Some(state) = state.as_ref().filter(|_| judge(stream, &payments.terms_of(stream), head.now).is_ok()) {
                 if unclear.insert(*id) {
                     tracing::warn!(stream = %id, state, "the contract calls a stream what the profile does not name");
                 }
@@ -203,8 +235,8 @@ async fn keep(
                 key: payments.key(*id),
                 vm: vm.clone(),
                 stream: *stream,
-                block: block.number,
-                block_time: block.time,
+                block: head.block.number,
+                block_time: head.block.time,
                 read_at,
             };
             let before = copies.insert(*id, copy.clone());
@@ -226,7 +258,7 @@ async fn keep(
             "what was read of streams cannot be recorded"
         );
     }
-    let now = block.time;
+    let now = head.block.time;
     let live: BTreeSet<VmId> = payments.0.ledger.now().iter().map(|rental| rental.vm.id.clone()).collect();
     payments.copies(|copies| {
         copies.retain(|_, copy| live.contains(&copy.vm) || !copy.is_spent(now));
@@ -236,6 +268,7 @@ async fn keep(
 /// Reads the streams of rentals that would end once more, and acts where it comes out the same.
 async fn end(
     payments: &Payments,
+    reader: &Reader,
     control: &RentalControl,
     ending: &[(StreamId, &Rental)],
     memory: &mut Memory,
@@ -248,18 +281,22 @@ async fn end(
     if let Err(error) = payments.check_code().await {
         return payments.record_failure(&error);
     }
-    let seen = match payments.0.reader.streams(payments.newest().as_ref(), &ids).await {
+    let read = async {
+        let head = reader.head(memory.block.as_ref()).await?;
+        Ok((head, reader.at(&head.block, &ids).await?))
+    };
+    let (head, readings) = match read.await {
         Ok(seen) => seen,
         Err(error) => return payments.record_failure(&error),
     };
     let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
-    keep(payments, &ids, &seen.streams, &seen.block, &owners, &mut memory.unclear, None).await;
+    keep(payments, &ids, &readings, &head, &owners, &mut memory.unclear, None).await;
     let now = Timestamp::now();
-    for ((id, rental), reading) in ending.iter().zip(&seen.streams) {
+    for ((id, rental), reading) in ending.iter().zip(&readings) {
         if memory.unclear.contains(id) {
             continue;
         }
-        let action = decide(payments, rental, &reading.stream, Some(seen.block), seen.block.time, now);
+        let action = decide(payments, rental, &reading.stream, Some(head.now), head.now, now);
         act(control, rental, action, memory).await;
     }
 }

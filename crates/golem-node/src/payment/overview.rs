@@ -64,7 +64,7 @@ impl Payments {
     fn remembered(&self, copies: Vec<StreamCopy>) -> Vec<StreamStatus> {
         let here = Timestamp::now();
         let status = |copy: StreamCopy| {
-            let now = copy.estimated_now(here);
+            let now = self.0.reader.time().unwrap_or_else(|| copy.estimated_now(here));
             let verdict = golem_chain::judge::judge(&copy.stream, &self.terms_of(&copy.stream), now);
             StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict, unclear: None }
         };

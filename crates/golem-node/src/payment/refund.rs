@@ -68,8 +68,7 @@ impl Payments {
     async fn refund(&self, refund: Refund) -> Result<(), NodeError> {
         let ledger = &self.0.ledger;
         let id = refund.key.id;
-        let seen =
-            self.0.reader.streams(self.newest().as_ref(), &[id]).await.map_err(NodeError::ChainUnknown)?;
+        let seen = self.0.reader.streams(&[id]).await.map_err(NodeError::ChainUnknown)?;
         let Some(stream) = seen.streams.first().map(|reading| reading.stream) else { return Ok(()) };
         let now = seen.block.time;
         let end = async |kind, detail: String| {

@@ -279,7 +279,7 @@ impl Payments {
             return Ok(known);
         }
         let id = copy.key.id;
-        let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
+        let seen = self.0.reader.streams(&[id]).await?;
         let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
         let amount = stream.withdrawable(seen.block.time);
         if amount.is_zero() || stream.recipient.is_zero() {
@@ -407,7 +407,7 @@ impl Payments {
         // What the contract says it has paid out since: true for any contract, whatever its events.
         let id = withdrawal.key.id;
         let before = self.copies(|copies| copies.get(&id).map(|copy| copy.stream.withdrawn));
-        let seen = self.0.reader.streams(self.newest().as_ref(), &[id]).await?;
+        let seen = self.0.reader.streams(&[id]).await?;
         let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
         let told = receipt.and_then(|receipt| self.paid_in(&receipt, id));
         let paid = told.unwrap_or_else(|| {

@@ -67,8 +67,8 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
                 .payments_rpc_url
                 .as_ref()
                 .filter(|_| name == *active)
-                .map(|url| url.0.clone())
-                .or_else(|| network.rpc_url.clone())
+                .map(|urls| urls.0.join(","))
+                .or_else(|| network.endpoints())
                 .with_context(|| format!("{name} has no endpoint; fix: networks add {name} --rpc-url …"))?;
             let checked = check(&name, &url, &network).await;
             let exit = if checked.reachable { Exit::Done } else { Exit::Failed };
@@ -118,7 +118,9 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
     };
     let network = Network {
         chain_id: add.chain_id,
-        rpc_url: Some(add.rpc_url),
+        rpc_url: add.rpc_url.first().cloned(),
+        rpc_urls: add.rpc_url.get(1..).unwrap_or_default().to_vec(),
+        maximum_head_age_seconds: add.maximum_head_age_seconds,
         stream_payment_address: Some(address(&add.contract)?),
         contract_version: Version::try_from(add.contract_version)?,
         paying_states: add.paying_state,
@@ -146,7 +148,7 @@ fn list(all: &[Named<'_>]) -> String {
             named.network.chain_id.to_string(),
             named.network.symbol.clone(),
             if named.network.testnet { "test" } else { "real" }.to_owned(),
-            named.network.rpc_url.clone().unwrap_or_else(|| "-".to_owned()),
+            named.network.endpoints().unwrap_or_else(|| "-".to_owned()),
             named.network.note.clone().unwrap_or_default(),
         ]
     });

@@ -235,8 +235,9 @@ table! {
         /// The chain on which rentals are paid for: a profile that ships, or one added with
         /// `golem-provider networks add`.
         payments_network: String = "GOLEM_PROVIDER_PAYMENTS_NETWORK" default "l2.holesky";
-        /// JSON-RPC endpoint of that chain, in place of the profile's.
-        payments_rpc_url: Option<Url> = "GOLEM_PROVIDER_L2_RPC_URL" also "GOLEM_PROVIDER_KAOLIN_RPC_URL" also "GOLEM_PROVIDER_POLYGON_RPC_URL";
+        /// JSON-RPC endpoints of that chain, in place of the profile's: one, or several separated by commas. Load is spread
+        /// over them, and one that fails or is of another chain is left out.
+        payments_rpc_url: Option<Urls> = "GOLEM_PROVIDER_L2_RPC_URL" also "GOLEM_PROVIDER_KAOLIN_RPC_URL" also "GOLEM_PROVIDER_POLYGON_RPC_URL";
         /// The payment contract, in place of the profile's. `0x0` turns payments off: VMs are free.
         stream_payment_address: Option<Address> = "GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS";
         /// Token of the streams, in place of the profile's; `0x0` is the chain's own money.

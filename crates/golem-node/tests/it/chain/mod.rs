@@ -46,6 +46,7 @@ impl Market {
             rpc_url: self.chain.url().to_owned(),
             chain_id: CHAIN_ID,
             local: true,
+            maximum_head_age: None,
             contract: self.chain.contract(),
             version: golem_chain::Version::V1,
             paying_states: Vec::new(),
@@ -389,7 +390,7 @@ async fn a_withdrawal_that_cannot_work_is_not_sent() {
     node.shutdown(false).await;
 }
 
-/// I3, I4: two hundred rentals behind an endpoint of which two answers in three are late, cut, refused
+/// I3, I4: two hundred rentals behind an endpoint of which every other answer is late, cut, refused
 /// or garbled. Whoever pays is never stopped, not for a moment; whoever does not is, all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_else_run() {
@@ -415,7 +416,7 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
     for id in paying.iter().chain(&ending) {
         reaches(&node, id, VmState::Running).await;
     }
-    chaos.spoil(66);
+    chaos.spoil(50);
     // Every change of the ledger is looked at, not only the last one.
     let mut changes = node.changes();
     let watched = paying.clone();
@@ -429,7 +430,8 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
         }
     });
     let spoilt = chaos.spoilt();
-    until("a hundred spoilt answers", async || chaos.spoilt() > spoilt + 100).await;
+    // The endpoint often says that it is asked too often, and is then asked less often.
+    until("forty spoilt answers", async || chaos.spoilt() > spoilt + 40).await;
     assert!(
         ending.iter().all(|id| node.changes().borrow().get(id).is_some_and(|one| one.vm.unpaid.is_none()))
     );
@@ -438,7 +440,7 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
         reaches(&node, id, VmState::Stopped).await;
     }
     let spoilt = chaos.spoilt();
-    until("a hundred more", async || chaos.spoilt() > spoilt + 100).await;
+    until("forty more", async || chaos.spoilt() > spoilt + 40).await;
     for id in &paying {
         assert_eq!(node.vm(id).await.unwrap().state, VmState::Running);
     }

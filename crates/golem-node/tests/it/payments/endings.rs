@@ -63,7 +63,7 @@ async fn i3_i4_an_endpoint_that_misbehaves_hurts_no_rental() {
     let fresh = paid.open(3, 3600);
     for fault in [Fault::Down, Fault::TooMany, Fault::Cut, Fault::Garbled, Fault::OtherChain, Fault::Stale] {
         paid.chain.misbehave(fault);
-        ticks(&paid.chain, 10).await;
+        ticks(&paid.chain, 4).await;
         assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "{fault:?}");
         assert_eq!(node.vm(&ended).await.unwrap().state, VmState::Stopped, "{fault:?}");
         // Garbled digits are only seen where a stream is read, and a quiet tick reads none.

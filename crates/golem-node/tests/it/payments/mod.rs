@@ -39,6 +39,7 @@ struct Paid {
     rules: Rules,
     monitor: bool,
     interval: Duration,
+    head_age: Option<Duration>,
 }
 
 impl Paid {
@@ -56,6 +57,7 @@ impl Paid {
             },
             monitor: true,
             interval: Duration::from_millis(20),
+            head_age: Some(Duration::from_secs(180)),
         }
     }
 
@@ -67,6 +69,7 @@ impl Paid {
             rpc_url: self.chain.url().to_owned(),
             chain_id: CHAIN,
             local: false,
+            maximum_head_age: self.head_age,
             contract: self.chain.contract(),
             version: golem_chain::Version::V1,
             paying_states: Vec::new(),
@@ -392,7 +395,8 @@ async fn s_127_the_monitor_looks_once_an_interval_and_not_more_often() {
     let clock = own_clock();
     for interval in [Duration::from_secs(30), Duration::from_secs(300)] {
         let mut paid = Paid::new(4).await;
-        paid.interval = interval;
+        // Minutes pass in a moment, and blocks do not.
+        (paid.interval, paid.head_age) = (interval, None);
         let (node, _) = paid.start().await;
         let payments = node.payments().unwrap();
         let looked = || payments.health().block.map(|block| block.number);
@@ -420,7 +424,7 @@ async fn s_126_only_a_monitor_that_is_on_stops_what_is_not_paid_for() {
     let clock = own_clock();
     for monitor in [false, true] {
         let mut paid = Paid::new(4).await;
-        (paid.monitor, paid.interval) = (monitor, Duration::from_secs(30));
+        (paid.monitor, paid.interval, paid.head_age) = (monitor, Duration::from_secs(30), None);
         let (node, _) = paid.start().await;
         let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
         paid.chain.put(1, Stream { recipient: U160::ZERO, ..paid.stream(3600) });

@@ -175,9 +175,12 @@ pub(in crate::cli) struct AddNetwork {
     /// Id of the chain (EIP-155).
     #[arg(long)]
     pub chain_id: u64,
-    /// URL of a JSON-RPC endpoint of the chain.
+    /// URL of a JSON-RPC endpoint of the chain; can be given more than once.
+    #[arg(long, required = true)]
+    pub rpc_url: Vec<String>,
+    /// How old the newest block may be until the chain counts as one that cannot be asked; 180 by default.
     #[arg(long)]
-    pub rpc_url: String,
+    pub maximum_head_age_seconds: Option<u64>,
     /// Address of the payment contract.
     #[arg(long)]
     pub contract: String,

@@ -47,6 +47,8 @@ pub(crate) fn deploy(arguments: &[&str]) -> anyhow::Result<()> {
     let network = Network {
         chain_id,
         rpc_url: Some(rpc.to_owned()),
+        rpc_urls: Vec::new(),
+        maximum_head_age_seconds: None,
         stream_payment_address: Some(contract),
         testnet: testnet || local,
         local,

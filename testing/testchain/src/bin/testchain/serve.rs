@@ -38,6 +38,8 @@ pub(crate) fn profile(data_dir: &Path, url: &str, contract: &str) -> anyhow::Res
     let network = Network {
         chain_id: CHAIN_ID,
         rpc_url: Some(url.to_owned()),
+        rpc_urls: Vec::new(),
+        maximum_head_age_seconds: None,
         stream_payment_address: Some(contract.parse().context("CONTRACT is no address")?),
         testnet: true,
         local: true,
