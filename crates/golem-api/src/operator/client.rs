@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, DrainView, LogsView, PricingView, StreamsView, Summary, VmView, WithdrawView, WithdrawalView,
+    AdvertView, BooksCheckView, DrainView, EntryView, LogsView, PricingView, StreamsView, Summary, VmView,
+    WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -177,6 +178,22 @@ impl Client {
     /// [`ClientError`].
     pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<WithdrawalView>, ClientError> {
         self.call(Method::GET, &format!("/withdrawals?since={}", since.as_second()), None).await
+    }
+
+    /// Every entry of the books since `since`, oldest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn entries(&self, since: Timestamp) -> Result<Vec<EntryView>, ClientError> {
+        self.call(Method::GET, &format!("/entries?since={}", since.as_second()), None).await
+    }
+
+    /// Compares the books with the chain, and makes good what differs if `repair`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn check_books(&self, repair: bool) -> Result<Vec<BooksCheckView>, ClientError> {
+        self.call(Method::POST, "/books", Some(json!({ "repair": repair }))).await
     }
 
     /// Withdraws what has vested on the stream of `vm`, or on all, by `force` also what is not worth its gas.

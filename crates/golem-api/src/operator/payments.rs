@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{Operator, Shared};
 use crate::error::{ApiError, ApiResult};
-use crate::views::payments;
+use crate::views::{books, payments};
 
 impl Operator {
     /// What rentals are paid in.
@@ -40,6 +40,28 @@ pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }):
     let since = Timestamp::from_second(since)
         .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
     Ok(ok(&payments::withdrawals(contracts, since).await.map_err(NodeError::from)?))
+}
+
+pub(super) async fn entries(State(operator): Shared, Query(Since { since }): Query<Since>) -> ApiResult {
+    let contracts = operator.contracts()?;
+    let since = Timestamp::from_second(since)
+        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
+    Ok(ok(&books::entries(contracts, since).await.map_err(NodeError::from)?))
+}
+
+#[derive(Deserialize)]
+struct Check {
+    #[serde(default)]
+    repair: bool,
+}
+
+pub(super) async fn check_books(State(operator): Shared, request: Request) -> ApiResult {
+    let Check { repair } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"repair\": true or false}")
+    })?;
+    let contracts = operator.contracts()?;
+    tracing::info!(repair, "a comparison of the books with the chain is asked for by the operator");
+    Ok(ok(&books::check(contracts, repair).await))
 }
 
 #[derive(Deserialize)]

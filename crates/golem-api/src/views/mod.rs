@@ -1,14 +1,16 @@
 //! What the APIs say, on both of their ends.
 //!
 //! Owns the JSON of the operator API, and how both APIs' answers follow from what the node knows. Never changes
-//! anything, but for [`payments::withdraw`].
+//! anything, but for [`payments::withdraw`] and [`books::check`].
 
+pub mod books;
 mod node;
 pub mod payments;
 mod pricing;
 pub(crate) mod renter;
 mod vm;
 
+pub use books::{BooksCheckView, DifferenceView, EntryView};
 pub use node::{
     AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
 };

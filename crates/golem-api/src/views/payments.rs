@@ -21,12 +21,19 @@ pub struct StreamsView {
     pub network: String,
     /// What its money is called.
     pub symbol: String,
+    /// Digits after the point of that.
+    #[serde(default = "usual_decimals")]
+    pub decimals: u8,
     /// US dollars for one of it, as last believed; `None` for test money, and while no rate is known.
     pub usd_per_coin: Option<String>,
     /// The streams, oldest first.
     pub streams: Vec<StreamView>,
     /// Why they are shown as they were last read.
     pub stale: Option<String>,
+}
+
+const fn usual_decimals() -> u8 {
+    18
 }
 
 /// A stream.
@@ -44,6 +51,9 @@ pub struct StreamView {
     /// What its money is called.
     #[serde(default)]
     pub symbol: String,
+    /// Digits after the point of that.
+    #[serde(default = "usual_decimals")]
+    pub decimals: u8,
     /// What the public API says of it.
     pub stream: StreamInfo,
 }
@@ -119,6 +129,7 @@ pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) ->
             unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
             network: config.name.clone(),
             symbol: config.symbol.clone(),
+            decimals: config.decimals,
             stream: renter::stream(&line.status),
         };
         streams.extend(overview.streams.iter().map(view));
@@ -134,6 +145,7 @@ pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) ->
         usd_per_coin: rate.map(|rate| rate.usd.to_string()),
         network: named.map(|config| config.name.clone()).unwrap_or_default(),
         symbol: named.map(|config| config.symbol.clone()).unwrap_or_default(),
+        decimals: named.map_or(usual_decimals(), |config| config.decimals),
         streams,
         stale,
     }

@@ -47,6 +47,8 @@ impl Node {
                 let host = self.clone();
                 let control =
                     RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id), move || host.room());
+                let daily = payment::check_daily(payments.clone(), stop());
+                tasks.spawn(format!("daily check of the books of {name}"), daily);
                 tasks.spawn(format!("books of {name}"), payment::catch_up(payments.clone(), stop()));
                 tasks.spawn(
                     format!("stream monitor of {name}"),

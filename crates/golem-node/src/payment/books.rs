@@ -109,11 +109,16 @@ impl Payments {
     /// [`BooksError`].
     pub async fn read_books(&self) -> Result<Booked, BooksError> {
         let _alone = self.0.reading.lock().await;
-        let mut sum = Booked::default();
         let head = self.0.reader.head(None).await?;
+        self.advance(&head).await
+    }
+
+    /// Books everything up to `head`. Whoever calls holds the lock on reading.
+    pub(super) async fn advance(&self, head: &Head) -> Result<Booked, BooksError> {
+        let mut sum = Booked::default();
         let mut effort = Effort { requests: u64::MAX, again: true };
         loop {
-            let news = self.news(&head, None, effort).await?;
+            let news = self.news(head, None, effort).await?;
             effort.again = false;
             let Some(batch) = news.batch else { return Ok(sum) };
             let is_last = batch.last.number >= head.block.number;
@@ -228,7 +233,7 @@ impl Payments {
     }
 
     /// The block before the first stream to the node was opened; before the newest where there is none yet.
-    async fn first_block(&self, head: &Block) -> Result<Block, BooksError> {
+    pub(super) async fn first_block(&self, head: &Block) -> Result<Block, BooksError> {
         let streams = self.0.ledger.book_streams(self.0.contract.clone()).await?;
         let first = streams.values().map(|stream| u128::from(stream.start)).min();
         let before = head.number.saturating_sub(1);
@@ -263,7 +268,7 @@ impl Payments {
     }
 
     /// What `history` means for the books.
-    async fn batch(&self, history: &History, head: &Block) -> Result<Batch, BooksError> {
+    pub(super) async fn batch(&self, history: &History, head: &Block) -> Result<Batch, BooksError> {
         let mut batch = Batch {
             contract: self.0.contract.clone(),
             chain_id: self.config().chain_id,

@@ -219,6 +219,12 @@ impl Contracts {
         self.all.iter().find(|payments| payments.0.contract == key.contract)
     }
 
+    /// The contract that stream keys call `key`, if it is followed.
+    #[must_use]
+    pub fn called(&self, key: &str) -> Option<&Payments> {
+        self.all.iter().find(|payments| &*payments.0.contract == key)
+    }
+
     /// What the chains say now of the streams of `rentals`; those of one contract are all read at one block.
     ///
     /// # Errors

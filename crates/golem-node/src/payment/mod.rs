@@ -12,6 +12,7 @@
 
 pub mod billing_policy;
 mod books;
+mod books_check;
 mod contracts;
 mod control;
 mod export;
@@ -49,6 +50,7 @@ use crate::transactions::{GasRules, Queue, Transactions};
 
 pub use billing_policy::Rules;
 pub use books::BooksError;
+pub use books_check::{BooksCheck, Difference, LastCheck};
 pub use contracts::{ContractProfile, Contracts, KnownContract};
 pub use overview::{Overview, StreamLine};
 pub use price::StreamPrices;
@@ -56,6 +58,7 @@ pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
 pub(crate) use books::catch_up;
+pub(crate) use books_check::check_daily;
 pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
@@ -210,6 +213,8 @@ struct Inner {
     code: watch::Sender<Option<B256>>,
     /// Held from the reading of events until they are booked.
     reading: tokio::sync::Mutex<()>,
+    /// What the last comparison of the books with the chain came to.
+    checked: watch::Sender<Option<LastCheck>>,
     /// Tells that the books are far behind.
     behind: tokio::sync::Notify,
 }
@@ -266,9 +271,16 @@ impl Payments {
             code: watch::channel(code).0,
             reading: tokio::sync::Mutex::default(),
             behind: tokio::sync::Notify::new(),
+            checked: watch::channel(None).0,
             config,
             ledger,
         })))
+    }
+
+    /// Chain and contract, as stream keys have them.
+    #[must_use]
+    pub fn contract(&self) -> &str {
+        &self.0.contract
     }
 
     /// What the operator decided.

@@ -80,6 +80,15 @@ impl Payments {
         Ok(all.into_iter().filter(|withdrawal| withdrawal.key.contract == self.0.contract).collect())
     }
 
+    /// The newest block whose payments count as settled; `None` before the books were read.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn settled_block(&self) -> Result<Option<u64>, LedgerError> {
+        let read = self.0.ledger.book_blocks(self.0.contract.clone()).await?;
+        Ok(read.first().map(|block| block.number.saturating_sub(self.config().confirmations)))
+    }
+
     /// Every entry of the books since `since`, also those that were taken back, oldest first.
     ///
     /// # Errors

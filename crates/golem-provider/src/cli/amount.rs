@@ -2,21 +2,46 @@
 //!
 //! Owns how wei are written as coins: exactly, never by way of a float.
 
+use golem_api::views::StreamsView;
 use golem_types::Decimal;
 use golem_types::wire::Exact;
-use ruint::aliases::U256;
 
 /// Digits after the point of a coin.
-const DECIMALS: usize = 18;
+const DECIMALS: u8 = 18;
+
+/// Digits that people are shown, not counting zeros before them; the whole part is always shown.
+const SIGNIFICANT: usize = 6;
 
 /// `wei` as coins, without needless zeros: `1.05`.
 pub(super) fn coins(wei: Exact) -> String {
-    let unit = U256::from(10).pow(U256::from(DECIMALS));
-    let (whole, rest) = wei.0.div_rem(unit);
-    let rest = format!("{:0>DECIMALS$}", rest.to_string());
+    units(wei, DECIMALS)
+}
+
+/// `wei` as coins for people.
+pub(super) fn coin(wei: Exact) -> String {
+    significant(&coins(wei))
+}
+
+/// So many of the smallest units of money with `decimals` digits after the point, exactly, without needless zeros.
+pub(super) fn units(wei: Exact, decimals: u8) -> String {
+    let decimals = usize::from(decimals);
+    let digits = format!("{:0>width$}", wei.0.to_string(), width = decimals + 1);
+    let (whole, rest) = digits.split_at(digits.len() - decimals);
     match rest.trim_end_matches('0') {
-        "" => whole.to_string(),
-        digits => format!("{whole}.{digits}"),
+        "" => whole.to_owned(),
+        rest => format!("{whole}.{rest}"),
+    }
+}
+
+/// The number `text` with six significant digits, the rest cut off.
+fn significant(text: &str) -> String {
+    let Some((whole, rest)) = text.split_once('.') else { return text.to_owned() };
+    let whole_digits = if whole == "0" { 0 } else { whole.len() };
+    let zeros = if whole == "0" { rest.len() - rest.trim_start_matches('0').len() } else { 0 };
+    let kept = SIGNIFICANT.saturating_sub(whole_digits) + zeros;
+    match rest.get(..kept).unwrap_or(rest).trim_end_matches('0') {
+        "" => whole.to_owned(),
+        rest => format!("{whole}.{rest}"),
     }
 }
 
@@ -25,23 +50,32 @@ pub(super) fn coins(wei: Exact) -> String {
 pub(super) struct Money<'a> {
     /// What it is called.
     pub(super) symbol: &'a str,
+    /// Digits after its point.
+    pub(super) decimals: u8,
     /// US dollars for a coin, where that is known.
     pub(super) usd: Option<Decimal>,
 }
 
-impl Money<'_> {
+impl<'a> Money<'a> {
+    /// The money of the network that new rentals use.
+    pub(super) fn of(view: &'a StreamsView) -> Self {
+        let usd = view.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
+        Self { symbol: &view.symbol, decimals: view.decimals, usd }
+    }
+
     /// `wei` as `1.05 ETH (3150.00 USD)`.
     pub(super) fn show(&self, wei: Exact) -> String {
-        let Self { symbol, .. } = self;
+        let Self { symbol, decimals, .. } = self;
+        let amount = significant(&units(wei, *decimals));
         match self.worth(wei) {
-            Some(usd) => format!("{} {symbol} ({usd} USD)", coins(wei)),
-            None => format!("{} {symbol}", coins(wei)),
+            Some(usd) => format!("{amount} {symbol} ({usd} USD)"),
+            None => format!("{amount} {symbol}"),
         }
     }
 
     /// What `wei` are worth in US dollars, to the cent, the rest cut off.
     pub(super) fn worth(&self, wei: Exact) -> Option<String> {
-        let text = Decimal::from_atto(wei.0).times(self.usd?).short(2);
+        let text = Decimal::from_units(wei.0, self.decimals).times(self.usd?).short(2);
         let (whole, cents) = text.split_once('.').unwrap_or((&text, ""));
         Some(format!("{whole}.{cents:0<2}"))
     }
@@ -62,6 +96,8 @@ pub(super) fn span(seconds: Exact) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ruint::aliases::U256;
+
     use super::*;
 
     #[test]
@@ -81,13 +117,31 @@ mod tests {
         );
     }
 
+    /// M-16, M-13
+    #[test]
+    fn people_are_shown_six_digits_of_any_money() {
+        for (wei, decimals, text) in [
+            (13_200_000_000_123_456u128, 18, "0.0132 X"),
+            (1_234_567_890_123_456_789, 18, "1.23456 X"),
+            (12_345_678_901_234_567_890_123, 18, "12345.6 X"),
+            (1_234_567_000_000_000_000_000_000, 18, "1234567 X"),
+            (1, 18, "0.000000000000000001 X"),
+            (1_500_000, 6, "1.5 X"),
+            (42, 0, "42 X"),
+        ] {
+            let money = Money { symbol: "X", decimals, usd: None };
+            assert_eq!(money.show(wei.into()), text);
+        }
+        assert!(units(Exact(U256::MAX), 255).starts_with("0.000"));
+    }
+
     #[test]
     fn worth_is_told_to_the_cent_where_it_is_known() {
-        let ether = Money { symbol: "ETH", usd: "3000.5".parse().ok() };
+        let ether = Money { symbol: "ETH", decimals: 18, usd: "3000.5".parse().ok() };
         assert_eq!(ether.show(1_050_000_000_000_000_000u128.into()), "1.05 ETH (3150.52 USD)");
         assert_eq!(ether.show(0u128.into()), "0 ETH (0.00 USD)");
         assert_eq!(ether.worth(200_000_000_000_000_000u128.into()).as_deref(), Some("600.10"));
-        let test = Money { symbol: "tETH", usd: None };
+        let test = Money { symbol: "tETH", decimals: 18, usd: None };
         assert_eq!(test.show(1_000_000_000_000_000_000u128.into()), "1 tETH");
     }
 

@@ -14,7 +14,7 @@ use crate::settings;
 
 mod money;
 
-pub(super) use money::{AddNetwork, Keys, Networks, Period, Pricing, Streams, Wallet};
+pub(super) use money::{AddNetwork, Books, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet};
 
 /// Exit codes, for the end of the help.
 const EXIT_CODES: &str = "Exit codes:
@@ -89,6 +89,14 @@ pub(super) enum Command {
         /// What to see or do.
         #[command(subcommand)]
         command: Streams,
+    },
+    /// Sum up what was earned and received.
+    Earnings(Earnings),
+    /// Compare what the node has written down of its money with the chain.
+    Books {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: Books,
     },
     /// See the node's wallet.
     Wallet {

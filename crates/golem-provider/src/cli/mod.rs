@@ -5,15 +5,18 @@
 
 mod amount;
 mod arguments;
+mod books;
 mod config;
 mod confirm;
 mod discovery;
+mod earnings;
 mod images;
 mod import;
 mod isolation;
 mod keys;
 mod layout;
 mod market;
+mod money_source;
 mod networks;
 mod port_checker;
 mod ports;
@@ -43,7 +46,7 @@ use clap::Parser;
 use crate::logs::{self, Destination};
 use crate::settings::{self, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir, pid_file};
-use arguments::{Arguments, Command, Config, Isolation};
+use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::Client;
 use printer::Printer;
 
@@ -207,6 +210,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Recover { dry_run, yes } => recover::recover(&context, dry_run, yes).await,
             Command::Pricing { command } => pricing::pricing(&context, command).await,
             Command::Streams { command } => streams::streams(&context, command).await,
+            Command::Earnings(wanted) => earnings::earnings(&context, &wanted).await,
+            Command::Books { command: Books::Check { repair } } => books::check(&context, repair).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
             Command::Ports { command } => ports::ports(&context, command).await,

@@ -1,95 +1,24 @@
-//! `streams …`: how VMs are paid for, and what was earned.
+//! `streams …`: how VMs are paid for, and what is withdrawn.
 //!
-//! Owns the choice of whom to ask: the node that runs, which is the one owner of the wallet's nonce,
-//! or the ledger itself under the node's lock while none runs.
+//! Owns what is printed of streams. What was earned is [`super::earnings`]'.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Context, bail};
-use golem_chain::network::PaymentNetwork;
-use golem_node::LEDGER_FILE;
-use golem_node::ledger::{Ledger, WithdrawalState};
-use golem_node::payment::Contracts;
-use golem_node::transactions::Transactions;
-use golem_types::VmId;
+use anyhow::bail;
+use golem_api::views::{StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView};
+use golem_node::ledger::WithdrawalState;
 use golem_types::wire::Exact;
-use jiff::{Timestamp, ToSpan, Unit, Zoned};
-use ruint::aliases::U256;
-use serde::Serialize;
+use jiff::{Timestamp, Unit};
 
 use super::amount::{Money, coins, span};
-use super::arguments::{Period, Streams};
+use super::arguments::Streams;
+use super::earnings::{self, parse_since};
 use super::layout::table;
-use super::{Exit, Invocation, NotRunning};
-use crate::identity;
-use crate::passphrase::{Asking, Passphrases};
-use crate::payments;
-use crate::pid_file::{self, PidFile};
-use golem_api::operator::Client;
-use golem_api::views;
-use golem_api::views::{StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView};
-
-/// Who knows the books.
-enum Books {
-    /// The node that runs.
-    Node(Client),
-    /// The ledger, which nobody else has open.
-    Own { contracts: Contracts, profile: Option<Box<PaymentNetwork>>, _lock: PidFile },
-}
-
-impl Books {
-    async fn open(invocation: &Invocation) -> anyhow::Result<Self> {
-        if pid_file::holder(&invocation.pid_file)?.is_some() {
-            return Ok(Self::Node(invocation.client()?));
-        }
-        let settings = &invocation.resolved.settings;
-        let file = settings.node.data_dir.join(LEDGER_FILE);
-        if !file.exists() {
-            return Err(NotRunning.into());
-        }
-        let profile = payments::profile(settings)?;
-        let lock = PidFile::take(&invocation.pid_file).await?;
-        let identity =
-            identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
-        let ledger = Ledger::open(&file)?;
-        let config = profile.as_ref().map(|profile| payments::config(profile, settings, &identity));
-        let transactions = Transactions::new(ledger.clone());
-        let known = payments::known(settings, &identity);
-        let contracts = Contracts::open(config.as_ref(), &known, &ledger, &transactions).await?;
-        if contracts.all().is_empty() {
-            bail!("payments are off: there are no streams");
-        }
-        Ok(Self::Own { contracts, profile: profile.map(Box::new), _lock: lock })
-    }
-
-    async fn streams(&self) -> anyhow::Result<StreamsView> {
-        Ok(match self {
-            Self::Node(client) => client.streams().await?,
-            Self::Own { contracts, profile, .. } => {
-                views::payments::streams(contracts, profile.as_deref()).await
-            }
-        })
-    }
-
-    async fn withdrawals(&self, since: Timestamp) -> anyhow::Result<Vec<WithdrawalView>> {
-        Ok(match self {
-            Self::Node(client) => client.withdrawals(since).await?,
-            Self::Own { contracts, .. } => views::payments::withdrawals(contracts, since).await?,
-        })
-    }
-
-    async fn withdraw(&self, vm: Option<&VmId>, force: bool) -> anyhow::Result<Vec<WithdrawView>> {
-        Ok(match self {
-            Self::Node(client) => client.withdraw(vm.map(VmId::as_str), force).await?,
-            Self::Own { contracts, .. } => views::payments::withdraw(contracts, vm, force).await,
-        })
-    }
-}
+use super::money_source::MoneySource;
+use super::{Exit, Invocation};
 
 /// `streams …`.
 pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
-    let books = Books::open(invocation).await?;
+    let books = MoneySource::open(invocation).await?;
     match command {
         Streams::List => {
             let view = books.streams().await?;
@@ -102,17 +31,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
             printer.answer(stream, || show(stream, money_of(&view, stream)));
             warn_if_stale(invocation, &view);
         }
-        Streams::Earnings { since, by, csv } => {
-            let since = since.as_deref().map_or(Ok(Timestamp::UNIX_EPOCH), parse_since)?;
-            let view = books.streams().await?;
-            let earnings = Earnings::of(&view, &books.withdrawals(since).await?, by);
-            if csv {
-                printer.out(&earnings.csv());
-            } else {
-                printer.answer(&earnings, || earnings.text());
-            }
-            warn_if_stale(invocation, &view);
-        }
+        Streams::Earnings(wanted) => return earnings::print(invocation, &books, &wanted).await,
         Streams::History { since, csv } => {
             let since = since.as_deref().map_or(Ok(Timestamp::UNIX_EPOCH), parse_since)?;
             let all = books.withdrawals(since).await?;
@@ -141,12 +60,16 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
 }
 
 fn money(view: &StreamsView) -> Money<'_> {
-    Money { symbol: &view.symbol, usd: view.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok()) }
+    Money::of(view)
 }
 
 /// The money of one of the streams, which may be on another network than new rentals use.
 fn money_of<'a>(view: &'a StreamsView, line: &'a StreamView) -> Money<'a> {
-    if line.network == view.network { money(view) } else { Money { symbol: &line.symbol, usd: None } }
+    if line.network == view.network {
+        money(view)
+    } else {
+        Money { symbol: &line.symbol, decimals: line.decimals, usd: None }
+    }
 }
 
 fn warn_if_stale(invocation: &Invocation, view: &StreamsView) {
@@ -169,24 +92,6 @@ fn find<'a>(view: &'a StreamsView, which: &str) -> anyhow::Result<&'a StreamView
         (Some(_), Some(_)) => bail!("{which} fits several VMs; use more of the id"),
         (None, _) => bail!("no stream mapped for this VM: {which}; `golem-provider streams list` shows all"),
     }
-}
-
-/// The time that `text` means: `36h`, `7d`, `4w`, or a day as `2026-11-01`, in UTC.
-fn parse_since(text: &str) -> anyhow::Result<Timestamp> {
-    let wrong = || format!("{text:?} is no time; write 36h, 7d, 4w or a day as 2026-11-01");
-    if let Ok(day) = text.parse::<jiff::civil::Date>() {
-        return Ok(day.to_zoned(jiff::tz::TimeZone::UTC).with_context(wrong)?.timestamp());
-    }
-    let digits = text.len().saturating_sub(1);
-    let count: i64 = text.get(..digits).and_then(|digits| digits.parse().ok()).with_context(wrong)?;
-    let hours = match text.get(digits..) {
-        Some("h") => Some(count),
-        Some("d") => count.checked_mul(24),
-        Some("w") => count.checked_mul(24 * 7),
-        _ => None,
-    };
-    let hours = hours.filter(|hours| (0..=24 * 366 * 100).contains(hours)).with_context(wrong)?;
-    Timestamp::now().checked_sub(hours.hours()).with_context(wrong)
 }
 
 fn list(view: &StreamsView) -> String {
@@ -246,153 +151,6 @@ fn show(view: &StreamView, money: Money<'_>) -> String {
     lines.into_iter().map(|(name, text)| format!("{name:<14}{text}")).collect::<Vec<_>>().join("\n")
 }
 
-/// What was earned.
-#[derive(Serialize)]
-struct Earnings {
-    symbol: String,
-    /// US dollars for a coin, as last believed; `None` if it is test money, or no rate is known.
-    usd_per_coin: Option<String>,
-    streams: Vec<Line>,
-    totals: Totals,
-    periods: Vec<PeriodLine>,
-}
-
-#[derive(Serialize)]
-struct Line {
-    vm_id: VmId,
-    stream_id: Exact,
-    vested_wei: Exact,
-    withdrawn_wei: Exact,
-    withdrawable_wei: Exact,
-}
-
-#[derive(Serialize)]
-struct Totals {
-    /// Earned on the streams that are listed.
-    vested_wei: Exact,
-    /// Of it withdrawn.
-    withdrawn_wei: Exact,
-    /// Of it not yet withdrawn.
-    withdrawable_wei: Exact,
-    /// Earned, in US dollars at the rate of now.
-    vested_usd: Option<String>,
-    /// Not yet withdrawn, in US dollars at the rate of now.
-    withdrawable_usd: Option<String>,
-    /// Withdrawn since the time that was asked for, also from streams that have ended.
-    received_wei: Exact,
-    /// What gas cost for that.
-    gas_wei: Exact,
-}
-
-#[derive(Serialize)]
-struct PeriodLine {
-    /// First day.
-    period: String,
-    withdrawals: u64,
-    received_wei: Exact,
-    gas_wei: Exact,
-}
-
-fn sum(numbers: impl Iterator<Item = Exact>) -> Exact {
-    Exact(numbers.fold(U256::ZERO, |sum, number| sum.saturating_add(number.0)))
-}
-
-/// The first day of the period in which `at` is, in UTC.
-fn period(at: Timestamp, by: Period) -> String {
-    let day: Zoned = at.to_zoned(jiff::tz::TimeZone::UTC);
-    let date = day.date();
-    let first = match by {
-        Period::Day => date,
-        Period::Week => {
-            let back = i64::from(date.weekday().to_monday_zero_offset());
-            date.checked_sub(back.days()).unwrap_or(date)
-        }
-        Period::Month => date.first_of_month(),
-    };
-    first.to_string()
-}
-
-impl Earnings {
-    fn of(view: &StreamsView, withdrawals: &[WithdrawalView], by: Period) -> Self {
-        let streams: Vec<Line> = view
-            .streams
-            .iter()
-            .map(|line| Line {
-                vm_id: line.stream.vm_id.clone(),
-                stream_id: line.stream.stream_id,
-                vested_wei: line.stream.computed.vested_wei,
-                withdrawn_wei: line.stream.chain.withdrawn,
-                withdrawable_wei: line.stream.computed.withdrawable_wei,
-            })
-            .collect();
-        let paid = || withdrawals.iter().filter(|one| one.state == WithdrawalState::Paid);
-        let mut periods: BTreeMap<String, Vec<&WithdrawalView>> = BTreeMap::new();
-        for one in paid() {
-            periods.entry(period(one.at, by)).or_default().push(one);
-        }
-        let line = |(period, all): (String, Vec<&WithdrawalView>)| PeriodLine {
-            period,
-            withdrawals: u64::try_from(all.len()).unwrap_or(u64::MAX),
-            received_wei: sum(all.iter().map(|one| one.amount_wei)),
-            gas_wei: sum(all.iter().map(|one| one.cost_wei)),
-        };
-        let vested_wei = sum(streams.iter().map(|line| line.vested_wei));
-        let withdrawable_wei = sum(streams.iter().map(|line| line.withdrawable_wei));
-        Self {
-            symbol: view.symbol.clone(),
-            usd_per_coin: view.usd_per_coin.clone(),
-            totals: Totals {
-                vested_wei,
-                withdrawn_wei: sum(streams.iter().map(|line| line.withdrawn_wei)),
-                withdrawable_wei,
-                vested_usd: money(view).worth(vested_wei),
-                withdrawable_usd: money(view).worth(withdrawable_wei),
-                received_wei: sum(paid().map(|one| one.amount_wei)),
-                gas_wei: sum(paid().map(|one| one.cost_wei)),
-            },
-            streams,
-            periods: periods.into_iter().map(line).collect(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let usd = self.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
-        let in_money = Money { symbol: &self.symbol, usd };
-        let money = |wei: Exact| in_money.show(wei);
-        let totals = &self.totals;
-        let mut text = [
-            ("Earned on open streams", money(totals.vested_wei)),
-            ("Of it withdrawn", money(totals.withdrawn_wei)),
-            ("Withdrawable now", money(totals.withdrawable_wei)),
-            ("Received in the wallet", money(totals.received_wei)),
-            ("Gas for that", money(totals.gas_wei)),
-        ]
-        .map(|(name, text)| format!("{name:<24}{text}"))
-        .join("\n");
-        if !self.periods.is_empty() {
-            text.push_str("\n\n");
-            let rows = self.periods.iter().map(|line| {
-                [
-                    line.period.clone(),
-                    line.withdrawals.to_string(),
-                    money(line.received_wei),
-                    money(line.gas_wei),
-                ]
-            });
-            text.push_str(&table(["FROM", "WITHDRAWALS", "RECEIVED", "GAS"], rows));
-        }
-        text
-    }
-
-    fn csv(&self) -> String {
-        let mut lines = vec!["period,withdrawals,received_wei,gas_wei".to_owned()];
-        lines.extend(self.periods.iter().map(|line| {
-            format!("{},{},{},{}", line.period, line.withdrawals, line.received_wei.0, line.gas_wei.0)
-        }));
-        lines.join("\n")
-    }
-}
-
 const fn state(state: WithdrawalState) -> &'static str {
     state.as_str()
 }
@@ -439,28 +197,4 @@ fn withdrawn(done: &[WithdrawView], money: Money<'_>) -> String {
         [one.stream_id.0.to_string(), money.show(one.paid_wei), coins(one.cost_wei), result]
     });
     table(["STREAM", "PAID", "GAS", "RESULT"], rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_span_or_a_day() {
-        let day = parse_since("2026-11-01").unwrap();
-        assert_eq!(day.to_string(), "2026-11-01T00:00:00Z");
-        let since = parse_since("1w").unwrap();
-        assert_eq!(Timestamp::now().duration_since(since).as_hours(), 24 * 7);
-        for bad in ["", "d", "-1d", "7", "7y", "2026-13-01", "99999999999999999999d", "é"] {
-            assert!(parse_since(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn periods_begin_on_their_first_day() {
-        let at: Timestamp = "2026-11-26T23:59:59Z".parse().unwrap();
-        assert_eq!(period(at, Period::Day), "2026-11-26");
-        assert_eq!(period(at, Period::Week), "2026-11-23");
-        assert_eq!(period(at, Period::Month), "2026-11-01");
-    }
 }

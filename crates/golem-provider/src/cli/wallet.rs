@@ -205,7 +205,7 @@ async fn balance(invocation: &Invocation) -> anyhow::Result<Exit> {
     };
     printer.answer(&balance, || {
         let usd = balance.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
-        let money = Money { symbol: &balance.symbol, usd };
+        let money = Money { symbol: &balance.symbol, decimals: 18, usd };
         format!("{} on {}", money.show(balance.balance_wei), balance.network)
     });
     Ok(Exit::Done)

@@ -17,17 +17,7 @@ pub(in crate::cli) enum Streams {
         vm: String,
     },
     /// Sum up what was earned.
-    Earnings {
-        /// Count withdrawals since then: 36h, 7d, 4w, or a day as 2026-11-01.
-        #[arg(long)]
-        since: Option<String>,
-        /// Sum withdrawals up by this.
-        #[arg(long, value_enum, default_value_t = Period::Day)]
-        by: Period,
-        /// Print the sums as comma-separated values.
-        #[arg(long, conflicts_with = "json")]
-        csv: bool,
-    },
+    Earnings(Earnings),
     /// List the withdrawals, oldest first.
     History {
         /// Since then: 36h, 7d, 4w, or a day as 2026-11-01.
@@ -48,6 +38,32 @@ pub(in crate::cli) enum Streams {
         /// Whatever gas costs of it.
         #[arg(long)]
         force: bool,
+    },
+}
+
+/// `earnings`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Earnings {
+    /// Count what was earned and received since then: 36h, 7d, 4w, or a day as 2026-11-01.
+    #[arg(long)]
+    pub since: Option<String>,
+    /// Sum it up by this.
+    #[arg(long, value_enum, default_value_t = Period::Day)]
+    pub by: Period,
+    /// Print every entry of the books as comma-separated values, for taxes.
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+}
+
+/// `books …`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Books {
+    /// Compare the books with the chain, from the first stream on; exits with 1 where they differ, and with 2 where the
+    /// chain cannot be read.
+    Check {
+        /// Book what is missing, and take back what the chain does not have.
+        #[arg(long)]
+        repair: bool,
     },
 }
 

@@ -353,7 +353,20 @@ fn the_operator_sees_streams_and_earnings() {
         // S-229
         assert!(text.starts_with("VM ") && text.contains("vm-1") && text.contains("MINE"), "{text}");
         let csv = String::from_utf8(home.run(&["streams", "earnings", "--csv"]).stdout).unwrap();
-        assert_eq!(csv.lines().next(), Some("period,withdrawals,received_wei,gas_wei"));
+        assert!(csv.starts_with("date,kind,state,vm,renter,stream,chain,contract,"), "{csv}");
+        // M-16: what is earned is known before it is withdrawn, by the day, the VM and the renter.
+        assert_eq!(
+            sum(earnings["by_vm"].as_array().unwrap(), |line| line["earned_wei"].as_u64().unwrap()),
+            vested
+        );
+        assert_eq!(
+            sum(earnings["periods"].as_array().unwrap(), |line| line["earned_wei"].as_u64().unwrap()),
+            vested
+        );
+        assert!(earnings["forecast"]["total_wei"].as_u64().unwrap() > vested, "{earnings}");
+        assert_eq!(home.json(&["earnings", "--json"])["totals"], earnings["totals"]);
+        let checked = home.json(&["books", "check", "--json"]);
+        assert_eq!((&checked[0]["left"], &checked[0]["error"]), (&json!(0), &Value::Null), "{checked}");
         assert_eq!(home.json(&["streams", "history", "--json"]), json!([]));
         assert_eq!(home.run(&["streams", "show", "nobody"]).status.code(), Some(1));
     };

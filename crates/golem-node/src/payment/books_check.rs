@@ -1,0 +1,267 @@
+//! Whether the books equal the chain.
+//!
+//! Owns the comparison of every entry with what the chain says from the first block of the first stream on, and the repair:
+//! what is missing is booked, and what the chain does not have is taken back by an entry of its own. Never deletes.
+
+use std::collections::BTreeMap;
+
+use golem_chain::{Block, ChainError};
+use golem_types::{StreamId, VmId};
+use jiff::Timestamp;
+use ruint::aliases::U256;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::Payments;
+use super::books::BooksError;
+use crate::entry::EntryKind;
+use crate::ledger::Batch;
+
+/// How often the node compares by itself.
+const EVERY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// How long after its start it does so first: other things come first.
+const FIRST: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Something in which books and chain differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The stream.
+    pub stream: Option<StreamId>,
+    /// The rental that it paid for.
+    pub vm: Option<VmId>,
+    /// What moved the money.
+    pub kind: EntryKind,
+    /// The transaction; `None` if the contract's own sum differs from the books'.
+    pub transaction: Option<String>,
+    /// Wei by the chain.
+    pub chain: U256,
+    /// Wei by the books.
+    pub books: U256,
+}
+
+/// What a comparison came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BooksCheck {
+    /// Streams that were compared.
+    pub streams: usize,
+    /// Payments that the chain has.
+    pub payments: usize,
+    /// Wei that reached the wallet, by the chain, of streams in the token of the contract's network.
+    pub received: U256,
+    /// The first block and the last; `None` if there was no stream yet.
+    pub blocks: Option<(u64, u64)>,
+    /// Where they differ.
+    pub differences: Vec<Difference>,
+    /// Whether the differences were made good.
+    pub repaired: bool,
+}
+
+impl BooksCheck {
+    /// How many differences are left. What the contract itself counts differently than its events cannot be repaired.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        let is_left = |difference: &&Difference| !self.repaired || difference.transaction.is_none();
+        self.differences.iter().filter(is_left).count()
+    }
+}
+
+/// What the last comparison of the running node came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LastCheck {
+    /// When.
+    pub at: Timestamp,
+    /// How many differences there were; `None` if the chain could not be read.
+    pub differences: Option<usize>,
+    /// Why the chain could not be read.
+    pub error: Option<String>,
+}
+
+/// One payment: transaction, index of its event, and kind.
+type Key = (String, u64, EntryKind);
+
+impl Payments {
+    /// Compares the books with the chain from the first block of the first stream on; makes good what differs if `repair`.
+    ///
+    /// # Errors
+    /// [`BooksError`].
+    pub async fn check_books(&self, repair: bool) -> Result<BooksCheck, BooksError> {
+        let checked = self.compare(repair).await;
+        let last = LastCheck {
+            at: Timestamp::now(),
+            differences: checked
+                .as_ref()
+                .ok()
+                .map(|check| if check.repaired { 0 } else { check.differences.len() }),
+            error: checked.as_ref().err().map(ToString::to_string),
+        };
+        self.0.checked.send_replace(Some(last));
+        checked
+    }
+
+    /// What the last comparison came to; `None` before the first.
+    #[must_use]
+    pub fn last_books_check(&self) -> Option<LastCheck> {
+        self.0.checked.borrow().clone()
+    }
+
+    async fn compare(&self, repair: bool) -> Result<BooksCheck, BooksError> {
+        let _alone = self.0.reading.lock().await;
+        let head = self.0.reader.head(None).await?;
+        // What is new is no difference.
+        self.advance(&head).await?;
+        let (contract, last) = (self.0.contract.clone(), head.block);
+        let known = self.0.ledger.book_streams(contract.clone()).await?;
+        if known.is_empty() {
+            return Ok(BooksCheck::default());
+        }
+        let first = self.first_block(&last).await?;
+        let batches = self.all(&first, &last).await?;
+        let mut chain: BTreeMap<Key, (Option<StreamId>, U256)> = BTreeMap::new();
+        for posting in batches.iter().flat_map(|batch| &batch.postings) {
+            let key = (posting.position.transaction.to_string(), posting.position.log, posting.kind);
+            chain.insert(key, (posting.stream, posting.amount));
+        }
+        let entries = self.0.ledger.entries(Timestamp::UNIX_EPOCH).await?;
+        let ours = |entry: &&crate::ledger::Entry| {
+            entry.counts() && entry.kind.is_of_event() && entry.contract.as_deref() == Some(&*contract)
+        };
+        let mut books: BTreeMap<Key, (Option<StreamId>, U256)> = BTreeMap::new();
+        for entry in entries.iter().filter(ours) {
+            let key =
+                (entry.transaction.clone().unwrap_or_default(), entry.log.unwrap_or(u64::MAX), entry.kind);
+            books.insert(key, (entry.stream, entry.amount));
+        }
+        let vm = |stream: Option<StreamId>| known.get(&stream?).and_then(|stream| stream.vm.clone());
+        let mut differences = Vec::new();
+        let keys: std::collections::BTreeSet<&Key> = chain.keys().chain(books.keys()).collect();
+        for key in keys {
+            let (on_chain, booked) = (chain.get(key), books.get(key));
+            if on_chain == booked {
+                continue;
+            }
+            let stream = on_chain.or(booked).and_then(|(stream, _)| *stream);
+            differences.push(Difference {
+                stream,
+                vm: vm(stream),
+                kind: key.2,
+                transaction: Some(key.0.clone()),
+                chain: on_chain.map(|(_, amount)| *amount).unwrap_or_default(),
+                books: booked.map(|(_, amount)| *amount).unwrap_or_default(),
+            });
+        }
+        differences.extend(self.sums(&last, &chain).await?.into_iter().map(|(stream, chain, books)| {
+            Difference {
+                stream: Some(stream),
+                vm: vm(Some(stream)),
+                kind: EntryKind::Withdrawn,
+                transaction: None,
+                chain,
+                books,
+            }
+        }));
+        let arrived = |(key, (_, amount)): (&Key, &(Option<StreamId>, U256))| {
+            matches!(key.2, EntryKind::Withdrawn | EntryKind::Terminated).then_some(*amount)
+        };
+        let check = BooksCheck {
+            streams: known.len(),
+            payments: chain.len(),
+            received: chain.iter().filter_map(arrived).fold(U256::ZERO, U256::saturating_add),
+            blocks: Some((first.number.saturating_add(1), last.number)),
+            repaired: repair && !differences.is_empty(),
+            differences,
+        };
+        if check.repaired {
+            for batch in batches {
+                self.0.ledger.book(batch, Timestamp::now()).await?;
+            }
+        }
+        Ok(check)
+    }
+
+    /// Everything that happened in the blocks after `first` up to `last`.
+    async fn all(&self, first: &Block, last: &Block) -> Result<Vec<Batch>, BooksError> {
+        let mut batches = Vec::new();
+        let mut from = first.number;
+        while from < last.number {
+            let start = from.saturating_add(1);
+            let history = self.0.reader.history(start, last.number).await?;
+            let through = history.through.min(last.number);
+            if through < start {
+                return Err(ChainError::Nonsense("no progress over a range of blocks").into());
+            }
+            let mut batch = self.batch(&history, last).await?;
+            // Where the books stand does not change by looking back.
+            (batch.after, batch.blocks, batch.last) = (last.number, start..=through, *last);
+            batches.push(batch);
+            from = through;
+        }
+        Ok(batches)
+    }
+
+    /// Streams of which the contract says that it has paid out something else than its events: those of which an event is
+    /// missing on every endpoint. Of a stream that has ended contracts do not keep the sum.
+    async fn sums(
+        &self,
+        last: &Block,
+        chain: &BTreeMap<Key, (Option<StreamId>, U256)>,
+    ) -> Result<Vec<(StreamId, U256, U256)>, BooksError> {
+        let known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
+        let ids: Vec<StreamId> = known.keys().copied().collect();
+        let readings = self.0.reader.at(last, &ids).await?;
+        let mut paid: BTreeMap<StreamId, U256> = BTreeMap::new();
+        for (key, (stream, amount)) in chain {
+            if let (Some(id), EntryKind::Withdrawn | EntryKind::TokenFee) = (stream, key.2) {
+                let sum = paid.entry(*id).or_default();
+                *sum = sum.saturating_add(*amount);
+            }
+        }
+        let differs = |(id, stream): (StreamId, golem_types::Stream)| {
+            let events = paid.get(&id).copied().unwrap_or_default();
+            let is_open = !stream.sender.is_zero() && !stream.recipient.is_zero();
+            (is_open && stream.withdrawn != events).then_some((id, stream.withdrawn, events))
+        };
+        Ok(ids
+            .into_iter()
+            .zip(readings.into_iter().map(|reading| reading.stream))
+            .filter_map(differs)
+            .collect())
+    }
+}
+
+/// Compares the books with the chain once a day, until `stop`.
+pub(crate) async fn check_daily(payments: Payments, stop: CancellationToken) {
+    let mut wait = FIRST;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = EVERY;
+        let checked = tokio::select! {
+            () = stop.cancelled() => return,
+            checked = payments.check_books(false) => checked,
+        };
+        let network = &payments.config().name;
+        match checked {
+            Ok(check) if check.differences.is_empty() => {
+                tracing::info!(
+                    network,
+                    streams = check.streams,
+                    payments = check.payments,
+                    "the books equal the chain"
+                );
+            }
+            Ok(check) => tracing::error!(
+                network,
+                differences = check.differences.len(),
+                "the books differ from the chain; fix: `golem-provider books check` names where, and --repair makes it good"
+            ),
+            Err(error) => tracing::warn!(
+                network,
+                error = &error as &dyn std::error::Error,
+                "the books could not be compared with the chain"
+            ),
+        }
+    }
+}
