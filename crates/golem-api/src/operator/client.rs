@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, BooksCheckView, DrainView, EntryView, LogsView, PricingView, StreamsView, Summary, VmView,
-    WithdrawView, WithdrawalView,
+    AdvertView, BooksCheckView, DrainView, EntryView, LogsView, PayoutsView, PricingView, StreamsView,
+    Summary, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -162,6 +162,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn pricing(&self) -> Result<PricingView, ClientError> {
         self.call(Method::GET, "/pricing", None).await
+    }
+
+    /// Where what was earned goes, and went last.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn payouts(&self) -> Result<PayoutsView, ClientError> {
+        self.call(Method::GET, "/payouts", None).await
     }
 
     /// Every stream that may still pay.

@@ -49,6 +49,7 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
             .map(PaymentsView::earlier)
             .collect(),
         unknown_contracts: node.contracts().unknown().to_vec(),
+        payouts: crate::views::PayoutView::all(node),
         adverts: config.advertising.iter().map(AdvertView::of).collect(),
         unmanaged: node.unmanaged(),
     })

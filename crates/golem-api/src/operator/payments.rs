@@ -29,6 +29,10 @@ pub(super) async fn streams(State(operator): Shared) -> ApiResult {
     Ok(ok(&payments::streams(operator.contracts()?, operator.config.payments.as_ref()).await))
 }
 
+pub(super) async fn payouts(State(operator): Shared) -> ApiResult {
+    Ok(ok(&payments::PayoutsView::of(&operator.node).await?))
+}
+
 #[derive(Deserialize)]
 pub(super) struct Since {
     /// Seconds since the epoch.

@@ -14,6 +14,8 @@ pub use books::{BooksCheckView, DifferenceView, EntryView};
 pub use node::{
     AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
 };
-pub use payments::{StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView};
+pub use payments::{
+    PayoutView, PayoutsView, StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView,
+};
 pub use pricing::{PriceExample, PricingView, UnitPrices};
 pub use vm::{FailedBootView, LogsView, NetworkProblem, StageView, TrafficView, VmView};

@@ -52,6 +52,9 @@ pub struct Summary {
     /// Contracts that rentals are paid in, chain id and address, and that no profile names: nobody follows them.
     #[serde(default)]
     pub unknown_contracts: Vec<String>,
+    /// Where what was earned goes, wallet by wallet.
+    #[serde(default)]
+    pub payouts: Vec<super::PayoutView>,
     /// The node's adverts, one a market in which it keeps one.
     pub adverts: Vec<AdvertView>,
     /// Machines on the backend that the ledger does not know; never touched.

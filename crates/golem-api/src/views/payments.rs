@@ -4,9 +4,11 @@
 //! node runs. Never prints.
 
 use golem_chain::network::PaymentNetwork;
-use golem_node::ledger::{LedgerError, Withdrawal, WithdrawalState};
+use golem_node::ledger::{LedgerError, Sweep, Withdrawal, WithdrawalState};
 use golem_node::payment::{Contracts, Payments, StreamLine};
+use golem_node::payout::PayoutLine;
 use golem_node::pricing::coin_of;
+use golem_node::{Node, NodeError};
 use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -92,6 +94,90 @@ pub enum WithdrawOutcome {
     /// It went wrong.
     Failed,
 }
+
+/// How it stands with what was earned in one of the node's wallets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayoutView {
+    /// The chain.
+    pub chain_id: u64,
+    /// The wallet.
+    pub wallet: String,
+    /// Whether its key was replaced.
+    pub former: bool,
+    /// Where its money goes.
+    pub to: String,
+    /// Wei of the coin that stay in it; `None` if that was not worked out yet.
+    pub float_wei: Option<Exact>,
+    /// Why money stays in it that should go.
+    pub problem: Option<String>,
+}
+
+impl PayoutView {
+    /// Every wallet whose money goes somewhere.
+    #[must_use]
+    pub fn all(node: &Node) -> Vec<Self> {
+        let view = |line: PayoutLine| Self {
+            chain_id: line.account.chain_id,
+            wallet: line.account.wallet.to_string(),
+            former: line.is_former,
+            to: line.to.to_string(),
+            float_wei: line.float.map(Exact),
+            problem: line.problem,
+        };
+        node.payouts().into_iter().map(view).collect()
+    }
+}
+
+/// A transfer of what was earned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepView {
+    /// When it was seen in a block.
+    pub at: Timestamp,
+    /// The chain.
+    pub chain_id: u64,
+    /// The wallet that it left.
+    pub wallet: String,
+    /// The token; zero is the chain's own coin.
+    pub token: String,
+    /// Where it went.
+    pub to: String,
+    /// What left the wallet, in the token's smallest units.
+    pub left_wei: Exact,
+    /// What arrived.
+    pub arrived_wei: Exact,
+}
+
+/// Where what was earned goes, and went last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayoutsView {
+    /// The wallets.
+    pub wallets: Vec<PayoutView>,
+    /// The last transfers, newest first.
+    pub last: Vec<SweepView>,
+}
+
+impl PayoutsView {
+    /// What is known now.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn of(node: &Node) -> Result<Self, NodeError> {
+        let view = |sweep: Sweep| SweepView {
+            at: sweep.at,
+            chain_id: sweep.account.chain_id,
+            wallet: sweep.account.wallet.to_string(),
+            token: sweep.token.to_string(),
+            to: sweep.to.to_string(),
+            left_wei: Exact(sweep.left),
+            arrived_wei: Exact(sweep.arrived),
+        };
+        let last = node.sweeps(SWEEPS).await?.into_iter().map(view).collect();
+        Ok(Self { wallets: PayoutView::all(node), last })
+    }
+}
+
+/// Transfers that are shown.
+const SWEEPS: u32 = 20;
 
 /// What came of withdrawing from one stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -291,10 +291,12 @@ impl Payments {
             return Ok(batch);
         }
         let wallet = number(self.config().wallet.address());
+        let former = self.config().former.iter().map(|former| number(former.address));
+        let own: BTreeSet<U160> = former.chain([wallet]).collect();
         let mut known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
         for event in &events {
             if let Happened::Created { sender, recipient, token, start, .. } = event.what
-                && recipient == wallet
+                && own.contains(&recipient)
             {
                 let vm = known.get(&event.id).and_then(|stream| stream.vm.clone());
                 let start = u64::try_from(start).unwrap_or(u64::MAX);
@@ -304,7 +306,9 @@ impl Payments {
             }
         }
         let is_ours = |event: &&StreamEvent| match event.what {
-            Happened::Withdrawn { recipient, .. } => recipient == wallet || known.contains_key(&event.id),
+            Happened::Withdrawn { recipient, .. } => {
+                own.contains(&recipient) || known.contains_key(&event.id)
+            }
             Happened::Terminated(_) => known.contains_key(&event.id),
             _ => false,
         };

@@ -131,9 +131,7 @@ pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
     let mut told = BTreeMap::new();
     loop {
         let round = async {
-            if payments.config().withdraw.enabled {
-                payments.fetch_due(&mut last, &mut told).await;
-            }
+            payments.fetch_due(&mut last, &mut told).await;
             payments.finish(&mut told).await;
         };
         tokio::select! {
@@ -192,7 +190,8 @@ impl Payments {
         }
     }
 
-    /// Withdraws from every stream whose time has come and which has enough.
+    /// Withdraws from every stream whose time has come and which has enough, where that is on, and from those that pay a key
+    /// that was replaced.
     async fn fetch_due(
         &self,
         last: &mut BTreeMap<StreamId, Timestamp>,
@@ -202,6 +201,10 @@ impl Payments {
         let rules = self.config().withdraw;
         for copy in self.known() {
             let id = copy.key.id;
+            // A key that was replaced is to be emptied, whether or not money is fetched from time to time.
+            if !rules.enabled && copy.stream.recipient == number(self.config().wallet.address()) {
+                continue;
+            }
             let began = i64::try_from(copy.stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
             let before = last.get(&id).copied().or(began).unwrap_or(now);
             let waited = now.duration_since(before);

@@ -456,6 +456,15 @@ pub(super) enum Config {
         #[arg(long, allow_negative_numbers = true)]
         min_wei: Option<String>,
     },
+    /// Set where what was earned goes; takes effect at the next start.
+    Payout {
+        /// The address to which it is sent.
+        #[arg(long)]
+        address: Option<String>,
+        /// Coins of the chain that stay in the node's wallet for gas.
+        #[arg(long, allow_negative_numbers = true)]
+        float: Option<String>,
+    },
     /// Show every setting, its value and where it came from, without secrets.
     Show,
     /// Print a file of the repository that is made from the settings table.

@@ -42,6 +42,10 @@ pub(super) fn config(invocation: &Invocation, command: Config) -> anyhow::Result
                 ("GOLEM_PROVIDER_STREAM_MIN_WITHDRAW_WEI", min_wei),
             ],
         ),
+        Config::Payout { address, float } => change(
+            invocation,
+            [("GOLEM_PROVIDER_PAYOUT_ADDRESS", address), ("GOLEM_PROVIDER_PAYOUT_FLOAT", float)],
+        ),
     }
 }
 

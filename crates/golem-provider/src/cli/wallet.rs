@@ -15,10 +15,11 @@ use serde_json::json;
 
 use super::amount::{Money, coins};
 use super::arguments::Wallet;
-use super::{Exit, Invocation, keys};
+use super::{Exit, Invocation, keys, layout};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
+use golem_api::views::PayoutsView;
 
 /// `wallet faucet-l2`.
 async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
@@ -95,6 +96,10 @@ struct Shown {
     encrypted: bool,
     /// Keys that were replaced, and are kept.
     former: Vec<FormerKey>,
+    /// Where what was earned goes; `None` if it stays.
+    payout_address: Option<String>,
+    /// How that stands, as the node that runs tells; `None` if none runs.
+    payouts: Option<PayoutsView>,
 }
 
 #[derive(Serialize)]
@@ -124,7 +129,7 @@ async fn rate(invocation: &Invocation, profile: &PaymentNetwork) -> Option<Strin
 /// `wallet …`.
 pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::Result<Exit> {
     match command {
-        Wallet::Show => show(invocation),
+        Wallet::Show => show(invocation).await,
         Wallet::Balance => balance(invocation).await,
         Wallet::FaucetL2 => faucet(invocation).await,
         Wallet::Keys(command) => keys::keys(invocation, command).await,
@@ -141,14 +146,20 @@ fn address(invocation: &Invocation) -> anyhow::Result<Address> {
 }
 
 /// `wallet show`.
-fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
+async fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let address = address(invocation)?;
     let profile = payments::profile(settings)?;
     let keys = identity::keys_of_node(&settings.node);
     let former = keys.former_addresses()?;
     let former = former.into_iter().filter(|(former, _)| *former != address);
+    let payouts = match invocation.client() {
+        Ok(client) => client.payouts().await.ok(),
+        Err(_) => None,
+    };
     let shown = Shown {
+        payout_address: settings.payments.payout_address.map(|address| address.0.to_string()),
+        payouts,
         network: profile.map(|profile| profile.name),
         key_file: keys.path().display().to_string(),
         encrypted: keys.is_encrypted()?,
@@ -171,6 +182,7 @@ fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
         for former in &shown.former {
             text += &format!("Former    {}, {}\n", former.address, former.key_file);
         }
+        text += &payout(&shown);
         text += if shown.former.is_empty() {
             "\nKeep a copy of the key file: whoever has it has the money, and without it nobody has."
         } else {
@@ -180,6 +192,33 @@ fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
         text
     });
     Ok(Exit::Done)
+}
+
+/// Where the money goes, in lines.
+fn payout(shown: &Shown) -> String {
+    let mut text = match &shown.payout_address {
+        Some(address) => format!("Payout    to {address}\n"),
+        None => {
+            "Payout    none: what is earned stays in the wallet (GOLEM_PROVIDER_PAYOUT_ADDRESS)\n".to_owned()
+        }
+    };
+    let Some(payouts) = &shown.payouts else { return text };
+    for wallet in &payouts.wallets {
+        if let Some(float) = wallet.float_wei {
+            text += &format!("Float     {} stay in {}\n", coins(float), wallet.wallet);
+        }
+        if let Some(problem) = &wallet.problem {
+            text += &format!("Problem   {problem}\n");
+        }
+    }
+    if let Some(last) = payouts.last.first() {
+        let what = match last.token.parse() {
+            Ok(Address::ZERO) => coins(last.left_wei),
+            _ => format!("{} units of {}", last.left_wei.0, last.token),
+        };
+        text += &format!("Last      {what} to {}, {}\n", last.to, layout::time(last.at));
+    }
+    text
 }
 
 /// `wallet balance`.

@@ -221,3 +221,36 @@ fn an_encrypted_key_is_opened_by_a_file_or_a_credential_alone() {
     let kept = home.data().join(format!("keys/former/{}.json", address.as_str().unwrap()));
     assert!(std::fs::read_to_string(kept).unwrap().contains(&key));
 }
+
+/// M-15: money is sent nowhere by a slip of the finger, nor to where nobody gets it.
+#[test]
+fn a_payout_address_that_is_wrong_is_refused_before_anything_is_sent() {
+    let home = Home::new();
+    let own = home.json(&["wallet", "show", "--json"])["address"].as_str().unwrap().to_owned();
+    let contract = "0x1111111111111111111111111111111111111111";
+    let refused_at_start = |address: &str, says: &str| {
+        let mut command = home.command(&["start"]);
+        command.env("GOLEM_PROVIDER_PAYOUT_ADDRESS", address);
+        let output = command
+            .env("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", contract)
+            .env("GOLEM_PROVIDER_L2_RPC_URL", "http://127.0.0.1:9")
+            .output()
+            .unwrap();
+        assert!(!output.status.success() && Home::show(&output).contains(says), "{}", Home::show(&output));
+    };
+    refused_at_start(&own, "is an address of the node itself; fix:");
+    refused_at_start(contract, "is a payment contract or a token");
+    // One wrong capital, too short, zero.
+    for wrong in [&ADDRESS.replace("f39Fd6", "f39fd6"), &ADDRESS[..41], "0x0", &format!("0x{:040}", 0)] {
+        refused_at_start(wrong, "GOLEM_PROVIDER_PAYOUT_ADDRESS");
+        refused(&home, &["config", "payout", "--address", wrong], "whose capitals are its checksum");
+    }
+    refused(&home, &["config", "payout", "--float", "much"], "an amount of the chain's own coin");
+    home.json(&["config", "payout", "--address", ADDRESS, "--float", "0.05", "--json"]);
+    let lower = ADDRESS.to_lowercase();
+    home.json(&["config", "payout", "--address", &lower, "--json"]);
+    assert_eq!(home.json(&["wallet", "show", "--json"])["payout_address"], ADDRESS);
+    // What a rotation leaves is no place for money either.
+    home.json(&["wallet", "rotate", "--yes", "--json"]);
+    refused_at_start(&own, "is an address of the node itself");
+}

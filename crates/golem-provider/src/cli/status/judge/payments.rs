@@ -29,6 +29,14 @@ impl Verdict {
                 ));
             }
         }
+        for payout in &node.summary.payouts {
+            if let Some(problem) = &payout.problem {
+                let (wallet, to) = (&payout.wallet, &payout.to);
+                self.issue(format!(
+                    "What {wallet} earned does not reach {to}, and is tried again: {problem}"
+                ));
+            }
+        }
         let Some(payments) = &node.summary.payments else { return };
         match payments.closed {
             None => {}
