@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use alloy_primitives::Bytes;
-use golem_chain::contract;
+use golem_chain::{SendError, contract};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,15 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// Most that gas may cost, in percent of what goes back.
 const GAS_PERCENT: u8 = 10;
+
+/// Whether a stream is ended.
+enum Judgement {
+    Worth,
+    /// It is left to its sender, for this reason.
+    NotWorth(String),
+    /// Not now: it is asked again.
+    Later(SendError),
+}
 
 /// Ends what is due, until `stop`.
 pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
@@ -82,12 +91,25 @@ impl Payments {
             return end("refund.done", detail.to_owned()).await;
         }
         if !refund.is_ending {
-            if rest.is_zero() || stream.remaining_seconds(now) == 0 || stream.halted {
+            if rest.is_zero() || stream.remaining_seconds(now) == 0 {
                 return end("refund.nothing", "nothing is left on the stream".to_owned()).await;
             }
-            if let Err(why) = self.is_worth_its_gas(&refund, rest, vested).await? {
-                tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
-                return end("refund.left", why).await;
+            match self.is_worth_its_gas(&refund, rest, vested).await? {
+                Judgement::Worth => {}
+                Judgement::NotWorth(why) => {
+                    tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
+                    return end("refund.left", why).await;
+                }
+                Judgement::Later(error) => {
+                    golem_service::log_limited_each!(
+                        refund.key,
+                        warn,
+                        stream = %id,
+                        error = &error as &dyn std::error::Error,
+                        "the stream of a deleted VM is ended later"
+                    );
+                    return Ok(());
+                }
             }
             if !ledger.begin_refund(refund.key.clone()).await? {
                 return Ok(());
@@ -119,34 +141,37 @@ impl Payments {
         }
     }
 
-    /// Whether gas is a small part of `rest`, and not more than was earned, which is `vested`; else why not.
+    /// Whether gas is a small part of `rest`, and not more than was earned, which is `vested`.
     async fn is_worth_its_gas(
         &self,
         refund: &Refund,
         rest: U256,
         vested: U256,
-    ) -> Result<Result<(), String>, NodeError> {
+    ) -> Result<Judgement, NodeError> {
         let Order { to, data, value, .. } = self.order_of(refund);
         let plan = self.0.queue.sender().plan(Some(to), data, value).await;
         let cost = match plan {
             Ok(plan) => plan.expected_cost,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error @ (SendError::Reverts(_) | SendError::Refused(_) | SendError::Unsigned)) => {
+                return Ok(Judgement::NotWorth(error.to_string()));
+            }
+            Err(error) => return Ok(Judgement::Later(error)),
         };
         let worth = self.worth().await?;
         let most = |amount, percent| most_gas(amount, self.config().decimals, percent, worth);
         let (Some(share), Some(earned)) = (most(rest, GAS_PERCENT), most(vested, 100)) else {
-            return Ok(Err(
-                "no rate of its money is known, and so not whether that is worth the gas".to_owned()
-            ));
+            let text = "no rate of its money is known, and so not whether that is worth the gas";
+            return Ok(Judgement::NotWorth(text.to_owned()));
         };
         Ok(if cost > share {
-            Err(format!(
+            Judgement::NotWorth(format!(
                 "gas would cost {cost} wei, more than {GAS_PERCENT} % of what would go back ({share} wei)"
             ))
         } else if cost > earned {
-            Err(format!("gas would cost {cost} wei, more than the rental earned ({earned} wei)"))
+            let text = format!("gas would cost {cost} wei, more than the rental earned ({earned} wei)");
+            Judgement::NotWorth(text)
         } else {
-            Ok(())
+            Judgement::Worth
         })
     }
 }
