@@ -22,7 +22,7 @@ use crate::contract::{self, Version, WrongContract, aggregate, v4};
 use crate::heads::{Heads, agree};
 use crate::judge::{StreamTerms, StreamVerdict, judge};
 use crate::rpc::limits::Lack;
-use crate::rpc::{ChainError, Rpc, data, quantity};
+use crate::rpc::{ChainError, EndpointHealth, Rpc, data, quantity};
 
 /// How often a newest block that does not follow from the one before is asked for, and the first pause between two
 /// questions; each next one is longer by as much.
@@ -113,6 +113,12 @@ impl Reader {
     #[must_use]
     pub fn from_another(&self) -> Self {
         Self { rpc: self.rpc.from_another(), ..self.clone() }
+    }
+
+    /// How the endpoints are that are asked.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointHealth> {
+        self.rpc.endpoints()
     }
 
     /// The time on the chain, in seconds since the epoch, as far as is known without asking; `None` before the first

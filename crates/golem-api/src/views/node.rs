@@ -190,6 +190,9 @@ pub struct PaymentsView {
     pub read_at: Option<Timestamp>,
     /// Why the chain cannot be asked now.
     pub error: Option<String>,
+    /// How the chain's endpoints are; by their hosts, because the rest may be a key.
+    #[serde(default)]
+    pub endpoints: Vec<golem_chain::EndpointHealth>,
     /// Why nothing can be rented out, whatever streams pay.
     #[serde(default)]
     pub closed: Option<PaymentsClosed>,
@@ -230,6 +233,7 @@ impl PaymentsView {
             block: health.block.map(|block| block.number),
             read_at: health.read_at,
             error: health.error,
+            endpoints: payments.endpoints(),
             closed: PaymentsClosed::of(payments),
         }
     }
@@ -246,6 +250,7 @@ impl PaymentsView {
             block: health.block.map(|block| block.number),
             read_at: health.read_at,
             error: health.error,
+            endpoints: payments.endpoints(),
             closed: None,
         }
     }

@@ -19,9 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::ChainError;
 use super::limits::{BATCHES, Health, Lack, Learnt, RANGES, Rate};
 use super::refusal::{Meaning, RpcError};
+use super::{ChainError, EndpointHealth};
 
 /// Largest answer. Ten thousand streams of nine words in hexadecimal are below 7 MB.
 const ANSWER_BYTES: usize = 16 << 20;
@@ -140,6 +140,20 @@ impl Endpoint {
             host: host.unwrap_or_else(|| "an endpoint".to_owned()),
             learnt: Mutex::new(learnt),
         }
+    }
+
+    /// How it is.
+    pub(super) fn health(&self, chain: Option<u64>, now: Instant) -> EndpointHealth {
+        self.with(|state| EndpointHealth {
+            host: self.host.clone(),
+            is_well: state.problem.is_none() && state.health.is_well(),
+            problem: state.problem.clone(),
+            is_left_out: matches!((state.chain, chain), (Some((found, _)), Some(chain)) if found != chain),
+            latency_ms: state.latency.and_then(|latency| u64::try_from(latency.as_millis()).ok()),
+            batch: state.batch.size(),
+            log_blocks: state.logs.is_over(now).then(|| state.range.size()),
+            requests_per_second: state.rate.per_second(),
+        })
     }
 
     /// Uses what was learnt.

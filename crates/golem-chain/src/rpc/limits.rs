@@ -140,6 +140,13 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    /// Requests a second; `None` if no limit has shown.
+    pub(super) fn per_second(&self) -> Option<u32> {
+        // Only told to people, and far below what does not fit.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0.5 and 100")]
+        self.per_second.map(|rate| rate.ceil() as u32)
+    }
+
     /// How long to wait until the next request may go.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))

@@ -80,6 +80,13 @@ impl Rpc {
         self.pool.endpoints.iter().filter_map(range).max().map(|range| blocks.div_ceil(range))
     }
 
+    /// Finds out for how many of the blocks `from` to `to` an endpoint gives logs at once.
+    pub(crate) async fn try_logs(&self, address: Address, from: u64, to: u64) {
+        if let Err(error) = self.piece(address, &[], (from, to)).await {
+            tracing::debug!(%error, "logs were tried, and there are none");
+        }
+    }
+
     /// The logs of the first blocks of a range, the last of those, and the questions that this took.
     async fn piece(
         &self,

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use golem_service::http::{Client, HttpError, Options};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -95,6 +96,27 @@ pub enum ChainError {
         /// Chain id that was expected.
         expected: u64,
     },
+}
+
+/// How an endpoint is, and what it takes, as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointHealth {
+    /// Its host; path, user and password may be a key.
+    pub host: String,
+    /// Whether it answered last.
+    pub is_well: bool,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+    /// Whether it is not asked, because it is of another chain.
+    pub is_left_out: bool,
+    /// How long its last answer took, in milliseconds.
+    pub latency_ms: Option<u64>,
+    /// Calls that it takes in one request.
+    pub batch: u64,
+    /// Blocks whose logs it gives at once; `None` if it gives none.
+    pub log_blocks: Option<u64>,
+    /// Requests that it takes in a second; `None` if no limit has shown.
+    pub requests_per_second: Option<u32>,
 }
 
 /// The endpoints of a chain. Clones share what is learnt of them.
@@ -186,6 +208,13 @@ impl Rpc {
         Err(problem.unwrap_or(ChainError::Busy))
     }
 
+    /// Every endpoint, as it is named.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointHealth> {
+        let now = Instant::now();
+        self.pool.endpoints.iter().map(|endpoint| endpoint.health(self.chain, now)).collect()
+    }
+
     /// How many calls the endpoint that is asked next takes in one request, as far as is known.
     #[must_use]
     pub fn batch(&self) -> usize {
@@ -263,7 +292,7 @@ impl Rpc {
             let said = asked.filter(|_| self.chain.is_some()).and_then(|n| slots.get(n));
             said.map_or(Ok(()), |said| self.is_chain(endpoint, said.as_ref()))
         });
-        if matches!(filled, Err(Stop::Fault(ChainError::WrongChain { .. }))) {
+        if matches!(filled, Err(Stop::Fault(ChainError::WrongChain { .. } | ChainError::Nonsense(_)))) {
             // Nothing that it said counts.
             *slots = before;
         }

@@ -323,6 +323,12 @@ impl Payments {
         self.0.health.borrow().clone()
     }
 
+    /// How the chain's endpoints are.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<golem_chain::EndpointHealth> {
+        self.0.reader.endpoints()
+    }
+
     /// The key of stream `id` of the contract that is configured.
     pub(crate) fn key(&self, id: StreamId) -> StreamKey {
         StreamKey { contract: Arc::clone(&self.0.contract), id }

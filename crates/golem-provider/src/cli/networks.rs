@@ -3,6 +3,7 @@
 use alloy_primitives::Address;
 use anyhow::Context;
 use golem_chain::network::{self, Network};
+use golem_chain::probe::{Probe, probe};
 use golem_chain::{Reader, Rpc, Version};
 use serde::Serialize;
 
@@ -21,11 +22,11 @@ struct Named<'a> {
 #[derive(Serialize)]
 struct Checked {
     name: String,
-    rpc_url: String,
     reachable: bool,
     contract_version: Version,
     block: Option<u64>,
     error: Option<String>,
+    endpoints: Vec<Probe>,
 }
 
 /// `networks …`.
@@ -70,45 +71,88 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
                 .map(|urls| urls.0.join(","))
                 .or_else(|| network.endpoints())
                 .with_context(|| format!("{name} has no endpoint; fix: networks add {name} --rpc-url …"))?;
+            let waiting =
+                crate::logs::can_redraw().then(|| printer.waiting("asking each endpoint what it can do"));
             let checked = check(&name, &url, &network).await;
+            drop(waiting);
             let exit = if checked.reachable { Exit::Done } else { Exit::Failed };
-            printer.answer(&checked, || match (&checked.error, checked.block) {
-                (None, Some(block)) => {
-                    let version = network.contract_version;
-                    let known = if version == Version::V4 && network.paying_states.is_empty() {
-                        " No stream of it counts as paying until the profile names its paying_states: docs/contracts.md."
-                    } else {
-                        ""
-                    };
-                    format!(
-                        "{name} is usable: {url} is at block {block} and has the payment contract, version {version}.{known}"
-                    )
-                }
-                (error, _) => format!("{name} is not usable: {}", error.as_deref().unwrap_or("no block")),
-            });
+            printer.answer(&checked, || told(&checked, &network));
             return Ok(exit);
         }
     }
     Ok(Exit::Done)
 }
 
-async fn check(name: &str, url: &str, network: &Network) -> Checked {
-    let result = async {
-        let contract = network.stream_payment_address.context("the profile names no contract")?;
-        let reader = Reader::new(Rpc::new(url)?, contract, network.chain_id, network.local)
-            .of(network.contract_version, network.paying_states.clone());
-        reader.check().await?;
-        anyhow::Ok(reader.head(None).await?.block.number)
-    };
-    let result = result.await;
+async fn check(name: &str, urls: &str, network: &Network) -> Checked {
+    let mut endpoints = Vec::new();
+    let mut problem = None;
+    for url in urls.split(',') {
+        let probed = async {
+            let contract = network.stream_payment_address.context("the profile names no contract")?;
+            let rpc = Rpc::new(url)?.of_chain(network.chain_id);
+            let reader = Reader::new(rpc.clone(), contract, network.chain_id, network.local)
+                .of(network.contract_version, network.paying_states.clone())
+                .with_maximum_head_age(network.maximum_head_age());
+            let token = (network.token_address, network.token_decimals);
+            anyhow::Ok(probe(&rpc, &reader, network.contract_version, token).await)
+        };
+        match probed.await {
+            Ok(probe) => endpoints.push(probe),
+            Err(error) => problem = Some(format!("{error:#}")),
+        }
+    }
+    let usable = endpoints.iter().find(|probe| probe.error.is_none());
+    let first = endpoints.iter().find_map(|probe| probe.error.clone());
     Checked {
         name: name.to_owned(),
-        rpc_url: url.to_owned(),
-        reachable: result.is_ok(),
+        reachable: usable.is_some(),
         contract_version: network.contract_version,
-        block: result.as_ref().ok().copied(),
-        error: result.err().map(|error| format!("{error:#}")),
+        block: usable.and_then(|probe| probe.block),
+        error: if usable.is_some() { None } else { problem.or(first) },
+        endpoints,
     }
+}
+
+/// What was found, for people: a row for each endpoint, and whether the network can be used.
+fn told(checked: &Checked, network: &Network) -> String {
+    let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows = checked.endpoints.iter().map(|probe| {
+        let endpoint = &probe.endpoint;
+        [
+            endpoint.host.clone(),
+            or(probe.chain_id.map(|id| id.to_string())),
+            or(probe.block.map(|block| block.to_string())),
+            or(probe.age_seconds.map(|age| format!("{age} s"))),
+            or(endpoint.latency_ms.map(|latency| format!("{latency} ms"))),
+            if endpoint.batch == 1 { "none".to_owned() } else { endpoint.batch.to_string() },
+            endpoint.log_blocks.map_or_else(|| "none".to_owned(), |blocks| format!("{blocks} blocks")),
+            endpoint
+                .requests_per_second
+                .map_or_else(|| "none seen".to_owned(), |rate| format!("{rate} a second")),
+            or(probe.has_state.map(|has| if has { "yes" } else { "no" }.to_owned())),
+            probe.error.clone().unwrap_or_else(|| "usable".to_owned()),
+        ]
+    });
+    let headings =
+        ["ENDPOINT", "CHAIN", "BLOCK", "AGE", "LATENCY", "BATCH", "LOGS", "LIMIT", "OLD STATE", "RESULT"];
+    let end = match (&checked.error, checked.block) {
+        (None, Some(block)) => {
+            let version = network.contract_version;
+            let known = if version == Version::V4 && network.paying_states.is_empty() {
+                " No stream of it counts as paying until the profile names its paying_states: docs/contracts.md."
+            } else {
+                ""
+            };
+            format!(
+                "{} is usable: it is at block {block} and has the payment contract, version {version}.{known}",
+                checked.name
+            )
+        }
+        (error, _) => {
+            format!("{} is not usable: {}", checked.name, error.as_deref().unwrap_or("no endpoint answers"))
+        }
+    };
+    format!("{}\n\n{end}", table(headings, rows))
 }
 
 /// The profile that the arguments describe.

@@ -1,6 +1,7 @@
 //! Rentals that are paid by streams, on a chain that only pretends and misbehaves on demand.
 
 mod endings;
+mod providers;
 mod terms;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ struct Paid {
     monitor: bool,
     interval: Duration,
     head_age: Option<Duration>,
+    rpc_url: Option<String>,
 }
 
 impl Paid {
@@ -58,6 +60,7 @@ impl Paid {
             monitor: true,
             interval: Duration::from_millis(20),
             head_age: Some(Duration::from_secs(180)),
+            rpc_url: None,
         }
     }
 
@@ -66,7 +69,7 @@ impl Paid {
             testnet: true,
             name: "test".to_owned(),
             symbol: "ETH".to_owned(),
-            rpc_url: self.chain.url().to_owned(),
+            rpc_url: self.rpc_url.clone().unwrap_or_else(|| self.chain.url().to_owned()),
             chain_id: CHAIN,
             local: false,
             maximum_head_age: self.head_age,

@@ -152,6 +152,15 @@ fn rest(status: &Status) -> Vec<String> {
         let block = payments.block.map_or_else(String::new, |block| format!(", block {block}"));
         let good = payments.error.is_none();
         lines.push(format!("Payments        {} {}{block}", mark(good), payments.network));
+        let unwell: Vec<_> = payments.endpoints.iter().filter(|endpoint| !endpoint.is_well).collect();
+        if !unwell.is_empty() && payments.endpoints.len() > 1 {
+            let (all, well) = (payments.endpoints.len(), payments.endpoints.len() - unwell.len());
+            lines.push(format!("                {well} of {all} endpoints are well"));
+        }
+        for endpoint in unwell {
+            let problem = endpoint.problem.as_deref().unwrap_or("it did not answer");
+            lines.push(format!("                {}: {problem}", endpoint.host));
+        }
     }
     lines.extend(status.adverts.iter().map(|advert| format!("Market          {}", found(advert))));
     lines
