@@ -138,6 +138,7 @@ async fn ours(folder: &Path, changes: &[Change]) -> anyhow::Result<Cost> {
         rpc_url: emulator.url().to_owned(),
         lifetime: 7200,
         faucet: None,
+        gas: golem_node::transactions::GasRules::default(),
         pace,
     };
     let tasks = Tasks::new();

@@ -16,6 +16,7 @@ use crate::contract::{self, token};
 use crate::pursuit::Attempt;
 use crate::rpc::{ChainError, Rpc, data};
 use crate::sender::{Plan, Receipt, SendError, Sender};
+use crate::transaction::Transaction;
 use golem_types::wallet::Wallet;
 
 /// A wallet that pays by streams of one contract.
@@ -124,6 +125,18 @@ impl Payer {
     /// [`SendError`].
     pub async fn terminate(&self, id: StreamId) -> Result<Attempt, SendError> {
         self.attempt(self.contract, contract::terminate(id), U256::ZERO).await
+    }
+
+    /// The same as `transaction`, which ran out of gas, with `gas` at least and a number of its own.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn again(&self, transaction: &Transaction, gas: u64) -> Result<Attempt, SendError> {
+        let Transaction { to, data, value, .. } = transaction.clone();
+        let mut plan = self.sender.plan(to, data, value).await?;
+        plan.transaction.gas = plan.transaction.gas.max(gas);
+        let signed = self.sender.sign(&plan)?;
+        Ok(Attempt { transaction: plan.transaction, signed })
     }
 
     /// What a transaction carries that pays `amount` wei.

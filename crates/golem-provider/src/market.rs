@@ -13,11 +13,14 @@ use golem_market::arkiv::{Advert, AdvertPrices, Client, Profile, profile};
 use golem_node::Node;
 use golem_node::advertise::{AdvertiseConfig, Advertising, DiscoveryConfig, Pace, wishes};
 use golem_node::pricing::PriceList;
+use golem_node::transactions::GasRules;
 use golem_types::Resources;
 use golem_types::price::MonthlyPrice;
+use ruint::aliases::U256;
 use tokio::sync::watch;
 
 use crate::faucet;
+use crate::payments;
 use crate::settings::{AdvertiserType, Environment, MarketSettings, Settings};
 use golem_chain::identity::Identity;
 
@@ -149,14 +152,27 @@ fn network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
         captcha_url: settings.faucets.captcha_url.as_ref(),
         captcha_key: settings.faucets.captcha_key.as_ref(),
     };
+    let gas = gas_rules(&market.profile, settings);
     Ok(AdvertiseConfig {
         name: market.name,
         faucet: given.over(market.profile.faucet.as_ref()).filter(|_| market.profile.testnet),
         profile: market.profile,
         rpc_url: market.rpc_url,
         lifetime: interval.as_secs() * 2,
+        gas,
         pace: Pace::default(),
     })
+}
+
+/// What gas for adverts may cost: no more than what is absurd, and in a day a coin of test money, or a twentieth of a real one.
+fn gas_rules(profile: &Profile, settings: &Settings) -> GasRules {
+    let thousandths = if profile.testnet { 1000 } else { 50 };
+    let usual = U256::from(thousandths) * U256::from(10u64.pow(15));
+    let limit = settings.payments.daily_gas_limit;
+    GasRules {
+        maximum_price: payments::max_gas_price(settings),
+        daily_limit: Some(limit.map_or(usual, |limit| limit.0.atto())),
+    }
 }
 
 /// What the node offers, as its address and its prices change.

@@ -31,6 +31,9 @@ const LIMITS: Limits = Limits {
     failures: 10,
 };
 
+/// Most gas that is tried where less was too little.
+const GAS_MOST: u64 = 2_000_000;
+
 /// Why money did not move, or is not known to have moved.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
@@ -283,12 +286,25 @@ impl<'a> Payments<'a> {
     pub async fn settle(&self, rental: &mut Rental) -> Result<(), PaymentError> {
         let pending = rental.payment.as_ref().and_then(|payment| payment.pending.clone());
         let Some(Pending { what, attempts }) = pending else { return Ok(()) };
-        let Some(first) = attempts.first().map(|attempt| attempt.signed.hash) else { return Ok(()) };
+        let Some(first) = attempts.first().cloned() else { return Ok(()) };
         let fate = self.follow(rental, attempts).await?;
         crash_point!("rent-mined");
+        let more = first.transaction.gas.saturating_mul(2);
+        if let Some(receipt) = &fate
+            && receipt.ran_out_of(first.transaction.gas)
+            && more <= GAS_MOST
+        {
+            // M-18: it was not refused. What it cost is booked, and the same is tried with more.
+            self.renter.step("the transaction ran out of gas; it is sent again with more");
+            let again = self.payer.again(&first.transaction, more).await?;
+            if let Some(payment) = &mut rental.payment {
+                payment.gas = Exact(payment.gas.0.saturating_add(receipt.cost));
+            }
+            return Box::pin(self.transact(rental, what, again)).await;
+        }
         let result = match fate {
             Some(receipt) => self.apply_receipt(rental, what, &receipt).await?,
-            None => Err(PaymentError::Lost(first)),
+            None => Err(PaymentError::Lost(first.signed.hash)),
         };
         if let Some(payment) = &mut rental.payment {
             payment.pending = None;

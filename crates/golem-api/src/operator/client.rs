@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::token::Token;
 use crate::views::{
     AdvertView, BooksCheckView, DrainView, EntryView, LogsView, PayoutsView, PricingView, StreamsView,
-    Summary, VmView, WithdrawView, WithdrawalView,
+    Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -210,6 +210,22 @@ impl Client {
     /// [`ClientError`].
     pub async fn withdraw(&self, vm: Option<&str>, force: bool) -> Result<Vec<WithdrawView>, ClientError> {
         self.call(Method::POST, "/withdrawals", Some(json!({ "vm": vm, "force": force }))).await
+    }
+
+    /// What the node's wallets send and what waits; with `all` also the last that ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn transactions(&self, all: bool) -> Result<Vec<TransactionView>, ClientError> {
+        self.call(Method::GET, &format!("/transactions?all={all}"), None).await
+    }
+
+    /// Has the transaction with `nonce`, or all that wait, do nothing; gives how many there are.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel_transactions(&self, nonce: Option<u64>) -> Result<usize, ClientError> {
+        self.call(Method::POST, "/transactions/cancel", Some(json!({ "nonce": nonce }))).await
     }
 
     /// What happened to the VM that `which` names, newest first.

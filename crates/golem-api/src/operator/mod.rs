@@ -58,6 +58,8 @@ pub(crate) fn router(config: ApiConfig, node: Node, token: Token, stop: Cancella
         .route("/v1/entries", get(payments::entries))
         .route("/v1/books", post(payments::check_books))
         .route("/v1/payouts", get(payments::payouts))
+        .route("/v1/transactions", get(payments::transactions))
+        .route("/v1/transactions/cancel", post(payments::cancel))
         .route("/v1/ports", get(ports::report).post(ports::verify))
         .route("/v1/drain", put(node::drain))
         .route("/v1/adverts", axum::routing::delete(adverts::remove))

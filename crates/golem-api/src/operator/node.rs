@@ -5,10 +5,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Operator, Shared};
 use crate::error::{ApiError, ApiResult};
+use crate::views::transactions;
 use crate::views::{
     AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, PricingView, Summary,
 };
@@ -50,6 +52,7 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
             .collect(),
         unknown_contracts: node.contracts().unknown().to_vec(),
         payouts: crate::views::PayoutView::all(node),
+        transactions: transactions::trouble(node.transactions(), Timestamp::now()),
         adverts: config.advertising.iter().map(AdvertView::of).collect(),
         unmanaged: node.unmanaged(),
     })

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{Operator, Shared};
 use crate::error::{ApiError, ApiResult};
-use crate::views::{books, payments};
+use crate::views::{self, books, payments};
 
 impl Operator {
     /// What rentals are paid in.
@@ -93,4 +93,35 @@ pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiRe
     };
     tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
     Ok(ok(&payments::withdraw(contracts, vm.as_ref(), force).await))
+}
+
+#[derive(Deserialize)]
+pub(super) struct All {
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn transactions(State(operator): Shared, Query(All { all }): Query<All>) -> ApiResult {
+    let listed = views::transactions::transactions(operator.node.transactions().ledger(), all).await;
+    Ok(ok(&listed.map_err(NodeError::from)?))
+}
+
+#[derive(Deserialize)]
+struct Cancelled {
+    nonce: Option<u64>,
+}
+
+pub(super) async fn cancel(State(operator): Shared, request: Request) -> ApiResult {
+    let Cancelled { nonce } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "the body should be {\"nonce\": a number of the wallet, or null for all that wait}",
+        )
+    })?;
+    tracing::info!(nonce, "transactions are cancelled by the operator");
+    let mut count = 0;
+    for queue in operator.node.transactions().queues() {
+        count += queue.cancel(nonce).await.map_err(NodeError::from)?;
+    }
+    Ok(ok(&count))
 }

@@ -8,6 +8,7 @@ mod node;
 pub mod payments;
 mod pricing;
 pub(crate) mod renter;
+pub mod transactions;
 mod vm;
 
 pub use books::{BooksCheckView, DifferenceView, EntryView};
@@ -18,4 +19,5 @@ pub use payments::{
     PayoutView, PayoutsView, StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView,
 };
 pub use pricing::{PriceExample, PricingView, UnitPrices};
+pub use transactions::TransactionView;
 pub use vm::{FailedBootView, LogsView, NetworkProblem, StageView, TrafficView, VmView};

@@ -55,6 +55,9 @@ pub struct Summary {
     /// Where what was earned goes, wallet by wallet.
     #[serde(default)]
     pub payouts: Vec<super::PayoutView>,
+    /// What transactions wait for longer than usual, and why.
+    #[serde(default)]
+    pub transactions: Vec<String>,
     /// The node's adverts, one a market in which it keeps one.
     pub adverts: Vec<AdvertView>,
     /// Machines on the backend that the ledger does not know; never touched.

@@ -37,6 +37,7 @@ pub use wanted_advert::follow;
 
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
 use crate::node::Node;
+use crate::transactions::{self, GasRules, Transactions};
 use golem_service::tasks::Tasks;
 
 /// What renters should read.
@@ -133,6 +134,8 @@ pub struct AdvertiseConfig {
     pub lifetime: u64,
     /// Where gas can be had, where it is worth nothing.
     pub faucet: Option<Faucet>,
+    /// What gas may cost.
+    pub gas: GasRules,
     /// How quickly things are done.
     pub pace: Pace,
 }
@@ -246,27 +249,43 @@ impl Advertising {
         wish: watch::Receiver<Wish>,
         tasks: &Tasks,
     ) -> Result<Self, AdvertiseError> {
+        // Nothing else sends for this wallet, so its numbers may be given as quickly as adverts want it.
+        let Pace { receipt: poll, stuck, .. } = config.pace;
+        let quick = transactions::Pace { poll, stuck, foreign: stuck, ..transactions::Pace::default() };
+        let transactions = Transactions::paced(ledger.clone(), quick);
+        Self::sent_by(&transactions, config, wallet, ledger, wish, tasks).await
+    }
+
+    /// [`Advertising::on_network`], with what `transactions` has for the wallet and chain.
+    async fn sent_by(
+        transactions: &Transactions,
+        config: AdvertiseConfig,
+        wallet: Wallet,
+        ledger: Ledger,
+        wish: watch::Receiver<Wish>,
+        tasks: &Tasks,
+    ) -> Result<Self, AdvertiseError> {
         let rpc = Rpc::new(&config.rpc_url).map_err(AdvertiseError::Endpoint)?;
         let client = Client::new(rpc.clone(), &config.profile);
-        let sender = Sender::new(rpc, wallet, config.profile.chain_id);
+        let queue = transactions.queue(Sender::new(rpc, wallet, config.profile.chain_id), config.gas);
         let spent = ledger.advert_spending(&config.name).await?;
         let place = config.name.as_str().into();
         let (state_sender, state) = watch::channel(AdvertState { spent, ..AdvertState::default() });
         let check = Arc::new(Notify::new());
         let (remove, removed) = watch::channel(false);
         if let Some(faucet) = config.faucet.clone() {
-            let gas = gas::keep(config.name.clone(), sender.clone(), faucet, Arc::clone(&check));
+            let gas = gas::keep(config.name.clone(), queue.sender().clone(), faucet, Arc::clone(&check));
             let stop = tasks.stopping().clone();
             tasks.spawn("gas for adverts", async move {
                 stop.run_until_cancelled(gas).await;
             });
         }
-        let task = task::Task::new(config, client, sender, ledger, wish, removed, state_sender);
+        let task = task::Task::new(config, client, queue, ledger, wish, removed, state_sender);
         tasks.spawn("advertise", task.run(Arc::clone(&check), tasks.stopping().clone()));
         Ok(Self { market: MarketKind::GolemBase, place, state, check, remove: Arc::new(remove) })
     }
 
-    /// [`Advertising::on_network`] for `node`, whose ledger records what it costs.
+    /// [`Advertising::on_network`] for `node`, whose ledger records what it costs, and whose queue sends it.
     ///
     /// # Errors
     /// [`AdvertiseError`].
@@ -276,7 +295,8 @@ impl Advertising {
         wallet: Wallet,
         wish: watch::Receiver<Wish>,
     ) -> Result<Self, AdvertiseError> {
-        Self::on_network(config, wallet, node.ledger().clone(), wish, node.tasks()).await
+        let ledger = node.ledger().clone();
+        Self::sent_by(node.transactions(), config, wallet, ledger, wish, node.tasks()).await
     }
 
     /// Keeps one advert of `wallet` on a discovery server that says what `wish` wishes, as a task of

@@ -5,6 +5,8 @@ use golem_chain::{ChainError, SendError};
 use golem_market::arkiv::AdvertError;
 use jiff::Timestamp;
 
+use crate::ledger::LedgerError;
+
 /// What is in the way.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
@@ -28,9 +30,12 @@ pub(super) enum Problem {
     /// An earlier transaction waits.
     #[error("an earlier transaction of this wallet still waits for a block")]
     Waiting,
-    /// Another transaction of the same number pays more.
-    #[error("a waiting transaction of this wallet pays more than this one would; it is outbid step by step")]
-    Outbid,
+    /// It cannot be sent yet.
+    #[error("the advert is not yet written: {0}")]
+    Held(String),
+    /// The ledger failed.
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
     /// It was in a block, and did nothing.
     #[error("the network refused the transaction {0}, for which gas was paid")]
     Refused(B256),

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use golem_chain::Sender;
 use golem_market::arkiv::{Client, QueryResult};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::{AdvertState, AdvertiseConfig, NetworkRules, Shown, Standing, Wish, plan, wait_for_quiet};
 use crate::ledger::Ledger;
+use crate::transactions::Queue;
 
 /// Writes until what was seen should be right: one, and another where something came between.
 const WRITES_AT_ONCE: usize = 3;
@@ -21,7 +21,7 @@ const WRITES_AT_ONCE: usize = 3;
 pub(super) struct Task {
     pub(super) config: AdvertiseConfig,
     pub(super) client: Client,
-    pub(super) sender: Sender,
+    pub(super) queue: Queue,
     pub(super) ledger: Ledger,
     pub(super) state: watch::Sender<AdvertState>,
     wish: watch::Receiver<Wish>,
@@ -32,10 +32,6 @@ pub(super) struct Task {
     pub(super) written: u64,
     /// When the last writes were.
     pub(super) recent: VecDeque<Instant>,
-    /// Since when an earlier transaction is known to wait.
-    pub(super) waiting: Option<Instant>,
-    /// How often the fee was raised to take its place.
-    pub(super) raised: u32,
     failures: u32,
 }
 
@@ -43,7 +39,7 @@ impl Task {
     pub(super) fn new(
         config: AdvertiseConfig,
         client: Client,
-        sender: Sender,
+        queue: Queue,
         ledger: Ledger,
         wish: watch::Receiver<Wish>,
         removed: watch::Receiver<bool>,
@@ -52,7 +48,7 @@ impl Task {
         Self {
             config,
             client,
-            sender,
+            queue,
             ledger,
             state,
             wish,
@@ -60,8 +56,6 @@ impl Task {
             removing: false,
             written: 0,
             recent: VecDeque::new(),
-            waiting: None,
-            raised: 0,
             failures: 0,
         }
     }
@@ -126,7 +120,7 @@ impl Task {
 
     /// What the network says of this node.
     async fn look(&mut self) -> Result<QueryResult, Problem> {
-        let own = self.sender.address();
+        let own = self.queue.account().wallet;
         let seen = self.client.own(own, own).await?;
         if seen.block < self.written {
             return Err(Problem::Behind { seen: seen.block, written: self.written });

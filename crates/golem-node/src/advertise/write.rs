@@ -1,10 +1,8 @@
-//! One transaction, from its bytes to its receipt.
+//! One transaction, from its bytes to its end.
 
 use std::time::Duration;
 
 use alloy_primitives::U256;
-use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Unrecorded};
-use golem_chain::{Receipt, SendError};
 use golem_market::arkiv::Operation;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -12,65 +10,39 @@ use tokio::time::Instant;
 use super::problem::Problem;
 use super::task::Task;
 use crate::ledger::AdvertWrite;
+use crate::transactions::{Mined, Order, Purpose, TransactionError};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Most attempts of a transaction that waits; each pays an eighth more.
-const ATTEMPTS: u32 = 6;
-
-/// Steps by which the fee is raised above an unknown waiting one: six eighths more double it.
-const RAISE: u32 = 6;
-
-/// Most such steps: 64 times the usual fee.
-const RAISE_MOST: u32 = 36;
+/// For how many times the time after which a fee is raised a write is waited for; it goes on after that.
+const WAITS: u32 = 6;
 
 impl Task {
-    /// Does `operations` in one transaction, and waits for its receipt; or does nothing, when an earlier
-    /// one came into a block: then it has to be looked at again.
+    /// Does `operations` in one transaction, and waits for its end; or does nothing, when an earlier one came into a block:
+    /// then it has to be looked at again.
     pub(super) async fn write(&mut self, operations: &[Operation]) -> Result<(), Problem> {
         self.check_allowance()?;
+        let name = self.config.name.clone();
+        let earlier = self.queue.open(Purpose::Advert, &name).await?;
+        if let Some(earlier) = earlier
+            && !self.queue.give_up(earlier.id).await?
+        {
+            // Sent by an earlier run, or given up on.
+            let ended = self.queue.wait(earlier.id, self.config.pace.stuck).await;
+            return self.book("an earlier write", ended).await;
+        }
         let generation = self.client.generation();
-        let data = generation.calldata(operations, salt());
-        let mut plan = self.sender.plan(Some(generation.address()), data, U256::ZERO).await?;
-        let mined = self.sender.mined().await?;
-        if plan.transaction.nonce > mined {
-            // Sent by an earlier run, or given up on: the next write takes its place.
-            let since = *self.waiting.get_or_insert_with(Instant::now);
-            if since.elapsed() < self.config.pace.stuck {
-                return Err(Problem::Waiting);
-            }
-            plan.transaction.nonce = mined;
-            for _ in 0..self.raised {
-                plan.transaction.fee = plan.transaction.fee.replacing();
-            }
-        } else {
-            self.raised = 0;
-            if self.waiting.take().is_some() {
-                // It came into a block, perhaps after the look that led here.
-                return Ok(());
-            }
-        }
-        let signed = self.sender.sign(&plan)?;
-        match self.sender.send(&signed.raw).await {
-            Ok(()) => {}
-            Err(SendError::Refused(message)) if message.contains("underpriced") => {
-                self.raised = (self.raised + RAISE).min(RAISE_MOST);
-                return Err(Problem::Outbid);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let (to, data) = (generation.address(), generation.calldata(operations, salt()));
+        // What would not work is told in words of its own.
+        let sender = self.queue.sender();
+        sender.sign(&sender.plan(Some(to), data.clone(), U256::ZERO).await?)?;
+        let order =
+            Order { purpose: Purpose::Advert, subject: name, to, data, value: U256::ZERO, most_cost: None };
+        let id = self.queue.submit(order).await?;
         self.recent.push_back(Instant::now());
-        let receipt = match self.receipt(Attempt { transaction: plan.transaction, signed }).await {
-            Err(Problem::Waiting) => {
-                self.waiting.get_or_insert_with(Instant::now);
-                return Err(Problem::Waiting);
-            }
-            done => done?,
-        };
-        self.waiting = None;
-        self.written = receipt.block;
-        self.record(operations, &receipt).await;
-        if receipt.succeeded { Ok(()) } else { Err(Problem::Refused(receipt.hash)) }
+        let ended = self.queue.wait(id, self.config.pace.stuck.saturating_mul(WAITS)).await;
+        let kinds = operations.iter().map(Operation::kind).collect::<Vec<_>>().join(" ");
+        self.book(&kinds, ended).await
     }
 
     /// Refuses when so much is written that something must be wrong.
@@ -84,46 +56,37 @@ impl Task {
         Ok(())
     }
 
-    /// The receipt of `attempt`, which was just sent, or of what took its place. An endpoint that fails meanwhile
-    /// says nothing about it.
-    async fn receipt(&self, attempt: Attempt) -> Result<Receipt, Problem> {
-        let pace = self.config.pace;
-        let limits = Limits {
-            poll: pace.receipt,
-            stuck: pace.stuck,
-            attempts: ATTEMPTS as usize,
-            deadline: pace.stuck.saturating_mul(ATTEMPTS),
-            failures: u32::MAX,
+    /// Records what a write that has `ended` cost.
+    async fn book(&mut self, kinds: &str, ended: Result<Mined, TransactionError>) -> Result<(), Problem> {
+        let (hash, gas, cost, succeeded) = match &ended {
+            Ok(mined) => {
+                self.written = mined.block;
+                (mined.hash, mined.gas_used, mined.cost, true)
+            }
+            Err(TransactionError::Failed { hash, cost, gas_used, .. }) => (*hash, *gas_used, *cost, false),
+            Err(TransactionError::UnderWay(None)) => return Err(Problem::Waiting),
+            Err(TransactionError::UnderWay(Some(reason))) => return Err(Problem::Held(reason.clone())),
+            // What is written next follows from what the network shows.
+            Err(TransactionError::Cancelled) => return Ok(()),
+            Err(error) => return Err(Problem::Held(error.to_string())),
         };
-        // What is written next follows from what the network shows.
-        let pursuit = Pursuit::new(vec![attempt], limits).sent();
-        match pursuit.follow(&self.sender, &mut Unrecorded).await? {
-            Fate::Mined(receipt) => Ok(receipt),
-            // Where it was overtaken, the next write finds that nothing waits any more, and looks anew.
-            Fate::Lost | Fate::UnderWay(_) => Err(Problem::Waiting),
-        }
-    }
-
-    async fn record(&self, operations: &[Operation], receipt: &Receipt) {
-        let hash = receipt.hash;
-        let kinds = operations.iter().map(Operation::kind).collect::<Vec<_>>().join(" ");
         tracing::info!(
             network = self.config.name,
             %hash,
             kinds,
-            gas = receipt.gas_used,
-            cost_wei = %receipt.cost,
-            succeeded = receipt.succeeded,
+            gas,
+            cost_wei = %cost,
+            succeeded,
             "advert written"
         );
         let write = AdvertWrite {
             at: Timestamp::now(),
             network: self.config.name.clone(),
             hash,
-            kinds,
-            succeeded: receipt.succeeded,
-            gas: receipt.gas_used,
-            cost: receipt.cost,
+            kinds: kinds.to_owned(),
+            succeeded,
+            gas,
+            cost,
         };
         match self.ledger.record_advert_write(write).await {
             Ok(spent) => self.state.send_modify(|state| state.spent = spent),
@@ -133,6 +96,7 @@ impl Task {
                 "what an advert cost could not be recorded"
             ),
         }
+        if succeeded { Ok(()) } else { Err(Problem::Refused(hash)) }
     }
 }
 

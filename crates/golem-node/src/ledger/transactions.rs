@@ -368,6 +368,29 @@ impl Ledger {
         .await
     }
 
+    /// Has the open transactions of `account`, or of all, do nothing: the one with `nonce`, or all. Gives how many there are.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn cancel_transactions(
+        &self,
+        account: Option<Account>,
+        nonce: Option<u64>,
+        now: Timestamp,
+    ) -> Result<usize, LedgerError> {
+        self.ask(move |writer| {
+            // What is in no pool is gone at once.
+            let sql = "UPDATE transactions SET cancel = 1, updated_at = ?4, \
+                       state = CASE state WHEN 'planned' THEN 'cancelled' ELSE state END \
+                       WHERE state IN ('planned', 'recorded', 'sent') AND (?1 IS NULL OR (chain_id = ?1 AND wallet = ?2)) \
+                       AND (?3 IS NULL OR nonce = ?3)";
+            let (chain, wallet) =
+                account.map(|account| (account.chain_id, account.wallet.to_string())).unzip();
+            Ok(writer.connection.execute(sql, params![chain, wallet, nonce, now.as_microsecond()])?)
+        })
+        .await
+    }
+
     /// The transaction `id`.
     ///
     /// # Errors

@@ -381,7 +381,7 @@ impl Payments {
             Ok(mined) => mined,
             Err(TransactionError::UnderWay(reason)) => return Err(WithdrawError::UnderWay(reason)),
             Err(TransactionError::Ledger(error)) => return Err(error.into()),
-            Err(TransactionError::Failed { hash, reason, cost }) => {
+            Err(TransactionError::Failed { hash, reason, cost, .. }) => {
                 withdrawal.hash = Some(hash.to_string());
                 withdrawal.cost = Some(cost);
                 return self.failed(withdrawal, reason).await;

@@ -75,6 +75,12 @@ impl Transactions {
         queue.clone()
     }
 
+    /// What keeps their transactions.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
     /// Every queue.
     #[must_use]
     pub fn queues(&self) -> Vec<Queue> {

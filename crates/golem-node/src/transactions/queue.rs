@@ -17,7 +17,7 @@ use super::plan::Pace;
 use super::report::Report;
 use super::rules::{GasRules, Mined, TransactionError};
 use super::work::Work;
-use crate::ledger::{Account, Ledger, LedgerError, Order, Transaction, TransactionState};
+use crate::ledger::{Account, Ledger, LedgerError, Order, Purpose, Transaction, TransactionState};
 
 /// Failures in a row after which who waits is told, and not kept waiting.
 const FAILURES: u32 = 4;
@@ -155,20 +155,18 @@ impl Queue {
     pub async fn cancel(&self, nonce: Option<u64>) -> Result<usize, LedgerError> {
         let _work = self.0.work.lock().await;
         let ledger = &self.0.driver.ledger;
-        let mut count = 0;
-        for mut row in ledger.open_transactions(Some(self.account())).await? {
-            if nonce.is_some() && row.nonce != nonce {
-                continue;
-            }
-            count += 1;
-            match row.state {
-                TransactionState::Planned => row.state = TransactionState::Cancelled,
-                _ => row.cancel = true,
-            }
-            ledger.keep_transaction(row, Timestamp::now()).await?;
-        }
+        let count = ledger.cancel_transactions(Some(self.account()), nonce, Timestamp::now()).await?;
         self.has_more();
         Ok(count)
+    }
+
+    /// The open transaction of `purpose` and `subject`.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn open(&self, purpose: Purpose, subject: &str) -> Result<Option<Transaction>, LedgerError> {
+        let open = self.0.driver.ledger.open_transactions(Some(self.account())).await?;
+        Ok(open.into_iter().find(|one| one.order.purpose == purpose && one.order.subject == subject))
     }
 
     /// Looks at the chain, if it is time to, and brings on what waits. Gives when there is more to do; `None` if nothing
@@ -202,7 +200,8 @@ fn ended(row: Transaction) -> Result<Mined, TransactionError> {
             cost: row.cost.unwrap_or_default(),
         }),
         (TransactionState::Failed, Some(hash)) => {
-            Err(TransactionError::Failed { hash, reason, cost: row.cost.unwrap_or_default() })
+            let (cost, gas_used) = (row.cost.unwrap_or_default(), row.gas_used.unwrap_or_default());
+            Err(TransactionError::Failed { hash, reason, cost, gas_used })
         }
         (TransactionState::Cancelled, _) => Err(TransactionError::Cancelled),
         _ => Err(TransactionError::Refused(reason)),

@@ -46,6 +46,8 @@ pub enum TransactionError {
         reason: String,
         /// Wei that it cost.
         cost: U256,
+        /// Gas that it used.
+        gas_used: u64,
     },
     /// It was cancelled.
     #[error("the transaction was cancelled")]

@@ -48,6 +48,7 @@ fn config(emulator: &Emulator, generation: Generation, pace: Pace) -> AdvertiseC
         rpc_url: emulator.url().to_owned(),
         lifetime: LIFETIME,
         faucet: None,
+        gas: golem_node::transactions::GasRules::default(),
         pace,
     }
 }
@@ -407,14 +408,6 @@ async fn what_an_earlier_run_sent_is_waited_for_or_replaced() {
         let run = Run::start(folder.path(), &emulator, generation, pace, shown(8)).await;
         let problem = run.is_hindered().await;
         assert!(problem.contains("earlier transaction"), "{problem}");
-        if !is_mined {
-            // It pays more than what waits, by and by.
-            run.reaches(
-                "it is outbid",
-                |state| matches!(&state.standing, Standing::Problem(problem) if problem.contains("outbid")),
-            )
-            .await;
-        }
         emulator.hold(false);
         run.shows(8).await;
         assert_eq!((emulator.mined().len(), emulator.entities().len()), (1, 1), "{is_mined}");

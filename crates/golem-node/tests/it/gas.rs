@@ -64,6 +64,7 @@ impl Run {
                 captcha_url: faucet.captcha_url().to_owned(),
                 captcha_key: site.to_owned(),
             }),
+            gas: golem_node::transactions::GasRules::default(),
             pace: Pace::default(),
         };
         let folder = tempfile::tempdir().unwrap();

@@ -29,6 +29,7 @@ mod start;
 mod status;
 mod stop;
 mod streams;
+mod transactions;
 mod visible;
 mod vms;
 mod wallet;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::amount::{Money, coins};
 use super::arguments::Wallet;
-use super::{Exit, Invocation, keys, layout};
+use super::{Exit, Invocation, keys, layout, transactions};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
@@ -132,6 +132,8 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
         Wallet::Show => show(invocation).await,
         Wallet::Balance => balance(invocation).await,
         Wallet::FaucetL2 => faucet(invocation).await,
+        Wallet::Transactions { all } => transactions::list(invocation, all).await,
+        Wallet::Cancel { nonce, yes, .. } => transactions::cancel(invocation, nonce, yes).await,
         Wallet::Keys(command) => keys::keys(invocation, command).await,
     }
 }

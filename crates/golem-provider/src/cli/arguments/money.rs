@@ -121,6 +121,24 @@ pub(in crate::cli) enum Wallet {
     Balance,
     /// Get test money for gas from the faucet of the payment network, where it has one.
     FaucetL2,
+    /// List the transactions that wait, and what each is for.
+    Transactions {
+        /// Also the last ones that ended.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Have transactions that wait do nothing; asks on a terminal.
+    Cancel {
+        /// Number of the transaction among those of the wallet.
+        #[arg(required_unless_present = "all")]
+        nonce: Option<u64>,
+        /// All that wait.
+        #[arg(long, conflicts_with = "nonce")]
+        all: bool,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
     /// What changes keys.
     #[command(flatten)]
     Keys(Keys),

@@ -13,6 +13,9 @@ use crate::settings::Settings;
 impl Verdict {
     /// How rentals are paid for.
     pub(super) fn payments(&mut self, node: &NodeFacts) {
+        for told in &node.summary.transactions {
+            self.issue(format!("{told}; `golem-provider wallet transactions` shows all"));
+        }
         for contract in &node.summary.unknown_contracts {
             let (chain_id, address) = contract.split_once(':').unwrap_or((contract, ""));
             self.error(format!(
