@@ -17,6 +17,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// For how many times the time after which a fee is raised a write is waited for; it goes on after that.
 const WAITS: u32 = 6;
 
+/// For how many looks one is waited for that an earlier run sent.
+const EARLIER: u32 = 10;
+
 impl Task {
     /// Does `operations` in one transaction, and waits for its end; or does nothing, when an earlier one came into a block:
     /// then it has to be looked at again.
@@ -28,7 +31,7 @@ impl Task {
             && !self.queue.give_up(earlier.id).await?
         {
             // Sent by an earlier run, or given up on.
-            let ended = self.queue.wait(earlier.id, self.config.pace.stuck).await;
+            let ended = self.queue.wait(earlier.id, self.config.pace.receipt.saturating_mul(EARLIER)).await;
             return self.book("an earlier write", ended).await;
         }
         let generation = self.client.generation();
