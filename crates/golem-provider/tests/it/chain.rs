@@ -123,6 +123,16 @@ fn streams_withdraw_pays_into_the_wallet() {
     let history = home.json(&["streams", "history", "--json"]);
     assert_eq!(history.as_array().unwrap().len(), 3);
     assert!(history.as_array().unwrap().iter().all(|one| one["state"] == "paid"));
+    // M-14: nothing is left that is worth its gas, and that is no failure.
+    let again = home.json(&["streams", "withdraw", "--all", "--json"]);
+    let rows = again.as_array().unwrap();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row["outcome"] == "skipped"), "{again}");
+    // M-07
+    let sent = home.json(&["wallet", "transactions", "--all", "--json"]);
+    assert!(sent.as_array().unwrap().iter().all(|one| one["state"] == "mined"), "{sent}");
+    assert_eq!(sent.as_array().unwrap().len(), 3);
+    assert_eq!(home.json(&["wallet", "transactions", "--json"]), serde_json::json!([]));
+    assert!(!home.run(&["wallet", "cancel", "--all", "--yes"]).status.success(), "nothing waits");
     let earnings = home.json(&["streams", "earnings", "--since", "1d", "--by", "month", "--json"]);
     assert_eq!(earnings["periods"][0]["withdrawals"], 3);
     assert_eq!(earnings["totals"]["received_wei"], earnings["periods"][0]["received_wei"]);
