@@ -148,7 +148,7 @@ pub fn payout(
     profile: Option<&PaymentNetwork>,
 ) -> anyhow::Result<PayoutConfig> {
     let address = settings.payments.payout_address.map(|address| address.0);
-    let float = settings.payments.payout_float.map(|coins| coins.0);
+    let float = settings.payments.payout_float.map(|coins| coins.0.atto());
     if let Some(address) = address {
         let own = identity.former().iter().map(|former| former.address).chain([identity.wallet().address()]);
         let profiles = network::all(&settings.node.data_dir).unwrap_or_default();

@@ -22,7 +22,7 @@ pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::*;
 pub use value::{
-    Address, AdvertiserType, ApiAuth, AtLeastOne, Coins, Country, Environment, LogFormat, LogLevel, Network,
+    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, VmAccel, VmBackend,
     WebSocketUrl, Wei,
 };

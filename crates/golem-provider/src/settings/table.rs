@@ -13,7 +13,7 @@ use golem_types::ImageName;
 
 use super::reader::Reader;
 use super::value::{
-    Address, AdvertiserType, ApiAuth, AtLeastOne, Coins, Country, Environment, LogFormat, LogLevel, Network,
+    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     Overcommit, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value,
     VmAccel, VmBackend, WebSocketUrl, Wei,
 };
@@ -248,7 +248,7 @@ table! {
         /// Address to which what was earned is sent as it comes in, coin and token. Unset, it stays in the node's wallet.
         payout_address: Option<PayoutAddress> = "GOLEM_PROVIDER_PAYOUT_ADDRESS";
         /// Coins of the chain that stay in the wallet for gas; unset, enough for some days at what gas costs.
-        payout_float: Option<Coins> = "GOLEM_PROVIDER_PAYOUT_FLOAT";
+        payout_float: Option<Price> = "GOLEM_PROVIDER_PAYOUT_FLOAT";
         /// Whether a stream has to pay the advertised price.
         stream_enforce_rate: bool = "GOLEM_PROVIDER_STREAM_ENFORCE_RATE" default "true";
         /// Whether the stream of a VM that is deleted is ended by the node, where that is worth the gas, so that the rest

@@ -206,19 +206,6 @@ impl Value for PayoutAddress {
     }
 }
 
-/// An amount of a chain's own coin, in wei.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coins(pub U256);
-
-impl Value for Coins {
-    fn expects() -> String {
-        "an amount of the chain's own coin, e.g. `0.05`".to_owned()
-    }
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok().map(|coins: Decimal| Self(coins.atto()))
-    }
-}
-
 /// A time of at most a year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seconds(pub u32);
