@@ -26,7 +26,7 @@ pub use create::{CreateError, Proposal, RentRequest, create};
 pub use destroy::{DestroyError, Destroyed, destroy};
 pub use find::{Listing, Market, Search, address_of, find};
 pub use offer::{Offer, OfferError, Paying};
-pub use payments::{PaymentError, Payments, stream_of};
+pub use payments::{PaymentError, Payments, TooFew, stream_of};
 pub use provider::{Provider, ProviderError, VmStatus};
 pub use rental::{Rental, Step};
 pub use store::{Store, StoreError};

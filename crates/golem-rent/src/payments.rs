@@ -34,6 +34,29 @@ const LIMITS: Limits = Limits {
 /// Most gas that is tried where less was too little.
 const GAS_MOST: u64 = 2_000_000;
 
+/// That the wallet has too few coins.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the wallet {wallet} has {has} {symbol} on {network}, and {needs} {symbol} are needed, beside gas: {missing} {symbol} are \
+     missing; fix: send it some there ({from})"
+)]
+pub struct TooFew {
+    /// The wallet.
+    wallet: alloy_primitives::Address,
+    /// What it has.
+    has: Decimal,
+    /// What is needed.
+    needs: Decimal,
+    /// What is missing.
+    missing: Decimal,
+    /// What the coins are called.
+    symbol: String,
+    /// The network, its chain and endpoint, as a wallet asks for them.
+    network: String,
+    /// Where coins can be had.
+    from: String,
+}
+
 /// Why money did not move, or is not known to have moved.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
@@ -44,26 +67,8 @@ pub enum PaymentError {
     #[error("the transaction cannot be made")]
     Send(#[from] SendError),
     /// The wallet has too little.
-    #[error(
-        "the wallet {wallet} has {has} {symbol} on {network}, and {needs} {symbol} are needed, beside gas: {missing} {symbol} are \
-         missing; fix: send it some there ({from})"
-    )]
-    Funds {
-        /// The wallet.
-        wallet: alloy_primitives::Address,
-        /// What it has.
-        has: Decimal,
-        /// What is needed.
-        needs: Decimal,
-        /// What is missing.
-        missing: Decimal,
-        /// What the coins are called.
-        symbol: String,
-        /// The network, its chain and endpoint, as a wallet asks for them.
-        network: String,
-        /// Where coins can be had.
-        from: String,
-    },
+    #[error(transparent)]
+    Funds(Box<TooFew>),
     /// The wallet cannot pay for gas.
     #[error(
         "the wallet {wallet} has nothing of the own money of {network}, which pays for gas; fix: send it some there ({from})"
@@ -197,7 +202,8 @@ impl<'a> Payments<'a> {
             let [has, needs, missing] = [funds.token, amount, missing].map(|wei| payment.coins(wei));
             let (symbol, from) = (payment.symbol.clone(), payment.coins_from.clone());
             let network = network();
-            return Err(PaymentError::Funds { wallet, has, needs, missing, symbol, network, from });
+            let few = TooFew { wallet, has, needs, missing, symbol, network, from };
+            return Err(PaymentError::Funds(Box::new(few)));
         }
         if funds.native.is_zero() {
             let (network, from) = (network(), payment.coins_from.clone());

@@ -180,7 +180,7 @@ pub async fn keep(
                     let text = format!("{name}: not topped up now, tried again later: {error}");
                     renter.step(&text);
                     let reason = match error {
-                        PaymentError::Funds { .. } | PaymentError::NoGas { .. } => ShortReason::Wallet,
+                        PaymentError::Funds(_) | PaymentError::NoGas { .. } => ShortReason::Wallet,
                         _ => ShortReason::NotPaid,
                     };
                     warned.tell(&name, reason, text).await;
@@ -204,7 +204,7 @@ async fn affords(renter: &Renter<'_>, name: &VmName, bounds: &TopUpLimits) -> Re
     let (payments, rental) = Payments::of(renter, name)?;
     let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
     match payments.afford(payment, bounds.amount(payment.rate.0)).await {
-        Err(error @ (PaymentError::Funds { .. } | PaymentError::NoGas { .. })) => Err(error),
+        Err(error @ (PaymentError::Funds(_) | PaymentError::NoGas { .. })) => Err(error),
         _ => Ok(()),
     }
 }

@@ -49,7 +49,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             printer.answer(&named, || toml::to_string(&network).unwrap_or_default());
         }
         Networks::Add(add) => {
-            let (name, network) = added(add)?;
+            let (name, network) = added(*add)?;
             let path = network::save(folder, &name, &network)?;
             let answer = serde_json::json!({ "name": name, "file": path.display().to_string() });
             printer.answer(&answer, || {

@@ -193,7 +193,7 @@ pub(in crate::cli) enum Networks {
         name: Option<String>,
     },
     /// Add a network, or replace one.
-    Add(AddNetwork),
+    Add(Box<AddNetwork>),
     /// Ask the endpoint of a network whether it is of the right chain and has the contract.
     Check {
         /// Name of the network; by default, the one in use.
