@@ -272,6 +272,37 @@ async fn streams_withdrawals_and_events_arrive() {
     assert_eq!(attached.iter().map(|event| event.at).collect::<Vec<_>>(), [at(14), at(13), at(12), at(11)]);
 }
 
+/// M-01: withdrawals that were recorded before there were books are in them, marked as such, and their gas.
+#[tokio::test]
+async fn withdrawals_of_before_are_in_the_books() {
+    let kept = Kept::open();
+    let entries = kept.ledger.entries(Timestamp::UNIX_EPOCH).await.unwrap();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            (entry.kind.as_str(), entry.amount.to::<u64>(), entry.debit.as_str(), entry.credit.as_str())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("earned", 5_000_000, "receivable", "earned"),
+            ("withdrawn", 5_000_000, "wallet", "receivable"),
+            ("gas", 90_000, "gas", "wallet"),
+            ("gas", 45_000, "gas", "wallet"),
+        ]
+    );
+    for entry in &entries {
+        assert_eq!(entry.source, crate::entry::EntrySource::Older);
+        assert_eq!((entry.chain_id, entry.contract.as_deref()), (84_532, Some(CONTRACT)));
+        assert_eq!(entry.stream, Some(StreamId(U256::from(8))));
+        assert!(entry.vm.is_some() && entry.transaction.is_some() && entry.usd.is_none());
+    }
+    let streams = kept.ledger.book_streams(CONTRACT.into()).await.unwrap();
+    assert_eq!(streams.len(), 9);
+    assert_eq!(streams[&StreamId(U256::from(2))].sender, U160::from(0xa11ce));
+}
+
 #[tokio::test]
 async fn what_adverts_cost_rates_and_verdicts_on_ports_arrive() {
     let kept = Kept::open();

@@ -12,6 +12,7 @@ mod boots;
 mod claim;
 mod columns;
 mod contracts;
+mod entries;
 mod error;
 mod history;
 mod money;
@@ -39,9 +40,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
-pub use books::{Batch, Booked, BookedStream, Entry, StreamSums};
+pub use books::{Batch, Booked};
 pub use boots::{Failure, KEPT_FOR};
 pub(crate) use claim::ClaimedUse;
+pub use entries::{BookedStream, Entry, StreamSums};
 pub use error::LedgerError;
 pub use history::Pruned;
 pub use money::{Event, Withdrawal, WithdrawalState};
@@ -50,7 +52,7 @@ pub(crate) use refunds::Refund;
 pub(crate) use room::Room;
 pub use snapshot::Snapshot;
 pub use sweeps::Sweep;
-pub(crate) use sweeps::WITHIN;
+pub(crate) use transactions::WITHIN;
 pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, Try};
 
 use crate::admit::AdmissionContext;

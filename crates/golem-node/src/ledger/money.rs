@@ -10,8 +10,8 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::books::{BookedStream, put_book_stream};
-use super::columns::{parsed, time};
+use super::columns::{address, address_text, damaged, parsed, time};
+use super::entries::{BookedStream, put_book_stream};
 use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
 use super::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
@@ -93,23 +93,6 @@ pub struct Withdrawal {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-}
-
-pub(super) fn damaged(
-    index: usize,
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
-}
-
-pub(super) fn address(row: &Row<'_>, index: usize) -> rusqlite::Result<U160> {
-    let text: String = row.get(index)?;
-    let digits = text.strip_prefix("0x").unwrap_or_default();
-    U160::from_str_radix(digits, 16).map_err(|error| damaged(index, error))
-}
-
-pub(super) fn address_text(address: U160) -> String {
-    format!("{address:#042x}")
 }
 
 const STREAM_COLUMNS: &str = "contract, id, vm_id, token, sender, recipient, start, stop, rate, deposit, withdrawn, \

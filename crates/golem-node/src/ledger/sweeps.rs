@@ -11,9 +11,6 @@ use super::columns::{parsed, time};
 use super::transactions::{self, Account, Transaction};
 use super::{Ledger, LedgerError};
 
-/// How the subject of a transfer begins that stays within the node.
-pub(crate) const WITHIN: &str = "own";
-
 /// A transfer of what was earned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {

@@ -4,12 +4,13 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 use jiff::Timestamp;
-use ruint::aliases::U256;
+use ruint::aliases::{U160, U256};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::columns::{parsed, time};
+use super::entries::{Spent, put_spent};
 use super::{Ledger, LedgerError};
 
 /// What a transaction is for. What stands first goes first.
@@ -43,6 +44,9 @@ impl Purpose {
         }
     }
 }
+
+/// How the subject of a transfer begins that stays within the node.
+pub(crate) const WITHIN: &str = "own";
 
 /// Where a transaction stands. [`crate::transactions`] draws it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,7 +316,35 @@ pub(super) fn put(
             transaction.successor,
             now.as_microsecond(),
         ])?;
-    super::books::put_cost(connection, transaction, now)
+    book(connection, transaction, now)
+}
+
+/// Books what `transaction` cost, if it is in a block, and what it swept.
+fn book(connection: &Connection, transaction: &Transaction, now: Timestamp) -> Result<(), LedgerError> {
+    let (Some(hash), Some(block)) = (transaction.hash, transaction.block) else { return Ok(()) };
+    let order = &transaction.order;
+    let key = order.subject.rsplit_once(':');
+    let key = key.filter(|_| matches!(order.purpose, Purpose::Withdraw | Purpose::Terminate));
+    let l1_fee = transaction.l1_fee.unwrap_or_default();
+    let sweeps = order.purpose == Purpose::Sweep && transaction.state == TransactionState::Mined;
+    // What went from one key of the node to another is still in its wallet.
+    let swept =
+        (sweeps && !order.subject.starts_with(WITHIN)).then(
+            || match golem_chain::contract::token::transfer_of(&order.data) {
+                Some((_, amount)) => (U160::from_be_bytes(order.to.into_array()), amount),
+                None => (U160::ZERO, order.value),
+            },
+        );
+    let spent = Spent {
+        chain_id: transaction.account.chain_id,
+        hash,
+        block,
+        about: key.and_then(|(contract, id)| Some((contract, id.parse().ok()?))),
+        gas: transaction.cost.unwrap_or_default().saturating_sub(l1_fee),
+        l1_fee,
+        swept,
+    };
+    put_spent(connection, &spent, now)
 }
 
 pub(super) fn get(connection: &Connection, id: i64) -> Result<Option<Transaction>, LedgerError> {

@@ -10,6 +10,7 @@ mod config;
 mod confirm;
 mod discovery;
 mod earnings;
+mod earnings_csv;
 mod images;
 mod import;
 mod isolation;

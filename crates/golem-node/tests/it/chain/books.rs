@@ -77,3 +77,52 @@ async fn m_01_every_wei_that_reaches_the_wallet_is_booked() {
     assert!(lost < U256::from(10u64.pow(15)), "but for the gas of what was done by hand: {lost}");
     node.shutdown(false).await;
 }
+
+/// M-01: an entry that is lost is found by the comparison with the chain, by name, and made good; what the chain does not
+/// have is taken back; nothing is deleted.
+#[tokio::test]
+async fn m_01_what_the_books_lack_is_named_and_made_good() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&node, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    market.chain.terminate(1, stream).await.unwrap();
+    reaches(&node, &vm, VmState::Stopped).await;
+    let payments = node.payments().unwrap().clone();
+    let equal = payments.check_books(false).await.unwrap();
+    assert_eq!((equal.differences.len(), equal.streams, equal.payments), (0, 1, 2));
+    let paid = market.chain.stream(stream).await.unwrap().0.withdrawn;
+    assert_eq!(equal.received, paid);
+    // Lost, as by a disk; and one that never was.
+    let file = market.world.folder.path().join(LEDGER_FILE);
+    let sql = |text: &str| rusqlite::Connection::open(&file).unwrap().execute(text, []).unwrap();
+    assert_eq!(sql("DELETE FROM entries WHERE kind = 'terminated'"), 1);
+    let twin = "INSERT INTO entries (at, chain, contract, stream_id, token, kind, debit, credit, amount, source, tx, \
+                log_index, block, block_hash) SELECT at, chain, contract, stream_id, token, 'withdrawn', 'wallet', \
+                'receivable', '5', source, tx, 77, block, block_hash FROM entries WHERE kind = 'refunded'";
+    assert_eq!(sql(twin), 1);
+    let found = payments.check_books(false).await.unwrap();
+    let told: Vec<_> = found
+        .differences
+        .iter()
+        .map(|one| (one.stream, one.vm.as_ref(), one.kind, one.chain, one.books, one.transaction.is_some()))
+        .collect();
+    // M-01
+    assert_eq!(
+        told,
+        [
+            (Some(stream), Some(&vm), EntryKind::Terminated, paid, U256::ZERO, true),
+            (Some(stream), Some(&vm), EntryKind::Withdrawn, U256::ZERO, U256::from(5), true),
+        ]
+    );
+    assert_eq!(payments.last_books_check().unwrap().differences, Some(2));
+    let count = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap().len();
+    let repaired = payments.check_books(true).await.unwrap();
+    assert_eq!((repaired.differences.len(), repaired.left()), (2, 0));
+    assert_eq!(payments.check_books(false).await.unwrap().differences, []);
+    let after = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(after.len() >= count + 2, "one is booked, one taken back by another");
+    assert_eq!(sum(&booked(&payments, EntryKind::Terminated).await), paid);
+    node.shutdown(false).await;
+}
