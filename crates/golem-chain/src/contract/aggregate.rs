@@ -65,7 +65,7 @@ mod tests {
     fn a_program_fits_and_its_answers_are_taken_apart() {
         // A selector and one word.
         let question = vec![7; 36];
-        let one = program(Address::ZERO, &[question.clone()], 14).unwrap();
+        let one = program(Address::ZERO, std::slice::from_ref(&question), 14).unwrap();
         let all = program(Address::ZERO, &vec![question.clone(); MOST], 14).unwrap();
         assert_eq!(all.len() - one.len(), 87 * (MOST - 1), "each question takes as much");
         assert!(all.len() < 49_152 && 64 + MOST * 14 * 32 < 24_576);
