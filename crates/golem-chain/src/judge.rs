@@ -125,6 +125,7 @@ mod tests {
     #[test]
     fn each_reason_is_found_and_the_first_one_is_told() {
         assert_eq!(judge(&good(), &TERMS, NOW), Ok(()));
+        assert_eq!(judge(&Stream { start: NOW, ..good() }, &TERMS, NOW), Ok(()), "it begins now");
         let cases = [
             (Stream { recipient: U160::from(8), ..good() }, Bad::Recipient),
             (Stream { recipient: U160::ZERO, ..good() }, Bad::Recipient),
