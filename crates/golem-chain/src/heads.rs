@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::block::Block;
+use crate::elapsed::{Offset, Seconds};
 use crate::rpc::ChainError;
 
 /// How far ahead of this machine's clock a block may be, in seconds. Chains allow 15; the rest is for this clock.
@@ -165,40 +166,6 @@ impl Heads {
 /// Whether two answers can be of one chain at about one time: each may come after the other.
 pub(crate) const fn agree(one: &Block, other: &Block) -> bool {
     one.number.abs_diff(other.number) <= JUMP && one.time.abs_diff(other.time) <= SLACK
-}
-
-/// A length of time, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seconds(pub u64);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            seconds @ 0..120 => write!(f, "{seconds} s"),
-            seconds @ 120..7200 => write!(f, "{} min", seconds / 60),
-            seconds @ 7200..172_800 => write!(f, "{} h", seconds / 3600),
-            seconds => write!(f, "{} days", seconds / 86_400),
-        }
-    }
-}
-
-/// How far a block's time is from this machine's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offset {
-    is_ahead: bool,
-    by: Seconds,
-}
-
-impl Offset {
-    fn of(block: u128, wall: u128) -> Self {
-        Self { is_ahead: block > wall, by: Seconds(u64::try_from(block.abs_diff(wall)).unwrap_or(u64::MAX)) }
-    }
-}
-
-impl std::fmt::Display for Offset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.by, if self.is_ahead { "ahead of" } else { "behind" })
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 pub mod balance;
 pub mod block;
 pub mod contract;
+pub mod elapsed;
 pub mod faucet;
 pub mod fees;
 mod heads;

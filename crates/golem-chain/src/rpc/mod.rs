@@ -64,10 +64,10 @@ pub enum ChainError {
     NoLogs,
     /// The chain stands still, or the endpoint does.
     #[error("the chain has made no block for {0}")]
-    Halted(crate::heads::Seconds),
+    Halted(crate::elapsed::Seconds),
     /// Its newest block is of another time.
     #[error("the newest block is {0} this machine's clock; fix: check the clock, and the RPC endpoint")]
-    OutOfTime(crate::heads::Offset),
+    OutOfTime(crate::elapsed::Offset),
     /// The answer is not one to what was asked.
     #[error("the RPC endpoint's answer makes no sense: {0}")]
     Nonsense(&'static str),
