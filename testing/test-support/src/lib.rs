@@ -4,6 +4,7 @@
 //! Fails the test that calls it where something is not as it must be. Never shipped, and uses no crate of the node, so
 //! that each of them can use it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "what a test does not try is told where its output goes")]
 
 pub mod discovery;
 mod feed;

@@ -43,7 +43,11 @@ impl Ledger {
                 let (key, text): (String, String) = (row.get(0)?, row.get(1)?);
                 match serde_json::from_str(&text) {
                     Ok(profile) => drop(all.insert(key, profile)),
-                    Err(error) => tracing::warn!(%error, contract = key, "a contract's profile in the ledger cannot be read"),
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        contract = key,
+                        "a contract's profile in the ledger cannot be read"
+                    ),
                 }
             }
             Ok(all)
