@@ -64,11 +64,11 @@ async fn i3_i4_an_endpoint_that_misbehaves_hurts_no_rental() {
     for fault in [Fault::Down, Fault::TooMany, Fault::Cut, Fault::Garbled, Fault::OtherChain, Fault::Stale] {
         paid.chain.misbehave(fault);
         ticks(&paid.chain, 4).await;
+        // Garbled digits are only seen where a stream is read, and a quiet tick reads none.
+        let payments = node.payments().unwrap();
+        until("it is told", || fault == Fault::Garbled || payments.health().error.is_some()).await;
         assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running, "{fault:?}");
         assert_eq!(node.vm(&ended).await.unwrap().state, VmState::Stopped, "{fault:?}");
-        // Garbled digits are only seen where a stream is read, and a quiet tick reads none.
-        let told = node.payments().unwrap().health().error.is_some();
-        assert!(told || fault == Fault::Garbled, "{fault:?}");
         let create = node.create(self::paid("three", fresh)).await;
         assert!(matches!(create, Err(NodeError::ChainUnknown(_))), "{fault:?}: {create:?}");
         assert!(matches!(node.stream(&vm).await, Err(NodeError::ChainUnknown(_))), "{fault:?}");
