@@ -125,7 +125,7 @@ async fn a_wallet_without_gas_gets_it_at_the_start_and_rarely_again() {
 async fn s_221_a_wallet_with_a_hundredth_of_a_coin_asks_no_faucet() {
     let clock = own_clock();
     let run = Run::start(ENOUGH, "testsite", Fault::None).await;
-    run.is_current().await;
+    run.becomes_current().await;
     pass(3 * 60).await;
     assert_eq!(run.faucet.paid(), 0);
     run.tasks.stop().await;
