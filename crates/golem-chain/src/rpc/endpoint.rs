@@ -172,7 +172,8 @@ impl Endpoint {
     ) -> Result<(), Stop> {
         let (mut vain, mut missing, mut waited) = (0, 0, Duration::ZERO);
         // The batch is smaller than it could be, while it is not known why the endpoint refuses.
-        let (mut most, mut narrowed) = (u64::MAX, None);
+        let seems_gone = self.with(|state| state.health.seems_gone());
+        let (mut most, mut narrowed) = (if seems_gone { 1 } else { u64::MAX }, None);
         loop {
             let pending: Vec<usize> =
                 (0..calls.len()).filter(|n| slots.get(*n).is_some_and(Option::is_none)).collect();

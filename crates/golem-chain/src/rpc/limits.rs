@@ -193,6 +193,9 @@ impl Rate {
 /// Longest that an endpoint is left alone because it asks for it.
 const LONGEST_REST: Duration = Duration::from_secs(120);
 
+/// Failures in a row, each after a pause, after which an endpoint is taken to be gone.
+const GONE: u32 = 5;
+
 /// First and longest pause of an endpoint that fails.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -227,6 +230,11 @@ impl Health {
 
     pub(super) const fn is_well(&self) -> bool {
         self.failures == 0
+    }
+
+    /// Whether it failed so often in a row that it is rather gone than busy: one call tells whether it is back.
+    pub(super) const fn seems_gone(&self) -> bool {
+        self.failures >= GONE
     }
 }
 

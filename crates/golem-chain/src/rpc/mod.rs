@@ -186,7 +186,8 @@ impl Rpc {
         let is_only = self.pool.endpoints.len() == 1;
         for (endpoint, is_patient) in self.candidates() {
             // What failed may have failed by chance, where there is no other to ask.
-            let mut tries = if is_only { TRIES_OF_THE_ONLY_ONE } else { 1 };
+            let seems_gone = endpoint.with(|state| state.health.seems_gone());
+            let mut tries = if is_only && !seems_gone { TRIES_OF_THE_ONLY_ONE } else { 1 };
             while tries > 0 {
                 tries -= 1;
                 match self.fill(&endpoint, calls, &mut slots, is_patient).await {

@@ -183,7 +183,11 @@ impl Node {
     /// [`NodeError::UnknownContract`], [`NodeError::NoStream`], [`NodeError::ChainUnknown`],
     /// [`NodeError::NotFound`].
     pub async fn stream(&self, id: &VmId) -> Result<StreamStatus, NodeError> {
-        let key = self.live(id)?.vm.stream.clone().ok_or(NodeError::NoStream)?;
+        let key = self.live(id)?.vm.stream.clone();
+        if key.is_none() && self.0.contracts.all().is_empty() {
+            return Err(NodeError::PaymentsOff);
+        }
+        let key = key.ok_or(NodeError::NoStream)?;
         let contract = key.contract.to_string();
         let payments = self.0.contracts.of(&key).ok_or(NodeError::UnknownContract(contract))?;
         payments.statuses(&[(id.clone(), key)]).await?.pop().ok_or(NodeError::NoStream)

@@ -150,7 +150,8 @@ async fn a_captcha_that_refuses_stops_nothing_but_the_advert() {
     drop(clock);
 }
 
-/// A day without the endpoint: it is asked rarely, no faucet is, and its return is noticed in minutes.
+/// A day without the endpoint: it is asked rarely, no faucet is, and its return is noticed in minutes: it is looked at every
+/// five, and a write takes some seconds.
 #[tokio::test(start_paused = true)]
 async fn a_day_without_the_endpoint_costs_few_requests_and_ends_by_itself() {
     let clock = own_clock();
@@ -169,12 +170,12 @@ async fn a_day_without_the_endpoint_costs_few_requests_and_ends_by_itself() {
     run.emulator.set_fault(Fault::None);
     let mended = tokio::time::Instant::now();
     while run.emulator.entities().is_empty() {
-        assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
+        assert!(mended.elapsed() <= Duration::from_secs(330), "{:?}", mended.elapsed());
         advance(Duration::from_secs(1)).await;
         tokio::task::yield_now().await;
     }
     run.is_current().await;
-    assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
+    assert!(mended.elapsed() <= Duration::from_secs(330), "{:?}", mended.elapsed());
     run.tasks.stop().await;
     drop(clock);
 }
