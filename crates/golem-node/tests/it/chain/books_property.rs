@@ -181,8 +181,14 @@ impl Place<'_> {
             "from": self.chain.account(from), "to": self.contract, "data": data, "value": format!("{value:#x}"),
             "gas": "0x7a120", "gasPrice": "0x0",
         });
-        let sent = self.chain.ask("eth_sendTransaction", json!([transaction])).await;
-        sent.unwrap();
+        let hash = self.chain.ask("eth_sendTransaction", json!([transaction])).await.unwrap();
+        // It is mined a moment later, and must not get into what comes after a reorganisation.
+        let mined = async {
+            while self.chain.ask("eth_getTransactionReceipt", json!([hash])).await.unwrap().is_null() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, mined).await.unwrap();
     }
 
     async fn pass(&self, seconds: u64, blocks: u64) {
