@@ -47,6 +47,8 @@ pub struct Batch {
     pub last: Block,
     /// Streams that were opened to a wallet of the node.
     pub opened: Vec<BookedStream>,
+    /// Streams that were opened to others: whatever was thought of them before.
+    pub foreign: Vec<StreamId>,
     /// What events say was paid.
     pub postings: Vec<Posting>,
     /// Streams as they were read after that.
@@ -215,6 +217,10 @@ impl Writing<'_> {
         let contract = &*self.batch.contract;
         for stream in &self.batch.opened {
             put_book_stream(self.connection, contract, stream)?;
+        }
+        for id in &self.batch.foreign {
+            let sql = "DELETE FROM book_streams WHERE contract = ?1 AND id = ?2 AND vm_id IS NULL";
+            self.connection.prepare_cached(sql)?.execute(params![contract, id.to_string()])?;
         }
         let mut booked = Booked { new: 0, unbooked: self.unbook()? };
         let mut ended: BTreeMap<StreamId, &Posting> = BTreeMap::new();

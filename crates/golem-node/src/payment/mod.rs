@@ -215,6 +215,8 @@ struct Inner {
     reading: tokio::sync::Mutex<()>,
     /// What the last comparison of the books with the chain came to.
     checked: watch::Sender<Option<LastCheck>>,
+    /// How often in a row an event that is booked was missing from its block.
+    withheld: std::sync::atomic::AtomicU32,
     /// Tells that the books are far behind.
     behind: tokio::sync::Notify,
 }
@@ -270,6 +272,7 @@ impl Payments {
             health: watch::channel(ChainHealth::default()).0,
             code: watch::channel(code).0,
             reading: tokio::sync::Mutex::default(),
+            withheld: std::sync::atomic::AtomicU32::default(),
             behind: tokio::sync::Notify::new(),
             checked: watch::channel(None).0,
             config,
