@@ -172,10 +172,12 @@ async fn a_day_without_the_endpoint_costs_few_requests_and_ends_by_itself() {
     while run.emulator.entities().is_empty() {
         assert!(mended.elapsed() <= Duration::from_secs(330), "{:?}", mended.elapsed());
         advance(Duration::from_secs(1)).await;
-        tokio::task::yield_now().await;
+        // What is asked goes over true sockets, for which the clock has to wait.
+        for _ in 0..300 {
+            tokio::task::yield_now().await;
+        }
     }
-    run.is_current().await;
-    assert!(mended.elapsed() <= Duration::from_secs(330), "{:?}", mended.elapsed());
+    run.becomes_current().await;
     run.tasks.stop().await;
     drop(clock);
 }
