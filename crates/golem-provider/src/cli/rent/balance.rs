@@ -33,6 +33,13 @@ pub(super) struct Balance {
     pub error: Option<String>,
 }
 
+/// What the wallet has on every network.
+#[derive(Debug, Serialize)]
+pub(super) struct Balances {
+    pub address: String,
+    pub networks: Vec<Balance>,
+}
+
 async fn of(profile: &PaymentNetwork, wallet: &Wallet) -> Balance {
     let funds = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
@@ -64,9 +71,9 @@ pub(super) async fn all(networks: &[PaymentNetwork], wallet: &Wallet) -> Vec<Bal
 }
 
 /// The same in words.
-pub(super) fn text(address: &str, all: &[Balance]) -> String {
-    let mut parts = vec![format!("Address   {address}")];
-    for balance in all {
+pub(super) fn text(all: &Balances) -> String {
+    let mut parts = vec![format!("Address   {}", all.address)];
+    for balance in &all.networks {
         let Balance { network, chain_id, rpc_url, symbol, gas_symbol, coins_from, .. } = balance;
         let coins = |wei: Option<Exact>, decimals| {
             wei.map_or_else(|| "?".to_owned(), |wei| Decimal::from_units(wei.0, decimals).to_string())

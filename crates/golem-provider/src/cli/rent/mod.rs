@@ -130,8 +130,8 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
                 let _waiting = printer.waiting("Asking the chains");
                 balance::all(&networks, identity.wallet()).await
             };
-            let answer = json!({ "address": identity.address(), "networks": all });
-            printer.answer(&answer, || balance::text(identity.address(), &all));
+            let answer = balance::Balances { address: identity.address().to_owned(), networks: all };
+            printer.answer(&answer, || balance::text(&answer));
         }
         Command::Wallet => wallet(settings, printer, &identity, networks()?).await?,
     }
