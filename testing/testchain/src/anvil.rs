@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 
 use crate::deploy::{deploy, deploy_one};
 
+/// Gas that a call may use: several times what the dearest of the contracts' takes.
+const GAS: u64 = 1_000_000;
+
 /// How often a receipt is asked for, and for how long.
 const POLL: Duration = Duration::from_millis(10);
 const RECEIPT_DEADLINE: Duration = Duration::from_secs(20);
@@ -148,6 +151,10 @@ impl Anvil {
     pub async fn send(&self, mut transaction: Value) -> anyhow::Result<Value> {
         // One kind of transaction for chains with and without EIP-1559.
         transaction["gasPrice"] = self.ask("eth_gasPrice", json!([])).await?;
+        // M-18: what is estimated in the second of a payment can be too little in the next.
+        if transaction["gas"].is_null() {
+            transaction["gas"] = json!(format!("{GAS:#x}"));
+        }
         let hash = self.ask("eth_sendTransaction", json!([transaction])).await?;
         let mined = async {
             loop {
