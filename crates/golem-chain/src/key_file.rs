@@ -1,7 +1,7 @@
 //! One key in one file.
 //!
 //! Owns the two forms of it: that of the Python provider's `keys/provider_key.json`, so that an identity carries over, and
-//! the encrypted one of [`keystore`](crate::keystore). What is in a file says which one it is. Never logs a key and never
+//! the encrypted one of [`keystore`]. What is in a file says which one it is. Never logs a key and never
 //! writes one where others can read it.
 
 use std::fs::Permissions;

@@ -75,11 +75,6 @@ impl Run {
         Self { emulator, faucet, advertising, tasks, _wish: wish, _folder: folder }
     }
 
-    async fn is_current(&self) {
-        let mut changes = self.advertising.changes();
-        changes.wait_for(|state| state.standing == Standing::Current).await.unwrap();
-    }
-
     /// A few seconds pass until the receipt is seen.
     async fn becomes_current(&self) {
         while self.advertising.state().standing != Standing::Current {
