@@ -7,7 +7,7 @@ use ruint::aliases::U256;
 use serde_json::{Value, json};
 
 use crate::contract::token;
-use crate::rpc::{ChainError, Rpc};
+use crate::rpc::{ChainError, Rpc, wei};
 
 /// As of which block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,5 @@ pub async fn balance(rpc: &Rpc, token: Address, account: Address, at: At) -> Res
         ("eth_call", json!([{ "to": hex::encode_prefixed(token), "data": data }, at.tag()]))
     };
     let answers = rpc.calls(&[question]).await?;
-    let text = answers.first().and_then(Value::as_str).and_then(|text| text.strip_prefix("0x"));
-    // A number of a coin; of a token, one word. Nothing at all is what an address without code answers.
-    let text = text.filter(|text| !text.is_empty() && text.len() <= 64);
-    text.and_then(|text| U256::from_str_radix(text, 16).ok()).ok_or(ChainError::Nonsense("no balance"))
+    answers.first().and_then(wei).ok_or(ChainError::Nonsense("no balance"))
 }

@@ -2,9 +2,9 @@
 //!
 //! Owns the arithmetic from what an endpoint says to a fee that is within bounds (M-17). Never asks a chain.
 
-use ruint::aliases::U256;
 use serde_json::Value;
 
+use crate::rpc::wei;
 use crate::transaction::Fee;
 
 /// Most wei for a unit of gas where nobody set a bound: 10,000 gwei. An endpoint that asks for more lies, on any chain that is
@@ -20,15 +20,16 @@ pub struct TooDear {
     pub maximum: u128,
 }
 
-fn wei(value: &Value) -> Option<u128> {
-    u128::try_from(U256::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()?).ok()
+/// The price of a unit of gas, in wei, that `value` says.
+pub(crate) fn price(value: &Value) -> Option<u128> {
+    wei(value).and_then(|price| u128::try_from(price).ok())
 }
 
 /// The base fee of the next block and the usual tip, as an answer to `eth_feeHistory` has them; `None` if it has not.
 #[must_use]
 pub fn of_history(history: &Value) -> Option<(u128, u128)> {
-    let base = wei(history["baseFeePerGas"].as_array()?.last()?)?;
-    let rewards = history["reward"].as_array()?.iter().map(|block| block.get(0).and_then(wei));
+    let base = price(history["baseFeePerGas"].as_array()?.last()?)?;
+    let rewards = history["reward"].as_array()?.iter().map(|block| block.get(0).and_then(price));
     let mut rewards = rewards.collect::<Option<Vec<_>>>()?;
     rewards.sort_unstable();
     let tip = *rewards.get(rewards.len() / 2)?;

@@ -9,7 +9,7 @@
 //! stream holds both. Never decides a price, and never reads a stream.
 
 use alloy_primitives::{Address, B256, Keccak256, U256};
-use alloy_sol_types::{Eip712Domain, SolStruct};
+use alloy_sol_types::SolStruct;
 use golem_types::Resources;
 use golem_types::wallet::Wallet;
 
@@ -100,13 +100,6 @@ impl LeaseQuote {
     /// What is signed.
     #[must_use]
     pub fn digest(&self, place: Place) -> B256 {
-        let domain = Eip712Domain::new(
-            Some("GolemStreamPayment".into()),
-            Some("4".into()),
-            Some(U256::from(place.chain_id)),
-            Some(place.contract),
-            None,
-        );
         let typed = abi::LeaseQuote {
             recipient: self.recipient,
             providerDeposit: self.deposit,
@@ -115,7 +108,7 @@ impl LeaseQuote {
             termsHash: self.terms_hash,
             quoteExpiresAt: u128::from(self.expires_at),
         };
-        typed.eip712_signing_hash(&domain)
+        typed.eip712_signing_hash(&place.domain("GolemStreamPayment", "4"))
     }
 
     /// `wallet`'s signature, as the contract takes it: the 65 bytes r, s, v. `None` only where [`Wallet::sign_hash`] is.

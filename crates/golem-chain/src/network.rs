@@ -193,9 +193,15 @@ impl Network {
     /// How old the newest block may be; `None` if that tells nothing.
     #[must_use]
     pub fn maximum_head_age(&self) -> Option<Duration> {
-        let given = self.maximum_head_age_seconds.map(Duration::from_secs);
-        given.or_else(|| (!self.local).then_some(HEAD_AGE))
+        head_age(self.maximum_head_age_seconds, self.local)
     }
+}
+
+/// How old the newest block of a chain may be whose profile says `given`, in seconds; `None` if that tells nothing, as on one
+/// that is `local`.
+#[must_use]
+pub fn head_age(given: Option<u64>, local: bool) -> Option<Duration> {
+    given.map(Duration::from_secs).or_else(|| (!local).then_some(HEAD_AGE))
 }
 
 fn eth() -> String {

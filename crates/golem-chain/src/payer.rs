@@ -10,11 +10,11 @@
 use alloy_primitives::{Address, Bytes};
 use golem_types::StreamId;
 use ruint::aliases::U256;
-use serde_json::json;
 
+use crate::balance::{At, balance};
 use crate::contract::{self, token};
 use crate::pursuit::Attempt;
-use crate::rpc::{ChainError, Rpc, data};
+use crate::rpc::{ChainError, Rpc};
 use crate::sender::{Plan, Receipt, SendError, Sender};
 use crate::transaction::Transaction;
 use golem_types::wallet::Wallet;
@@ -57,18 +57,6 @@ impl Payer {
         &self.sender
     }
 
-    /// The number that `question` to the token has for an answer.
-    async fn ask_token(&self, question: Vec<u8>) -> Result<U256, ChainError> {
-        let call = json!([{ "to": self.token, "data": Bytes::from(question) }, "latest"]);
-        let answers = self.rpc.calls(&[("eth_call", call)]).await?;
-        answers
-            .first()
-            .and_then(data)
-            .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-            .map(U256::from_be_bytes)
-            .ok_or(ChainError::Nonsense("no amount of a token"))
-    }
-
     /// What the wallet has.
     ///
     /// # Errors
@@ -78,7 +66,7 @@ impl Payer {
         let token = if self.token.is_zero() {
             native
         } else {
-            self.ask_token(token::balance_of(self.address())).await?
+            balance(&self.rpc, self.token, self.address(), At::Latest).await?
         };
         Ok(Funds { native, token })
     }
@@ -91,7 +79,9 @@ impl Payer {
         if self.token.is_zero() {
             return Ok(true);
         }
-        Ok(self.ask_token(token::allowance(self.address(), self.contract)).await? >= amount)
+        let allowance = token::allowance(self.address(), self.contract);
+        let allowed = crate::token::ask(&self.rpc, self.token, allowance).await?;
+        Ok(allowed.ok_or(ChainError::Nonsense("no amount of a token"))? >= amount)
     }
 
     /// Lets the contract take `amount` of the wallet's tokens.

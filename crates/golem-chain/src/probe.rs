@@ -3,15 +3,13 @@
 //! Owns the questions and their order: nothing that is asked costs anything or changes anything. Never decides whether that is
 //! enough.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use alloy_primitives::Address;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::contract::Version;
-use crate::reader::Reader;
-use crate::rpc::{ChainError, EndpointHealth, Rpc};
+use crate::reader::{Reader, seconds_now};
+use crate::rpc::{ChainError, EndpointHealth, Rpc, quantity};
 
 /// Calls in the batch that is tried.
 const BATCH: usize = 100;
@@ -44,8 +42,9 @@ pub struct Probe {
     pub error: Option<String>,
 }
 
-/// Asks the one endpoint of `rpc`; `reader` reads the payment contract by it, which should be of `version` and pay in `token`.
-pub async fn probe(rpc: &Rpc, reader: &Reader, version: Version, (token, digits): (Address, u8)) -> Probe {
+/// Asks the one endpoint of `rpc`; `reader` reads the payment contract by it, which should pay in `token`, of so many digits after the
+/// point.
+pub async fn probe(rpc: &Rpc, reader: &Reader, (token, digits): (Address, u8)) -> Probe {
     let mut probe = Probe {
         endpoint: EndpointHealth::default(),
         chain_id: None,
@@ -57,13 +56,13 @@ pub async fn probe(rpc: &Rpc, reader: &Reader, version: Version, (token, digits)
         error: None,
     };
     let asked = async {
-        probe.chain_id = chain_id(rpc).await?;
-        probe.contract_version = Some(reader.find_version().await?);
-        reader.check().await?;
+        probe.chain_id = rpc.calls(&[("eth_chainId", json!([]))]).await?.first().and_then(quantity);
+        let found = reader.find_version().await?;
+        probe.contract_version = Some(found);
+        reader.expect(found)?;
         let head = reader.head(None).await?;
         probe.block = Some(head.block.number);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u128::from(since.as_secs()));
-        probe.age_seconds = u64::try_from(now.saturating_sub(head.block.time)).ok();
+        probe.age_seconds = u64::try_from(seconds_now().saturating_sub(head.block.time)).ok();
         rpc.calls(&vec![("eth_chainId", json!([])); BATCH]).await?;
         let (from, to) = (head.block.number.saturating_sub(LOG_BLOCKS - 1), head.block.number);
         rpc.try_logs(reader.contract(), from, to).await;
@@ -80,19 +79,10 @@ pub async fn probe(rpc: &Rpc, reader: &Reader, version: Version, (token, digits)
     };
     if let Err(error) = asked.await {
         probe.error = Some(golem_service::log::with_causes(&error));
-    } else if probe.contract_version != Some(version) {
-        probe.error = Some("another contract than the profile names".to_owned());
     } else if let Some(found) = probe.token_decimals.filter(|found| *found != digits) {
         probe.error =
             Some(format!("the token has {found} digits after the point, and the profile says {digits}"));
     }
     probe.endpoint = rpc.endpoints().into_iter().next().unwrap_or_default();
     probe
-}
-
-async fn chain_id(rpc: &Rpc) -> Result<Option<u64>, ChainError> {
-    match rpc.calls(&[("eth_chainId", json!([]))]).await {
-        Ok(answers) => Ok(answers.first().and_then(crate::rpc::quantity)),
-        Err(error) => Err(error),
-    }
 }

@@ -44,10 +44,11 @@ pub struct Place {
 }
 
 impl Place {
-    fn domain(self) -> Eip712Domain {
+    /// The domain (EIP-712) in which what is called `name`, in its version `version`, is signed.
+    pub(crate) fn domain(self, name: &'static str, version: &'static str) -> Eip712Domain {
         Eip712Domain::new(
-            Some("golem-provider quote".into()),
-            Some("1".into()),
+            Some(name.into()),
+            Some(version.into()),
             Some(alloy_primitives::U256::from(self.chain_id)),
             Some(self.contract),
             None,
@@ -112,7 +113,7 @@ impl Quote {
             expiresAt: self.expires_at,
             nonce: FixedBytes(self.nonce),
         };
-        typed.eip712_signing_hash(&place.domain())
+        typed.eip712_signing_hash(&place.domain("golem-provider quote", "1"))
     }
 
     /// The quote with `wallet`'s signature; `None` only where [`Wallet::sign_hash`] is.

@@ -164,10 +164,15 @@ impl Reader {
     /// # Errors
     /// [`ChainError::WrongChain`]; [`ChainError::Contract`]; any other.
     pub async fn check(&self) -> Result<(), ChainError> {
-        match self.find_version().await? {
-            found if found == self.version => Ok(()),
-            found => Err(WrongContract::Other { found, expected: self.version }.into()),
+        self.expect(self.find_version().await?)
+    }
+
+    /// Makes sure that the contract that was `found` is the expected one.
+    pub(crate) fn expect(&self, found: Version) -> Result<(), ChainError> {
+        if found == self.version {
+            return Ok(());
         }
+        Err(WrongContract::Other { found, expected: self.version }.into())
     }
 
     /// The hash of the code at the contract's address.
@@ -480,6 +485,6 @@ pub(crate) fn read_block(block: &Value) -> Result<Block, ChainError> {
 }
 
 /// This machine's time, in seconds since the epoch.
-fn seconds_now() -> u128 {
+pub(crate) fn seconds_now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u128::from(since.as_secs()))
 }

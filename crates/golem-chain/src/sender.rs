@@ -14,8 +14,9 @@ use alloy_sol_types::SolCall;
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
+use crate::balance::{At, balance};
 use crate::fees::{self, ABSURD_PRICE, TooDear};
-use crate::rpc::{ChainError, Rpc, data, quantity};
+use crate::rpc::{ChainError, Rpc, data, quantity, wei};
 use crate::transaction::{SignedTransaction, Transaction};
 use golem_types::wallet::Wallet;
 
@@ -166,10 +167,6 @@ mod oracle {
     }
 }
 
-fn wei(value: &Value) -> Option<U256> {
-    U256::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
-}
-
 fn word(value: &Value) -> Option<B256> {
     value.as_str()?.parse().ok()
 }
@@ -216,8 +213,7 @@ impl Sender {
     /// # Errors
     /// [`ChainError`].
     pub async fn balance(&self) -> Result<U256, ChainError> {
-        let answers = self.rpc.calls(&[("eth_getBalance", json!([self.account(), "latest"]))]).await?;
-        answers.first().and_then(wei).ok_or(ChainError::Nonsense("no balance"))
+        balance(&self.rpc, Address::ZERO, self.address(), At::Latest).await
     }
 
     /// How many transactions of the wallet are in blocks: the nonce of the next.
@@ -308,12 +304,9 @@ impl Sender {
         if gas > GAS_MAXIMUM {
             return Err(ChainError::Nonsense("an absurd gas estimate").into());
         }
-        let price = wei(price)
-            .and_then(|price| u128::try_from(price).ok())
-            .ok_or(ChainError::Nonsense("no gas price"))?;
+        let mut price = fees::price(price).ok_or(ChainError::Nonsense("no gas price"))?;
         // A node's gas price is its base fee and the usual tip; without a base fee there is no market.
-        let mut base = wei(&head["baseFeePerGas"]).and_then(|base| u128::try_from(base).ok());
-        let mut price = price;
+        let mut base = fees::price(&head["baseFeePerGas"]);
         if base.is_some()
             && let Some((next, tip)) = self.history().await
         {
@@ -378,9 +371,7 @@ impl Sender {
     /// [`SendError::NoFunds`], [`SendError::Unsigned`].
     pub fn sign(&self, plan: &Plan) -> Result<SignedTransaction, SendError> {
         let transaction = &plan.transaction;
-        let needed = U256::from(transaction.gas)
-            .saturating_mul(U256::from(transaction.fee.most()))
-            .saturating_add(transaction.value);
+        let needed = transaction.most_gas_cost().saturating_add(transaction.value);
         if plan.balance < needed {
             return Err(SendError::NoFunds { balance: plan.balance, needed });
         }

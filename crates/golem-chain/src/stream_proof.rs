@@ -8,7 +8,7 @@
 //! nothing with it but the same again. Never knows who a stream's sender is.
 
 use alloy_primitives::{Address, B256, hex};
-use alloy_sol_types::{Eip712Domain, SolStruct};
+use alloy_sol_types::SolStruct;
 use golem_types::StreamId;
 use golem_types::wallet::{Wallet, signer_of_hash};
 
@@ -81,20 +81,10 @@ pub enum BadProof {
     Foreign,
 }
 
-fn domain(place: Place) -> Eip712Domain {
-    Eip712Domain::new(
-        Some("golem-provider stream".into()),
-        Some("1".into()),
-        Some(alloy_primitives::U256::from(place.chain_id)),
-        Some(place.contract),
-        None,
-    )
-}
-
 /// What is signed.
 fn digest(stream: &ProvenStream, wanted: StreamUse<'_>, expires_at: u64) -> B256 {
     let ProvenStream { place, provider, id } = *stream;
-    let domain = domain(place);
+    let domain = place.domain("golem-provider stream", "1");
     match wanted {
         StreamUse::Create { name, ssh_key } => abi::StreamCreate {
             provider,

@@ -1,6 +1,6 @@
 //! What a token says of itself.
 //!
-//! Owns the question how many digits it has after the point. Never decides what an answer means for a rental.
+//! Owns the question how many digits it has after the point, and how a token is asked for a number. Never decides what an answer means for a rental.
 
 use alloy_primitives::{Address, Bytes};
 use ruint::aliases::U256;
@@ -14,13 +14,19 @@ use crate::rpc::{ChainError, Rpc, data};
 /// # Errors
 /// [`ChainError`], also where nothing at the address answers with such a number.
 pub async fn decimals(rpc: &Rpc, address: Address) -> Result<u8, ChainError> {
-    let question = Bytes::from(contract::token::decimals());
-    let call = json!([{ "to": address, "data": question }, "latest"]);
-    let answers = rpc.calls(&[("eth_call", call)]).await?;
-    answers
-        .first()
-        .and_then(data)
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-        .and_then(|bytes| u8::try_from(U256::from_be_bytes(bytes)).ok())
+    let digits = ask(rpc, address, contract::token::decimals()).await?;
+    digits
+        .and_then(|digits| u8::try_from(digits).ok())
         .ok_or(ChainError::Nonsense("the token does not say how many digits it has after the point"))
+}
+
+/// The number that the token at `address` answers `question` with; `None` if it answers something else.
+///
+/// # Errors
+/// [`ChainError`].
+pub(crate) async fn ask(rpc: &Rpc, address: Address, question: Vec<u8>) -> Result<Option<U256>, ChainError> {
+    let call = json!([{ "to": address, "data": Bytes::from(question) }, "latest"]);
+    let answers = rpc.calls(&[("eth_call", call)]).await?;
+    let word = answers.first().and_then(data).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    Ok(word.map(U256::from_be_bytes))
 }

@@ -95,6 +95,12 @@ pub struct SignedTransaction {
 }
 
 impl Transaction {
+    /// Most that its gas can cost, in wei.
+    #[must_use]
+    pub fn most_gas_cost(&self) -> U256 {
+        U256::from(self.gas).saturating_mul(U256::from(self.fee.most()))
+    }
+
     /// Signs it; `None` only where [`Wallet::sign_hash`] is.
     #[must_use]
     pub fn sign(&self, wallet: &Wallet) -> Option<SignedTransaction> {

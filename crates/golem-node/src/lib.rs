@@ -6,6 +6,7 @@
 pub mod acceleration;
 pub mod admit;
 pub mod advertise;
+mod backoff;
 pub mod boot;
 pub mod config;
 mod crash;

@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::doubled;
 use crate::boot::{Reached, Stage};
 use crate::config::NodeConfig;
 use crate::crash::crash_point;
@@ -277,7 +278,7 @@ impl Machine {
             "the cause of the guest's pause may be over, it goes on"
         );
         memory.resumes = memory.resumes.saturating_add(1);
-        let pause = doubled(self.config.restart_delay, memory.resumes).min(LONGEST_HALT);
+        let pause = doubled(self.config.restart_delay, memory.resumes.saturating_sub(1), LONGEST_HALT);
         memory.resume_at = Some(Instant::now() + pause);
         Ok(bounded(self.backend.resume(&self.id)).await?)
     }
@@ -399,7 +400,7 @@ impl Machine {
             "a step of the VM failed"
         );
         memory.failures = memory.failures.saturating_add(1);
-        let pause = doubled(self.config.restart_delay, memory.failures).min(LONGEST_PAUSE);
+        let pause = doubled(self.config.restart_delay, memory.failures.saturating_sub(1), LONGEST_PAUSE);
         memory.retry_at = Some(Instant::now() + pause);
         let recorded = if creating && (late || !error.may_pass()) {
             memory.retry_at = None;
@@ -428,11 +429,6 @@ impl Machine {
 /// That `guest` answers and its port is open.
 fn running(guest: Guest) -> Change {
     Change { ip_address: Some(guest.ip), has_booted: true, ..Change::to(VmState::Running) }
-}
-
-/// The pause before the attempt after the `n`th: `first`, doubled each time.
-fn doubled(first: Duration, n: u32) -> Duration {
-    first.saturating_mul(1 << n.saturating_sub(1).min(16))
 }
 
 /// What the backend needs to know of a rental.

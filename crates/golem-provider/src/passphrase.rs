@@ -200,7 +200,7 @@ mod tests {
             assert!(matches!(refused, PassphraseError::Open { mode: told, .. } if told == mode), "{refused}");
             assert!(!refused.to_string().contains("secret") && refused.to_string().contains("chmod 600"));
         }
-        if rustix::process::geteuid().is_root() {
+        if golem_test_support::as_root() {
             let passphrases = file(folder.path(), b"secret", 0o600);
             std::os::unix::fs::chown(folder.path().join("passphrase"), Some(4242), None).unwrap();
             let refused = passphrases.of(Path::new("key")).unwrap_err();

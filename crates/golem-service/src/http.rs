@@ -311,7 +311,12 @@ impl Request {
             }
             bytes.extend_from_slice(&part);
         }
-        Ok(Answer { status: response.status(), from: response.inner.remote_addr(), bytes })
+        Ok(Answer {
+            status: response.status(),
+            from: response.inner.remote_addr(),
+            headers: std::mem::take(response.inner.headers_mut()),
+            bytes,
+        })
     }
 
     /// Sends it, and reads no more than the head of the answer.
@@ -380,6 +385,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Who gave it; a proxy, where one was asked.
     pub from: Option<SocketAddr>,
+    /// Its headers.
+    pub headers: header::HeaderMap,
     /// Its body.
     pub bytes: Vec<u8>,
 }

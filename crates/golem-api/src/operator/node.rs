@@ -38,18 +38,8 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
         vms: capacity.vms,
         max_vms: capacity.max_vms,
         ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
-        payments: config
-            .payments
-            .as_ref()
-            .zip(node.payments())
-            .map(|(profile, payments)| PaymentsView::of(profile, payments)),
-        other_payments: node
-            .contracts()
-            .all()
-            .iter()
-            .skip(usize::from(node.payments().is_some()))
-            .map(PaymentsView::earlier)
-            .collect(),
+        payments: node.payments().map(PaymentsView::of),
+        other_payments: node.contracts().others().map(PaymentsView::earlier).collect(),
         unknown_contracts: node.contracts().unknown().to_vec(),
         payouts: crate::views::PayoutView::all(node),
         transactions: transactions::trouble(node.transactions(), Timestamp::now()),

@@ -39,18 +39,21 @@ pub(super) struct Since {
     since: i64,
 }
 
-pub(super) async fn withdrawals(State(operator): Shared, Query(Since { since }): Query<Since>) -> ApiResult {
-    let contracts = operator.contracts()?;
-    let since = Timestamp::from_second(since)
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
-    Ok(ok(&payments::withdrawals(contracts, since).await.map_err(NodeError::from)?))
+impl Since {
+    fn time(self) -> Result<Timestamp, ApiError> {
+        Timestamp::from_second(self.since)
+            .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))
+    }
 }
 
-pub(super) async fn entries(State(operator): Shared, Query(Since { since }): Query<Since>) -> ApiResult {
+pub(super) async fn withdrawals(State(operator): Shared, Query(since): Query<Since>) -> ApiResult {
     let contracts = operator.contracts()?;
-    let since = Timestamp::from_second(since)
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "since should be seconds since the epoch"))?;
-    Ok(ok(&books::entries(contracts, since).await.map_err(NodeError::from)?))
+    Ok(ok(&payments::withdrawals(contracts, since.time()?).await.map_err(NodeError::from)?))
+}
+
+pub(super) async fn entries(State(operator): Shared, Query(since): Query<Since>) -> ApiResult {
+    let contracts = operator.contracts()?;
+    Ok(ok(&books::entries(contracts, since.time()?).await.map_err(NodeError::from)?))
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError};
@@ -226,23 +225,11 @@ impl PaymentsClosed {
 }
 
 impl PaymentsView {
-    /// How `payments` on the network of `profile` stand.
-    pub(crate) fn of(profile: &PaymentNetwork, payments: &Payments) -> Self {
-        let health = payments.health();
-        Self {
-            network: profile.name.clone(),
-            symbol: profile.symbol().to_owned(),
-            contract: profile.contract.to_string(),
-            block: health.block.map(|block| block.number),
-            read_at: health.read_at,
-            error: health.error,
-            endpoints: payments.endpoints(),
-            closed: PaymentsClosed::of(payments),
-        }
+    /// How `payments`, of the contract that new rentals use, stand.
+    pub(crate) fn of(payments: &Payments) -> Self {
+        Self { closed: PaymentsClosed::of(payments), ..Self::earlier(payments) }
     }
-}
 
-impl PaymentsView {
     /// How `payments`, of a contract that new rentals do not use, stand.
     pub(crate) fn earlier(payments: &Payments) -> Self {
         let (health, config) = (payments.health(), payments.config());

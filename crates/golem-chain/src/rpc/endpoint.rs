@@ -274,6 +274,8 @@ impl Endpoint {
         // The third refusal in a row is rather of batches than of their size.
         if vain > 2 { 1 } else { next }
     }
+
+    /// Puts what `exchange` brought into `slots`, and remembers what it says of the endpoint.
     fn take(&self, exchange: Exchange, part: &[usize], slots: &mut [Option<Value>], now: Instant) -> Took {
         let asked = u64::try_from(part.len()).unwrap_or(u64::MAX);
         match exchange {
@@ -356,11 +358,15 @@ impl Endpoint {
         };
         let began = Instant::now();
         self.with(|state| state.rate.sent(began));
-        let response = match self.send(http, &body).await {
-            Ok(response) => response,
-            Err(error) => return Exchange::Nothing(error),
+        let answer = match http.post(&self.url).json(&body).send(ANSWER_BYTES).await {
+            Ok(answer) => answer,
+            Err(HttpError::TooLarge(_)) => return Exchange::Nothing(ChainError::TooLarge),
+            Err(error) => return Exchange::Nothing(ChainError::NoAnswer(error)),
         };
-        let (status, after, bytes) = response;
+        let golem_service::http::Answer { status, headers, bytes, .. } = answer;
+        let after =
+            headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
+        let after = after.map(Duration::from_secs);
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Exchange::Status(status, after);
         }
@@ -388,28 +394,6 @@ impl Endpoint {
                 _ => Exchange::Nothing(ChainError::Nonsense("no list of answers")),
             },
         }
-    }
-
-    async fn send(
-        &self,
-        http: &Client,
-        body: &Value,
-    ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), ChainError> {
-        let wrong = |error| match error {
-            HttpError::TooLarge(_) => ChainError::TooLarge,
-            error => ChainError::NoAnswer(error),
-        };
-        let mut response = http.post(&self.url).json(body).open().await.map_err(wrong)?;
-        let after = response.headers().get(header::RETRY_AFTER);
-        let after = after.and_then(|after| after.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-        let mut bytes = Vec::new();
-        while let Some(part) = response.part().await.map_err(wrong)? {
-            if bytes.len() + part.len() > ANSWER_BYTES {
-                return Err(ChainError::TooLarge);
-            }
-            bytes.extend_from_slice(&part);
-        }
-        Ok((response.status(), after, bytes))
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use golem_service::http::{Client, HttpError, Options};
+use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -365,6 +366,15 @@ impl Rpc {
 pub fn quantity(value: &Value) -> Option<u64> {
     let digits = value.as_str()?.strip_prefix("0x")?;
     u64::from_str_radix(digits, 16).ok()
+}
+
+/// The amount in a JSON-RPC quantity such as `"0x1a"`, in wei or a token's smallest units.
+#[must_use]
+pub fn wei(value: &Value) -> Option<U256> {
+    let digits = value.as_str()?.strip_prefix("0x")?;
+    // At most a word. Nothing at all is what an address without code answers.
+    let is_number = (1..=64).contains(&digits.len());
+    if is_number { U256::from_str_radix(digits, 16).ok() } else { None }
 }
 
 /// The bytes in JSON-RPC data such as `"0x00ff"`.

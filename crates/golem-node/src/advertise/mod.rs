@@ -35,6 +35,7 @@ pub use discovery::DiscoveryConfig;
 pub use plan::{NetworkRules, plan};
 pub use wanted_advert::follow;
 
+use crate::backoff::doubled;
 use crate::ledger::{AdvertSpending, Ledger, LedgerError};
 use crate::node::Node;
 use crate::transactions::{self, GasRules, Transactions};
@@ -95,8 +96,7 @@ impl Pace {
     /// The wait after so many `failures` in a row. Half of it is by chance, so that not every node
     /// asks at once when a server is back.
     fn retry_after(self, failures: u32) -> Duration {
-        let doublings = failures.saturating_sub(1).min(16);
-        let wait = self.retry.saturating_mul(1 << doublings).min(self.retry_most);
+        let wait = doubled(self.retry, failures.saturating_sub(1), self.retry_most);
         let mut byte = [0];
         let chance = if getrandom::fill(&mut byte).is_ok() { u32::from(byte[0]) } else { 255 };
         wait / 2 + wait / 2 * chance / 255

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::columns::{address, address_text, damaged, optional, parsed, time};
+use super::columns::{address, address_text, optional, parsed, time};
 use super::error::LedgerError;
+use super::rates;
 use crate::entry::{Currency, EntryKind, EntrySource};
 
 /// How old a rate may be, before or after, to be the one at the time of an entry.
@@ -97,7 +98,6 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         Some(_) => Some(address(row, 6)?),
         None => None,
     };
-    let hash = row.get::<_, Option<String>>(18)?;
     Ok(Entry {
         id: row.get(0)?,
         at: time(row, 1)?,
@@ -117,7 +117,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         transaction: row.get(15)?,
         log: row.get(16)?,
         block: row.get(17)?,
-        block_hash: hash.map(|hash| hash.parse()).transpose().map_err(|error| damaged(18, error))?,
+        block_hash: optional(row, 18)?,
         usd: optional(row, 19)?,
         reverses: row.get(20)?,
         reversed: row.get(21)?,
@@ -158,19 +158,17 @@ impl From<Position> for Place {
     }
 }
 
-/// The rate of `coin` at the time `at`, if the last one that was believed is of that time.
-fn rate_at(connection: &Connection, coin: &str, at: Timestamp) -> Result<Option<String>, LedgerError> {
-    let sql = "SELECT usd, at FROM rates WHERE coin = ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, time(row, 1)?));
-    let rate = connection.prepare_cached(sql)?.query_row([coin], read).optional()?;
-    Ok(rate.filter(|(_, of)| at.duration_since(*of).abs() <= RATE_LIFE).map(|(usd, _)| usd))
+/// US dollars for a whole `coin` at the time `at`, if the last rate that was believed is of that time.
+fn usd_at(connection: &Connection, coin: &str, at: Timestamp) -> Result<Option<String>, LedgerError> {
+    let rate = rates::get(connection, coin)?;
+    Ok(rate.filter(|rate| at.duration_since(rate.at).abs() <= RATE_LIFE).map(|rate| rate.usd.to_string()))
 }
 
 pub(super) fn put(connection: &Connection, entry: &NewEntry<'_>) -> Result<bool, LedgerError> {
     let Some((debit, credit)) = entry.kind.accounts() else { return Ok(false) };
     let stream = entry.stream.map(|id| id.to_string());
     let usd = match entry.currency.and_then(|currency| currency.rated_as.as_deref()) {
-        Some(coin) => rate_at(connection, coin, entry.at)?,
+        Some(coin) => usd_at(connection, coin, entry.at)?,
         None => None,
     };
     let sql = "INSERT INTO entries (at, chain, contract, stream_id, vm_id, renter, token, symbol, decimals, kind, \

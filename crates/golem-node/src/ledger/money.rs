@@ -10,7 +10,7 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{address, address_text, damaged, parsed, time};
+use super::columns::{address, address_text, damaged, optional, parsed, time};
 use super::entries::{BookedStream, put_book_stream};
 use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
 use super::{Ledger, LedgerError};
@@ -180,12 +180,6 @@ const WITHDRAWAL_COLUMNS: &str = "id, contract, stream_id, vm_id, token, state, 
                                   block, error, created_at, updated_at, transaction_id";
 
 fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
-    let optional = |index: usize| -> rusqlite::Result<Option<U256>> {
-        match row.get::<_, Option<String>>(index)? {
-            Some(_) => parsed(row, index).map(Some),
-            None => Ok(None),
-        }
-    };
     let state: String = row.get(5)?;
     Ok(Withdrawal {
         id: row.get(0)?,
@@ -197,8 +191,8 @@ fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
             .find(|known| known.as_str() == state)
             .ok_or_else(|| damaged(5, format!("no state is called {state}")))?,
         expected: parsed(row, 6)?,
-        paid: optional(7)?,
-        cost: optional(8)?,
+        paid: optional(row, 7)?,
+        cost: optional(row, 8)?,
         transaction: row.get(15)?,
         tries: serde_json::from_str(&row.get::<_, String>(9)?).map_err(|error| damaged(9, error))?,
         hash: row.get(10)?,

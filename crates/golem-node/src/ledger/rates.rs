@@ -4,10 +4,17 @@
 
 use golem_types::price::Rate;
 use jiff::Timestamp;
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
+
+/// The rate of `coin` that was believed last.
+pub(super) fn get(connection: &Connection, coin: &str) -> Result<Option<Rate>, LedgerError> {
+    let read = |row: &Row<'_>| Ok(Rate { usd: parsed(row, 0)?, at: time(row, 1)? });
+    let mut statement = connection.prepare_cached("SELECT usd, at FROM rates WHERE coin = ?1")?;
+    Ok(statement.query_row([coin], read).optional()?)
+}
 
 impl Ledger {
     /// The rate of `coin` that was believed last.
@@ -16,12 +23,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn rate(&self, coin: &str) -> Result<Option<Rate>, LedgerError> {
         let coin = coin.to_owned();
-        self.ask(move |writer| {
-            let sql = "SELECT usd, at FROM rates WHERE coin = ?1";
-            let read = |row: &rusqlite::Row<'_>| Ok(Rate { usd: parsed(row, 0)?, at: time(row, 1)? });
-            Ok(writer.connection.query_row(sql, [coin], read).optional()?)
-        })
-        .await
+        self.ask(move |writer| get(&writer.connection, &coin)).await
     }
 
     /// Keeps `rate` as the one of `coin` that was believed last.

@@ -5,11 +5,10 @@
 use alloy_primitives::{Address, B256, Bytes};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
-use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{parsed, time};
+use super::columns::{damaged, optional, parsed, time};
 use super::entries::{Spent, put_spent};
 use super::{Ledger, LedgerError};
 
@@ -193,23 +192,9 @@ impl Transaction {
     }
 }
 
-fn damaged(index: usize, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into())
-}
-
 const COLUMNS: &str = "id, chain_id, wallet, nonce, purpose, subject, recipient, data, value, most_cost, least_gas, \
                        attempts, cancel, state, hash, block, gas_used, cost, l1_fee, error, successor, created_at, \
                        updated_at";
-
-fn optional<T: std::str::FromStr>(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<T>>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    match row.get::<_, Option<String>>(index)? {
-        Some(_) => parsed(row, index).map(Some),
-        None => Ok(None),
-    }
-}
 
 fn transaction(row: &Row<'_>) -> rusqlite::Result<Transaction> {
     let (purpose, state): (String, String) = (row.get(4)?, row.get(13)?);

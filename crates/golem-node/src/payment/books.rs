@@ -10,9 +10,10 @@
 //! reads on from there and a kill at any time books nothing twice. Never decides what a stream is worth.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use golem_chain::contract::events::{Happened, Split, StreamEvent};
 use golem_chain::{Block, ChainError, Head, History};
 use golem_types::{Stream, StreamId};
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use tokio_util::sync::CancellationToken;
 
-use super::{PaymentConfig, Payments, number};
+use super::{PaymentConfig, Payments, address, number};
 use crate::crash::crash_point;
 use crate::entry::{Currency, EntryKind, Posting};
 use crate::ledger::{Batch, Booked, BookedStream, LedgerError};
@@ -75,13 +76,16 @@ struct Payout {
     recipient: U160,
 }
 
+/// Which blocks were looked at: the fields of a [`Batch`] of these names.
+pub(super) struct Looked {
+    pub(super) after: u64,
+    pub(super) blocks: RangeInclusive<u64>,
+    pub(super) last: Block,
+}
+
 fn timestamp(seconds: u128) -> Timestamp {
     let seconds = i64::try_from(seconds).ok();
     seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
-}
-
-fn address(number: U160) -> Address {
-    Address::from(number.to_be_bytes::<20>())
 }
 
 /// Reads what is too far behind for the monitor to wait for it, whenever that says so, until `stop`.
@@ -181,8 +185,8 @@ impl Payments {
             found.first().copied().flatten().ok_or(ChainError::Nonsense("a gap in the chain"))?
         };
         self.nothing_is_withheld(&history, start).await?;
-        let mut batch = self.batch(&history, head).await?;
-        (batch.after, batch.blocks, batch.last) = (from.number, start..=last.number, last);
+        let looked = Looked { after: from.number, blocks: start..=last.number, last };
+        let batch = self.batch(&history, looked, head).await?;
         crash_point!("books-read");
         let touched = (is_whole && last.number == head.number).then_some(history.touched);
         Ok(News { touched, batch: Some(batch) })
@@ -275,14 +279,20 @@ impl Payments {
         Ok(low)
     }
 
-    /// What `history` means for the books.
-    pub(super) async fn batch(&self, history: &History, head: &Block) -> Result<Batch, BooksError> {
+    /// What `history`, of the blocks `looked`, means for the books; what else has to be known is read as of `head`.
+    pub(super) async fn batch(
+        &self,
+        history: &History,
+        looked: Looked,
+        head: &Block,
+    ) -> Result<Batch, BooksError> {
+        let Looked { after, blocks, last } = looked;
         let mut batch = Batch {
             contract: self.0.contract.clone(),
             chain_id: self.config().chain_id,
-            after: head.number,
-            blocks: head.number..=head.number,
-            last: *head,
+            after,
+            blocks,
+            last,
             opened: Vec::new(),
             foreign: Vec::new(),
             postings: Vec::new(),

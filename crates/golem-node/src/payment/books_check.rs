@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
-use super::books::BooksError;
+use super::books::{BooksError, Looked};
 use crate::entry::EntryKind;
-use crate::ledger::Batch;
+use crate::ledger::{Batch, BookedStream};
 
 /// How often the node compares by itself.
 const EVERY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
@@ -89,10 +89,7 @@ impl Payments {
         let checked = self.compare(repair).await;
         let last = LastCheck {
             at: Timestamp::now(),
-            differences: checked
-                .as_ref()
-                .ok()
-                .map(|check| if check.repaired { 0 } else { check.differences.len() }),
+            differences: checked.as_ref().ok().map(BooksCheck::left),
             error: checked.as_ref().err().map(ToString::to_string),
         };
         self.0.checked.send_replace(Some(last));
@@ -110,8 +107,8 @@ impl Payments {
         let head = self.0.reader.head(None).await?;
         // What is new is no difference.
         self.advance(&head).await?;
-        let (contract, last) = (self.0.contract.clone(), head.block);
-        let known = self.0.ledger.book_streams(contract.clone()).await?;
+        let last = head.block;
+        let known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
         if known.is_empty() {
             return Ok(BooksCheck::default());
         }
@@ -124,7 +121,7 @@ impl Payments {
         }
         let entries = self.0.ledger.entries(Timestamp::UNIX_EPOCH).await?;
         let ours = |entry: &&crate::ledger::Entry| {
-            entry.counts() && entry.kind.is_of_event() && entry.contract.as_deref() == Some(&*contract)
+            entry.counts() && entry.kind.is_of_event() && entry.contract.as_deref() == Some(&*self.0.contract)
         };
         let mut books: BTreeMap<Key, (Option<StreamId>, U256)> = BTreeMap::new();
         for entry in entries.iter().filter(ours) {
@@ -150,16 +147,16 @@ impl Payments {
                 books: booked.map(|(_, amount)| *amount).unwrap_or_default(),
             });
         }
-        differences.extend(self.sums(&last, &chain).await?.into_iter().map(|(stream, chain, books)| {
-            Difference {
+        differences.extend(self.sums(&last, &known, &chain).await?.into_iter().map(
+            |(stream, chain, books)| Difference {
                 stream: Some(stream),
                 vm: vm(Some(stream)),
                 kind: EntryKind::Withdrawn,
                 transaction: None,
                 chain,
                 books,
-            }
-        }));
+            },
+        ));
         let arrived = |(key, (_, amount)): (&Key, &(Option<StreamId>, U256))| {
             matches!(key.2, EntryKind::Withdrawn | EntryKind::Terminated).then_some(*amount)
         };
@@ -190,10 +187,9 @@ impl Payments {
             if through < start {
                 return Err(ChainError::Nonsense("no progress over a range of blocks").into());
             }
-            let mut batch = self.batch(&history, last).await?;
             // Where the books stand does not change by looking back.
-            (batch.after, batch.blocks, batch.last) = (last.number, start..=through, *last);
-            batches.push(batch);
+            let looked = Looked { after: last.number, blocks: start..=through, last: *last };
+            batches.push(self.batch(&history, looked, last).await?);
             from = through;
         }
         Ok(batches)
@@ -204,9 +200,9 @@ impl Payments {
     async fn sums(
         &self,
         last: &Block,
+        known: &BTreeMap<StreamId, BookedStream>,
         chain: &BTreeMap<Key, (Option<StreamId>, U256)>,
     ) -> Result<Vec<(StreamId, U256, U256)>, BooksError> {
-        let known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
         let ids: Vec<StreamId> = known.keys().copied().collect();
         let readings = self.0.reader.at(last, &ids).await?;
         let mut paid: BTreeMap<StreamId, U256> = BTreeMap::new();

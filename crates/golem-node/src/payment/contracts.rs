@@ -8,7 +8,7 @@
 //! is paid in it, whatever the settings say now. Never decides what a stream is worth.
 
 use alloy_primitives::Address;
-use golem_chain::Version;
+use golem_chain::{Version, network};
 use golem_types::{StreamKey, VmId};
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct ContractProfile {
     rpc_url: String,
     chain_id: u64,
     local: bool,
+    #[serde(default)]
+    maximum_head_age_seconds: Option<u64>,
     contract: Address,
     version: Version,
     paying_states: Vec<String>,
@@ -50,7 +52,7 @@ fn coin() -> Currency {
 }
 
 const fn confirmations() -> u64 {
-    golem_chain::network::CONFIRMATIONS
+    network::CONFIRMATIONS
 }
 
 /// A contract of a profile that is known besides the one that is used.
@@ -70,6 +72,7 @@ impl PaymentConfig {
             rpc_url: self.rpc_url.clone(),
             chain_id: self.chain_id,
             local: self.local,
+            maximum_head_age_seconds: self.maximum_head_age.map(|age| age.as_secs()),
             contract: self.contract,
             version: self.version,
             paying_states: self.paying_states.clone(),
@@ -92,6 +95,7 @@ impl PaymentConfig {
             rpc_url: profile.rpc_url,
             chain_id: profile.chain_id,
             local: profile.local,
+            maximum_head_age: network::head_age(profile.maximum_head_age_seconds, profile.local),
             contract: profile.contract,
             version: profile.version,
             paying_states: profile.paying_states,
@@ -199,6 +203,12 @@ impl Contracts {
     #[must_use]
     pub fn first(&self) -> Option<&Payments> {
         self.first.as_ref()
+    }
+
+    /// The contracts that are followed only for what earlier rentals still pay.
+    pub fn others(&self) -> impl Iterator<Item = &Payments> {
+        let first = self.first.as_ref().map(Payments::contract);
+        self.all.iter().filter(move |payments| Some(payments.contract()) != first)
     }
 
     /// Every contract that is followed; the one for new rentals is the first.

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use alloy_primitives::Address;
 use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
 use golem_chain::{StreamTerms, StreamVerdict, token};
 use golem_types::{Resources, Stream, StreamId};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Payments, StreamPrices, number};
+use super::{Payments, StreamPrices, address, number};
 use crate::error::NodeError;
 use crate::paid::Paid;
 use crate::vm::Refusal;
@@ -127,7 +126,7 @@ impl Payments {
         };
         let stream =
             ProvenStream { place: self.place(), provider: self.config().wallet.address(), id: key.id };
-        let sender = Address::from(sender.to_be_bytes::<20>());
+        let sender = address(sender);
         let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
         stream_proof::check(proof, &stream, wanted, sender, now).map_err(Refusal::Proof)?;
         Ok(paid.proven())

@@ -34,8 +34,7 @@ use golem_chain::contract::WrongContract;
 use golem_chain::faucet::{Faucet, FaucetError};
 use golem_chain::identity::Former;
 use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Version};
-use golem_types::Wallet;
-use golem_types::{Stream, StreamId, StreamKey, VmId};
+use golem_types::{Stream, StreamId, StreamKey, VmId, Wallet};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use tokio::sync::watch;
@@ -64,6 +63,7 @@ pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
 pub(crate) use refund::run as refunds;
 pub(crate) use withdraw::run as withdrawals;
+pub(crate) use worth::share;
 
 /// What the operator decided about money.
 #[derive(Debug, Clone)]
@@ -221,8 +221,13 @@ struct Inner {
     behind: tokio::sync::Notify,
 }
 
-fn number(address: Address) -> U160 {
+/// The address as a stream has it.
+pub(crate) fn number(address: Address) -> U160 {
     U160::from_be_bytes(address.into_array())
+}
+
+fn address(number: U160) -> Address {
+    Address::from(number.to_be_bytes::<20>())
 }
 
 /// Chain and contract as stream keys have them.

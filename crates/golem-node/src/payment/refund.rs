@@ -116,8 +116,7 @@ impl Payments {
             }
             crash_point!("refund-begun");
         }
-        let order = Order { most_cost: None, ..self.order_of(&refund) };
-        let ended = self.0.queue.send(order, WAIT).await;
+        let ended = self.0.queue.send(self.order_of(&refund), WAIT).await;
         crash_point!("refund-sent");
         match ended {
             Ok(mined) => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes};
 use alloy_sol_types::SolCall;
+use golem_chain::contract::events::{self, Happened};
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
 use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError};
@@ -439,14 +440,11 @@ impl Payments {
 
     /// The amount in the contract's own event, where the receipt has one.
     fn paid_in(&self, receipt: &Receipt, id: StreamId) -> Option<U256> {
-        let word = |number: U256| alloy_primitives::B256::from(number.to_be_bytes::<32>());
-        let event = alloy_primitives::keccak256("Withdrawn(uint256,address,uint256)");
-        let log = receipt.logs.iter().find(|log| {
-            log.address == self.config().contract
-                && log.topics.first() == Some(&event)
-                && log.topics.get(1) == Some(&word(id.0))
-        })?;
-        <[u8; 32]>::try_from(log.data.as_ref()).ok().map(U256::from_be_bytes)
+        let ours = receipt.logs.iter().filter(|log| log.address == self.config().contract);
+        ours.filter_map(|log| events::decode(&log.topics, &log.data)).find_map(|(stream, what)| match what {
+            Happened::Withdrawn { amount, .. } if stream == id => Some(amount),
+            _ => None,
+        })
     }
 
     /// The streams that the rental `vm` has, or all: what can be withdrawn from.

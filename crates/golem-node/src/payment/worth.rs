@@ -36,13 +36,15 @@ pub(super) fn most_gas(amount: U256, decimals: u8, percent: u8, worth: Worth) ->
         }
         Worth::Unknown => return None,
     };
+    Some(share(value, percent))
+}
+
+/// `percent` of `amount`; of the largest amounts a little less.
+pub(crate) fn share(amount: U256, percent: u8) -> U256 {
     let percent = U256::from(percent);
+    let hundred = U256::from(100);
     // Divided first where the product has no room.
-    Some(
-        value
-            .checked_mul(percent)
-            .map_or_else(|| value / U256::from(100) * percent, |all| all / U256::from(100)),
-    )
+    amount.checked_mul(percent).map_or_else(|| amount / hundred * percent, |all| all / hundred)
 }
 
 #[cfg(test)]

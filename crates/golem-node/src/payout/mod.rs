@@ -28,7 +28,7 @@ use crate::crash::crash_point;
 use crate::ledger::{
     Account, Ledger, LedgerError, Order, Purpose, Sweep, Transaction, TransactionState, WITHIN,
 };
-use crate::payment::{Contracts, Payments, WithdrawError};
+use crate::payment::{Contracts, Payments, WithdrawError, number};
 use crate::transactions::{Queue, TransactionError};
 
 use plan::{TOKEN_INTERVAL, TransferCost, may_try, passed};
@@ -120,6 +120,7 @@ fn purses(contracts: &Contracts, now: Timestamp) -> Vec<Purse> {
         let config = payments.config();
         for queue in payments.queues() {
             let account = queue.account();
+            let recipient = number(account.wallet);
             let purse = purses.entry(account).or_insert_with(|| Purse {
                 queue: queue.clone(),
                 rpc: payments.rpc().clone(),
@@ -132,10 +133,10 @@ fn purses(contracts: &Contracts, now: Timestamp) -> Vec<Purse> {
             if !config.token.is_zero() {
                 purse.tokens.entry(config.token).or_insert_with(|| payments.clone());
             }
-            purse.is_paid |= payments.known().iter().any(|copy| {
-                Address::from(copy.stream.recipient.to_be_bytes::<20>()) == account.wallet
-                    && !copy.is_spent(copy.estimated_now(now))
-            });
+            purse.is_paid |= payments
+                .known()
+                .iter()
+                .any(|copy| copy.stream.recipient == recipient && !copy.is_spent(copy.estimated_now(now)));
         }
     }
     purses.into_values().collect()
@@ -267,7 +268,7 @@ impl Payout {
         let price = plan.transaction.fee.most();
         let cost = TransferCost {
             expected: plan.expected_cost,
-            needed: U256::from(plan.transaction.gas).saturating_mul(U256::from(price)),
+            needed: plan.transaction.most_gas_cost(),
             percent: purse.percent,
         };
         let amount = if token.is_zero() {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
+use crate::backoff::doubled;
+use crate::payment::share;
+
 /// Gas that a wallet keeps by default: of 50 withdrawals.
 pub(super) const FLOAT_GAS: u64 = 5_000_000;
 
@@ -34,10 +37,7 @@ impl TransferCost {
     /// Most wei that sending `amount` may cost.
     #[must_use]
     pub(super) fn most(&self, amount: U256) -> U256 {
-        // Of the largest amounts the percentage is a little less.
-        amount
-            .checked_mul(U256::from(self.percent))
-            .map_or_else(|| amount / U256::from(100) * U256::from(self.percent), |all| all / U256::from(100))
+        share(amount, self.percent)
     }
 }
 
@@ -61,9 +61,8 @@ pub(super) fn default_float(price: u128, spent: U256) -> U256 {
 /// Whether what failed `failures` times in a row, the last time at `last`, may be tried again at `now`.
 #[must_use]
 pub(super) fn may_try(failures: u32, last: Timestamp, now: Timestamp) -> bool {
-    let Some(doubled) = failures.checked_sub(1) else { return true };
-    let wait = AGAIN.saturating_mul(1 << doubled.min(10)).min(AGAIN_MOST);
-    passed(last, now) >= wait
+    let Some(times) = failures.checked_sub(1) else { return true };
+    passed(last, now) >= doubled(AGAIN, times, AGAIN_MOST)
 }
 
 /// The time from `before` to `now`; none if the clock went back.

@@ -20,6 +20,7 @@ use super::plan::{Flight, Numbers, Pace, Step, decide};
 use super::report::Report;
 use super::rules::GasRules;
 use super::work::{Entry, Work, report};
+use crate::backoff::doubled;
 use crate::crash::crash_point;
 use crate::ledger::{Account, Ledger, LedgerError, Order, Purpose, Transaction, TransactionState, Try};
 
@@ -93,7 +94,7 @@ impl Driver {
     fn pause(&self, work: &Work, now: Instant) -> Duration {
         let Pace { poll, poll_most, .. } = self.pace;
         if work.failures > 0 {
-            return poll.saturating_mul(1 << work.failures.min(10)).min(poll_most);
+            return doubled(poll, work.failures, poll_most);
         }
         let in_flight = work.entries.values().filter(|entry| entry.row.nonce.is_some());
         let (count, oldest) = in_flight.fold((0, None), |(count, oldest), entry| {
@@ -147,7 +148,7 @@ impl Driver {
     fn left_today(&self, work: &Work) -> Option<U256> {
         let limit = self.rules.daily_limit?;
         let newest = work.entries.values().filter_map(|entry| entry.row.attempts.last());
-        let reserved = newest.map(|attempt| worst_cost(&attempt.transaction));
+        let reserved = newest.map(|attempt| attempt.transaction.most_gas_cost());
         let used = reserved.fold(work.spent, U256::saturating_add);
         Some(limit.saturating_sub(used))
     }
@@ -326,7 +327,7 @@ impl Driver {
 
     /// Leaves what cannot be sent now alone for a while, and keeps why.
     async fn hold(&self, entry: &mut Entry, why: String) -> Result<(), LookError> {
-        let hold = HOLD.saturating_mul(1 << entry.holds.min(8)).min(HOLD_MOST);
+        let hold = doubled(HOLD, entry.holds, HOLD_MOST);
         (entry.hold, entry.holds) = (Some(Instant::now() + hold), entry.holds.saturating_add(1));
         if entry.row.error.as_ref() == Some(&why) {
             return Ok(());
@@ -448,7 +449,7 @@ impl Driver {
         }
         plan.transaction.nonce = nonce;
         plan.transaction.gas = plan.transaction.gas.max(entry.row.least_gas);
-        let worst = worst_cost(&plan.transaction).saturating_add(plan.l1_fee);
+        let worst = plan.transaction.most_gas_cost().saturating_add(plan.l1_fee);
         if left.is_some_and(|left| worst > left) {
             return self.hold(entry, self.limit_reached()).await;
         }
@@ -481,9 +482,4 @@ impl Driver {
 fn today() -> Timestamp {
     let midnight = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
     Timestamp::from_second(midnight).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// Most that the gas of `transaction` can cost, in wei.
-fn worst_cost(transaction: &golem_chain::Transaction) -> U256 {
-    U256::from(transaction.gas).saturating_mul(U256::from(transaction.fee.most()))
 }

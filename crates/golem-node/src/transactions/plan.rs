@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::doubled;
+
 /// How quickly things are done, and how often at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -112,11 +114,6 @@ pub enum Step {
     Fill(u64),
     /// Give the number to the next that is planned.
     Plan(u64),
-}
-
-/// The waiting time that is doubled `times`, up to `most`.
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(most)
 }
 
 fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {

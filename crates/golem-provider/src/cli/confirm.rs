@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 ///
 /// # Errors
 /// `refusal`; when the terminal cannot be read.
-pub(super) fn confirmed(question: &str, refusal: &str) -> anyhow::Result<bool> {
+pub(in crate::cli) fn confirmed(question: &str, refusal: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("{refusal}");
     }

@@ -81,9 +81,7 @@ pub(super) fn csv(entries: &[EntryView], since: Timestamp) -> String {
             text(own_gas.map(|wei| units(Exact(*wei), 18))),
             text(entry.usd_per_coin.clone()),
             text(worth),
-            text(
-                serde_json::to_value(entry.source).ok().and_then(|source| Some(source.as_str()?.to_owned())),
-            ),
+            entry.source.as_str().to_owned(),
             entry.id.to_string(),
             text(entry.reverses.map(|id| id.to_string())),
         ];

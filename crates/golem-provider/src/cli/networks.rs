@@ -94,7 +94,7 @@ async fn check(name: &str, urls: &str, network: &Network) -> Checked {
                 .of(network.contract_version, network.paying_states.clone())
                 .with_maximum_head_age(network.maximum_head_age());
             let token = (network.token_address, network.token_decimals);
-            anyhow::Ok(probe(&rpc, &reader, network.contract_version, token).await)
+            anyhow::Ok(probe(&rpc, &reader, token).await)
         };
         match probed.await {
             Ok(probe) => endpoints.push(probe),

@@ -52,21 +52,17 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
                 books.withdraw(vm.as_ref(), force).await?
             };
             let failed = done.iter().any(|one| one.outcome == WithdrawOutcome::Failed);
-            printer.answer(&done, || withdrawn(&done, money(&view)));
+            printer.answer(&done, || withdrawn(&done, Money::of(&view)));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }
     Ok(Exit::Done)
 }
 
-fn money(view: &StreamsView) -> Money<'_> {
-    Money::of(view)
-}
-
 /// The money of one of the streams, which may be on another network than new rentals use.
 fn money_of<'a>(view: &'a StreamsView, line: &'a StreamView) -> Money<'a> {
     if line.network == view.network {
-        money(view)
+        Money::of(view)
     } else {
         Money { symbol: &line.symbol, decimals: line.decimals, usd: None }
     }
@@ -101,7 +97,7 @@ fn list(view: &StreamsView) -> String {
     let columns = ["VM", "STATE", "STREAM", "PAYS", "LEFT", "EARNED", "WITHDRAWABLE", "ID"];
     let rows = view.streams.iter().map(|line| {
         let StreamView { name, status, stream, .. } = line;
-        let money = |view| money_of(view, line);
+        let money = money_of(view, line);
         let computed = &stream.computed;
         [
             name.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
@@ -109,8 +105,8 @@ fn list(view: &StreamsView) -> String {
             stream.stream_id.0.to_string(),
             if stream.verified { "yes".to_owned() } else { stream.reason.clone() },
             span(computed.remaining_seconds),
-            money(view).show(computed.vested_wei),
-            money(view).show(computed.withdrawable_wei),
+            money.show(computed.vested_wei),
+            money.show(computed.withdrawable_wei),
             stream.vm_id.to_string(),
         ]
     });

@@ -19,7 +19,9 @@ async fn m_04_rentals_of_an_earlier_contract_are_followed_and_paid() {
     let oracle = U256::from_be_slice(market.chain.account(0).as_slice());
     let other = market.chain.deploy(&contracts, "StreamPayment", &[oracle]).await.unwrap();
     let start = async || {
-        let payments = PaymentConfig { name: "other".to_owned(), contract: other, ..market.payments() };
+        let maximum_head_age = Some(Duration::from_secs(100_000));
+        let (name, contract) = ("other".to_owned(), other);
+        let payments = PaymentConfig { name, contract, maximum_head_age, ..market.payments() };
         let config = NodeConfig { payments: Some(payments), ..market.world.config() };
         Node::start(config, market.world.sim().0).await.unwrap()
     };
@@ -27,6 +29,9 @@ async fn m_04_rentals_of_an_earlier_contract_are_followed_and_paid() {
     // M-04
     assert_eq!(node.contracts().all().len(), 2);
     assert_eq!(node.payments().unwrap().config().contract, other);
+    // M-04: each by the rules of its own network.
+    let ages = node.contracts().others().map(|earlier| earlier.config().maximum_head_age);
+    assert_eq!(ages.collect::<Vec<_>>(), [market.payments().maximum_head_age]);
     reaches(&node, &kept_vm, VmState::Running).await;
     market.chain.warp(3600).await.unwrap();
     assert_eq!(node.stream(&kept_vm).await.unwrap().key.id, kept);

@@ -11,6 +11,7 @@ use golem_rent::{Market, Proposal, Search};
 use golem_types::{Decimal, Resources};
 use tokio::time::timeout;
 
+use crate::cli::confirm::confirmed;
 use crate::cli::printer::Printer;
 use crate::pricing;
 use crate::settings::Settings;
@@ -108,22 +109,12 @@ impl Agree<'_> {
         if self.yes {
             return Ok(());
         }
-        match confirmed().await {
+        // Whoever answers takes their time; the runtime is not to stand still meanwhile.
+        let asked = || confirmed("Rent it?", "nobody can be asked whether to rent it; fix: --yes");
+        match tokio::task::spawn_blocking(asked).await.context("nobody can be asked").flatten() {
             Ok(true) => Ok(()),
             Ok(false) => Err("you did not agree".to_owned()),
             Err(error) => Err(format!("{error:#}")),
         }
     }
-}
-
-/// Whether somebody at the terminal says yes.
-async fn confirmed() -> anyhow::Result<bool> {
-    use std::io::Write;
-    write!(std::io::stderr(), "Rent it? [y/N] ").context("nobody can be asked")?;
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = line.await.context("nobody can be asked")?.context("nobody can be asked")?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
