@@ -2,6 +2,7 @@
 //!
 //! Owns the decision, as one pure function. Never asks a chain, and never decides what follows.
 
+use alloy_primitives::B256;
 use golem_types::Stream;
 use ruint::aliases::U160;
 
@@ -19,6 +20,24 @@ pub struct StreamTerms {
     pub least_rate: Option<u128>,
     /// Least seconds of payment that have to be left.
     pub least_runway: u128,
+    /// Seconds after its end in which a stream still pays for what it paid for: [`crate::Version::grace`]; 0 where
+    /// something is to begin.
+    pub grace: u128,
+    /// What it has to be opened for, where a lease begins.
+    pub lease: Option<ExpectedLease>,
+}
+
+/// The lease that a stream has to be opened for, as its renter says and what is rented makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedLease {
+    /// Who has to pay: the renter.
+    pub sender: U160,
+    /// Wei a second, exactly.
+    pub rate: u128,
+    /// Tells the lease from every other.
+    pub id: B256,
+    /// The hash of its terms, computed from what is to be rented.
+    pub terms_hash: B256,
 }
 
 /// Why a stream does not pay for a rental. The texts are those that existing clients know, and
@@ -43,6 +62,18 @@ pub enum Bad {
     /// It pays less than the price.
     #[error("rate below price")]
     Rate,
+    /// Somebody else pays than who rents.
+    #[error("sender mismatch")]
+    Sender,
+    /// It does not pay what its lease says.
+    #[error("rate mismatch")]
+    LeaseRate,
+    /// It was opened for another lease, or for none.
+    #[error("lease mismatch")]
+    Lease,
+    /// Its lease is for something else than what is to be rented.
+    #[error("terms mismatch")]
+    Terms,
     /// It ends too soon.
     #[error("runway below minimum")]
     Runway,
@@ -83,14 +114,29 @@ pub fn judge(stream: &Stream, terms: &StreamTerms, now: u128) -> Result<(), Bad>
     if stream.token != terms.token {
         return Err(Bad::Token);
     }
+    if let Some(expected) = &terms.lease {
+        check_lease(stream, expected)?;
+    }
     if terms.least_rate.is_some_and(|least| stream.rate < least) {
         return Err(Bad::Rate);
     }
     // A stream that has run dry pays for nothing, whatever the operator's minimum.
-    if stream.remaining_seconds(now) < terms.least_runway.max(1) {
+    let left = stream.stop.saturating_add(terms.grace).saturating_sub(now);
+    if left < terms.least_runway.max(1) {
         return Err(Bad::Runway);
     }
     Ok(())
+}
+
+fn check_lease(stream: &Stream, expected: &ExpectedLease) -> Result<(), Bad> {
+    if stream.sender != expected.sender {
+        return Err(Bad::Sender);
+    }
+    if stream.rate != expected.rate {
+        return Err(Bad::LeaseRate);
+    }
+    let lease = stream.lease.filter(|lease| lease.id == expected.id).ok_or(Bad::Lease)?;
+    if lease.terms_hash != expected.terms_hash { Err(Bad::Terms) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -106,6 +152,8 @@ mod tests {
         token: U160::ZERO,
         least_rate: Some(100),
         least_runway: 3600,
+        grace: 0,
+        lease: None,
     };
 
     fn good() -> Stream {
@@ -119,6 +167,7 @@ mod tests {
             deposit: U256::from(361_000),
             withdrawn: U256::ZERO,
             halted: false,
+            lease: None,
         }
     }
 

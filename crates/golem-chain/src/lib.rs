@@ -45,7 +45,7 @@ pub use network::Network;
 pub use payer::{Funds, Payer};
 pub use pursuit::{Attempt, Fate, Pursuit};
 pub use quote::{BadQuote, Place, Quote, SignedQuote};
-pub use reader::{Head, Reader, Reading, StreamReadings};
+pub use reader::{Head, Reader, StreamReadings};
 pub use rpc::{ChainError, EndpointHealth, Rpc};
 pub use sender::{Plan, Receipt, SendError, Sender, Standing};
 pub use transaction::{Fee, SignedTransaction, Transaction};

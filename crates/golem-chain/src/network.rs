@@ -92,13 +92,9 @@ pub struct Network {
     /// The `StreamPayment` contract; `None` if the operator has to name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_payment_address: Option<Address>,
-    /// Which payment contract it is: 1, or 2 for the one of golem-streaming-abi 0.1.2.
+    /// Which payment contract it is: 1, or 4 for the one of golem-streaming-abi 0.1.2.
     #[serde(default)]
     pub contract_version: Version,
-    /// What a contract of version 2 calls a stream that pays, in `streamState`. Its ABI does not tell: a
-    /// word that is not here counts as unknown.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paying_states: Vec<String>,
     /// The token of the streams; the zero address is the chain's own money.
     #[serde(default)]
     pub token_address: Address,
@@ -317,7 +313,6 @@ pub fn shipped() -> BTreeMap<String, Network> {
                 maximum_head_age_seconds: None,
                 stream_payment_address: Some(l2.contract.address),
                 contract_version: Version::V1,
-                paying_states: Vec::new(),
                 token_address: l2.contract.token,
                 symbol: eth(),
                 coin_price_id: None,
@@ -349,7 +344,6 @@ pub fn shipped() -> BTreeMap<String, Network> {
             maximum_head_age_seconds: None,
             stream_payment_address: None,
             contract_version: Version::V1,
-            paying_states: Vec::new(),
             token_address: Address::ZERO,
             symbol: eth(),
             coin_price_id: None,

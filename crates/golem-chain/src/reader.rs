@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::block::Block;
-use crate::contract::{self, Version, WrongContract, aggregate, v4};
+use crate::contract::{self, Version, WrongContract, aggregate};
 use crate::heads::{Heads, agree};
 use crate::judge::{StreamTerms, StreamVerdict, judge};
 use crate::rpc::limits::Lack;
@@ -41,8 +41,6 @@ pub struct Reader {
     heads: Arc<Mutex<Heads>>,
     lacks: Arc<Mutex<Lacks>>,
     version: Version,
-    /// What the newer contract calls a stream that pays.
-    paying_states: Vec<String>,
 }
 
 /// What no endpoint had when it was last asked for it.
@@ -63,16 +61,6 @@ pub struct Head {
     pub now: u128,
 }
 
-/// A stream as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
-    /// The stream. One that never was has no recipient.
-    pub stream: Stream,
-    /// What the contract calls it, where it is not established that this means a stream that pays: nothing
-    /// may be granted on it, and nothing ended that the stream itself does not end.
-    pub unclear: Option<String>,
-}
-
 /// What the chain said at one block.
 #[derive(Debug, Clone)]
 pub struct StreamReadings {
@@ -81,7 +69,7 @@ pub struct StreamReadings {
     /// The time on the chain, in seconds since the epoch, at which the streams are judged.
     pub now: u128,
     /// The streams that were asked for, in that order.
-    pub streams: Vec<Reading>,
+    pub streams: Vec<Stream>,
 }
 
 impl Reader {
@@ -92,8 +80,7 @@ impl Reader {
         let heads = Arc::new(Mutex::new(Heads::new(local)));
         let rpc = rpc.of_chain(chain_id);
         let lacks = Arc::default();
-        let (version, paying_states) = (Version::V1, Vec::new());
-        Self { rpc, contract, chain_id, heads, lacks, version, paying_states }
+        Self { rpc, contract, chain_id, heads, lacks, version: Version::V1 }
     }
 
     /// The same of a chain that counts as one that cannot be asked while its newest block is older than `maximum`.
@@ -132,11 +119,10 @@ impl Reader {
         use_them(&mut self.heads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The same of a contract of `version`; where that is [`Version::V4`], `paying_states` are what it calls a stream
-    /// that pays.
+    /// The same of a contract of `version`.
     #[must_use]
-    pub fn of(self, version: Version, paying_states: Vec<String>) -> Self {
-        Self { version, paying_states, ..self }
+    pub fn of(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// The contract that is read.
@@ -256,48 +242,14 @@ impl Reader {
     /// # Errors
     /// [`ChainError`]; one stream that cannot be read is an error of all, because an endpoint
     /// that answers by halves is not to be believed.
-    pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Reading>, ChainError> {
+    pub async fn at(&self, block: &Block, ids: &[StreamId]) -> Result<Vec<Stream>, ChainError> {
         let asked: Vec<_> = ids.iter().map(|id| contract::ask(*id)).collect();
         let streams = self.ask_at(block, &asked, self.version.words()).await?;
-        let streams = streams
+        streams
             .iter()
             .map(|answer| self.version.read(answer).filter(possible))
             .collect::<Option<Vec<_>>>()
-            .ok_or(ChainError::Nonsense("an answer that is no stream"))?;
-        let states = match self.version {
-            Version::V1 => vec![None; streams.len()],
-            Version::V4 => self.states(block, ids, &streams).await?,
-        };
-        let pays = |state: &String| self.paying_states.contains(state);
-        let reading = |(stream, state): (Stream, Option<String>)| Reading {
-            stream,
-            unclear: state.filter(|state| !pays(state)),
-        };
-        Ok(streams.into_iter().zip(states).map(reading).collect())
-    }
-
-    /// What the newer contract calls the streams `ids`; `None` for one that never was.
-    async fn states(
-        &self,
-        block: &Block,
-        ids: &[StreamId],
-        streams: &[Stream],
-    ) -> Result<Vec<Option<String>>, ChainError> {
-        let is_one = |stream: &Stream| !stream.sender.is_zero();
-        let there = ids.iter().zip(streams).filter(|(_, stream)| is_one(stream));
-        let asked: Vec<_> = there.map(|(id, _)| v4::ask_state(*id)).collect();
-        let mut answers = self.ask_at(block, &asked, v4::STATE_WORDS).await?.into_iter();
-        let state = |stream: &Stream| {
-            if !is_one(stream) {
-                return Some(None);
-            }
-            answers.next().and_then(|answer| v4::read_state(&answer)).map(Some)
-        };
-        streams
-            .iter()
-            .map(state)
-            .collect::<Option<Vec<_>>>()
-            .ok_or(ChainError::Nonsense("an answer that is no state of a stream"))
+            .ok_or(ChainError::Nonsense("an answer that is no stream"))
     }
 
     /// How many streams one request brings, as far as is known.
@@ -413,18 +365,15 @@ impl Reader {
             match reader.streams(&[id]).await {
                 Ok(seen) => match seen.streams.into_iter().next() {
                     None => return StreamVerdict::Unknown(ChainError::Nonsense("no answer to one question")),
-                    Some(Reading { stream, .. }) if stream.sender.is_zero() && looks < ASKS => {
+                    Some(stream) if stream.sender.is_zero() && looks < ASKS => {
                         tokio::time::sleep(PAUSE * looks).await;
                         looks += 1;
                         reader = reader.from_another();
                     }
-                    Some(Reading { stream, unclear }) => {
-                        return match (judge(&stream, terms, seen.now), unclear) {
-                            (Err(bad), _) => StreamVerdict::Bad(bad),
-                            (Ok(()), Some(state)) => StreamVerdict::Unknown(ChainError::Unclear(state)),
-                            (Ok(()), None) => {
-                                StreamVerdict::Good { stream: Box::new(stream), block: seen.block }
-                            }
+                    Some(stream) => {
+                        return match judge(&stream, terms, seen.now) {
+                            Err(bad) => StreamVerdict::Bad(bad),
+                            Ok(()) => StreamVerdict::Good { stream: Box::new(stream), block: seen.block },
                         };
                     }
                 },

@@ -219,7 +219,6 @@ pub fn config(payment: &PaymentNetwork, settings: &Settings, identity: &Identity
         maximum_head_age: payment.network.maximum_head_age(),
         contract: payment.contract,
         version: payment.network.contract_version,
-        paying_states: payment.network.paying_states.clone(),
         token: payment.token,
         rated_as: rated_as(payment, payment.price_id()),
         coin: Currency {

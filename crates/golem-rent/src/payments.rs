@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
-use golem_chain::{ChainError, Payer, Reader, Reading, Receipt, Rpc, SendError};
+use golem_chain::{ChainError, Payer, Reader, Receipt, Rpc, SendError};
 use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId, VmName};
 use ruint::aliases::{U160, U256};
@@ -363,7 +363,7 @@ impl<'a> Payments<'a> {
                 };
                 let seen = self.reader.streams(&[id]).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
-                let right = seen.streams.first().is_some_and(|Reading { stream, .. }| {
+                let right = seen.streams.first().is_some_and(|stream| {
                     stream.sender == ours
                         && stream.recipient == provider
                         && Exact::from(stream.rate) == payment.rate
@@ -402,8 +402,8 @@ fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
 async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
     let (id, _) = paid(rental)?;
     let seen = reader.streams(&[id]).await?;
-    let reading = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
-    Ok((reading.stream, seen.block.time))
+    let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
+    Ok((*stream, seen.block.time))
 }
 
 /// The stream of `rental` as the chain has it, and the chain's time; `None` if there is no stream.

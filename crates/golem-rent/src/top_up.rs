@@ -280,6 +280,7 @@ mod tests {
             deposit: U256::MAX,
             withdrawn: U256::ZERO,
             halted: false,
+            lease: None,
         }
     }
 

@@ -21,5 +21,5 @@ pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;
 pub use state::{IllegalMove, VmState};
-pub use stream::{Stream, StreamId, StreamKey};
+pub use stream::{Donation, Lease, Stream, StreamId, StreamKey};
 pub use wallet::Wallet;

@@ -11,7 +11,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use ruint::aliases::{U160, U256};
+use serde::{Deserialize, Serialize};
 
 /// The number of a stream in its contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,9 +74,49 @@ pub struct Stream {
     pub deposit: U256,
     /// Wei that were paid out to the recipient.
     pub withdrawn: U256,
-    /// Whether vesting was frozen.
+    /// Whether vesting was frozen; only contracts of version 1 can.
     pub halted: bool,
+    /// What it was opened for; only contracts of version 4 tell.
+    pub lease: Option<Lease>,
 }
+
+/// What a stream of version 4 was opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Tells the lease from every other; it opens one stream.
+    pub id: B256,
+    /// The hash of what the provider signed.
+    pub terms_hash: B256,
+    /// What its sender gives on top.
+    pub donation: Donation,
+}
+
+/// What the sender of a stream gives on top of what the provider earns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Donation {
+    /// The share, in hundredths of a percent of what vests to the provider.
+    pub basis_points: u16,
+    /// Who gets it.
+    pub recipient: U160,
+    /// Wei that were paid in for it.
+    pub deposit: U256,
+    /// Wei of it that were paid out.
+    pub withdrawn: U256,
+}
+
+impl Donation {
+    /// Wei that are due by the time that `vested` wei have vested to the provider.
+    #[must_use]
+    pub fn vested(&self, vested: U256) -> U256 {
+        // In two parts, so that nothing overflows.
+        let (whole, rest) = vested.div_rem(U256::from(BASIS));
+        let share = U256::from(self.basis_points);
+        whole.saturating_mul(share).saturating_add(rest * share / U256::from(BASIS)).min(self.deposit)
+    }
+}
+
+/// Hundredths of a percent in a whole.
+const BASIS: u16 = 10_000;
 
 impl Stream {
     /// Seconds of payment left at `now`, in seconds since the epoch.
@@ -115,6 +157,7 @@ mod tests {
             deposit: U256::from(deposit),
             withdrawn: U256::from(withdrawn),
             halted: false,
+            lease: None,
         }
     }
 
@@ -163,6 +206,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_donation_is_a_share_of_what_vested(vested in any::<u128>(), basis_points in any::<u16>(), deposit in any::<[u64; 4]>()) {
+            let donation = Donation {
+                basis_points, recipient: U160::ZERO, deposit: U256::from_limbs(deposit), withdrawn: U256::ZERO,
+            };
+            let vested = U256::from(vested);
+            let exact = vested * U256::from(basis_points) / U256::from(10_000);
+            prop_assert_eq!(donation.vested(vested), exact.min(donation.deposit));
+            prop_assert!(donation.vested(U256::MAX) <= donation.deposit);
+        }
+
         #[test]
         fn vesting_grows_ends_at_the_deposit_and_never_overflows(
             start in any::<u128>(), stop in any::<u128>(), rate in any::<u128>(),

@@ -191,9 +191,7 @@ impl Anvil {
         signature: &str,
         arguments: &[U256],
     ) -> anyhow::Result<()> {
-        let transaction =
-            json!({ "from": self.account(from), "to": to, "data": call_data(signature, arguments) });
-        self.send(transaction).await.map(drop)
+        self.submit(from, to, call_data(signature, arguments).into()).await
     }
 
     async fn call(&self, from: usize, call: impl SolCall, value: U256) -> anyhow::Result<()> {
@@ -269,7 +267,7 @@ impl Anvil {
     /// When it cannot be read.
     pub async fn stream(&self, id: StreamId) -> anyhow::Result<(Stream, u128)> {
         let seen = self.reader().streams(&[id]).await?;
-        Ok((seen.streams.first().context("no stream")?.stream, seen.block.time))
+        Ok((*seen.streams.first().context("no stream")?, seen.block.time))
     }
 
     /// What the contract itself says has vested on the stream `id`, in wei.
@@ -294,6 +292,24 @@ impl Anvil {
     /// When it cannot be read.
     pub async fn height(&self) -> anyhow::Result<u64> {
         quantity(&self.ask("eth_blockNumber", json!([])).await?).context("no number")
+    }
+
+    /// Sends `data` from account `from` to the contract `to`.
+    ///
+    /// # Errors
+    /// When the contract refuses it.
+    pub async fn submit(&self, from: usize, to: Address, data: Vec<u8>) -> anyhow::Result<()> {
+        let data = Bytes::from(data);
+        self.send(json!({ "from": self.account(from), "to": to, "data": data })).await.map(drop)
+    }
+
+    /// The chain's time, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn time(&self) -> anyhow::Result<u64> {
+        let block = self.ask("eth_getBlockByNumber", json!(["latest", false])).await?;
+        quantity(&block["timestamp"]).context("no time")
     }
 
     async fn view(&self, signature: &str, arguments: &[U256]) -> anyhow::Result<U256> {

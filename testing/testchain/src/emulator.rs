@@ -195,6 +195,7 @@ impl Emulator {
             deposit: U256::from(seconds) * U256::from(rate),
             withdrawn: U256::ZERO,
             halted: false,
+            lease: None,
         }
     }
 

@@ -11,6 +11,7 @@ mod chaos;
 mod deploy;
 mod emulator;
 mod faucet;
+mod leases;
 mod pool;
 mod provider;
 
@@ -20,5 +21,6 @@ pub use deploy::deploy;
 pub use emulator::{Emulator, Fault};
 pub use faucet::FaucetServer;
 pub use golem_chain::{Network, Rpc, network};
+pub use leases::Leases;
 pub use pool::{Pool, PoolState, Taken};
 pub use provider::{Limits, Provider, Says};

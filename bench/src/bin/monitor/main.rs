@@ -189,7 +189,6 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         maximum_head_age: Some(Duration::from_secs(180)),
         contract: chain.contract,
         version: golem_chain::Version::V1,
-        paying_states: Vec::new(),
         token: Address::ZERO,
         rated_as: None,
         coin: golem_node::entry::Currency::coin("ETH"),

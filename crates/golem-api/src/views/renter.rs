@@ -79,16 +79,15 @@ fn address(number: U160) -> String {
 
 /// What a client is told of a stream.
 pub(crate) fn stream(status: &StreamStatus) -> StreamInfo {
-    let StreamStatus { vm, key, stream, now, verdict, unclear } = status;
-    let reason = match (verdict, unclear) {
-        (Err(bad), _) => bad.to_string(),
-        (Ok(()), Some(state)) => format!("not known: the contract calls it {state:?}"),
-        (Ok(()), None) => "ok".to_owned(),
+    let StreamStatus { vm, key, stream, now, verdict } = status;
+    let reason = match verdict {
+        Err(bad) => bad.to_string(),
+        Ok(()) => "ok".to_owned(),
     };
     StreamInfo {
         vm_id: vm.clone(),
         stream_id: Exact(key.id.0),
-        verified: verdict.is_ok() && unclear.is_none(),
+        verified: verdict.is_ok(),
         reason,
         chain: ChainStream {
             token: address(stream.token),

@@ -1,8 +1,8 @@
 //! The payment contracts' functions and events, as their ABIs have them.
 //!
 //! Owns the translation between ABI words and [`golem_types::Stream`], and which contract an address
-//! holds. There are two: the one that every known client calls, and a newer one, of which the ABI alone is
-//! known ([`v4`]). Never asks a chain.
+//! holds. There are two: version 1, which clients of the original call, and version 4 ([`v4`]), whose streams are opened with a
+//! signed lease. Never asks a chain.
 
 pub(crate) mod aggregate;
 pub mod events;
@@ -123,16 +123,16 @@ const WORDS: usize = 9;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Version {
-    /// The one that every known client calls.
+    /// The one of golem-vm-provider 0.1.63 and its clients: any money, no lease.
     #[default]
     V1,
-    /// The one that golem-streaming-abi 0.1.2 describes: upstream calls it v4, profiles 2.
+    /// The one of golem-streaming-abi 0.1.2: one token, and leases that the provider has signed.
     V4,
 }
 
 /// A number that is no version of the contract.
 #[derive(Debug, thiserror::Error)]
-#[error("contract_version is 1 or 2, not {0}")]
+#[error("contract_version is 1 or 4, not {0}")]
 pub struct NoVersion(u8);
 
 impl TryFrom<u8> for Version {
@@ -141,7 +141,7 @@ impl TryFrom<u8> for Version {
     fn try_from(number: u8) -> Result<Self, NoVersion> {
         match number {
             1 => Ok(Self::V1),
-            2 => Ok(Self::V4),
+            4 => Ok(Self::V4),
             other => Err(NoVersion(other)),
         }
     }
@@ -151,7 +151,7 @@ impl From<Version> for u8 {
     fn from(version: Version) -> Self {
         match version {
             Version::V1 => 1,
-            Version::V4 => 2,
+            Version::V4 => 4,
         }
     }
 }
@@ -170,7 +170,7 @@ pub enum WrongContract {
     Nothing,
     /// There is another kind of contract.
     #[error(
-        "the contract at the payment address is no payment contract that is known, neither version 1 nor 2"
+        "the contract at the payment address is no payment contract that is known, neither version 1 nor 4"
     )]
     Neither,
     /// There is other code than before.
@@ -227,6 +227,15 @@ impl Version {
         }
     }
 
+    /// Seconds after its end in which a stream of such a contract may still be topped up, and pays for what it paid for.
+    #[must_use]
+    pub const fn grace(self) -> u128 {
+        match self {
+            Self::V1 => 0,
+            Self::V4 => v4::GRACE_SECONDS,
+        }
+    }
+
     /// The stream in the answer to [`ask`]; `None` if the answer is not one.
     #[must_use]
     pub fn read(self, answer: &[u8]) -> Option<Stream> {
@@ -252,6 +261,7 @@ fn read_one(answer: &[u8]) -> Option<Stream> {
         deposit: read.deposit,
         withdrawn: read.withdrawn,
         halted: read.halted,
+        lease: None,
     })
 }
 
@@ -288,7 +298,7 @@ mod tests {
         answer.truncate(32 * 9);
         answer[32 * 9 - 1] = 0;
         assert_eq!(Version::V4.read(&answer), None);
-        assert_eq!(Version::V1.read(&answer), Some(stream));
+        assert_eq!(Version::V1.read(&answer), Some(Stream { lease: None, ..stream }));
         assert_eq!(Version::of_code(&[]), None);
     }
 

@@ -1,11 +1,15 @@
-//! The newer payment contract, as far as its published ABI (golem-streaming-abi 0.1.2) tells.
+//! The payment contract of version 4, as its published ABI (golem-streaming-abi 0.1.2) has it.
 //!
-//! Owns what can be read of its streams. What its ABI does not tell is in `docs/contracts.md`: above all
-//! which words `streamState` answers, so that a word counts as paying only where a profile says so. Never
-//! opens a stream there: what a provider has to sign for one is not established.
+//! ```text
+//!   active ──► grace (30 s after its end, a top-up still leads back) ──► expired
+//!      └─────────┴─────────────── terminate ──────────────────────────► terminated
+//! ```
+//! Owns what is read of its streams, and the call that opens one. Where a stream stands follows from its own words
+//! ([`state`]), so that `streamState` is never asked for. Never signs a lease: [`crate::lease`] does.
 
+use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
-use golem_types::{Stream, StreamId};
+use golem_types::{Donation, Lease, Stream};
 
 use super::number;
 
@@ -37,32 +41,63 @@ pub(super) const OWN: [[u8; 4]; 3] = [
 /// Words of an answer to `streams`.
 pub(super) const WORDS: usize = 14;
 
-/// Words of an answer to `streamState`, whose text is short.
-pub(crate) const STATE_WORDS: usize = 3;
+/// Seconds after the end of a stream in which it may still be topped up (`GRACE_PERIOD_SECONDS`).
+pub(super) const GRACE_SECONDS: u128 = 30;
 
 /// Its functions that are called, as the published ABI spells them.
-pub const CALLED: [&str; 4] = [
+pub const CALLED: [&str; 5] = [
+    abi::createStreamCall::SIGNATURE,
     abi::streamsCall::SIGNATURE,
-    abi::streamStateCall::SIGNATURE,
+    super::topUpCall::SIGNATURE,
     super::withdrawCall::SIGNATURE,
     super::terminateCall::SIGNATURE,
 ];
 
-/// Most characters of a state that are kept: it is a contract's text, and any contract's.
-const STATE_CHARACTERS: usize = 40;
-
-/// The call data that asks how stream `id` stands.
-pub(crate) fn ask_state(id: StreamId) -> Vec<u8> {
-    abi::streamStateCall { streamId: id.0 }.abi_encode()
+/// Where `stream` stands at `now`, in seconds since the epoch, in the contract's words; one that never was counts as
+/// terminated.
+#[must_use]
+pub fn state(stream: &Stream, now: u128) -> &'static str {
+    if stream.recipient.is_zero() {
+        "terminated"
+    } else if now < stream.stop {
+        "active"
+    } else if now < stream.stop.saturating_add(GRACE_SECONDS) {
+        "grace"
+    } else {
+        "expired"
+    }
 }
 
-/// The word in the answer to [`ask_state`], without what could steer a terminal.
-pub(crate) fn read_state(answer: &[u8]) -> Option<String> {
-    let word = abi::streamStateCall::abi_decode_returns_validate(answer).ok()?;
-    Some(word.chars().filter(|c| !c.is_control()).take(STATE_CHARACTERS).collect())
+/// What opens a stream: a lease as its provider signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenLease {
+    /// What was signed.
+    pub quote: crate::lease::LeaseQuote,
+    /// The 65 bytes r, s, v.
+    pub signature: [u8; 65],
+    /// What the sender gives on top, in hundredths of a percent; at most 1000.
+    pub donation_basis_points: u16,
 }
 
-/// The provider's side of the stream in the answer to `streams`. Halts are unknown to this contract.
+impl OpenLease {
+    /// The stream that it opens, as call data.
+    #[must_use]
+    pub fn call(&self) -> Vec<u8> {
+        abi::createStreamCall {
+            recipient: self.quote.recipient,
+            providerDeposit: self.quote.deposit,
+            providerRatePerSecond: self.quote.rate,
+            donationBps: self.donation_basis_points,
+            leaseId: self.quote.lease_id,
+            termsHash: self.quote.terms_hash,
+            quoteExpiresAt: u128::from(self.quote.expires_at),
+            providerSignature: Bytes::copy_from_slice(&self.signature),
+        }
+        .abi_encode()
+    }
+}
+
+/// The stream in the answer to `streams`.
 pub(super) fn read(answer: &[u8]) -> Option<Stream> {
     let read = abi::streamsCall::abi_decode_returns_validate(answer).ok()?;
     Some(Stream {
@@ -75,6 +110,16 @@ pub(super) fn read(answer: &[u8]) -> Option<Stream> {
         deposit: read.providerDeposit,
         withdrawn: read.providerWithdrawn,
         halted: false,
+        lease: Some(Lease {
+            id: read.leaseId,
+            terms_hash: read.termsHash,
+            donation: Donation {
+                basis_points: read.donationBps,
+                recipient: number(read.donationRecipient),
+                deposit: read.donationDeposit,
+                withdrawn: read.donationWithdrawn,
+            },
+        }),
     })
 }
 
@@ -92,18 +137,12 @@ mod tests {
         for (own, signature) in OWN.iter().zip([create, "streamState(uint256)", "GRACE_PERIOD_SECONDS()"]) {
             assert_eq!(own.to_vec(), selector(signature), "{signature}");
         }
-        assert_eq!(ask_state(StreamId(alloy_primitives::U256::ONE))[..4], selector("streamState(uint256)"));
-        assert_eq!(
-            CALLED,
-            ["streams(uint256)", "streamState(uint256)", "withdraw(uint256)", "terminate(uint256)"]
-        );
     }
 
     proptest! {
         #[test]
         fn no_answer_makes_a_panic(answer in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = read(&answer);
-            prop_assert!(read_state(&answer).is_none_or(|state| state.chars().count() <= STATE_CHARACTERS));
         }
     }
 }

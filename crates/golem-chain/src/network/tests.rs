@@ -30,9 +30,9 @@ fn a_profile_file_adds_a_network_and_mistakes_are_named() {
     for bad in ["", "../mine", ".hidden", "a/b", &"a".repeat(65)] {
         assert!(matches!(load(folder.path(), bad), Err(NetworkError::Name(_))), "{bad}");
     }
-    std::fs::write(&path, "chain_id = 1\ncontract_version = 2\npaying_states = [\"active\"]").unwrap();
+    std::fs::write(&path, "chain_id = 1\ncontract_version = 4").unwrap();
     let newer = load(folder.path(), "mine").unwrap();
-    assert_eq!((newer.contract_version, newer.paying_states), (Version::V4, vec!["active".to_owned()]));
+    assert_eq!(newer.contract_version, Version::V4);
     let several = "chain_id = 1\nrpc_url = \"http://a\"\nrpc_urls = [\"http://a\", \"http://b\"]";
     std::fs::write(&path, several).unwrap();
     let several = load(folder.path(), "mine").unwrap();
@@ -41,6 +41,7 @@ fn a_profile_file_adds_a_network_and_mistakes_are_named() {
     // M-02
     assert_eq!((several.maximum_head_age(), mine.maximum_head_age()), (Some(HEAD_AGE), None));
     for text in [
+        "chain_id = 1\ncontract_version = 2",
         "chain_id = 1\ncontract_version = 3",
         "chain_id = -1",
         "chain_id = 1\nunknown = 2",

@@ -83,12 +83,6 @@ pub enum ChainError {
     /// There is another contract than was expected.
     #[error(transparent)]
     Contract(#[from] crate::contract::WrongContract),
-    /// The contract answers, and what its answer means is not established.
-    #[error(
-        "the payment contract (version 2) calls the stream {0:?}, and the network's profile does not name that among its \
-         paying_states"
-    )]
-    Unclear(String),
     /// It is a node of another chain than was expected.
     #[error("the RPC endpoint is of chain {found}, not {expected}")]
     WrongChain {

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use alloy_primitives::Address;
-use golem_chain::{Bad, ChainError, Reader, Rpc, StreamTerms, StreamVerdict, Version};
-use golem_testchain::{Anvil, CHAIN_ID, Limits, Provider};
+use alloy_primitives::{Address, B256, hex, keccak256};
+use golem_chain::contract::v4;
+use golem_chain::judge::ExpectedLease;
+use golem_chain::{Bad, ChainError, LeaseQuote, Place, Reader, Rpc, StreamTerms, StreamVerdict, Version};
+use golem_testchain::{Anvil, CHAIN_ID, Leases, Limits, Provider};
 use golem_types::StreamId;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use ruint::aliases::{U160, U256};
+use serde_json::json;
 
 async fn start() -> Anvil {
     let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
@@ -33,7 +36,14 @@ async fn streams_on_a_real_chain_are_read_and_judged() {
     assert!(matches!(elsewhere.head(None).await, Err(ChainError::WrongChain { .. })));
 
     let recipient = number(chain.account(2));
-    let terms = StreamTerms { recipient, token: U160::ZERO, least_rate: Some(1000), least_runway: 60 };
+    let terms = StreamTerms {
+        recipient,
+        token: U160::ZERO,
+        least_rate: Some(1000),
+        least_runway: 60,
+        grace: 0,
+        lease: None,
+    };
     let verdict = async |id: StreamId, terms: &StreamTerms| reader.verdict(id, terms).await;
     let first = StreamId(U256::ONE);
     assert!(matches!(verdict(first, &terms).await, StreamVerdict::Bad(Bad::Recipient)), "there is none yet");
@@ -151,14 +161,6 @@ fn contracts() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
 }
 
-/// A stream of `deposit` wei at `rate` in the newer contract at `two`, from account 1 to account 2.
-async fn create_two(chain: &Anvil, two: Address, deposit: u64, rate: u64) {
-    let recipient = U256::from_be_slice(chain.account(2).as_slice());
-    let signature = "createStream(address,uint256,uint128,uint16,bytes32,bytes32,uint128,bytes)";
-    let words = [deposit, rate, 100, 1, 2, 3, 256, 0].map(U256::from);
-    chain.invoke(1, two, signature, &[&[recipient][..], &words].concat()).await.unwrap();
-}
-
 /// Which contract an address holds is found by its code, or by its answers behind a proxy; what is
 /// neither is said to be neither.
 #[tokio::test]
@@ -166,25 +168,24 @@ async fn the_contract_at_an_address_is_recognised() {
     let chain = start().await;
     let word = |address: Address| U256::from_be_slice(address.as_slice());
     let deploy = async |name: &str, argument| chain.deploy(&contracts(), name, &[argument]).await.unwrap();
-    let token = deploy("TestToken", U256::ZERO).await;
-    let two = deploy("StreamPaymentTwo", word(token)).await;
+    let Leases { token, contract: four, .. } = Leases::deploy(&chain, &contracts()).await.unwrap();
     let of = |contract| Reader::new(chain.rpc().clone(), contract, CHAIN_ID, true);
     for (contract, version) in [
         (chain.contract(), Version::V1),
-        (two, Version::V4),
+        (four, Version::V4),
         (deploy("Proxy", word(chain.contract())).await, Version::V1),
-        (deploy("Proxy", word(two)).await, Version::V4),
+        (deploy("Proxy", word(four)).await, Version::V4),
     ] {
         assert_eq!(of(contract).find_version().await.unwrap(), version);
-        assert!(of(contract).of(version, Vec::new()).check().await.is_ok());
+        assert!(of(contract).of(version).check().await.is_ok());
         let other = if version == Version::V1 { Version::V4 } else { Version::V1 };
-        let error = of(contract).of(other, Vec::new()).check().await.unwrap_err().to_string();
+        let error = of(contract).of(other).check().await.unwrap_err().to_string();
         let said = format!("is of version {version}, not {other}; fix: contract_version = {version}");
         assert!(error.contains(&said), "{error}");
     }
     for (contract, said) in [
-        (token, "no payment contract that is known, neither version 1 nor 2"),
-        (deploy("Proxy", word(token)).await, "neither version 1 nor 2"),
+        (token, "no payment contract that is known, neither version 1 nor 4"),
+        (deploy("Proxy", word(token)).await, "neither version 1 nor 4"),
         (Address::repeat_byte(9), "no contract at the payment address"),
     ] {
         let error = of(contract).check().await.unwrap_err().to_string();
@@ -192,69 +193,101 @@ async fn the_contract_at_an_address_is_recognised() {
     }
     assert!(
         matches!(
-            of(two).at(&of(two).head(None).await.unwrap().block, &[StreamId(U256::ONE)]).await,
+            of(four).at(&of(four).head(None).await.unwrap().block, &[StreamId(U256::ONE)]).await,
             Err(ChainError::Nonsense(_))
         ),
         "an answer of one version is none of the other"
     );
 }
 
-/// A stream of the newer contract is read like the other's, and judged by what its ABI establishes: what
-/// clearly does not pay is refused, what is called something that nobody has explained is unknown.
+/// A stream of version 4 is opened with a signed lease, read with it, and judged by it; where it stands follows from its own
+/// words as the contract itself says.
 #[tokio::test]
-async fn a_stream_of_the_newer_contract_is_judged_as_far_as_its_abi_goes() {
+async fn a_stream_of_version_4_is_judged_by_its_lease() {
     let chain = start().await;
-    let token = Address::repeat_byte(7);
-    let argument = U256::from_be_slice(token.as_slice());
-    let two = chain.deploy(&contracts(), "StreamPaymentTwo", &[argument]).await.unwrap();
-    let reader = |states: &[&str]| {
-        let states = states.iter().map(|state| (*state).to_owned()).collect();
-        Reader::new(chain.rpc().clone(), two, CHAIN_ID, true).of(Version::V4, states)
+    let leases = Leases::deploy(&chain, &contracts()).await.unwrap();
+    let Leases { contract, token, .. } = leases;
+    let reader = leases.reader();
+    let provider = Anvil::wallet(2).unwrap();
+    let place = Place { chain_id: CHAIN_ID, contract };
+    let quote = LeaseQuote {
+        recipient: provider.address(),
+        deposit: U256::from(100_000),
+        rate: 1000,
+        lease_id: B256::repeat_byte(5),
+        terms_hash: B256::repeat_byte(6),
+        expires_at: chain.time().await.unwrap() + 900,
+    };
+    let signature = quote.sign(place, &provider).unwrap();
+    let open = v4::OpenLease { quote, signature, donation_basis_points: 150 };
+    let lease = ExpectedLease {
+        sender: number(chain.account(1)),
+        rate: 1000,
+        id: quote.lease_id,
+        terms_hash: quote.terms_hash,
     };
     let terms = StreamTerms {
-        recipient: number(chain.account(2)),
+        recipient: number(provider.address()),
         token: number(token),
-        least_rate: Some(1000),
+        least_rate: None,
         least_runway: 60,
+        grace: 0,
+        lease: Some(lease),
     };
     let id = StreamId(U256::ONE);
-    let verdict = async |states: &[&str], terms: &StreamTerms| reader(states).verdict(id, terms).await;
-    assert!(
-        matches!(verdict(&["active"], &terms).await, StreamVerdict::Bad(Bad::Recipient)),
-        "there is none yet"
-    );
-    create_two(&chain, two, 100_000, 1000).await;
-    let StreamVerdict::Good { stream, .. } = verdict(&["active"], &terms).await else { panic!("it pays") };
-    assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
-    assert_eq!((stream.token, stream.halted, stream.withdrawn), (number(token), false, U256::ZERO));
-
-    for states in [&[][..], &["running"]] {
-        let StreamVerdict::Unknown(error) = verdict(states, &terms).await else { panic!("not established") };
-        assert!(error.to_string().contains("calls the stream \"active\""), "{error}");
+    let bad = async |terms: &StreamTerms| match reader.verdict(id, terms).await {
+        StreamVerdict::Bad(bad) => Some(bad),
+        StreamVerdict::Good { .. } => None,
+        StreamVerdict::Unknown(error) => panic!("{error}"),
+    };
+    assert_eq!(bad(&terms).await, Some(Bad::Recipient), "there is none yet");
+    assert_eq!(leases.open(1, &open).await.unwrap(), id);
+    assert_eq!(bad(&terms).await, None);
+    let with = |change: fn(&mut ExpectedLease)| {
+        let mut other = lease;
+        change(&mut other);
+        StreamTerms { lease: Some(other), ..terms }
+    };
+    for (other, why) in [
+        (with(|lease| lease.sender = U160::from(9)), Bad::Sender),
+        (with(|lease| lease.rate = 999), Bad::LeaseRate),
+        (with(|lease| lease.id = B256::ZERO), Bad::Lease),
+        (with(|lease| lease.terms_hash = B256::ZERO), Bad::Terms),
+        (StreamTerms { token: U160::ZERO, ..terms }, Bad::Token),
+        (StreamTerms { recipient: U160::from(9), ..terms }, Bad::Recipient),
+    ] {
+        assert_eq!(bad(&other).await, Some(why));
     }
-    let dearer = StreamTerms { least_rate: Some(1001), ..terms };
-    assert!(matches!(verdict(&[], &dearer).await, StreamVerdict::Bad(Bad::Rate)), "clear by its own numbers");
-    let foreign = StreamTerms { token: U160::ZERO, ..terms };
-    assert!(matches!(verdict(&[], &foreign).await, StreamVerdict::Bad(Bad::Token)));
+    let read = async || reader.streams(&[id]).await.unwrap();
+    let stream = read().await.streams[0];
+    assert_eq!((stream.rate, stream.deposit, stream.stop - stream.start), (1000, U256::from(100_000), 100));
+    let donation = stream.lease.unwrap().donation;
+    assert_eq!((donation.basis_points, donation.deposit), (150, U256::from(1500)));
+    assert_eq!(donation.recipient, number(leases.donations()));
 
-    let many: Vec<_> = (1..=70u64).map(|id| StreamId(U256::from(id))).collect();
-    let seen = reader(&["active"]).streams(&many).await.unwrap();
-    assert_eq!(seen.streams.len(), 70, "more than one batch, most of which never were");
-    assert!(seen.streams.iter().all(|reading| reading.unclear.is_none()));
-
-    let topped = chain.invoke(1, two, "topUp(uint256,uint256)", &[U256::ONE, U256::from(50_000)]).await;
-    topped.unwrap();
-    let reader_of_any = reader(&[]);
-    let head = reader_of_any.head(None).await.unwrap().block;
-    assert_eq!(reader_of_any.history(0, head.number).await.unwrap().touched, [id].into());
-    chain.invoke(1, two, "terminate(uint256)", &[U256::ONE]).await.unwrap();
-    let StreamVerdict::Unknown(error) = verdict(&["active"], &terms).await else { panic!("it does not pay") };
-    assert!(error.to_string().contains("\"terminated\""), "{error}");
-    chain.warp(200).await.unwrap();
-    assert!(
-        matches!(verdict(&[], &terms).await, StreamVerdict::Bad(Bad::Runway)),
-        "over, whatever it is called"
-    );
+    let agree = async |word: &str| {
+        let seen = read().await;
+        let data = format!("0x{}{:064x}", hex::encode(&keccak256("streamState(uint256)")[..4]), 1);
+        let said = chain.ask("eth_call", json!([{ "to": contract, "data": data }, "latest"])).await.unwrap();
+        // An offset, a length, and the text.
+        let said = hex::decode(said.as_str().unwrap()).unwrap();
+        let said = std::str::from_utf8(&said[64..]).unwrap().trim_end_matches('\0');
+        assert_eq!((v4::state(&seen.streams[0], seen.block.time), said), (word, word));
+    };
+    agree("active").await;
+    chain.warp(101).await.unwrap();
+    agree("grace").await;
+    // What runs goes on to run; nothing begins in the grace.
+    let running = StreamTerms { lease: None, grace: Version::V4.grace(), least_runway: 0, ..terms };
+    assert_eq!((bad(&running).await, bad(&terms).await), (None, Some(Bad::Runway)));
+    chain.warp(30).await.unwrap();
+    agree("expired").await;
+    assert_eq!(bad(&running).await, Some(Bad::Runway));
+    chain.invoke(1, contract, "terminate(uint256)", &[U256::ONE]).await.unwrap();
+    agree("terminated").await;
+    assert_eq!(bad(&running).await, Some(Bad::Recipient));
+    let head = reader.head(None).await.unwrap().block;
+    assert_eq!(reader.history(0, head.number).await.unwrap().touched, [id].into());
 }
 
 /// M-08: an endpoint that takes no batches is asked for forty streams at once by a program that runs on any EVM; one that
@@ -268,7 +301,7 @@ async fn many_streams_are_read_by_one_call_where_there_are_no_batches() {
     }
     let ids: Vec<_> = (1..=60u64).map(|id| StreamId(U256::from(id))).collect();
     let expected = chain.reader().streams(&ids).await.unwrap();
-    assert_eq!(expected.streams.iter().filter(|one| !one.stream.sender.is_zero()).count(), 3);
+    assert_eq!(expected.streams.iter().filter(|one| !one.sender.is_zero()).count(), 3);
     for (limits, most) in [
         (Limits { batch: 1, ..Limits::NONE }, 5),
         (Limits { batch: 2, is_pruned: true, ..Limits::NONE }, 12),

@@ -55,6 +55,8 @@ const TERMS: StreamTerms = StreamTerms {
     token: U160::ZERO,
     least_rate: None,
     least_runway: 0,
+    grace: 0,
+    lease: None,
 };
 
 fn id(number: u64) -> StreamId {

@@ -216,6 +216,7 @@ async fn streams_withdrawals_and_events_arrive() {
         deposit: U256::from(10).pow(U256::from(19)),
         withdrawn: U256::from(2),
         halted: false,
+        lease: None,
     };
     assert_eq!(paying.stream, wanted);
     assert!(of(U256::from(30)).stream.halted);

@@ -96,7 +96,7 @@ pub struct Withdrawal {
 }
 
 const STREAM_COLUMNS: &str = "contract, id, vm_id, token, sender, recipient, start, stop, rate, deposit, withdrawn, \
-                              halted, block, block_time, read_at";
+                              halted, block, block_time, read_at, lease";
 
 fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
     Ok(StreamCopy {
@@ -112,6 +112,10 @@ fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
             deposit: parsed(row, 9)?,
             withdrawn: parsed(row, 10)?,
             halted: row.get(11)?,
+            lease: row
+                .get::<_, Option<String>>(15)?
+                .map(|text| serde_json::from_str(&text).map_err(|error| damaged(15, error)))
+                .transpose()?,
         },
         block: row.get(12)?,
         block_time: u128::from(row.get::<_, u64>(13)?),
@@ -122,8 +126,10 @@ fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
 /// Writes what was read of a stream.
 pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(), LedgerError> {
     let stream = &copy.stream;
+    let lease = stream.lease.as_ref().map(serde_json::to_string).transpose();
+    let lease = lease.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let sql = format!(
-        "INSERT OR REPLACE INTO streams ({STREAM_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+        "INSERT OR REPLACE INTO streams ({STREAM_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
     );
     connection.prepare_cached(&sql)?.execute(params![
         &*copy.key.contract,
@@ -141,6 +147,7 @@ pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(
         copy.block,
         u64::try_from(copy.block_time).unwrap_or(u64::MAX >> 1),
         copy.read_at.as_microsecond(),
+        lease,
     ])?;
     let booked = BookedStream {
         id: copy.key.id,

@@ -375,6 +375,11 @@ CREATE TABLE refunds (
 ) STRICT;
 ";
 
+/// What streams of version 4 were opened for.
+const LEASES: &str = "
+ALTER TABLE streams ADD COLUMN lease TEXT CHECK (lease IS NULL OR json_valid(lease));
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -395,6 +400,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         BOOKS,
         SWEEPS,
         REFUNDS,
+        LEASES,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

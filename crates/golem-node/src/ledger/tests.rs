@@ -365,11 +365,33 @@ fn paid_by(number: u64, seconds: u64, withdrawn: u64) -> StreamCopy {
             deposit: of(seconds),
             withdrawn: of(withdrawn),
             halted: false,
+            lease: None,
         },
         block: 1,
         block_time: 1_000_000,
         read_at: now(),
     }
+}
+
+#[tokio::test]
+async fn the_lease_of_a_stream_is_kept_to_the_last_bit() {
+    let open = Open::new();
+    let (vm, _) = reserve(&open.ledger, "leased", &room(10, ports(5)), now()).await.unwrap();
+    let lease = golem_types::Lease {
+        id: alloy_primitives::B256::repeat_byte(0xfe),
+        terms_hash: alloy_primitives::B256::repeat_byte(1),
+        donation: golem_types::Donation {
+            basis_points: 150,
+            recipient: ruint::aliases::U160::MAX,
+            deposit: ruint::aliases::U256::MAX,
+            withdrawn: ruint::aliases::U256::from(u128::MAX),
+        },
+    };
+    let mut copy = StreamCopy { vm: vm.id.clone(), ..paid_by(1, 10, 10) };
+    copy.stream.lease = Some(lease);
+    let kept = copy.clone();
+    open.ledger.ask(move |writer| money::put_stream(&writer.connection, &kept)).await.unwrap();
+    assert_eq!(open.ledger.streams("1:0x0").await.unwrap()[0].stream, copy.stream);
 }
 
 #[tokio::test]

@@ -160,6 +160,8 @@ mod tests {
         token: U160::ZERO,
         least_rate: None,
         least_runway: 100,
+        grace: 0,
+        lease: None,
     };
 
     fn stream(stop: u128) -> Stream {
@@ -173,6 +175,7 @@ mod tests {
             deposit: U256::from(1_000_000),
             withdrawn: U256::ZERO,
             halted: false,
+            lease: None,
         }
     }
 
@@ -212,6 +215,16 @@ mod tests {
         ] {
             assert_eq!(read(&bad, 5_000, None, 0), Action::Stop(why.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_stream_of_version_4_pays_for_thirty_seconds_more() {
+        let terms = StreamTerms { least_runway: 0, grace: 30, ..TERMS };
+        let rules = Rules { least_runway: Duration::ZERO, ..RULES };
+        let stream = stream(10_000);
+        let at_time = |now| next(None, Evidence::Read { stream: &stream, now }, &terms, &rules, at(0));
+        assert_eq!(at_time(10_029), Action::Warn(0));
+        assert_eq!(at_time(10_030), Action::Stop("its stream has run out".to_owned()));
     }
 
     /// I4: who paid all along is let run again, however little is left: the chain could not be asked meanwhile.

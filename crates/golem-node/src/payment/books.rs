@@ -430,7 +430,7 @@ impl Payments {
             return Ok(BTreeMap::new());
         }
         let readings = self.0.reader.at(head, &ids).await?;
-        Ok(ids.into_iter().zip(readings.into_iter().map(|reading| reading.stream)).collect())
+        Ok(ids.into_iter().zip(readings).collect())
     }
 
     /// What of tokens arrived, by transaction, token and recipient.

@@ -217,11 +217,7 @@ impl Payments {
             let is_open = !stream.sender.is_zero() && !stream.recipient.is_zero();
             (is_open && stream.withdrawn != events).then_some((id, stream.withdrawn, events))
         };
-        Ok(ids
-            .into_iter()
-            .zip(readings.into_iter().map(|reading| reading.stream))
-            .filter_map(differs)
-            .collect())
+        Ok(ids.into_iter().zip(readings).filter_map(differs).collect())
     }
 }
 

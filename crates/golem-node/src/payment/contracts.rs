@@ -32,7 +32,6 @@ pub struct ContractProfile {
     maximum_head_age_seconds: Option<u64>,
     contract: Address,
     version: Version,
-    paying_states: Vec<String>,
     token: Address,
     decimals: u8,
     #[serde(default)]
@@ -75,7 +74,6 @@ impl PaymentConfig {
             maximum_head_age_seconds: self.maximum_head_age.map(|age| age.as_secs()),
             contract: self.contract,
             version: self.version,
-            paying_states: self.paying_states.clone(),
             token: self.token,
             decimals: self.decimals,
             testnet: self.testnet,
@@ -98,7 +96,6 @@ impl PaymentConfig {
             maximum_head_age: network::head_age(profile.maximum_head_age_seconds, profile.local),
             contract: profile.contract,
             version: profile.version,
-            paying_states: profile.paying_states,
             token: profile.token,
             decimals: profile.decimals,
             rated_as: profile.rated_as,

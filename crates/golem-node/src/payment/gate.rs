@@ -74,6 +74,8 @@ impl Payments {
             token: number(config.token),
             least_rate,
             least_runway: u128::from(config.rules.least_runway.as_secs()),
+            grace: 0,
+            lease: None,
         }
     }
 
@@ -82,7 +84,7 @@ impl Payments {
         let terms = self.terms(None);
         let mut former = self.0.config.former.iter().map(|former| number(former.address));
         let recipient = former.find(|former| *former == stream.recipient).unwrap_or(terms.recipient);
-        StreamTerms { recipient, ..terms }
+        StreamTerms { recipient, grace: self.0.config.version.grace(), ..terms }
     }
 
     /// Makes sure that the token has as many digits after the point as the profile says; once it said so, it is not

@@ -33,7 +33,7 @@ use alloy_primitives::{Address, B256};
 use golem_chain::contract::WrongContract;
 use golem_chain::faucet::{Faucet, FaucetError};
 use golem_chain::identity::Former;
-use golem_chain::{Bad, Block, ChainError, Reader, Reading, Rpc, Sender, Version};
+use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Version};
 use golem_types::{Stream, StreamId, StreamKey, VmId, Wallet};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
@@ -84,8 +84,6 @@ pub struct PaymentConfig {
     pub contract: Address,
     /// Which one that is.
     pub version: Version,
-    /// What a contract of version 2 calls a stream that pays.
-    pub paying_states: Vec<String>,
     /// The token of the streams; zero is the chain's own money.
     pub token: Address,
     /// Under which name the ledger keeps the rate of the streams' money; `None` if it is worth nothing, or has none.
@@ -173,8 +171,6 @@ pub struct StreamStatus {
     pub now: u128,
     /// Whether it pays.
     pub verdict: Result<(), Bad>,
-    /// What the contract calls it, where it is not established whether that means that it pays.
-    pub unclear: Option<String>,
 }
 
 /// How the chain answers.
@@ -248,7 +244,7 @@ impl Payments {
     ) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(&config.rpc_url).map_err(PaymentError::Endpoint)?;
         let reader = Reader::new(rpc.clone(), config.contract, config.chain_id, config.local)
-            .of(config.version, config.paying_states.clone())
+            .of(config.version)
             .with_maximum_head_age(config.maximum_head_age);
         let sender = Sender::new(rpc.clone(), config.wallet.clone(), config.chain_id);
         let contract: Arc<str> = contract_key(config.chain_id, config.contract).into();
@@ -361,13 +357,12 @@ impl Payments {
         })?;
         self.record_reading(seen.block);
         let now = seen.now;
-        let status = |((vm, key), Reading { stream, unclear }): (&(VmId, StreamKey), Reading)| StreamStatus {
+        let status = |((vm, key), stream): (&(VmId, StreamKey), Stream)| StreamStatus {
             vm: vm.clone(),
             key: key.clone(),
             verdict: golem_chain::judge::judge(&stream, &self.terms_of(&stream), now),
             stream,
             now,
-            unclear,
         };
         Ok(ours.into_iter().zip(seen.streams).map(status).collect())
     }

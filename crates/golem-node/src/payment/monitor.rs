@@ -14,8 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use golem_chain::judge::judge;
-use golem_chain::{Block, ChainError, Head, Reader, Reading};
+use golem_chain::{Block, ChainError, Head, Reader};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -49,8 +48,6 @@ struct Memory {
     waiting: BTreeSet<VmId>,
     /// Streams that are to be read, in this tick or the next ones.
     due: BTreeSet<StreamId>,
-    /// Streams that were read, and of which it is not established whether they pay.
-    unclear: BTreeSet<StreamId>,
 }
 
 /// Follows the streams until `stop`.
@@ -95,8 +92,7 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
     let mut ending = Vec::new();
     for (id, rental) in &rentals {
         let Some(copy) = copies.get(id) else { continue };
-        // What is not established is like what was not read: the last clear reading rules.
-        let read = head.filter(|_| !memory.unclear.contains(id)).map(|head| head.now);
+        let read = head.map(|head| head.now);
         // M-02: the chain's time, which no clock of this machine that was set wrong changes.
         let estimated = reader.time().unwrap_or_else(|| copy.estimated_now(now));
         let action = decide(payments, rental, &copy.stream, read, estimated, now);
@@ -197,7 +193,7 @@ async fn observe(
         readings.extend(reader.at(&block, part).await?);
     }
     due.truncate(readings.len());
-    keep(payments, &due, &readings, &head, &owners, &mut memory.unclear, batch).await;
+    keep(payments, &due, &readings, &head, &owners, batch).await;
     drop(alone);
     for id in &due {
         memory.due.remove(id);
@@ -212,25 +208,16 @@ async fn observe(
 async fn keep(
     payments: &Payments,
     ids: &[StreamId],
-    readings: &[Reading],
+    readings: &[Stream],
     head: &Head,
     owners: &BTreeMap<StreamId, VmId>,
-    unclear: &mut BTreeSet<StreamId>,
     batch: Option<Batch>,
 ) {
     let read_at = Timestamp::now();
     let mut changed = Vec::new();
     payments.copies(|copies| {
-        for (id, Reading { stream, unclear: state }) in ids.iter().zip(readings) {
+        for (id, stream) in ids.iter().zip(readings) {
             let Some(vm) = owners.get(id) else { continue };
-            // A stream that by its own numbers does not pay is clear, whatever it is called.
-            if let Some(state) = state.as_ref().filter(|_| judge(stream, &payments.terms_of(stream), head.now).is_ok()) {
-                if unclear.insert(*id) {
-                    tracing::warn!(stream = %id, state, "the contract calls a stream what the profile does not name");
-                }
-                continue;
-            }
-            unclear.remove(id);
             let copy = StreamCopy {
                 key: payments.key(*id),
                 vm: vm.clone(),
@@ -290,13 +277,10 @@ async fn end(
         Err(error) => return payments.record_failure(&error),
     };
     let owners = ending.iter().map(|(id, rental)| (*id, rental.vm.id.clone())).collect();
-    keep(payments, &ids, &readings, &head, &owners, &mut memory.unclear, None).await;
+    keep(payments, &ids, &readings, &head, &owners, None).await;
     let now = Timestamp::now();
-    for ((id, rental), reading) in ending.iter().zip(&readings) {
-        if memory.unclear.contains(id) {
-            continue;
-        }
-        let action = decide(payments, rental, &reading.stream, Some(head.now), head.now, now);
+    for ((_, rental), stream) in ending.iter().zip(&readings) {
+        let action = decide(payments, rental, stream, Some(head.now), head.now, now);
         act(control, rental, action, memory).await;
     }
 }

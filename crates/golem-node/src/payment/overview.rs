@@ -66,7 +66,7 @@ impl Payments {
         let status = |copy: StreamCopy| {
             let now = self.0.reader.time().unwrap_or_else(|| copy.estimated_now(here));
             let verdict = golem_chain::judge::judge(&copy.stream, &self.terms_of(&copy.stream), now);
-            StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict, unclear: None }
+            StreamStatus { vm: copy.vm, key: copy.key, stream: copy.stream, now, verdict }
         };
         copies.into_iter().map(status).collect()
     }

@@ -78,7 +78,7 @@ impl Payments {
         let ledger = &self.0.ledger;
         let id = refund.key.id;
         let seen = self.0.reader.streams(&[id]).await.map_err(NodeError::ChainUnknown)?;
-        let Some(stream) = seen.streams.first().map(|reading| reading.stream) else { return Ok(()) };
+        let Some(stream) = seen.streams.first().copied() else { return Ok(()) };
         let now = seen.block.time;
         let end = async |kind, detail: String| {
             Ok(ledger.end_refund(refund.clone(), kind, detail, Timestamp::now()).await?)

@@ -284,7 +284,7 @@ impl Payments {
         }
         let id = copy.key.id;
         let seen = self.0.reader.streams(&[id]).await?;
-        let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
+        let stream = *seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
         let amount = stream.withdrawable(seen.block.time);
         if amount.is_zero() || stream.recipient.is_zero() {
             return Err(WithdrawError::Nothing);
@@ -412,7 +412,7 @@ impl Payments {
         let id = withdrawal.key.id;
         let before = self.copies(|copies| copies.get(&id).map(|copy| copy.stream.withdrawn));
         let seen = self.0.reader.streams(&[id]).await?;
-        let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?.stream;
+        let stream = *seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
         let told = receipt.and_then(|receipt| self.paid_in(&receipt, id));
         let paid = told.unwrap_or_else(|| {
             before.map_or(withdrawal.expected, |before| stream.withdrawn.saturating_sub(before))

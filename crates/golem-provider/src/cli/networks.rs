@@ -91,7 +91,7 @@ async fn check(name: &str, urls: &str, network: &Network) -> Checked {
             let contract = network.stream_payment_address.context("the profile names no contract")?;
             let rpc = Rpc::new(url)?.of_chain(network.chain_id);
             let reader = Reader::new(rpc.clone(), contract, network.chain_id, network.local)
-                .of(network.contract_version, network.paying_states.clone())
+                .of(network.contract_version)
                 .with_maximum_head_age(network.maximum_head_age());
             let token = (network.token_address, network.token_decimals);
             anyhow::Ok(probe(&rpc, &reader, token).await)
@@ -138,13 +138,8 @@ fn told(checked: &Checked, network: &Network) -> String {
     let end = match (&checked.error, checked.block) {
         (None, Some(block)) => {
             let version = network.contract_version;
-            let known = if version == Version::V4 && network.paying_states.is_empty() {
-                " No stream of it counts as paying until the profile names its paying_states: docs/contracts.md."
-            } else {
-                ""
-            };
             format!(
-                "{} is usable: it is at block {block} and has the payment contract, version {version}.{known}",
+                "{} is usable: it is at block {block} and has the payment contract, version {version}.",
                 checked.name
             )
         }
@@ -167,7 +162,6 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         maximum_head_age_seconds: add.maximum_head_age_seconds,
         stream_payment_address: Some(address(&add.contract)?),
         contract_version: Version::try_from(add.contract_version)?,
-        paying_states: add.paying_state,
         token_address: add.token.as_deref().map_or(Ok(Address::ZERO), address)?,
         symbol: add.symbol,
         coin_price_id: add.coin_price_id,

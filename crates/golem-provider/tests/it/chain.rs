@@ -278,9 +278,10 @@ fn a_contract_that_is_not_the_profiles_is_named() {
     let market = Market::new();
     let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
     let deploy = |name: &str| {
-        market.runtime.block_on(market.chain.deploy(&contracts, name, &[U256::ZERO])).unwrap().to_string()
+        let words = [U256::ONE, U256::ONE];
+        market.runtime.block_on(market.chain.deploy(&contracts, name, &words)).unwrap().to_string()
     };
-    let (two, token) = (deploy("StreamPaymentTwo"), deploy("TestToken"));
+    let (four, token) = (deploy("StreamPaymentV4"), deploy("TestToken"));
     let add = |name: &str, contract: &str, more: &[&str]| {
         let id = CHAIN_ID.to_string();
         let mut arguments = vec!["networks", "add", name, "--chain-id", &id, "--local", "--json"];
@@ -289,32 +290,21 @@ fn a_contract_that_is_not_the_profiles_is_named() {
         let output = market.home.run(&["networks", "check", name]);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let newer = ["--contract-version", "2"];
+    let newer = ["--contract-version", "4"];
     for (contract, more, code, said) in [
-        (&*two, &[][..], 1, "is of version 2, not 1; fix: contract_version = 2"),
-        (&token, &[], 1, "is no payment contract that is known, neither version 1 nor 2"),
-        (
-            &two,
-            &newer,
-            0,
-            "version 2. No stream of it counts as paying until the profile names its paying_states",
-        ),
-        (
-            &two,
-            &["--contract-version", "2", "--paying-state", "active"],
-            0,
-            "the payment contract, version 2.\n",
-        ),
+        (&*four, &[][..], 1, "is of version 4, not 1; fix: contract_version = 4"),
+        (&token, &[], 1, "is no payment contract that is known, neither version 1 nor 4"),
+        (&four, &newer, 0, "the payment contract, version 4.\n"),
         (&market.chain.contract().to_string(), &[], 0, "the payment contract, version 1.\n"),
-        (&market.chain.contract().to_string(), &newer, 1, "is of version 1, not 2"),
+        (&market.chain.contract().to_string(), &newer, 1, "is of version 1, not 4"),
     ] {
         let (exit, text) = add("other", contract, more);
         assert!(exit == Some(code) && text.contains(said), "{exit:?} {text}");
     }
-    add("other", &two, &[]);
+    add("other", &four, &[]);
     let home = market.home.set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "other");
     let mut node = home.start(&[]);
-    let said = "the contract at the payment address is of version 2, not 1";
+    let said = "the contract at the payment address is of version 4, not 1";
     if !node.seen.iter().any(|line| line.contains(said)) {
         node.wait_for(said);
     }

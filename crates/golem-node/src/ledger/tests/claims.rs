@@ -18,6 +18,7 @@ fn paid() -> Paid {
         deposit: U256::from(10_000),
         withdrawn: U256::ZERO,
         halted: false,
+        lease: None,
     };
     let key = StreamKey { contract: "1:0xab".into(), id: StreamId(U256::ONE) };
     Paid::by(key, stream, Block { number: 1, time: 1, hash: alloy_primitives::B256::ZERO }, now())

@@ -26,6 +26,8 @@ const TERMS: StreamTerms = StreamTerms {
     token: U160::ZERO,
     least_rate: None,
     least_runway: 0,
+    grace: 0,
+    lease: None,
 };
 
 #[derive(Debug, Clone)]
@@ -87,6 +89,7 @@ impl World {
             deposit: U256::from(seconds),
             withdrawn: U256::ZERO,
             halted: false,
+            lease: None,
         };
         let terms = StreamTerms { least_runway: RULES.runway_of_create(), ..TERMS };
         if golem_chain::judge::judge(&stream, &terms, self.clock).is_err() {

@@ -3,7 +3,6 @@
 mod books;
 mod books_property;
 mod contracts;
-mod newer_contract;
 mod payout;
 mod refunds;
 
@@ -49,7 +48,6 @@ impl Market {
             maximum_head_age: None,
             contract: self.chain.contract(),
             version: golem_chain::Version::V1,
-            paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             rated_as: None,
             coin: golem_node::entry::Currency::coin("ETH"),

@@ -75,7 +75,6 @@ impl Paid {
             maximum_head_age: self.head_age,
             contract: self.chain.contract(),
             version: golem_chain::Version::V1,
-            paying_states: Vec::new(),
             token: alloy_primitives::Address::ZERO,
             rated_as: None,
             coin: golem_node::entry::Currency::coin("ETH"),

@@ -218,12 +218,9 @@ pub(in crate::cli) struct AddNetwork {
     /// Address of the payment contract.
     #[arg(long)]
     pub contract: String,
-    /// Version of the contract: 1, or 2 for that of golem-streaming-abi 0.1.2.
+    /// Version of the contract: 1, or 4 for that of golem-streaming-abi 0.1.2.
     #[arg(long, default_value_t = 1)]
     pub contract_version: u8,
-    /// What a contract of version 2 calls a stream that pays; can be given more than once.
-    #[arg(long)]
-    pub paying_state: Vec<String>,
     /// The token of the streams; without it, the chain's own money.
     #[arg(long)]
     pub token: Option<String>,
