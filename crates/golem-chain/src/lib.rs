@@ -32,6 +32,7 @@ pub mod quote;
 pub mod reader;
 pub mod rpc;
 pub mod sender;
+pub mod session;
 pub mod stream_proof;
 pub mod token;
 pub mod transaction;

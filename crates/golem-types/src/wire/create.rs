@@ -1,17 +1,17 @@
 //! The body of a create.
 //!
 //! ```text
-//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?, "stream_proof"?,
+//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?, "stream_proof"?, "payment"?,
 //!    "resources": {"cpu","memory","storage"}  or  "size"  or  "cpu_cores","memory_gb","storage_gb"}
 //! ```
 //! Owns what is accepted: the forms of the seed's documentation and of every published client.
 //! Unknown keys are ignored, as pydantic does; integers may be written as `2`, `2.0` or `"2"`.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
+use alloy_primitives::Address;
 use serde_json::value::RawValue;
 
+use super::fields::{Fields, cpu, field, keep, memory, number, object, optional, parsed_text, storage};
+use super::lease::{self, LeasePayment};
 use super::problem::{Problem, Problems};
 use crate::{AuthorizedKey, ImageName, Resources, Size, StreamId, VmName};
 
@@ -32,6 +32,10 @@ pub struct CreateVm {
     pub quote_id: Option<String>,
     /// The word of the stream's sender that it is to pay this, as text that nobody has judged yet.
     pub stream_proof: Option<String>,
+    /// The lease that pays for it, in place of `stream_id`.
+    pub payment: Option<LeasePayment>,
+    /// The wallet that asks, where it has a session; the body never tells.
+    pub renter: Option<Address>,
 }
 
 /// Another stream for a VM.
@@ -41,9 +45,11 @@ pub struct AttachStream {
     pub stream_id: StreamId,
     /// The word of its sender that it is to pay this, as text that nobody has judged yet.
     pub stream_proof: Option<String>,
+    /// The lease that the stream is of.
+    pub payment: Option<LeasePayment>,
+    /// The wallet that asks, where it has a session; the body never tells.
+    pub renter: Option<Address>,
 }
-
-pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// Reads a create's body.
 ///
@@ -58,16 +64,23 @@ pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let stream_id = keep(&mut mistakes, optional(&fields, "stream_id", stream));
     let quote_id = keep(&mut mistakes, optional(&fields, "quote_id", parsed_text::<String>));
     let stream_proof = keep(&mut mistakes, optional(&fields, "stream_proof", parsed_text::<String>));
+    let payment = keep(&mut mistakes, optional(&fields, "payment", lease::payment));
     let resources = keep(&mut mistakes, resources(&fields));
-    match (name, ssh_key, image, stream_id, (quote_id, stream_proof), resources) {
-        (
-            Some(name),
-            Some(ssh_key),
-            Some(image),
-            Some(stream_id),
-            (Some(quote_id), Some(stream_proof)),
-            Some(resources),
-        ) => Ok(CreateVm { name, resources, image, ssh_key, stream_id, quote_id, stream_proof }),
+    let (Some(name), Some(ssh_key), Some(image), Some(resources)) = (name, ssh_key, image, resources) else {
+        return Err(Problems { detail: mistakes });
+    };
+    match (stream_id, quote_id, stream_proof, payment) {
+        (Some(stream_id), Some(quote_id), Some(stream_proof), Some(payment)) => Ok(CreateVm {
+            name,
+            resources,
+            image,
+            ssh_key,
+            stream_id,
+            quote_id,
+            stream_proof,
+            payment,
+            renter: None,
+        }),
         _ => Err(Problems { detail: mistakes }),
     }
 }
@@ -80,17 +93,20 @@ pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
     parsed_text(&object(body)?, "key").map_err(|detail| Problems { detail })
 }
 
-/// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}`.
+/// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}` or `{"payment"}`.
 ///
 /// # Errors
 /// What is wrong with it, in FastAPI's words.
 pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
     let fields = object(body)?;
     let wrong = |detail| Problems { detail };
-    Ok(AttachStream {
-        stream_id: stream(&fields, "stream_id").map_err(wrong)?,
-        stream_proof: optional(&fields, "stream_proof", parsed_text::<String>).map_err(wrong)?,
-    })
+    let payment = optional(&fields, "payment", lease::payment).map_err(wrong)?;
+    let stream_id = match &payment {
+        Some(payment) => payment.stream_id,
+        None => stream(&fields, "stream_id").map_err(wrong)?,
+    };
+    let stream_proof = optional(&fields, "stream_proof", parsed_text::<String>).map_err(wrong)?;
+    Ok(AttachStream { stream_id, stream_proof, payment, renter: None })
 }
 
 /// Reads the body of a request for a quote: what a create asks for, in any of its forms.
@@ -101,112 +117,8 @@ pub fn parse_resources(body: &[u8]) -> Result<Resources, Problems> {
     resources(&object(body)?).map_err(|detail| Problems { detail })
 }
 
-pub(super) fn object(body: &[u8]) -> Result<Fields, Problems> {
-    let wrong = |problem| Problems { detail: vec![problem] };
-    let raw: &RawValue = serde_json::from_slice(body).map_err(|error| {
-        wrong(Problem::new("json_invalid", &[], format!("JSON decode error: {error}"), None))
-    })?;
-    serde_json::from_str(raw.get()).map_err(|_| {
-        let text = "Input should be a valid dictionary or object to extract fields from";
-        wrong(Problem::new("model_attributes_type", &[], text, Some(raw)))
-    })
-}
-
-fn keep<T>(mistakes: &mut Vec<Problem>, result: Result<T, Vec<Problem>>) -> Option<T> {
-    result.map_err(|mut more| mistakes.append(&mut more)).ok()
-}
-
-/// The value of `field`; null counts as absent.
-pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a RawValue> {
-    fields.get(name).map(AsRef::as_ref).filter(|raw| raw.get() != "null")
-}
-
-/// What `read` makes of the field, if it is there.
-fn optional<T>(
-    fields: &Fields,
-    name: &'static str,
-    read: impl FnOnce(&Fields, &'static str) -> Result<T, Vec<Problem>>,
-) -> Result<Option<T>, Vec<Problem>> {
-    if field(fields, name).is_some() { read(fields, name).map(Some) } else { Ok(None) }
-}
-
-fn parsed_text<T>(fields: &Fields, name: &'static str) -> Result<T, Vec<Problem>>
-where
-    T: std::str::FromStr,
-    T::Err: fmt::Display,
-{
-    let Some(raw) = fields.get(name) else { return Err(vec![Problem::missing(&[name])]) };
-    let text: String = serde_json::from_str(raw.get()).map_err(|_| {
-        vec![Problem::new("string_type", &[name], "Input should be a valid string", Some(raw))]
-    })?;
-    text.parse().map_err(|error: T::Err| {
-        vec![Problem::new("value_error", &[name], format!("Value error, {name} {error}"), Some(raw))]
-    })
-}
-
 fn stream(fields: &Fields, name: &'static str) -> Result<StreamId, Vec<Problem>> {
-    let Some(raw) = field(fields, name) else { return Err(vec![Problem::missing(&[name])]) };
-    raw.get().trim_matches('"').parse().map_err(|_| {
-        vec![Problem::new(
-            "int_type",
-            &[name],
-            "Input should be a whole number of at most 256 bits",
-            Some(raw),
-        )]
-    })
-}
-
-/// A whole number, in any of the forms that pydantic takes for one.
-fn whole(raw: &RawValue) -> Result<i64, (&'static str, &'static str)> {
-    let text = raw.get();
-    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    if let Ok(number) = bare.parse::<i64>() {
-        return Ok(number);
-    }
-    match text.parse::<f64>() {
-        // Exact: whole numbers below 2^53 are.
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^53 in size, and whole")]
-        Ok(number) if number.fract() == 0.0 && number.abs() < 9e15 => Ok(number as i64),
-        Ok(number) if number.fract() != 0.0 => {
-            Err(("int_from_float", "Input should be a valid integer, got a number with a fractional part"))
-        }
-        Ok(_) => Err(("int_parsing_size", "Unable to parse input as an integer, exceeded maximum size")),
-        Err(_) => Err(("int_type", "Input should be a valid integer")),
-    }
-}
-
-/// One dimension of the resources, from `raw`, which must satisfy `fits`.
-fn dimension(
-    loc: &[&'static str],
-    raw: &RawValue,
-    fits: impl Fn(u32) -> bool,
-    rule: String,
-) -> Result<u32, Vec<Problem>> {
-    let number = whole(raw).map_err(|(kind, text)| vec![Problem::new(kind, loc, text, Some(raw))])?;
-    u32::try_from(number)
-        .ok()
-        .filter(|number| fits(*number))
-        .ok_or_else(|| vec![Problem::new("value_error", loc, format!("Value error, {rule}"), Some(raw))])
-}
-
-fn menu(choices: &[u32]) -> String {
-    choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn cpu(loc: &[&'static str], raw: &RawValue) -> Result<u32, Vec<Problem>> {
-    let rule = format!("CPU cores must be one of {}", menu(&Resources::CPU_MENU));
-    dimension(loc, raw, |number| Resources::CPU_MENU.contains(&number), rule)
-}
-
-fn memory(loc: &[&'static str], raw: &RawValue) -> Result<u32, Vec<Problem>> {
-    let rule = format!("memory must be one of {} GB", menu(&Resources::MEMORY_MENU));
-    dimension(loc, raw, |number| Resources::MEMORY_MENU.contains(&number), rule)
-}
-
-fn storage(loc: &[&'static str], raw: &RawValue) -> Result<u32, Vec<Problem>> {
-    let range = Resources::STORAGE_MINIMUM..=Resources::STORAGE_MAXIMUM;
-    let rule = format!("storage must be from {} to {} GB", range.start(), range.end());
-    dimension(loc, raw, |number| range.contains(&number), rule)
+    number(fields, &[name], "Input should be a whole number of at most 256 bits")
 }
 
 fn resources(fields: &Fields) -> Result<Resources, Vec<Problem>> {

@@ -6,6 +6,8 @@
 pub mod answers;
 pub mod create;
 pub mod exact;
+mod fields;
+pub mod lease;
 pub mod port_check;
 pub mod problem;
 
@@ -15,4 +17,5 @@ pub use answers::{
 };
 pub use create::{AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;
+pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};
 pub use problem::{Problem, Problems};

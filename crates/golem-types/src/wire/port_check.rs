@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::create::{Fields, field, object};
+use super::fields::{Fields, field, object};
 use super::problem::{Problem, Problems};
 
 /// Most ports in one request to our own checker. A usual range has a hundred.
