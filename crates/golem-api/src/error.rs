@@ -64,10 +64,14 @@ impl ApiError {
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::NameTaken(_) => StatusCode::CONFLICT,
+        Refusal::SessionRequired => StatusCode::UNAUTHORIZED,
         Refusal::SenderOnly | Refusal::Proof(BadProof::Foreign) => StatusCode::FORBIDDEN,
         Refusal::NoSuchImage(_)
         | Refusal::BelowMinimum { .. }
         | Refusal::StreamRequired
+        | Refusal::LeaseRequired
+        | Refusal::NoLeases
+        | Refusal::ShortLease { .. }
         | Refusal::Stream(_)
         | Refusal::Quote(_)
         | Refusal::Proof(_)

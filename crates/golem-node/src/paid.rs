@@ -3,10 +3,17 @@
 //! Owns the proof without which nothing is reserved, and a stream as it was last read. Never asks a chain:
 //! [`crate::payment`] does, and makes a [`Paid`] of nothing but the chain's word.
 
-use golem_chain::Block;
+use alloy_primitives::Address;
+use golem_chain::{Bad, Block};
 use golem_types::{Stream, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U160;
+
+use crate::vm::{Refusal, owner_of};
+
+fn address(number: U160) -> Address {
+    Address::from(number.to_be_bytes::<20>())
+}
 
 /// That a create may be granted as far as money goes. Only made by the gate, so that no
 /// reservation can be built without its verdict.
@@ -34,6 +41,18 @@ impl Paid {
         Self(self.0.map(|by| PaidBy { is_proven: true, ..by }))
     }
 
+    /// The same, asked for by the wallet `renter`, if there is a session: its own stream is the renter's word for it.
+    ///
+    /// # Errors
+    /// [`Bad::Sender`]: nobody else's stream pays for what a session asks for.
+    pub(crate) fn of_session(self, renter: Option<Address>) -> Result<Self, Refusal> {
+        match renter {
+            None => Ok(self),
+            Some(renter) if self.sender().is_none_or(|sender| address(sender) == renter) => Ok(self.proven()),
+            Some(_) => Err(Refusal::Stream(Bad::Sender)),
+        }
+    }
+
     /// Whether the stream's sender said that it is to pay this.
     pub(crate) fn is_proven(&self) -> bool {
         self.0.as_ref().is_some_and(|by| by.is_proven)
@@ -56,7 +75,7 @@ impl Paid {
 
     /// Who pays, as the ledger writes an owner.
     pub(crate) fn owner(&self) -> Option<String> {
-        self.0.as_ref().map(|by| format!("eth:{:#042x}", by.stream.sender))
+        self.0.as_ref().map(|by| owner_of(address(by.stream.sender)))
     }
 
     /// The stream as it was read, for the rental `vm`.

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use alloy_primitives::Address;
 use golem_chain::stream_proof::BadProof;
 use golem_chain::{Bad, BadQuote};
 use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
@@ -56,6 +57,12 @@ pub struct Unpaid {
     pub since: Timestamp,
     /// Why, for its renter.
     pub reason: String,
+}
+
+/// The wallet `renter` as the ledger writes an owner.
+#[must_use]
+pub fn owner_of(renter: Address) -> String {
+    format!("eth:{renter:#x}")
 }
 
 impl Vm {
@@ -225,6 +232,26 @@ pub enum Refusal {
     /// Nothing runs unpaid here.
     #[error("stream_id required when payments are enabled")]
     StreamRequired,
+    /// The contract takes leases, and none was named.
+    #[error(
+        "this provider is paid by leases: ask for one (POST /api/v1/payments/lease-quotes), open its stream, and name it as \
+         payment"
+    )]
+    LeaseRequired,
+    /// No contract that is used here takes leases.
+    #[error("this provider takes no leases; open a stream of its price, and name it as stream_id")]
+    NoLeases,
+    /// A create would not be granted on it.
+    #[error("duration_seconds must be at least {least}: a VM is rented for no less")]
+    ShortLease {
+        /// Seconds.
+        least: u64,
+    },
+    /// Only a wallet that has proven itself may use its lease.
+    #[error(
+        "a VM that a lease pays for needs a session of the wallet that pays (POST /api/v1/auth/requestor-sessions)"
+    )]
+    SessionRequired,
     /// The stream does not pay for it.
     #[error("invalid stream: {0}")]
     Stream(Bad),

@@ -6,6 +6,7 @@
 //! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all.
 
 mod create;
+mod leases;
 mod provider;
 mod quote;
 mod streams;
@@ -76,7 +77,8 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/vms/{id}/restart", post(vms::restart))
         .route("/api/v1/vms/{id}/ssh-keys", post(vms::add_key))
         .route("/api/v1/vms/{id}/stream", get(streams::show).post(streams::attach))
-        .route("/api/v1/payments/streams", get(streams::list));
+        .route("/api/v1/payments/streams", get(streams::list))
+        .route("/api/v1/payments/lease-quotes", post(leases::quote));
     if config.public.access == VmAccess::Open {
         routes = routes.route("/api/v1/summary", get(provider::summary)).route(
             "/api/v1/admin/shutdown",

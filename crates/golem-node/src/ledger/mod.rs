@@ -32,8 +32,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use alloy_primitives::Address;
 use golem_types::wire::CreateVm;
-use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, StreamKey, VmId, VmName, VmState};
+use golem_types::{AuthorizedKey, IllegalMove, ImageName, JobId, StreamId, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,7 +59,7 @@ pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, T
 use crate::admit::AdmissionContext;
 use crate::paid::Paid;
 use crate::rental::{Change, Goal, Known, Rental};
-use crate::vm::{Job, Refusal, Vm};
+use crate::vm::{Job, Refusal, Vm, owner_of};
 use writer::{JobEnd, quote_digest};
 
 type Task = Box<dyn FnOnce(&mut Writer) + Send>;
@@ -222,6 +223,32 @@ impl Ledger {
             };
             let Some(rental) = writer.now.iter().find(is_it) else { return Ok(None) };
             let job = rows::job_of_quote(&writer.connection, &rental.vm.id, &quote)?;
+            Ok(job.map(|job| (Arc::clone(&rental.vm), job)))
+        })
+        .await
+    }
+
+    /// The rental of the wallet `renter` that is called `name` and paid for by the stream `stream` of any contract, and its job;
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn created_by(
+        &self,
+        renter: Address,
+        stream: StreamId,
+        name: VmName,
+    ) -> Result<Option<(Arc<Vm>, Job)>, LedgerError> {
+        let owner = owner_of(renter);
+        self.ask(move |writer| {
+            let is_it = |rental: &&Rental| {
+                rental.vm.owner == owner
+                    && rental.vm.name == name
+                    && rental.vm.stream.as_ref().is_some_and(|key| key.id == stream)
+                    && rental.goal != Goal::Deleted
+            };
+            let Some(rental) = writer.now.iter().find(is_it) else { return Ok(None) };
+            let job = rows::job_of(&writer.connection, &rental.vm.id)?;
             Ok(job.map(|job| (Arc::clone(&rental.vm), job)))
         })
         .await

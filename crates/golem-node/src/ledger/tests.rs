@@ -29,6 +29,8 @@ fn wanted(name: &str) -> CreateVm {
         stream_id: None,
         quote_id: None,
         stream_proof: None,
+        payment: None,
+        renter: None,
     }
 }
 

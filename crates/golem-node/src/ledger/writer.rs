@@ -17,7 +17,7 @@ use crate::admit::{Facts, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
 use crate::rental::{Goal, Rental};
-use crate::vm::{Job, JobState, Refusal, Unpaid, Vm};
+use crate::vm::{Job, JobState, Refusal, Unpaid, Vm, owner_of};
 
 /// How an edit ends the create's job, if it has not ended.
 pub(super) enum JobEnd {
@@ -61,8 +61,8 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = rounded(now);
-        let CreateVm { name, resources, ssh_key, quote_id, .. } = request;
-        let owner = paid.owner().unwrap_or_else(|| format!("key:{ssh_key}"));
+        let CreateVm { name, resources, ssh_key, quote_id, renter, .. } = request;
+        let owner = paid.owner().or_else(|| renter.map(owner_of)).unwrap_or_else(|| format!("key:{ssh_key}"));
         if self.is_senders_alone(paid)? {
             return Ok(Err(Refusal::SenderOnly));
         }

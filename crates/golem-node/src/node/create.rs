@@ -12,16 +12,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use golem_chain::stream_proof::StreamUse;
-use golem_types::ImageName;
 use golem_types::wire::CreateVm;
+use golem_types::{ImageName, Resources};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::admit::AdmissionContext;
+use crate::admit::{AdmissionContext, Facts, admit};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{ClaimedUse, Snapshot};
 use crate::paid::Paid;
+use crate::payment::Leased;
 use crate::ports::{offered, pick};
 use crate::vm::{Job, Refusal, Vm};
 
@@ -47,17 +48,17 @@ impl Node {
                 return Ok(created);
             }
         }
-        if let Some(closed) = &inner.config.closed {
-            return Err(closed.clone().into());
+        if let (Some(renter), Some(stream)) = (request.renter, request.stream()) {
+            // The same create again, or of a stream that pays already.
+            if let Some(created) = inner.ledger.created_by(renter, stream, request.name.clone()).await? {
+                return Ok(created);
+            }
         }
-        let image = request.image.clone().unwrap_or_else(|| inner.config.default_image.clone());
-        if !inner.backend.has_image(&image) {
-            return Err(Refusal::NoSuchImage(image).into());
-        }
+        let image = self.image_of(request.image.as_ref())?;
         if let Some(trouble) = self.disk_trouble_of(&image).await {
             return Err(Refusal::Disk(trouble).into());
         }
-        let paid = self.gate(request.stream_id, request.resources, request.quote_id.as_deref()).await?;
+        let paid = self.judge_payment(&request, &image).await?;
         let (name, key) = (&request.name, &request.ssh_key);
         let wanted = StreamUse::Create { name: name.as_str(), ssh_key: key.as_str() };
         let proof = request.stream_proof.as_deref();
@@ -88,6 +89,45 @@ impl Node {
                 Err(refusal.into())
             }
         }
+    }
+
+    async fn judge_payment(&self, request: &CreateVm, image: &ImageName) -> Result<Paid, NodeError> {
+        let CreateVm { name, resources, renter, .. } = request;
+        if let Some(payment) = request.payment.filter(|_| !self.0.contracts.offered().is_empty()) {
+            let renter = renter.ok_or(Refusal::SessionRequired)?;
+            return self.gate_lease(&payment, Leased { renter, name, image, resources: *resources }).await;
+        }
+        let paid = self.gate(request.stream_id, *resources, request.quote_id.as_deref()).await?;
+        Ok(paid.of_session(*renter)?)
+    }
+
+    /// The image of what asks for `image`, if new rentals are taken and it is there.
+    pub(super) fn image_of(&self, image: Option<&ImageName>) -> Result<ImageName, NodeError> {
+        let Node(inner) = self;
+        if let Some(closed) = &inner.config.closed {
+            return Err(closed.clone().into());
+        }
+        let image = image.unwrap_or(&inner.config.default_image);
+        if inner.backend.has_image(image) {
+            Ok(image.clone())
+        } else {
+            Err(Refusal::NoSuchImage(image.clone()).into())
+        }
+    }
+
+    /// Whether a VM of `resources` would be granted now, as far as room goes.
+    pub(super) fn admits(&self, resources: Resources) -> Result<(), NodeError> {
+        let Node(inner) = self;
+        let (now, host) = (inner.ledger.now(), *inner.host.borrow());
+        let vms = now.with_room();
+        let facts = Facts {
+            total: host.offer.for_vms(vms.saturating_add(1)),
+            held: now.held(),
+            vms,
+            host: host.used,
+            draining: now.draining,
+        };
+        Ok(admit(resources, &inner.config.limits, &facts)?)
     }
 
     /// Takes everything that the VM needs, with a port that `is_free`.

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use golem_chain::Bad;
 use golem_chain::stream_proof::StreamUse;
-use golem_types::wire::AttachStream;
+use golem_types::wire::{AttachStream, LeasePayment, LeaseRequest};
 use golem_types::{Resources, StreamId, VmId};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -16,7 +17,7 @@ use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{ClaimedUse, Sweep};
 use crate::paid::Paid;
-use crate::payment::{self, Contracts, Payments, RentalControl, StreamStatus};
+use crate::payment::{self, Contracts, Leased, Payments, RentalControl, SignedLease, StreamStatus};
 use crate::payout::{self, PayoutLine};
 use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
@@ -60,7 +61,7 @@ impl Node {
         }
     }
 
-    /// The verdict on the payment of a create.
+    /// The verdict on the payment of a create, by a stream of the advertised price or a quote's.
     pub(super) async fn gate(
         &self,
         stream: Option<StreamId>,
@@ -69,9 +70,43 @@ impl Node {
     ) -> Result<Paid, NodeError> {
         match (self.0.contracts.first(), stream) {
             (None, _) => Ok(Paid::free()),
+            (Some(payments), None) if payments.takes_leases() => Err(Refusal::LeaseRequired.into()),
             (Some(_), None) => Err(Refusal::StreamRequired.into()),
             (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
         }
+    }
+
+    /// The verdict on the lease that is to pay for `leased`.
+    pub(super) async fn gate_lease(
+        &self,
+        payment: &LeasePayment,
+        leased: Leased<'_>,
+    ) -> Result<Paid, NodeError> {
+        let contracts = &self.0.contracts;
+        if !contracts.offered().iter().any(Payments::takes_leases) {
+            return Err(Refusal::NoLeases.into());
+        }
+        let of = contracts.offered().iter().find(|payments| payments.is_lease_of(payment, leased)).cloned();
+        of.ok_or(Refusal::Stream(Bad::Terms))?.judge_lease(payment, leased).await
+    }
+
+    /// The price of what `request` asks for, signed. Refused where a create would be, so that nobody pays in vain.
+    ///
+    /// # Errors
+    /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], and those of [`Payments::lease`].
+    pub async fn lease(&self, request: &LeaseRequest) -> Result<SignedLease, NodeError> {
+        let inner = &self.0;
+        if inner.contracts.offered().is_empty() {
+            return Err(NodeError::PaymentsOff);
+        }
+        let is_it = |payments: &&Payments| {
+            payments.takes_leases()
+                && request.network.as_ref().is_none_or(|name| *name == payments.config().name)
+        };
+        let payments = inner.contracts.offered().iter().find(is_it).ok_or(Refusal::NoLeases)?;
+        let image = self.image_of(request.image.as_ref())?;
+        self.admits(request.resources)?;
+        payments.lease(request, &image, Timestamp::now())
     }
 
     /// The payment `paid`, by the word of the stream's sender if `proof` is that. The stream is the sender's alone from
@@ -84,7 +119,7 @@ impl Node {
         claimed: ClaimedUse,
     ) -> Result<Paid, NodeError> {
         let Some(payments) = self.payments() else { return Ok(paid) };
-        let paid = payments.prove(paid, proof, wanted)?;
+        let paid = if paid.is_proven() { paid } else { payments.prove(paid, proof, wanted)? };
         crash_point!("before-claim");
         if paid.is_proven()
             && let Some(stranger) = self.0.ledger.claim(paid.clone(), claimed, Timestamp::now()).await?
@@ -119,12 +154,19 @@ impl Node {
     /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::ChainUnknown`],
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn attach_stream(&self, id: &VmId, wanted: AttachStream) -> Result<Arc<Vm>, NodeError> {
-        let AttachStream { stream_id: stream, stream_proof } = wanted;
-        let resources = self.live(id)?.vm.resources;
+        let AttachStream { stream_id: stream, stream_proof, payment, renter } = wanted;
+        let vm = self.live(id)?.vm;
         if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
-        let paid = self.gate(Some(stream), resources, None).await?;
+        let paid = match &payment {
+            Some(payment) => {
+                let renter = renter.ok_or(Refusal::SessionRequired)?;
+                let leased = Leased { renter, name: &vm.name, image: &vm.image, resources: vm.resources };
+                self.gate_lease(payment, leased).await?
+            }
+            None => self.gate(Some(stream), vm.resources, None).await?.of_session(renter)?,
+        };
         let wanted = StreamUse::Attach { vm_id: id.as_str() };
         let paid = self.claim(paid, stream_proof.as_deref(), wanted, ClaimedUse::Attach(id.clone())).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;

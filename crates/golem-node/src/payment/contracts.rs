@@ -202,6 +202,12 @@ impl Contracts {
         self.first.as_ref()
     }
 
+    /// The contracts that new rentals may be paid in, the operator's first choice before the others.
+    #[must_use]
+    pub fn offered(&self) -> &[Payments] {
+        self.first.as_ref().map_or(&[], std::slice::from_ref)
+    }
+
     /// The contracts that are followed only for what earlier rentals still pay.
     pub fn others(&self) -> impl Iterator<Item = &Payments> {
         let first = self.first.as_ref().map(Payments::contract);

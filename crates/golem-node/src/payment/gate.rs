@@ -146,6 +146,9 @@ impl Payments {
         resources: Resources,
         quote: Option<&str>,
     ) -> Result<Paid, NodeError> {
+        if self.takes_leases() {
+            return Err(Refusal::LeaseRequired.into());
+        }
         let least_rate = match quote {
             Some(quote) => Some(self.quoted_rate(quote, resources)?),
             None => self.least_rate(resources)?,
@@ -153,7 +156,15 @@ impl Payments {
         self.check_token().await?;
         let least_runway = self.0.config.rules.runway_of_create();
         let terms = StreamTerms { least_runway, ..self.terms(least_rate) };
-        match self.0.reader.verdict(id, &terms).await {
+        self.read_and_judge(id, &terms).await
+    }
+
+    /// Judges the stream `id` by `terms`, as the chain has it now.
+    ///
+    /// # Errors
+    /// [`Refusal::Stream`], [`NodeError::ChainUnknown`].
+    pub(super) async fn read_and_judge(&self, id: StreamId, terms: &StreamTerms) -> Result<Paid, NodeError> {
+        match self.0.reader.verdict(id, terms).await {
             StreamVerdict::Good { stream, block } => {
                 tracing::debug!(stream = %id, block = block.number, "stream verified: it pays");
                 self.record_reading(block);

@@ -61,6 +61,13 @@ impl StreamPrices {
             let rate = self.month.client_rate(resources);
             return Some(self.numbers.map_or(rate, |numbers| numbers.client_rate(resources).min(rate)));
         }
+        self.lease_rate(resources, decimals)
+    }
+
+    /// What a lease asks for `resources`, in the smallest units a second of money with `decimals` digits after the point: the
+    /// exact price of a month, by its seconds, rounded up. `None` if no whole number of units is near the price.
+    #[must_use]
+    pub fn lease_rate(&self, resources: Resources, decimals: u8) -> Option<u128> {
         let units = self.month.of(resources).units(decimals);
         let rate = units.div_ceil(U256::from(PRICE_MONTH_SECONDS)).max(U256::ONE);
         let month = rate.saturating_mul(U256::from(PRICE_MONTH_SECONDS));
@@ -137,6 +144,29 @@ mod tests {
         assert_eq!((prices.quoted_rate(one, 6), prices.least_rate(one, 6)), (Some(5), 5));
         assert_eq!(prices.quoted_rate(one, 0), None, "one a second would be 2.6 million a month");
         assert_eq!(prices.quoted_rate(one, 18), Some(4_566_210_045_662));
+    }
+
+    #[test]
+    fn a_leases_rate_is_the_month_by_its_seconds_rounded_up() {
+        let price = |core, memory, storage| MonthlyPrice {
+            core: coins(core),
+            memory: coins(memory),
+            storage: coins(storage),
+        };
+        let rate = |price, size, decimals| StreamPrices::of(price).lease_rate(size, decimals);
+        let one = Resources::new(1, 1, 10);
+        // 5.256 coins a month are 2 * 10^12 wei a second; a wei more a month is one more a second.
+        assert_eq!(rate(price(5_256, 0, 0), one, 18), Some(2_000_000_000_000));
+        let more = MonthlyPrice {
+            core: Decimal::from_atto(U256::from(5_256_000_000_000_000_001u64)),
+            ..price(0, 0, 0)
+        };
+        assert_eq!(rate(more, one, 18), Some(2_000_000_000_001));
+        assert_eq!(
+            rate(price(12_000, 0, 0), one, 0),
+            None,
+            "M-13: one a second would be 2.6 million a month"
+        );
     }
 
     #[test]

@@ -38,6 +38,14 @@ pub struct CreateVm {
     pub renter: Option<Address>,
 }
 
+impl CreateVm {
+    /// The stream that is to pay, however it is named.
+    #[must_use]
+    pub fn stream(&self) -> Option<StreamId> {
+        self.payment.map(|payment| payment.stream_id).or(self.stream_id)
+    }
+}
+
 /// Another stream for a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachStream {

@@ -75,6 +75,8 @@ fn request(name: &str) -> CreateVm {
         stream_id: None,
         quote_id: None,
         stream_proof: None,
+        payment: None,
+        renter: None,
     }
 }
 

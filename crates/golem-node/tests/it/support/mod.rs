@@ -101,7 +101,7 @@ impl World {
 
 /// The request that `stream_id` pay for a VM.
 pub(crate) fn attach(stream_id: golem_types::StreamId) -> golem_types::wire::AttachStream {
-    golem_types::wire::AttachStream { stream_id, stream_proof: None }
+    golem_types::wire::AttachStream { stream_id, stream_proof: None, payment: None, renter: None }
 }
 
 pub(crate) fn wanted(name: &str) -> CreateVm {
@@ -113,6 +113,8 @@ pub(crate) fn wanted(name: &str) -> CreateVm {
         stream_id: None,
         quote_id: None,
         stream_proof: None,
+        payment: None,
+        renter: None,
     }
 }
 
