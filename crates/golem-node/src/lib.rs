@@ -28,6 +28,7 @@ pub mod proxy;
 pub mod reconcile;
 pub mod recover;
 pub mod rental;
+pub mod sessions;
 pub mod transactions;
 pub mod vm;
 

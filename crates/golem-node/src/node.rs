@@ -36,6 +36,7 @@ use crate::reconcile::networks::{Networks, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
 use crate::recover::keep_notes;
 use crate::rental::{Goal, Rental};
+use crate::sessions::Sessions;
 use crate::transactions::Transactions;
 use crate::vm::{Job, Vm};
 
@@ -79,6 +80,7 @@ struct Inner {
     ledger: Ledger,
     transactions: Transactions,
     contracts: Contracts,
+    sessions: Sessions,
     payout: watch::Sender<Vec<PayoutLine>>,
     proxy: Proxy,
     probes: Probes,
@@ -109,6 +111,7 @@ impl Node {
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let transactions = Transactions::new(ledger.clone());
         let payments = config.payments.as_ref();
+        let sessions = Sessions::load(ledger.clone(), Timestamp::now()).await?;
         let contracts = Contracts::open(payments, &config.known_contracts, &ledger, &transactions).await?;
         let proxy = Proxy::start(config.proxy)?;
         let config = Arc::new(config);
@@ -130,6 +133,7 @@ impl Node {
             ledger,
             transactions,
             contracts,
+            sessions,
             payout: watch::channel(Vec::new()).0,
             proxy,
             probes: Probes::default(),
@@ -266,6 +270,12 @@ impl Node {
     /// [`NodeError::Ledger`].
     pub async fn failed_boots(&self, which: &str) -> Result<Vec<FailedBoot>, NodeError> {
         Ok(self.0.ledger.failed_boots(which, Timestamp::now()).await?)
+    }
+
+    /// Who acts as which wallet.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     /// The node's tasks, which end with it.

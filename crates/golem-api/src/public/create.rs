@@ -5,10 +5,11 @@ use axum::http::StatusCode;
 use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body;
 use golem_types::VmState;
-use golem_types::wire::{Problem, Problems, parse_create};
+use golem_types::wire::{CreateVm, Problem, Problems, parse_create};
 use serde_json::json;
 
 use super::Shared;
+use super::caller::{Caller, Deed};
 use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
@@ -31,9 +32,11 @@ fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
     }
 }
 
-pub(super) async fn create(State(public): Shared, request: Request) -> ApiResult {
+pub(super) async fn create(State(public): Shared, caller: Caller, request: Request) -> ApiResult {
     let early = wants_async(request.uri().query())?;
-    let (vm, job) = public.node.create(parse_create(&body(request).await?)?).await?;
+    let wanted = parse_create(&body(request).await?)?;
+    let renter = caller.renter_of(wanted.name.as_str())?;
+    let (vm, job) = public.node.create(CreateVm { renter, ..wanted }).await?;
     if early {
         let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
         return Ok(json_response(StatusCode::ACCEPTED, &accepted));
@@ -52,9 +55,12 @@ pub(super) async fn create(State(public): Shared, request: Request) -> ApiResult
     }
 }
 
-pub(super) async fn job(State(public): Shared, Path(id): Path<String>) -> ApiResult {
+pub(super) async fn job(State(public): Shared, caller: Caller, Path(id): Path<String>) -> ApiResult {
     let not_found = || ApiError::new(StatusCode::NOT_FOUND, "job not found");
     let id = id.parse().map_err(|_| not_found())?;
     let job = public.node.job(&id).await?.ok_or_else(not_found)?;
+    if let Caller::Wallet(_) = caller {
+        caller.find(&public, job.vm_id.as_str(), Deed::Read).await?;
+    }
     Ok(ok(&renter::job(&job)))
 }

@@ -3,12 +3,15 @@
 //! Owns routes, status codes and who may see which VM. Never decides about a rental: the node does.
 //!
 //! Under `capability`, knowing a VM's unguessable id is the right to use it; a wrong id, a name
-//! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all.
+//! and a VM of somebody else all look alike. Under `open`, names work too and everyone sees all. A wallet with a
+//! session sees its own VMs, and names them as it likes ([`caller`]).
 
+mod caller;
 mod create;
 mod leases;
 mod provider;
 mod quote;
+mod sessions;
 mod streams;
 mod vms;
 
@@ -19,16 +22,15 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use golem_chain::network::PaymentNetwork;
+use golem_node::Node;
 use golem_node::pricing::PriceList;
-use golem_node::{Node, NodeError, Vm};
 use golem_reach::port_checker;
 use golem_service::server::cors;
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use golem_service::server::rate_limit::{self, RateLimit};
-use golem_types::VmId;
 use golem_types::wire::port_check::BANNER_PATH;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +80,10 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/vms/{id}/ssh-keys", post(vms::add_key))
         .route("/api/v1/vms/{id}/stream", get(streams::show).post(streams::attach))
         .route("/api/v1/payments/streams", get(streams::list))
-        .route("/api/v1/payments/lease-quotes", post(leases::quote));
+        .route("/api/v1/payments/lease-quotes", post(leases::quote))
+        .route("/api/v1/auth/requestor-sessions", post(sessions::open))
+        .route("/api/v1/auth/tokens", get(sessions::list).post(sessions::mint))
+        .route("/api/v1/auth/tokens/{id}", delete(sessions::end));
     if config.public.access == VmAccess::Open {
         routes = routes.route("/api/v1/summary", get(provider::summary)).route(
             "/api/v1/admin/shutdown",
@@ -111,27 +116,4 @@ async fn limited(State(public): Shared, request: Request, next: Next) -> Respons
         ApiError::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded; try again later").into_response();
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
-}
-
-impl Public {
-    /// The VM that `which` names to this caller.
-    async fn find(&self, which: &str) -> Result<Arc<Vm>, ApiError> {
-        if let Ok(id) = which.parse::<VmId>() {
-            return match self.node.vm(&id).await {
-                Err(NodeError::NotFound(_)) => Err(ApiError::no_vm(which)),
-                found => Ok(found?),
-            };
-        }
-        if self.access != VmAccess::Open {
-            return Err(ApiError::no_vm(which));
-        }
-        let mut named = self.node.vms().into_iter().filter(|vm| vm.name.as_str() == which);
-        match (named.next(), named.next()) {
-            (Some(vm), None) => Ok(vm),
-            (Some(_), Some(_)) => {
-                Err(ApiError::new(StatusCode::CONFLICT, "several VMs have this name; use the id"))
-            }
-            (None, _) => Err(ApiError::no_vm(which)),
-        }
-    }
 }

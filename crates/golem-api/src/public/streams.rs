@@ -1,15 +1,17 @@
 //! The streams that pay for VMs.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use golem_node::NodeError;
+use golem_node::{NodeError, Vm};
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
-use golem_types::wire::parse_stream;
+use golem_types::wire::{AttachStream, parse_stream};
 use serde_json::json;
 
-use super::Shared;
-use crate::config::VmAccess;
+use super::caller::{Caller, Deed};
+use super::{Public, Shared};
 use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
@@ -24,34 +26,46 @@ fn lookup_failed(error: NodeError) -> ApiError {
     }
 }
 
-pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    if public.node.payments().is_none() {
-        return Err(NodeError::PaymentsOff.into());
+/// The VM of a stream. That payments are off is told before whether there is such a VM, as clients without a session know it.
+async fn find(public: &Public, caller: &Caller, which: &str, deed: Deed) -> Result<Arc<Vm>, ApiError> {
+    match caller {
+        Caller::Anyone if public.node.payments().is_none() => Err(NodeError::PaymentsOff.into()),
+        caller => caller.find(public, which, deed).await,
     }
-    let vm = public.find(&which).await?;
+}
+
+pub(super) async fn show(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = find(&public, &caller, &which, Deed::Read).await?;
     let status = public.node.stream(&vm.id).await.map_err(lookup_failed)?;
     Ok(ok(&renter::stream(&status)))
 }
 
 /// Lets another stream pay for the VM. Whoever owns the stream pays; whoever knows the VM may
 /// have it paid.
-pub(super) async fn attach(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
+pub(super) async fn attach(
+    State(public): Shared,
+    caller: Caller,
+    Path(which): Path<String>,
+    request: Request,
+) -> ApiResult {
+    let vm = find(&public, &caller, &which, Deed::Change).await?;
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());
     }
-    let vm = public.find(&which).await?;
-    let stream = parse_stream(&body(request).await?)?;
+    let stream = AttachStream { renter: caller.wallet(), ..parse_stream(&body(request).await?)? };
     Ok(ok(&renter::vm(&*public.node.attach_stream(&vm.id, stream).await?)))
 }
 
-/// Every stream, where everybody sees every VM; a VM's id is the right to use it.
-pub(super) async fn list(State(public): Shared) -> ApiResult {
+/// The streams of the VMs that the caller sees.
+pub(super) async fn list(State(public): Shared, caller: Caller) -> ApiResult {
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());
     }
-    if public.access != VmAccess::Open {
+    let vms = caller.vms(&public);
+    if vms.is_empty() {
         return Ok(ok(&json!([])));
     }
     let statuses = public.node.streams().await.map_err(lookup_failed)?;
-    Ok(ok(&statuses.iter().map(renter::stream).collect::<Vec<_>>()))
+    let seen = statuses.iter().filter(|status| vms.iter().any(|vm| vm.id == status.vm));
+    Ok(ok(&seen.map(renter::stream).collect::<Vec<_>>()))
 }

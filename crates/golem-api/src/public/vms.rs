@@ -15,30 +15,31 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::Shared;
-use crate::config::VmAccess;
+use super::caller::{Caller, Deed};
 use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// How long a stop is waited for: existing clients give up after 300 s.
 const STOP_WAIT: Duration = Duration::from_secs(240);
 
-pub(super) async fn list(State(public): Shared) -> Response {
-    if public.access != VmAccess::Open {
-        return ok(&json!([]));
-    }
-    let vms = public.node.vms();
+pub(super) async fn list(State(public): Shared, caller: Caller) -> Response {
+    let vms = caller.vms(&public);
     ok(&vms.iter().map(|vm| renter::vm(vm)).collect::<Vec<_>>())
 }
 
-pub(super) async fn show(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn show(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Read).await?;
     let network = public.node.network(&vm.id).map(|network| renter::network(&network));
     Ok(ok(&VmInfo { network, ..renter::vm(&vm) }))
 }
 
 /// What the VM's last failed boot left, for a day; what the host said of it is its operator's alone.
-pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn failed_boot(
+    State(public): Shared,
+    caller: Caller,
+    Path(which): Path<String>,
+) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Read).await?;
     let kept = public.node.failed_boots(vm.id.as_str()).await?;
     let Some(failed) = kept.first() else {
         let text = "no failed boot of this VM is kept; one is for a day";
@@ -47,8 +48,8 @@ pub(super) async fn failed_boot(State(public): Shared, Path(which): Path<String>
     Ok(ok(&renter::failed_boot(failed)))
 }
 
-pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn access(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Read).await?;
     let access = Access {
         ssh_host: Some(public_ip::advertised_address(&public.provider.public_ip, public.provider.host)),
         ssh_port: Some(vm.ssh_port),
@@ -67,13 +68,13 @@ pub(super) async fn access(State(public): Shared, Path(which): Path<String>) -> 
     Err(ApiError::new(StatusCode::CONFLICT, format!("VM cannot be reached: {why}")))
 }
 
-pub(super) async fn start(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn start(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
     Ok(ok(&renter::vm(&*public.node.start_vm(&vm.id).await?)))
 }
 
-pub(super) async fn stop(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn stop(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
     let stopping = public.node.stop_vm(&vm.id).await?;
     // One that takes longer is shown as it stands: stopping.
     let vm = match timeout(STOP_WAIT, public.node.settled(&vm.id)).await {
@@ -83,16 +84,16 @@ pub(super) async fn stop(State(public): Shared, Path(which): Path<String>) -> Ap
     Ok(ok(&renter::vm(&vm)))
 }
 
-pub(super) async fn restart(State(public): Shared, Path(which): Path<String>) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn restart(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
     Ok(ok(&renter::vm(&*public.node.restart_vm(&vm.id).await?)))
 }
 
 /// Deleting what is not there succeeds, as in the original: a client that repeats itself after a
 /// lost answer is right, and a stranger learns nothing.
-pub(super) async fn delete(State(public): Shared, Path(which): Path<String>) -> ApiResult {
+pub(super) async fn delete(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
     let gone = || Ok(ok(&json!(null)));
-    let vm = match public.find(&which).await {
+    let vm = match caller.find(&public, &which, Deed::Change).await {
         Err(error) if error.is_not_found() => return gone(),
         found => found?,
     };
@@ -102,8 +103,13 @@ pub(super) async fn delete(State(public): Shared, Path(which): Path<String>) -> 
     }
 }
 
-pub(super) async fn add_key(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
-    let vm = public.find(&which).await?;
+pub(super) async fn add_key(
+    State(public): Shared,
+    caller: Caller,
+    Path(which): Path<String>,
+    request: Request,
+) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
     let key = parse_key(&body(request).await?)?;
     Ok(ok(&renter::vm(&*public.node.add_key(&vm.id, key).await?)))
 }

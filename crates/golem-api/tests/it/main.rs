@@ -4,6 +4,7 @@
 mod disk;
 mod operator;
 mod requests;
+mod sessions;
 mod strangers;
 mod vms;
 mod world;

@@ -210,6 +210,14 @@ impl World {
         Client::open(self.folder.path(), self.operator_port).unwrap()
     }
 
+    /// The same after a restart of the node.
+    pub(crate) async fn restart(self) -> Self {
+        self.api.stop().await;
+        self.node.shutdown(false).await;
+        drop((self.node, self.api, self.sim));
+        Self::start_in(self.folder).await
+    }
+
     pub(crate) async fn stop(self) {
         self.api.stop().await;
         self.node.shutdown(false).await;

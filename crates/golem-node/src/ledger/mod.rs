@@ -23,6 +23,7 @@ mod refunds;
 mod room;
 mod rows;
 mod schema;
+mod sessions;
 mod snapshot;
 mod sweeps;
 mod transactions;

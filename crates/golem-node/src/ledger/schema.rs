@@ -380,6 +380,26 @@ const LEASES: &str = "
 ALTER TABLE streams ADD COLUMN lease TEXT CHECK (lease IS NULL OR json_valid(lease));
 ";
 
+/// Who acts as which wallet: tokens as their hashes alone; and the nonces that were used, for as long as they count.
+const SESSIONS: &str = "
+CREATE TABLE sessions (
+    id          TEXT PRIMARY KEY,
+    token       TEXT NOT NULL UNIQUE,
+    wallet      TEXT NOT NULL,
+    vm          TEXT,
+    read_only   INTEGER NOT NULL CHECK (read_only IN (0, 1)),
+    parent      TEXT,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE session_nonces (
+    wallet      TEXT NOT NULL,
+    nonce       TEXT NOT NULL,
+    until       INTEGER NOT NULL,
+    PRIMARY KEY (wallet, nonce)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -401,6 +421,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         SWEEPS,
         REFUNDS,
         LEASES,
+        SESSIONS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

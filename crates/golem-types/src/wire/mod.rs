@@ -10,6 +10,7 @@ mod fields;
 pub mod lease;
 pub mod port_check;
 pub mod problem;
+pub mod session;
 
 pub use answers::{
     Access, ChainStream, Computed, FailedBootInfo, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo,
@@ -19,3 +20,4 @@ pub use create::{AttachStream, CreateVm, parse_create, parse_key, parse_resource
 pub use exact::Exact;
 pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};
 pub use problem::{Problem, Problems};
+pub use session::{OpenSession, SessionScope, TokenRequest, parse_session, parse_token_request};
