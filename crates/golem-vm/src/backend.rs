@@ -131,6 +131,16 @@ impl Backend {
         }
     }
 
+    /// Images from which machines can be made now. Multipass, which fetches what it is asked for, tells of none.
+    #[must_use]
+    pub fn images(&self) -> Vec<ImageName> {
+        match self {
+            Self::Qemu(qemu) => qemu.images(),
+            Self::Multipass(_) => Vec::new(),
+            Self::Sim(sim) => sim.images(),
+        }
+    }
+
     /// What is wrong with the disk on which machines lie, so that none can be made from `image`.
     #[must_use]
     pub fn disk_trouble(&self, image: &ImageName) -> Option<&'static str> {

@@ -164,6 +164,10 @@ impl Sim {
         self.0.config.images.contains(image)
     }
 
+    pub(crate) fn images(&self) -> Vec<ImageName> {
+        self.0.config.images.iter().cloned().collect()
+    }
+
     pub(crate) async fn create(&self, spec: &MachineSpec) -> Result<(), BackendError> {
         self.0.enter(Call::Create).await?;
         if !self.has_image(&spec.image) {

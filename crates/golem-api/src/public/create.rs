@@ -4,9 +4,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body;
-use golem_types::VmState;
-use golem_types::wire::{CreateVm, Problem, Problems, parse_create};
-use serde_json::json;
+use golem_types::wire::{CreateVm, Lifecycle, Problem, Problems, parse_create};
+use golem_types::{JobId, VmId, VmState};
+use serde::Serialize;
 
 use super::Shared;
 use super::caller::{Caller, Deed};
@@ -32,13 +32,29 @@ fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
     }
 }
 
+/// What is answered before the VM runs.
+#[derive(Serialize)]
+struct Accepted<'a> {
+    job_id: &'a JobId,
+    vm_id: &'a VmId,
+    status: &'static str,
+    #[serde(flatten)]
+    lifecycle: Lifecycle,
+}
+
 pub(super) async fn create(State(public): Shared, caller: Caller, request: Request) -> ApiResult {
     let early = wants_async(request.uri().query())?;
     let wanted = parse_create(&body(request).await?)?;
     let renter = caller.renter_of(wanted.name.as_str())?;
     let (vm, job) = public.node.create(CreateVm { renter, ..wanted }).await?;
     if early {
-        let accepted = json!({ "job_id": job.id, "vm_id": vm.id, "status": "creating" });
+        let reached = job.reached().last().map(|reached| reached.stage);
+        let accepted = Accepted {
+            job_id: &job.id,
+            vm_id: &vm.id,
+            status: "creating",
+            lifecycle: renter::lifecycle(VmState::Creating, reached, None),
+        };
         return Ok(json_response(StatusCode::ACCEPTED, &accepted));
     }
     let vm = public.node.settled(&vm.id).await?;

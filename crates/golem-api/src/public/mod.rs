@@ -8,6 +8,7 @@
 
 mod caller;
 mod create;
+mod later;
 mod leases;
 mod provider;
 mod quote;
@@ -68,6 +69,7 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/health", get(provider::health))
         .route(BANNER_PATH, get(provider::banner))
         .route("/api/v1/provider/info", get(provider::info))
+        .route("/api/v1/images", get(provider::images))
         .route("/api/v1/quotes", post(quote::quote))
         .route("/api/v1/vms", get(vms::list).post(create::create))
         .route("/api/v1/vms/jobs/{id}", get(create::job))
@@ -84,6 +86,9 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/auth/requestor-sessions", post(sessions::open))
         .route("/api/v1/auth/tokens", get(sessions::list).post(sessions::mint))
         .route("/api/v1/auth/tokens/{id}", delete(sessions::end));
+    for (path, handler) in later::routes() {
+        routes = routes.route(path, handler);
+    }
     if config.public.access == VmAccess::Open {
         routes = routes.route("/api/v1/summary", get(provider::summary)).route(
             "/api/v1/admin/shutdown",

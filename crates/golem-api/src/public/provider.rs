@@ -8,6 +8,7 @@ use axum::http::Method;
 use axum::response::Response;
 use golem_reach::public_ip;
 use golem_service::server::json::ok;
+use golem_types::ImageName;
 use serde::Serialize;
 use serde_json::json;
 
@@ -55,6 +56,16 @@ pub(super) async fn banner(State(public): Shared) -> String {
 
 pub(super) async fn info(State(public): Shared) -> Response {
     ok(&ProviderInfo::of(&public))
+}
+
+/// The images that a create may name, the one that is taken where it names none first.
+pub(super) async fn images(State(public): Shared) -> Response {
+    let default = &public.node.config().default_image;
+    let mut names: Vec<_> =
+        public.node.backend().images().into_iter().filter(|name| name != default).collect();
+    names.insert(0, default.clone());
+    let image = |name: &ImageName| json!({ "name": name, "default": name == default });
+    ok(&json!({ "images": names.iter().map(image).collect::<Vec<_>>() }))
 }
 
 pub(super) async fn summary(State(public): Shared) -> Response {

@@ -53,6 +53,7 @@ pub(super) async fn access(State(public): Shared, caller: Caller, Path(which): P
     let access = Access {
         ssh_host: Some(public_ip::advertised_address(&public.provider.public_ip, public.provider.host)),
         ssh_port: Some(vm.ssh_port),
+        ssh_user: golem_vm::seed::USER,
         vm_id: &vm.id,
         multipass_name: &vm.id,
         status: None,

@@ -7,6 +7,27 @@ use serde_json::{Value, json};
 use crate::world::{DEADLINE, KEY, PROVIDER_ID, World, create_body};
 
 #[tokio::test]
+async fn what_is_asked_for_early_tells_how_far_it_is_and_images_are_listed() {
+    let world = World::start_slow(VmAccess::Capability).await;
+    let (status, early) = world.post("/vms?async=true", &create_body("early")).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    for member in ["lifecycle_stage", "status_message", "progress", "transitioning", "next_poll_seconds"] {
+        assert!(!early[member].is_null(), "{member} in {early}");
+        let job = world.get(&format!("/vms/jobs/{}", early["job_id"].as_str().unwrap())).await.1;
+        assert!(!job[member].is_null(), "{member} in {job}");
+    }
+    assert_eq!((&early["status"], &early["transitioning"]), (&json!("creating"), &json!(true)));
+    world.let_boot();
+    let id = early["vm_id"].as_str().unwrap();
+    world.reaches(id, "running").await;
+    let access = world.get(&format!("/vms/{id}/access")).await.1;
+    assert_eq!(access["ssh_user"], golem_vm::seed::USER);
+    let images = world.get("/images").await.1;
+    assert_eq!(images, json!({ "images": [{ "name": "24.04", "default": true }] }));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_create_answers_with_a_running_vm() {
     let world = World::start(VmAccess::Capability).await;
     let (status, vm) = world.post("/vms", &create_body("my-webserver")).await;
@@ -120,7 +141,9 @@ async fn the_id_works_on_every_route() {
     assert_eq!(
         // S-160
         access,
-        json!({ "ssh_host": "203.0.113.7", "ssh_port": port, "vm_id": id, "multipass_name": id })
+        json!({
+            "ssh_host": "203.0.113.7", "ssh_port": port, "ssh_user": "ubuntu", "vm_id": id, "multipass_name": id
+        })
     );
     let (status, added) = world.post(&at("/ssh-keys"), &json!({ "key": KEY, "name": "default" })).await;
     // S-161
@@ -155,7 +178,12 @@ async fn an_asynchronous_create_is_followed_by_its_job_and_by_access() {
     let (id, job) = (accepted["vm_id"].as_str().unwrap(), accepted["job_id"].as_str().unwrap());
     let (status, access) = world.get(&format!("/vms/{id}/access")).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert_eq!(access, json!({ "ssh_port": null, "vm_id": id, "multipass_name": id, "status": "creating" }));
+    assert_eq!(
+        access,
+        json!({
+            "ssh_port": null, "ssh_user": "ubuntu", "vm_id": id, "multipass_name": id, "status": "creating"
+        })
+    );
     let (_, shown) = world.get(&format!("/vms/{id}")).await;
     assert_eq!((&shown["status"], &shown["ssh_port"]), (&json!("creating"), &Value::Null));
     assert_eq!(world.get(&format!("/vms/jobs/{job}")).await.1["status"], "creating");

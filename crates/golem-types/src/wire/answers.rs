@@ -39,9 +39,27 @@ pub struct VmInfo<'a> {
     pub updated_at: WireTime,
     /// Why it cannot run.
     pub error_message: Option<&'a str>,
+    /// How far it is on its way.
+    #[serde(flatten)]
+    pub lifecycle: Lifecycle,
     /// How it is connected, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkInfo>,
+}
+
+/// How far a VM is on its way to where it should be, for people who wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lifecycle {
+    /// The step: a stage of its boot while it is being made, else its state.
+    pub lifecycle_stage: &'static str,
+    /// The same for people.
+    pub status_message: String,
+    /// Percent of the way.
+    pub progress: u8,
+    /// Whether it goes on by itself.
+    pub transitioning: bool,
+    /// When to look again, in seconds.
+    pub next_poll_seconds: u32,
 }
 
 /// How a running VM is connected, and what passed since it was booted.
@@ -81,6 +99,9 @@ pub struct StreamInfo {
     pub verified: bool,
     /// `ok`, or why it does not.
     pub reason: String,
+    /// `active`, `grace`, `expired` or `terminated`; `invalid` where it does not pay for another reason.
+    #[serde(default)]
+    pub payment_state: String,
     /// What the contract holds.
     pub chain: ChainStream,
     /// What follows from it.
@@ -109,6 +130,33 @@ pub struct ChainStream {
     pub withdrawn: Exact,
     /// Whether vesting was frozen.
     pub halted: bool,
+    /// Wei a second, of contracts of version 4 as all that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_rate_per_second: Option<Exact>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_deposit: Option<Exact>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_withdrawn: Option<Exact>,
+    /// The donation, in hundredths of a percent of what vests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_bps: Option<u16>,
+    /// Who gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_recipient: Option<String>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_deposit: Option<Exact>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_withdrawn: Option<Exact>,
+    /// Tells the lease from every other: 32 bytes, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_id: Option<String>,
+    /// The hash of the lease's terms: 32 bytes, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_hash: Option<String>,
 }
 
 /// What follows from a stream at the chain's time.
@@ -122,6 +170,21 @@ pub struct Computed {
     pub vested_wei: Exact,
     /// Wei of it that were not yet paid out.
     pub withdrawable_wei: Exact,
+    /// Wei that the provider has earned; the two above are sums with the donation, of contracts of version 4 as all that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_vested_wei: Option<Exact>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_withdrawable_wei: Option<Exact>,
+    /// Wei that are due as a donation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_vested_wei: Option<Exact>,
+    /// Wei.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donation_withdrawable_wei: Option<Exact>,
+    /// Wei that were paid in, the donation with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_deposit_wei: Option<Exact>,
 }
 
 /// A price that a provider promises; the members of a promise are null where VMs are free.
@@ -176,6 +239,9 @@ pub struct JobInfo<'a> {
     pub stage: &'a str,
     /// When each stage was reached, oldest first.
     pub stages: Vec<StageInfo<'a>>,
+    /// How far it is.
+    #[serde(flatten)]
+    pub lifecycle: Lifecycle,
 }
 
 /// That a stage of a boot was reached.
@@ -214,6 +280,8 @@ pub struct Access<'a> {
     pub ssh_host: Option<IpAddr>,
     /// Port of the VM on it; null while the VM is being made.
     pub ssh_port: Option<u16>,
+    /// Who logs in.
+    pub ssh_user: &'static str,
     /// The VM's id.
     pub vm_id: &'a VmId,
     /// The original's internal name; ours is the id.
@@ -242,6 +310,13 @@ mod tests {
             created_at: time,
             updated_at: time,
             error_message: None,
+            lifecycle: Lifecycle {
+                lifecycle_stage: "running",
+                status_message: "runs".to_owned(),
+                progress: 100,
+                transitioning: false,
+                next_poll_seconds: 30,
+            },
             network: None,
         };
         // S-150, S-151, S-152, S-153, S-154, S-155
@@ -250,7 +325,9 @@ mod tests {
             "{\"id\":\"golem-abc-20250219-130424-aaaaaaaaaaaaaaaa\",\"name\":\"abc\",\"status\":\"running\",\
              \"resources\":{\"cpu\":2,\"memory\":4,\"storage\":20},\"ip_address\":\"10.0.2.15\",\
              \"ssh_port\":50800,\"created_at\":\"2025-02-19T13:04:24.500000\",\
-             \"updated_at\":\"2025-02-19T13:04:24.500000\",\"error_message\":null}"
+             \"updated_at\":\"2025-02-19T13:04:24.500000\",\"error_message\":null,\
+             \"lifecycle_stage\":\"running\",\"status_message\":\"runs\",\"progress\":100,\"transitioning\":false,\
+             \"next_poll_seconds\":30}"
         );
     }
 }

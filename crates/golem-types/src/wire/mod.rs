@@ -13,8 +13,8 @@ pub mod problem;
 pub mod session;
 
 pub use answers::{
-    Access, ChainStream, Computed, FailedBootInfo, JobInfo, NetworkInfo, NetworkTraffic, QuoteInfo,
-    StageInfo, StreamInfo, VmInfo, WireTime,
+    Access, ChainStream, Computed, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, NetworkTraffic,
+    QuoteInfo, StageInfo, StreamInfo, VmInfo, WireTime,
 };
 pub use create::{AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_stream};
 pub use exact::Exact;

@@ -211,6 +211,11 @@ impl Qemu {
         self.images.find(image).is_some()
     }
 
+    pub(crate) fn images(&self) -> Vec<ImageName> {
+        let here = self.images.list().into_iter().filter(|image| image.bytes.is_some());
+        here.map(|image| image.name).collect()
+    }
+
     fn of(&self, id: &VmId) -> PathBuf {
         self.folder.join(id.as_str())
     }
