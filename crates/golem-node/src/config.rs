@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub totals: Option<Resources>,
     /// How rentals are paid for; `None` if they are not.
     pub payments: Option<PaymentConfig>,
+    /// More ways in which they may be paid for, beside `payments`, which is for clients that name none.
+    pub more_payments: Vec<PaymentConfig>,
     /// Other contracts whose profiles are known: earlier rentals may be paid in them.
     pub known_contracts: Vec<KnownContract>,
     /// Where what was earned goes.

@@ -110,9 +110,9 @@ impl Node {
         golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let transactions = Transactions::new(ledger.clone());
-        let payments = config.payments.as_ref();
+        let payments: Vec<_> = config.payments.iter().chain(&config.more_payments).collect();
         let sessions = Sessions::load(ledger.clone(), Timestamp::now()).await?;
-        let contracts = Contracts::open(payments, &config.known_contracts, &ledger, &transactions).await?;
+        let contracts = Contracts::open(&payments, &config.known_contracts, &ledger, &transactions).await?;
         let proxy = Proxy::start(config.proxy)?;
         let config = Arc::new(config);
         let backend = Arc::new(backend);

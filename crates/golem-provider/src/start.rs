@@ -113,7 +113,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&settings, node.tasks());
     let pricing = pricing::config(&settings.prices, payments.as_ref());
-    let pricing = golem_node::pricing::start(pricing, &node).await?;
+    let pricing = golem_node::pricing::start(pricing, &node, node.payments()).await?;
     let address = public_ip::follow(&ports::site(&settings), node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
@@ -376,6 +376,7 @@ fn node_config(
         },
         totals: None,
         payments: payments.map(|profile| payments::config(profile, settings, identity)),
+        more_payments: Vec::new(),
         known_contracts: payments::known(settings, identity),
         payout,
     }

@@ -149,6 +149,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         rent: golem_node::Rent::default(),
         totals: Some(Resources::new(4096, 16_384, 1 << 20)),
         payments: None,
+        more_payments: Vec::new(),
         known_contracts: Vec::new(),
         payout: golem_node::payout::PayoutConfig::default(),
     };

@@ -244,6 +244,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         rent: golem_node::Rent::default(),
         totals: Some(Resources::new(u32::MAX / 2, u32::MAX / 2, u32::MAX / 2)),
         payments: Some(payments),
+        more_payments: Vec::new(),
         known_contracts: Vec::new(),
         payout: golem_node::payout::PayoutConfig::default(),
     };

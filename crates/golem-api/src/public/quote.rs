@@ -22,7 +22,7 @@ const MONTH_SECONDS: u64 = 730 * 3600;
 /// It reserves nothing, and nothing is remembered of it.
 pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
     let resources = parse_resources(&body(request).await?)?;
-    let payments = public.node.payments();
+    let payments = public.node.contracts().without_leases();
     let signed = payments.map(|payments| payments.quote(resources, Timestamp::now())).transpose()?;
     Ok(ok(&info(&public, resources, signed.as_ref())))
 }

@@ -115,6 +115,7 @@ impl World {
             rent: golem_node::Rent::default(),
             totals: Some(Resources::new(100, 100, 1000)),
             payments: None,
+            more_payments: Vec::new(),
             known_contracts: Vec::new(),
             payout: golem_node::payout::PayoutConfig::default(),
         };

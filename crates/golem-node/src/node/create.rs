@@ -40,7 +40,7 @@ impl Node {
             return Err(NodeError::ShuttingDown);
         }
         if let (Some(payments), Some(stream), Some(quote)) =
-            (inner.contracts.first(), request.stream_id, &request.quote_id)
+            (inner.contracts.without_leases(), request.stream_id, &request.quote_id)
         {
             // The same create again: its answer was lost. Only who made it knows the quote's id.
             let key = payments.key(stream);

@@ -68,9 +68,10 @@ impl Node {
         resources: Resources,
         quote: Option<&str>,
     ) -> Result<Paid, NodeError> {
-        match (self.0.contracts.first(), stream) {
-            (None, _) => Ok(Paid::free()),
-            (Some(payments), None) if payments.takes_leases() => Err(Refusal::LeaseRequired.into()),
+        let contracts = &self.0.contracts;
+        match (contracts.without_leases(), stream) {
+            (None, _) if contracts.offered().is_empty() => Ok(Paid::free()),
+            (None, _) => Err(Refusal::LeaseRequired.into()),
             (Some(_), None) => Err(Refusal::StreamRequired.into()),
             (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
         }
@@ -118,7 +119,7 @@ impl Node {
         wanted: StreamUse<'_>,
         claimed: ClaimedUse,
     ) -> Result<Paid, NodeError> {
-        let Some(payments) = self.payments() else { return Ok(paid) };
+        let Some(payments) = paid.key().and_then(|key| self.0.contracts.of(key)) else { return Ok(paid) };
         let paid = if paid.is_proven() { paid } else { payments.prove(paid, proof, wanted)? };
         crash_point!("before-claim");
         if paid.is_proven()
@@ -206,7 +207,7 @@ impl Node {
         Ok(self.0.ledger.sweeps(limit).await?)
     }
 
-    /// How new rentals are paid for; `None` if they are not.
+    /// How new rentals of clients that name no network are paid for; `None` if they are free.
     #[must_use]
     pub fn payments(&self) -> Option<&Payments> {
         self.0.contracts.first()

@@ -116,36 +116,40 @@ impl PaymentConfig {
 /// The contracts that are followed; clones share them.
 #[derive(Clone, Default)]
 pub struct Contracts {
-    first: Option<Payments>,
+    /// Those that new rentals may be paid in come first, and are so many.
     all: Vec<Payments>,
+    offered: usize,
     unknown: Vec<String>,
 }
 
 impl Contracts {
-    /// The contract of `config`, which takes new rentals, and each that the ledger's rentals and streams still need, found
+    /// The contracts of `configs`, which take new rentals, and each that the ledger's rentals and streams still need, found
     /// among those that are `known` and those that were used before.
     ///
     /// # Errors
-    /// [`PaymentError`] of the first; one of the others that cannot be followed is told by [`Contracts::unknown`].
+    /// [`PaymentError`] of one of `configs`; one of the others that cannot be followed is told by [`Contracts::unknown`].
     pub async fn open(
-        config: Option<&PaymentConfig>,
+        configs: &[&PaymentConfig],
         known: &[KnownContract],
         ledger: &Ledger,
         transactions: &Transactions,
     ) -> Result<Self, PaymentError> {
         let mut contracts = Self::default();
-        if let Some(config) = config {
+        for config in configs {
+            // The same contract under two names is one.
+            if contracts.called(&config.key()).is_some() {
+                continue;
+            }
             ledger.keep_contract(config.key(), config.profile()).await?;
-            let first = Payments::open(config.clone(), ledger.clone(), transactions).await?;
-            contracts.all.push(first.clone());
-            contracts.first = Some(first);
+            let payments = Payments::open((*config).clone(), ledger.clone(), transactions).await?;
+            contracts.all.push(payments);
+            contracts.offered += 1;
         }
-        let Some(policy) = config.or_else(|| known.first().map(|known| &known.config)) else {
-            return Ok(contracts);
-        };
+        let policy = configs.first().copied().or_else(|| known.first().map(|known| &known.config));
+        let Some(policy) = policy else { return Ok(contracts) };
         let used = ledger.contracts().await?;
         for key in ledger.contracts_in_use(jiff::Timestamp::now()).await? {
-            if config.is_some_and(|config| config.key() == key) {
+            if contracts.called(&key).is_some() {
                 continue;
             }
             let of = |is_own: bool| {
@@ -196,25 +200,30 @@ impl Contracts {
         Ok(contracts)
     }
 
-    /// The contract that new rentals are paid in; `None` if they are free.
+    /// The contract that new rentals are paid in whose clients name none; `None` if they are free.
     #[must_use]
     pub fn first(&self) -> Option<&Payments> {
-        self.first.as_ref()
+        self.offered().first()
+    }
+
+    /// The contract of those clients that open a stream at the advertised price, and know no leases.
+    #[must_use]
+    pub fn without_leases(&self) -> Option<&Payments> {
+        self.offered().iter().find(|payments| !payments.takes_leases())
     }
 
     /// The contracts that new rentals may be paid in, the operator's first choice before the others.
     #[must_use]
     pub fn offered(&self) -> &[Payments] {
-        self.first.as_ref().map_or(&[], std::slice::from_ref)
+        self.all.get(..self.offered).unwrap_or_default()
     }
 
     /// The contracts that are followed only for what earlier rentals still pay.
     pub fn others(&self) -> impl Iterator<Item = &Payments> {
-        let first = self.first.as_ref().map(Payments::contract);
-        self.all.iter().filter(move |payments| Some(payments.contract()) != first)
+        self.all.iter().skip(self.offered)
     }
 
-    /// Every contract that is followed; the one for new rentals is the first.
+    /// Every contract that is followed; those for new rentals come first.
     #[must_use]
     pub fn all(&self) -> &[Payments] {
         &self.all

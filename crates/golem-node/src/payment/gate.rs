@@ -146,9 +146,6 @@ impl Payments {
         resources: Resources,
         quote: Option<&str>,
     ) -> Result<Paid, NodeError> {
-        if self.takes_leases() {
-            return Err(Refusal::LeaseRequired.into());
-        }
         let least_rate = match quote {
             Some(quote) => Some(self.quoted_rate(quote, resources)?),
             None => self.least_rate(resources)?,

@@ -14,6 +14,7 @@ use super::prices::{PriceList, Rates};
 use super::rate::{Bounds, Follower, Outcome};
 use super::{GLM, PricingConfig, PricingError, coin_of};
 use crate::node::Node;
+use crate::payment::Payments;
 
 /// What the rest of the node reads of prices.
 pub struct PriceWatch {
@@ -58,11 +59,15 @@ impl Coins {
     }
 }
 
-/// Follows the rates for `node` until it stops.
+/// Follows the rates for `node` until it stops, and tells `payments` what their streams have to pay.
 ///
 /// # Errors
 /// [`PricingError`]; a feed that does not answer is no error.
-pub async fn start(config: PricingConfig, node: &Node) -> Result<PriceWatch, PricingError> {
+pub async fn start(
+    config: PricingConfig,
+    node: &Node,
+    payments: Option<&Payments>,
+) -> Result<PriceWatch, PricingError> {
     let network = config.network.as_ref();
     let coin_id = network.and_then(|network| network.coin_id.as_ref());
     let token_id = network.and_then(|network| network.token_id.as_ref());
@@ -73,14 +78,14 @@ pub async fn start(config: PricingConfig, node: &Node) -> Result<PriceWatch, Pri
     };
     let rates = coins.rates();
     let prices = PriceList::at(&config, rates);
-    tell(node, &prices);
+    tell(payments, &prices);
     let (sender, receiver) = watch::channel(prices);
     // An advert waits for a first answer of the feed, rather than being written twice.
     let known = !config.follow || rates.glm.is_some();
     let (adverts, advertised) = watch::channel(known.then_some(prices));
     if config.follow {
         let feeds = config.feeds()?;
-        let task = follow(config, node.clone(), feeds, coins, sender, adverts);
+        let task = follow(config, (node.clone(), payments.cloned()), feeds, coins, sender, adverts);
         let stop: CancellationToken = node.tasks().stopping().clone();
         node.tasks().spawn("pricing", async move {
             stop.run_until_cancelled(task).await;
@@ -90,15 +95,15 @@ pub async fn start(config: PricingConfig, node: &Node) -> Result<PriceWatch, Pri
 }
 
 /// Tells the gate what streams have to pay.
-fn tell(node: &Node, prices: &PriceList) {
-    if let Some(payments) = node.payments() {
+fn tell(payments: Option<&Payments>, prices: &PriceList) {
+    if let Some(payments) = payments {
         payments.set_prices(prices.of_streams);
     }
 }
 
 async fn follow(
     config: PricingConfig,
-    node: Node,
+    (node, payments): (Node, Option<Payments>),
     feeds: Feeds,
     mut coins: Coins,
     prices: watch::Sender<PriceList>,
@@ -135,7 +140,7 @@ async fn follow(
             changed
         });
         if changed || adverts.borrow().is_none() {
-            tell(&node, &now);
+            tell(payments.as_ref(), &now);
             tracing::info!(
                 core = %now.glm.core, memory = %now.glm.memory, storage = %now.glm.storage,
                 "prices for a month in GLM"

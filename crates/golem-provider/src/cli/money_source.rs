@@ -46,7 +46,7 @@ impl MoneySource {
         let config = profile.as_ref().map(|profile| payments::config(profile, settings, &identity));
         let transactions = Transactions::new(ledger.clone());
         let known = payments::known(settings, &identity);
-        let contracts = Contracts::open(config.as_ref(), &known, &ledger, &transactions).await?;
+        let contracts = Contracts::open(&config.iter().collect::<Vec<_>>(), &known, &ledger, &transactions).await?;
         if contracts.all().is_empty() {
             bail!("payments are off: there are no streams");
         }

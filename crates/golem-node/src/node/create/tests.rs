@@ -56,6 +56,7 @@ async fn node(folder: &tempfile::TempDir, ports: Range<u16>, port_policy: PortPo
         rent: Rent::default(),
         totals: Some(Resources::new(100, 100, 1000)),
         payments: None,
+        more_payments: Vec::new(),
         known_contracts: Vec::new(),
         payout: crate::payout::PayoutConfig::default(),
     };

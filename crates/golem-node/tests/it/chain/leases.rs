@@ -204,3 +204,45 @@ async fn a_leased_vm_is_held_when_its_stream_expires_and_comes_back_by_a_new_lea
     assert!(received > rate * U256::from(1600) && received < rate * U256::from(1700), "{received}");
     node.shutdown(false).await;
 }
+
+/// Two networks at once: whoever names a lease pays by it, whoever names a stream pays in the other contract, and both are followed.
+#[tokio::test]
+async fn both_generations_of_clients_rent_from_one_node() {
+    let market = Market::new(&[]).await;
+    let world = LeaseMarket::new(&market).await;
+    for leases_first in [true, false] {
+        let (first, second) = match leases_first {
+            true => (world.payments(), market.payments()),
+            false => (market.payments(), world.payments()),
+        };
+        let config = NodeConfig {
+            payments: Some(first),
+            more_payments: vec![second.clone(), second],
+            ..market.world.config()
+        };
+        let node = Node::start(config, market.world.sim().0).await.unwrap();
+        assert_eq!(node.contracts().offered().len(), 2, "the same contract twice is one");
+        for payments in node.contracts().offered() {
+            let month = MonthlyPrice { core: "5.256".parse().unwrap(), ..MonthlyPrice::default() };
+            payments.set_prices(Some(StreamPrices::of(month)));
+        }
+        let (older, newer) = (format!("older-{leases_first}"), format!("newer-{leases_first}"));
+        let stream = market.open(3600).await;
+        let (one, _) = node.create(CreateVm { stream_id: Some(stream), ..wanted(&older) }).await.unwrap();
+        let payment = world.open(&node.lease(&request(&newer, 3600)).await.unwrap()).await;
+        let (two, _) = node.create(create(&newer, payment)).await.unwrap();
+        for vm in [&one, &two] {
+            reaches(&node, &vm.id, VmState::Running).await;
+            assert!(node.stream(&vm.id).await.unwrap().verdict.is_ok());
+        }
+        assert_eq!(node.streams().await.unwrap().len(), 2);
+        market.chain.terminate(1, stream).await.unwrap();
+        reaches(&node, &one.id, VmState::Stopped).await;
+        assert_eq!(node.vm(&two.id).await.unwrap().state, VmState::Running);
+        for vm in [one, two] {
+            node.delete_vm(&vm.id).await.unwrap();
+        }
+        golem_test_support::until("both are gone", async || node.vms().is_empty()).await;
+        node.shutdown(false).await;
+    }
+}

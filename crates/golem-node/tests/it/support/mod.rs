@@ -66,6 +66,7 @@ pub(crate) fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         rent: golem_node::Rent::default(),
         totals: Some(Resources::new(100, 100, 1000)),
         payments: None,
+        more_payments: Vec::new(),
         known_contracts: Vec::new(),
         payout: golem_node::payout::PayoutConfig::default(),
     }
