@@ -4,14 +4,15 @@
 //!   socket ─► serve (deadlines, places) ─► peer (who asks) ─► limit ─► public   ─┐
 //!   loopback ─► serve ─► token, Host ──────────► operator ─┴─► node
 //! ```
-//! Owns routes, status codes, who may see what, the JSON that is answered, and the client of the operator API. Never
-//! decides about a rental: `golem_node` does.
+//! Owns routes, status codes, who may see what, the JSON that is answered, the client of the operator API, and the verdict
+//! on a node as its operator reads it ([`status`]). Never decides about a rental: `golem_node` does.
 
 mod config;
 mod error;
 pub mod operator;
 mod public;
 mod start;
+pub mod status;
 pub mod views;
 
 pub use config::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};

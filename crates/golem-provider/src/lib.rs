@@ -23,4 +23,3 @@ mod reload;
 pub mod settings;
 mod signals;
 pub mod start;
-pub mod updates;

@@ -21,13 +21,12 @@ use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig, Rent};
+use golem_node::{Node, NodeConfig, Rent};
 use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
 use golem_reach::reserved_ports::ReservedPorts;
 use golem_service::descriptors;
 use golem_service::service_manager;
-use golem_types::Resources;
 use golem_vm::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -346,17 +345,7 @@ fn node_config(
         ports: ssh_ports(&settings.ports),
         ssh_bind: settings.api.host,
         port_policy: ports::policy(settings),
-        limits: Limits {
-            max_vms: settings.vms.max_vms.0,
-            minimum: Resources::new(
-                settings.vms.min_cpu_cores.0,
-                settings.vms.min_memory_gb.0,
-                settings.vms.min_storage_gb.0,
-            ),
-            cpu_threshold: settings.vms.cpu_threshold.0,
-            memory_threshold: settings.vms.memory_threshold.0,
-            storage_threshold: settings.vms.storage_threshold.0,
-        },
+        limits: settings.vms.limits(),
         closed: None,
         default_image: settings.vms.default_vm_image.clone(),
         boot_deadline: settings.vms.boot_timeout,

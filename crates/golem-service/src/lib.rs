@@ -2,13 +2,14 @@
 //!
 //! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), fair shares of places ([`places`],
 //! [`shares`]), rate-limited logs ([`log`]), the division of file descriptors
-//! ([`descriptors`]) and what is told to systemd ([`service_manager`]). Knows no VM and
+//! ([`descriptors`]) what is told to systemd ([`service_manager`]), and whether a newer version exists ([`release_index`]). Knows no VM and
 //! no money.
 
 pub mod descriptors;
 pub mod http;
 pub mod log;
 pub mod places;
+pub mod release_index;
 pub mod server;
 pub mod service_manager;
 pub mod shares;

@@ -5,6 +5,7 @@
 //! Never opens a socket or a file, never reads the clock and never draws randomness; callers
 //! pass those in, which is what makes everything here testable by properties.
 
+pub mod amount;
 pub mod decimal;
 pub mod names;
 pub mod net;
@@ -13,6 +14,7 @@ pub mod resources;
 pub mod ssh_key;
 pub mod state;
 pub mod stream;
+pub mod visible;
 pub mod wallet;
 pub mod wire;
 

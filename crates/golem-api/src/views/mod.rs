@@ -4,6 +4,8 @@
 //! anything, but for [`payments::withdraw`] and [`books::check`].
 
 pub mod books;
+pub mod earnings;
+pub mod entries_csv;
 mod node;
 pub mod payments;
 mod pricing;

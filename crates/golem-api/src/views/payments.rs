@@ -9,6 +9,7 @@ use golem_node::payment::{Contracts, Payments, StreamLine};
 use golem_node::payout::PayoutLine;
 use golem_node::pricing::coin_of;
 use golem_node::{Node, NodeError};
+use golem_types::amount::Money;
 use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{VmId, VmName, VmState};
 use jiff::Timestamp;
@@ -32,6 +33,15 @@ pub struct StreamsView {
     pub streams: Vec<StreamView>,
     /// Why they are shown as they were last read.
     pub stale: Option<String>,
+}
+
+impl StreamsView {
+    /// The money of the network that new rentals use.
+    #[must_use]
+    pub fn money(&self) -> Money<'_> {
+        let usd = self.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
+        Money { symbol: &self.symbol, decimals: self.decimals, usd }
+    }
 }
 
 const fn usual_decimals() -> u8 {

@@ -3,14 +3,12 @@
 //! Owns what is typed and what is printed: each command turns arguments and settings into calls
 //! and its answer into text or JSON. Never decides about a rental.
 
-mod amount;
 mod arguments;
 mod books;
 mod config;
 mod confirm;
 mod discovery;
 mod earnings;
-mod earnings_csv;
 mod images;
 mod import;
 mod isolation;
@@ -31,7 +29,6 @@ mod status;
 mod stop;
 mod streams;
 mod transactions;
-mod visible;
 mod vms;
 mod wallet;
 

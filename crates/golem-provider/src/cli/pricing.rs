@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 use serde_json::json;
 
-use super::amount::coins;
 use super::arguments::Pricing;
 use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::pid_file;
 use crate::{payments, pricing};
+use golem_types::amount::coins;
 
 /// What is asked now: the node that runs knows, else the feed is asked.
 async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {

@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::layout;
-use super::visible::visible;
 use crate::logs;
+use golem_types::visible::visible;
 
 /// Bold red, bold yellow and plain again.
 const ERROR: &str = "\x1b[1;31merror\x1b[0m";

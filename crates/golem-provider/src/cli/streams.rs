@@ -8,12 +8,12 @@ use golem_node::ledger::WithdrawalState;
 use golem_types::wire::Exact;
 use jiff::{Timestamp, Unit};
 
-use super::amount::{Money, coins, span};
 use super::arguments::Streams;
 use super::earnings::{self, parse_since};
 use super::layout::table;
 use super::money_source::MoneySource;
 use super::{Exit, Invocation};
+use golem_types::amount::{Money, coins, span};
 
 /// `streams …`.
 pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow::Result<Exit> {
@@ -52,7 +52,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
                 books.withdraw(vm.as_ref(), force).await?
             };
             let failed = done.iter().any(|one| one.outcome == WithdrawOutcome::Failed);
-            printer.answer(&done, || withdrawn(&done, Money::of(&view)));
+            printer.answer(&done, || withdrawn(&done, view.money()));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }
@@ -62,7 +62,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
 /// The money of one of the streams, which may be on another network than new rentals use.
 fn money_of<'a>(view: &'a StreamsView, line: &'a StreamView) -> Money<'a> {
     if line.network == view.network {
-        Money::of(view)
+        view.money()
     } else {
         Money { symbol: &line.symbol, decimals: line.decimals, usd: None }
     }

@@ -9,11 +9,11 @@ use golem_node::ledger::Ledger;
 use jiff::{Timestamp, Unit};
 use serde_json::json;
 
-use super::amount::coins;
 use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
 use crate::pid_file::{self, PidFile};
+use golem_types::amount::coins;
 
 /// Who knows them.
 enum Source {

@@ -13,13 +13,13 @@ use ruint::aliases::U256;
 use serde::Serialize;
 use serde_json::json;
 
-use super::amount::{Money, coins};
 use super::arguments::Wallet;
 use super::{Exit, Invocation, keys, layout, transactions};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 use golem_api::views::PayoutsView;
+use golem_types::amount::{Money, coins};
 
 /// `wallet faucet-l2`.
 async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {

@@ -5,6 +5,7 @@
 
 mod check;
 mod dotenv;
+mod parts;
 mod reader;
 mod render;
 mod source;

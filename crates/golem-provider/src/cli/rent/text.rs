@@ -7,8 +7,8 @@ use golem_types::Decimal;
 use golem_types::wire::Exact;
 
 use super::view::Shown;
-use crate::cli::amount::{coins, span};
 use crate::cli::layout::table;
+use golem_types::amount::{coins, span};
 
 /// `lines` of a name and a text, the texts below each other.
 fn lines(lines: Vec<(&str, String)>) -> String {

@@ -1,21 +1,21 @@
 //! `status`: how the node is, whether or not it runs.
 //!
 //! ```text
-//!   facts (everything at once, within a deadline) ─► judge (pure) ─► view ─► text, or JSON
+//!   gather (everything at once, within a deadline) ─► golem_api::status::judge ─► text, or JSON
 //! ```
-//! Owns when that happens, and how the command ends.
+//! Owns when that happens, and how the command ends. Never judges.
 
-mod facts;
-mod judge;
+mod gather;
 mod text;
-mod view;
 
 use std::io::{IsTerminal, Write};
+
+use golem_api::status::{Grade, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use crate::pid_file;
-use facts::Facts;
+use gather::Gathered;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -28,29 +28,40 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     if typed.watch {
         return watch(invocation).await;
     }
-    let status = judge::judge(&invocation.resolved.settings, facts(invocation, None).await?);
+    let gathered = gather(invocation, None).await?;
+    let status = judge(&invocation.resolved.settings.status(), gathered.facts);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
-        (true, _) => status.overall.status.exit(),
+        (true, _) => exit(status.overall.status),
         (false, true) => Exit::Done,
         (false, false) => Exit::NotRunning,
     })
 }
 
-async fn facts(invocation: &Invocation, last: Option<&Facts>) -> anyhow::Result<Facts> {
+/// How the command ends with `--exit-code`: 0, 1 or 2.
+const fn exit(grade: Grade) -> Exit {
+    match grade {
+        Grade::Healthy => Exit::Done,
+        Grade::Issues => Exit::Failed,
+        Grade::Error => Exit::WrongUse,
+    }
+}
+
+async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Result<Gathered> {
     let held = pid_file::holder(&invocation.pid_file)?;
-    Ok(facts::gather(invocation, held, last).await)
+    Ok(gather::gather(invocation, held, last).await)
 }
 
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
+    let settings = invocation.resolved.settings.status();
     let watching = async {
         let mut last = None;
         loop {
-            let facts = facts(invocation, last.as_ref()).await?;
-            let status = judge::judge(&invocation.resolved.settings, facts.clone());
-            last = Some(facts);
+            let gathered = gather(invocation, last.as_ref()).await?;
+            let status = judge(&settings, gathered.facts.clone());
+            last = Some(gathered);
             if printer.json {
                 // One document a line.
                 printer.out(&serde_json::to_string(&status)?);

@@ -4,10 +4,10 @@
 
 use golem_types::wire::Exact;
 
-use super::view::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
-use crate::cli::amount::coins;
 use crate::cli::layout::age;
+use golem_api::status::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
 use golem_api::views::AdvertView;
+use golem_types::amount::coins;
 
 /// The answer for people.
 pub(super) fn text(status: &Status) -> String {
@@ -177,3 +177,6 @@ fn found(advert: &AdvertView) -> String {
         _ => format!("nothing is known of {place} yet"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use golem_types::VmState;
 
-use super::super::facts::{Facts, Local, NodeFacts};
+use super::super::facts::{Facts, Local, NodeFacts, StatusSettings};
 use super::super::view::{Check, LastKnown, ProviderPort, SshIssues, SshPort, SshPorts};
-use crate::settings::Settings;
-use golem_api::views::VmView;
+use crate::views::VmView;
 
 /// Whether anything is known of reachability.
-pub(super) fn check(settings: &Settings, ports: Result<&PortsReport, &String>) -> Check {
+pub(super) fn check(settings: &StatusSettings, ports: Result<&PortsReport, &String>) -> Check {
     let report = match ports {
-        _ if settings.ports.skip_port_verification => return Check::Skipped,
+        _ if settings.skip_port_verification => return Check::Skipped,
         Err(reason) => return Check::Failed { reason: reason.clone() },
         Ok(report) => report,
     };
@@ -49,7 +48,7 @@ pub(super) fn last_known(report: &PortsReport, check: &Check) -> Option<LastKnow
     Some(LastKnown { at, provider: report.provider.status, ssh_reachable })
 }
 
-pub(super) fn provider(settings: &Settings, facts: &Facts, check: &Check) -> ProviderPort {
+pub(super) fn provider(settings: &StatusSettings, facts: &Facts, check: &Check) -> ProviderPort {
     let port = facts.ports.as_ref().ok().map(|report| &report.provider);
     let reason = match check {
         Check::Skipped => Some("not checked".to_owned()),
@@ -65,8 +64,8 @@ pub(super) fn provider(settings: &Settings, facts: &Facts, check: &Check) -> Pro
     };
     let held_by = port.and_then(|port| port.local_detail.clone());
     ProviderPort {
-        port: settings.api.port.get(),
-        host: settings.api.host.to_string(),
+        port: settings.port,
+        host: settings.host.to_string(),
         status: if reason.is_none() { "reachable" } else { "unreachable" },
         reason,
         local_ok: local_ok(facts),
@@ -83,7 +82,12 @@ fn local_ok(facts: &Facts) -> bool {
     matches!((facts.running, facts.local), (true, Local::Listening) | (false, Local::Free))
 }
 
-pub(super) fn ssh(settings: &Settings, facts: &Facts, node: Option<&NodeFacts>, check: &Check) -> SshPorts {
+pub(super) fn ssh(
+    settings: &StatusSettings,
+    facts: &Facts,
+    node: Option<&NodeFacts>,
+    check: &Check,
+) -> SshPorts {
     let in_use = match node {
         Some(node) => node.summary.ports.in_use.clone(),
         None => facts.held.clone(),
@@ -93,7 +97,7 @@ pub(super) fn ssh(settings: &Settings, facts: &Facts, node: Option<&NodeFacts>, 
     let serving = |vm: &&VmView| vm.status == VmState::Running;
     let served: BTreeSet<u16> =
         node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
-    let range = settings.ports.port_range_start.get()..settings.ports.port_range_end.get();
+    let range = settings.ssh_ports.clone();
     let report = facts.ports.as_ref().ok();
     let reported: BTreeMap<u16, &PortReport> =
         report.iter().flat_map(|report| &report.ssh).map(|port| (port.port, port)).collect();
@@ -136,12 +140,12 @@ pub(super) fn ssh(settings: &Settings, facts: &Facts, node: Option<&NodeFacts>, 
 
 impl SshIssues {
     /// How many there are.
-    pub(in super::super) const fn count(self) -> usize {
+    pub const fn count(self) -> usize {
         self.unreachable + self.not_listening + self.held + self.unknown
     }
 
     /// In words: `100 not reachable externally`, or `3 unreachable, 1 not listening`.
-    pub(in super::super) fn words(self) -> String {
+    pub fn words(self) -> String {
         let Self { unreachable, not_listening, held, unknown } = self;
         if self.count() == unreachable {
             return format!("{unreachable} not reachable externally");

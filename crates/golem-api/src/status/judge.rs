@@ -1,4 +1,4 @@
-//! The facts, judged.
+//! The verdict.
 //!
 //! Owns the verdict as a pure function: text and JSON both come from what it gives. `error` is what keeps
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
@@ -8,45 +8,47 @@ mod payments;
 mod ports;
 
 use golem_reach::report::{Cause, ProblemReport, Reach};
-use golem_types::{ImageName, Resources, VmState};
+use golem_service::release_index::is_newer;
+use golem_types::{ImageName, VmState};
 use golem_vm::images::{ENTRIES, canonical};
 
 use ports::{check, last_known, provider, ssh};
 
-use super::facts::{Facts, Local, NodeFacts};
+use super::facts::{Facts, Local, NodeFacts, StatusSettings};
 use super::view::{
     BackendPart, Check, EnvironmentPart, Grade, Issue, Overall, Ports, ProviderPort, ResourcesPart, SshPorts,
     Status, Version, WalletPart,
 };
-use crate::settings::{Environment, Settings};
-use crate::updates::{INSTALLED, is_newer};
-use golem_api::views::{NetworkProblem, VmView};
+use crate::views::{NetworkProblem, VmView};
 
 /// The answer for what was seen by a program whose settings are `settings`.
-pub(super) fn judge(settings: &Settings, facts: Facts) -> Status {
+#[must_use]
+pub fn judge(settings: &StatusSettings, facts: Facts) -> Status {
     let node = facts.node.as_ref().and_then(|node| node.as_ref().ok());
     let check = check(settings, facts.ports.as_ref());
     let provider = provider(settings, &facts, &check);
     let ssh = ssh(settings, &facts, node, &check);
     let overall = Verdict::of(settings, &facts, node, &check, &provider, &ssh);
     let summary = node.map(|node| &node.summary);
-    let environment = summary
-        .map_or_else(|| settings.node.environment.as_str().to_owned(), |summary| summary.environment.clone());
+    let environment =
+        summary.map_or_else(|| settings.environment.to_owned(), |summary| summary.environment.clone());
     Status {
         overall,
         running: facts.running,
         pid: facts.pid,
         draining: summary.is_some_and(|summary| summary.draining),
         version: Version {
-            installed: INSTALLED,
-            update_available: facts.latest.as_deref().is_some_and(|latest| is_newer(latest, INSTALLED)),
+            installed: settings.installed,
+            update_available: facts
+                .latest
+                .as_deref()
+                .is_some_and(|latest| is_newer(latest, settings.installed)),
             latest: facts.latest,
         },
         environment: EnvironmentPart {
-            dev_mode: environment == Environment::Development.as_str(),
+            dev_mode: environment == "development",
             environment,
-            network: summary
-                .map_or_else(|| settings.node.network.as_str().to_owned(), |summary| summary.network.clone()),
+            network: summary.map_or_else(|| settings.network.to_owned(), |summary| summary.network.clone()),
         },
         ports: Ports {
             provider,
@@ -112,7 +114,7 @@ impl Issue {
 
 impl Verdict {
     fn of(
-        settings: &Settings,
+        settings: &StatusSettings,
         facts: &Facts,
         node: Option<&NodeFacts>,
         check: &Check,
@@ -146,8 +148,8 @@ impl Verdict {
     }
 
     /// What is wrong on this machine.
-    fn host(&mut self, settings: &Settings, facts: &Facts, provider: &ProviderPort) {
-        let port = settings.api.port;
+    fn host(&mut self, settings: &StatusSettings, facts: &Facts, provider: &ProviderPort) {
+        let port = settings.port;
         if !facts.running {
             self.error("The provider is not running: `golem-provider start`");
             if !facts.held.is_empty() {
@@ -245,12 +247,12 @@ impl Verdict {
     }
 
     /// What the node says of itself.
-    fn node(&mut self, settings: &Settings, node: &NodeFacts, ssh: &SshPorts) {
+    fn node(&mut self, settings: &StatusSettings, node: &NodeFacts, ssh: &SshPorts) {
         let summary = &node.summary;
         if let Some(trouble) = &summary.disk_trouble {
             self.error(format!(
                 "No VM can be rented out or changed: {trouble}: make room or mend it in {0} and {0}/vms (`df -h`, `df -i`, quota)",
-                settings.node.data_dir.display()
+                settings.data_dir.display()
             ));
         }
         if summary.draining {
@@ -284,10 +286,10 @@ impl Verdict {
             let why = vm.error.as_deref().unwrap_or("the log says why");
             self.issue(format!("The VM {0} cannot run: {why}: `golem-provider vms logs {0}`", vm.name));
         }
-        if summary.version != INSTALLED {
+        if summary.version != settings.installed {
             self.issue(format!(
-                "The provider runs version {}, and {INSTALLED} is installed: start it again",
-                summary.version
+                "The provider runs version {}, and {} is installed: start it again",
+                summary.version, settings.installed
             ));
         }
         for advert in &summary.adverts {
@@ -335,13 +337,9 @@ impl Verdict {
     }
 
     /// What there is too little of.
-    fn resources(&mut self, settings: &Settings, node: &NodeFacts) {
+    fn resources(&mut self, settings: &StatusSettings, node: &NodeFacts) {
         let (total, host) = (node.summary.total, node.summary.host);
-        let least = Resources::new(
-            settings.vms.min_cpu_cores.0,
-            settings.vms.min_memory_gb.0,
-            settings.vms.min_storage_gb.0,
-        );
+        let least = settings.limits.minimum;
         for (what, has, needs, variable) in [
             ("cores", total.cpu, least.cpu, "CPU_CORES"),
             ("GB of memory", total.memory, least.memory, "MEMORY_GB"),
@@ -355,9 +353,9 @@ impl Verdict {
             }
         }
         for (what, used, threshold, variable) in [
-            ("CPU", host.cpu_percent, settings.vms.cpu_threshold.0, "CPU"),
-            ("memory", host.memory_percent, settings.vms.memory_threshold.0, "MEMORY"),
-            ("storage", host.storage_percent, settings.vms.storage_threshold.0, "STORAGE"),
+            ("CPU", host.cpu_percent, settings.limits.cpu_threshold, "CPU"),
+            ("memory", host.memory_percent, settings.limits.memory_threshold, "MEMORY"),
+            ("storage", host.storage_percent, settings.limits.storage_threshold, "STORAGE"),
         ] {
             if used > threshold {
                 self.issue(format!(

@@ -2,13 +2,12 @@
 //!
 //! Owns the verdict on the payment chain, on prices and on the wallet, as part of [`super::Verdict`].
 
-use golem_api::views::PaymentsClosed;
+use crate::views::PaymentsClosed;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
-use super::super::facts::{Facts, NodeFacts};
+use super::super::facts::{Facts, NodeFacts, StatusSettings};
 use super::{Verdict, names};
-use crate::settings::Settings;
 
 impl Verdict {
     /// How rentals are paid for.
@@ -67,8 +66,8 @@ impl Verdict {
     }
 
     /// Whether withdrawals can be paid for.
-    pub(super) fn wallet(&mut self, settings: &Settings, facts: &Facts) {
-        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.payments.stream_withdraw_enabled) else {
+    pub(super) fn wallet(&mut self, settings: &StatusSettings, facts: &Facts) {
+        let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.withdraws) else {
             return;
         };
         if wallet.balance == Ok(Exact(U256::ZERO)) {

@@ -7,14 +7,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use golem_service::http::{Client, HttpError, Options};
+use crate::http::{Client, HttpError, Options};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-
-use crate::settings::NodeSettings;
-
-/// This program's version.
-pub const INSTALLED: &str = env!("CARGO_PKG_VERSION");
 
 /// Longest that the index may take.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -25,7 +20,7 @@ const ANSWER_BYTES: usize = 4 << 20;
 /// How long an answer is remembered.
 const LIFE: SignedDuration = SignedDuration::from_hours(6);
 
-/// Where it is remembered, in the data directory.
+/// Where it is remembered.
 const FILE: &str = "update.json";
 
 /// Largest file of ours that is read.
@@ -71,12 +66,11 @@ pub fn is_newer(latest: &str, installed: &str) -> bool {
     matches!((parts(latest), parts(installed)), (Some(latest), Some(installed)) if latest > installed)
 }
 
-/// The latest version that the index tells of; `None` if no index is named, or nobody knows. What
-/// was asked for lately is remembered; an index that does not answer changes nothing.
-pub async fn latest(settings: &NodeSettings) -> Option<String> {
-    let url = &settings.update_check_url.as_ref()?.0;
-    let file = settings.data_dir.join(FILE);
-    let known = remembered(&file).filter(|known| known.url == *url);
+/// The latest version that the index at `url` tells of; `None` if it does not answer and nobody remembers. What
+/// was asked for within 6 hours is remembered in `folder`; an index that does not answer changes nothing.
+pub async fn latest(url: &str, folder: &Path) -> Option<String> {
+    let file = folder.join(FILE);
+    let known = remembered(&file).filter(|known| known.url == url);
     let is_fresh = |known: &Remembered| {
         let age = Timestamp::now().duration_since(known.at);
         (SignedDuration::ZERO..LIFE).contains(&age)
@@ -86,7 +80,7 @@ pub async fn latest(settings: &NodeSettings) -> Option<String> {
     }
     match ask(url).await {
         Ok(latest) => {
-            remember(&file, Remembered { url: url.clone(), latest: latest.clone(), at: Timestamp::now() });
+            remember(&file, Remembered { url: url.to_owned(), latest: latest.clone(), at: Timestamp::now() });
             Some(latest)
         }
         Err(error) => {

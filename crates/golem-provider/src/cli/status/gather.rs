@@ -24,9 +24,8 @@ use crate::payments;
 use crate::pid_file::Held;
 use crate::ports;
 use crate::settings::{NodeSettings, PublicApiSettings, Settings};
-use crate::updates;
 use golem_api::operator::Client;
-use golem_api::views::{Summary, VmView};
+use golem_api::status::{Facts, Local, NodeFacts, WalletFacts};
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -44,72 +43,18 @@ const STANDS: Duration = Duration::from_secs(60);
 /// How often a node that has just started is asked whether its ports are verified.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What answers at the port of the public API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Local {
-    /// Something accepts connections.
-    Listening,
-    /// Nobody holds it.
-    Free,
-    /// Somebody holds it and does not answer.
-    Held,
-}
-
-/// What the node that runs says of itself.
-#[derive(Debug, Clone)]
-pub(super) struct NodeFacts {
-    pub(super) summary: Summary,
-    pub(super) vms: Vec<VmView>,
-    /// Those of the VMs' ports on which something listens.
-    pub(super) listening: BTreeSet<u16>,
-}
-
-/// The node's wallet on the chain that rentals are paid on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WalletFacts {
-    pub(super) address: String,
-    /// What the chain's own money is called.
-    pub(super) symbol: String,
-    /// What it has, or why that is not known.
-    pub(super) balance: Result<Exact, String>,
-    /// Whether some can be had for nothing.
-    pub(super) has_faucet: bool,
-}
-
 /// Everything that was found.
-#[derive(Debug, Clone)]
-pub(super) struct Facts {
-    /// Whether the node runs.
-    pub(super) running: bool,
-    /// Its process.
-    pub(super) pid: Option<u32>,
-    /// What the node says, or why it says nothing; `None` if it does not run.
-    pub(super) node: Option<Result<NodeFacts, String>>,
-    /// Why the backend cannot be used.
-    pub(super) backend: Result<(), String>,
-    /// What that is called.
-    pub(super) backend_name: &'static str,
-    /// The public API's port.
-    pub(super) local: Local,
-    /// What is known of reachability, or why nothing is.
-    pub(super) ports: Result<PortsReport, String>,
-    /// The default image, when it should be here and is not.
-    pub(super) image_missing: Option<String>,
-    /// `None` if rentals are free, or there is no key.
-    pub(super) wallet: Option<WalletFacts>,
-    /// The latest version, where that is known.
-    pub(super) latest: Option<String>,
-    /// Ports that rentals hold while the node does not run.
-    pub(super) held: BTreeSet<u16>,
+pub(super) struct Gathered {
+    pub(super) facts: Facts,
     /// When others were asked.
-    pub(super) asked: Instant,
+    asked: Instant,
 }
 
 /// Looks at everything. What others said at the `last` look stands for a while.
-pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Option<&Facts>) -> Facts {
+pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Option<&Gathered>) -> Gathered {
     let settings = &invocation.resolved.settings;
     let running = held.is_some();
-    let last = last.filter(|last| last.running == running && last.asked.elapsed() < STANDS);
+    let last = last.filter(|last| last.facts.running == running && last.asked.elapsed() < STANDS);
     let client = running.then(|| invocation.client().map_err(|error| format!("{error:#}")));
     let answering = client.as_ref().and_then(|client| client.as_ref().ok());
     let node = async {
@@ -126,24 +71,24 @@ pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Op
         within(DEADLINE, backend::check(settings)),
         async {
             match last {
-                Some(last) if !running => last.ports.clone(),
+                Some(last) if !running => last.facts.ports.clone(),
                 _ => within(DEADLINE, known_ports(settings, answering)).await,
             }
         },
         async {
             match last {
-                Some(last) => last.wallet.clone(),
+                Some(last) => last.facts.wallet.clone(),
                 None => wallet(settings, running).await,
             }
         },
         async {
             match last {
-                Some(last) => last.latest.clone(),
-                None => updates::latest(&settings.node).await,
+                Some(last) => last.facts.latest.clone(),
+                None => latest(&settings.node).await,
             }
         },
     );
-    Facts {
+    let facts = Facts {
         running,
         pid: held.and_then(|held| held.pid),
         node,
@@ -155,8 +100,8 @@ pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Op
         wallet,
         latest,
         held: if running { BTreeSet::new() } else { ports_held(&settings.node) },
-        asked: last.map_or_else(Instant::now, |last| last.asked),
-    }
+    };
+    Gathered { facts, asked: last.map_or_else(Instant::now, |last| last.asked) }
 }
 
 /// The ports that rentals hold, as the ledger of a node that does not run tells.
@@ -210,6 +155,11 @@ async fn local(settings: &PublicApiSettings) -> Local {
     } else {
         Local::Held
     }
+}
+
+/// The latest version, where the settings name who knows it.
+async fn latest(settings: &NodeSettings) -> Option<String> {
+    golem_service::release_index::latest(&settings.update_check_url.as_ref()?.0, &settings.data_dir).await
 }
 
 /// The wallet; a look makes no key.

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use golem_api::views::EntryView;
 use golem_node::entry::EntryKind;
 use golem_types::Decimal;
+use golem_types::amount::units;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
-use super::amount::units;
+use super::EntryView;
 
 pub(super) const fn is_gas(entry: &EntryView) -> bool {
     matches!(entry.kind, EntryKind::Gas | EntryKind::L1Fee)
@@ -37,8 +37,9 @@ fn cell(text: &str) -> String {
     }
 }
 
-/// Every entry since `since`, one a line.
-pub(super) fn csv(entries: &[EntryView], since: Timestamp) -> String {
+/// Every entry since `since`, one a line below the names of the columns.
+#[must_use]
+pub fn csv(entries: &[EntryView], since: Timestamp) -> String {
     let mut gas: BTreeMap<&str, U256> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| is_gas(entry) && entry.counts()) {
         let Some(transaction) = &entry.transaction else { continue };
@@ -96,7 +97,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::cli) fn entry(kind: &str, at: &str, amount: &str, more: Value) -> EntryView {
+    pub(crate) fn entry(kind: &str, at: &str, amount: &str, more: Value) -> EntryView {
         let mut value = json!({
             "id": 1, "at": at, "kind": kind, "vm_id": null, "renter": "0xaa", "stream_id": 7, "chain_id": 5,
             "contract": "0x51", "token": "0x00", "symbol": "MINE", "decimals": 18, "debit": "wallet",

@@ -6,7 +6,8 @@
 use std::fmt::Write;
 
 /// `text` with its control characters shown, except line ends and tabs; `styles` lets colours through.
-pub(super) fn visible(text: &str, styles: bool) -> String {
+#[must_use]
+pub fn visible(text: &str, styles: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     let text = text.replace("\r\n", "\n");
     let mut rest = text.as_str();

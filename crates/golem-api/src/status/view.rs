@@ -6,49 +6,48 @@ use golem_types::wire::Exact;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::cli::Exit;
-use golem_api::views::{AdvertView, HostView, PaymentsView};
+use crate::views::{AdvertView, HostView, PaymentsView};
 
 /// The whole answer.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
-    pub(super) overall: Overall,
-    pub(super) running: bool,
-    pub(super) pid: Option<u32>,
-    pub(super) draining: bool,
-    pub(super) version: Version,
-    pub(super) environment: EnvironmentPart,
-    pub(super) vm_backend: BackendPart,
-    pub(super) ports: Ports,
-    pub(super) vms: u32,
+pub struct Status {
+    pub overall: Overall,
+    pub running: bool,
+    pub pid: Option<u32>,
+    pub draining: bool,
+    pub version: Version,
+    pub environment: EnvironmentPart,
+    pub vm_backend: BackendPart,
+    pub ports: Ports,
+    pub vms: u32,
     /// `None` if the node does not run.
-    pub(super) resources: Option<ResourcesPart>,
+    pub resources: Option<ResourcesPart>,
     /// `None` if rentals are free, or there is no key yet.
-    pub(super) wallet: Option<WalletPart>,
+    pub wallet: Option<WalletPart>,
     /// `None` if rentals are free, or the node does not run.
-    pub(super) payments: Option<PaymentsView>,
+    pub payments: Option<PaymentsView>,
     /// The node's adverts, one a market; empty when it does not run.
-    pub(super) adverts: Vec<AdvertView>,
+    pub adverts: Vec<AdvertView>,
     /// Machines on the backend that the node's ledger does not know.
-    pub(super) unmanaged: Vec<String>,
+    pub unmanaged: Vec<String>,
 }
 
 /// The verdict.
 #[derive(Debug, Serialize)]
-pub(super) struct Overall {
-    pub(super) status: Grade,
+pub struct Overall {
+    pub status: Grade,
     /// What is off, the worst first.
-    pub(super) issues: Vec<Issue>,
+    pub issues: Vec<Issue>,
 }
 
 /// Something that is off. Programs read its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Issue {
-    pub(super) text: String,
+pub struct Issue {
+    pub text: String,
     /// What to do, where the text does not say: the first that fits.
-    pub(super) fixes: Vec<String>,
+    pub fixes: Vec<String>,
     /// Where there is more.
-    pub(super) help: Option<String>,
+    pub help: Option<String>,
 }
 
 impl Serialize for Issue {
@@ -59,7 +58,7 @@ impl Serialize for Issue {
 
 /// How the node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Grade {
+pub enum Grade {
     /// Nothing is off.
     Healthy,
     /// Something is.
@@ -70,20 +69,11 @@ pub(super) enum Grade {
 
 impl Grade {
     /// As programs read it.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Issues => "issues",
             Self::Error => "error",
-        }
-    }
-
-    /// How the command ends with `--exit-code`: 0, 1 or 2.
-    pub(super) const fn exit(self) -> Exit {
-        match self {
-            Self::Healthy => Exit::Done,
-            Self::Issues => Exit::Failed,
-            Self::Error => Exit::WrongUse,
         }
     }
 }
@@ -95,59 +85,59 @@ impl Serialize for Grade {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Version {
-    pub(super) installed: &'static str,
+pub struct Version {
+    pub installed: &'static str,
     /// `None` if no release index is named, or it does not answer.
-    pub(super) latest: Option<String>,
+    pub latest: Option<String>,
     /// Whether that is newer.
-    pub(super) update_available: bool,
+    pub update_available: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct EnvironmentPart {
-    pub(super) environment: String,
-    pub(super) network: String,
-    pub(super) dev_mode: bool,
+pub struct EnvironmentPart {
+    pub environment: String,
+    pub network: String,
+    pub dev_mode: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct BackendPart {
-    pub(super) name: &'static str,
-    pub(super) ok: bool,
-    pub(super) error: Option<String>,
+pub struct BackendPart {
+    pub name: &'static str,
+    pub ok: bool,
+    pub error: Option<String>,
     /// `kvm` or `tcg`, where a node runs and decides it.
-    pub(super) accelerator: Option<String>,
+    pub accelerator: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Ports {
-    pub(super) provider: ProviderPort,
-    pub(super) ssh: SshPorts,
+pub struct Ports {
+    pub provider: ProviderPort,
+    pub ssh: SshPorts,
     /// Whether reachability was checked, and if not, why.
-    pub(super) check: Check,
+    pub check: Check,
     /// Check servers that were asked.
-    pub(super) sources: Vec<SourceReport>,
+    pub sources: Vec<SourceReport>,
     /// What was found out before, while a check fails.
-    pub(super) last_known: Option<LastKnown>,
+    pub last_known: Option<LastKnown>,
     /// What keeps renters out, with its fixes.
-    pub(super) problems: Vec<ProblemReport>,
+    pub problems: Vec<ProblemReport>,
 }
 
 /// What the last check that did not fail found out; the node goes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct LastKnown {
+pub struct LastKnown {
     /// When.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
     /// The API's port.
-    pub(super) provider: Reach,
+    pub provider: Reach,
     /// How many SSH ports were reachable.
-    pub(super) ssh_reachable: usize,
+    pub ssh_reachable: usize,
 }
 
 /// Whether reachability from outside is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub(super) enum Check {
+pub enum Check {
     /// Check servers answered.
     Done {
         /// When.
@@ -163,67 +153,67 @@ pub(super) enum Check {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct ProviderPort {
-    pub(super) port: u16,
-    pub(super) host: String,
+pub struct ProviderPort {
+    pub port: u16,
+    pub host: String,
     /// `reachable` or `unreachable`; what could not be checked counts as unreachable.
-    pub(super) status: &'static str,
+    pub status: &'static str,
     /// Why it is not.
-    pub(super) reason: Option<String>,
-    pub(super) local_ok: bool,
-    pub(super) local_detail: &'static str,
+    pub reason: Option<String>,
+    pub local_ok: bool,
+    pub local_detail: &'static str,
     /// Who holds it in our place, where that can be seen.
-    pub(super) held_by: Option<String>,
+    pub held_by: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct SshPorts {
+pub struct SshPorts {
     /// First port, and the first after the last.
-    pub(super) range: [u16; 2],
+    pub range: [u16; 2],
     /// `ok`, `limited` or `blocked`.
-    pub(super) status: &'static str,
+    pub status: &'static str,
     /// Ports known to be free and reachable from outside.
-    pub(super) usable_free: usize,
-    pub(super) in_use: usize,
-    pub(super) issues: SshIssues,
-    pub(super) ports: Vec<SshPort>,
+    pub usable_free: usize,
+    pub in_use: usize,
+    pub issues: SshIssues,
+    pub ports: Vec<SshPort>,
 }
 
 /// How many ports are off, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(super) struct SshIssues {
+pub struct SshIssues {
     /// Not reachable from outside.
-    pub(super) unreachable: usize,
+    pub unreachable: usize,
     /// A VM's, and the node does not listen on it.
-    pub(super) not_listening: usize,
+    pub not_listening: usize,
     /// Another program's.
-    pub(super) held: usize,
+    pub held: usize,
     /// Nobody could tell.
-    pub(super) unknown: usize,
+    pub unknown: usize,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct SshPort {
-    pub(super) port: u16,
+pub struct SshPort {
+    pub port: u16,
     /// Reachability from outside.
-    pub(super) status: Reach,
+    pub status: Reach,
     /// Whether the node serves a VM on it.
-    pub(super) listening: bool,
+    pub listening: bool,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct ResourcesPart {
-    pub(super) total: Resources,
-    pub(super) free: Resources,
-    pub(super) max_vms: u32,
-    pub(super) host: HostView,
+pub struct ResourcesPart {
+    pub total: Resources,
+    pub free: Resources,
+    pub max_vms: u32,
+    pub host: HostView,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct WalletPart {
-    pub(super) address: String,
-    pub(super) symbol: String,
-    pub(super) balance_wei: Option<Exact>,
+pub struct WalletPart {
+    pub address: String,
+    pub symbol: String,
+    pub balance_wei: Option<Exact>,
     /// Why the balance is not known.
-    pub(super) error: Option<String>,
+    pub error: Option<String>,
 }

@@ -2,9 +2,8 @@
 //!
 //! Owns how wei are written as coins: exactly, never by way of a float.
 
-use golem_api::views::StreamsView;
-use golem_types::Decimal;
-use golem_types::wire::Exact;
+use crate::Decimal;
+use crate::wire::Exact;
 
 /// Digits after the point of a coin.
 const DECIMALS: u8 = 18;
@@ -13,17 +12,20 @@ const DECIMALS: u8 = 18;
 const SIGNIFICANT: usize = 6;
 
 /// `wei` as coins, without needless zeros: `1.05`.
-pub(super) fn coins(wei: Exact) -> String {
+#[must_use]
+pub fn coins(wei: Exact) -> String {
     units(wei, DECIMALS)
 }
 
 /// `wei` as coins for people.
-pub(super) fn coin(wei: Exact) -> String {
+#[must_use]
+pub fn coin(wei: Exact) -> String {
     significant(&coins(wei))
 }
 
 /// So many of the smallest units of money with `decimals` digits after the point, exactly, without needless zeros.
-pub(super) fn units(wei: Exact, decimals: u8) -> String {
+#[must_use]
+pub fn units(wei: Exact, decimals: u8) -> String {
     let decimals = usize::from(decimals);
     let digits = format!("{:0>width$}", wei.0.to_string(), width = decimals + 1);
     let (whole, rest) = digits.split_at(digits.len() - decimals);
@@ -47,24 +49,19 @@ fn significant(text: &str) -> String {
 
 /// What amounts of one money are called, and what they are worth.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Money<'a> {
+pub struct Money<'a> {
     /// What it is called.
-    pub(super) symbol: &'a str,
+    pub symbol: &'a str,
     /// Digits after its point.
-    pub(super) decimals: u8,
+    pub decimals: u8,
     /// US dollars for a coin, where that is known.
-    pub(super) usd: Option<Decimal>,
+    pub usd: Option<Decimal>,
 }
 
-impl<'a> Money<'a> {
-    /// The money of the network that new rentals use.
-    pub(super) fn of(view: &'a StreamsView) -> Self {
-        let usd = view.usd_per_coin.as_deref().and_then(|usd| usd.parse().ok());
-        Self { symbol: &view.symbol, decimals: view.decimals, usd }
-    }
-
+impl Money<'_> {
     /// `wei` as `1.05 ETH (3150.00 USD)`.
-    pub(super) fn show(&self, wei: Exact) -> String {
+    #[must_use]
+    pub fn show(&self, wei: Exact) -> String {
         let Self { symbol, decimals, .. } = self;
         let amount = significant(&units(wei, *decimals));
         match self.worth(wei) {
@@ -74,7 +71,8 @@ impl<'a> Money<'a> {
     }
 
     /// What `wei` are worth in US dollars, to the cent, the rest cut off.
-    pub(super) fn worth(&self, wei: Exact) -> Option<String> {
+    #[must_use]
+    pub fn worth(&self, wei: Exact) -> Option<String> {
         let text = Decimal::from_units(wei.0, self.decimals).times(self.usd?).short(2);
         let (whole, cents) = text.split_once('.').unwrap_or((&text, ""));
         Some(format!("{whole}.{cents:0<2}"))
@@ -82,7 +80,8 @@ impl<'a> Money<'a> {
 }
 
 /// `seconds` as `2 d 3 h`, `3 h 5 min`, `5 min` or `40 s`.
-pub(super) fn span(seconds: Exact) -> String {
+#[must_use]
+pub fn span(seconds: Exact) -> String {
     let Ok(seconds) = u64::try_from(seconds.0) else { return "for ever".to_owned() };
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

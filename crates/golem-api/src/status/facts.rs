@@ -1,0 +1,102 @@
+//! What is known of a node when it is judged.
+//!
+//! Owns the shape of what was seen, and of the settings that say what should be. Never looks: whoever asks for a
+//! verdict does.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use golem_node::Limits;
+use golem_reach::report::PortsReport;
+use golem_types::wire::Exact;
+
+use crate::views::{Summary, VmView};
+
+/// How the node should be, by its settings.
+#[derive(Debug, Clone)]
+pub struct StatusSettings {
+    /// The version of the program that judges.
+    pub installed: &'static str,
+    /// Where the node keeps its files.
+    pub data_dir: PathBuf,
+    /// `production` or `development`.
+    pub environment: &'static str,
+    /// The market in which the node offers itself.
+    pub network: &'static str,
+    /// The address that the public API listens on.
+    pub host: IpAddr,
+    /// The port of the public API.
+    pub port: u16,
+    /// The ports that VMs get.
+    pub ssh_ports: Range<u16>,
+    /// Whether nobody outside is asked about ports.
+    pub skip_port_verification: bool,
+    /// What bounds new rentals.
+    pub limits: Limits,
+    /// Whether the node withdraws by itself, for which its wallet needs gas.
+    pub withdraws: bool,
+}
+
+/// What answers at the port of the public API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// Something accepts connections.
+    Listening,
+    /// Nobody holds it.
+    Free,
+    /// Somebody holds it and does not answer.
+    Held,
+}
+
+/// What the node that runs says of itself.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// The node as a whole.
+    pub summary: Summary,
+    /// Its VMs.
+    pub vms: Vec<VmView>,
+    /// Those of the VMs' ports on which something listens.
+    pub listening: BTreeSet<u16>,
+}
+
+/// The node's wallet on the chain that rentals are paid on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalletFacts {
+    /// The address of the node's key.
+    pub address: String,
+    /// What the chain's own money is called.
+    pub symbol: String,
+    /// What it has, or why that is not known.
+    pub balance: Result<Exact, String>,
+    /// Whether some can be had for nothing.
+    pub has_faucet: bool,
+}
+
+/// Everything that was found.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Whether the node runs.
+    pub running: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// What the node says, or why it says nothing; `None` if it does not run.
+    pub node: Option<Result<NodeFacts, String>>,
+    /// Whether the backend can be used, or why not.
+    pub backend: Result<(), String>,
+    /// What the backend is called.
+    pub backend_name: &'static str,
+    /// What answers at the public API's port on this host.
+    pub local: Local,
+    /// What is known of reachability, or why nothing is.
+    pub ports: Result<PortsReport, String>,
+    /// The default image, when it should be here and is not.
+    pub image_missing: Option<String>,
+    /// `None` if rentals are free, or there is no key.
+    pub wallet: Option<WalletFacts>,
+    /// The latest version, where that is known.
+    pub latest: Option<String>,
+    /// Ports that rentals hold while the node does not run.
+    pub held: BTreeSet<u16>,
+}

@@ -1,0 +1,17 @@
+//! How a node is: what was seen of it, judged.
+//!
+//! ```text
+//!   facts (whoever looks gives them) ─► judge (pure) ─► view ─► text, or JSON
+//! ```
+//! Owns the verdict, and the answer that programs read. Never looks at anything itself, and never prints.
+
+mod facts;
+mod judge;
+mod view;
+
+pub use facts::{Facts, Local, NodeFacts, StatusSettings, WalletFacts};
+pub use judge::judge;
+pub use view::{
+    BackendPart, Check, EnvironmentPart, Grade, Issue, LastKnown, Overall, Ports, ProviderPort,
+    ResourcesPart, SshIssues, SshPort, SshPorts, Status, Version, WalletPart,
+};

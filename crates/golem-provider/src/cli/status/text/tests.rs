@@ -1,0 +1,235 @@
+//! The lines that people read, and that they say what programs read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use golem_api::status::{Facts, Local, NodeFacts, judge};
+use golem_api::views::{Summary, VmView};
+use golem_reach::report::{LocalState, PortReport, PortsReport, Reach, SourceReport};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const FIRST: u16 = 50_800;
+
+fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
+    serde_json::from_value(json!({
+        "port": port, "status": status, "local": local, "in_use": false, "agreed": 1, "answered": 1,
+        "reason": (status == Reach::Unreachable).then_some("timed_out"),
+        "local_detail": (local == LocalState::Held).then_some("nginx (pid 42)"),
+        "disputed": false,
+    }))
+    .unwrap()
+}
+
+/// What a verification found, of which every port is reachable.
+fn report() -> PortsReport {
+    let ssh: Vec<_> = (FIRST..FIRST + 100).map(|one| port(one, Reach::Reachable, LocalState::Free)).collect();
+    serde_json::from_value(json!({
+        "address": "203.0.113.7", "verified_only": true, "rounds": 1, "checked_at": Timestamp::UNIX_EPOCH,
+        "sources": [{ "source": "https://one", "problem": null }, { "source": "https://two", "problem": null }],
+        "provider": port(7466, Reach::Reachable, LocalState::Served), "ssh": ssh, "problems": [],
+    }))
+    .unwrap()
+}
+
+fn vm(name: &str, ssh_port: u16) -> VmView {
+    serde_json::from_value(json!({
+        "id": format!("golem-{name}-20260102-030405-aaaaaaaaaaaaaaaa"), "name": name, "status": "running",
+        "resources": { "cpu": 1, "memory": 1, "storage": 10 }, "image": "24.04", "ssh_port": ssh_port,
+        "created_at": Timestamp::UNIX_EPOCH, "updated_at": Timestamp::UNIX_EPOCH, "stream_id": "7",
+    }))
+    .unwrap()
+}
+
+fn summary(ports: &[u16]) -> Summary {
+    serde_json::from_value(json!({
+        "version": "0.1.0", "provider_id": "0x0", "environment": "production", "network": "testnet",
+        "backend": { "name": "qemu", "answers": true }, "draining": false,
+        "total": { "cpu": 8, "memory": 16, "storage": 200 }, "free": { "cpu": 7, "memory": 15, "storage": 190 },
+        "host": { "cpu_percent": 10, "memory_percent": 10, "storage_percent": 10 },
+        "vms": ports.len(), "max_vms": 10, "ports": { "start": FIRST, "end": FIRST + 100, "in_use": ports },
+        "payments": { "network": "l2.holesky", "symbol": "ETH", "contract": "0x1", "block": 5 },
+        "adverts": [], "unmanaged": [],
+    }))
+    .unwrap()
+}
+
+/// A node with a VM, with which nothing is wrong.
+fn good() -> Facts {
+    let node = NodeFacts {
+        summary: summary(&[FIRST]),
+        vms: vec![vm("web", FIRST)],
+        listening: BTreeSet::from([FIRST]),
+    };
+    Facts {
+        running: true,
+        pid: Some(7),
+        node: Some(Ok(node)),
+        backend: Ok(()),
+        backend_name: "multipass",
+        local: Local::Listening,
+        ports: Ok(report()),
+        image_missing: None,
+        latest: None,
+        held: BTreeSet::new(),
+        wallet: None,
+    }
+}
+
+fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Facts {
+    let mut report = report();
+    change(&mut report);
+    Facts { ports: Ok(report), ..good() }
+}
+
+/// What programs and people read of `facts`; whether nobody outside is asked is in `skipped`.
+fn judged(skipped: bool, facts: Facts) -> (Value, String) {
+    let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
+    environment.insert("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION".to_owned(), skipped.to_string());
+    let resolved = crate::settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap();
+    let status = judge(&resolved.settings.status(), facts);
+    let text = anstream::adapter::strip_str(&super::text(&status)).to_string();
+    (serde_json::to_value(status).unwrap(), text)
+}
+
+#[test]
+fn a_healthy_node_has_the_documented_lines() {
+    let (_, text) = judged(false, good());
+    let documented = "Overall         Healthy\n\nMultipass       ✅ OK\n\nProvider Port   0.0.0.0:7466\n  \
+                      Local         ✅ service is listening\n  External      ✅ reachable\n\n\
+                      SSH Ports       50800-50899 — OK\n  Usable free   99\n  In use        1\n";
+    // S-030, S-037
+    assert!(text.starts_with(documented), "{text}");
+    assert!(text.contains("by 2 of 2 check servers"), "{text}");
+    // S-027, S-028
+    assert!(text.contains("  Usable free   99\n  In use        1\n"), "{text}");
+    let mut facts = Facts { backend_name: "qemu", ..good() };
+    if let Some(Ok(node)) = &mut facts.node {
+        node.summary.backend.accelerator = Some("tcg".to_owned());
+    }
+    let (_, text) = judged(false, facts);
+    assert!(text.contains("VM Backend      ✅ qemu on tcg"), "{text}");
+}
+
+#[test]
+fn ports_that_are_off_are_worded_as_documented() {
+    let unreachable = |count: usize| {
+        with_ports(|report| {
+            for one in report.ssh.iter_mut().rev().take(count) {
+                *one = port(one.port, Reach::Unreachable, LocalState::Free);
+            }
+        })
+    };
+    let (_, text) = judged(false, unreachable(20));
+    // S-026, S-027, S-028, S-029
+    assert!(text.contains("SSH Ports       50800-50899 — limited — 20 issue(s)\n  Usable free   79\n  In use        1\n  Issues        20 not reachable externally"), "{text}");
+    let (_, text) = judged(false, unreachable(100));
+    // S-026, S-029
+    assert!(text.contains("— blocked\n") && text.contains("100 not reachable externally"), "{text}");
+    let mut facts = unreachable(3);
+    if let Some(Ok(node)) = &mut facts.node {
+        node.listening.clear();
+    }
+    let (_, text) = judged(false, facts);
+    // S-026, S-029
+    assert!(
+        text.contains("limited — 4 issue(s)") && text.contains("3 unreachable, 1 not listening"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_others_said_of_the_ports_is_told_with_its_cause() {
+    let at = Timestamp::now() - jiff::SignedDuration::from_mins(12);
+    let silent = with_ports(|report| {
+        for source in &mut report.sources {
+            source.problem = Some("does not answer (Connection refused)".to_owned());
+        }
+        report.provider.checked_at = Some(at);
+    });
+    let (_, text) = judged(false, silent.clone());
+    // S-043
+    assert!(
+        text.contains("  External      ❌ unreachable — check failed: none of 2 check servers"),
+        "{text}"
+    );
+    assert!(text.contains("  Last known    API reachable, 100 SSH ports reachable, 12 min ago\n"), "{text}");
+    let (_, text) = judged(true, silent);
+    assert!(text.contains("External      not checked") && text.contains("50899 — not checked"), "{text}");
+    let held = with_ports(|report| report.provider = port(7466, Reach::Unknown, LocalState::Held));
+    let (_, text) =
+        judged(false, Facts { running: false, pid: None, node: None, local: Local::Held, ..held });
+    assert!(text.contains("❌ port unavailable — held by nginx (pid 42)"), "{text}");
+    let problem = json!({
+        "cause": "not-forwarded", "critical": true, "ports": "50800", "what": "the router does not forward TCP 50800",
+        "impact": "none", "fixes": ["do this", "or that"], "help": "docs/troubleshooting.md#ports",
+    });
+    let (_, text) =
+        judged(false, with_ports(|report| report.problems.push(serde_json::from_value(problem).unwrap())));
+    let lines = "  - The router does not forward TCP 50800\n      fix: do this\n           or that\n      \
+                 more: docs/troubleshooting.md#ports\n";
+    // S-253
+    assert!(text.contains(lines), "{text}");
+}
+
+fn reach() -> impl Strategy<Value = Reach> {
+    prop::sample::select(vec![Reach::Reachable, Reach::Unreachable, Reach::Unknown])
+}
+
+proptest! {
+    /// People and programs read the same verdict, the same counts and the same issues.
+    #[test]
+    fn text_and_json_agree_in_every_situation(
+        running: bool, answers: bool, backend: bool, draining: bool, rounds in 0u64..2,
+        sources in prop::collection::vec(any::<bool>(), 0..4), api in reach(),
+        ssh in prop::collection::vec(reach(), 100), rented in 0usize..8, listening in 0usize..8, skipped: bool,
+        local in prop::sample::select(vec![Local::Listening, Local::Free, Local::Held]),
+    ) {
+        let mut facts = with_ports(|report| {
+            report.rounds = rounds;
+            let source = |(number, good): (usize, bool)| SourceReport {
+                problem: (!good).then(|| "does not answer".to_owned()),
+                source: format!("https://{number}"),
+                seen_at: None,
+                inside: false,
+            };
+            report.sources = sources.into_iter().enumerate().map(source).collect();
+            report.provider = port(7466, api, LocalState::Served);
+            report.ssh = ssh.iter().zip(FIRST..).map(|(reach, one)| port(one, *reach, LocalState::Free)).collect();
+        });
+        let ports: Vec<u16> = (FIRST..).take(rented).collect();
+        let node = NodeFacts {
+            summary: Summary { draining, ..summary(&ports) },
+            vms: ports.iter().map(|port| vm("web", *port)).collect(),
+            listening: (FIRST..).take(listening.min(rented)).collect(),
+        };
+        facts.node = running.then(|| if answers { Ok(node) } else { Err("timeout".to_owned()) });
+        facts.running = running;
+        facts.local = local;
+        facts.backend = if backend { Ok(()) } else { Err("no QEMU".to_owned()) };
+        let (json, text) = judged(skipped, facts);
+        // S-039
+        let word = match json["overall"]["status"].as_str().unwrap() {
+            "healthy" => "Healthy",
+            "issues" => "Issues detected",
+            "error" => "Error",
+            other => panic!("{other}"),
+        };
+        // S-053
+        prop_assert_eq!(text.lines().next().unwrap(), format!("Overall         {word}"));
+        let issues = json["overall"]["issues"].as_array().unwrap();
+        prop_assert_eq!(issues.is_empty(), word == "Healthy");
+        for issue in issues {
+            let line = format!("\n  - {}\n", issue.as_str().unwrap());
+            prop_assert!(text.contains(&line), "{} {}", line, text);
+        }
+        let count = |name: &str| json["ports"]["ssh"][name].to_string();
+        let (usable, in_use) = (format!("  Usable free   {}\n", count("usable_free")), format!("  In use        {}\n", count("in_use")));
+        prop_assert!(text.contains(&usable) && text.contains(&in_use), "{}", text);
+        let reachable = json["ports"]["provider"]["status"] == "reachable";
+        prop_assert_eq!(text.contains("  External      ✅ reachable"), reachable);
+        let blocked = json["ports"]["ssh"]["status"] == "blocked";
+        prop_assert_eq!(text.contains(" — blocked"), blocked);
+    }
+}
