@@ -9,3 +9,4 @@
 
 pub mod arkiv;
 pub mod discovery;
+pub mod survey;

@@ -5,7 +5,7 @@
 use golem_chain::network::PaymentNetwork;
 
 /// Where coins of the network `profile` can be had, as the end of a sentence.
-pub fn source(profile: &PaymentNetwork) -> String {
+pub(crate) fn source(profile: &PaymentNetwork) -> String {
     let (network, name) = (&profile.network, &profile.name);
     if network.local {
         return "it is a chain on a machine of your own, which gives coins to the accounts that it was started with".to_owned();

@@ -11,12 +11,16 @@ use golem_market::arkiv::offer::{Filter, month};
 use golem_market::arkiv::{AdvertPrices, Client, Offer};
 use golem_market::discovery::Listed;
 use golem_service::http::Url;
+use golem_types::{Decimal, Resources};
 use serde::Serialize;
 
-use super::provider::shown;
+use super::provider::{Provider, shown};
 
 /// Most adverts that are shown.
 const MOST: usize = 500;
+
+/// Fewest adverts from which a median tells something.
+const FEWEST: usize = 3;
 
 /// Where providers are looked for.
 #[derive(Debug, Clone)]
@@ -159,7 +163,7 @@ async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Listing>> {
 ///
 /// # Errors
 /// When it is not found, or nothing can be asked.
-pub async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
+async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
     let everyone = Search { cpu: 1, memory: 1, storage: 1, ..Search::default() };
     let found = find(market, &everyone).await?;
     let its = |found: &Listing| found.provider_id.parse() == Ok(id);
@@ -169,6 +173,37 @@ pub async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> 
         );
     };
     advert.ip_address.parse().with_context(|| format!("its advert has the address {:?}", advert.ip_address))
+}
+
+/// Where the API of the provider that was named is, and who it has to be, where that is known.
+///
+/// # Errors
+/// When `named` is neither a URL nor an id, or the provider cannot be found.
+pub async fn named(
+    market: impl FnOnce() -> anyhow::Result<Market>,
+    named: &str,
+) -> anyhow::Result<(String, Option<Address>)> {
+    if named.contains("://") {
+        return Ok((Provider::at(named)?.url(), None));
+    }
+    let id: Address = named.parse().ok().with_context(|| {
+        format!(
+            "{named:?} is neither a provider's URL, like http://192.0.2.7:7466, nor its id, 0x and 40 digits"
+        )
+    })?;
+    let address = address_of(&market()?, id).await?;
+    Ok((Provider::url_of(address), Some(id)))
+}
+
+/// What providers on the market ask for `size` in the middle, in US dollars a month; `None` if there are too few.
+pub async fn median_price(market: &Market, size: Resources) -> Option<Decimal> {
+    let search =
+        Search { cpu: size.cpu, memory: size.memory, storage: size.storage, country: None, platform: None };
+    let found = find(market, &search).await.ok()?;
+    let mut prices: Vec<Decimal> =
+        found.iter().filter_map(|found| format!("{:.8}", found.usd_month?).parse().ok()).collect();
+    prices.sort();
+    (prices.len() >= FEWEST).then(|| prices.get(prices.len() / 2).copied()).flatten()
 }
 
 #[cfg(test)]

@@ -10,23 +10,26 @@
 //! Trusts no provider: who is paid, where, in what and how much is checked before a wei moves. Never
 //! runs any part of a node, and never prints.
 
+pub mod balance;
 mod coins;
 mod create;
 mod destroy;
 mod find;
+mod login_key;
 mod offer;
 mod payments;
 mod provider;
 mod rental;
 mod store;
 mod top_up;
+pub mod view;
 
-pub use coins::source as source_of_coins;
 pub use create::{CreateError, Proposal, RentRequest, create};
 pub use destroy::{DestroyError, Destroyed, destroy};
-pub use find::{Listing, Market, Search, address_of, find};
+pub use find::{Listing, Market, Search, find, median_price, named};
+pub use login_key::login_key;
 pub use offer::{Offer, OfferError, Paying};
-pub use payments::{PaymentError, Payments, TooFew, stream_of};
+pub use payments::{PaymentError, Payments, TooFew};
 pub use provider::{Provider, ProviderError, VmStatus};
 pub use rental::{Rental, Step};
 pub use store::{Store, StoreError};

@@ -410,7 +410,10 @@ async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), Paym
 ///
 /// # Errors
 /// [`ChainError`].
-pub async fn stream_of(renter: &Renter<'_>, rental: &Rental) -> Result<Option<(Stream, u128)>, ChainError> {
+pub(crate) async fn stream_of(
+    renter: &Renter<'_>,
+    rental: &Rental,
+) -> Result<Option<(Stream, u128)>, ChainError> {
     let Some(payment) = &rental.payment else { return Ok(None) };
     match stream(&reader(renter, payment)?, rental).await {
         Ok(seen) => Ok(Some(seen)),

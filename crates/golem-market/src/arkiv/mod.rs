@@ -12,6 +12,7 @@ pub mod client;
 pub mod event;
 pub mod golem_base;
 pub mod logs;
+mod network;
 pub mod offer;
 pub mod price;
 pub mod profile;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use advert::{Advert, AdvertError, AdvertPrices};
 pub use client::{Client, QueryResult};
 pub use event::Event;
+pub use network::MarketNetwork;
 pub use offer::{Filter, Offer};
 pub use profile::Profile;
 

@@ -12,6 +12,7 @@
 
 mod discovery;
 mod gas;
+mod offered;
 mod plan;
 mod problem;
 mod task;
@@ -28,10 +29,12 @@ use golem_market::arkiv::{Advert, Annotations, Client, Profile};
 use golem_market::discovery::ClientError;
 use golem_types::Wallet;
 use jiff::Timestamp;
+use ruint::aliases::U256;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use discovery::DiscoveryConfig;
+pub use offered::{Offered, advertised, offers};
 pub use plan::{NetworkRules, plan};
 pub use wanted_advert::follow;
 
@@ -235,6 +238,15 @@ pub fn wishes(node: &Node, offer: watch::Receiver<Option<Advert>>) -> watch::Rec
     let tasks = node.tasks();
     tasks.spawn("offer", follow(node.clone(), offer, sender, tasks.stopping().clone()));
     wish
+}
+
+/// What gas for adverts may cost: no more than what is absurd, and in a day a coin of test money, or a twentieth of a
+/// real one. `maximum_price` is wei for a unit of gas and `daily_limit` wei, both as the operator set them.
+#[must_use]
+pub fn gas_rules(testnet: bool, maximum_price: Option<u128>, daily_limit: Option<U256>) -> GasRules {
+    let thousandths = if testnet { 1000 } else { 50 };
+    let usual = U256::from(thousandths) * U256::from(10u64.pow(15));
+    GasRules { maximum_price, daily_limit: Some(daily_limit.unwrap_or(usual)) }
 }
 
 impl Advertising {

@@ -1,29 +1,21 @@
-//! `market`: the node's advert as the network tells it, and what others ask.
+//! `market`: the node's advert as the market tells it, and what others ask.
 //!
-//! Asks the network itself, so that it works whether or not the node runs, and shows what renters
-//! see and not what the node believes.
+//! Owns which markets are asked, and what is printed. Works whether or not the node runs. Never compares:
+//! [`golem_market::survey`] does.
 
-use alloy_primitives::Address;
-use anyhow::Context;
-use golem_market::arkiv::offer::{Filter, cheaper_percent, month};
-use golem_market::arkiv::{AdvertPrices, Offer};
-use golem_market::discovery::Listed;
-use golem_node::advertise::MarketKind;
-use jiff::{SignedDuration, Timestamp};
+use golem_market::survey::{AdvertTerms, MarketView};
+use golem_node::advertise::advertised;
+use golem_types::Resources;
 use serde::Serialize;
 
 use super::arguments::Market as MarketArguments;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity;
-use crate::market::{self, MarketNetwork};
+use crate::market;
 use crate::pricing;
-use crate::settings::Settings;
 
-/// Most adverts of others that are looked at.
-const OFFERS: usize = 500;
-
-/// Most of them that people are shown.
+/// Most adverts of others that people are shown.
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
@@ -31,219 +23,24 @@ struct MarketsView {
     markets: Vec<MarketView>,
 }
 
-/// One market, as it tells itself.
-#[derive(Serialize)]
-struct MarketView {
-    market: &'static str,
-    /// What the network is called, or where the server is.
-    place: String,
-    /// Why it cannot be asked; then nothing is known.
-    error: Option<String>,
-    block: Option<u64>,
-    own: Option<OwnAdvert>,
-    /// Those whose adverts could be the same renter's choice.
-    others: Vec<AdvertTerms>,
-    /// Whether there are more than were looked at.
-    more: bool,
-    usd_month: PriceRank,
-}
-
-/// The node's own advert.
-#[derive(Serialize)]
-struct OwnAdvert {
-    /// Its key on a network.
-    key: Option<String>,
-    expires_at_block: Option<u64>,
-    blocks_left: Option<u64>,
-    lapses_at: Option<Timestamp>,
-    #[serde(flatten)]
-    says: AdvertTerms,
-}
-
-/// What an advert offers.
-#[derive(Serialize)]
-struct AdvertTerms {
-    provider_id: String,
-    name: String,
-    country: String,
-    platform: String,
-    cpu: u64,
-    memory: u64,
-    storage: u64,
-    usd_month: Option<f64>,
-    glm_month: Option<f64>,
-}
-
-/// Where the node's price stands among those of others.
-#[derive(Serialize)]
-struct PriceRank {
-    own: f64,
-    others: usize,
-    lowest: Option<f64>,
-    median: Option<f64>,
-    cheaper_percent: Option<u8>,
-}
-
-impl AdvertTerms {
-    fn of(offer: Offer, wanted: &MarketArguments) -> Self {
-        let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
-        Self {
-            usd_month: offer.usd.map(of_month),
-            glm_month: offer.glm.map(of_month),
-            provider_id: offer.provider_id,
-            name: offer.name,
-            country: offer.country,
-            platform: offer.platform,
-            cpu: offer.cpu,
-            memory: offer.memory,
-            storage: offer.storage,
-        }
-    }
-}
-
-impl AdvertTerms {
-    fn listed(listed: Listed, wanted: &MarketArguments) -> Self {
-        let of_month = |prices: AdvertPrices| month(prices, wanted.cpu, wanted.memory, wanted.storage);
-        let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
-        Self {
-            usd_month: listed.usd().map(of_month),
-            glm_month: listed.glm().map(of_month),
-            cpu: has("cpu"),
-            memory: has("memory"),
-            storage: has("storage"),
-            provider_id: listed.provider_id,
-            name: listed.provider_name.unwrap_or_default(),
-            country: listed.country,
-            platform: listed.platform.unwrap_or_default(),
-        }
-    }
-}
-
-impl PriceRank {
-    fn of(own: f64, others: &[AdvertTerms]) -> Self {
-        let mut prices: Vec<f64> = others.iter().filter_map(|other| other.usd_month).collect();
-        prices.sort_by(f64::total_cmp);
-        Self {
-            own,
-            others: prices.len(),
-            lowest: prices.first().copied(),
-            median: prices.get(prices.len() / 2).copied(),
-            cheaper_percent: cheaper_percent(own, &prices),
-        }
-    }
-}
-
-/// The adverts of a market.
-#[derive(Default)]
-struct Adverts {
-    block: Option<u64>,
-    own: Option<OwnAdvert>,
-    others: Vec<AdvertTerms>,
-    more: bool,
-}
-
-/// Asks the market's network.
-async fn network(
-    market: &MarketNetwork,
-    settings: &Settings,
-    own: Address,
-    wanted: &MarketArguments,
-) -> anyhow::Result<Adverts> {
-    let client = market.client()?;
-    let filter = Filter {
-        network: Some(settings.node.network.as_str().to_owned()),
-        payments_network: Some(settings.payments.payments_network.clone()),
-        cpu: Some(wanted.cpu),
-        memory: Some(wanted.memory),
-        storage: Some(wanted.storage),
-        ..Filter::default()
-    };
-    let query = filter
-        .query(client.generation())
-        .context("the name of the payments network cannot stand in a query")?;
-    let seen = client.own(own, own).await?;
-    let found = client.find(&query, OFFERS).await?;
-    let mine = seen.entities.iter().max_by_key(|entity| entity.expires_at).and_then(|entity| {
-        let blocks_left = entity.expires_at.checked_sub(seen.block)?;
-        let seconds = blocks_left.saturating_mul(u64::from(market.profile.block_seconds));
-        let later = SignedDuration::from_secs(i64::try_from(seconds).ok()?);
-        Some(OwnAdvert {
-            key: Some(entity.key.to_string()),
-            expires_at_block: Some(entity.expires_at),
-            blocks_left: Some(blocks_left),
-            lapses_at: Timestamp::now().checked_add(later).ok(),
-            says: AdvertTerms::of(Offer::of(entity)?, wanted),
-        })
-    });
-    let others = found.entities.iter().filter(|entity| entity.owner != own).filter_map(Offer::of);
-    Ok(Adverts {
-        block: Some(seen.block),
-        own: mine,
-        others: others.map(|offer| AdvertTerms::of(offer, wanted)).collect(),
-        more: found.more,
-    })
-}
-
-/// Asks the discovery server.
-async fn server(url: &str, own: Address, wanted: &MarketArguments) -> anyhow::Result<Adverts> {
-    let client = golem_market::discovery::Client::new(url)?;
-    let own = own.to_string();
-    let mine = client.get(&own).await?.map(|listed| OwnAdvert {
-        key: None,
-        expires_at_block: None,
-        blocks_left: None,
-        lapses_at: listed.lapses(),
-        says: AdvertTerms::listed(listed, wanted),
-    });
-    let filter = golem_market::discovery::Filter {
-        cpu: Some(wanted.cpu),
-        memory: Some(wanted.memory),
-        storage: Some(wanted.storage),
-        ..golem_market::discovery::Filter::default()
-    };
-    let mut others = client.find(&filter).await?;
-    others.retain(|listed| listed.provider_id != own);
-    let more = others.len() > OFFERS;
-    others.truncate(OFFERS);
-    let others = others.into_iter().map(|listed| AdvertTerms::listed(listed, wanted)).collect();
-    Ok(Adverts { block: None, own: mine, others, more })
-}
-
-impl MarketView {
-    fn of(kind: MarketKind, place: String, adverts: anyhow::Result<Adverts>, asked: f64) -> Self {
-        let (error, Adverts { block, own, others, more }) = match adverts {
-            Ok(adverts) => (None, adverts),
-            Err(error) => (Some(format!("{error:#}")), Adverts::default()),
-        };
-        let price = own.as_ref().and_then(|own| own.says.usd_month).unwrap_or(asked);
-        let usd_month = PriceRank::of(price, &others);
-        Self { market: kind.as_str(), place, error, block, own, others, more, usd_month }
-    }
-}
-
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
-    let asked = month(
-        market::advertised(pricing::config(&settings.prices, None).usd),
-        wanted.cpu,
-        wanted.memory,
-        wanted.storage,
-    );
+    let asked = advertised(pricing::config(&settings.prices, None).usd);
+    let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
     if market::is_on_network(&settings.market) || !market::is_on_server(&settings.market) {
-        let market = MarketNetwork::of(settings)?;
+        let market = market::network(&settings.node, &settings.market)?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
-        let adverts = network(&market, settings, own, wanted).await;
-        markets.push(MarketView::of(MarketKind::GolemBase, market.name, adverts, asked));
+        let environment = (settings.node.network.as_str(), settings.payments.payments_network.as_str());
+        markets.push(MarketView::of_network(market, environment, own, size, asked).await);
     }
     if market::is_on_server(&settings.market) {
         let url = settings.market.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
-        let adverts = server(&url, own, wanted).await;
-        markets.push(MarketView::of(MarketKind::DiscoveryServer, url, adverts, asked));
+        markets.push(MarketView::of_server(url, own, size, asked).await);
     }
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };

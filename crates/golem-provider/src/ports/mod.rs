@@ -22,7 +22,7 @@ use golem_node::ports::PortPolicy;
 use golem_reach::source::Source;
 use golem_reach::{Site, peers};
 
-use crate::market::{MarketNetwork, is_on_network};
+use crate::market::{self, is_on_network};
 use crate::settings::{Environment, PortSettings, PublicIp, Settings};
 
 /// The ports that VMs get.
@@ -64,7 +64,7 @@ fn peer_market(settings: &Settings) -> Option<peers::PeerMarket> {
     if !settings.ports.verify_peers || !is_on_network(&settings.market) {
         return None;
     }
-    match MarketNetwork::of(settings).and_then(|market| market.client()) {
+    match market::network(&settings.node, &settings.market).and_then(|market| Ok(market.client()?)) {
         Ok(client) => Some(peers::PeerMarket {
             client,
             environment: settings.node.network.as_str().to_owned(),

@@ -7,8 +7,8 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use golem_rent::{Market, Proposal, Search};
-use golem_types::{Decimal, Resources};
+use golem_rent::Proposal;
+use golem_types::Decimal;
 use tokio::time::timeout;
 
 use crate::cli::confirm::confirmed;
@@ -18,9 +18,6 @@ use crate::settings::Settings;
 
 /// How many times the market's median price is absurd.
 const ABSURD: u32 = 10;
-
-/// Fewest adverts from which a median tells something.
-const ADVERTS: usize = 3;
 
 /// Longest that rates are waited for.
 const RATES: Duration = Duration::from_secs(5);
@@ -43,17 +40,6 @@ pub(super) fn somebody_decides(free: bool, yes: bool, bounded: bool) -> anyhow::
         "nobody can be asked here whether the price is right; fix: give --yes and --most COINS_A_MONTH, or --free"
     );
     Ok(())
-}
-
-/// What providers on the market ask for `size` in the middle, in US dollars a month; `None` if there are too few.
-pub(super) async fn median(market: &Market, size: Resources) -> Option<Decimal> {
-    let search =
-        Search { cpu: size.cpu, memory: size.memory, storage: size.storage, country: None, platform: None };
-    let found = golem_rent::find(market, &search).await.ok()?;
-    let mut prices: Vec<Decimal> =
-        found.iter().filter_map(|found| format!("{:.8}", found.usd_month?).parse().ok()).collect();
-    prices.sort();
-    (prices.len() >= ADVERTS).then(|| prices.get(prices.len() / 2).copied()).flatten()
 }
 
 impl Agree<'_> {

@@ -5,20 +5,16 @@
 
 mod agree;
 mod arguments;
-mod balance;
 mod progress;
 mod text;
-mod view;
 mod warn;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use golem_chain::{Payer, Rpc};
-use golem_types::{AuthorizedKey, Decimal, Resources, VmName};
+use golem_types::{Decimal, Resources, VmName};
 use ruint::aliases::U256;
 use serde_json::json;
 
@@ -34,6 +30,7 @@ use crate::payments;
 use crate::settings::Settings;
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
+use golem_rent::view::{self, RentalView};
 use golem_rent::{
     Event, KeepEnd, Market, Offer, PaymentError, Payments, Provider, RentRequest, Rental, Renter, Search,
     Store, TopUpLimits,
@@ -68,7 +65,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             printer.answer(&found, || text::providers(&found));
         }
         Command::Quote { provider, size } => {
-            let (url, id) = place(market, &provider).await?;
+            let (url, id) = golem_rent::named(market, &provider).await?;
             let info = Provider::at(&url)?.quote(size.resources()).await?;
             let offer = Offer::check(&info, size.resources(), id)?;
             let networks = networks().unwrap_or_default();
@@ -77,10 +74,10 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         }
         Command::Create(create) => {
             agree::somebody_decides(create.free, create.yes, create.most.is_some())?;
-            let (url, id) = place(market, &create.provider).await?;
+            let (url, id) = golem_rent::named(market, &create.provider).await?;
             let median = match id {
                 // Who is looked for on the market is compared with it.
-                Some(_) => agree::median(&market()?, create.size.resources()).await,
+                Some(_) => golem_rent::median_price(&market()?, create.size.resources()).await,
                 None => None,
             };
             let agree = agree::Agree { settings, printer, yes: create.yes, median };
@@ -91,7 +88,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             };
             let created = golem_rent::create(&renter, &wanted, ask).await;
             progress.end();
-            let created = view::Shown::of(&store, &created?);
+            let created = RentalView::of(&store, &created?);
             printer.answer(&created, || text::created(&created));
         }
         Command::List => {
@@ -128,10 +125,9 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             let networks = networks()?;
             let all = {
                 let _waiting = printer.waiting("Asking the chains");
-                balance::all(&networks, identity.wallet()).await
+                golem_rent::balance::balances(&networks, identity.wallet()).await
             };
-            let answer = balance::Balances { address: identity.address().to_owned(), networks: all };
-            printer.answer(&answer, || balance::text(&answer));
+            printer.answer(&all, || text::balances(&all));
         }
         Command::Wallet => wallet(settings, printer, &identity, networks()?).await?,
     }
@@ -143,26 +139,9 @@ fn market(settings: &Settings, discovery: Option<String>) -> anyhow::Result<Mark
     if let Some(url) = discovery {
         return Ok(Market::Server { url });
     }
-    let market = crate::market::MarketNetwork::of(settings)?;
+    let market = crate::market::network(&settings.node, &settings.market)?;
     let client = market.client()?;
     Ok(Market::Network { name: market.name, client, environment: settings.node.network.as_str().to_owned() })
-}
-
-/// Where the API of the provider that was named is, and who it has to be, where that is known.
-async fn place(
-    market: impl FnOnce() -> anyhow::Result<Market>,
-    named: &str,
-) -> anyhow::Result<(String, Option<Address>)> {
-    if named.contains("://") {
-        return Ok((Provider::at(named)?.url(), None));
-    }
-    let id: Address = named.parse().ok().with_context(|| {
-        format!(
-            "{named:?} is neither a provider's URL, like http://192.0.2.7:7466, nor its id, 0x and 40 digits"
-        )
-    })?;
-    let address = golem_rent::address_of(&market()?, id).await?;
-    Ok((Provider::url_of(address), Some(id)))
 }
 
 async fn wanted(
@@ -171,7 +150,7 @@ async fn wanted(
     store: &Store,
     networks: Vec<PaymentNetwork>,
 ) -> anyhow::Result<RentRequest> {
-    let (ssh_key, identity) = ssh_key(store, create.ssh_key.as_deref()).await?;
+    let (ssh_key, identity) = golem_rent::login_key(store, create.ssh_key.as_deref()).await?;
     Ok(RentRequest {
         name: create.name,
         url,
@@ -186,35 +165,6 @@ async fn wanted(
         networks,
         deadline: Duration::from_secs(create.timeout),
     })
-}
-
-/// The public key that may log in, and the file of its private half: those of `file`, or the renter's own,
-/// which are made where there are none.
-async fn ssh_key(store: &Store, file: Option<&Path>) -> anyhow::Result<(String, Option<PathBuf>)> {
-    let own = store.path("ssh/id_ed25519");
-    let public = file.map_or_else(|| own.with_extension("pub"), Path::to_owned);
-    if file.is_none() && !public.exists() {
-        golem_files::private_folder(&store.path("ssh"))
-            .context("the folder of the SSH key cannot be made")?;
-        let made = tokio::process::Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "golem-renter", "-f"])
-            .arg(&own)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()
-            .await;
-        let made =
-            made.context("ssh-keygen cannot be started; fix: install openssh-client, or give --ssh-key")?;
-        ensure!(made.success(), "ssh-keygen made no key in {}", own.display());
-    }
-    let text =
-        std::fs::read_to_string(&public).with_context(|| format!("{} cannot be read", public.display()))?;
-    let key: AuthorizedKey = text
-        .parse()
-        .with_context(|| format!("{} holds no public SSH key that can be used", public.display()))?;
-    let private = public.with_extension("");
-    let known = public.extension().is_some_and(|extension| extension == "pub") && private.exists();
-    Ok((key.to_string(), known.then(|| std::path::absolute(&private).unwrap_or(private))))
 }
 
 /// How to log in to `rental`.

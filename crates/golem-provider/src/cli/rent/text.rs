@@ -2,11 +2,12 @@
 
 use golem_chain::Funds;
 use golem_chain::network::PaymentNetwork;
+use golem_rent::balance::{Balances, NetworkBalance};
+use golem_rent::view::RentalView;
 use golem_rent::{Destroyed, Listing, Offer};
 use golem_types::Decimal;
 use golem_types::wire::Exact;
 
-use super::view::Shown;
 use crate::cli::layout::table;
 use golem_types::amount::{coins, span};
 
@@ -84,7 +85,7 @@ pub(super) fn offer(offer: &Offer, decimals: u8) -> String {
     lines(all)
 }
 
-pub(super) fn created(created: &Shown) -> String {
+pub(super) fn created(created: &RentalView) -> String {
     let ssh = created.ssh.as_ref().map(|ssh| ssh.command.as_str()).unwrap_or_default();
     format!(
         "{0} runs. Log in:\n\n  golem-provider rent ssh {0}\n\nor, without this program:\n\n  {ssh}",
@@ -92,7 +93,7 @@ pub(super) fn created(created: &Shown) -> String {
     )
 }
 
-pub(super) fn list(all: &[Shown]) -> String {
+pub(super) fn list(all: &[RentalView]) -> String {
     if all.is_empty() {
         return "You rent nothing.".to_owned();
     }
@@ -115,7 +116,7 @@ pub(super) fn list(all: &[Shown]) -> String {
     table(["NAME", "STATE", "SSH", "CPU", "MEMORY", "STORAGE", "STREAM", "PROBLEM"], rows)
 }
 
-pub(super) fn show(shown: &Shown) -> String {
+pub(super) fn show(shown: &RentalView) -> String {
     let size = shown.resources;
     let mut all = vec![
         ("Name", shown.name.clone()),
@@ -196,4 +197,26 @@ pub(super) fn wallet(
         all.push(("Has", has));
     }
     lines(all)
+}
+
+/// What the wallet has on each network, and where more comes from.
+pub(super) fn balances(all: &Balances) -> String {
+    let mut parts = vec![format!("Address   {}", all.address)];
+    for balance in &all.networks {
+        let NetworkBalance { network, chain_id, rpc_url, symbol, gas_symbol, coins_from, .. } = balance;
+        let coins = |wei: Option<Exact>, decimals| {
+            wei.map_or_else(|| "?".to_owned(), |wei| Decimal::from_units(wei.0, decimals).to_string())
+        };
+        let mut has = format!("{} {symbol}", coins(balance.balance_wei, balance.decimals));
+        if symbol != gas_symbol {
+            has += &format!(", and {} {gas_symbol} for gas", coins(balance.gas_wei, 18));
+        }
+        if let Some(error) = &balance.error {
+            has = format!("not known: {error}");
+        }
+        parts.push(format!(
+            "{network}\n  Has       {has}\n  Network   chain id {chain_id}, RPC {rpc_url}\n  Coins     {coins_from}"
+        ));
+    }
+    parts.join("\n\n")
 }

@@ -1,17 +1,21 @@
-//! `rent balance`: what the renter's wallet has on each network.
+//! What the renter's wallet has on each network.
 //!
-//! Owns the questions, all at once, and the words on what to do where there is too little.
+//! Owns the questions, all at once. Never prints.
+
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use golem_chain::network::PaymentNetwork;
 use golem_chain::{Payer, Rpc};
+use golem_types::Wallet;
 use golem_types::wire::Exact;
-use golem_types::{Decimal, Wallet};
 use serde::Serialize;
+
+use super::coins;
 
 /// What the wallet has on one network.
 #[derive(Debug, Serialize)]
-pub(super) struct Balance {
+pub struct NetworkBalance {
     pub network: String,
     pub chain_id: u64,
     /// What a wallet program needs to know to show this network.
@@ -35,19 +39,19 @@ pub(super) struct Balance {
 
 /// What the wallet has on every network.
 #[derive(Debug, Serialize)]
-pub(super) struct Balances {
+pub struct Balances {
     pub address: String,
-    pub networks: Vec<Balance>,
+    pub networks: Vec<NetworkBalance>,
 }
 
-async fn of(profile: &PaymentNetwork, wallet: &Wallet) -> Balance {
+async fn of(profile: &PaymentNetwork, wallet: &Wallet) -> NetworkBalance {
     let funds = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
         let place = (profile.contract, profile.token);
         Payer::new(rpc, wallet.clone(), profile.network.chain_id, place).funds().await
     };
     let funds = funds.await;
-    Balance {
+    NetworkBalance {
         network: profile.name.clone(),
         chain_id: profile.network.chain_id,
         rpc_url: profile.rpc_url.clone(),
@@ -58,36 +62,15 @@ async fn of(profile: &PaymentNetwork, wallet: &Wallet) -> Balance {
         balance_wei: funds.as_ref().ok().map(|funds| Exact(funds.token)),
         gas_symbol: profile.network.symbol.clone(),
         gas_wei: funds.as_ref().ok().map(|funds| Exact(funds.native)),
-        coins_from: golem_rent::source_of_coins(profile),
+        coins_from: coins::source(profile),
         error: funds.err().map(|error| error.to_string()),
     }
 }
 
-/// What `wallet` has on each of `networks`, which are asked at once.
-pub(super) async fn all(networks: &[PaymentNetwork], wallet: &Wallet) -> Vec<Balance> {
-    let mut seen = std::collections::BTreeSet::new();
+/// What `wallet` has on each of `networks`, which are asked at once; one that does not answer is told in it.
+pub async fn balances(networks: &[PaymentNetwork], wallet: &Wallet) -> Balances {
+    let mut seen = BTreeSet::new();
     let once = networks.iter().filter(|profile| seen.insert(profile.name.clone()));
-    join_all(once.map(|profile| of(profile, wallet))).await
-}
-
-/// The same in words.
-pub(super) fn text(all: &Balances) -> String {
-    let mut parts = vec![format!("Address   {}", all.address)];
-    for balance in &all.networks {
-        let Balance { network, chain_id, rpc_url, symbol, gas_symbol, coins_from, .. } = balance;
-        let coins = |wei: Option<Exact>, decimals| {
-            wei.map_or_else(|| "?".to_owned(), |wei| Decimal::from_units(wei.0, decimals).to_string())
-        };
-        let mut has = format!("{} {symbol}", coins(balance.balance_wei, balance.decimals));
-        if symbol != gas_symbol {
-            has += &format!(", and {} {gas_symbol} for gas", coins(balance.gas_wei, 18));
-        }
-        if let Some(error) = &balance.error {
-            has = format!("not known: {error}");
-        }
-        parts.push(format!(
-            "{network}\n  Has       {has}\n  Network   chain id {chain_id}, RPC {rpc_url}\n  Coins     {coins_from}"
-        ));
-    }
-    parts.join("\n\n")
+    let networks = join_all(once.map(|profile| of(profile, wallet))).await;
+    Balances { address: wallet.address().to_string(), networks }
 }

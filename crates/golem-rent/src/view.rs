@@ -1,17 +1,25 @@
 //! Rentals as they are shown: what is remembered, and what the provider and the chain say now.
+//!
+//! Owns the JSON that programs read. A provider or a chain that does not answer is told in it, and is no error. Never
+//! prints.
 
 use std::path::Path;
 
 use futures_util::future::join_all;
-use golem_rent::{Provider, ProviderError, Rental, Renter, Step, Store, VmStatus};
 use golem_types::wire::Exact;
 use golem_types::{Resources, Stream, VmId};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Renter;
+use super::payments::stream_of;
+use super::provider::{Provider, ProviderError, VmStatus};
+use super::rental::{Rental, Step};
+use super::store::Store;
+
 /// A rental for programs.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub struct RentalView {
     pub name: String,
     /// The VM's status at the provider; or how far the rental is, while there is no VM.
     pub status: String,
@@ -21,14 +29,14 @@ pub(super) struct Shown {
     pub provider_url: String,
     pub vm_id: Option<VmId>,
     pub resources: Resources,
-    pub ssh: Option<Ssh>,
-    pub payment: Option<Paid>,
+    pub ssh: Option<LoginView>,
+    pub payment: Option<PaidView>,
     pub created_at: Timestamp,
 }
 
 /// How to log in.
 #[derive(Debug, Serialize)]
-pub(super) struct Ssh {
+pub struct LoginView {
     pub host: String,
     pub port: u16,
     /// What to type.
@@ -37,7 +45,7 @@ pub(super) struct Ssh {
 
 /// How a rental is paid for.
 #[derive(Debug, Serialize)]
-pub(super) struct Paid {
+pub struct PaidView {
     pub network: String,
     pub symbol: String,
     pub decimals: u8,
@@ -48,12 +56,12 @@ pub(super) struct Paid {
     /// A transaction whose fate is not known.
     pub pending: Option<String>,
     /// What the chain says; `None` if it was not asked, or does not answer.
-    pub stream: Option<Chain>,
+    pub stream: Option<PaidStreamView>,
 }
 
 /// A stream as the chain has it.
 #[derive(Debug, Serialize)]
-pub(super) struct Chain {
+pub struct PaidStreamView {
     pub remaining_seconds: Exact,
     pub vested_wei: Exact,
     /// What would come back now.
@@ -64,7 +72,8 @@ pub(super) struct Chain {
 
 /// Host and port of the VM's SSH server. The host is the one at which the provider was reached: what a
 /// provider says of its own address may be an address inside.
-pub(super) fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
+#[must_use]
+pub fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
     let url: golem_service::http::Url = rental.provider_url.parse().ok()?;
     let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
     Some((host, rental.ssh_port?))
@@ -90,16 +99,17 @@ fn ssh_command(
     )
 }
 
-impl Shown {
+impl RentalView {
     /// What is remembered.
-    pub(super) fn of(store: &Store, rental: &Rental) -> Self {
+    #[must_use]
+    pub fn of(store: &Store, rental: &Rental) -> Self {
         let ssh = host_and_port(rental).map(|(host, port)| {
             let alias = rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted);
             let identity = rental.identity.as_deref();
             let command = ssh_command(identity, &store.path("known_hosts"), alias, (&host, port));
-            Ssh { host, port, command }
+            LoginView { host, port, command }
         });
-        let payment = rental.payment.as_ref().map(|payment| Paid {
+        let payment = rental.payment.as_ref().map(|payment| PaidView {
             network: payment.network.clone(),
             symbol: payment.symbol.clone(),
             decimals: payment.decimals,
@@ -158,18 +168,22 @@ async fn ask(rental: &Rental) -> Option<Result<VmStatus, ProviderError>> {
 }
 
 /// All `rentals`, with what their providers say, who are asked at once.
-pub(super) async fn all(store: &Store, rentals: &[Rental]) -> Vec<Shown> {
+pub async fn all(store: &Store, rentals: &[Rental]) -> Vec<RentalView> {
     let seen = join_all(rentals.iter().map(ask)).await;
-    rentals.iter().zip(seen).map(|(rental, seen)| Shown::of(store, rental).with(rental.step, seen)).collect()
+    rentals
+        .iter()
+        .zip(seen)
+        .map(|(rental, seen)| RentalView::of(store, rental).with(rental.step, seen))
+        .collect()
 }
 
 /// One rental, with what its provider and the chain say.
-pub(super) async fn closely(renter: &Renter<'_>, rental: &Rental) -> Shown {
-    let mut shown = Shown::of(renter.store, rental).with(rental.step, ask(rental).await);
-    match golem_rent::stream_of(renter, rental).await {
+pub async fn closely(renter: &Renter<'_>, rental: &Rental) -> RentalView {
+    let mut shown = RentalView::of(renter.store, rental).with(rental.step, ask(rental).await);
+    match stream_of(renter, rental).await {
         Ok(Some((stream, now))) => {
             if let Some(payment) = &mut shown.payment {
-                payment.stream = Some(Chain::of(&stream, now));
+                payment.stream = Some(PaidStreamView::of(&stream, now));
             }
         }
         Ok(None) => {}
@@ -178,7 +192,7 @@ pub(super) async fn closely(renter: &Renter<'_>, rental: &Rental) -> Shown {
     shown
 }
 
-impl Chain {
+impl PaidStreamView {
     fn of(stream: &Stream, now: u128) -> Self {
         let ended = stream.recipient.is_zero() || stream.halted;
         let refundable = if stream.recipient.is_zero() {
