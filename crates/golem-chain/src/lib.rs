@@ -24,6 +24,7 @@ pub mod key_file;
 pub mod keystore;
 pub mod lease;
 pub mod network;
+pub mod passphrase_file;
 pub mod payer;
 pub mod price_id;
 pub mod probe;

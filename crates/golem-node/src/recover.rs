@@ -5,9 +5,11 @@
 //!                                        │ the ledger is lost
 //!   disks, what runs, rows that are left ┴─► plan (pure) ─► somebody says yes ─► rows
 //! ```
-//! Owns the note and the plan. A machine is never touched, and one of which too little is known is told of
+//! Owns the note, the plan and what it is made of. A machine is never touched, and one of which too little is known is told of
 //! and left alone. What was due for money before counts for nothing: whether a rental is paid is judged
 //! anew, with the full time that an unpaid one is held.
+
+mod found;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -20,6 +22,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+pub use found::{Missing, open, put_aside};
 
 use crate::ledger::{Recovery, Snapshot};
 use crate::rental::{Goal, Known, Rental};
@@ -131,7 +135,7 @@ pub struct Beside {
 
 /// What would be written, and what there is to say.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub struct RecoveryPlan {
     /// The rows.
     pub recoveries: Vec<Recovery>,
     /// What is not as it was, or left alone.
@@ -145,8 +149,8 @@ pub fn plan(
     seen: &BTreeMap<VmId, Observed>,
     mut beside: Beside,
     now: Timestamp,
-) -> Plan {
-    let mut plan = Plan::default();
+) -> RecoveryPlan {
+    let mut plan = RecoveryPlan::default();
     for (id, disk) in on_disk {
         match beside.known.get(id) {
             Some(Known::Live) => continue,

@@ -48,7 +48,7 @@ fn running() -> Observed {
     Observed::Running(Guest { ssh: "127.0.0.1:2222".parse().unwrap(), ip: "10.0.2.15".parse().unwrap() })
 }
 
-fn planned(machines: Vec<(VmId, OnDisk, Observed)>, beside: Beside) -> Plan {
+fn planned(machines: Vec<(VmId, OnDisk, Observed)>, beside: Beside) -> RecoveryPlan {
     let seen = machines.iter().map(|(id, _, seen)| (id.clone(), seen.clone())).collect();
     let on_disk = machines.into_iter().map(|(id, disk, _)| (id, disk)).collect();
     plan(&on_disk, &seen, beside, Timestamp::UNIX_EPOCH)

@@ -1,21 +1,16 @@
 //! `recover`: rebuilds a lost ledger from the VMs that are on this host.
 //!
-//! Owns what is asked before, and putting a damaged ledger aside. What is taken back,
-//! `golem_node::recover` decides.
+//! Owns what is asked before, and what is printed. Never decides what is taken back: `golem_node::recover` does.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use golem_node::LEDGER_FILE;
-use golem_node::ledger::{Ledger, LedgerError};
-use golem_node::recover::{self, Beside};
+use golem_node::ledger::Ledger;
+use golem_node::recover::{self, Beside, Missing};
 use golem_node::rental::Goal;
-use golem_types::wire::Exact;
-use golem_types::{StreamId, VmId};
-use golem_vm::OnDisk;
+use golem_types::VmId;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -23,14 +18,11 @@ use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::pid_file::PidFile;
-use crate::settings::Settings;
+use crate::ports::ssh_ports;
 use crate::{backend, data_dir, payments};
 
-/// Most bytes of `streams.json` that are read.
-const EXPORT_MAXIMUM: u64 = 64 << 20;
-
 #[derive(Debug, Serialize)]
-struct Report {
+struct RecoveryReport {
     /// Whether rows were written.
     done: bool,
     vms: Vec<Taken>,
@@ -46,7 +38,7 @@ struct Taken {
     status: String,
     /// Whether it is to run.
     runs: bool,
-    /// None means a free one.
+    /// `None` if it gets a free one.
     ssh_port: Option<u16>,
     stream_id: Option<String>,
 }
@@ -68,8 +60,11 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
     let backend = backend::open(settings)?;
     let (on_disk, seen) = recover::look(&backend).await.context("the VMs on this host cannot be seen")?;
     let file = settings.node.data_dir.join(LEDGER_FILE);
-    let ledger = open(&file)?;
-    let beside = beside(settings, &on_disk, ledger.as_ref().ok()).await?;
+    let ledger = recover::open(&file).context("the ledger cannot be opened")?;
+    let contract = payments::profile(settings)?.map(|profile| Arc::from(payments::key(&profile)));
+    let range = ssh_ports(&settings.ports);
+    let beside =
+        Beside::find(&settings.node.data_dir, range, contract, &on_disk, ledger.as_ref().ok()).await?;
     let (range, now) = (beside.range.clone(), Timestamp::now());
     let plan = recover::plan(&on_disk, &seen, beside, now);
     let vms = plan.recoveries.iter().map(|one| {
@@ -83,7 +78,7 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
             stream_id: vm.stream.as_ref().map(|key| key.id.to_string()),
         }
     });
-    let mut report = Report { done: false, vms: vms.collect(), notes: plan.notes, put_aside: None };
+    let mut report = RecoveryReport { done: false, vms: vms.collect(), notes: plan.notes, put_aside: None };
     let is_damaged = matches!(ledger, Err(Missing::Damaged));
     if dry_run || (report.vms.is_empty() && !is_damaged) {
         invocation.printer.answer(&report, || show(&report, is_damaged));
@@ -100,7 +95,8 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
         Ok(ledger) => ledger,
         Err(missing) => {
             if let Missing::Damaged = missing {
-                report.put_aside = Some(put_aside(&file, now)?);
+                let aside = recover::put_aside(&file, now);
+                report.put_aside = Some(aside.context("the damaged ledger cannot be put aside")?);
             }
             Ledger::open(&file).context("a new ledger cannot be made")?
         }
@@ -115,77 +111,13 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
     Ok(Exit::Done)
 }
 
-/// Why there is no ledger to look into.
-enum Missing {
-    /// It is not there. A look makes none.
-    Absent,
-    Damaged,
-}
-
-fn open(file: &Path) -> anyhow::Result<Result<Ledger, Missing>> {
-    if !file.exists() {
-        return Ok(Err(Missing::Absent));
-    }
-    match Ledger::open(file) {
-        Ok(ledger) => Ok(Ok(ledger)),
-        Err(LedgerError::Damaged(_)) => Ok(Err(Missing::Damaged)),
-        Err(error) => Err(error).context("the ledger cannot be opened"),
-    }
-}
-
-/// What is known beside the machines.
-async fn beside(
-    settings: &Settings,
-    on_disk: &BTreeMap<VmId, OnDisk>,
-    ledger: Option<&Ledger>,
-) -> anyhow::Result<Beside> {
-    let mut beside = Beside {
-        range: settings.ports.port_range_start.get()..settings.ports.port_range_end.get(),
-        exported: exported(&settings.node.data_dir.join("streams.json")),
-        contract: payments::profile(settings)?.map(|profile| Arc::from(payments::key(&profile))),
-        ..Beside::default()
-    };
-    if let Some(ledger) = ledger {
-        let now = ledger.now();
-        beside.ports = now.ports();
-        beside.names = now.iter().map(|one| (one.vm.owner.clone(), one.vm.name.clone())).collect();
-        beside.streams = now.iter().filter_map(|one| one.vm.stream.clone()).collect();
-        for id in on_disk.keys() {
-            beside.known.insert(id.clone(), ledger.known(id).await?);
-        }
-    }
-    Ok(beside)
-}
-
-/// Which stream paid for which VM, as was exported last.
-fn exported(file: &Path) -> BTreeMap<VmId, StreamId> {
-    let bytes = golem_files::read(file, EXPORT_MAXIMUM).unwrap_or_default();
-    let all: BTreeMap<String, Exact> = serde_json::from_slice(&bytes).unwrap_or_default();
-    all.into_iter().filter_map(|(id, number)| Some((id.parse().ok()?, StreamId(number.0)))).collect()
-}
-
-/// Moves a damaged ledger, and what SQLite keeps beside it, out of the way.
-fn put_aside(file: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
-    let named = |base: &Path, suffix: &str| {
-        let mut name: OsString = base.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let aside = named(file, &format!(".damaged-{}", now.strftime("%Y%m%d-%H%M%S")));
-    for suffix in ["-wal", "-shm", ""] {
-        let moved = std::fs::rename(named(file, suffix), named(&aside, suffix));
-        golem_files::absent_is_fine(moved).context("the damaged ledger cannot be put aside")?;
-    }
-    Ok(aside)
-}
-
 fn agreed(vms: usize, is_damaged: bool) -> anyhow::Result<bool> {
     let aside = if is_damaged { "Put the damaged ledger aside, and take" } else { "Take" };
     let refusal = "taking VMs back needs a yes; fix: look with --dry-run, then add --yes";
     confirmed(&format!("\n{aside} {vms} VM(s) back?"), refusal)
 }
 
-fn show(report: &Report, is_damaged: bool) -> String {
+fn show(report: &RecoveryReport, is_damaged: bool) -> String {
     let mut text = if report.vms.is_empty() {
         "There is no VM to take back.".to_owned()
     } else {
