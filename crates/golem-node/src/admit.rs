@@ -14,7 +14,7 @@ use crate::vm::{Refusal, Short};
 
 /// Limits on what is rented out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct AdmissionLimits {
     /// Most live VMs (`GOLEM_PROVIDER_MAX_VMS`).
     pub max_vms: u32,
     /// Least that one VM may ask for (`GOLEM_PROVIDER_MIN_*`).
@@ -27,7 +27,7 @@ pub struct Limits {
     pub storage_threshold: u8,
 }
 
-impl Default for Limits {
+impl Default for AdmissionLimits {
     /// The original's documented defaults: 10 VMs, 1 CPU / 1 GiB / 10 GiB, 90 / 85 / 90 %.
     fn default() -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 pub struct AdmissionContext {
     /// Limits on what is rented out.
-    pub limits: Limits,
+    pub limits: AdmissionLimits,
     /// What the host has to rent out.
     pub offer: Offer,
     /// How busy the host is.
@@ -80,7 +80,7 @@ const STORAGE_UNIT: &str = "GB of storage";
 ///
 /// # Errors
 /// The first [`Refusal`] that applies: draining, count, minimum, room, thresholds.
-pub fn admit(wanted: Resources, limits: &Limits, facts: &Facts) -> Result<(), Refusal> {
+pub fn admit(wanted: Resources, limits: &AdmissionLimits, facts: &Facts) -> Result<(), Refusal> {
     if facts.draining {
         return Err(Refusal::Draining);
     }
@@ -134,12 +134,15 @@ mod tests {
     #[test]
     fn s_105_the_vm_limit_is_enforced() {
         let full = Facts { vms: 10, ..facts() };
-        assert_eq!(admit(WANTED, &Limits::default(), &full), Err(Refusal::TooManyVms { maximum: 10 }));
+        assert_eq!(
+            admit(WANTED, &AdmissionLimits::default(), &full),
+            Err(Refusal::TooManyVms { maximum: 10 })
+        );
     }
 
     #[test]
     fn s_077_below_a_minimum_is_refused() {
-        let limits = Limits { minimum: Resources::new(2, 2, 20), ..Limits::default() };
+        let limits = AdmissionLimits { minimum: Resources::new(2, 2, 20), ..AdmissionLimits::default() };
         for (wanted, what) in [
             (Resources::new(1, 4, 20), Short::Cpu),
             (Resources::new(2, 1, 20), Short::Memory),
@@ -153,13 +156,13 @@ mod tests {
     #[test]
     fn the_last_of_what_is_free_is_granted_and_nothing_above_it() {
         let last = Resources::new(6, 12, 150);
-        assert_eq!(admit(last, &Limits::default(), &facts()), Ok(()));
+        assert_eq!(admit(last, &AdmissionLimits::default(), &facts()), Ok(()));
         for more in [
             Resources { cpu: 7, ..last },
             Resources { memory: 13, ..last },
             Resources { storage: 151, ..last },
         ] {
-            let refusal = admit(more, &Limits::default(), &facts());
+            let refusal = admit(more, &AdmissionLimits::default(), &facts());
             assert!(matches!(refusal, Err(Refusal::Insufficient { .. })), "{refusal:?}");
         }
     }
@@ -170,7 +173,7 @@ mod tests {
             host: HostUse { cpu_percent: cpu, memory_percent: memory, storage_percent: storage },
             ..facts()
         };
-        let limits = Limits::default();
+        let limits = AdmissionLimits::default();
         // S-082, S-083, S-084: as much as that is fine.
         assert_eq!(admit(WANTED, &limits, &busy(90, 85, 90)), Ok(()));
         for (facts, word) in
@@ -191,8 +194,8 @@ mod tests {
         ) {
             let wanted = Resources::new(cpu, memory, storage);
             let facts = Facts { held: Resources::new(held_cpu, held_memory, held_storage), vms, ..facts() };
-            let granted = admit(wanted, &Limits::default(), &facts).is_ok();
-            let fits = wanted.plus(facts.held).fits(facts.total) && Limits::default().minimum.fits(wanted) && vms < 10;
+            let granted = admit(wanted, &AdmissionLimits::default(), &facts).is_ok();
+            let fits = wanted.plus(facts.held).fits(facts.total) && AdmissionLimits::default().minimum.fits(wanted) && vms < 10;
             prop_assert_eq!(granted, fits);
         }
     }

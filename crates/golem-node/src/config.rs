@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use golem_types::{ImageName, Resources};
 
-use crate::admit::Limits;
+use crate::admit::AdmissionLimits;
 use crate::host::Rent;
 use crate::payment::{KnownContract, PaymentConfig};
 use crate::payout::PayoutConfig;
@@ -41,7 +41,7 @@ pub struct NodeConfig {
     /// What has to be known of an SSH port before a rental gets it.
     pub port_policy: PortPolicy,
     /// Limits on what is rented out.
-    pub limits: Limits,
+    pub limits: AdmissionLimits,
     /// Why no new rental is taken, whatever is free; `None` if they are.
     pub closed: Option<Refusal>,
     /// Image of a create that names none.

@@ -32,7 +32,7 @@ pub mod sessions;
 pub mod transactions;
 pub mod vm;
 
-pub use admit::Limits;
+pub use admit::AdmissionLimits;
 pub use config::{NodeConfig, RestartPolicy};
 pub use error::NodeError;
 pub use host::Rent;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use golem_node::import::ImportConfig;
 use golem_types::ImageName;
 use golem_vm::Accelerator;
 use golem_vm::images::{ENTRIES, Images};
@@ -17,9 +16,7 @@ use golem_vm::qemu::{Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
 use golem_vm::{Backend, NetworkLimits};
 
-use crate::payments;
-use crate::ports::ssh_ports;
-use crate::settings::{Settings, VmAccel, VmBackend, VmSettings};
+use crate::settings::{BackendSettings, VmAccel, VmBackend, VmSettings};
 
 /// How long a simulated guest boots: long enough to be seen, short enough to wait for.
 const SIM_BOOT: Duration = Duration::from_millis(200);
@@ -51,11 +48,11 @@ fn choose(settings: &VmSettings) -> Choice {
 ///
 /// # Errors
 /// When its parts are missing; the message names the fix.
-pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
+pub(crate) fn open(settings: &BackendSettings) -> anyhow::Result<Backend> {
     match choose(&settings.vms) {
         Choice::Sim => Ok(Backend::Sim(sim(settings)?)),
         Choice::Multipass(program) => Ok(Backend::Multipass(multipass(settings, program)?)),
-        Choice::Qemu => qemu(settings, settings.node.data_dir.clone()),
+        Choice::Qemu => qemu(settings, settings.data_dir.clone()),
     }
 }
 
@@ -64,9 +61,9 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Backend> {
 ///
 /// # Errors
 /// When the node's backend is another than QEMU.
-pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend> {
+pub(crate) fn for_isolation_check(settings: &BackendSettings) -> anyhow::Result<Backend> {
     match choose(&settings.vms) {
-        Choice::Qemu => qemu(settings, settings.node.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER)),
+        Choice::Qemu => qemu(settings, settings.data_dir.join(golem_vm::qemu::ISOLATION_FOLDER)),
         Choice::Sim | Choice::Multipass(_) => anyhow::bail!(
             "guests of the {} backend are kept in by it and not by this program; there is nothing to check; \
              fix: set GOLEM_PROVIDER_VM_BACKEND=qemu",
@@ -76,8 +73,8 @@ pub(crate) fn for_isolation_check(settings: &Settings) -> anyhow::Result<Backend
 }
 
 /// QEMU with the settings' images, and its machines in `data_dir`.
-fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
-    let images = Images::open(&settings.node.data_dir).context("the images cannot be opened")?;
+fn qemu(settings: &BackendSettings, data_dir: PathBuf) -> anyhow::Result<Backend> {
+    let images = Images::open(&settings.data_dir).context("the images cannot be opened")?;
     let config = QemuConfig {
         accelerator: match settings.vms.vm_accel {
             VmAccel::Auto => None,
@@ -100,26 +97,12 @@ fn qemu(settings: &Settings, data_dir: PathBuf) -> anyhow::Result<Backend> {
 ///
 /// # Errors
 /// When it is not installed.
-pub(crate) fn multipass_for_import(settings: &Settings) -> anyhow::Result<Multipass> {
+pub(crate) fn multipass_for_import(settings: &BackendSettings) -> anyhow::Result<Multipass> {
     let given = settings.vms.multipass_binary_path.as_deref();
     multipass(settings, golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()))
 }
 
-/// How a Python provider's VMs are taken over.
-///
-/// # Errors
-/// When the payment network is not known, or lacks an endpoint or a contract.
-pub(crate) fn import_config(settings: &Settings) -> anyhow::Result<ImportConfig> {
-    let payments = payments::profile(settings)?;
-    Ok(ImportConfig {
-        data_dir: settings.node.data_dir.clone(),
-        ports: ssh_ports(&settings.ports),
-        contract: payments.map(|profile| payments::key(&profile).into()),
-        default_image: settings.vms.default_vm_image.clone(),
-    })
-}
-
-fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {
+fn multipass(settings: &BackendSettings, program: Option<PathBuf>) -> anyhow::Result<Multipass> {
     let program = program.with_context(|| match &settings.vms.multipass_binary_path {
         Some(path) => format!(
             "{} is no program; fix: set GOLEM_PROVIDER_MULTIPASS_BINARY_PATH to where multipass is",
@@ -131,25 +114,25 @@ fn multipass(settings: &Settings, program: Option<PathBuf>) -> anyhow::Result<Mu
     })?;
     let config = MultipassConfig {
         program,
-        data_dir: settings.node.data_dir.clone(),
+        data_dir: settings.data_dir.clone(),
         boot_deadline: settings.vms.boot_timeout,
     };
     Ok(Multipass::open(config))
 }
 
 /// A simulation that offers every image of the catalogue, and the operator's default.
-fn sim(settings: &Settings) -> anyhow::Result<Sim> {
+fn sim(settings: &BackendSettings) -> anyhow::Result<Sim> {
     let names =
         ENTRIES.iter().flat_map(|entry| std::iter::once(entry.name).chain(entry.aliases.iter().copied()));
     let mut images: BTreeSet<ImageName> = names.filter_map(|name| name.parse().ok()).collect();
     images.insert(settings.vms.default_vm_image.clone());
-    Sim::open(SimConfig { data_dir: settings.node.data_dir.clone(), images, boot: SIM_BOOT })
+    Sim::open(SimConfig { data_dir: settings.data_dir.clone(), images, boot: SIM_BOOT })
         .context("the simulation cannot be opened")
 }
 
 /// Name of the backend that `settings` mean.
 #[must_use]
-pub(crate) fn name(settings: &Settings) -> &'static str {
+pub(crate) fn name(settings: &BackendSettings) -> &'static str {
     match choose(&settings.vms) {
         Choice::Sim => "sim",
         Choice::Qemu => "qemu",
@@ -161,7 +144,7 @@ pub(crate) fn name(settings: &Settings) -> &'static str {
 ///
 /// # Errors
 /// Why not; the message names the fix.
-pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) async fn check(settings: &BackendSettings) -> anyhow::Result<()> {
     match choose(&settings.vms) {
         // The simulation has no parts that could be missing, and opening it would start it.
         Choice::Sim => Ok(()),
@@ -171,14 +154,14 @@ pub(crate) async fn check(settings: &Settings) -> anyhow::Result<()> {
 
 /// Whether the backend that `settings` mean starts VMs from images of this machine.
 #[must_use]
-pub(crate) fn has_images(settings: &Settings) -> bool {
+pub(crate) fn has_images(settings: &BackendSettings) -> bool {
     matches!(choose(&settings.vms), Choice::Qemu)
 }
 
 /// Whether the default image should be on this machine and is not. Multipass fetches its own.
 #[must_use]
-pub(crate) fn image_missing(settings: &Settings) -> bool {
+pub(crate) fn image_missing(settings: &BackendSettings) -> bool {
     matches!(choose(&settings.vms), Choice::Qemu)
-        && Images::open(&settings.node.data_dir)
+        && Images::open(&settings.data_dir)
             .is_ok_and(|images| images.find(&settings.vms.default_vm_image).is_none())
 }

@@ -12,24 +12,25 @@ use anyhow::{Context, bail};
 use golem_market::discovery::Store;
 use golem_market::discovery::server::{self, ServerConfig};
 use golem_service::descriptors;
+use golem_service::server::TrustedProxies;
 use golem_service::service_manager;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
-use crate::settings::Settings;
+use crate::settings::DiscoveryServerSettings;
 use crate::signals::Signals;
 
 /// Serves adverts until it is told to stop.
 ///
 /// # Errors
 /// When it cannot listen, when its database cannot be used, or when one of its tasks dies.
-pub async fn run(settings: &Settings) -> anyhow::Result<()> {
+pub async fn run(settings: &DiscoveryServerSettings, trusted_proxies: TrustedProxies) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     descriptors::raise_limit();
-    if !settings.discovery_server.dir.is_absolute() {
+    if !settings.dir.is_absolute() {
         bail!("HOME is not set; fix: set it, or GOLEM_DISCOVERY_DATABASE_DIR to an absolute path");
     }
-    let file = settings.discovery_server.dir.join(&settings.discovery_server.file);
+    let file = settings.dir.join(&settings.file);
     let store = {
         let file = file.clone();
         let open = move || {
@@ -43,19 +44,16 @@ pub async fn run(settings: &Settings) -> anyhow::Result<()> {
     let store = store.with_context(|| {
         format!("the database {} cannot be used; fix: set GOLEM_DISCOVERY_DATABASE_DIR", file.display())
     })?;
-    let address = SocketAddr::new(settings.discovery_server.host, settings.discovery_server.port.get());
+    let address = SocketAddr::new(settings.host, settings.port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
     })?;
     let tasks = Tasks::new();
-    let config = ServerConfig {
-        requests_per_minute: settings.discovery_server.limit,
-        signed_only: settings.discovery_server.signed,
-        trusted_proxies: settings.api.trusted_proxies.clone(),
-    };
+    let config =
+        ServerConfig { requests_per_minute: settings.limit, signed_only: settings.signed, trusted_proxies };
     server::start(config, Arc::new(store), listener, &tasks);
     tracing::info!(
-        database = %file.display(), signatures_required = settings.discovery_server.signed,
+        database = %file.display(), signatures_required = settings.signed,
         "discovery service on http://{address}"
     );
     service_manager::ready();

@@ -12,7 +12,7 @@ use golem_types::ImageName;
 use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical, refresh};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::settings::Settings;
+use crate::settings::BackendSettings;
 use crate::{backend, logs};
 
 /// Sees to it that the default image is here, where the backend needs one.
@@ -20,13 +20,13 @@ use crate::{backend, logs};
 /// # Errors
 /// When it cannot be had and the node never ran; later that is only a warning, because the VMs
 /// that are rented out need the node more than new renters do.
-pub(crate) async fn ensure(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) async fn ensure(settings: &BackendSettings) -> anyhow::Result<()> {
     if !backend::image_missing(settings) {
         return Ok(());
     }
     let image = &settings.vms.default_vm_image;
     tracing::info!(%image, "the default image is not here yet; downloading it");
-    let Err(error) = pull(&settings.node.data_dir, image).await else { return Ok(()) };
+    let Err(error) = pull(&settings.data_dir, image).await else { return Ok(()) };
     let file = match url(image) {
         Some(url) => format!(
             "download {url} on a machine that reaches it, then `golem-provider images add {image} FILE`"
@@ -37,7 +37,7 @@ pub(crate) async fn ensure(settings: &Settings) -> anyhow::Result<()> {
         "the default image {image} cannot be had; fix: {file}, or set GOLEM_PROVIDER_DEFAULT_VM_IMAGE to an image \
          that is here"
     ));
-    if settings.node.data_dir.join(golem_node::LEDGER_FILE).exists() {
+    if settings.data_dir.join(golem_node::LEDGER_FILE).exists() {
         tracing::warn!("{error:#}; until then, rentals of {image} are refused");
         return Ok(());
     }
@@ -52,11 +52,11 @@ fn url(name: &ImageName) -> Option<String> {
 
 /// Keeps the images that were downloaded as new as their publishers', if the settings want that and the backend has
 /// images of its own.
-pub(crate) fn keep_fresh(settings: &Settings, tasks: &Tasks) {
+pub(crate) fn keep_fresh(settings: &BackendSettings, tasks: &Tasks) {
     let days = settings.vms.image_refresh_days;
     if days > 0 && backend::has_images(settings) {
         let due = Duration::from_secs(u64::from(days) * 86_400);
-        refresh::keep_fresh(settings.node.data_dir.clone(), due, tasks);
+        refresh::keep_fresh(settings.data_dir.clone(), due, tasks);
     }
 }
 

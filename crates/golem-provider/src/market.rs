@@ -15,8 +15,7 @@ use golem_node::pricing::PriceList;
 use tokio::sync::watch;
 
 use crate::faucet;
-use crate::payments;
-use crate::settings::{AdvertiserType, Environment, MarketSettings, NodeSettings, Settings};
+use crate::settings::{AdvertSettings, AdvertiserType, Environment, MarketplaceSettings};
 use golem_chain::identity::Identity;
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
@@ -26,10 +25,11 @@ const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When it is not known, or lacks an endpoint.
-pub(crate) fn network(node: &NodeSettings, market: &MarketSettings) -> anyhow::Result<MarketNetwork> {
+pub(crate) fn network(settings: &MarketplaceSettings) -> anyhow::Result<MarketNetwork> {
+    let market = &settings.market;
     let name = market.market_network.clone();
-    let profile = profile::load(&node.data_dir, &name)?;
-    let development = node.environment == Environment::Development;
+    let profile = profile::load(&settings.data_dir, &name)?;
+    let development = settings.environment == Environment::Development;
     let own = market.golem_base_dev_rpc_url.as_ref().filter(|_| development);
     let given = own.or(market.golem_base_rpc_url.as_ref()).map(|url| url.0.clone());
     let rpc_url = given.or_else(|| profile.rpc_url.clone()).with_context(|| {
@@ -40,51 +40,40 @@ pub(crate) fn network(node: &NodeSettings, market: &MarketSettings) -> anyhow::R
     Ok(MarketNetwork { name, profile, rpc_url })
 }
 
-/// Whether the node keeps an advert on the market's network.
-#[must_use]
-pub const fn is_on_network(settings: &MarketSettings) -> bool {
-    matches!(settings.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
-}
-
-/// Whether the node keeps an advert on a discovery server.
-#[must_use]
-pub const fn is_on_server(settings: &MarketSettings) -> bool {
-    matches!(settings.advertiser_type, AdvertiserType::DiscoveryServer | AdvertiserType::Both)
-}
-
 /// Keeps the node's advert in each market that the settings name. Nothing is written while the
 /// address or the prices are not known.
 ///
 /// # Errors
 /// When the network is not known or lacks an endpoint; one that does not answer is no error.
 pub async fn start(
-    settings: &Settings,
+    settings: &AdvertSettings,
     identity: &Identity,
     node: &Node,
     ip_address: watch::Receiver<Option<IpAddr>>,
     prices: watch::Receiver<Option<PriceList>>,
 ) -> anyhow::Result<Vec<Advertising>> {
     let mut kept = Vec::new();
-    if settings.market.advertiser_type == AdvertiserType::None {
+    let market = &settings.marketplace.market;
+    if market.advertiser_type == AdvertiserType::None {
         return Ok(kept);
     }
     let wallet = identity.wallet();
     let offered = Offered {
         provider_id: wallet.address(),
-        country: settings.node.country.0.clone(),
-        name: settings.node.advertised_name(),
-        network: settings.node.network.as_str().to_owned(),
-        payments_network: settings.payments.payments_network.clone(),
+        country: settings.country.clone(),
+        name: settings.name.clone(),
+        network: settings.marketplace.network.as_str().to_owned(),
+        payments_network: settings.payments_network.clone(),
     };
     let wish = wishes(node, offers(node, offered, ip_address, prices));
-    if is_on_network(&settings.market) {
+    if market.is_on_network() {
         let config = on_network(settings)?;
         kept.push(Advertising::of_node(node, config, wallet.clone(), wish.clone()).await?);
     }
-    if is_on_server(&settings.market) {
+    if market.is_on_server() {
         let config = DiscoveryConfig {
-            url: settings.market.discovery_url.0.clone(),
-            interval: settings.market.discovery_interval,
+            url: market.discovery_url.0.clone(),
+            interval: market.discovery_interval,
             minimum: node.config().limits.minimum,
             pace: Pace::default(),
         };
@@ -94,24 +83,20 @@ pub async fn start(
 }
 
 /// The market's network, and how the advert is kept there.
-fn on_network(settings: &Settings) -> anyhow::Result<AdvertiseConfig> {
-    let market = network(&settings.node, &settings.market)?;
+fn on_network(settings: &AdvertSettings) -> anyhow::Result<AdvertiseConfig> {
+    let market = network(&settings.marketplace)?;
     // What is said of a network is said of its own endpoint.
     let its_own = market.profile.rpc_url.as_ref() == Some(&market.rpc_url);
     if let Some(note) = market.profile.note.as_ref().filter(|_| its_own) {
         tracing::info!(network = market.name, "the market's network is {note}");
     }
-    let interval = settings.market.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
+    let interval = settings.marketplace.market.golem_base_advertisement_interval.max(INTERVAL_MINIMUM);
     let given = faucet::Given {
         url: settings.faucets.faucet_url.as_ref(),
         captcha_url: settings.faucets.captcha_url.as_ref(),
         captcha_key: settings.faucets.captcha_key.as_ref(),
     };
-    let gas = advertise::gas_rules(
-        market.profile.testnet,
-        payments::max_gas_price(settings),
-        settings.payments.daily_gas_limit.map(|limit| limit.0.atto()),
-    );
+    let gas = advertise::gas_rules(market.profile.testnet, settings.max_gas_price, settings.daily_gas_limit);
     Ok(AdvertiseConfig {
         name: market.name,
         faucet: given.over(market.profile.faucet.as_ref()).filter(|_| market.profile.testnet),

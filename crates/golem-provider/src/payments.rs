@@ -16,7 +16,7 @@ use golem_node::pricing::coin_of;
 use golem_node::transactions::GasRules;
 
 use crate::faucet;
-use crate::settings::{self, FaucetSettings, Settings};
+use crate::settings::{self, ChainSettings, FaucetSettings};
 
 /// How long the sender of a deleted VM's stream has to end it first, as existing clients do or try to.
 const REFUND_AFTER: Duration = Duration::from_secs(120);
@@ -25,12 +25,12 @@ const REFUND_AFTER: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When the network is not known, or lacks an endpoint or a contract.
-pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
+pub fn profile(settings: &ChainSettings) -> anyhow::Result<Option<PaymentNetwork>> {
     let name = settings.payments.payments_network.clone();
     if settings.payments.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
         return Ok(None);
     }
-    let mut network = network::load(&settings.node.data_dir, &name)?;
+    let mut network = network::load(&settings.data_dir, &name)?;
     if let Some(folder) = &settings.payments.deployments_dir
         && name == network::DEFAULT
     {
@@ -66,11 +66,10 @@ pub fn profile(settings: &Settings) -> anyhow::Result<Option<PaymentNetwork>> {
 /// # Errors
 /// When the one that is given is not known, or a profile cannot be read.
 pub fn of_renter(
-    settings: &Settings,
+    mut settings: ChainSettings,
     given: Option<&str>,
     rpc_url: Option<&str>,
 ) -> anyhow::Result<Vec<PaymentNetwork>> {
-    let mut settings = settings.clone();
     if let Some(name) = given {
         name.clone_into(&mut settings.payments.payments_network);
         (settings.payments.stream_payment_address, settings.payments.glm_token_address) = (None, None);
@@ -85,14 +84,14 @@ pub fn of_renter(
         return Ok(first?.into_iter().collect());
     }
     let mut all: Vec<PaymentNetwork> = first.ok().flatten().into_iter().collect();
-    for (name, network) in network::all(&settings.node.data_dir)? {
+    for (name, network) in network::all(&settings.data_dir)? {
         all.extend(PaymentNetwork::plain(name, network, rpc_url));
     }
     Ok(all)
 }
 
 /// Says in the log how rentals are paid for.
-pub fn tell(profile: Option<&PaymentNetwork>, settings: &Settings) {
+pub fn tell(profile: Option<&PaymentNetwork>, market: settings::Network) {
     match profile {
         None => tracing::warn!("payments are off: VMs are free for everybody who asks"),
         Some(profile) => {
@@ -103,7 +102,7 @@ pub fn tell(profile: Option<&PaymentNetwork>, settings: &Settings) {
                 token = profile.symbol(),
                 "rentals are paid by streams"
             );
-            if profile.network.testnet && settings.node.network == settings::Network::Mainnet {
+            if profile.network.testnet && market == settings::Network::Mainnet {
                 tracing::warn!(
                     network = profile.name,
                     "the node offers itself on mainnet and takes test money; set GOLEM_PROVIDER_PAYMENTS_NETWORK"
@@ -120,22 +119,11 @@ pub fn key(payment: &PaymentNetwork) -> String {
 }
 
 /// What gas may cost on `network`.
-fn gas_rules(network: &network::Network, settings: &Settings) -> GasRules {
+fn gas_rules(network: &network::Network, settings: &ChainSettings) -> GasRules {
     GasRules {
-        maximum_price: max_gas_price(settings).or_else(|| network.maximum_gas_price()),
-        daily_limit: settings
-            .payments
-            .daily_gas_limit
-            .map(|limit| limit.0.atto())
-            .or_else(|| network.daily_gas_limit()),
+        maximum_price: settings.payments.max_gas_price_wei().or_else(|| network.maximum_gas_price()),
+        daily_limit: settings.payments.daily_gas_limit_wei().or_else(|| network.daily_gas_limit()),
     }
-}
-
-/// The most wei for a unit of gas that the settings name.
-#[must_use]
-pub fn max_gas_price(settings: &Settings) -> Option<u128> {
-    let gwei = settings.payments.max_gas_price?;
-    Some(u128::try_from(gwei.0.units(9)).unwrap_or(u128::MAX))
 }
 
 /// Where what was earned goes.
@@ -143,7 +131,7 @@ pub fn max_gas_price(settings: &Settings) -> Option<u128> {
 /// # Errors
 /// When it would go to a key of the node itself, or to where nobody gets it.
 pub fn payout(
-    settings: &Settings,
+    settings: &ChainSettings,
     identity: &Identity,
     profile: Option<&PaymentNetwork>,
 ) -> anyhow::Result<PayoutConfig> {
@@ -151,7 +139,7 @@ pub fn payout(
     let float = settings.payments.payout_float.map(|coins| coins.0.atto());
     if let Some(address) = address {
         let own = identity.former().iter().map(|former| former.address).chain([identity.wallet().address()]);
-        let profiles = network::all(&settings.node.data_dir).unwrap_or_default();
+        let profiles = network::all(&settings.data_dir).unwrap_or_default();
         let of_profiles = profiles
             .values()
             .flat_map(|network| [network.stream_payment_address, Some(network.token_address)])
@@ -186,10 +174,10 @@ pub fn faucet(payment: &PaymentNetwork, settings: &FaucetSettings) -> Option<Fau
 }
 
 /// Every contract of a profile that is known: rentals that came before a change of the settings may be paid in it.
-pub fn known(settings: &Settings, identity: &Identity) -> Vec<KnownContract> {
+pub fn known(settings: &ChainSettings, identity: &Identity) -> Vec<KnownContract> {
     let shipped = network::shipped();
     // Another file that is wrong must not keep the node from its own network.
-    let all = network::all(&settings.node.data_dir).unwrap_or_else(|error| {
+    let all = network::all(&settings.data_dir).unwrap_or_else(|error| {
         tracing::warn!(error = &error as &dyn std::error::Error, "network profiles cannot be read");
         shipped.clone()
     });
@@ -209,7 +197,7 @@ fn rated_as(payment: &PaymentNetwork, price_id: Option<&str>) -> Option<String> 
 
 /// What the node needs to know, with `identity` to be paid.
 #[must_use]
-pub fn config(payment: &PaymentNetwork, settings: &Settings, identity: &Identity) -> PaymentConfig {
+pub fn config(payment: &PaymentNetwork, settings: &ChainSettings, identity: &Identity) -> PaymentConfig {
     PaymentConfig {
         name: payment.name.clone(),
         symbol: payment.symbol().to_owned(),
@@ -268,7 +256,8 @@ mod tests {
         environment.extend(
             more.iter().map(|(name, text)| (format!("GOLEM_PROVIDER_STREAM_{name}"), (*text).to_owned())),
         );
-        let settings = settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings;
+        let settings =
+            settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings.chain();
         config(
             &profile(&settings).unwrap().unwrap(),
             &settings,

@@ -9,6 +9,7 @@ use anyhow::Context;
 use golem_chain::identity::Identity;
 use golem_reach::port_checker::{Checker, Targets, router};
 use golem_service::descriptors;
+use golem_service::server::TrustedProxies;
 use golem_service::server::serve::serve;
 use golem_service::service_manager;
 use golem_service::tasks::Tasks;
@@ -17,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::data_dir;
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
-use crate::settings::{Environment, NodeSettings, Settings};
+use crate::settings::{Environment, NodeSettings, PortCheckerSettings};
 use crate::signals::Signals;
 
 /// What a node tries the ports of other providers with.
@@ -30,15 +31,19 @@ pub fn of_node(settings: &NodeSettings, identity: &Identity) -> Checker {
 ///
 /// # Errors
 /// When it cannot listen, or has no key to sign with.
-pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
+pub async fn run(
+    server: &PortCheckerSettings,
+    node: &NodeSettings,
+    trusted_proxies: TrustedProxies,
+    allowed: Targets,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     descriptors::raise_limit();
-    let development = settings.node.environment == Environment::Development;
+    let development = node.environment == Environment::Development;
     let targets = Targets { any: allowed.any || development, private: allowed.private || development };
-    data_dir::close(&settings.node.data_dir);
-    let identity =
-        identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
-    let address = SocketAddr::new(settings.port_checker.host, settings.port_checker.port.get());
+    data_dir::close(&node.data_dir);
+    let identity = identity::of_node(node, &Passphrases::of_node(node, Asking::Terminal))?;
+    let address = SocketAddr::new(server.host, server.port.get());
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or give another with --port")
     })?;
@@ -46,13 +51,7 @@ pub async fn run(settings: &Settings, allowed: Targets) -> anyhow::Result<()> {
     let routes = router(Arc::new(Checker::new(identity.wallet().clone(), targets)));
     tasks.spawn(
         "check server",
-        serve(
-            "check server connection",
-            listener,
-            routes,
-            settings.api.trusted_proxies.clone(),
-            tasks.clone(),
-        ),
+        serve("check server connection", listener, routes, trusted_proxies, tasks.clone()),
     );
     if targets.any {
         tracing::warn!("any address is dialled: others can be scanned through this server");

@@ -39,18 +39,18 @@ pub struct Reload {
 type Version = Option<(u64, i64, i64, u64)>;
 
 impl Reload {
-    /// For a node that runs with `settings`, which come from `flags`, `environment` and the `.env` files.
+    /// For a node of this `kind`, whose settings come from `flags`, `environment` and the `.env` files.
     ///
     /// # Errors
     /// When this program's file or the working directory cannot be found.
     pub fn new(
-        settings: &Settings,
+        kind: Environment,
         flags: BTreeMap<&'static str, String>,
         environment: BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's file cannot be found")?;
         let directory = std::env::current_dir().context("the working directory cannot be found")?;
-        let watched = match settings.node.environment {
+        let watched = match kind {
             Environment::Development => {
                 settings::files(&environment, &directory).into_iter().chain([program.clone()]).collect()
             }

@@ -16,12 +16,13 @@ use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_node::acceleration;
 use golem_node::advertise::Advertising;
-use golem_node::import;
+use golem_node::import::{self, ImportConfig};
 use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Node, NodeConfig, Rent};
+use golem_reach::Site;
 use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
 use golem_reach::reserved_ports::ReservedPorts;
@@ -37,7 +38,7 @@ use crate::market;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 use crate::pid_file::PidFile;
-use crate::ports::{self, ssh_ports};
+use crate::ports;
 use crate::pricing;
 use crate::reload::Reload;
 use crate::settings::{self, Environment, NodeSettings, PublicApiSettings, Settings};
@@ -88,36 +89,38 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let asking = if detached { Asking::Parent } else { Asking::Terminal };
     let identity = identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, asking))?;
     warn_of_another_id(&settings.node, &identity);
-    let backend = backend::open(&settings)?;
+    let (vms, chain, reach) = (settings.backend(), settings.chain(), settings.reach());
+    let backend = backend::open(&vms)?;
     backend.check().await.context("the VM backend cannot be used")?;
     tracing::info!(backend = backend.name(), "VM backend is usable");
     // Found out now, so that the log says at the start what does not bound VMs.
     backend.bounds_problem().await;
-    let payments = payments::profile(&settings)?;
-    let payout = payments::payout(&settings, &identity, payments.as_ref())?;
+    let payments = payments::profile(&chain)?;
+    let payout = payments::payout(&chain, &identity, payments.as_ref())?;
     let real_money = payments.as_ref().is_some_and(|profile| !profile.network.testnet);
     let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
-    image::ensure(&settings).await?;
+    image::ensure(&vms).await?;
     import_vms(&settings, &backend).await?;
     let public =
         listen(SocketAddr::new(settings.api.host, settings.api.port.get()), "GOLEM_PROVIDER_PORT").await?;
     let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
-    let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, ssh_ports(&settings.ports)).begin();
-    log_held_ports(&settings);
+    let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
+    log_held_ports(&reach.site);
 
-    payments::tell(payments.as_ref(), &settings);
+    payments::tell(payments.as_ref(), settings.node.network);
     let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref(), payout) };
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
-    image::keep_fresh(&settings, node.tasks());
+    image::keep_fresh(&vms, node.tasks());
     let pricing = pricing::config(&settings.prices, payments.as_ref());
     let pricing = golem_node::pricing::start(pricing, &node, node.payments()).await?;
-    let address = public_ip::follow(&ports::site(&settings), node.tasks());
+    let address = public_ip::follow(&reach.site, node.tasks());
     keep_guests_from(address.clone(), &node);
     let advertising =
-        market::start(&settings, &identity, &node, address.clone(), pricing.advertised.clone()).await?;
-    let verifier = Verifier::start(ports::verifier_config(&settings)?, &node, address.clone()).await?;
+        market::start(&settings.advert(), &identity, &node, address.clone(), pricing.advertised.clone())
+            .await?;
+    let verifier = Verifier::start(ports::verifier_config(&reach)?, &node, address.clone()).await?;
     let api_config =
         api_config(&settings, &identity, address, payments, advertising, pricing.prices, verifier.clone());
     let api = golem_api::start(api_config, node.clone(), public, operator)
@@ -133,8 +136,8 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if settings.node.environment == Environment::Development && node.payments().is_none() {
         tracing::info!("{}", how_to_rent(&settings.api));
     }
-    let mapped = match settings.ports.port_mapping {
-        true => ports::keep_mapped(&settings, node.tasks(), verifier.clone()),
+    let mapped = match reach.map_ports {
+        true => ports::keep_mapped(&reach, node.tasks(), verifier.clone()),
         false => None,
     };
     if !settings.ports.skip_port_verification {
@@ -198,7 +201,7 @@ async fn until_stop_or_reload(
         match reload.check().and_then(can_start) {
             Ok(settings) => {
                 if let Some(mapped) = mapped {
-                    mapped.hand_over(&settings);
+                    mapped.hand_over(&settings.reach());
                 }
                 tracing::info!(by, "reloading: the node starts anew, VMs run on");
                 return (Ended::Reload, by);
@@ -215,7 +218,8 @@ fn can_start(settings: Settings) -> anyhow::Result<Settings> {
     // It takes a second where it is encrypted, before a break that is no shorter.
     let identity = identity::of_node(&settings.node, &passphrases);
     let identity = identity.context("the node would start without its key")?;
-    payments::payout(&settings, &identity, payments::profile(&settings)?.as_ref())?;
+    let chain = settings.chain();
+    payments::payout(&chain, &identity, payments::profile(&chain)?.as_ref())?;
     Ok(settings)
 }
 
@@ -231,9 +235,23 @@ async fn import_vms(settings: &Settings, backend: &Backend) -> anyhow::Result<()
         );
         return Ok(());
     };
-    let report = import::run(&backend::import_config(settings)?, multipass, false).await?;
+    let report = import::run(&import_config(settings)?, multipass, false).await?;
     report.log();
     Ok(())
+}
+
+/// How a Python provider's VMs are taken over.
+///
+/// # Errors
+/// When the payment network is not known, or lacks an endpoint or a contract.
+pub(crate) fn import_config(settings: &Settings) -> anyhow::Result<ImportConfig> {
+    let payments = payments::profile(&settings.chain())?;
+    Ok(ImportConfig {
+        data_dir: settings.node.data_dir.clone(),
+        ports: settings.ports.ssh_ports(),
+        contract: payments.map(|profile| payments::key(&profile).into()),
+        default_image: settings.vms.default_vm_image.clone(),
+    })
 }
 
 /// What a developer types to see the node work.
@@ -283,9 +301,9 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
 }
 
 /// Says which SSH ports other programs hold: the node leaves those out.
-fn log_held_ports(settings: &Settings) {
-    let range = ssh_ports(&settings.ports);
-    let held: Vec<u16> = range.clone().filter(|port| !is_free(settings.api.host, *port)).collect();
+fn log_held_ports(site: &Site) {
+    let range = site.ssh.clone();
+    let held: Vec<u16> = range.clone().filter(|port| !is_free(site.host, *port)).collect();
     let (first, last) = (range.start, range.end - 1);
     if held.is_empty() {
         tracing::info!("SSH ports {first}-{last} are free");
@@ -342,9 +360,9 @@ fn node_config(
     NodeConfig {
         history: settings.node.history(),
         data_dir: settings.node.data_dir.clone(),
-        ports: ssh_ports(&settings.ports),
+        ports: settings.ports.ssh_ports(),
         ssh_bind: settings.api.host,
-        port_policy: ports::policy(settings),
+        port_policy: settings.reach().policy,
         limits: settings.vms.limits(),
         closed: None,
         default_image: settings.vms.default_vm_image.clone(),
@@ -364,9 +382,9 @@ fn node_config(
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
         totals: None,
-        payments: payments.map(|profile| payments::config(profile, settings, identity)),
+        payments: payments.map(|profile| payments::config(profile, &settings.chain(), identity)),
         more_payments: Vec::new(),
-        known_contracts: payments::known(settings, identity),
+        known_contracts: payments::known(&settings.chain(), identity),
         payout,
     }
 }

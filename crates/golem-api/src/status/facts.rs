@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use golem_node::Limits;
+use golem_node::AdmissionLimits;
 use golem_reach::report::PortsReport;
 use golem_types::wire::Exact;
 
@@ -34,7 +34,7 @@ pub struct StatusSettings {
     /// Whether nobody outside is asked about ports.
     pub skip_port_verification: bool,
     /// What bounds new rentals.
-    pub limits: Limits,
+    pub limits: AdmissionLimits,
     /// Whether the node withdraws by itself, for which its wallet needs gas.
     pub withdraws: bool,
 }

@@ -10,7 +10,7 @@ use golem_vm::cgroup::{Place, Places, read_text};
 
 /// What is left of the host under every limit that can be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct HostLimits {
     /// Least limit of memory, in bytes; `u64::MAX` where there is none.
     pub(super) memory: u64,
     /// Memory that can still be had under all limits, in bytes; `u64::MAX` where there is none.
@@ -19,7 +19,7 @@ pub(super) struct Limits {
     pub(super) cpu: u64,
 }
 
-impl Limits {
+impl HostLimits {
     /// No limit at all.
     pub(super) const NONE: Self = Self { memory: u64::MAX, memory_available: u64::MAX, cpu: u64::MAX };
 
@@ -125,13 +125,13 @@ mod tests {
             Place { top: self.0.path().to_owned(), own: self.0.path().join("a/b") }
         }
 
-        fn v2(&self) -> Limits {
-            Limits::read(&Places { v2: Some(self.place()), ..Places::default() }).unwrap()
+        fn v2(&self) -> HostLimits {
+            HostLimits::read(&Places { v2: Some(self.place()), ..Places::default() }).unwrap()
         }
 
-        fn v1(&self, controller: &str) -> Limits {
+        fn v1(&self, controller: &str) -> HostLimits {
             let v1 = [(controller.to_owned(), self.place())].into();
-            Limits::read(&Places { v1, ..Places::default() }).unwrap()
+            HostLimits::read(&Places { v1, ..Places::default() }).unwrap()
         }
     }
 
@@ -146,10 +146,10 @@ mod tests {
             .with("a/memory.current", &format!("{}\n", GIB + GIB / 2))
             .with("a/memory.stat", "anon 1\nfile 2\ninactive_file 536870912\nactive_file 0\n")
             .with("a/cpu.max", "150000 100000\n");
-        assert_eq!(fake.v2(), Limits { memory: 2 * GIB, memory_available: GIB, cpu: 1500 });
+        assert_eq!(fake.v2(), HostLimits { memory: 2 * GIB, memory_available: GIB, cpu: 1500 });
         let fake = fake.with("a/b/memory.high", &GIB.to_string());
-        assert_eq!(fake.v2(), Limits { memory: GIB, memory_available: 0, cpu: 1500 });
-        assert_eq!(Fake::new().v2(), Limits::NONE);
+        assert_eq!(fake.v2(), HostLimits { memory: GIB, memory_available: 0, cpu: 1500 });
+        assert_eq!(Fake::new().v2(), HostLimits::NONE);
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
             .with("a/b/memory.limit_in_bytes", none);
         assert_eq!(
             fake.v1("memory"),
-            Limits { memory: 4 * GIB, memory_available: 2 * GIB + 1, cpu: u64::MAX }
+            HostLimits { memory: 4 * GIB, memory_available: 2 * GIB + 1, cpu: u64::MAX }
         );
         // A limit above what a container sees.
         let fake = fake.with("a/b/memory.stat", &format!("cache 0\nhierarchical_memory_limit {GIB}\n"));
@@ -173,7 +173,7 @@ mod tests {
             .with("a/b/cpu.cfs_period_us", "100000\n")
             .with("a/cpu.cfs_quota_us", "50000\n")
             .with("a/cpu.cfs_period_us", "100000\n");
-        assert_eq!(cpu.v1("cpu"), Limits { cpu: 500, ..Limits::NONE });
+        assert_eq!(cpu.v1("cpu"), HostLimits { cpu: 500, ..HostLimits::NONE });
     }
 
     #[test]
@@ -183,8 +183,11 @@ mod tests {
             .with("a/cpu.max", "5 0")
             .with("cpu.max", "")
             .with("a/memory.stat", "inactive_file\nactive_file x\n");
-        assert_eq!(fake.v2(), Limits::NONE);
+        assert_eq!(fake.v2(), HostLimits::NONE);
         let nowhere = Place { top: PathBuf::from("/nothing"), own: PathBuf::from("/nothing/at/all") };
-        assert_eq!(Limits::read(&Places { v2: Some(nowhere), ..Places::default() }).unwrap(), Limits::NONE);
+        assert_eq!(
+            HostLimits::read(&Places { v2: Some(nowhere), ..Places::default() }).unwrap(),
+            HostLimits::NONE
+        );
     }
 }

@@ -17,7 +17,7 @@ use golem_vm::cgroup::Places;
 use golem_vm::qemu::{BASE_FILE, BASES_FOLDER};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use limits::Limits;
+use limits::HostLimits;
 
 /// What of the host an operator rents out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ struct Has {
 pub struct Host {
     system: System,
     data_dir: PathBuf,
-    limits: Limits,
+    limits: HostLimits,
     cpu_average: Option<f32>,
 }
 
@@ -174,7 +174,7 @@ impl Host {
         let mut host = Self {
             system: System::new_with_specifics(kinds),
             data_dir: data_dir.to_owned(),
-            limits: Limits::NONE,
+            limits: HostLimits::NONE,
             cpu_average: None,
         };
         host.look_at_limits();
@@ -183,7 +183,7 @@ impl Host {
 
     /// Looks at what bounds this process; what was seen before stays where that fails.
     fn look_at_limits(&mut self) {
-        match Places::of_this_process().and_then(|places| Limits::read(&places)) {
+        match Places::of_this_process().and_then(|places| HostLimits::read(&places)) {
             Ok(limits) => self.limits = limits,
             Err(error) => {
                 golem_service::log_limited!(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::columns::rounded;
 use super::*;
-use crate::admit::Limits;
+use crate::admit::AdmissionLimits;
 use crate::host::{HostUse, Offer};
 use crate::paid::{Paid, StreamCopy};
 use crate::ports::PortPolicy;
@@ -37,7 +37,7 @@ fn wanted(name: &str) -> CreateVm {
 /// Room for `vms` machines, on `ports` that are all free.
 pub(super) fn room(vms: u32, ports: Range<u16>) -> AdmissionContext {
     AdmissionContext {
-        limits: Limits { max_vms: 1000, ..Limits::default() },
+        limits: AdmissionLimits { max_vms: 1000, ..AdmissionLimits::default() },
         offer: Offer::fixed(Resources::new(vms, vms, vms * 10)),
         host: HostUse::default(),
         free_ports: ports.clone().collect(),

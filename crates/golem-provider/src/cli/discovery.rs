@@ -6,5 +6,8 @@ use crate::discovery;
 /// `discovery`.
 pub(super) fn discovery(invocation: &Invocation) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
-    foreground(&settings.logs, discovery::run(settings))
+    foreground(
+        &settings.logs,
+        discovery::run(&settings.discovery_server, settings.api.trusted_proxies.clone()),
+    )
 }

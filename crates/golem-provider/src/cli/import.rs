@@ -7,17 +7,18 @@ use super::layout::table;
 use super::{Exit, Invocation};
 use crate::backend;
 use crate::pid_file::PidFile;
+use crate::start::import_config;
 
 /// `import [--dry-run]`.
 pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
     let _lock = PidFile::take(&invocation.pid_file).await?;
-    let multipass =
-        backend::multipass_for_import(settings).context("the Python provider's VMs run on Multipass")?;
+    let multipass = backend::multipass_for_import(&settings.backend())
+        .context("the Python provider's VMs run on Multipass")?;
     let report = {
         let _waiting = printer.waiting("Looking at the Python provider's VMs");
-        import::run(&backend::import_config(settings)?, &multipass, dry_run).await?
+        import::run(&import_config(settings)?, &multipass, dry_run).await?
     };
     printer.answer(&report, || show(&report));
     Ok(Exit::Done)

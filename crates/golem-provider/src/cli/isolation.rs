@@ -54,7 +54,7 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
         ssh: settings.ports.port_range_start.get()..settings.ports.port_range_end.get(),
         allows_smtp: settings.vms.allow_smtp,
     };
-    let backend = backend::for_isolation_check(settings)?;
+    let backend = backend::for_isolation_check(&settings.backend())?;
     let check = Check::prepare(node, backend, image, typed.internet).await?;
     let ended = tokio::select! {
         ended = rounds(&check, printer, typed.again) => ended,

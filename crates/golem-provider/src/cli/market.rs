@@ -31,13 +31,13 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
-    if market::is_on_network(&settings.market) || !market::is_on_server(&settings.market) {
-        let market = market::network(&settings.node, &settings.market)?;
+    if settings.market.is_on_network() || !settings.market.is_on_server() {
+        let market = market::network(&settings.marketplace())?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
         let environment = (settings.node.network.as_str(), settings.payments.payments_network.as_str());
         markets.push(MarketView::of_network(market, environment, own, size, asked).await);
     }
-    if market::is_on_server(&settings.market) {
+    if settings.market.is_on_server() {
         let url = settings.market.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
         markets.push(MarketView::of_server(url, own, size, asked).await);

@@ -38,15 +38,17 @@ impl MoneySource {
         if !file.exists() {
             return Err(NotRunning.into());
         }
-        let profile = payments::profile(settings)?;
+        let chain = settings.chain();
+        let profile = payments::profile(&chain)?;
         let lock = PidFile::take(&invocation.pid_file).await?;
         let identity =
             identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
         let ledger = Ledger::open(&file)?;
-        let config = profile.as_ref().map(|profile| payments::config(profile, settings, &identity));
+        let config = profile.as_ref().map(|profile| payments::config(profile, &chain, &identity));
         let transactions = Transactions::new(ledger.clone());
-        let known = payments::known(settings, &identity);
-        let contracts = Contracts::open(&config.iter().collect::<Vec<_>>(), &known, &ledger, &transactions).await?;
+        let known = payments::known(&chain, &identity);
+        let contracts =
+            Contracts::open(&config.iter().collect::<Vec<_>>(), &known, &ledger, &transactions).await?;
         if contracts.all().is_empty() {
             bail!("payments are off: there are no streams");
         }

@@ -9,5 +9,13 @@ use crate::port_checker;
 pub(super) fn port_checker(invocation: &Invocation, typed: &arguments::PortChecker) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let targets = Targets { any: typed.allow_any_target, private: typed.allow_private_targets };
-    foreground(&settings.logs, port_checker::run(settings, targets))
+    foreground(
+        &settings.logs,
+        port_checker::run(
+            &settings.port_checker,
+            &settings.node,
+            settings.api.trusted_proxies.clone(),
+            targets,
+        ),
+    )
 }

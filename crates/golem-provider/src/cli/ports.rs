@@ -39,7 +39,7 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
             } else {
                 let display = shown(printer);
                 let tell = |at| display.iter().for_each(|display| display.tell(at));
-                ports::report(&invocation.resolved.settings, None, DEADLINE, tell).await?
+                ports::report(&invocation.resolved.settings.reach(), None, DEADLINE, tell).await?
             };
             printer.answer(&report, || text(&report));
             let usable = report.ssh.iter().any(|port| port.status == Reach::Reachable);

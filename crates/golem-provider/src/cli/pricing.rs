@@ -21,7 +21,7 @@ use golem_types::amount::coins;
 /// What is asked now: the node that runs knows, else the feed is asked.
 async fn current(invocation: &Invocation) -> anyhow::Result<PriceList> {
     let settings = &invocation.resolved.settings;
-    let network = payments::profile(settings).ok().flatten();
+    let network = payments::profile(&settings.chain()).ok().flatten();
     let config = pricing::config(&settings.prices, network.as_ref());
     if !config.follow {
         return Ok(PriceList::at(&config, Rates::default()));

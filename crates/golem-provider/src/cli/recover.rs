@@ -18,7 +18,6 @@ use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::pid_file::PidFile;
-use crate::ports::ssh_ports;
 use crate::{backend, data_dir, payments};
 
 #[derive(Debug, Serialize)]
@@ -57,12 +56,12 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
         .context("a running provider writes its ledger itself; fix: `golem-provider stop`, VMs run on")?;
     data_dir::make(&settings.node.data_dir)
         .with_context(|| format!("the data directory {} cannot be used", settings.node.data_dir.display()))?;
-    let backend = backend::open(settings)?;
+    let backend = backend::open(&settings.backend())?;
     let (on_disk, seen) = recover::look(&backend).await.context("the VMs on this host cannot be seen")?;
     let file = settings.node.data_dir.join(LEDGER_FILE);
     let ledger = recover::open(&file).context("the ledger cannot be opened")?;
-    let contract = payments::profile(settings)?.map(|profile| Arc::from(payments::key(&profile)));
-    let range = ssh_ports(&settings.ports);
+    let contract = payments::profile(&settings.chain())?.map(|profile| Arc::from(payments::key(&profile)));
+    let range = settings.ports.ssh_ports();
     let beside =
         Beside::find(&settings.node.data_dir, range, contract, &on_disk, ledger.as_ref().ok()).await?;
     let (range, now) = (beside.range.clone(), Timestamp::now());

@@ -38,7 +38,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     if typed.daemon {
         return runtime.block_on(background(invocation, typed, folder));
     }
-    let reload = Reload::new(settings, typed.flags(), invocation.environment.clone())?;
+    let reload = Reload::new(settings.node.environment, typed.flags(), invocation.environment.clone())?;
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
         pid_file: invocation.pid_file.clone(),
@@ -67,8 +67,9 @@ async fn background(
         return Err(PidFileError::Running(held.pid).into());
     }
     // Before a download: whatever is missing is told at once.
-    backend::check(&invocation.resolved.settings).await.context("the VM backend cannot be used")?;
-    image::ensure(&invocation.resolved.settings).await?;
+    let vms = invocation.resolved.settings.backend();
+    backend::check(&vms).await.context("the VM backend cannot be used")?;
+    image::ensure(&vms).await?;
     let passphrase = passphrase(invocation)?;
     let arguments = typed.for_background();
     let waiting = invocation.printer.waiting("Starting the provider");

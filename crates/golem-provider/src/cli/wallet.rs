@@ -28,7 +28,7 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
     // Whatever else the profile lacks: nobody gives real money away.
     let profile = match network.is_ok_and(|network| !network.testnet) {
         true => None,
-        false => payments::profile(settings)?,
+        false => payments::profile(&settings.chain())?,
     };
     let faucet = profile
         .and_then(|profile| payments::faucet(&profile, &settings.faucets).map(|faucet| (profile, faucet)));
@@ -151,7 +151,7 @@ fn address(invocation: &Invocation) -> anyhow::Result<Address> {
 async fn show(invocation: &Invocation) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let address = address(invocation)?;
-    let profile = payments::profile(settings)?;
+    let profile = payments::profile(&settings.chain())?;
     let keys = identity::keys_of_node(&settings.node);
     let former = keys.former_addresses()?;
     let former = former.into_iter().filter(|(former, _)| *former != address);
@@ -227,7 +227,7 @@ fn payout(shown: &Shown) -> String {
 async fn balance(invocation: &Invocation) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
     let address = address(invocation)?;
-    let profile = payments::profile(settings)?.context("payments are off: no chain is known")?;
+    let profile = payments::profile(&settings.chain())?.context("payments are off: no chain is known")?;
     let rpc = Rpc::new(&profile.rpc_url)?;
     let wei = {
         let _waiting = printer.waiting("Asking the chain");

@@ -10,26 +10,20 @@ use golem_node::port_verification::Verifier;
 use golem_reach::mapping::{Mapper, MappingError};
 use golem_service::tasks::Tasks;
 
-use super::site;
-use crate::settings::Settings;
+use crate::settings::ReachSettings;
 
 /// The ports that the router forwards for a running node.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    settings: Settings,
+    settings: ReachSettings,
     mapping: PortMapping,
 }
 
 impl Kept {
     /// Leaves them to the node that starts anew with `settings`, if it has the same forwarded.
-    pub(crate) fn hand_over(&self, settings: &Settings) {
-        let wanted = |settings: &Settings| {
-            (
-                settings.ports.port_mapping,
-                settings.api.host,
-                site(settings).all_ports(),
-                settings.node.data_dir.clone(),
-            )
+    pub(crate) fn hand_over(&self, settings: &ReachSettings) {
+        let wanted = |settings: &ReachSettings| {
+            (settings.map_ports, settings.site.host, settings.site.all_ports(), settings.data_dir.clone())
         };
         self.mapping.leave(wanted(&self.settings) == wanted(settings));
     }
@@ -40,17 +34,17 @@ impl Kept {
 /// # Errors
 /// [`MappingError`] where no router could forward to this host, or has to; or that the operator token, which marks
 /// the mappings, cannot be read or made.
-pub(crate) fn mapper(settings: &Settings) -> anyhow::Result<Mapper> {
+pub(crate) fn mapper(settings: &ReachSettings) -> anyhow::Result<Mapper> {
     const TOKEN: &str = "the operator token, which marks the mappings, cannot be read or made; fix: run as the user who \
                          runs the provider";
-    golem_files::private_folder(&settings.node.data_dir).context(TOKEN)?;
-    let token = Token::ensure(&settings.node.data_dir).context(TOKEN)?;
-    Ok(Mapper::new(&site(settings), &token.bearer())?)
+    golem_files::private_folder(&settings.data_dir).context(TOKEN)?;
+    let token = Token::ensure(&settings.data_dir).context(TOKEN)?;
+    Ok(Mapper::new(&settings.site, &token.bearer())?)
 }
 
 /// Keeps the ports forwarded until `tasks` stop; `verifier` hears when others are. `None` if no router is
 /// asked.
-pub(crate) fn keep(settings: &Settings, tasks: &Tasks, verifier: Verifier) -> Option<Kept> {
+pub(crate) fn keep(settings: &ReachSettings, tasks: &Tasks, verifier: Verifier) -> Option<Kept> {
     let mapper = match mapper(settings) {
         Ok(mapper) => mapper,
         Err(error) => {

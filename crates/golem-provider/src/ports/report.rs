@@ -16,8 +16,8 @@ use golem_reach::source::Source;
 use golem_reach::verify_once::verify_once;
 use tokio::time::{Instant, timeout};
 
-use super::{peer_market, policy, site};
-use crate::settings::Settings;
+use super::peer_market;
+use crate::settings::ReachSettings;
 
 /// What cannot be done.
 const FAILED: &str = "the ports cannot be verified";
@@ -30,7 +30,7 @@ const FAILED: &str = "the ports cannot be verified";
 /// When the node does not answer, or no client or randomness can be had; servers that do not
 /// answer are no error but in the report.
 pub async fn report(
-    settings: &Settings,
+    settings: &ReachSettings,
     node: Option<&Client>,
     deadline: Duration,
     tell: impl Fn(ProgressReport),
@@ -38,16 +38,16 @@ pub async fn report(
     if let Some(node) = node {
         return Ok(node.ports().await?);
     }
-    let mut sources = Source::all(&settings.ports.port_check_servers.0)?;
+    let mut sources = Source::all(&settings.check_servers)?;
     let end = Instant::now() + deadline;
     // Within half of the time: the ports need the rest.
-    let address = timeout(deadline / 2, public_ip::find(&site(settings))).await.ok().and_then(Result::ok);
-    if let (Some(address), Some(market)) = (address, peer_market(settings)) {
+    let address = timeout(deadline / 2, public_ip::find(&settings.site)).await.ok().and_then(Result::ok);
+    if let (Some(address), Some(market)) = (address, settings.peers.as_ref().and_then(peer_market)) {
         let found = timeout(deadline / 4, peers(&market, address, &BTreeSet::new())).await;
         sources.extend(found.unwrap_or_default());
     }
-    let verified_only = policy(settings) == PortPolicy::Verified;
-    let report = verify_once(&site(settings), verified_only, address, &sources, end, tell).await;
+    let verified_only = settings.policy == PortPolicy::Verified;
+    let report = verify_once(&settings.site, verified_only, address, &sources, end, tell).await;
     report.context(FAILED)
 }
 
@@ -55,7 +55,7 @@ pub async fn report(
 ///
 /// # Errors
 /// When no randomness can be had.
-pub async fn report_here(settings: &Settings) -> anyhow::Result<PortsReport> {
-    let verified_only = policy(settings) == PortPolicy::Verified;
-    verify_once(&site(settings), verified_only, None, &[], Instant::now(), |_| {}).await.context(FAILED)
+pub async fn report_here(settings: &ReachSettings) -> anyhow::Result<PortsReport> {
+    let verified_only = settings.policy == PortPolicy::Verified;
+    verify_once(&settings.site, verified_only, None, &[], Instant::now(), |_| {}).await.context(FAILED)
 }

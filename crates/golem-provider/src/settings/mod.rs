@@ -19,6 +19,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use parts::{AdvertSettings, BackendSettings, ChainSettings, MarketplaceSettings, ReachSettings};
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::*;

@@ -1,18 +1,138 @@
 //! What each part of the node is made with.
 //!
-//! Owns the way from the table of settings to the parts' own types, where several of them need the same. Never checks a
-//! value: a setting that was read is good.
+//! Owns the way from the table of settings to the few that a part needs. Never checks a value: a setting that was read
+//! is good.
+
+use std::ops::Range;
+use std::path::PathBuf;
 
 use golem_api::status::StatusSettings;
-use golem_node::Limits;
+use golem_node::AdmissionLimits;
+use golem_node::ports::PortPolicy;
+use golem_reach::Site;
 use golem_types::Resources;
+use ruint::aliases::U256;
 
-use super::{Settings, VmSettings};
+use super::{
+    AdvertiserType, Environment, FaucetSettings, MarketSettings, Network, PaymentSettings, PortSettings,
+    PublicIp, Settings, VmSettings,
+};
+
+/// What machines are made with.
+#[derive(Debug, Clone)]
+pub struct BackendSettings {
+    /// Where they and their images lie.
+    pub data_dir: PathBuf,
+    /// The settings of VMs.
+    pub vms: VmSettings,
+}
+
+/// What rentals are paid with.
+#[derive(Debug, Clone)]
+pub struct ChainSettings {
+    /// Where profiles of networks are.
+    pub data_dir: PathBuf,
+    /// The market in which the node offers itself.
+    pub market: Network,
+    /// The settings of payments.
+    pub payments: PaymentSettings,
+    /// Where test money comes from.
+    pub faucets: FaucetSettings,
+}
+
+/// Which market the node is in.
+#[derive(Debug, Clone)]
+pub struct MarketplaceSettings {
+    /// Where profiles of networks are.
+    pub data_dir: PathBuf,
+    /// Whether the node is a developer's.
+    pub environment: Environment,
+    /// Which providers are its equals.
+    pub network: Network,
+    /// The settings of the market.
+    pub market: MarketSettings,
+}
+
+/// What the node's adverts are made of.
+#[derive(Debug, Clone)]
+pub struct AdvertSettings {
+    /// Where they are.
+    pub marketplace: MarketplaceSettings,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// The node's name.
+    pub name: String,
+    /// Where rentals are paid.
+    pub payments_network: String,
+    /// Where test money for them comes from.
+    pub faucets: FaucetSettings,
+    /// The most wei for a unit of gas.
+    pub max_gas_price: Option<u128>,
+    /// The most wei for gas in a day.
+    pub daily_gas_limit: Option<U256>,
+}
+
+/// How renters reach the node, and who is asked whether they do.
+#[derive(Debug, Clone)]
+pub struct ReachSettings {
+    /// Where the node listens, and how it learns its public address.
+    pub site: Site,
+    /// Where the token lies that marks what a router forwards.
+    pub data_dir: PathBuf,
+    /// What has to be known of a port before a rental gets it.
+    pub policy: PortPolicy,
+    /// URLs of servers that try ports.
+    pub check_servers: Vec<String>,
+    /// Whether nobody outside is asked.
+    pub skip_verification: bool,
+    /// Whether a router is asked to forward the ports.
+    pub map_ports: bool,
+    /// Where other providers are found that try ports, where the settings want them.
+    pub peers: Option<MarketplaceSettings>,
+}
+
+impl PortSettings {
+    /// The ports that VMs get.
+    #[must_use]
+    pub fn ssh_ports(&self) -> Range<u16> {
+        self.port_range_start.get()..self.port_range_end.get()
+    }
+}
+
+impl PaymentSettings {
+    /// The most wei for a unit of gas.
+    #[must_use]
+    pub fn max_gas_price_wei(&self) -> Option<u128> {
+        let gwei = self.max_gas_price?;
+        Some(u128::try_from(gwei.0.units(9)).unwrap_or(u128::MAX))
+    }
+
+    /// The most wei for gas in a day.
+    #[must_use]
+    pub fn daily_gas_limit_wei(&self) -> Option<U256> {
+        self.daily_gas_limit.map(|limit| limit.0.atto())
+    }
+}
+
+impl MarketSettings {
+    /// Whether the node keeps an advert on the market's network.
+    #[must_use]
+    pub const fn is_on_network(&self) -> bool {
+        matches!(self.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
+    }
+
+    /// Whether the node keeps an advert on a discovery server.
+    #[must_use]
+    pub const fn is_on_server(&self) -> bool {
+        matches!(self.advertiser_type, AdvertiserType::DiscoveryServer | AdvertiserType::Both)
+    }
+}
 
 impl VmSettings {
     /// What bounds new rentals.
-    pub(crate) const fn limits(&self) -> Limits {
-        Limits {
+    #[must_use]
+    pub const fn limits(&self) -> AdmissionLimits {
+        AdmissionLimits {
             max_vms: self.max_vms.0,
             minimum: Resources::new(self.min_cpu_cores.0, self.min_memory_gb.0, self.min_storage_gb.0),
             cpu_threshold: self.cpu_threshold.0,
@@ -23,8 +143,81 @@ impl VmSettings {
 }
 
 impl Settings {
+    /// What machines are made with.
+    #[must_use]
+    pub fn backend(&self) -> BackendSettings {
+        BackendSettings { data_dir: self.node.data_dir.clone(), vms: self.vms.clone() }
+    }
+
+    /// What rentals are paid with.
+    #[must_use]
+    pub fn chain(&self) -> ChainSettings {
+        ChainSettings {
+            data_dir: self.node.data_dir.clone(),
+            market: self.node.network,
+            payments: self.payments.clone(),
+            faucets: self.faucets.clone(),
+        }
+    }
+
+    /// Which market the node is in.
+    #[must_use]
+    pub fn marketplace(&self) -> MarketplaceSettings {
+        MarketplaceSettings {
+            data_dir: self.node.data_dir.clone(),
+            environment: self.node.environment,
+            network: self.node.network,
+            market: self.market.clone(),
+        }
+    }
+
+    /// What the node's adverts are made of.
+    #[must_use]
+    pub fn advert(&self) -> AdvertSettings {
+        AdvertSettings {
+            marketplace: self.marketplace(),
+            country: self.node.country.0.clone(),
+            name: self.node.advertised_name(),
+            payments_network: self.payments.payments_network.clone(),
+            faucets: self.faucets.clone(),
+            max_gas_price: self.payments.max_gas_price_wei(),
+            daily_gas_limit: self.payments.daily_gas_limit_wei(),
+        }
+    }
+
+    /// How renters reach the node.
+    #[must_use]
+    pub fn reach(&self) -> ReachSettings {
+        let development = self.node.environment == Environment::Development;
+        ReachSettings {
+            site: Site {
+                host: self.api.host,
+                api: self.api.port,
+                ssh: self.ports.ssh_ports(),
+                development,
+                public_address: match self.api.public_ip {
+                    PublicIp::Fixed(address) => Some(address),
+                    PublicIp::Auto => None,
+                },
+                address_servers: self.api.public_ip_sources.0.clone(),
+                address_interval: self.api.public_ip_interval,
+            },
+            data_dir: self.node.data_dir.clone(),
+            policy: match self.node.environment {
+                _ if self.ports.skip_port_verification => PortPolicy::Free,
+                Environment::Development => PortPolicy::Lenient,
+                Environment::Production => PortPolicy::Verified,
+            },
+            check_servers: self.ports.port_check_servers.0.clone(),
+            skip_verification: self.ports.skip_port_verification,
+            map_ports: self.ports.port_mapping,
+            peers: (self.ports.verify_peers && self.market.is_on_network()).then(|| self.marketplace()),
+        }
+    }
+
     /// What a node is judged by.
-    pub(crate) fn status(&self) -> StatusSettings {
+    #[must_use]
+    pub fn status(&self) -> StatusSettings {
         StatusSettings {
             installed: env!("CARGO_PKG_VERSION"),
             data_dir: self.node.data_dir.clone(),
@@ -32,7 +225,7 @@ impl Settings {
             network: self.node.network.as_str(),
             host: self.api.host,
             port: self.api.port.get(),
-            ssh_ports: self.ports.port_range_start.get()..self.ports.port_range_end.get(),
+            ssh_ports: self.ports.ssh_ports(),
             skip_port_verification: self.ports.skip_port_verification,
             limits: self.vms.limits(),
             withdraws: self.payments.stream_withdraw_enabled,

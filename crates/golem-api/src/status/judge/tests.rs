@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use golem_node::Limits;
+use golem_node::AdmissionLimits;
 use golem_reach::report::{LocalState, PortReport, PortsReport};
 use golem_types::Resources;
 use golem_types::wire::Exact;
@@ -28,7 +28,7 @@ fn settings() -> StatusSettings {
         port: 7466,
         ssh_ports: FIRST..FIRST + 100,
         skip_port_verification: false,
-        limits: Limits {
+        limits: AdmissionLimits {
             max_vms: 10,
             minimum: Resources::new(1, 1, 10),
             cpu_threshold: 90,

@@ -10,7 +10,7 @@ use golem_vm::Backend;
 use golem_vm::sim::{Sim, SimConfig};
 
 use super::*;
-use crate::admit::Limits;
+use crate::admit::AdmissionLimits;
 use crate::config::{NodeConfig, RestartPolicy};
 use crate::host::Rent;
 use crate::ports::PortPolicy;
@@ -31,11 +31,11 @@ async fn node(folder: &tempfile::TempDir, ports: Range<u16>, port_policy: PortPo
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy,
-        limits: Limits {
+        limits: AdmissionLimits {
             cpu_threshold: 100,
             memory_threshold: 100,
             storage_threshold: 100,
-            ..Limits::default()
+            ..AdmissionLimits::default()
         },
         closed: None,
         default_image: image(),

@@ -22,7 +22,7 @@ fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
 
 /// Who asks the router; `None` if no router has to be asked, which is said.
 fn mapper(invocation: &Invocation) -> anyhow::Result<Option<Mapper>> {
-    let error = match ports::mapper(&invocation.resolved.settings) {
+    let error = match ports::mapper(&invocation.resolved.settings.reach()) {
         Ok(mapper) => return Ok(Some(mapper)),
         Err(error) => error,
     };

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::cli::confirm::confirmed;
 use crate::cli::printer::Printer;
 use crate::pricing;
-use crate::settings::Settings;
+use crate::settings::PriceSettings;
 
 /// How many times the market's median price is absurd.
 const ABSURD: u32 = 10;
@@ -24,7 +24,7 @@ const RATES: Duration = Duration::from_secs(5);
 
 /// How a create is agreed to.
 pub(super) struct Agree<'a> {
-    pub settings: &'a Settings,
+    pub prices: &'a PriceSettings,
     pub printer: Printer,
     /// Whether it was agreed to beforehand.
     pub yes: bool,
@@ -49,7 +49,7 @@ impl Agree<'_> {
         if network.network.testnet || network.network.local {
             return None;
         }
-        let config = pricing::config(&self.settings.prices, Some(network));
+        let config = pricing::config(self.prices, Some(network));
         let feeds = config.feeds().ok()?;
         let quoted = timeout(RATES, feeds.ask()).await.ok()?.ok()?;
         let is_glm = network.price_id() == Some(golem_chain::price_id::GLM);

@@ -27,7 +27,7 @@ use super::ssh::Login;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::payments;
-use crate::settings::Settings;
+use crate::settings::{MarketplaceSettings, RentingSettings};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_rent::view::{self, RentalView};
@@ -46,8 +46,8 @@ impl Size {
 pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
     let Rent { payments_network, rpc_url, discovery, command } = arguments;
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let market = || market(settings, discovery.clone());
-    let networks = || payments::of_renter(settings, payments_network.as_deref(), rpc_url.as_deref());
+    let market = || market(&settings.marketplace(), discovery.clone());
+    let networks = || payments::of_renter(settings.chain(), payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renting.renter_dir)?;
     let identity = identity::of_renter(&settings.renting)?;
     let progress = Progress::of(printer);
@@ -80,7 +80,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
                 Some(_) => golem_rent::median_price(&market()?, create.size.resources()).await,
                 None => None,
             };
-            let agree = agree::Agree { settings, printer, yes: create.yes, median };
+            let agree = agree::Agree { prices: &settings.prices, printer, yes: create.yes, median };
             let wanted = wanted(create, (url, id), &store, networks()?).await?;
             let ask = async |proposal: &golem_rent::Proposal| {
                 progress.end();
@@ -129,19 +129,19 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             };
             printer.answer(&all, || text::balances(&all));
         }
-        Command::Wallet => wallet(settings, printer, &identity, networks()?).await?,
+        Command::Wallet => wallet(&settings.renting, printer, &identity, networks()?).await?,
     }
     Ok(Exit::Done)
 }
 
 /// Where providers are looked for: on the discovery server, if one is named, else on the market's network.
-fn market(settings: &Settings, discovery: Option<String>) -> anyhow::Result<Market> {
+fn market(settings: &MarketplaceSettings, discovery: Option<String>) -> anyhow::Result<Market> {
     if let Some(url) = discovery {
         return Ok(Market::Server { url });
     }
-    let market = crate::market::network(&settings.node, &settings.market)?;
+    let market = crate::market::network(settings)?;
     let client = market.client()?;
-    Ok(Market::Network { name: market.name, client, environment: settings.node.network.as_str().to_owned() })
+    Ok(Market::Network { name: market.name, client, environment: settings.network.as_str().to_owned() })
 }
 
 async fn wanted(
@@ -261,7 +261,7 @@ async fn order(store: &Store, printer: Printer, vm: &VmName, order: &'static str
 
 /// `rent wallet`.
 async fn wallet(
-    settings: &Settings,
+    settings: &RentingSettings,
     printer: Printer,
     identity: &Identity,
     networks: Vec<PaymentNetwork>,
@@ -277,7 +277,7 @@ async fn wallet(
             payer.funds().await.map_err(|error| error.to_string())
         }
     };
-    let key_file = settings.renting.renter_dir.join("keys/renter_key.json").display().to_string();
+    let key_file = settings.renter_dir.join("keys/renter_key.json").display().to_string();
     let answer = json!({
         "address": identity.address(),
         "key_file": key_file,

@@ -23,7 +23,7 @@ use crate::identity;
 use crate::payments;
 use crate::pid_file::Held;
 use crate::ports;
-use crate::settings::{NodeSettings, PublicApiSettings, Settings};
+use crate::settings::{ChainSettings, NodeSettings, PublicApiSettings, ReachSettings};
 use golem_api::operator::Client;
 use golem_api::status::{Facts, Local, NodeFacts, WalletFacts};
 
@@ -53,6 +53,7 @@ pub(super) struct Gathered {
 /// Looks at everything. What others said at the `last` look stands for a while.
 pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Option<&Gathered>) -> Gathered {
     let settings = &invocation.resolved.settings;
+    let (vms, reach) = (settings.backend(), settings.reach());
     let running = held.is_some();
     let last = last.filter(|last| last.facts.running == running && last.asked.elapsed() < STANDS);
     let client = running.then(|| invocation.client().map_err(|error| format!("{error:#}")));
@@ -68,17 +69,17 @@ pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Op
     let local = local(&settings.api).await;
     let (node, backend, ports, wallet, latest) = tokio::join!(
         node,
-        within(DEADLINE, backend::check(settings)),
+        within(DEADLINE, backend::check(&vms)),
         async {
             match last {
                 Some(last) if !running => last.facts.ports.clone(),
-                _ => within(DEADLINE, known_ports(settings, answering)).await,
+                _ => within(DEADLINE, known_ports(&reach, answering)).await,
             }
         },
         async {
             match last {
                 Some(last) => last.facts.wallet.clone(),
-                None => wallet(settings, running).await,
+                None => wallet(&settings.node, &settings.chain(), running).await,
             }
         },
         async {
@@ -93,10 +94,10 @@ pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Op
         pid: held.and_then(|held| held.pid),
         node,
         backend,
-        backend_name: backend::name(settings),
+        backend_name: backend::name(&vms),
         local,
         ports,
-        image_missing: backend::image_missing(settings).then(|| settings.vms.default_vm_image.to_string()),
+        image_missing: backend::image_missing(&vms).then(|| settings.vms.default_vm_image.to_string()),
         wallet,
         latest,
         held: if running { BTreeSet::new() } else { ports_held(&settings.node) },
@@ -131,14 +132,14 @@ async fn ask(client: &Client, settings: &PublicApiSettings) -> anyhow::Result<No
 }
 
 /// What is known of the ports. A node that has just started is given the time to find out.
-async fn known_ports(settings: &Settings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
-    if node.is_none() && settings.ports.skip_port_verification {
+async fn known_ports(settings: &ReachSettings, node: Option<&Client>) -> anyhow::Result<PortsReport> {
+    if node.is_none() && settings.skip_verification {
         return ports::report_here(settings).await;
     }
     let end = Instant::now() + ANSWER;
     loop {
         let report = ports::report(settings, node, ANSWER, |_| {}).await?;
-        let is_coming = node.is_some() && report.rounds == 0 && !settings.ports.skip_port_verification;
+        let is_coming = node.is_some() && report.rounds == 0 && !settings.skip_verification;
         if !is_coming || Instant::now() >= end {
             return Ok(report);
         }
@@ -163,14 +164,13 @@ async fn latest(settings: &NodeSettings) -> Option<String> {
 }
 
 /// The wallet; a look makes no key.
-async fn wallet(settings: &Settings, running: bool) -> Option<WalletFacts> {
-    let profile = payments::profile(settings).ok().flatten()?;
-    let has_key =
-        settings.node.private_key.is_some() || settings.node.data_dir.join("keys/provider_key.json").exists();
+async fn wallet(settings: &NodeSettings, chain: &ChainSettings, running: bool) -> Option<WalletFacts> {
+    let profile = payments::profile(chain).ok().flatten()?;
+    let has_key = settings.private_key.is_some() || settings.data_dir.join("keys/provider_key.json").exists();
     if !running && !has_key {
         return None;
     }
-    let address = identity::address_of_node(&settings.node).ok()??;
+    let address = identity::address_of_node(settings).ok()??;
     let has = async {
         let rpc = Rpc::new(&profile.rpc_url)?;
         Ok(balance(&rpc, Default::default(), address, At::Latest).await?)
