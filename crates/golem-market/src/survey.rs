@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::arkiv::offer::{Filter, cheaper_percent, month};
-use crate::arkiv::{AdvertPrices, MarketNetwork, Offer};
-use crate::discovery::{self, ClientError, Listed};
+use crate::arkiv::{AdvertPrices, FoundAdvert, MarketNetwork};
+use crate::discovery::{self, DiscoveryError, Listed};
 
 /// Most adverts of others that are looked at.
 const OFFERS: usize = 500;
@@ -28,7 +28,7 @@ pub enum SurveyError {
     Network(#[from] ChainError),
     /// The discovery server does not.
     #[error(transparent)]
-    Server(#[from] ClientError),
+    Server(#[from] DiscoveryError),
 }
 
 /// One market, as it tells itself.
@@ -90,7 +90,7 @@ fn of_month(prices: AdvertPrices, size: Resources) -> f64 {
 }
 
 impl AdvertTerms {
-    fn of(offer: Offer, wanted: Resources) -> Self {
+    fn of(offer: FoundAdvert, wanted: Resources) -> Self {
         let of_month = |prices| of_month(prices, wanted);
         Self {
             usd_month: offer.usd.map(of_month),
@@ -173,10 +173,10 @@ async fn network(
             expires_at_block: Some(entity.expires_at),
             blocks_left: Some(blocks_left),
             lapses_at: Timestamp::now().checked_add(later).ok(),
-            says: AdvertTerms::of(Offer::of(entity)?, wanted),
+            says: AdvertTerms::of(FoundAdvert::of(entity)?, wanted),
         })
     });
-    let others = found.entities.iter().filter(|entity| entity.owner != own).filter_map(Offer::of);
+    let others = found.entities.iter().filter(|entity| entity.owner != own).filter_map(FoundAdvert::of);
     Ok(Adverts {
         block: Some(seen.block),
         own: mine,

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use golem_types::Resources;
 
-use crate::host::{HostUse, Offer};
+use crate::host::{HostOffer, HostUse};
 use crate::ports::PortPolicy;
-use crate::vm::{Refusal, Short};
+use crate::vm::{Refusal, ShortResource};
 
 /// Limits on what is rented out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct AdmissionContext {
     /// Limits on what is rented out.
     pub limits: AdmissionLimits,
     /// What the host has to rent out.
-    pub offer: Offer,
+    pub offer: HostOffer,
     /// How busy the host is.
     pub host: HostUse,
     /// SSH ports that may be handed out, end exclusive.
@@ -59,7 +59,7 @@ pub struct AdmissionContext {
 
 /// What the ledger and the host say at the moment of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct AdmissionFacts {
     /// What the host has to rent out.
     pub total: Resources,
     /// What live rentals hold.
@@ -80,7 +80,7 @@ const STORAGE_UNIT: &str = "GB of storage";
 ///
 /// # Errors
 /// The first [`Refusal`] that applies: draining, count, minimum, room, thresholds.
-pub fn admit(wanted: Resources, limits: &AdmissionLimits, facts: &Facts) -> Result<(), Refusal> {
+pub fn admit(wanted: Resources, limits: &AdmissionLimits, facts: &AdmissionFacts) -> Result<(), Refusal> {
     if facts.draining {
         return Err(Refusal::Draining);
     }
@@ -90,9 +90,9 @@ pub fn admit(wanted: Resources, limits: &AdmissionLimits, facts: &Facts) -> Resu
     let free = facts.total.minus(facts.held);
     let minimum = limits.minimum;
     for (what, wanted, minimum, free, unit) in [
-        (Short::Cpu, wanted.cpu, minimum.cpu, free.cpu, CPU_UNIT),
-        (Short::Memory, wanted.memory, minimum.memory, free.memory, MEMORY_UNIT),
-        (Short::Storage, wanted.storage, minimum.storage, free.storage, STORAGE_UNIT),
+        (ShortResource::Cpu, wanted.cpu, minimum.cpu, free.cpu, CPU_UNIT),
+        (ShortResource::Memory, wanted.memory, minimum.memory, free.memory, MEMORY_UNIT),
+        (ShortResource::Storage, wanted.storage, minimum.storage, free.storage, STORAGE_UNIT),
     ] {
         if wanted < minimum {
             return Err(Refusal::BelowMinimum { what, minimum, unit });
@@ -103,9 +103,9 @@ pub fn admit(wanted: Resources, limits: &AdmissionLimits, facts: &Facts) -> Resu
     }
     let host = facts.host;
     for (what, used, threshold, unit) in [
-        (Short::Cpu, host.cpu_percent, limits.cpu_threshold, "CPU"),
-        (Short::Memory, host.memory_percent, limits.memory_threshold, "memory"),
-        (Short::Storage, host.storage_percent, limits.storage_threshold, "storage"),
+        (ShortResource::Cpu, host.cpu_percent, limits.cpu_threshold, "CPU"),
+        (ShortResource::Memory, host.memory_percent, limits.memory_threshold, "memory"),
+        (ShortResource::Storage, host.storage_percent, limits.storage_threshold, "storage"),
     ] {
         if used > threshold {
             return Err(Refusal::OverThreshold { what, used, threshold, unit });
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> AdmissionFacts {
+        AdmissionFacts {
             total: Resources::new(8, 16, 200),
             held: Resources::new(2, 4, 50),
             vms: 2,
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn s_105_the_vm_limit_is_enforced() {
-        let full = Facts { vms: 10, ..facts() };
+        let full = AdmissionFacts { vms: 10, ..facts() };
         assert_eq!(
             admit(WANTED, &AdmissionLimits::default(), &full),
             Err(Refusal::TooManyVms { maximum: 10 })
@@ -144,9 +144,9 @@ mod tests {
     fn s_077_below_a_minimum_is_refused() {
         let limits = AdmissionLimits { minimum: Resources::new(2, 2, 20), ..AdmissionLimits::default() };
         for (wanted, what) in [
-            (Resources::new(1, 4, 20), Short::Cpu),
-            (Resources::new(2, 1, 20), Short::Memory),
-            (Resources::new(2, 4, 10), Short::Storage),
+            (Resources::new(1, 4, 20), ShortResource::Cpu),
+            (Resources::new(2, 1, 20), ShortResource::Memory),
+            (Resources::new(2, 4, 10), ShortResource::Storage),
         ] {
             let refusal = admit(wanted, &limits, &facts()).unwrap_err();
             assert!(matches!(refusal, Refusal::BelowMinimum { what: w, .. } if w == what), "{refusal:?}");
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_busy_host_grants_nothing_more() {
-        let busy = |cpu, memory, storage| Facts {
+        let busy = |cpu, memory, storage| AdmissionFacts {
             host: HostUse { cpu_percent: cpu, memory_percent: memory, storage_percent: storage },
             ..facts()
         };
@@ -193,7 +193,7 @@ mod tests {
             held_cpu in 0u32..10, held_memory in 0u32..20, held_storage in 0u32..250, vms in 0u32..12,
         ) {
             let wanted = Resources::new(cpu, memory, storage);
-            let facts = Facts { held: Resources::new(held_cpu, held_memory, held_storage), vms, ..facts() };
+            let facts = AdmissionFacts { held: Resources::new(held_cpu, held_memory, held_storage), vms, ..facts() };
             let granted = admit(wanted, &AdmissionLimits::default(), &facts).is_ok();
             let fits = wanted.plus(facts.held).fits(facts.total) && AdmissionLimits::default().minimum.fits(wanted) && vms < 10;
             prop_assert_eq!(granted, fits);

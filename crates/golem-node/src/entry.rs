@@ -19,7 +19,7 @@ use golem_chain::contract::events::Position;
 /// Where money is, or what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Account {
+pub enum BookAccount {
     /// What vested to the provider, all in all.
     Earned,
     /// Vested, and still in the contract.
@@ -40,7 +40,7 @@ pub enum Account {
     Refunded,
 }
 
-impl Account {
+impl BookAccount {
     /// The account as the ledger writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -119,16 +119,16 @@ impl EntryKind {
     /// Where the money went and where it came from: debit and credit. `None` if those are of the entry that is taken
     /// back.
     #[must_use]
-    pub const fn accounts(self) -> Option<(Account, Account)> {
+    pub const fn accounts(self) -> Option<(BookAccount, BookAccount)> {
         Some(match self {
-            Self::Earned => (Account::Receivable, Account::Earned),
-            Self::EarnedLess => (Account::Earned, Account::Receivable),
-            Self::Withdrawn | Self::Terminated => (Account::Wallet, Account::Receivable),
-            Self::TokenFee => (Account::TokenFee, Account::Receivable),
-            Self::Refunded => (Account::Refunded, Account::Deposit),
-            Self::Gas => (Account::Gas, Account::Wallet),
-            Self::L1Fee => (Account::L1Fee, Account::Wallet),
-            Self::Swept => (Account::Payout, Account::Wallet),
+            Self::Earned => (BookAccount::Receivable, BookAccount::Earned),
+            Self::EarnedLess => (BookAccount::Earned, BookAccount::Receivable),
+            Self::Withdrawn | Self::Terminated => (BookAccount::Wallet, BookAccount::Receivable),
+            Self::TokenFee => (BookAccount::TokenFee, BookAccount::Receivable),
+            Self::Refunded => (BookAccount::Refunded, BookAccount::Deposit),
+            Self::Gas => (BookAccount::Gas, BookAccount::Wallet),
+            Self::L1Fee => (BookAccount::L1Fee, BookAccount::Wallet),
+            Self::Swept => (BookAccount::Payout, BookAccount::Wallet),
             Self::Unbooked => return None,
         })
     }

@@ -20,7 +20,7 @@ use golem_reach::probe::Probes;
 use golem_service::tasks::Tasks;
 use golem_types::price::Rate;
 use golem_types::{JobId, VmId, VmState};
-use golem_vm::{Backend, Network};
+use golem_vm::{Backend, GuestNetwork};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -32,7 +32,7 @@ use crate::machine::MachineHandle;
 use crate::payment::{Contracts, PaymentError};
 use crate::payout::PayoutLine;
 use crate::proxy::{Proxy, ProxyError};
-use crate::reconcile::networks::{Networks, guard};
+use crate::reconcile::networks::{NetworkFacts, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
 use crate::recover::keep_notes;
 use crate::rental::{Goal, Rental};
@@ -41,7 +41,7 @@ use crate::transactions::Transactions;
 use crate::vm::{Job, Vm};
 
 pub use host::Capacity;
-use host::{HostView, LEAST_FREE_BYTES, measure};
+use host::{HostFacts, LEAST_FREE_BYTES, measure};
 use supervise::adopt;
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
@@ -91,9 +91,9 @@ struct Inner {
     machines: Mutex<BTreeMap<VmId, Arc<MachineHandle>>>,
     samples: watch::Receiver<Arc<Sample>>,
     observe_now: Arc<Notify>,
-    host: watch::Receiver<HostView>,
+    host: watch::Receiver<HostFacts>,
     unmanaged: watch::Receiver<BTreeSet<VmId>>,
-    networks: watch::Receiver<Networks>,
+    networks: watch::Receiver<NetworkFacts>,
 }
 
 /// A handle on the running node; clones share it.
@@ -124,7 +124,7 @@ impl Node {
         adopt(&config, &ledger, &proxy, &first).await?;
         let (sender, samples) = watch::channel(Arc::new(first));
         let (unmanaged_sender, unmanaged) = watch::channel(BTreeSet::new());
-        let (networks_sender, networks) = watch::channel(Networks::default());
+        let (networks_sender, networks) = watch::channel(NetworkFacts::default());
         let host = measure(&config, backend.overhead(), &tasks).await.map_err(StartError::Host)?;
         let observe_now = Arc::new(Notify::new());
         let node = Self(Arc::new(Inner {
@@ -327,7 +327,7 @@ impl Node {
     /// How the running guest is connected, as seen within the last seconds; `None` if it does not run, or
     /// its backend sees to that itself.
     #[must_use]
-    pub fn network(&self, id: &VmId) -> Option<Network> {
+    pub fn network(&self, id: &VmId) -> Option<GuestNetwork> {
         self.0.networks.borrow().guests.get(id).cloned()
     }
 

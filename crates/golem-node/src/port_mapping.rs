@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use golem_reach::mapping::{Change, Mapper, MappingReport, Renewal};
+use golem_reach::mapping::{Mapper, MappingChange, MappingReport, Renewal};
 use golem_service::tasks::Tasks;
 
 use crate::port_verification::Verifier;
@@ -51,7 +51,7 @@ impl PortMapping {
 async fn log(holding: &mut Renewal<'_>, verifier: &Verifier) {
     loop {
         match holding.news(|_, _| ()).await {
-            Change::Forwarded(report) => {
+            MappingChange::Forwarded(report) => {
                 tracing::info!(
                     gateway = %report.gateway,
                     protocol = report.protocol.as_str(),
@@ -62,8 +62,8 @@ async fn log(holding: &mut Renewal<'_>, verifier: &Verifier) {
                 verifier.verify();
                 warn(&report);
             }
-            Change::Problems(report) => warn(&report),
-            Change::Failed(error) => {
+            MappingChange::Problems(report) => warn(&report),
+            MappingChange::Failed(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "no port is mapped");
             }
         }

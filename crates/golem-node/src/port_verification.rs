@@ -16,10 +16,10 @@ use futures_util::future::OptionFuture;
 use golem_reach::Site;
 use golem_reach::peers::{self, peers};
 use golem_reach::report::{PortReport, PortsReport, Reach};
-use golem_reach::source::{DEADLINE, Source};
+use golem_reach::source::{CheckSource, DEADLINE};
 use golem_reach::summary::{LastVerification, ReportInputs};
 use golem_reach::verdict::PortVerdict;
-use golem_reach::verification::{Outcome, Served, SourceOutcome, Verification};
+use golem_reach::verification::{Served, SourceOutcome, Verification, VerificationOutcome};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
@@ -43,7 +43,7 @@ pub struct VerifierConfig {
     /// Where the node listens.
     pub site: Site,
     /// The check servers.
-    pub sources: Vec<Source>,
+    pub sources: Vec<CheckSource>,
     /// Where other providers are found; `None` if they are not asked.
     pub market: Option<peers::PeerMarket>,
     /// Whether ports are verified only when somebody asks for it.
@@ -169,9 +169,9 @@ impl Verifier {
     async fn round(
         &self,
         address: IpAddr,
-        sources: &[Source],
+        sources: &[CheckSource],
         last: &watch::Sender<LastVerification>,
-    ) -> std::io::Result<Outcome> {
+    ) -> std::io::Result<VerificationOutcome> {
         let (node, api) = (&self.node, self.config.site.api.get());
         let servers = sources.len();
         tracing::info!(%address, servers, "trying {} ports from outside", self.config.site.all_ports().len());
@@ -197,7 +197,7 @@ impl Verifier {
     async fn take(
         &self,
         address: IpAddr,
-        outcome: Outcome,
+        outcome: VerificationOutcome,
         last: &watch::Sender<LastVerification>,
     ) -> Duration {
         let before = self.node.port_verdicts();

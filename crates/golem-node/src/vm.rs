@@ -149,7 +149,7 @@ impl Job {
 
 /// Which resource was short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Short {
+pub enum ShortResource {
     /// Virtual CPUs.
     Cpu,
     /// Memory.
@@ -180,7 +180,7 @@ pub enum Refusal {
     #[error("at least {minimum} {unit} must be requested")]
     BelowMinimum {
         /// Which resource.
-        what: Short,
+        what: ShortResource,
         /// The operator's minimum.
         minimum: u32,
         /// "CPU cores", "GB of memory" or "GB of storage".
@@ -192,7 +192,7 @@ pub enum Refusal {
     )]
     Insufficient {
         /// Which resource.
-        what: Short,
+        what: ShortResource,
         /// What was asked for.
         wanted: u32,
         /// What is free.
@@ -206,7 +206,7 @@ pub enum Refusal {
     )]
     OverThreshold {
         /// Which resource.
-        what: Short,
+        what: ShortResource,
         /// Percent in use.
         used: u8,
         /// Percent allowed.

@@ -21,7 +21,7 @@ pub const DETACHED_FLAG: &str = "--detached";
 /// What the child tells its parent, as one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Report {
+enum StartReport {
     /// The node serves at this address.
     Ready(String),
     /// The node could not start.
@@ -63,8 +63,8 @@ pub fn spawn(
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line).context("the background process cannot be heard")?;
     match serde_json::from_str(&line) {
-        Ok(Report::Ready(address)) => Ok(Started { pid: child.id(), address }),
-        Ok(Report::Error(message)) => {
+        Ok(StartReport::Ready(address)) => Ok(Started { pid: child.id(), address }),
+        Ok(StartReport::Error(message)) => {
             let _ = child.wait();
             bail!(message)
         }
@@ -94,7 +94,7 @@ pub fn leave_session() -> anyhow::Result<()> {
 /// # Errors
 /// When the parent's pipe cannot be let go of.
 pub fn report_ready(address: &str) -> anyhow::Result<()> {
-    report(&Report::Ready(address.to_owned()));
+    report(&StartReport::Ready(address.to_owned()));
     // Until then the parent could be kept waiting by whoever inherits the pipe.
     let nothing =
         std::fs::OpenOptions::new().write(true).open("/dev/null").context("/dev/null cannot be opened")?;
@@ -103,11 +103,11 @@ pub fn report_ready(address: &str) -> anyhow::Result<()> {
 
 /// Tells the parent that the node could not start.
 pub fn report_error(message: &str) {
-    report(&Report::Error(message.to_owned()));
+    report(&StartReport::Error(message.to_owned()));
 }
 
 /// A parent that went away needs no report.
-fn report(report: &Report) {
+fn report(report: &StartReport) {
     if let Ok(line) = serde_json::to_string(report) {
         let _ = writeln!(io::stdout(), "{line}");
     }

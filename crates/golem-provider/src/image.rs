@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_service::tasks::Tasks;
 use golem_types::ImageName;
-use golem_vm::images::{ENTRIES, Images, Progress, Pulled, canonical, refresh};
+use golem_vm::images::{DownloadProgress, ENTRIES, Images, Pulled, canonical, refresh};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::settings::BackendSettings;
@@ -88,7 +88,7 @@ pub(crate) async fn pull(data_dir: &Path, image: &ImageName) -> anyhow::Result<P
     Ok(pulled?)
 }
 
-fn show(bar: &ProgressBar, progress: Progress) {
+fn show(bar: &ProgressBar, progress: DownloadProgress) {
     if let Some(total) = progress.total {
         bar.set_length(total);
     }

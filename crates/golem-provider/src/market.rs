@@ -9,7 +9,7 @@ use anyhow::Context;
 use golem_market::arkiv::{MarketNetwork, profile};
 use golem_node::Node;
 use golem_node::advertise::{
-    self, AdvertiseConfig, Advertising, DiscoveryConfig, Offered, Pace, offers, wishes,
+    self, AdvertBase, AdvertiseConfig, Advertising, DiscoveryConfig, Pace, offers, wishes,
 };
 use golem_node::pricing::PriceList;
 use tokio::sync::watch;
@@ -58,7 +58,7 @@ pub async fn start(
         return Ok(kept);
     }
     let wallet = identity.wallet();
-    let offered = Offered {
+    let offered = AdvertBase {
         provider_id: wallet.address(),
         country: settings.country.clone(),
         name: settings.name.clone(),

@@ -32,11 +32,11 @@ pub struct Reload {
     /// This program, where it was when it started: an update puts another in its place.
     program: PathBuf,
     /// What starts the node anew when it changes, and how it was when the node last took notice.
-    watched: BTreeMap<PathBuf, Version>,
+    watched: BTreeMap<PathBuf, FileVersion>,
 }
 
 /// Tells one version of a file from another; `None` if it is not there.
-type Version = Option<(u64, i64, i64, u64)>;
+type FileVersion = Option<(u64, i64, i64, u64)>;
 
 impl Reload {
     /// For a node of this `kind`, whose settings come from `flags`, `environment` and the `.env` files.
@@ -91,7 +91,7 @@ impl Reload {
 }
 
 /// A look at a few local files does not hold the runtime up.
-fn version(file: &Path) -> Version {
+fn version(file: &Path) -> FileVersion {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
 }

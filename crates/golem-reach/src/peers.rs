@@ -12,11 +12,11 @@ use std::net::IpAddr;
 
 use alloy_primitives::Address;
 use golem_market::arkiv::offer::Filter;
-use golem_market::arkiv::{Client, Offer};
+use golem_market::arkiv::{Client, FoundAdvert};
 use golem_types::net::customer;
 use golem_types::net::is_public;
 
-use super::source::Source;
+use super::source::CheckSource;
 
 /// Peers that are asked in a verification. Most may not serve checks at all.
 const ASKED: usize = 12;
@@ -51,7 +51,7 @@ pub struct PeerMarket {
 
 /// Peers to ask about the node at `own`, chosen at random; `known` first, which answered before. `None` if the
 /// market does not answer.
-pub async fn peers(market: &PeerMarket, own: IpAddr, known: &BTreeSet<String>) -> Vec<Source> {
+pub async fn peers(market: &PeerMarket, own: IpAddr, known: &BTreeSet<String>) -> Vec<CheckSource> {
     match find(market).await {
         Ok(peers) => {
             let private = market.private;
@@ -68,7 +68,7 @@ pub async fn peers(market: &PeerMarket, own: IpAddr, known: &BTreeSet<String>) -
                 IpAddr::V6(address) => format!("http://[{address}]:{PORT}"),
             };
             let peers = chosen.iter().map(|peer| (name(peer), url(peer), peer.id));
-            Source::peers(peers).unwrap_or_default()
+            CheckSource::peers(peers).unwrap_or_default()
         }
         Err(error) => {
             tracing::warn!("the market cannot be asked for providers that try ports: {error:#}");
@@ -87,7 +87,7 @@ async fn find(market: &PeerMarket) -> anyhow::Result<Vec<Peer>> {
     let Some(query) = filter.query(client.generation()) else { return Ok(Vec::new()) };
     let found = client.find(&query, ADVERTS).await?;
     let peer = |entity: &golem_market::arkiv::Entity| {
-        let offer = Offer::of(entity)?;
+        let offer = FoundAdvert::of(entity)?;
         let id: Address = offer.provider_id.parse().ok()?;
         // Anyone can write any provider's id into an advert of their own.
         (id == entity.owner)

@@ -57,12 +57,12 @@ pub struct Probes(Arc<Mutex<Inner>>);
 
 /// Keeps the listener of a port closed while it lives.
 #[derive(Debug)]
-pub struct Claim {
+pub struct PortClaim {
     probes: Probes,
     port: u16,
 }
 
-impl Drop for Claim {
+impl Drop for PortClaim {
     fn drop(&mut self) {
         let mut inner = self.probes.inner();
         if let Some(count) = inner.claimed.get_mut(&self.port) {
@@ -162,9 +162,9 @@ impl Probes {
     }
 
     /// Frees `port` for a rental, for as long as the claim lives.
-    pub async fn claim(&self, port: u16) -> Claim {
+    pub async fn claim(&self, port: u16) -> PortClaim {
         *self.inner().claimed.entry(port).or_default() += 1;
-        let claim = Claim { probes: self.clone(), port };
+        let claim = PortClaim { probes: self.clone(), port };
         self.close([port]).await;
         claim
     }

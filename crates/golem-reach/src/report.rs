@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::verification::Progress;
+use super::verification::VerificationProgress;
 use crate::verdict::UnreachableReason;
 
 /// What is known of the node's ports.
@@ -45,8 +45,8 @@ pub struct ProgressReport {
     pub total: usize,
 }
 
-impl From<Progress> for ProgressReport {
-    fn from(Progress { done, visited, total }: Progress) -> Self {
+impl From<VerificationProgress> for ProgressReport {
+    fn from(VerificationProgress { done, visited, total }: VerificationProgress) -> Self {
         Self { done, visited, total }
     }
 }

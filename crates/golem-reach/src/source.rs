@@ -75,7 +75,7 @@ fn innermost(error: &HttpError) -> String {
 
 /// A checker.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct CheckSource {
     http: http::Client,
     name: String,
     url: String,
@@ -99,7 +99,7 @@ fn client() -> Result<http::Client, SourceError> {
     http::Client::new(options).map_err(SourceError::Client)
 }
 
-impl Source {
+impl CheckSource {
     /// The checkers at `urls`, each once.
     ///
     /// # Errors
@@ -267,8 +267,8 @@ mod tests {
     #[test]
     fn s_071_a_check_server_that_is_named_twice_has_one_voice() {
         let urls = ["http://one:9000", "http://two:9000/", "http://one:9000/", "http://two:9000"];
-        let sources = Source::all(&urls.map(str::to_owned)).unwrap();
-        let names: Vec<&str> = sources.iter().map(Source::name).collect();
+        let sources = CheckSource::all(&urls.map(str::to_owned)).unwrap();
+        let names: Vec<&str> = sources.iter().map(CheckSource::name).collect();
         assert_eq!(names, ["http://one:9000", "http://two:9000"]);
     }
 

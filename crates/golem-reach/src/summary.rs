@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::problem::problems;
 use super::report::{HostFacts, LocalState, PortReport, PortsReport, Reach, SourceReport};
-use super::verification::{LocalPort, Outcome, Progress, SourceOutcome};
+use super::verification::{LocalPort, SourceOutcome, VerificationOutcome, VerificationProgress};
 use crate::verdict::PortVerdict;
 
 /// What the last verification saw.
@@ -28,12 +28,12 @@ pub struct LastVerification {
     /// How many there were.
     pub rounds: u64,
     /// How far one is that goes on.
-    pub progress: Option<Progress>,
+    pub progress: Option<VerificationProgress>,
 }
 
 impl LastVerification {
     /// Takes over what a verification saw, on a host of which this is known.
-    pub fn take(&mut self, outcome: Outcome, host: HostFacts) {
+    pub fn take(&mut self, outcome: VerificationOutcome, host: HostFacts) {
         self.local = outcome.local;
         self.asked = outcome.asked;
         self.disputed = outcome.disputed;

@@ -25,11 +25,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::inbound_probe::InboundProbe;
 use super::peers;
 use super::port_owner::port_owner;
-use super::source::{Source, SourceError};
+use super::source::{CheckSource, SourceError};
 use crate::probe::Probes;
 use crate::verdict::{Finding, PortVerdict, Proof, Reachability, UnreachableReason, is_decided, judge};
 
-pub use outcome::{LocalPort, Outcome, Progress, Served, SourceOutcome};
+pub use outcome::{LocalPort, Served, SourceOutcome, VerificationOutcome, VerificationProgress};
 
 /// Ports that are verified at a time: as many listeners are open, and as many are in one request.
 const BATCH: usize = 500;
@@ -62,7 +62,7 @@ pub struct Verification<'a> {
     /// The ports: first that of the public API.
     pub ports: Vec<u16>,
     /// The checkers.
-    pub sources: &'a [Source],
+    pub sources: &'a [CheckSource],
     /// When it has to be over.
     pub end: Instant,
     /// Longest that a checker may take for a batch.
@@ -88,7 +88,7 @@ impl Verification<'_> {
     ///
     /// # Errors
     /// When the operating system gives no randomness.
-    pub async fn find(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
+    pub async fn find(&self, tell: impl Fn(VerificationProgress)) -> io::Result<VerificationOutcome> {
         let mut outcome = self.run(tell).await?;
         let closed = |verdict: &&PortVerdict| {
             matches!(
@@ -112,10 +112,10 @@ impl Verification<'_> {
             outcome.asked.iter().filter(|asked| asked.problem.is_none()).collect();
         // A connection from inside takes another way.
         let outside = answered.iter().any(|asked| !asked.inside);
-        let answered = |source: &&Source| {
+        let answered = |source: &&CheckSource| {
             answered.iter().any(|asked| asked.source == source.name() && !(outside && asked.inside))
         };
-        let sources: Vec<Source> = self.sources.iter().filter(answered).cloned().collect();
+        let sources: Vec<CheckSource> = self.sources.iter().filter(answered).cloned().collect();
         let again =
             Verification { ports: missed.clone(), sources: &sources, probes: self.probes.clone(), ..*self };
         let again = again.run(|_| {}).await?;
@@ -135,14 +135,14 @@ impl Verification<'_> {
     ///
     /// # Errors
     /// When the operating system gives no randomness.
-    pub async fn run(&self, tell: impl Fn(Progress)) -> io::Result<Outcome> {
+    pub async fn run(&self, tell: impl Fn(VerificationProgress)) -> io::Result<VerificationOutcome> {
         self.probes.renew(random()?);
-        let mut outcome = Outcome::default();
+        let mut outcome = VerificationOutcome::default();
         let mut known = Known::default();
         let total = self.ports.len();
         // One time for all, so that ports of which the same is known are shown as one row.
         let at = Timestamp::now();
-        tell(Progress { done: 0, visited: 0, total });
+        tell(VerificationProgress { done: 0, visited: 0, total });
         for (number, batch) in self.ports.chunks(BATCH).enumerate() {
             let mut asked = Vec::new();
             for &port in batch {
@@ -153,13 +153,13 @@ impl Verification<'_> {
                 outcome.local.insert(port, local);
             }
             // One that failed once would hold up every further batch.
-            let failed = |source: &&Source| {
+            let failed = |source: &&CheckSource| {
                 known.problems.get(source.name()).is_some_and(|problem| !matches!(problem, SourceError::Late))
             };
             let sources: Vec<_> = self.sources.iter().filter(|source| !failed(source)).collect();
             let visited = || asked.iter().filter(|port| self.probes.arrivals(**port) > Some(0)).count();
             let done = number * BATCH;
-            let under_way = || tell(Progress { done, visited: visited(), total });
+            let under_way = || tell(VerificationProgress { done, visited: visited(), total });
             let all = self.ask(&sources, &asked, &outcome.local, &mut known, under_way).await?;
             let answers = known.counting(&sources, &all);
             self.wait_for_arrivals(&asked, &answers).await;
@@ -173,7 +173,7 @@ impl Verification<'_> {
                 }
             }
             self.probes.close(batch.iter().copied()).await;
-            tell(Progress { done: (done + batch.len()).min(total), visited: 0, total });
+            tell(VerificationProgress { done: (done + batch.len()).min(total), visited: 0, total });
         }
         outcome.asked = self.outcomes(&known);
         Ok(outcome)
@@ -182,7 +182,7 @@ impl Verification<'_> {
     /// What came of the sources. Of other providers, only those that answered are named: most may not
     /// try ports at all.
     fn outcomes(&self, known: &Known<'_>) -> Vec<SourceOutcome> {
-        let row = |source: &Source| {
+        let row = |source: &CheckSource| {
             let problem = known.problems.get(source.name());
             SourceOutcome {
                 source: source.name().to_owned(),
@@ -194,7 +194,7 @@ impl Verification<'_> {
                 inside: known.inside.contains(source.name()),
             }
         };
-        let (peers, named): (Vec<&Source>, Vec<&Source>) =
+        let (peers, named): (Vec<&CheckSource>, Vec<&CheckSource>) =
             self.sources.iter().partition(|source| source.is_peer());
         let mut asked: Vec<SourceOutcome> = named.into_iter().map(row).collect();
         let total = peers.len();
@@ -235,7 +235,7 @@ impl Verification<'_> {
     /// What `sources` say of `ports`, until all have answered or the rest can turn no verdict.
     async fn ask<'s>(
         &self,
-        sources: &[&'s Source],
+        sources: &[&'s CheckSource],
         ports: &[u16],
         local: &BTreeMap<u16, LocalPort>,
         known: &mut Known<'s>,
@@ -389,7 +389,7 @@ impl Known<'_> {
     /// knows less than anyone outside.
     fn counting<'a, 's>(
         &self,
-        sources: &[&Source],
+        sources: &[&CheckSource],
         answers: &'a [(&'s str, CheckAnswer)],
     ) -> Vec<&'a (&'s str, CheckAnswer)> {
         let is_peer = |name: &str| sources.iter().any(|source| source.is_peer() && source.name() == name);

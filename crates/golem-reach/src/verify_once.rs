@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::Site;
 use crate::probe::Probes;
 use crate::report::{PortsReport, ProgressReport};
-use crate::source::{DEADLINE, Source};
+use crate::source::{CheckSource, DEADLINE};
 use crate::summary::{LastVerification, ReportInputs};
 use crate::verification::Verification;
 
@@ -23,7 +23,7 @@ pub async fn verify_once(
     site: &Site,
     verified_only: bool,
     address: Option<IpAddr>,
-    sources: &[Source],
+    sources: &[CheckSource],
     end: Instant,
     tell: impl Fn(ProgressReport),
 ) -> io::Result<PortsReport> {

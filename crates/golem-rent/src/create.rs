@@ -20,7 +20,7 @@ use super::destroy::{DestroyError, Destroyed, destroy};
 use super::offer::{Offer, OfferError};
 use super::payments::{PaymentError, Payments};
 use super::provider::{Accepted, Provider, ProviderError};
-use super::rental::{Payment, Rental, Step};
+use super::rental::{Payment, Rental, RentalStep};
 use super::store::StoreError;
 use super::{Event, Renter, crash_point};
 
@@ -173,7 +173,7 @@ pub async fn create(
     agree: impl AsyncFn(&Proposal) -> Result<(), String>,
 ) -> Result<Rental, CreateError> {
     let left = match renter.store.find(&wanted.name)? {
-        Some(old) if old.step == Step::Rented => return Err(CreateError::Exists(old.name)),
+        Some(old) if old.step == RentalStep::Rented => return Err(CreateError::Exists(old.name)),
         Some(old) => recover(renter, old).await?,
         None => None,
     };
@@ -190,7 +190,7 @@ pub async fn create(
 
 /// Finishes or undoes what an earlier run left.
 async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>, CreateError> {
-    if old.step == Step::Opening {
+    if old.step == RentalStep::Opening {
         let (payments, now) = Payments::of(renter, &old.name)?;
         old = now;
         match payments.settle(&mut old).await {
@@ -199,21 +199,21 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
         }
     }
     match old.step {
-        Step::Paid => {
+        RentalStep::Paid => {
             renter.step("an earlier create was cut off; its stream is open, and is used now");
             Ok(Some(old))
         }
         // Nothing was paid.
-        Step::Opening => {
+        RentalStep::Opening => {
             renter.store.forget(&old.name)?;
             Ok(None)
         }
         // Asked again with the same quote, the provider tells of the same VM.
-        Step::Asking if old.quote_id.is_some() => {
+        RentalStep::Asking if old.quote_id.is_some() => {
             renter.step("an earlier create was cut off while the provider was asked; it is asked again");
             Ok(Some(old))
         }
-        Step::Asking | Step::Ending | Step::Rented => {
+        RentalStep::Asking | RentalStep::Ending | RentalStep::Rented => {
             let ended = destroy(renter, &old.name).await.map_err(CreateError::Earlier)?;
             renter.step(&format!("an earlier create was cut off and is undone: {}", ended.summary()));
             Ok(None)
@@ -283,7 +283,7 @@ async fn begin(
         identity: wanted.identity.clone(),
         quote_id: offer.paying.as_ref().map(|paying| paying.signed.id()),
         payment: None,
-        step: Step::Asking,
+        step: RentalStep::Asking,
         vm_id: None,
         ssh_port: None,
         created_at: Timestamp::now(),
@@ -321,7 +321,7 @@ async fn begin(
     let payments = Payments::open(renter, &payment, lock).map_err(CreateError::Unpaid)?;
     payments.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
     rental.payment = Some(payment);
-    rental.step = Step::Opening;
+    rental.step = RentalStep::Opening;
     renter.store.keep(&rental)?;
     crash_point!("rent-kept");
     if let Err(error) = payments.pay(&mut rental).await {
@@ -387,7 +387,7 @@ fn proof(renter: &Renter<'_>, rental: &Rental) -> Option<String> {
 
 /// Asks the provider for the VM.
 async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateError> {
-    rental.step = Step::Asking;
+    rental.step = RentalStep::Asking;
     renter.store.keep(&rental)?;
     crash_point!("rent-asking");
     let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
@@ -404,7 +404,7 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
         Ok(accepted) => {
             crash_point!("rent-asked");
             rental.vm_id = Some(accepted.vm_id);
-            rental.step = Step::Rented;
+            rental.step = RentalStep::Rented;
             renter.store.keep(&rental)?;
             crash_point!("rent-rented");
             renter.step(&format!("{} is rented, and is being made", rental.name));

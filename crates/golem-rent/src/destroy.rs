@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::payments::{PaymentError, Payments};
 use super::provider::{Provider, ProviderError};
-use super::rental::{Rental, Step};
+use super::rental::{Rental, RentalStep};
 use super::store::WalletLock;
 use super::{Renter, StoreError, crash_point};
 
@@ -65,7 +65,7 @@ pub async fn destroy(renter: &Renter<'_>, name: &VmName) -> Result<Destroyed, De
     // Held from before it is read: what another command is paying is in the record then.
     let lock = renter.store.lock()?;
     let mut rental = renter.store.rental(name)?;
-    rental.step = Step::Ending;
+    rental.step = RentalStep::Ending;
     renter.store.keep(&rental)?;
     crash_point!("rent-ending");
     let problem = match &rental.vm_id {
@@ -104,7 +104,7 @@ async fn end_stream(renter: &Renter<'_>, rental: &mut Rental, lock: WalletLock) 
         Ok(()) | Err(PaymentError::Lost(_) | PaymentError::Failed(_) | PaymentError::NoStream(_)) => {}
         Err(error) => return Err(error),
     }
-    rental.step = Step::Ending;
+    rental.step = RentalStep::Ending;
     let is_open = rental
         .payment
         .as_ref()

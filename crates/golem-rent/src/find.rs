@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use alloy_primitives::Address;
 use anyhow::{Context, bail, ensure};
 use golem_market::arkiv::offer::{Filter, month};
-use golem_market::arkiv::{AdvertPrices, Client, Offer};
+use golem_market::arkiv::{AdvertPrices, Client, FoundAdvert};
 use golem_market::discovery::Listed;
 use golem_service::http::Url;
 use golem_types::{Decimal, Resources};
@@ -72,7 +72,7 @@ impl Search {
         (month.is_finite() && month >= 0.0).then_some(month)
     }
 
-    fn of_market(&self, offer: Offer) -> Listing {
+    fn of_market(&self, offer: FoundAdvert) -> Listing {
         Listing {
             usd_month: self.month(offer.usd),
             glm_month: self.month(offer.glm),
@@ -139,7 +139,7 @@ async fn on_network(
         filter.query(client.generation()).context("a filter has characters that no query can have")?;
     let seen = client.find(&query, MOST).await;
     let seen = seen.with_context(|| format!("the market network {name} cannot be asked"))?;
-    Ok(seen.entities.iter().filter_map(Offer::of).map(|offer| search.of_market(offer)).collect())
+    Ok(seen.entities.iter().filter_map(FoundAdvert::of).map(|offer| search.of_market(offer)).collect())
 }
 
 async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Listing>> {

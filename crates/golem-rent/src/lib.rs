@@ -31,7 +31,7 @@ pub use login_key::login_key;
 pub use offer::{Offer, OfferError, Paying};
 pub use payments::{PaymentError, Payments, TooFew};
 pub use provider::{Provider, ProviderError, VmStatus};
-pub use rental::{Rental, Step};
+pub use rental::{Rental, RentalStep};
 pub use store::{Store, StoreError};
 pub use top_up::{KeepEnd, Short, ShortReason, TopUpLimits, keep};
 

@@ -17,7 +17,7 @@ use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId, VmName};
 use ruint::aliases::{U160, U256};
 
-use super::rental::{Operation, Payment, Pending, Rental, Step};
+use super::rental::{Payment, Pending, Rental, RentalOperation, RentalStep};
 use super::store::{StoreError, WalletLock};
 use super::{Event, Renter, crash_point};
 
@@ -229,10 +229,10 @@ impl<'a> Payments<'a> {
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
         if !self.payer.is_approved(deposit).await? {
             let attempt = self.payer.approve(deposit).await?;
-            self.transact(rental, Operation::Approve, attempt).await?;
+            self.transact(rental, RentalOperation::Approve, attempt).await?;
         }
         let attempt = self.payer.open(rental.provider_id, deposit, rate).await?;
-        self.transact(rental, Operation::Open, attempt).await
+        self.transact(rental, RentalOperation::Open, attempt).await
     }
 
     /// Adds `amount` wei to the stream of `rental`.
@@ -244,10 +244,10 @@ impl<'a> Payments<'a> {
         self.afford(payment, amount).await?;
         if !self.payer.is_approved(amount).await? {
             let attempt = self.payer.approve(amount).await?;
-            self.transact(rental, Operation::Approve, attempt).await?;
+            self.transact(rental, RentalOperation::Approve, attempt).await?;
         }
         let attempt = self.payer.top_up(id, amount).await?;
-        self.transact(rental, Operation::TopUp(Exact(amount)), attempt).await
+        self.transact(rental, RentalOperation::TopUp(Exact(amount)), attempt).await
     }
 
     /// Ends the stream of `rental`, unless it has ended already; what comes back is in its record then.
@@ -263,7 +263,7 @@ impl<'a> Payments<'a> {
         }
         let before = self.payer.funds().await?.token;
         let attempt = self.payer.terminate(id).await?;
-        match self.transact(rental, Operation::Terminate(Exact(before)), attempt).await {
+        match self.transact(rental, RentalOperation::Terminate(Exact(before)), attempt).await {
             // The provider was faster.
             Err(PaymentError::Failed(_)) if self.stream(rental).await?.0.recipient.is_zero() => Ok(()),
             done => done,
@@ -273,7 +273,7 @@ impl<'a> Payments<'a> {
     async fn transact(
         &self,
         rental: &mut Rental,
-        what: Operation,
+        what: RentalOperation,
         attempt: Attempt,
     ) -> Result<(), PaymentError> {
         crash_point!("rent-before-record");
@@ -342,7 +342,7 @@ impl<'a> Payments<'a> {
     async fn apply_receipt(
         &self,
         rental: &mut Rental,
-        what: Operation,
+        what: RentalOperation,
         receipt: &Receipt,
     ) -> Result<Result<(), PaymentError>, PaymentError> {
         let hash = receipt.hash;
@@ -355,8 +355,8 @@ impl<'a> Payments<'a> {
             return Ok(Err(PaymentError::Failed(hash)));
         }
         match what {
-            Operation::Approve => {}
-            Operation::Open => {
+            RentalOperation::Approve => {}
+            RentalOperation::Open => {
                 let Some(id) = self.payer.opened(receipt) else {
                     payment.gas = gas;
                     return Ok(Err(PaymentError::NoStream(hash)));
@@ -372,13 +372,15 @@ impl<'a> Payments<'a> {
                 payment.stream_id = Some(Exact(id.0));
                 payment.gas = gas;
                 if !right {
-                    rental.step = Step::Ending;
+                    rental.step = RentalStep::Ending;
                     return Ok(Err(PaymentError::NoStream(hash)));
                 }
-                rental.step = Step::Paid;
+                rental.step = RentalStep::Paid;
             }
-            Operation::TopUp(amount) => payment.deposit = Exact(payment.deposit.0.saturating_add(amount.0)),
-            Operation::Terminate(before) => {
+            RentalOperation::TopUp(amount) => {
+                payment.deposit = Exact(payment.deposit.0.saturating_add(amount.0))
+            }
+            RentalOperation::Terminate(before) => {
                 let after = self.payer.funds().await.map_err(unknown)?.token;
                 let cost = if payment.token.is_zero() { receipt.cost } else { U256::ZERO };
                 payment.refunded = Some(Exact(after.saturating_add(cost).saturating_sub(before.0)));

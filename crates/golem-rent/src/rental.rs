@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// How far a rental is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum RentalStep {
     /// Its stream is being opened.
     Opening,
     /// Its stream is open, and the provider was not asked yet.
@@ -34,7 +34,7 @@ pub enum Step {
     Ending,
 }
 
-impl Step {
+impl RentalStep {
     /// The step for people.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ impl Step {
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Operation {
+pub enum RentalOperation {
     /// Lets the contract take tokens.
     Approve,
     /// Opens the stream.
@@ -65,7 +65,7 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// What it is for.
-    pub what: Operation,
+    pub what: RentalOperation,
     /// The transaction, and after it the same with ever higher fees.
     pub attempts: Vec<Attempt>,
 }
@@ -140,7 +140,7 @@ pub struct Rental {
     /// How it is paid for; `None` if VMs are free.
     pub payment: Option<Payment>,
     /// How far it is.
-    pub step: Step,
+    pub step: RentalStep,
     /// The provider's id of the VM, which is the right to use it.
     pub vm_id: Option<VmId>,
     /// The VM's SSH port at the provider, once it has run.

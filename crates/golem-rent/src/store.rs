@@ -187,7 +187,7 @@ mod tests {
     use jiff::Timestamp;
     use ruint::aliases::U256;
 
-    use super::super::rental::{Payment, Step};
+    use super::super::rental::{Payment, RentalStep};
     use super::*;
 
     fn rental(name: &str, second: i64) -> Rental {
@@ -217,7 +217,7 @@ mod tests {
                 gas: Exact::default(),
                 refunded: None,
             }),
-            step: Step::Paid,
+            step: RentalStep::Paid,
             vm_id: None,
             ssh_port: None,
             created_at: Timestamp::from_second(second).unwrap(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Renter;
 use super::payments::stream_of;
 use super::provider::{Provider, ProviderError, VmStatus};
-use super::rental::{Rental, Step};
+use super::rental::{Rental, RentalStep};
 use super::store::Store;
 
 /// A rental for programs.
@@ -139,7 +139,7 @@ impl RentalView {
     }
 
     /// With what the provider says.
-    fn with(mut self, step: Step, seen: Option<Result<VmStatus, ProviderError>>) -> Self {
+    fn with(mut self, step: RentalStep, seen: Option<Result<VmStatus, ProviderError>>) -> Self {
         match seen {
             Some(Ok(seen)) => (self.status, self.problem) = (seen.status.to_string(), seen.error_message),
             Some(Err(ProviderError::Refused { status: 404, .. })) => {
@@ -150,7 +150,7 @@ impl RentalView {
                 "unknown".clone_into(&mut self.status);
                 self.problem = Some(error.to_string());
             }
-            None if step != Step::Rented => {
+            None if step != RentalStep::Rented => {
                 self.problem = Some("cut off; create it again to go on, or destroy it to undo".to_owned());
             }
             None => {}

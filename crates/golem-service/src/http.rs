@@ -37,7 +37,7 @@ pub enum HttpError {
     #[error("the proxy {proxy} answers with HTTP status {status}")]
     Proxy {
         /// The proxy.
-        proxy: Proxy,
+        proxy: HttpProxy,
         /// 407, 502 or 504.
         status: StatusCode,
     },
@@ -62,12 +62,12 @@ impl HttpError {
 /// which may hold a key, is not part of it.
 #[derive(Debug)]
 pub struct Unanswered {
-    proxy: Option<Proxy>,
+    proxy: Option<HttpProxy>,
     error: reqwest::Error,
 }
 
 impl Unanswered {
-    fn of(error: reqwest::Error, proxy: Option<Proxy>) -> HttpError {
+    fn of(error: reqwest::Error, proxy: Option<HttpProxy>) -> HttpError {
         HttpError::NoAnswer(Self { proxy, error: error.without_url() })
     }
 }
@@ -84,18 +84,18 @@ impl std::error::Error for Unanswered {
     }
 }
 
-fn through(proxy: Option<&Proxy>) -> String {
+fn through(proxy: Option<&HttpProxy>) -> String {
     proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
 }
 
 /// A proxy, as messages name it: its address without user and password, and the variable that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub struct HttpProxy {
     address: String,
     variable: &'static str,
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Display for HttpProxy {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} ({})", self.address, self.variable)
     }
@@ -156,12 +156,12 @@ impl Proxies {
     }
 
     /// The proxy through which `url` is asked.
-    fn of(&self, url: &str) -> Option<Proxy> {
+    fn of(&self, url: &str) -> Option<HttpProxy> {
         let way = self.matcher.as_ref()?.intercept(&url.parse().ok()?)?;
         let named = if url.starts_with("https:") { &self.https } else { &self.http };
         let host = way.uri().authority()?.as_str().rsplit('@').next()?.to_owned();
         let address = format!("{}://{host}", way.uri().scheme_str().unwrap_or("http"));
-        Some(Proxy { address, variable: named.as_ref()?.variable })
+        Some(HttpProxy { address, variable: named.as_ref()?.variable })
     }
 }
 
@@ -273,7 +273,7 @@ pub fn install_cryptography() {
 #[must_use]
 pub struct Request {
     builder: reqwest::RequestBuilder,
-    proxy: Option<Proxy>,
+    proxy: Option<HttpProxy>,
 }
 
 impl Request {
@@ -345,7 +345,7 @@ impl Request {
 #[derive(Debug)]
 pub struct Response {
     inner: reqwest::Response,
-    proxy: Option<Proxy>,
+    proxy: Option<HttpProxy>,
 }
 
 impl Response {

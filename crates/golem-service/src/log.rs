@@ -30,13 +30,13 @@ fn since_start() -> Duration {
 
 /// One place in the source that writes a log line.
 #[derive(Debug, Default)]
-pub struct Site {
+pub struct LogSite {
     /// When the next line may come, in milliseconds since the process first asked.
     next: AtomicU64,
     left_out: AtomicU64,
 }
 
-impl Site {
+impl LogSite {
     /// A site that has written nothing.
     #[must_use]
     pub const fn new() -> Self {
@@ -68,7 +68,7 @@ impl Site {
 pub struct SiteOfEach {
     seats: Mutex<Vec<Seat>>,
     /// Those that found no seat.
-    others: Site,
+    others: LogSite,
 }
 
 /// One of those that have a line of their own.
@@ -84,7 +84,7 @@ impl SiteOfEach {
     /// A site that has written nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { seats: Mutex::new(Vec::new()), others: Site::new() }
+        Self { seats: Mutex::new(Vec::new()), others: LogSite::new() }
     }
 
     /// How many lines about `whose` were left out since the last, if one may be written now. Of those that have
@@ -129,7 +129,7 @@ impl SiteOfEach {
 #[macro_export]
 macro_rules! log_limited {
     ($level:ident, $($line:tt)+) => {{
-        static SITE: $crate::log::Site = $crate::log::Site::new();
+        static SITE: $crate::log::LogSite = $crate::log::LogSite::new();
         if let Some(left_out) = SITE.due() {
             $crate::tracing::$level!(left_out, $($line)+);
         }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn h_18_a_site_writes_one_line_an_interval_and_counts_the_rest() {
-        let site = Site::new();
+        let site = LogSite::new();
         assert_eq!(site.due_at(Duration::ZERO), Some(0));
         for _ in 0..1000 {
             assert_eq!(site.due_at(INTERVAL / 2), None);

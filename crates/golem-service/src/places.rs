@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct PlaceLimits {
     /// All.
     pub total: usize,
     /// Most of one customer.
@@ -80,7 +80,7 @@ impl<T> Default for Network<T> {
 /// Places and their holders.
 #[derive(Debug)]
 pub struct Places<T> {
-    limits: Limits,
+    limits: PlaceLimits,
     next: u64,
     held: usize,
     networks: BTreeMap<IpAddr, Network<T>>,
@@ -116,7 +116,7 @@ struct Rank {
 impl<T> Places<T> {
     /// Free places.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: PlaceLimits) -> Self {
         Self { limits, next: 0, held: 0, networks: BTreeMap::new(), exempt: BTreeMap::new() }
     }
 
@@ -303,7 +303,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { total: 64, per_customer: 32, per_network: 48, patience: PATIENCE };
+    const LIMITS: PlaceLimits =
+        PlaceLimits { total: 64, per_customer: 32, per_network: 48, patience: PATIENCE };
 
     fn source(text: &str) -> Option<Source> {
         Some(Source::of(text.parse().unwrap()))
@@ -393,7 +394,7 @@ mod tests {
             moves in prop::collection::vec((0u8..4, 0u8..4, 0u8..3, any::<bool>()), 1..400),
         ) {
             let now = Instant::now();
-            let mut places = Places::new(Limits { total: 12, per_customer: 6, per_network: 9, patience: PATIENCE });
+            let mut places = Places::new(PlaceLimits { total: 12, per_customer: 6, per_network: 9, patience: PATIENCE });
             let mut keys = BTreeMap::new();
             let mut number = 0;
             for (network, customer, state, leaves) in moves {

@@ -38,7 +38,7 @@ pub fn customer(address: IpAddr) -> IpAddr {
 
 /// From where an address can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressScope {
     /// From the internet, as far as its number tells.
     Public,
     /// Of a private network, of a carrier's, or of this host.
@@ -49,40 +49,40 @@ pub enum Reach {
 
 /// From where `address` can be reached.
 #[must_use]
-pub fn reach(address: IpAddr) -> Reach {
+pub fn reach(address: IpAddr) -> AddressScope {
     match address {
         IpAddr::V4(address) => reach_v4(address),
         IpAddr::V6(address) => reach_v6(address),
     }
 }
 
-fn reach_v4(address: Ipv4Addr) -> Reach {
+fn reach_v4(address: Ipv4Addr) -> AddressScope {
     let [first, second, ..] = address.octets();
     if address.is_link_local() || first == 0 || first >= 224 {
-        Reach::Never
+        AddressScope::Never
     } else if address.is_private() || address.is_loopback() || (first == 100 && second & 0xc0 == 64) {
-        Reach::Private
+        AddressScope::Private
     } else {
-        Reach::Public
+        AddressScope::Public
     }
 }
 
-fn reach_v6(address: Ipv6Addr) -> Reach {
+fn reach_v6(address: Ipv6Addr) -> AddressScope {
     let [first, second, ..] = address.segments();
     if address.is_loopback() || address.is_unique_local() {
-        Reach::Private
+        AddressScope::Private
     } else if first & 0xe000 != 0x2000 || first == 0x2002 || (first == 0x2001 && second == 0) {
         // Outside of what is routed at all (RFC 4291), or 6to4 and Teredo, which hold an IPv4 address.
-        Reach::Never
+        AddressScope::Never
     } else {
-        Reach::Public
+        AddressScope::Public
     }
 }
 
 /// Whether the internet can reach `address`, as far as its number tells.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
-    reach(address.to_canonical()) == Reach::Public
+    reach(address.to_canonical()) == AddressScope::Public
 }
 
 /// The first `v4` or `v6` bits of `address`; the rest are zero.

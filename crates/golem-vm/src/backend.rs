@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, VmId};
 
-use crate::machine::{BackendError, Guest, MachineSpec, Network, Observed, OnDisk, Overhead};
+use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, OnDisk, Overhead};
 use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
@@ -239,7 +239,7 @@ impl Backend {
     /// Checks the network of every running guest, and repairs what is not as it should be; what
     /// cannot be repaired is cut off. To be called every few seconds. A guest that is being launched is not
     /// in the answer, nor is one whose backend does that itself.
-    pub async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
+    pub async fn keep_networks(&self) -> BTreeMap<VmId, GuestNetwork> {
         match self {
             Self::Qemu(qemu) => qemu.keep_networks().await,
             Self::Multipass(_) | Self::Sim(_) => BTreeMap::new(),

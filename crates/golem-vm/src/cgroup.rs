@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 /// A place in one hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct CgroupPlace {
     /// The hierarchy's highest group that can be seen.
     pub top: PathBuf,
     /// The process's own group: `top`, or a folder below it.
     pub own: PathBuf,
 }
 
-impl Place {
+impl CgroupPlace {
     /// The process's own group and all above it that can be seen, the own one first.
     pub fn groups(&self) -> impl Iterator<Item = &Path> {
         self.own.ancestors().take_while(|folder| folder.starts_with(&self.top))
@@ -30,14 +30,14 @@ impl Place {
 
 /// Where a process stands in every hierarchy that is mounted. Empty on a host without control groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct CgroupPlaces {
     /// In the hierarchy of version 2, where that is mounted.
-    pub v2: Option<Place>,
+    pub v2: Option<CgroupPlace>,
     /// In the hierarchies of version 1, by controller (`memory`, `cpu`, …).
-    pub v1: BTreeMap<String, Place>,
+    pub v1: BTreeMap<String, CgroupPlace>,
 }
 
-impl Places {
+impl CgroupPlaces {
     /// Where this process stands.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Places {
 /// Where the group `path` lies on those of `mounts` that show it; the one that shows the most of what is
 /// above it. On none that does, the process is outside of what can be seen, and all that can be seen is
 /// the top.
-fn mounted<'a>(mounts: impl Iterator<Item = &'a Mount> + Clone, path: &Path) -> Option<Place> {
+fn mounted<'a>(mounts: impl Iterator<Item = &'a Mount> + Clone, path: &Path) -> Option<CgroupPlace> {
     let shown = mounts
         .clone()
         .filter_map(|mount| Some((mount, path.strip_prefix(&mount.root).ok()?)))
@@ -97,10 +97,12 @@ fn mounted<'a>(mounts: impl Iterator<Item = &'a Mount> + Clone, path: &Path) -> 
     match shown {
         // Joined with nothing a path would get a slash at its end.
         Some((mount, inside)) if inside.as_os_str().is_empty() => {
-            Some(Place { top: mount.point.clone(), own: mount.point.clone() })
+            Some(CgroupPlace { top: mount.point.clone(), own: mount.point.clone() })
         }
-        Some((mount, inside)) => Some(Place { top: mount.point.clone(), own: mount.point.join(inside) }),
-        None => mounts.last().map(|mount| Place { top: mount.point.clone(), own: mount.point.clone() }),
+        Some((mount, inside)) => {
+            Some(CgroupPlace { top: mount.point.clone(), own: mount.point.join(inside) })
+        }
+        None => mounts.last().map(|mount| CgroupPlace { top: mount.point.clone(), own: mount.point.clone() }),
     }
 }
 
@@ -207,18 +209,18 @@ pub fn read_text(path: &Path) -> io::Result<Option<String>> {
 mod tests {
     use super::*;
 
-    fn place(top: &str, own: &str) -> Place {
-        Place { top: top.into(), own: own.into() }
+    fn place(top: &str, own: &str) -> CgroupPlace {
+        CgroupPlace { top: top.into(), own: own.into() }
     }
 
-    fn groups(place: &Place) -> Vec<&str> {
+    fn groups(place: &CgroupPlace) -> Vec<&str> {
         place.groups().map(|path| path.to_str().unwrap()).collect()
     }
 
     #[test]
     fn h_10_a_process_is_found_in_version_2() {
         let mounts = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let places = Places::parse(b"0::/system.slice/golem-provider.service\n", mounts.as_bytes());
+        let places = CgroupPlaces::parse(b"0::/system.slice/golem-provider.service\n", mounts.as_bytes());
         let v2 = places.v2.unwrap();
         assert_eq!(v2, place("/sys/fs/cgroup", "/sys/fs/cgroup/system.slice/golem-provider.service"));
         assert_eq!(
@@ -241,7 +243,7 @@ mod tests {
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let memberships =
             "9:name=systemd:/user.slice\n4:memory:/user.slice/a:b c\n2:cpu,cpuacct:/\n0::/user.slice\n";
-        let places = Places::parse(memberships.as_bytes(), mounts.as_bytes());
+        let places = CgroupPlaces::parse(memberships.as_bytes(), mounts.as_bytes());
         assert_eq!(places.v2, Some(place("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/user.slice")));
         assert_eq!(
             places.v1["memory"],
@@ -256,25 +258,25 @@ mod tests {
     fn h_10_containers_see_a_part() {
         // Without a namespace of control groups: the mount shows the container's own group.
         let mounts = "50 40 0:30 /docker/0123 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-        let own = Places::parse(b"4:memory:/docker/0123\n", mounts.as_bytes());
+        let own = CgroupPlaces::parse(b"4:memory:/docker/0123\n", mounts.as_bytes());
         assert_eq!(own.v1["memory"], place("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory"));
-        let below = Places::parse(b"4:memory:/docker/0123/a\n", mounts.as_bytes());
+        let below = CgroupPlaces::parse(b"4:memory:/docker/0123/a\n", mounts.as_bytes());
         assert_eq!(below.v1["memory"], place("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/a"));
         // With one: paths are relative to its root, and outside of it they climb.
         let mounts = "50 40 0:30 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
         for path in ["/", "/../other", "/../../x"] {
-            let places = Places::parse(format!("0::{path}\n").as_bytes(), mounts.as_bytes());
+            let places = CgroupPlaces::parse(format!("0::{path}\n").as_bytes(), mounts.as_bytes());
             assert_eq!(places.v2, Some(place("/sys/fs/cgroup", "/sys/fs/cgroup")), "{path}");
         }
         // A mount of another group shows nothing of ours but its top.
         let mounts = "50 40 0:30 /docker/ffff /mnt/x ro - cgroup2 cgroup rw\n";
         assert_eq!(
-            Places::parse(b"0::/docker/0123\n", mounts.as_bytes()).v2,
+            CgroupPlaces::parse(b"0::/docker/0123\n", mounts.as_bytes()).v2,
             Some(place("/mnt/x", "/mnt/x"))
         );
         // The mount that shows the most counts.
         let mounts = "50 40 0:30 /a /mnt/a ro - cgroup2 cgroup rw\n51 40 0:30 / /all\\040of\\134it ro - cgroup2 cgroup rw\n";
-        let places = Places::parse(b"0::/a/b\n", mounts.as_bytes());
+        let places = CgroupPlaces::parse(b"0::/a/b\n", mounts.as_bytes());
         assert_eq!(places.v2, Some(place("/all of\\it", "/all of\\it/a/b")));
     }
 
@@ -286,15 +288,15 @@ mod tests {
             ("x", "y\n-\n - \n1 2 3 - cgroup2\n"),
             ("4:memory", "1 2 3 / /m rw - cgroup c rw"),
         ] {
-            let places = Places::parse(memberships.as_bytes(), mounts.as_bytes());
-            assert_eq!(places, Places::default(), "{memberships:?} {mounts:?}");
+            let places = CgroupPlaces::parse(memberships.as_bytes(), mounts.as_bytes());
+            assert_eq!(places, CgroupPlaces::default(), "{memberships:?} {mounts:?}");
         }
-        assert_eq!(Places::read(Path::new("/proc/self/nothing")).unwrap(), Places::default());
+        assert_eq!(CgroupPlaces::read(Path::new("/proc/self/nothing")).unwrap(), CgroupPlaces::default());
     }
 
     #[test]
     fn this_process_is_somewhere_that_exists() {
-        let places = Places::of_this_process().unwrap();
+        let places = CgroupPlaces::of_this_process().unwrap();
         for place in places.v1.values().chain(&places.v2) {
             assert!(place.top.is_dir() && place.own.starts_with(&place.top), "{place:?}");
         }

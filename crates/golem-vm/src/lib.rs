@@ -20,5 +20,5 @@ pub use accelerator::Accelerator;
 pub use architecture::Architecture;
 pub use backend::{Backend, NETWORK_INTERVAL};
 pub use machine::{
-    BackendError, Guest, MachineSpec, Network, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
+    BackendError, Guest, GuestNetwork, MachineSpec, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
 };

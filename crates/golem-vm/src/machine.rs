@@ -141,7 +141,7 @@ pub enum NetworkState {
 
 /// A running guest's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
+pub struct GuestNetwork {
     /// How it is connected.
     pub state: NetworkState,
     /// What passed, where that is counted.

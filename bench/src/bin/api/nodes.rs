@@ -12,7 +12,7 @@ use bench::process::Process;
 use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig};
+use golem_node::{AdmissionLimits, Node, NodeConfig};
 use golem_service::server::TrustedProxies;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -123,12 +123,12 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         ports: 10_000..12_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy: PortPolicy::Free,
-        limits: Limits {
+        limits: AdmissionLimits {
             max_vms: 2000,
             cpu_threshold: 100,
             memory_threshold: 100,
             storage_threshold: 100,
-            ..Limits::default()
+            ..AdmissionLimits::default()
         },
         closed: None,
         default_image: "24.04".parse()?,

@@ -19,7 +19,7 @@ use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::transactions::GasRules;
-use golem_node::{LEDGER_FILE, Limits, Node, NodeConfig};
+use golem_node::{AdmissionLimits, LEDGER_FILE, Node, NodeConfig};
 use golem_testchain::Emulator;
 use golem_types::Wallet;
 use golem_types::{Resources, VmId};
@@ -223,7 +223,7 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         ports: 1024..65_000,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy: PortPolicy::Free,
-        limits: Limits { max_vms: u32::MAX, ..Limits::default() },
+        limits: AdmissionLimits { max_vms: u32::MAX, ..AdmissionLimits::default() },
         closed: None,
         default_image: "24.04".parse()?,
         boot_deadline: Duration::from_secs(60),

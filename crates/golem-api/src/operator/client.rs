@@ -32,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// Why the operator API could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum OperatorError {
     /// No node has run in this data directory.
     #[error("the provider has never run here")]
     NeverRan,
@@ -61,14 +61,14 @@ impl Client {
     /// A client of the node that runs in `data_dir` with its operator API on `port`.
     ///
     /// # Errors
-    /// [`ClientError::NeverRan`], [`ClientError::Token`].
-    pub fn open(data_dir: &Path, port: u16) -> Result<Self, ClientError> {
+    /// [`OperatorError::NeverRan`], [`OperatorError::Token`].
+    pub fn open(data_dir: &Path, port: u16) -> Result<Self, OperatorError> {
         let token = Token::read(data_dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ClientError::NeverRan,
-            _ => ClientError::Token(error),
+            io::ErrorKind::NotFound => OperatorError::NeverRan,
+            _ => OperatorError::Token(error),
         })?;
         let options = Options { connect: CONNECT, is_direct: true, ..Options::within(DEADLINE) };
-        let http = http::Client::new(options).map_err(ClientError::NoAnswer)?;
+        let http = http::Client::new(options).map_err(OperatorError::NoAnswer)?;
         Ok(Self { http, base: format!("http://127.0.0.1:{port}/v1"), token })
     }
 
@@ -77,7 +77,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<Value>,
-    ) -> Result<T, ClientError> {
+    ) -> Result<T, OperatorError> {
         let deadline = if method == Method::GET { LOOK } else { DEADLINE };
         let mut request = self
             .http
@@ -87,55 +87,55 @@ impl Client {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send(ANSWER_BYTES).await.map_err(ClientError::NoAnswer)?;
+        let answer = request.send(ANSWER_BYTES).await.map_err(OperatorError::NoAnswer)?;
         if answer.status.is_success() {
-            return answer.json().map_err(ClientError::InvalidResponse);
+            return answer.json().map_err(OperatorError::InvalidResponse);
         }
         #[derive(Deserialize)]
         struct Refusal {
             detail: String,
         }
-        let refusal: Refusal = answer.json().map_err(ClientError::InvalidResponse)?;
-        Err(ClientError::Refused(refusal.detail))
+        let refusal: Refusal = answer.json().map_err(OperatorError::InvalidResponse)?;
+        Err(OperatorError::Refused(refusal.detail))
     }
 
     /// The node as a whole.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn summary(&self) -> Result<Summary, ClientError> {
+    /// [`OperatorError`].
+    pub async fn summary(&self) -> Result<Summary, OperatorError> {
         self.call(Method::GET, "/summary", None).await
     }
 
     /// Every live VM, oldest first.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn vms(&self) -> Result<Vec<VmView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn vms(&self) -> Result<Vec<VmView>, OperatorError> {
         self.call(Method::GET, "/vms", None).await
     }
 
     /// The VM that `which` names: its id, the start of its id, or its name, where only one fits.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn vm(&self, which: &str) -> Result<VmView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn vm(&self, which: &str) -> Result<VmView, OperatorError> {
         self.call(Method::GET, &format!("/vms/{}", segment(which)), None).await
     }
 
     /// Starts, stops or restarts (`action`) the VM that `which` names.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn act(&self, which: &str, action: &str) -> Result<VmView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn act(&self, which: &str, action: &str) -> Result<VmView, OperatorError> {
         self.call(Method::POST, &format!("/vms/{}/{action}", segment(which)), None).await
     }
 
     /// Ends the rental that `which` names.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn delete(&self, which: &str) -> Result<(), ClientError> {
+    /// [`OperatorError`].
+    pub async fn delete(&self, which: &str) -> Result<(), OperatorError> {
         self.call(Method::DELETE, &format!("/vms/{}", segment(which)), None).await
     }
 
@@ -143,128 +143,128 @@ impl Client {
     /// failed within a day, and by the id of the job that made it.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn logs(&self, which: &str) -> Result<LogsView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn logs(&self, which: &str) -> Result<LogsView, OperatorError> {
         self.call(Method::GET, &format!("/vms/{}/logs", segment(which)), None).await
     }
 
     /// Takes no new rentals, or takes them again.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn drain(&self, draining: bool) -> Result<DrainView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn drain(&self, draining: bool) -> Result<DrainView, OperatorError> {
         self.call(Method::PUT, "/drain", Some(json!({ "draining": draining }))).await
     }
 
     /// What VMs cost.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn pricing(&self) -> Result<PricingView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn pricing(&self) -> Result<PricingView, OperatorError> {
         self.call(Method::GET, "/pricing", None).await
     }
 
     /// Where what was earned goes, and went last.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn payouts(&self) -> Result<PayoutsView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn payouts(&self) -> Result<PayoutsView, OperatorError> {
         self.call(Method::GET, "/payouts", None).await
     }
 
     /// Every stream that may still pay.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn streams(&self) -> Result<StreamsView, ClientError> {
+    /// [`OperatorError`].
+    pub async fn streams(&self) -> Result<StreamsView, OperatorError> {
         self.call(Method::GET, "/streams", None).await
     }
 
     /// Every withdrawal since `since`, oldest first.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<WithdrawalView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn withdrawals(&self, since: Timestamp) -> Result<Vec<WithdrawalView>, OperatorError> {
         self.call(Method::GET, &format!("/withdrawals?since={}", since.as_second()), None).await
     }
 
     /// Every entry of the books since `since`, oldest first.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn entries(&self, since: Timestamp) -> Result<Vec<EntryView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn entries(&self, since: Timestamp) -> Result<Vec<EntryView>, OperatorError> {
         self.call(Method::GET, &format!("/entries?since={}", since.as_second()), None).await
     }
 
     /// Compares the books with the chain, and makes good what differs if `repair`.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn check_books(&self, repair: bool) -> Result<Vec<BooksCheckView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn check_books(&self, repair: bool) -> Result<Vec<BooksCheckView>, OperatorError> {
         self.call(Method::POST, "/books", Some(json!({ "repair": repair }))).await
     }
 
     /// Withdraws what has vested on the stream of `vm`, or on all, by `force` also what is not worth its gas.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn withdraw(&self, vm: Option<&str>, force: bool) -> Result<Vec<WithdrawView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn withdraw(&self, vm: Option<&str>, force: bool) -> Result<Vec<WithdrawView>, OperatorError> {
         self.call(Method::POST, "/withdrawals", Some(json!({ "vm": vm, "force": force }))).await
     }
 
     /// What the node's wallets send and what waits; with `all` also the last that ended.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn transactions(&self, all: bool) -> Result<Vec<TransactionView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn transactions(&self, all: bool) -> Result<Vec<TransactionView>, OperatorError> {
         self.call(Method::GET, &format!("/transactions?all={all}"), None).await
     }
 
     /// Has the transaction with `nonce`, or all that wait, do nothing; gives how many there are.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn cancel_transactions(&self, nonce: Option<u64>) -> Result<usize, ClientError> {
+    /// [`OperatorError`].
+    pub async fn cancel_transactions(&self, nonce: Option<u64>) -> Result<usize, OperatorError> {
         self.call(Method::POST, "/transactions/cancel", Some(json!({ "nonce": nonce }))).await
     }
 
     /// What happened to the VM that `which` names, newest first.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn events(&self, which: &str) -> Result<Vec<Event>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn events(&self, which: &str) -> Result<Vec<Event>, OperatorError> {
         self.call(Method::GET, &format!("/vms/{}/events", segment(which)), None).await
     }
 
     /// What is known of the node's ports.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn ports(&self) -> Result<PortsReport, ClientError> {
+    /// [`OperatorError`].
+    pub async fn ports(&self) -> Result<PortsReport, OperatorError> {
         self.call(Method::GET, "/ports", None).await
     }
 
     /// Asks for a verification of the ports, which goes on for a while.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn verify_ports(&self) -> Result<PortsReport, ClientError> {
+    /// [`OperatorError`].
+    pub async fn verify_ports(&self) -> Result<PortsReport, OperatorError> {
         self.call(Method::POST, "/ports", None).await
     }
 
     /// Takes the adverts off their markets; they stay off until the node starts again.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn remove_adverts(&self) -> Result<Vec<AdvertView>, ClientError> {
+    /// [`OperatorError`].
+    pub async fn remove_adverts(&self) -> Result<Vec<AdvertView>, OperatorError> {
         self.call(Method::DELETE, "/adverts", None).await
     }
 
     /// Asks the node to stop.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn shutdown(&self) -> Result<(), ClientError> {
+    /// [`OperatorError`].
+    pub async fn shutdown(&self) -> Result<(), OperatorError> {
         self.call(Method::POST, "/shutdown", None).await
     }
 }

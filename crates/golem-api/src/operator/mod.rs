@@ -26,7 +26,7 @@ use golem_service::server::error::panicked;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, OperatorError};
 pub use token::Token;
 
 use crate::config::ApiConfig;

@@ -76,7 +76,7 @@ pub struct WalletFacts {
 
 /// Everything that was found.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct StatusFacts {
     /// Whether the node runs.
     pub running: bool,
     /// Its process.

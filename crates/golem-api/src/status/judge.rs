@@ -14,16 +14,16 @@ use golem_vm::images::{ENTRIES, canonical};
 
 use ports::{check, last_known, provider, ssh};
 
-use super::facts::{Facts, Local, NodeFacts, StatusSettings};
+use super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
 use super::view::{
-    BackendPart, Check, EnvironmentPart, Grade, Issue, Overall, Ports, ProviderPort, ResourcesPart, SshPorts,
-    Status, Version, WalletPart,
+    BackendPart, EnvironmentPart, Grade, Issue, Overall, PortCheck, PortsPart, ProviderPort, ResourcesPart,
+    SshPorts, Status, VersionPart, WalletPart,
 };
 use crate::views::{NetworkProblem, VmView};
 
 /// The answer for what was seen by a program whose settings are `settings`.
 #[must_use]
-pub fn judge(settings: &StatusSettings, facts: Facts) -> Status {
+pub fn judge(settings: &StatusSettings, facts: StatusFacts) -> Status {
     let node = facts.node.as_ref().and_then(|node| node.as_ref().ok());
     let check = check(settings, facts.ports.as_ref());
     let provider = provider(settings, &facts, &check);
@@ -37,7 +37,7 @@ pub fn judge(settings: &StatusSettings, facts: Facts) -> Status {
         running: facts.running,
         pid: facts.pid,
         draining: summary.is_some_and(|summary| summary.draining),
-        version: Version {
+        version: VersionPart {
             installed: settings.installed,
             update_available: facts
                 .latest
@@ -50,7 +50,7 @@ pub fn judge(settings: &StatusSettings, facts: Facts) -> Status {
             environment,
             network: summary.map_or_else(|| settings.network.to_owned(), |summary| summary.network.clone()),
         },
-        ports: Ports {
+        ports: PortsPart {
             provider,
             ssh,
             last_known: facts.ports.as_ref().ok().and_then(|report| last_known(report, &check)),
@@ -115,9 +115,9 @@ impl Issue {
 impl Verdict {
     fn of(
         settings: &StatusSettings,
-        facts: &Facts,
+        facts: &StatusFacts,
         node: Option<&NodeFacts>,
-        check: &Check,
+        check: &PortCheck,
         provider: &ProviderPort,
         ssh: &SshPorts,
     ) -> Overall {
@@ -148,7 +148,7 @@ impl Verdict {
     }
 
     /// What is wrong on this machine.
-    fn host(&mut self, settings: &StatusSettings, facts: &Facts, provider: &ProviderPort) {
+    fn host(&mut self, settings: &StatusSettings, facts: &StatusFacts, provider: &ProviderPort) {
         let port = settings.port;
         if !facts.running {
             self.error("The provider is not running: `golem-provider start`");
@@ -193,15 +193,15 @@ impl Verdict {
     /// What keeps renters out between them and this machine.
     fn outside(
         &mut self,
-        check: &Check,
+        check: &PortCheck,
         provider: &ProviderPort,
         ssh: &SshPorts,
         problems: &[ProblemReport],
     ) {
         let (first, last) = (ssh.range[0], ssh.range[1].saturating_sub(1));
         match check {
-            Check::Skipped => {}
-            Check::Failed { reason } => {
+            PortCheck::Skipped => {}
+            PortCheck::Failed { reason } => {
                 let text = format!("It is not known whether renters can reach this node: {reason}");
                 let cause = problems.iter().find(|problem| is_of_check(problem));
                 let mut issue = Issue::from(text).with(cause);
@@ -213,7 +213,7 @@ impl Verdict {
                 }
                 self.error(issue);
             }
-            Check::Done { .. } => {
+            PortCheck::Done { .. } => {
                 if let Some(reason) = &provider.reason {
                     self.error(format!("TCP port {} is not reachable from outside: {reason}", provider.port));
                 }
@@ -229,12 +229,12 @@ impl Verdict {
     }
 
     /// The causes, by name, of what was told already.
-    fn problems(&mut self, check: &Check, provider: &ProviderPort, problems: &[ProblemReport]) {
+    fn problems(&mut self, check: &PortCheck, provider: &ProviderPort, problems: &[ProblemReport]) {
         for problem in problems.iter().filter(|problem| !is_of_check(problem)) {
             let is_here = matches!(problem.cause, Cause::PortHeld | Cause::CannotListen);
             let is_told = is_here && problem.ports == provider.port.to_string() && !provider.local_ok;
             // Where nobody is to be asked, an answer of long ago is no cause of anything.
-            if is_told || (*check == Check::Skipped && !is_here) {
+            if is_told || (*check == PortCheck::Skipped && !is_here) {
                 continue;
             }
             let issue = Issue::from(capital(&problem.what)).with(Some(problem));

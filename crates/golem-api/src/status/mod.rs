@@ -9,9 +9,9 @@ mod facts;
 mod judge;
 mod view;
 
-pub use facts::{Facts, Local, NodeFacts, StatusSettings, WalletFacts};
+pub use facts::{Local, NodeFacts, StatusFacts, StatusSettings, WalletFacts};
 pub use judge::judge;
 pub use view::{
-    BackendPart, Check, EnvironmentPart, Grade, Issue, LastKnown, Overall, Ports, ProviderPort,
-    ResourcesPart, SshIssues, SshPort, SshPorts, Status, Version, WalletPart,
+    BackendPart, EnvironmentPart, Grade, Issue, LastKnown, Overall, PortCheck, PortsPart, ProviderPort,
+    ResourcesPart, SshIssues, SshPort, SshPorts, Status, VersionPart, WalletPart,
 };

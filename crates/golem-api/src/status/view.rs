@@ -15,10 +15,10 @@ pub struct Status {
     pub running: bool,
     pub pid: Option<u32>,
     pub draining: bool,
-    pub version: Version,
+    pub version: VersionPart,
     pub environment: EnvironmentPart,
     pub vm_backend: BackendPart,
-    pub ports: Ports,
+    pub ports: PortsPart,
     pub vms: u32,
     /// `None` if the node does not run.
     pub resources: Option<ResourcesPart>,
@@ -85,7 +85,7 @@ impl Serialize for Grade {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Version {
+pub struct VersionPart {
     pub installed: &'static str,
     /// `None` if no release index is named, or it does not answer.
     pub latest: Option<String>,
@@ -110,11 +110,11 @@ pub struct BackendPart {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Ports {
+pub struct PortsPart {
     pub provider: ProviderPort,
     pub ssh: SshPorts,
     /// Whether reachability was checked, and if not, why.
-    pub check: Check,
+    pub check: PortCheck,
     /// Check servers that were asked.
     pub sources: Vec<SourceReport>,
     /// What was found out before, while a check fails.
@@ -137,7 +137,7 @@ pub struct LastKnown {
 /// Whether reachability from outside is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub enum Check {
+pub enum PortCheck {
     /// Check servers answered.
     Done {
         /// When.

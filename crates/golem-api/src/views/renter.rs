@@ -13,7 +13,7 @@ use golem_types::wire::{
     ChainStream, Computed, Exact, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, StageInfo, StreamInfo,
     VmInfo, WireTime,
 };
-use golem_vm::{Network, NetworkState};
+use golem_vm::{GuestNetwork, NetworkState};
 use ruint::aliases::{U160, U256};
 
 /// A VM.
@@ -34,7 +34,7 @@ pub(crate) fn vm(vm: &Vm) -> VmInfo<'_> {
 }
 
 /// How a guest is connected, as its renter and its operator read it.
-pub(crate) fn network(network: &Network) -> NetworkInfo {
+pub(crate) fn network(network: &GuestNetwork) -> NetworkInfo {
     let access = match network.state {
         NetworkState::Own | NetworkState::Shared => "internet",
         NetworkState::Restricted { .. } => "ssh",

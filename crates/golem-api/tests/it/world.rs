@@ -9,7 +9,7 @@ use golem_api::operator::{Client, Token};
 use golem_api::{Api, ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig};
+use golem_node::{AdmissionLimits, Node, NodeConfig};
 use golem_service::server::TrustedProxies;
 use golem_types::Resources;
 use golem_vm::Backend;
@@ -89,12 +89,12 @@ impl World {
             ports: first_port..first_port + PORTS,
             ssh_bind: Ipv4Addr::LOCALHOST.into(),
             port_policy: PortPolicy::Free,
-            limits: Limits {
+            limits: AdmissionLimits {
                 max_vms: 50,
                 cpu_threshold: 100,
                 memory_threshold: 100,
                 storage_threshold: 100,
-                ..Limits::default()
+                ..AdmissionLimits::default()
             },
             closed: None,
             default_image: "24.04".parse().unwrap(),

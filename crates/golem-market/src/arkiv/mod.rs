@@ -25,7 +25,7 @@ pub use advert::{Advert, AdvertError, AdvertPrices};
 pub use client::{Client, QueryResult};
 pub use event::Event;
 pub use network::MarketNetwork;
-pub use offer::{Filter, Offer};
+pub use offer::{Filter, FoundAdvert};
 pub use profile::Profile;
 
 /// The protocol that a network speaks. Two more came and went between these.

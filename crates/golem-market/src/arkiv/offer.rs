@@ -75,7 +75,7 @@ impl Filter {
 
 /// What another provider offers, as far as its advert says so.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Offer {
+pub struct FoundAdvert {
     /// The entity.
     pub key: B256,
     /// The id that the advert gives; anyone can write any.
@@ -114,7 +114,7 @@ fn prices(annotations: &Annotations, names: [&str; 3]) -> Option<AdvertPrices> {
     Some(AdvertPrices { core: price(core)?, ram_gb: price(ram_gb)?, storage_gb: price(storage_gb)? })
 }
 
-impl Offer {
+impl FoundAdvert {
     /// The offer in `entity`; `None` if it is not one.
     #[must_use]
     pub fn of(entity: &Entity) -> Option<Self> {
@@ -213,7 +213,7 @@ mod tests {
             let mut annotations = Annotations { strings, numbers };
             annotations.strings.push((names::TYPE.to_owned(), "provider".to_owned()));
             let entity = Entity { key: B256::ZERO, owner: Address::ZERO, expires_at: 1, annotations };
-            if let Some(offer) = Offer::of(&entity) {
+            if let Some(offer) = FoundAdvert::of(&entity) {
                 prop_assert!(offer.name.chars().count() <= SHOWN);
             }
         }

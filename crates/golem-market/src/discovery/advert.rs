@@ -38,7 +38,7 @@ const NEEDED: [(&str, &str); 3] = [
 
 /// What is wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mistake {
+pub struct AdvertMistake {
     /// Where: `["body", …]`, `["header", …]` or `["query", …]`.
     pub loc: Vec<String>,
     /// What is wrong, for a person.
@@ -48,7 +48,7 @@ pub struct Mistake {
     pub kind: &'static str,
 }
 
-impl Mistake {
+impl AdvertMistake {
     /// A mistake at `loc`.
     #[must_use]
     pub fn new(loc: &[&str], msg: impl Into<String>, kind: &'static str) -> Self {
@@ -132,22 +132,23 @@ impl PostedAdvert {
 ///
 /// # Errors
 /// Every mistake in it, at least one.
-pub fn parse(body: &[u8]) -> Result<PostedAdvert, Vec<Mistake>> {
+pub fn parse(body: &[u8]) -> Result<PostedAdvert, Vec<AdvertMistake>> {
     let value: Value = if body.is_empty() {
         Value::Null
     } else {
-        serde_json::from_slice(body)
-            .map_err(|error| vec![Mistake::new(&["body"], error.to_string(), "value_error.jsondecode")])?
+        serde_json::from_slice(body).map_err(|error| {
+            vec![AdvertMistake::new(&["body"], error.to_string(), "value_error.jsondecode")]
+        })?
     };
     let fields = match value {
-        Value::Null => return Err(vec![Mistake::missing(&["body"])]),
+        Value::Null => return Err(vec![AdvertMistake::missing(&["body"])]),
         Value::Object(fields) => fields,
         // Python's `dict()` makes an empty one of it.
         Value::Array(list) if list.is_empty() => Map::new(),
-        _ => return Err(vec![Mistake::new(&["body"], "value is not a valid dict", "type_error.dict")]),
+        _ => return Err(vec![AdvertMistake::new(&["body"], "value is not a valid dict", "type_error.dict")]),
     };
     let mut mistakes = Vec::new();
-    let mut keep = |mistake: Mistake| mistakes.push(mistake);
+    let mut keep = |mistake: AdvertMistake| mistakes.push(mistake);
     let ip_address = required(&fields, "ip_address").and_then(ip_address).map_err(&mut keep).ok();
     let country = required(&fields, "country").and_then(country).map_err(&mut keep).ok();
     let resources = match required(&fields, "resources").map_err(|mistake| vec![mistake]).and_then(resources)
@@ -167,7 +168,9 @@ pub fn parse(body: &[u8]) -> Result<PostedAdvert, Vec<Mistake>> {
     let name = name.map_err(&mut keep).ok();
     let timestamp = match fields.get("timestamp") {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value.as_i64().map(Some).ok_or_else(|| Mistake::no_integer(&["body", "timestamp"])),
+        Some(value) => {
+            value.as_i64().map(Some).ok_or_else(|| AdvertMistake::no_integer(&["body", "timestamp"]))
+        }
     };
     let timestamp = timestamp.map_err(&mut keep).ok();
     let whole = || {
@@ -184,42 +187,43 @@ pub fn parse(body: &[u8]) -> Result<PostedAdvert, Vec<Mistake>> {
     whole().ok_or(mistakes)
 }
 
-fn none_allowed(loc: &[&str]) -> Mistake {
-    Mistake::new(loc, "none is not an allowed value", "type_error.none.not_allowed")
+fn none_allowed(loc: &[&str]) -> AdvertMistake {
+    AdvertMistake::new(loc, "none is not an allowed value", "type_error.none.not_allowed")
 }
 
-fn required<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Mistake> {
+fn required<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a Value, AdvertMistake> {
     match fields.get(name) {
-        None => Err(Mistake::missing(&["body", name])),
+        None => Err(AdvertMistake::missing(&["body", name])),
         Some(Value::Null) => Err(none_allowed(&["body", name])),
         Some(value) => Ok(value),
     }
 }
 
-fn no_text(loc: &[&str]) -> Mistake {
-    Mistake::new(loc, "str type expected", "type_error.str")
+fn no_text(loc: &[&str]) -> AdvertMistake {
+    AdvertMistake::new(loc, "str type expected", "type_error.str")
 }
 
-fn ip_address(value: &Value) -> Result<IpAddr, Mistake> {
+fn ip_address(value: &Value) -> Result<IpAddr, AdvertMistake> {
     let loc = ["body", "ip_address"];
     let address = value.as_str().ok_or_else(|| no_text(&loc))?.parse::<IpAddr>();
     let reachable = address.ok().filter(|address| !address.is_unspecified() && !address.is_multicast());
-    reachable
-        .ok_or_else(|| Mistake::new(&loc, "value is not an IPv4 or IPv6 address", "value_error.str.regex"))
+    reachable.ok_or_else(|| {
+        AdvertMistake::new(&loc, "value is not an IPv4 or IPv6 address", "value_error.str.regex")
+    })
 }
 
-fn country(value: &Value) -> Result<String, Mistake> {
+fn country(value: &Value) -> Result<String, AdvertMistake> {
     let loc = ["body", "country"];
     let text = value.as_str().ok_or_else(|| no_text(&loc))?;
     match text.chars().count() {
         2 if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Ok(text.to_owned()),
-        2 => Err(Mistake::new(&loc, "value is not a country code (ISO 3166)", "value_error.str.regex")),
-        count if count < 2 => Err(Mistake::new(
+        2 => Err(AdvertMistake::new(&loc, "value is not a country code (ISO 3166)", "value_error.str.regex")),
+        count if count < 2 => Err(AdvertMistake::new(
             &loc,
             "ensure this value has at least 2 characters",
             "value_error.any_str.min_length",
         )),
-        _ => Err(Mistake::new(
+        _ => Err(AdvertMistake::new(
             &loc,
             "ensure this value has at most 2 characters",
             "value_error.any_str.max_length",
@@ -241,9 +245,9 @@ fn integer(value: &Value) -> Option<i128> {
     }
 }
 
-fn resources(value: &Value) -> Result<BTreeMap<String, u32>, Vec<Mistake>> {
+fn resources(value: &Value) -> Result<BTreeMap<String, u32>, Vec<AdvertMistake>> {
     let loc = ["body", "resources"];
-    let one = |msg: &str, kind| vec![Mistake::new(&loc, msg, kind)];
+    let one = |msg: &str, kind| vec![AdvertMistake::new(&loc, msg, kind)];
     let empty = Map::new();
     let given = match value {
         Value::Object(given) => given,
@@ -259,10 +263,10 @@ fn resources(value: &Value) -> Result<BTreeMap<String, u32>, Vec<Mistake>> {
         let loc = ["body", "resources", name.as_str()];
         match integer(value) {
             _ if value.is_null() => mistakes.push(none_allowed(&loc)),
-            None => mistakes.push(Mistake::no_integer(&loc)),
+            None => mistakes.push(AdvertMistake::no_integer(&loc)),
             Some(number) if number > i128::from(u32::MAX) => {
                 let text = format!("ensure this value is less than or equal to {}", u32::MAX);
-                mistakes.push(Mistake::new(&loc, text, "value_error.number.not_le"));
+                mistakes.push(AdvertMistake::new(&loc, text, "value_error.number.not_le"));
             }
             // What is below one is refused below, where it is needed.
             Some(number) => {
@@ -282,17 +286,17 @@ fn resources(value: &Value) -> Result<BTreeMap<String, u32>, Vec<Mistake>> {
     }
 }
 
-fn pricing(value: Option<&Value>) -> Result<Option<Map<String, Value>>, Mistake> {
+fn pricing(value: Option<&Value>) -> Result<Option<Map<String, Value>>, AdvertMistake> {
     let loc = ["body", "pricing"];
     let prices = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::Object(prices)) => prices,
         Some(Value::Array(list)) if list.is_empty() => return Ok(Some(Map::new())),
-        Some(_) => return Err(Mistake::new(&loc, "value is not a valid dict", "type_error.dict")),
+        Some(_) => return Err(AdvertMistake::new(&loc, "value is not a valid dict", "type_error.dict")),
     };
     if serde_json::to_string(prices).is_ok_and(|text| text.len() > PRICING_BYTES) {
         let text = format!("ensure this value has at most {PRICING_BYTES} bytes");
-        return Err(Mistake::new(&loc, text, "value_error"));
+        return Err(AdvertMistake::new(&loc, text, "value_error"));
     }
     // Renters compute with these.
     for name in PRICES {
@@ -302,29 +306,31 @@ fn pricing(value: Option<&Value>) -> Result<Option<Map<String, Value>>, Mistake>
             Some(Value::Number(price))
                 if price.as_f64().is_some_and(|price| (0.0..=PRICE_MOST).contains(&price)) => {}
             Some(Value::Number(_)) => {
-                return Err(Mistake::new(
+                return Err(AdvertMistake::new(
                     &loc,
                     "ensure this value is a price from 0 to 1e9",
                     "value_error.number",
                 ));
             }
-            Some(_) => return Err(Mistake::new(&loc, "value is not a valid float", "type_error.float")),
+            Some(_) => {
+                return Err(AdvertMistake::new(&loc, "value is not a valid float", "type_error.float"));
+            }
         }
     }
     Ok(Some(prices.clone()))
 }
 
 /// The text `name` of at most `most` bytes, where there is one.
-fn text(fields: &Map<String, Value>, name: &str, most: usize) -> Result<Option<String>, Mistake> {
+fn text(fields: &Map<String, Value>, name: &str, most: usize) -> Result<Option<String>, AdvertMistake> {
     let loc = ["body", name];
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.len() > most => {
             let text = format!("ensure this value has at most {most} characters");
-            Err(Mistake::new(&loc, text, "value_error.any_str.max_length"))
+            Err(AdvertMistake::new(&loc, text, "value_error.any_str.max_length"))
         }
         Some(Value::String(text)) if text.chars().any(char::is_control) => {
-            Err(Mistake::new(&loc, "value has control characters", "value_error.str.regex"))
+            Err(AdvertMistake::new(&loc, "value has control characters", "value_error.str.regex"))
         }
         Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
         Some(_) => Err(no_text(&loc)),
@@ -348,7 +354,7 @@ mod tests {
         })
     }
 
-    fn with(name: &str, value: Value) -> Result<PostedAdvert, Vec<Mistake>> {
+    fn with(name: &str, value: Value) -> Result<PostedAdvert, Vec<AdvertMistake>> {
         let mut body = good();
         body[name] = value;
         parse(body.to_string().as_bytes())

@@ -31,7 +31,7 @@ const LIST_BYTES: usize = 8 << 20;
 
 /// Why a server was not asked in the end.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum DiscoveryError {
     /// No HTTP client can be made.
     #[error("no HTTP client can be made")]
     Http(#[source] HttpError),
@@ -136,25 +136,25 @@ impl Client {
     /// The server at `url`. Nothing is asked yet.
     ///
     /// # Errors
-    /// [`ClientError::Http`].
-    pub fn new(url: &str) -> Result<Self, ClientError> {
-        let http = http::Client::new(Options::within(DEADLINE)).map_err(ClientError::Http)?;
+    /// [`DiscoveryError::Http`].
+    pub fn new(url: &str) -> Result<Self, DiscoveryError> {
+        let http = http::Client::new(Options::within(DEADLINE)).map_err(DiscoveryError::Http)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
     /// Whether the server is well.
     ///
     /// # Errors
-    /// [`ClientError`] when it is not.
-    pub async fn health(&self) -> Result<(), ClientError> {
+    /// [`DiscoveryError`] when it is not.
+    pub async fn health(&self) -> Result<(), DiscoveryError> {
         self.exchange(self.http.get(&format!("{}/health", self.url)), ANSWER_BYTES).await.map(drop)
     }
 
     /// Has `advert` shown as that of `wallet`, for as long as the server shows one.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn advertise(&self, wallet: &Wallet, advert: &PostedAdvert) -> Result<(), ClientError> {
+    /// [`DiscoveryError`].
+    pub async fn advertise(&self, wallet: &Wallet, advert: &PostedAdvert) -> Result<(), DiscoveryError> {
         let url = format!("{}/api/v1/advertisements", self.url);
         let request = self.signed(Method::POST, &url, wallet, advert)?;
         self.exchange(request, ANSWER_BYTES).await.map(drop)
@@ -163,14 +163,14 @@ impl Client {
     /// Has the advert of `wallet` shown no longer. That none was is no error.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn remove(&self, wallet: &Wallet, now: Timestamp) -> Result<(), ClientError> {
+    /// [`DiscoveryError`].
+    pub async fn remove(&self, wallet: &Wallet, now: Timestamp) -> Result<(), DiscoveryError> {
         let id = wallet.address().to_string();
         let url = format!("{}/api/v1/advertisements/{id}", self.url);
         let wish = json!({ "remove": id, "timestamp": now.as_millisecond() });
         match self.exchange(self.signed(Method::DELETE, &url, wallet, &wish)?, ANSWER_BYTES).await {
             Ok(_) => Ok(()),
-            Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(()),
+            Err(DiscoveryError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -178,15 +178,15 @@ impl Client {
     /// The advert of `id`, if there is one.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn get(&self, id: &str) -> Result<Option<Listed>, ClientError> {
+    /// [`DiscoveryError`].
+    pub async fn get(&self, id: &str) -> Result<Option<Listed>, DiscoveryError> {
         let request = self.http.get(&format!("{}/api/v1/advertisements/{id}", self.url));
         match self.exchange(request, ANSWER_BYTES).await {
             Ok(bytes) => {
-                let listed: Listed = serde_json::from_slice(&bytes).map_err(|_| ClientError::Nonsense)?;
+                let listed: Listed = serde_json::from_slice(&bytes).map_err(|_| DiscoveryError::Nonsense)?;
                 Ok(Some(listed.cleaned()))
             }
-            Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
+            Err(DiscoveryError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -195,17 +195,17 @@ impl Client {
     /// are left out.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub async fn find(&self, filter: &Filter) -> Result<Vec<Listed>, ClientError> {
+    /// [`DiscoveryError`].
+    pub async fn find(&self, filter: &Filter) -> Result<Vec<Listed>, DiscoveryError> {
         let numbers = [("cpu", filter.cpu), ("memory", filter.memory), ("storage", filter.storage)];
         let numbers = numbers.into_iter().filter_map(|(name, least)| Some((name, least?.to_string())));
         let texts = [("country", &filter.country), ("platform", &filter.platform)];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
         let wanted: Vec<_> = numbers.chain(texts).collect();
         let url = format!("{}/api/v1/advertisements", self.url);
-        let url = Url::parse_with_params(&url, wanted).map_err(|_| ClientError::Nonsense)?;
+        let url = Url::parse_with_params(&url, wanted).map_err(|_| DiscoveryError::Nonsense)?;
         let bytes = self.exchange(self.http.get(url.as_str()), LIST_BYTES).await?;
-        let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|_| ClientError::Nonsense)?;
+        let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|_| DiscoveryError::Nonsense)?;
         let listed = list.into_iter().filter_map(|advert| serde_json::from_value::<Listed>(advert).ok());
         Ok(listed.map(Listed::cleaned).collect())
     }
@@ -216,9 +216,9 @@ impl Client {
         url: &str,
         wallet: &Wallet,
         body: &impl Serialize,
-    ) -> Result<Request, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|_| ClientError::Unsigned)?;
-        let signature = sign(wallet, &body).ok_or(ClientError::Unsigned)?;
+    ) -> Result<Request, DiscoveryError> {
+        let body = serde_json::to_vec(body).map_err(|_| DiscoveryError::Unsigned)?;
+        let signature = sign(wallet, &body).ok_or(DiscoveryError::Unsigned)?;
         Ok(self
             .http
             .request(method, url)
@@ -228,15 +228,15 @@ impl Client {
             .body(body))
     }
 
-    async fn exchange(&self, request: Request, most: usize) -> Result<Vec<u8>, ClientError> {
+    async fn exchange(&self, request: Request, most: usize) -> Result<Vec<u8>, DiscoveryError> {
         let answer = request.send(most).await.map_err(|error| match error {
-            HttpError::TooLarge(_) => ClientError::TooLarge,
-            error => ClientError::NoAnswer(error),
+            HttpError::TooLarge(_) => DiscoveryError::TooLarge,
+            error => DiscoveryError::NoAnswer(error),
         })?;
         if answer.status.is_success() {
             return Ok(answer.bytes);
         }
-        Err(ClientError::Refused { status: answer.status.as_u16(), text: answer.beginning() })
+        Err(DiscoveryError::Refused { status: answer.status.as_u16(), text: answer.beginning() })
     }
 }
 

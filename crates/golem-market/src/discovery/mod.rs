@@ -14,11 +14,11 @@ mod order;
 pub mod server;
 pub mod store;
 
-pub use advert::{Mistake, PostedAdvert, parse};
-pub use client::{Client, ClientError, Listed};
+pub use advert::{AdvertMistake, PostedAdvert, parse};
+pub use client::{Client, DiscoveryError, Listed};
 pub use identity::{Claim, NoId, ProviderId};
 pub use order::Cursor;
-pub use store::{Filter, Page, Row, Store, StoreError};
+pub use store::{AdvertRow, Filter, Page, Store, StoreError};
 
 /// How long an advert is shown after it was posted, in seconds: the published server's.
 pub const LIFETIME_SECONDS: i64 = 300;

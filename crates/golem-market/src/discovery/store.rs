@@ -101,7 +101,7 @@ pub enum StoreError {
 
 /// An advert, as the store has it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct AdvertRow {
     /// Whose it is.
     pub provider_id: ProviderId,
     /// What it says.
@@ -176,7 +176,7 @@ impl Store {
         claim: Claim,
         source: Option<Source>,
         now: Timestamp,
-    ) -> Result<Row, StoreError> {
+    ) -> Result<AdvertRow, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         admit(&transaction, id, claim, advert.timestamp, now)?;
@@ -203,7 +203,7 @@ impl Store {
         )?;
         transaction.commit()?;
         let advert = PostedAdvert { timestamp: None, ..advert.clone() };
-        Ok(Row {
+        Ok(AdvertRow {
             provider_id: id.clone(),
             advert,
             signed: claim == Claim::Proven,
@@ -243,7 +243,7 @@ impl Store {
         filter: &Filter,
         page: &Page,
         now: Timestamp,
-    ) -> Result<(Vec<Row>, Option<Cursor>), StoreError> {
+    ) -> Result<(Vec<AdvertRow>, Option<Cursor>), StoreError> {
         let connection = self.connection();
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let (ids, end) = self.order.page(candidates(&connection, filter, now)?, page.after, limit, now);
@@ -255,7 +255,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn get(&self, id: &ProviderId, now: Timestamp) -> Result<Option<Row>, StoreError> {
+    pub fn get(&self, id: &ProviderId, now: Timestamp) -> Result<Option<AdvertRow>, StoreError> {
         Ok(find(&self.connection(), id.as_str())?.filter(|row| row.updated_at >= oldest(now)))
     }
 
@@ -370,13 +370,13 @@ fn candidates(
     Ok(candidates.collect::<Result<_, _>>()?)
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<Row>, StoreError> {
+fn find(connection: &Connection, id: &str) -> Result<Option<AdvertRow>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM adverts WHERE provider_id = ?")?;
     let mut rows = statement.query_and_then([id], read)?;
     rows.next().transpose()
 }
 
-fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
+fn read(row: &rusqlite::Row<'_>) -> Result<AdvertRow, StoreError> {
     let text = |name: &str| row.get::<_, String>(name);
     let time = |name: &str| -> Result<Timestamp, StoreError> {
         Timestamp::from_microsecond(row.get(name)?).map_err(|_| StoreError::Damaged)
@@ -387,7 +387,7 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
         Some(pricing) => serde_json::from_str(&pricing).map_err(|_| StoreError::Damaged)?,
         None => None,
     };
-    Ok(Row {
+    Ok(AdvertRow {
         provider_id: text("provider_id")?.parse().map_err(|_| StoreError::Damaged)?,
         advert: PostedAdvert {
             ip_address: text("ip_address")?.parse().map_err(|_| StoreError::Damaged)?,

@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, B256, U256};
 use golem_chain::{ChainError, Rpc, SendError, Sender};
 use golem_market::arkiv::offer::Filter;
-use golem_market::arkiv::{Annotations, Client, Event, Generation, Offer, Operation, Profile, logs};
+use golem_market::arkiv::{Annotations, Client, Event, FoundAdvert, Generation, Operation, Profile, logs};
 use golem_types::Wallet;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
 
@@ -164,7 +164,9 @@ async fn the_requestors_query_finds_the_market_page_by_page() {
         let all = find(&filter, 1000).await;
         // S-118, S-215
         assert_eq!((all.entities.len(), all.more), (125, false));
-        assert!(all.entities.iter().all(|entity| Offer::of(entity).is_some_and(|offer| offer.cpu % 2 == 1)));
+        assert!(
+            all.entities.iter().all(|entity| FoundAdvert::of(entity).is_some_and(|offer| offer.cpu % 2 == 1))
+        );
         let some = find(&filter, 100).await;
         assert_eq!((some.entities.len(), some.more), (100, true));
         let large = Filter { cpu: Some(200), ..filter };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use golem_market::arkiv::{Advert, AdvertError};
-use golem_market::discovery::{Client, ClientError, LIFETIME_SECONDS};
+use golem_market::discovery::{Client, DiscoveryError, LIFETIME_SECONDS};
 use golem_types::Resources;
 use golem_types::Wallet;
 use jiff::{SignedDuration, Timestamp};
@@ -40,7 +40,7 @@ pub struct DiscoveryConfig {
 enum Problem {
     /// The server cannot be asked, or refuses.
     #[error(transparent)]
-    Server(#[from] ClientError),
+    Server(#[from] DiscoveryError),
     /// What should be said cannot be.
     #[error("the advert cannot be made")]
     Advert(#[from] AdvertError),
@@ -56,7 +56,7 @@ impl Problem {
             None => "renters who look there do not find this node".to_owned(),
         };
         let fix = match self {
-            Self::Server(ClientError::NoAnswer(_)) => {
+            Self::Server(DiscoveryError::NoAnswer(_)) => {
                 "; fix: check GOLEM_PROVIDER_DISCOVERY_URL, and whether this machine reaches it"
             }
             Self::Server(_) => "; fix: check GOLEM_PROVIDER_DISCOVERY_URL",

@@ -26,7 +26,7 @@ use alloy_primitives::B256;
 use golem_chain::faucet::Faucet;
 use golem_chain::{ChainError, Rpc, Sender};
 use golem_market::arkiv::{Advert, Annotations, Client, Profile};
-use golem_market::discovery::ClientError;
+use golem_market::discovery::DiscoveryError;
 use golem_types::Wallet;
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -34,7 +34,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use discovery::DiscoveryConfig;
-pub use offered::{Offered, advertised, offers};
+pub use offered::{AdvertBase, advertised, offers};
 pub use plan::{NetworkRules, plan};
 pub use wanted_advert::follow;
 
@@ -194,7 +194,7 @@ pub enum AdvertiseError {
     Endpoint(#[source] ChainError),
     /// No client of the discovery server can be made.
     #[error("the discovery server cannot be asked")]
-    Discovery(#[from] ClientError),
+    Discovery(#[from] DiscoveryError),
     /// The ledger cannot be read.
     #[error("the ledger cannot be read")]
     Ledger(#[from] LedgerError),

@@ -16,7 +16,7 @@ use crate::pricing::PriceList;
 
 /// What an advert says that stays as it is while the node runs.
 #[derive(Debug, Clone)]
-pub struct Offered {
+pub struct AdvertBase {
     /// The address of the node's key.
     pub provider_id: Address,
     /// ISO 3166-1 alpha-2.
@@ -39,7 +39,7 @@ pub fn advertised(asked: MonthlyPrice) -> AdvertPrices {
     }
 }
 
-impl Offered {
+impl AdvertBase {
     fn at(&self, ip_address: IpAddr, prices: PriceList) -> Advert {
         Advert {
             provider_id: self.provider_id,
@@ -60,7 +60,7 @@ impl Offered {
 /// What the node offers, as its address and its prices change; `None` while one of them is not known.
 pub fn offers(
     node: &Node,
-    offered: Offered,
+    offered: AdvertBase,
     mut ip_address: watch::Receiver<Option<IpAddr>>,
     mut prices: watch::Receiver<Option<PriceList>>,
 ) -> watch::Receiver<Option<Advert>> {

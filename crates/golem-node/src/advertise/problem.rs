@@ -9,7 +9,7 @@ use crate::ledger::LedgerError;
 
 /// What is in the way.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub(super) enum AdvertProblem {
     /// The network cannot be asked.
     #[error("the market's network cannot be asked")]
     Chain(#[from] ChainError),
@@ -47,7 +47,7 @@ pub(super) enum Problem {
     Unsettled,
 }
 
-impl From<SendError> for Problem {
+impl From<SendError> for AdvertProblem {
     fn from(error: SendError) -> Self {
         match error {
             SendError::Chain(error) => Self::Chain(error),
@@ -56,7 +56,7 @@ impl From<SendError> for Problem {
     }
 }
 
-impl Problem {
+impl AdvertProblem {
     /// What is wrong, what it costs, and what mends it. Causes are left out: they can hold the
     /// endpoint's address, and that a secret.
     pub(super) fn describe(&self, lapses: Option<Timestamp>) -> String {

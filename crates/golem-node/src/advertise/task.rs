@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::problem::Problem;
+use super::problem::AdvertProblem;
 use super::{AdvertState, AdvertiseConfig, NetworkRules, Shown, Standing, Wish, plan, wait_for_quiet};
 use crate::ledger::Ledger;
 use crate::transactions::Queue;
@@ -95,7 +95,7 @@ impl Task {
     }
 
     /// Looks, and writes until all is as it should be.
-    async fn round(&mut self) -> Result<Standing, Problem> {
+    async fn round(&mut self) -> Result<Standing, AdvertProblem> {
         let wish = self.wish.borrow_and_update().clone();
         self.removing = *self.removed.borrow_and_update();
         let wish = if self.removing { Wish::Hidden } else { wish };
@@ -115,15 +115,15 @@ impl Task {
             }
             self.write(&operations).await?;
         }
-        Err(Problem::Unsettled)
+        Err(AdvertProblem::Unsettled)
     }
 
     /// What the network says of this node.
-    async fn look(&mut self) -> Result<QueryResult, Problem> {
+    async fn look(&mut self) -> Result<QueryResult, AdvertProblem> {
         let own = self.queue.account().wallet;
         let seen = self.client.own(own, own).await?;
         if seen.block < self.written {
-            return Err(Problem::Behind { seen: seen.block, written: self.written });
+            return Err(AdvertProblem::Behind { seen: seen.block, written: self.written });
         }
         let now = Timestamp::now();
         let longest = seen.entities.iter().max_by_key(|entity| entity.expires_at);

@@ -7,7 +7,7 @@ use golem_market::arkiv::Operation;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::problem::Problem;
+use super::problem::AdvertProblem;
 use super::task::Task;
 use crate::ledger::AdvertWrite;
 use crate::transactions::{Mined, Order, Purpose, TransactionError};
@@ -23,7 +23,7 @@ const EARLIER: u32 = 10;
 impl Task {
     /// Does `operations` in one transaction, and waits for its end; or does nothing, when an earlier one came into a block:
     /// then it has to be looked at again.
-    pub(super) async fn write(&mut self, operations: &[Operation]) -> Result<(), Problem> {
+    pub(super) async fn write(&mut self, operations: &[Operation]) -> Result<(), AdvertProblem> {
         self.check_allowance()?;
         let name = self.config.name.clone();
         let earlier = self.queue.open(Purpose::Advert, &name).await?;
@@ -49,29 +49,33 @@ impl Task {
     }
 
     /// Refuses when so much is written that something must be wrong.
-    fn check_allowance(&mut self) -> Result<(), Problem> {
+    fn check_allowance(&mut self) -> Result<(), AdvertProblem> {
         while self.recent.front().is_some_and(|at| at.elapsed() > HOUR) {
             self.recent.pop_front();
         }
         if self.recent.len() >= self.config.pace.hourly {
-            return Err(Problem::TooMany(self.recent.len()));
+            return Err(AdvertProblem::TooMany(self.recent.len()));
         }
         Ok(())
     }
 
     /// Records what a write that has `ended` cost.
-    async fn book(&mut self, kinds: &str, ended: Result<Mined, TransactionError>) -> Result<(), Problem> {
+    async fn book(
+        &mut self,
+        kinds: &str,
+        ended: Result<Mined, TransactionError>,
+    ) -> Result<(), AdvertProblem> {
         let (hash, gas, cost, succeeded) = match &ended {
             Ok(mined) => {
                 self.written = mined.block;
                 (mined.hash, mined.gas_used, mined.cost, true)
             }
             Err(TransactionError::Failed { hash, cost, gas_used, .. }) => (*hash, *gas_used, *cost, false),
-            Err(TransactionError::UnderWay(None)) => return Err(Problem::Waiting),
-            Err(TransactionError::UnderWay(Some(reason))) => return Err(Problem::Held(reason.clone())),
+            Err(TransactionError::UnderWay(None)) => return Err(AdvertProblem::Waiting),
+            Err(TransactionError::UnderWay(Some(reason))) => return Err(AdvertProblem::Held(reason.clone())),
             // What is written next follows from what the network shows.
             Err(TransactionError::Cancelled) => return Ok(()),
-            Err(error) => return Err(Problem::Held(error.to_string())),
+            Err(error) => return Err(AdvertProblem::Held(error.to_string())),
         };
         tracing::info!(
             network = self.config.name,
@@ -99,7 +103,7 @@ impl Task {
                 "what an advert cost could not be recorded"
             ),
         }
-        if succeeded { Ok(()) } else { Err(Problem::Refused(hash)) }
+        if succeeded { Ok(()) } else { Err(AdvertProblem::Refused(hash)) }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use golem_vm::cgroup::{Place, Places, read_text};
+use golem_vm::cgroup::{CgroupPlace, CgroupPlaces, read_text};
 
 /// What is left of the host under every limit that can be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,10 @@ impl HostLimits {
     /// # Errors
     /// When this process cannot look (it is out of descriptors, say): that says nothing about limits. A group
     /// that it may not look into is one that cannot be seen, and no error.
-    pub(super) fn read(places: &Places) -> io::Result<Self> {
+    pub(super) fn read(places: &CgroupPlaces) -> io::Result<Self> {
         let mut limits = Self::NONE;
-        let v1 = |controller: &str| places.v1.get(controller).into_iter().flat_map(Place::groups);
-        for group in places.v2.iter().flat_map(Place::groups) {
+        let v1 = |controller: &str| places.v1.get(controller).into_iter().flat_map(CgroupPlace::groups);
+        for group in places.v2.iter().flat_map(CgroupPlace::groups) {
             let statistics = text(group, "memory.stat")?;
             let reclaimable: u64 = ["inactive_file", "active_file", "slab_reclaimable"]
                 .iter()
@@ -121,17 +121,17 @@ mod tests {
             self
         }
 
-        fn place(&self) -> Place {
-            Place { top: self.0.path().to_owned(), own: self.0.path().join("a/b") }
+        fn place(&self) -> CgroupPlace {
+            CgroupPlace { top: self.0.path().to_owned(), own: self.0.path().join("a/b") }
         }
 
         fn v2(&self) -> HostLimits {
-            HostLimits::read(&Places { v2: Some(self.place()), ..Places::default() }).unwrap()
+            HostLimits::read(&CgroupPlaces { v2: Some(self.place()), ..CgroupPlaces::default() }).unwrap()
         }
 
         fn v1(&self, controller: &str) -> HostLimits {
             let v1 = [(controller.to_owned(), self.place())].into();
-            HostLimits::read(&Places { v1, ..Places::default() }).unwrap()
+            HostLimits::read(&CgroupPlaces { v1, ..CgroupPlaces::default() }).unwrap()
         }
     }
 
@@ -184,9 +184,9 @@ mod tests {
             .with("cpu.max", "")
             .with("a/memory.stat", "inactive_file\nactive_file x\n");
         assert_eq!(fake.v2(), HostLimits::NONE);
-        let nowhere = Place { top: PathBuf::from("/nothing"), own: PathBuf::from("/nothing/at/all") };
+        let nowhere = CgroupPlace { top: PathBuf::from("/nothing"), own: PathBuf::from("/nothing/at/all") };
         assert_eq!(
-            HostLimits::read(&Places { v2: Some(nowhere), ..Places::default() }).unwrap(),
+            HostLimits::read(&CgroupPlaces { v2: Some(nowhere), ..CgroupPlaces::default() }).unwrap(),
             HostLimits::NONE
         );
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use golem_types::Resources;
 use golem_vm::Overhead;
-use golem_vm::cgroup::Places;
+use golem_vm::cgroup::CgroupPlaces;
 use golem_vm::qemu::{BASE_FILE, BASES_FOLDER};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
@@ -51,7 +51,7 @@ pub struct HostUse {
 
 /// What can be rented out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offer {
+pub struct HostOffer {
     /// Virtual CPUs.
     pub cpu: u32,
     /// Memory that VMs and what runs them can take together, in bytes.
@@ -64,7 +64,7 @@ pub struct Offer {
     pub storage: u32,
 }
 
-impl Offer {
+impl HostOffer {
     /// Exactly `resources`, whatever the number of VMs.
     #[must_use]
     pub const fn fixed(resources: Resources) -> Self {
@@ -138,7 +138,7 @@ fn percent(part: u64, whole: u64) -> u8 {
 /// What of `has` is offered under `rent`, with a sentence for each setting that asks for more than can be had.
 /// Memory and storage are never offered beyond what there is less the host's reserve. Cores are at most all of
 /// them, times the overcommitment.
-fn offer(has: &Has, rent: &Rent, overhead: Overhead) -> (Offer, Vec<String>) {
+fn offer(has: &Has, rent: &Rent, overhead: Overhead) -> (HostOffer, Vec<String>) {
     let mut capped = Vec::new();
     let mut least = |setting: &str, unit: &str, asked: Option<u32>, most: u32, otherwise: u32| match asked {
         Some(asked) if asked > most => {
@@ -161,7 +161,7 @@ fn offer(has: &Has, rent: &Rent, overhead: Overhead) -> (Offer, Vec<String>) {
     let memory_most = gib(memory);
     let memory_most = least("GOLEM_PROVIDER_RENT_MEMORY_GB", "GB", rent.memory_gib, memory_most, memory_most);
     let storage = least("GOLEM_PROVIDER_RENT_STORAGE_GB", "GB", rent.storage_gib, storage, storage);
-    (Offer { cpu, memory, memory_most, overhead, storage }, capped)
+    (HostOffer { cpu, memory, memory_most, overhead, storage }, capped)
 }
 
 impl Host {
@@ -183,7 +183,7 @@ impl Host {
 
     /// Looks at what bounds this process; what was seen before stays where that fails.
     fn look_at_limits(&mut self) {
-        match Places::of_this_process().and_then(|places| HostLimits::read(&places)) {
+        match CgroupPlaces::of_this_process().and_then(|places| HostLimits::read(&places)) {
             Ok(limits) => self.limits = limits,
             Err(error) => {
                 golem_service::log_limited!(
@@ -205,7 +205,7 @@ impl Host {
     /// be had. `held_bytes` is what VM disks already take on the volume, and `overhead` what runs a VM
     /// takes beside the VM's own memory.
     #[must_use]
-    pub fn offer(&self, rent: &Rent, held_bytes: u64, overhead: Overhead) -> (Offer, Vec<String>) {
+    pub fn offer(&self, rent: &Rent, held_bytes: u64, overhead: Overhead) -> (HostOffer, Vec<String>) {
         let (volume, available) = volume(&self.data_dir);
         let cores = u64::try_from(cores(&self.system).count()).unwrap_or(u64::MAX);
         let has = Has {

@@ -71,7 +71,7 @@ pub enum ImportError {
 
 /// What was, or would be, taken over.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct ImportReport {
     /// Whether it was only tried.
     pub dry_run: bool,
     /// The VMs.
@@ -107,7 +107,11 @@ pub fn is_needed(data_dir: &Path) -> bool {
 ///
 /// # Errors
 /// [`ImportError`]. Where the host cannot be seen, or the ledger fails, nothing has changed.
-pub async fn run(config: &ImportConfig, multipass: &Multipass, dry_run: bool) -> Result<Report, ImportError> {
+pub async fn run(
+    config: &ImportConfig,
+    multipass: &Multipass,
+    dry_run: bool,
+) -> Result<ImportReport, ImportError> {
     let found = files::read(&config.data_dir);
     let machines = machines(multipass).await?;
     let file = config.data_dir.join(LEDGER_FILE);
@@ -151,7 +155,7 @@ pub async fn run(config: &ImportConfig, multipass: &Multipass, dry_run: bool) ->
         backup = Some(put_away(&config.data_dir, &found.files)?);
     }
     let notes = found.problems.into_iter().chain(said).collect();
-    Ok(Report { dry_run, vms, notes, backup })
+    Ok(ImportReport { dry_run, vms, notes, backup })
 }
 
 async fn machines(multipass: &Multipass) -> Result<BTreeMap<String, plan::Machine>, ImportError> {
@@ -191,7 +195,7 @@ fn put_away(data_dir: &Path, files: &[PathBuf]) -> Result<PathBuf, ImportError> 
     Ok(folder)
 }
 
-impl Report {
+impl ImportReport {
     /// Writes it to the log.
     pub fn log(&self) {
         for vm in &self.vms {

@@ -20,7 +20,7 @@ const REASON_BYTES: usize = 4096;
 
 /// What a machine's task knows of a boot that failed.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct BootFailure {
     /// Why, as the renter reads it.
     pub reason: String,
     /// Why, with every cause.
@@ -106,7 +106,7 @@ impl Ledger {
     pub async fn keep_failed_boot(
         &self,
         id: &VmId,
-        failure: Failure,
+        failure: BootFailure,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let id = id.clone();
@@ -153,7 +153,12 @@ fn oldest(now: Timestamp) -> i64 {
 }
 
 impl Writer {
-    fn keep_failed_boot(&mut self, id: &VmId, failure: &Failure, now: Timestamp) -> Result<(), LedgerError> {
+    fn keep_failed_boot(
+        &mut self,
+        id: &VmId,
+        failure: &BootFailure,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let stages = match of_create(&transaction, id)? {
             Some(stages) => stages,
@@ -183,8 +188,8 @@ mod tests {
     use super::super::tests::{Open, now, ports, reserve, room};
     use super::*;
 
-    fn failure(console: &str) -> Failure {
-        Failure {
+    fn failure(console: &str) -> BootFailure {
+        BootFailure {
             reason: "it did not answer".to_owned(),
             cause: "it did not answer: at all".to_owned(),
             stages: Vec::new(),

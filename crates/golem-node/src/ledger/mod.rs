@@ -43,7 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use adopt::Adoption;
 pub use adverts::{AdvertSpending, AdvertWrite};
 pub use books::{Batch, Booked};
-pub use boots::{Failure, KEPT_FOR};
+pub use boots::{BootFailure, KEPT_FOR};
 pub(crate) use claim::ClaimedUse;
 pub use entries::{BookedStream, Entry, StreamSums};
 pub use error::LedgerError;

@@ -11,14 +11,14 @@ use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
 use super::{Ledger, LedgerError, Writer, rows};
-use crate::host::Offer;
-use crate::vm::{Refusal, Short, Vm};
+use crate::host::HostOffer;
+use crate::vm::{Refusal, ShortResource, Vm};
 
 /// What there is to take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
     /// What the host has to rent out.
-    pub offer: Offer,
+    pub offer: HostOffer,
     /// Most VMs that may have CPU and memory.
     pub max_vms: u32,
 }
@@ -62,8 +62,8 @@ impl Writer {
         let free = room.offer.for_vms(vms.saturating_add(1)).minus(taken);
         let wanted = rental.vm.resources;
         for (what, wanted, free, unit) in [
-            (Short::Cpu, wanted.cpu, free.cpu, "CPU cores"),
-            (Short::Memory, wanted.memory, free.memory, "GB of memory"),
+            (ShortResource::Cpu, wanted.cpu, free.cpu, "CPU cores"),
+            (ShortResource::Memory, wanted.memory, free.memory, "GB of memory"),
         ] {
             if wanted > free {
                 return Ok(Err(Refusal::Insufficient { what, wanted, free, unit }));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::columns::rounded;
 use super::*;
 use crate::admit::AdmissionLimits;
-use crate::host::{HostUse, Offer};
+use crate::host::{HostOffer, HostUse};
 use crate::paid::{Paid, StreamCopy};
 use crate::ports::PortPolicy;
 use crate::vm::{JobState, Refusal};
@@ -38,7 +38,7 @@ fn wanted(name: &str) -> CreateVm {
 pub(super) fn room(vms: u32, ports: Range<u16>) -> AdmissionContext {
     AdmissionContext {
         limits: AdmissionLimits { max_vms: 1000, ..AdmissionLimits::default() },
-        offer: Offer::fixed(Resources::new(vms, vms, vms * 10)),
+        offer: HostOffer::fixed(Resources::new(vms, vms, vms * 10)),
         host: HostUse::default(),
         free_ports: ports.clone().collect(),
         ports,

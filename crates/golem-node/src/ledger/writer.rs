@@ -13,7 +13,7 @@ use rusqlite::TransactionBehavior;
 use super::columns::rounded;
 use super::{LedgerError, Writer, claim, money, refunds, rows};
 use crate::admit::AdmissionContext;
-use crate::admit::{Facts, admit};
+use crate::admit::{AdmissionFacts, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
 use crate::rental::{Goal, Rental};
@@ -81,7 +81,7 @@ impl Writer {
             return Ok(Err(Refusal::NameTaken(name)));
         }
         let vms = self.now.with_room();
-        let facts = Facts {
+        let facts = AdmissionFacts {
             total: context.offer.for_vms(vms.saturating_add(1)),
             held: self.now.held(),
             vms,

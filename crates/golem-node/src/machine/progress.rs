@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::error::StepError;
 use super::{Machine, Memory};
 use crate::boot::{Reached, Stage, reach};
-use crate::ledger::Failure;
+use crate::ledger::BootFailure;
 use crate::reconcile::plan::Step;
 use crate::rental::Rental;
 
@@ -75,7 +75,7 @@ impl Machine {
             (console, self.backend.process_log(&self.id))
         };
         let (console, process_log) = timeout(LISTEN, listen).await.unwrap_or_default();
-        let failure = Failure { reason, cause, stages, console, process_log };
+        let failure = BootFailure { reason, cause, stages, console, process_log };
         if let Err(error) = self.ledger.keep_failed_boot(&self.id, failure, Timestamp::now()).await {
             golem_service::log_limited_each!(
                 self.id,

@@ -17,7 +17,7 @@ use golem_types::{ImageName, Resources};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::admit::{AdmissionContext, Facts, admit};
+use crate::admit::{AdmissionContext, AdmissionFacts, admit};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{ClaimedUse, Snapshot};
@@ -120,7 +120,7 @@ impl Node {
         let Node(inner) = self;
         let (now, host) = (inner.ledger.now(), *inner.host.borrow());
         let vms = now.with_room();
-        let facts = Facts {
+        let facts = AdmissionFacts {
             total: host.offer.for_vms(vms.saturating_add(1)),
             held: now.held(),
             vms,

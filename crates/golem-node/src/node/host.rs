@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use golem_service::log::Site;
+use golem_service::log::LogSite;
 use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use golem_vm::Overhead;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::Node;
 use crate::config::NodeConfig;
-use crate::host::{Host, HostUse, Offer, VMS_FOLDER, held_bytes};
+use crate::host::{Host, HostOffer, HostUse, VMS_FOLDER, held_bytes};
 use crate::ledger::Room;
 
 /// Least space on the disk with which the ledger can still be written for a while, in bytes.
@@ -41,8 +41,8 @@ pub struct Capacity {
 
 /// What the host is and how busy it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HostView {
-    pub(super) offer: Offer,
+pub(super) struct HostFacts {
+    pub(super) offer: HostOffer,
     pub(super) used: HostUse,
 }
 
@@ -81,14 +81,14 @@ struct Measuring {
 
 impl Measuring {
     /// What can be rented out now. Says so where that is less than the settings ask for.
-    fn offer(&mut self) -> Offer {
+    fn offer(&mut self) -> HostOffer {
         if let Some(totals) = self.config.totals {
-            return Offer::fixed(totals);
+            return HostOffer::fixed(totals);
         }
         let held = held_bytes(&self.folder);
         let (offer, capped) = self.host.offer(&self.config.rent, held, self.overhead);
         // What is free changes all the time. The last word is always said.
-        static SAID: Site = Site::new();
+        static SAID: LogSite = LogSite::new();
         if capped != self.capped && SAID.due().is_some() {
             for sentence in &capped {
                 tracing::warn!("{sentence}");
@@ -105,13 +105,13 @@ pub(super) async fn measure(
     config: &Arc<NodeConfig>,
     overhead: Overhead,
     tasks: &Tasks,
-) -> Result<watch::Receiver<HostView>, tokio::task::JoinError> {
+) -> Result<watch::Receiver<HostFacts>, tokio::task::JoinError> {
     let config = Arc::clone(config);
     let first = tokio::task::spawn_blocking(move || {
         let host = Host::new(&config.data_dir);
         let folder = config.data_dir.join(VMS_FOLDER);
         let mut measuring = Measuring { host, folder, config, overhead, capped: Vec::new() };
-        let view = HostView { offer: measuring.offer(), used: measuring.host.sample(HOST_INTERVAL) };
+        let view = HostFacts { offer: measuring.offer(), used: measuring.host.sample(HOST_INTERVAL) };
         (measuring, view)
     });
     let (mut measuring, view) = first.await?;
@@ -129,7 +129,7 @@ pub(super) async fn measure(
             let sampled = tokio::task::spawn_blocking(move || {
                 let used = measuring.host.sample(HOST_INTERVAL);
                 let offer = if round.is_multiple_of(OFFER_EVERY) { measuring.offer() } else { before };
-                (measuring, HostView { offer, used })
+                (measuring, HostFacts { offer, used })
             });
             match sampled.await {
                 Ok((back, view)) => {

@@ -19,7 +19,7 @@ use golem_types::price::MonthlyPrice;
 
 pub use feeds::{FeedError, Feeds, Quoted};
 pub use prices::{PriceList, Rates};
-pub use rate::{Bounds, Follower, Outcome};
+pub use rate::{Bounds, Follower, RateOutcome};
 pub use task::{PriceWatch, start};
 
 use crate::error::NodeError;

@@ -56,7 +56,7 @@ fn whole(number: u64) -> Decimal {
 
 /// What became of a rate that a feed gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RateOutcome {
     /// It is the rate now.
     Taken,
     /// It is so near the last that that stays.
@@ -98,14 +98,14 @@ impl Follower {
     }
 
     /// Judges what a feed gave at `now`.
-    pub fn judge(&mut self, usd: Decimal, now: Timestamp) -> Outcome {
+    pub fn judge(&mut self, usd: Decimal, now: Timestamp) -> RateOutcome {
         if usd < self.bounds.least || usd > self.bounds.most {
             self.doubted = None;
-            return Outcome::Refused;
+            return RateOutcome::Refused;
         }
         let Some(last) = self.rate else {
             self.rate = Some(Rate { usd, at: now });
-            return Outcome::Taken;
+            return RateOutcome::Taken;
         };
         let factor = U256::from(JUMP);
         let far = usd.atto() > last.usd.atto().saturating_mul(factor)
@@ -117,16 +117,16 @@ impl Follower {
             };
             if times < BELIEF {
                 self.doubted = Some((usd, times));
-                return Outcome::Doubted;
+                return RateOutcome::Doubted;
             }
         }
         self.doubted = None;
         if far || differs(usd, last.usd, self.threshold) {
             self.rate = Some(Rate { usd, at: now });
-            Outcome::Taken
+            RateOutcome::Taken
         } else {
             self.rate = Some(Rate { at: now, ..last });
-            Outcome::Kept
+            RateOutcome::Kept
         }
     }
 }
@@ -148,23 +148,23 @@ mod tests {
     #[test]
     fn a_feed_that_lies_or_slips_is_not_believed_and_one_that_insists_is() {
         let mut follower = Follower::new(Bounds::glm(), 100, None);
-        assert_eq!(follower.judge(usd("0"), at(0)), Outcome::Refused);
-        assert_eq!(follower.judge(usd("5000"), at(0)), Outcome::Refused);
-        assert_eq!(follower.judge(usd("0.25"), at(1)), Outcome::Taken);
-        assert_eq!(follower.judge(usd("0.2520"), at(2)), Outcome::Kept, "less than one percent");
+        assert_eq!(follower.judge(usd("0"), at(0)), RateOutcome::Refused);
+        assert_eq!(follower.judge(usd("5000"), at(0)), RateOutcome::Refused);
+        assert_eq!(follower.judge(usd("0.25"), at(1)), RateOutcome::Taken);
+        assert_eq!(follower.judge(usd("0.2520"), at(2)), RateOutcome::Kept, "less than one percent");
         assert_eq!(follower.rate(), Some(Rate { usd: usd("0.25"), at: at(2) }));
-        assert_eq!(follower.judge(usd("0.2525"), at(3)), Outcome::Taken);
+        assert_eq!(follower.judge(usd("0.2525"), at(3)), RateOutcome::Taken);
         // A slip of the point, once.
-        assert_eq!(follower.judge(usd("25"), at(4)), Outcome::Doubted);
-        assert_eq!(follower.judge(usd("0.2525"), at(5)), Outcome::Kept);
-        assert_eq!(follower.judge(usd("25"), at(6)), Outcome::Doubted);
-        assert_eq!(follower.judge(usd("26"), at(7)), Outcome::Doubted);
+        assert_eq!(follower.judge(usd("25"), at(4)), RateOutcome::Doubted);
+        assert_eq!(follower.judge(usd("0.2525"), at(5)), RateOutcome::Kept);
+        assert_eq!(follower.judge(usd("25"), at(6)), RateOutcome::Doubted);
+        assert_eq!(follower.judge(usd("26"), at(7)), RateOutcome::Doubted);
         assert_eq!(follower.rate().unwrap().usd, usd("0.2525"), "the last good one stays");
-        assert_eq!(follower.judge(usd("25.5"), at(8)), Outcome::Taken, "said three times");
-        assert_eq!(follower.judge(usd("0.5"), at(9)), Outcome::Doubted);
-        assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Doubted, "another one begins anew");
-        assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Doubted);
-        assert_eq!(follower.judge(usd("5"), at(9)), Outcome::Taken);
+        assert_eq!(follower.judge(usd("25.5"), at(8)), RateOutcome::Taken, "said three times");
+        assert_eq!(follower.judge(usd("0.5"), at(9)), RateOutcome::Doubted);
+        assert_eq!(follower.judge(usd("5"), at(9)), RateOutcome::Doubted, "another one begins anew");
+        assert_eq!(follower.judge(usd("5"), at(9)), RateOutcome::Doubted);
+        assert_eq!(follower.judge(usd("5"), at(9)), RateOutcome::Taken);
     }
 
     proptest! {
@@ -183,7 +183,7 @@ mod tests {
                     let far = high.atto() > low.atto() * U256::from(2);
                     prop_assert!(!far || doubted >= 2, "{before:?} {after:?}");
                 }
-                doubted = if outcome == Outcome::Doubted { doubted + 1 } else { 0 };
+                doubted = if outcome == RateOutcome::Doubted { doubted + 1 } else { 0 };
                 prop_assert!(after.is_none_or(|rate| rate.usd >= Bounds::glm().least && rate.usd <= Bounds::glm().most));
             }
         }

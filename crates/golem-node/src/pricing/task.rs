@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feeds;
 use super::prices::{PriceList, Rates};
-use super::rate::{Bounds, Follower, Outcome};
+use super::rate::{Bounds, Follower, RateOutcome};
 use super::{GLM, PricingConfig, PricingError, coin_of};
 use crate::node::Node;
 use crate::payment::Payments;
@@ -155,7 +155,7 @@ async fn follow(
 async fn judge(node: &Node, followed: Option<&mut Followed>, usd: Option<Decimal>, now: Timestamp) {
     let (Some(Followed { coin, follower }), Some(usd)) = (followed, usd) else { return };
     match follower.judge(usd, now) {
-        Outcome::Taken => {
+        RateOutcome::Taken => {
             tracing::info!(coin, %usd, "rate changed");
             if let Some(rate) = follower.rate()
                 && let Err(error) = node.keep_rate(coin, rate).await
@@ -163,10 +163,10 @@ async fn judge(node: &Node, followed: Option<&mut Followed>, usd: Option<Decimal
                 tracing::error!(error = &error as &dyn std::error::Error, "a rate cannot be recorded");
             }
         }
-        Outcome::Kept => {}
-        Outcome::Doubted => {
+        RateOutcome::Kept => {}
+        RateOutcome::Doubted => {
             tracing::warn!(coin, %usd, "the feed's rate is far from the last; not believed yet")
         }
-        Outcome::Refused => tracing::warn!(coin, %usd, "the feed's rate makes no sense; not believed"),
+        RateOutcome::Refused => tracing::warn!(coin, %usd, "the feed's rate makes no sense; not believed"),
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use golem_service::log_limited;
-use golem_service::places::{HolderState, Key, Limits, PATIENCE, Placement, Places};
+use golem_service::places::{HolderState, Key, PATIENCE, PlaceLimits, Placement, Places};
 use golem_types::net::Source;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -101,7 +101,7 @@ impl Seats {
     pub(super) fn open(&self, port: u16) {
         let per_port = self.limits.per_port;
         let few = per_port.min(4);
-        let limits = Limits {
+        let limits = PlaceLimits {
             total: per_port,
             per_customer: (per_port / 2).max(few),
             per_network: (per_port / 4 * 3).max(few),
@@ -110,7 +110,7 @@ impl Seats {
         let greeting = self.limits.greeting;
         let seats = PortSeats {
             places: Places::new(limits),
-            greeting: Places::new(Limits {
+            greeting: Places::new(PlaceLimits {
                 total: greeting,
                 per_customer: (greeting / 6).max(1),
                 per_network: (greeting / 3).max(1),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use golem_types::VmId;
 use golem_vm::NETWORK_INTERVAL;
-use golem_vm::{Backend, Network};
+use golem_vm::{Backend, GuestNetwork};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,15 +17,15 @@ const TRY_EVERY: u32 = 15;
 
 /// What the backend saw.
 #[derive(Debug, Clone, Default)]
-pub struct Networks {
+pub struct NetworkFacts {
     /// Running guests; empty before the first look.
-    pub guests: BTreeMap<VmId, Network>,
+    pub guests: BTreeMap<VmId, GuestNetwork>,
     /// Why a guest that is launched now would not reach the internet, with the fix.
     pub problem: Option<String>,
 }
 
 /// Looks at once, and at every interval until `stop`.
-pub async fn guard(backend: Arc<Backend>, seen: watch::Sender<Networks>, stop: CancellationToken) {
+pub async fn guard(backend: Arc<Backend>, seen: watch::Sender<NetworkFacts>, stop: CancellationToken) {
     let mut looks = 0_u32;
     let look = async {
         loop {

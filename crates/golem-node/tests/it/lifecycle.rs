@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use golem_node::{JobState, Limits, NodeError, Refusal};
+use golem_node::{AdmissionLimits, JobState, NodeError, Refusal};
 use golem_types::{Resources, VmState};
 use golem_vm::sim::{Call, Fault};
 
@@ -302,7 +302,7 @@ async fn a_volume_that_fills_up_is_seen_and_nothing_more_is_rented_out() {
     let world =
         World { folder: tempfile::tempdir_in(volume.0.path()).unwrap(), ports: crate::support::ports(3) };
     let mut config = world.config();
-    config.limits.storage_threshold = Limits::default().storage_threshold;
+    config.limits.storage_threshold = AdmissionLimits::default().storage_threshold;
     let node = golem_node::Node::start(config, world.sim().0).await.unwrap();
     node.create(wanted("before")).await.unwrap();
     let filler = volume.0.path().join("filler");

@@ -14,7 +14,7 @@ use crate::pid_file;
 use crate::settings::{self, Origin, Resolved, TABLE};
 
 #[derive(Serialize)]
-struct Row {
+struct SettingRow {
     name: &'static str,
     /// `None` if it is not set.
     value: Option<String>,
@@ -80,12 +80,12 @@ pub(super) fn change<const N: usize>(
 
 /// `config show`.
 fn show(resolved: &Resolved, printer: Printer) -> Exit {
-    let rows: Vec<Row> = TABLE
+    let rows: Vec<SettingRow> = TABLE
         .iter()
         .map(|row| {
             let (value, origin) = resolved.shown(row);
             let value = (origin != Origin::Unset).then_some(value);
-            Row { name: row.name, value, source: origin.describe(row.name) }
+            SettingRow { name: row.name, value, source: origin.describe(row.name) }
         })
         .collect();
     printer.answer(&serde_json::json!({ "settings": rows, "warnings": resolved.warnings }), || {

@@ -1,7 +1,7 @@
 //! `import`: takes over a Python provider's VMs, or tells what that would do.
 
 use anyhow::Context;
-use golem_node::import::{self, Report};
+use golem_node::import::{self, ImportReport};
 
 use super::layout::table;
 use super::{Exit, Invocation};
@@ -24,7 +24,7 @@ pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-fn show(report: &Report) -> String {
+fn show(report: &ImportReport) -> String {
     let mut text = if report.vms.is_empty() {
         "There is no VM to take over.".to_owned()
     } else {

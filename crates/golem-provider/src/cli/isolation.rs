@@ -2,35 +2,35 @@
 //!
 //! Owns what is told meanwhile and the end of the guest: whatever happens, it is removed before the command ends.
 
-use golem_vm::isolation::{AttemptResult, Check, CheckedNode, Report, Row, Stage};
+use golem_vm::isolation::{AttemptResult, AttemptRow, CheckStage, CheckedNode, GuestCheck, IsolationReport};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::IsolationCheck;
 use super::layout::table;
-use super::printer::{Printer, Waiting};
+use super::printer::{Printer, Spinner};
 use super::{Exit, Invocation};
 use crate::backend;
 
 /// Tells people how far it is: on a terminal in one line, elsewhere a line for each step.
-struct Progress {
+struct IsolationProgress {
     printer: Printer,
-    spinner: Option<Waiting>,
+    spinner: Option<Spinner>,
 }
 
-impl Progress {
+impl IsolationProgress {
     fn of(printer: Printer) -> Self {
         let spinner = crate::logs::can_redraw().then(|| printer.waiting("preparing"));
         Self { printer, spinner }
     }
 
-    fn tell(&self, stage: Stage<'_>) {
+    fn tell(&self, stage: CheckStage<'_>) {
         match (&self.spinner, stage) {
-            (Some(spinner), Stage::Step(what)) => spinner.say(what.to_owned()),
-            (Some(spinner), Stage::Tried(done, all)) => {
+            (Some(spinner), CheckStage::Step(what)) => spinner.say(what.to_owned()),
+            (Some(spinner), CheckStage::Tried(done, all)) => {
                 spinner.say(format!("the guest tries: {done} of {all}"))
             }
-            (None, Stage::Step(what)) => self.printer.note(what),
-            (None, Stage::Tried(..)) => {}
+            (None, CheckStage::Step(what)) => self.printer.note(what),
+            (None, CheckStage::Tried(..)) => {}
         }
     }
 }
@@ -55,7 +55,7 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
         allows_smtp: settings.vms.allow_smtp,
     };
     let backend = backend::for_isolation_check(&settings.backend())?;
-    let check = Check::prepare(node, backend, image, typed.internet).await?;
+    let check = GuestCheck::prepare(node, backend, image, typed.internet).await?;
     let ended = tokio::select! {
         ended = rounds(&check, printer, typed.again) => ended,
         never = check.guard() => match never {},
@@ -68,13 +68,13 @@ pub(super) async fn check(invocation: &Invocation, typed: IsolationCheck) -> any
 }
 
 /// Boots the guest and has it try everything, once or until nobody asks for more.
-async fn rounds(check: &Check, printer: Printer, again: bool) -> anyhow::Result<Exit> {
+async fn rounds(check: &GuestCheck, printer: Printer, again: bool) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
-    let progress = Progress::of(printer);
+    let progress = IsolationProgress::of(printer);
     check.boot(&|stage| progress.tell(stage)).await?;
     drop(progress);
     loop {
-        let progress = Progress::of(printer);
+        let progress = IsolationProgress::of(printer);
         let report = check.round(&|stage| progress.tell(stage)).await?;
         drop(progress);
         printer.answer(&report, || text(&report));
@@ -103,10 +103,10 @@ const fn word(verdict: AttemptResult) -> &'static str {
 }
 
 /// The report for people: what went wrong row by row, all else summed up by kind.
-fn text(report: &Report) -> String {
-    let mut groups: Vec<(&Row, Vec<&str>)> = Vec::new();
+fn text(report: &IsolationReport) -> String {
+    let mut groups: Vec<(&AttemptRow, Vec<&str>)> = Vec::new();
     for row in &report.attempts {
-        let alike = |(first, _): &&mut (&Row, Vec<&str>)| {
+        let alike = |(first, _): &&mut (&AttemptRow, Vec<&str>)| {
             (first.what, first.verdict, &first.detail) == (row.what, row.verdict, &row.detail)
         };
         match groups.iter_mut().find(alike) {
@@ -132,8 +132,8 @@ fn text(report: &Report) -> String {
     text
 }
 
-fn summary(report: &Report) -> String {
-    let Report { reached, refused, not_tried, fails, .. } = report;
+fn summary(report: &IsolationReport) -> String {
+    let IsolationReport { reached, refused, not_tried, fails, .. } = report;
     let mut text = match (reached, refused) {
         (0, 0) => "Nothing could be tried, so nothing was shown.".to_owned(),
         (0, _) => format!("Guests are kept in: {refused} attempts were refused, none came through."),

@@ -81,13 +81,13 @@ impl Printer {
     }
 
     /// Shows people that something goes on, until the answer is dropped; nothing without a terminal.
-    pub(super) fn waiting(self, what: impl Into<Cow<'static, str>>) -> Waiting {
+    pub(super) fn waiting(self, what: impl Into<Cow<'static, str>>) -> Spinner {
         if !logs::can_redraw() {
-            return Waiting(ProgressBar::hidden());
+            return Spinner(ProgressBar::hidden());
         }
         let spinner = ProgressBar::new_spinner().with_message(what);
         spinner.enable_steady_tick(TICK);
-        Waiting(spinner)
+        Spinner(spinner)
     }
 
     /// Tells why a command failed; programs read `{"error": …}`.
@@ -100,16 +100,16 @@ impl Printer {
 }
 
 /// Clears the line when dropped.
-pub(super) struct Waiting(ProgressBar);
+pub(super) struct Spinner(ProgressBar);
 
-impl Waiting {
+impl Spinner {
     /// Shows how far it is.
     pub(super) fn say(&self, what: String) {
         self.0.set_message(what);
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Spinner {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

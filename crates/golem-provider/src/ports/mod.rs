@@ -17,7 +17,7 @@ pub use report::{report, report_here};
 
 use golem_node::port_verification::VerifierConfig;
 use golem_reach::peers;
-use golem_reach::source::Source;
+use golem_reach::source::CheckSource;
 
 use crate::market;
 use crate::settings::{Environment, MarketplaceSettings, ReachSettings};
@@ -29,7 +29,7 @@ use crate::settings::{Environment, MarketplaceSettings, ReachSettings};
 pub(crate) fn verifier_config(settings: &ReachSettings) -> anyhow::Result<VerifierConfig> {
     Ok(VerifierConfig {
         site: settings.site.clone(),
-        sources: Source::all(&settings.check_servers)?,
+        sources: CheckSource::all(&settings.check_servers)?,
         market: settings.peers.as_ref().and_then(peer_market),
         on_request: settings.skip_verification,
     })

@@ -12,7 +12,7 @@ use golem_node::ports::PortPolicy;
 use golem_reach::peers::peers;
 use golem_reach::public_ip;
 use golem_reach::report::{PortsReport, ProgressReport};
-use golem_reach::source::Source;
+use golem_reach::source::CheckSource;
 use golem_reach::verify_once::verify_once;
 use tokio::time::{Instant, timeout};
 
@@ -38,7 +38,7 @@ pub async fn report(
     if let Some(node) = node {
         return Ok(node.ports().await?);
     }
-    let mut sources = Source::all(&settings.check_servers)?;
+    let mut sources = CheckSource::all(&settings.check_servers)?;
     let end = Instant::now() + deadline;
     // Within half of the time: the ports need the rest.
     let address = timeout(deadline / 2, public_ip::find(&settings.site)).await.ok().and_then(Result::ok);

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use client::Client;
 use gateway::{Gateway, GatewayError, LEASE, Lease, Protocol};
 
-pub use renewal::{Change, Renewal};
+pub use renewal::{MappingChange, Renewal};
 pub use report::{LeftPort, MappingReport, UnmappingReport};
 use report::{MappedPort, by_hand, problems};
 

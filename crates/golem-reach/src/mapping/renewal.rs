@@ -10,7 +10,7 @@ use super::{AGAIN, Mapper, MappingError, MappingReport};
 
 /// What is new.
 #[derive(Debug)]
-pub enum Change {
+pub enum MappingChange {
     /// Other ports are forwarded than before.
     Forwarded(MappingReport),
     /// The same are, and something else is in the way.
@@ -37,7 +37,7 @@ impl<'a> Renewal<'a> {
 
     /// Keeps the ports forwarded until something is new; `tell` hears of each round how many are done, of
     /// how many.
-    pub async fn news(&mut self, tell: impl Fn(usize, usize)) -> Change {
+    pub async fn news(&mut self, tell: impl Fn(usize, usize)) -> MappingChange {
         loop {
             sleep_until(self.next).await;
             let asked = self.mapper.map(&tell).await;
@@ -52,9 +52,9 @@ impl<'a> Renewal<'a> {
             let other_ports = std::mem::replace(&mut self.forwarded, forwarded) != self.forwarded;
             let other_words = std::mem::replace(&mut self.told, told) != self.told;
             match asked {
-                Ok(report) if other_ports => return Change::Forwarded(report),
-                Ok(report) if other_words => return Change::Problems(report),
-                Err(error) if other_words => return Change::Failed(error),
+                Ok(report) if other_ports => return MappingChange::Forwarded(report),
+                Ok(report) if other_words => return MappingChange::Problems(report),
+                Err(error) if other_words => return MappingChange::Failed(error),
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use golem_types::net::{Reach, reach};
+use golem_types::net::{AddressScope, reach};
 
 /// Whom a check server dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,9 +49,9 @@ impl Targets {
             return Err(TargetError::Another { wanted, caller });
         }
         match reach(wanted) {
-            Reach::Public => Ok(wanted),
-            Reach::Private if self.private => Ok(wanted),
-            Reach::Private | Reach::Never => Err(TargetError::Inside(wanted)),
+            AddressScope::Public => Ok(wanted),
+            AddressScope::Private if self.private => Ok(wanted),
+            AddressScope::Private | AddressScope::Never => Err(TargetError::Inside(wanted)),
         }
     }
 }

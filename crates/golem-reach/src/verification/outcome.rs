@@ -42,7 +42,7 @@ pub struct SourceOutcome {
 
 /// What came of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct VerificationOutcome {
     /// What is on each port here.
     pub local: BTreeMap<u16, LocalPort>,
     /// Verdicts; none of a port that nobody can tell of.
@@ -58,7 +58,7 @@ pub struct Outcome {
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct VerificationProgress {
     /// Ports that are done.
     pub done: usize,
     /// Ports of those under way to which somebody came already.

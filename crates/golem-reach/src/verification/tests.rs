@@ -172,13 +172,13 @@ impl Kind {
 }
 
 /// What a verification finds out about `ports` at `address`, with these check servers.
-async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration) -> Outcome {
+async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration) -> VerificationOutcome {
     let tasks = Tasks::new();
     let mut urls = Vec::new();
     for kind in kinds {
         urls.push(kind.start(&tasks).await);
     }
-    let sources = Source::all(&urls).unwrap();
+    let sources = CheckSource::all(&urls).unwrap();
     let probes = Probes::default();
     let verification = Verification {
         address,
@@ -203,7 +203,7 @@ async fn find(address: IpAddr, ports: &[u16], kinds: &[Kind], deadline: Duration
 }
 
 /// The one thing that is known of all of `ports`: none, that they are reachable, or why not.
-fn all(outcome: &Outcome, ports: &[u16]) -> Option<Result<(), UnreachableReason>> {
+fn all(outcome: &VerificationOutcome, ports: &[u16]) -> Option<Result<(), UnreachableReason>> {
     let of = |port: &u16| outcome.verdicts.iter().find(|verdict| verdict.port == *port);
     let known: Vec<_> =
         ports.iter().map(|port| of(port).map(|v| v.problem.clone().map_or(Ok(()), Err))).collect();
@@ -314,7 +314,7 @@ async fn a_middlebox_that_accepts_everything_is_no_way_in() {
     let tasks = Tasks::new();
     let checker = Checker::new(Wallet::from_bytes(&[7; 32]).unwrap(), Targets { any: true, private: true });
     let listener = TcpListener::bind((HOST, 0)).await.unwrap();
-    let sources = Source::all(&[format!("http://{}", listener.local_addr().unwrap())]).unwrap();
+    let sources = CheckSource::all(&[format!("http://{}", listener.local_addr().unwrap())]).unwrap();
     tasks.spawn(
         "checker",
         serve("checker", listener, router(Arc::new(checker)), TrustedProxies::default(), tasks.clone()),

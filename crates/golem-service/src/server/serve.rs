@@ -33,7 +33,7 @@ use tower::ServiceExt;
 
 use super::error::ErrorResponse;
 use super::peer::TrustedProxies;
-use crate::places::{HolderState, Key, Limits, PATIENCE, Placement, Places};
+use crate::places::{HolderState, Key, PATIENCE, PlaceLimits, Placement, Places};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
@@ -104,7 +104,8 @@ impl Drop for Place {
 impl Connections {
     fn new(name: &'static str) -> Self {
         let total = descriptors::share(CONNECTIONS);
-        let limits = Limits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE };
+        let limits =
+            PlaceLimits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE };
         Self { name, places: Mutex::new(Places::new(limits)) }
     }
 

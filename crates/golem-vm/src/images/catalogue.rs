@@ -8,7 +8,7 @@ use crate::Architecture;
 
 /// One image of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct CatalogueEntry {
     pub name: &'static str,
     /// Other names for it, the original's among them.
     pub aliases: &'static [&'static str],
@@ -23,8 +23,8 @@ pub struct Entry {
 }
 
 /// Every image of the catalogue, the default first.
-pub const ENTRIES: &[Entry] = &[
-    Entry {
+pub const ENTRIES: &[CatalogueEntry] = &[
+    CatalogueEntry {
         name: "24.04",
         aliases: &["ubuntu:24.04", "ubuntu-24.04", "noble", "lts"],
         folder: "https://cloud-images.ubuntu.com/releases/noble/release",
@@ -32,7 +32,7 @@ pub const ENTRIES: &[Entry] = &[
         aarch64: "ubuntu-24.04-server-cloudimg-arm64.img",
         checksums: "SHA256SUMS",
     },
-    Entry {
+    CatalogueEntry {
         name: "22.04",
         aliases: &["ubuntu:22.04", "ubuntu-22.04", "jammy"],
         folder: "https://cloud-images.ubuntu.com/releases/jammy/release",
@@ -40,7 +40,7 @@ pub const ENTRIES: &[Entry] = &[
         aarch64: "ubuntu-22.04-server-cloudimg-arm64.img",
         checksums: "SHA256SUMS",
     },
-    Entry {
+    CatalogueEntry {
         name: "debian-13",
         aliases: &["debian:13", "trixie"],
         folder: "https://cloud.debian.org/images/cloud/trixie/latest",
@@ -48,7 +48,7 @@ pub const ENTRIES: &[Entry] = &[
         aarch64: "debian-13-genericcloud-arm64.qcow2",
         checksums: "SHA512SUMS",
     },
-    Entry {
+    CatalogueEntry {
         name: "debian-12",
         aliases: &["debian:12", "bookworm"],
         folder: "https://cloud.debian.org/images/cloud/bookworm/latest",
@@ -58,7 +58,7 @@ pub const ENTRIES: &[Entry] = &[
     },
 ];
 
-impl Entry {
+impl CatalogueEntry {
     /// The file for this machine's processors.
     #[must_use]
     pub fn file(&self) -> Option<&'static str> {

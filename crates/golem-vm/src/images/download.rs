@@ -17,7 +17,7 @@ use golem_service::http::{Client, HttpError, Options, Response, StatusCode};
 use golem_types::ImageName;
 use sha2::{Digest, Sha256, Sha512};
 
-use super::catalogue::{ENTRIES, Entry};
+use super::catalogue::{CatalogueEntry, ENTRIES};
 use super::{ImageError, ImageInfo, Images, canonical, file_error};
 
 /// Largest list of checksums that is read, in bytes; the real ones have a few thousand.
@@ -99,7 +99,7 @@ pub struct Pulled {
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct DownloadProgress {
     /// Bytes that are here.
     pub done: u64,
     /// Bytes of the whole, where the publisher tells.
@@ -114,7 +114,7 @@ struct Source {
 }
 
 impl Source {
-    fn of(entry: &Entry) -> Option<Self> {
+    fn of(entry: &CatalogueEntry) -> Option<Self> {
         Some(Self {
             folder: entry.folder.to_owned(),
             file: entry.file()?.to_owned(),
@@ -134,7 +134,11 @@ impl Images {
     ///
     /// # Errors
     /// [`PullError`]; what was here stays then.
-    pub async fn pull(&self, name: &ImageName, progress: impl FnMut(Progress)) -> Result<Pulled, PullError> {
+    pub async fn pull(
+        &self,
+        name: &ImageName,
+        progress: impl FnMut(DownloadProgress),
+    ) -> Result<Pulled, PullError> {
         let name = canonical(name);
         let entry = ENTRIES.iter().find(|entry| entry.name == name.as_str());
         let entry = entry.ok_or_else(|| PullError::Unknown(name.clone()))?;
@@ -146,7 +150,7 @@ impl Images {
         &self,
         name: &ImageName,
         source: &Source,
-        mut progress: impl FnMut(Progress),
+        mut progress: impl FnMut(DownloadProgress),
     ) -> Result<Pulled, PullError> {
         let url = source.url(&source.file);
         let options = Options {
@@ -291,7 +295,7 @@ async fn fetch(
     client: &Client,
     url: &str,
     part: &Part,
-    progress: &mut impl FnMut(Progress),
+    progress: &mut impl FnMut(DownloadProgress),
 ) -> Result<(), PullError> {
     let mut barren = 0;
     loop {
@@ -320,7 +324,7 @@ async fn attempt(
     url: &str,
     part: &Part,
     here: u64,
-    progress: &mut impl FnMut(Progress),
+    progress: &mut impl FnMut(DownloadProgress),
 ) -> Result<(), PullError> {
     let unreachable = |source| PullError::Unreachable { url: url.to_owned(), source };
     let mut request = client.get(url);
@@ -339,7 +343,7 @@ async fn attempt(
         status => return Err(PullError::Answer { url: url.to_owned(), status }),
     };
     let total = answer.length().map(|rest| done.saturating_add(rest));
-    progress(Progress { done, total });
+    progress(DownloadProgress { done, total });
     while let Some(chunk) = answer.part().await.map_err(unreachable)? {
         done += chunk.len() as u64;
         if done > IMAGE_BYTES {
@@ -348,7 +352,7 @@ async fn attempt(
         }
         // At most a few tens of kilobytes, into the page cache.
         part.append(&chunk)?;
-        progress(Progress { done, total });
+        progress(DownloadProgress { done, total });
     }
     Ok(())
 }

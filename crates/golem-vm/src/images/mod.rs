@@ -19,8 +19,8 @@ use golem_types::ImageName;
 
 use crate::Architecture;
 
-pub use catalogue::{ENTRIES, Entry};
-pub use download::{Progress, PullError, Pulled};
+pub use catalogue::{CatalogueEntry, ENTRIES};
+pub use download::{DownloadProgress, PullError, Pulled};
 pub use header::{Format, Header, HeaderError};
 
 /// Why something could not be done with an image.
@@ -219,7 +219,7 @@ impl Images {
                     .find(&name)
                     .and_then(|(path, _)| std::fs::metadata(path).ok())
                     .map(|file| file.len()),
-                url: entry.and_then(Entry::url),
+                url: entry.and_then(CatalogueEntry::url),
                 name,
             }
         };

@@ -25,7 +25,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use super::Stage;
+use super::CheckStage;
 use super::judge::GuestReport;
 use crate::{Backend, Guest, MachineSpec, NetworkState};
 
@@ -142,7 +142,7 @@ impl ThrowAway {
         script: &str,
         all: usize,
         outcomes: &Outcomes,
-        tell: &impl Fn(Stage<'_>),
+        tell: &impl Fn(CheckStage<'_>),
     ) -> anyhow::Result<()> {
         let mut tries = 0;
         loop {
@@ -165,7 +165,7 @@ impl ThrowAway {
         script: &str,
         all: usize,
         outcomes: &Outcomes,
-        tell: &impl Fn(Stage<'_>),
+        tell: &impl Fn(CheckStage<'_>),
     ) -> anyhow::Result<Output> {
         let guest = self.guest.get().context("the guest does not run")?;
         let mut child = Command::new("ssh")
@@ -202,7 +202,7 @@ impl ThrowAway {
                     outcomes.insert(outcome.id, outcome);
                     outcomes.len()
                 };
-                tell(Stage::Tried(done, all));
+                tell(CheckStage::Tried(done, all));
             }
         };
         let mut complaints = Vec::new();

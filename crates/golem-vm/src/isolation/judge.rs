@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::capture::Capture;
-use super::plan::{Attempt, Expected, Proof};
-use super::report::{AttemptResult, Report, Row};
+use super::plan::{Attempt, AttemptProof, Expected};
+use super::report::{AttemptResult, AttemptRow, IsolationReport};
 use super::traps::Traps;
 
 /// What the guest says about one attempt.
@@ -53,12 +53,14 @@ pub(super) fn judge(
     outcomes: &BTreeMap<usize, GuestReport>,
     traps: &Traps,
     wire: &Capture,
-) -> Report {
+) -> IsolationReport {
     let rows = attempts.iter().enumerate().map(|(number, attempt)| {
         let address = attempt.step.address.parse::<IpAddr>().ok();
         let went = |address| match attempt.proof {
-            Proof::Wire { stranger: true } => wire.went_to(address) || wire.asked_for(address),
-            Proof::Wire { stranger: false } => attempt.step.port == Some(traps.port) && wire.went_to(address),
+            AttemptProof::Wire { stranger: true } => wire.went_to(address) || wire.asked_for(address),
+            AttemptProof::Wire { stranger: false } => {
+                attempt.step.port == Some(traps.port) && wire.went_to(address)
+            }
             // Where a trap is, the word tells; any program of this host may come there without one.
             _ => false,
         };
@@ -69,7 +71,7 @@ pub(super) fn judge(
             wire: wire.sees().then(|| wire.heard(number) || address.is_some_and(went)),
         };
         let (verdict, detail) = verdict(attempt.wanted, attempt.proof, evidence);
-        Row {
+        AttemptRow {
             what: attempt.what,
             target: attempt.target.clone(),
             wanted: if attempt.wanted == Expected::Works { "works" } else { "refused" },
@@ -77,11 +79,11 @@ pub(super) fn judge(
             detail,
         }
     });
-    Report::new(rows.collect(), wire.sees(), traps.wordless())
+    IsolationReport::new(rows.collect(), wire.sees(), traps.wordless())
 }
 
 /// The verdict, and what it rests on where that is not plain.
-fn verdict(wanted: Expected, proof: Proof, evidence: Evidence<'_>) -> (AttemptResult, String) {
+fn verdict(wanted: Expected, proof: AttemptProof, evidence: Evidence<'_>) -> (AttemptResult, String) {
     let seen = evidence.outcome.map(|outcome| outcome.outcome);
     let detail = evidence.outcome.map_or("", |outcome| outcome.detail.as_str());
     let through = matches!(seen, Some(GuestResult::Open | GuestResult::Answered));
@@ -110,17 +112,17 @@ fn verdict(wanted: Expected, proof: Proof, evidence: Evidence<'_>) -> (AttemptRe
         Some(_) => {}
     }
     let shown = match proof {
-        Proof::Guest => true,
+        AttemptProof::Guest => true,
         // Whoever catches it tells the kind and not the address.
-        Proof::Trap(_) | Proof::Answer => evidence.control,
-        Proof::Wire { .. } => evidence.wire.is_some(),
+        AttemptProof::Trap(_) | AttemptProof::Answer => evidence.control,
+        AttemptProof::Wire { .. } => evidence.wire.is_some(),
     };
     if shown {
         return (AttemptResult::Refused, String::new());
     }
     not_tried(match proof {
-        Proof::Wire { .. } => "only root can see whether it leaves this host",
-        Proof::Trap(_) => "this host does not get there itself",
+        AttemptProof::Wire { .. } => "only root can see whether it leaves this host",
+        AttemptProof::Trap(_) => "this host does not get there itself",
         _ => "nothing answers there, so that a refusal would show nothing",
     })
 }
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn judged(
-        proof: Proof,
+        proof: AttemptProof,
         seen: Option<GuestResult>,
         control: bool,
         caught: bool,
@@ -143,12 +145,12 @@ mod tests {
 
     #[test]
     fn nothing_is_called_refused_that_could_not_have_been_seen() {
-        let here = Proof::Trap(Some(("10.0.0.1".parse().unwrap(), 0)));
-        let wire = Proof::Wire { stranger: false };
+        let here = AttemptProof::Trap(Some(("10.0.0.1".parse().unwrap(), 0)));
+        let wire = AttemptProof::Wire { stranger: false };
         assert_eq!(judged(here, Some(GuestResult::None), true, false, None), AttemptResult::Refused);
         assert_eq!(judged(here, Some(GuestResult::None), false, false, None), AttemptResult::NotTried);
         assert_eq!(
-            judged(Proof::Answer, Some(GuestResult::None), false, false, Some(false)),
+            judged(AttemptProof::Answer, Some(GuestResult::None), false, false, Some(false)),
             AttemptResult::NotTried
         );
         assert_eq!(judged(wire, Some(GuestResult::None), true, false, Some(false)), AttemptResult::Refused);
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn whoever_sees_it_it_was_reached() {
-        let here = Proof::Trap(None);
+        let here = AttemptProof::Trap(None);
         for (seen, caught, wire) in [
             (Some(GuestResult::None), true, None),
             (Some(GuestResult::Error), true, None),

@@ -37,7 +37,7 @@ use guest::{Outcomes, ThrowAway};
 
 use capture::Capture;
 use host_network::HostNetwork;
-pub use report::{AttemptResult, Report, Row};
+pub use report::{AttemptResult, AttemptRow, IsolationReport};
 use traps::Traps;
 
 /// Longest that all attempts of one round may take. Each waits a few seconds at most, and many are made at once;
@@ -49,7 +49,7 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 
 /// How far a check is.
 #[derive(Debug, Clone, Copy)]
-pub enum Stage<'a> {
+pub enum CheckStage<'a> {
     /// What is being done now.
     Step(&'a str),
     /// So many attempts of so many were made.
@@ -74,7 +74,7 @@ pub struct CheckedNode {
 }
 
 /// A check: a guest that is there to try things. Whoever has one ends it, whatever else happens.
-pub struct Check {
+pub struct GuestCheck {
     guest: ThrowAway,
     node: CheckedNode,
     internet: String,
@@ -82,7 +82,7 @@ pub struct Check {
     network: Mutex<Option<NetworkState>>,
 }
 
-impl Check {
+impl GuestCheck {
     /// Sees to it that a guest of `image` can be made; none is yet. `internet` is a name or address with a port
     /// that a guest should reach.
     ///
@@ -103,10 +103,10 @@ impl Check {
     ///
     /// # Errors
     /// When it cannot be made or does not boot.
-    pub async fn boot(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<()> {
-        tell(Stage::Step("a throw-away guest is made"));
+    pub async fn boot(&self, tell: &impl Fn(CheckStage<'_>)) -> anyhow::Result<()> {
+        tell(CheckStage::Step("a throw-away guest is made"));
         self.guest.create().await?;
-        tell(Stage::Step("the guest boots; without hardware virtualisation that takes a minute"));
+        tell(CheckStage::Step("the guest boots; without hardware virtualisation that takes a minute"));
         self.guest.boot(self.node.boot_timeout).await
     }
 
@@ -125,15 +125,15 @@ impl Check {
     ///
     /// # Errors
     /// When the host's networks cannot be seen or the guest cannot be told to try. That says nothing about isolation.
-    pub async fn round(&self, tell: &impl Fn(Stage<'_>)) -> anyhow::Result<Report> {
+    pub async fn round(&self, tell: &impl Fn(CheckStage<'_>)) -> anyhow::Result<IsolationReport> {
         let host_network = HostNetwork::look().context("what is near this host cannot be seen")?;
         let traps = Traps::open(&host_network).context("no trap can be set")?;
         let attempts = plan::plan(&host_network, &traps, &self.node, &self.internet);
-        tell(Stage::Step("this host itself tries what the guest will"));
+        tell(CheckStage::Step("this host itself tries what the guest will"));
         let controls = plan::controls(&attempts, &traps).await;
         // After the controls, so that it sees the guest's packets only.
         let wire = Capture::open();
-        tell(Stage::Step("the guest tries every way that it should not have"));
+        tell(CheckStage::Step("the guest tries every way that it should not have"));
         let script = plan::script(&attempts, &traps);
         let outcomes = Outcomes::default();
         let tries = async {

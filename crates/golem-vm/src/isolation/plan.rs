@@ -52,7 +52,7 @@ const SPECIAL: [&str; 12] = [
 
 /// How a thing is tried, in the words of the guest's script.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Step {
+pub(super) struct IsolationStep {
     pub(super) way: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) address: String,
@@ -81,7 +81,7 @@ pub(super) struct Step {
 
 /// What would show that an attempt came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum AttemptProof {
     /// A trap at this address (of this device, where only that has it), which this host itself reaches.
     Trap(Option<(IpAddr, u32)>),
     /// Somebody who answers this host there.
@@ -105,53 +105,62 @@ pub(super) struct Attempt {
     /// The kind of thing, for people.
     pub(super) what: &'static str,
     pub(super) target: String,
-    pub(super) step: Step,
-    pub(super) proof: Proof,
+    pub(super) step: IsolationStep,
+    pub(super) proof: AttemptProof,
     pub(super) wanted: Expected,
 }
 
 /// Collects attempts of one kind.
-struct Plan<'a> {
+struct IsolationPlan<'a> {
     attempts: Vec<Attempt>,
     host_network: &'a HostNetwork,
     port: u16,
 }
 
-fn step(way: &'static str, address: impl ToString, port: u16) -> Step {
-    Step { way, address: address.to_string(), port: Some(port), ..Step::default() }
+fn step(way: &'static str, address: impl ToString, port: u16) -> IsolationStep {
+    IsolationStep { way, address: address.to_string(), port: Some(port), ..IsolationStep::default() }
 }
 
-impl Plan<'_> {
-    fn add(&mut self, what: &'static str, target: impl Into<String>, step: Step, proof: Proof) {
+impl IsolationPlan<'_> {
+    fn add(
+        &mut self,
+        what: &'static str,
+        target: impl Into<String>,
+        step: IsolationStep,
+        proof: AttemptProof,
+    ) {
         self.attempts.push(Attempt { what, target: target.into(), step, proof, wanted: Expected::Refused });
     }
 
-    fn tcp(&mut self, what: &'static str, address: impl ToString, port: u16, proof: Proof) {
+    fn tcp(&mut self, what: &'static str, address: impl ToString, port: u16, proof: AttemptProof) {
         let address = address.to_string();
         self.add(what, format!("{address} TCP {port}"), step("tcp", address, port), proof);
     }
 
-    fn udp(&mut self, what: &'static str, address: impl ToString, port: u16, proof: Proof) {
+    fn udp(&mut self, what: &'static str, address: impl ToString, port: u16, proof: AttemptProof) {
         let address = address.to_string();
         self.add(what, format!("{address} UDP {port}"), step("udp", address, port), proof);
     }
 
-    fn forged(&mut self, target: &str, step: Step, proof: Proof) {
+    fn forged(&mut self, target: &str, step: IsolationStep, proof: AttemptProof) {
         let address = step.address.clone();
-        let step = Step { way: "forged", protocol: Some(step.protocol.unwrap_or("udp")), ..step };
+        let step = IsolationStep { way: "forged", protocol: Some(step.protocol.unwrap_or("udp")), ..step };
         self.add("forged packets", format!("{target}, to {address}"), step, proof);
     }
 
     fn loopback(&mut self) {
         let (what, port) = ("host loopback", self.port);
-        let trap = Proof::Trap(Some((Ipv4Addr::LOCALHOST.into(), 0)));
+        let trap = AttemptProof::Trap(Some((Ipv4Addr::LOCALHOST.into(), 0)));
         for address in INNER {
             self.tcp(what, address, port, trap);
             self.udp(what, address, port, trap);
         }
         for protocol in ["udp", "tcp"] {
-            let step =
-                Step { protocol: Some(protocol), way: "forged", ..step("forged", Ipv4Addr::LOCALHOST, port) };
+            let step = IsolationStep {
+                protocol: Some(protocol),
+                way: "forged",
+                ..step("forged", Ipv4Addr::LOCALHOST, port)
+            };
             self.add(
                 what,
                 format!("127.0.0.1 {} {port}, past the guest's own", protocol.to_uppercase()),
@@ -160,9 +169,9 @@ impl Plan<'_> {
             );
         }
         // What QEMU can serve by itself.
-        self.udp("QEMU's own services", "10.0.2.2", 69, Proof::Guest);
-        self.tcp("QEMU's own services", "10.0.2.4", 139, Proof::Guest);
-        self.tcp("QEMU's own services", "10.0.2.4", 445, Proof::Guest);
+        self.udp("QEMU's own services", "10.0.2.2", 69, AttemptProof::Guest);
+        self.tcp("QEMU's own services", "10.0.2.4", 139, AttemptProof::Guest);
+        self.tcp("QEMU's own services", "10.0.2.4", 445, AttemptProof::Guest);
     }
 
     /// Programs that listen on this host, other guests' ways in among them.
@@ -191,34 +200,37 @@ impl Plan<'_> {
         for (port, (address, user)) in all.into_iter().take(LISTENERS) {
             let what = what(port, user);
             if address.is_loopback() || address.is_unspecified() {
-                self.tcp(what, "10.0.2.2", port, Proof::Answer);
+                self.tcp(what, "10.0.2.2", port, AttemptProof::Answer);
             }
             match (address, first) {
                 (IpAddr::V4(own), _) if !own.is_loopback() && !own.is_unspecified() => {
-                    self.tcp(what, own, port, Proof::Answer);
+                    self.tcp(what, own, port, AttemptProof::Answer);
                 }
-                (address, Some(own)) if address.is_unspecified() => self.tcp(what, own, port, Proof::Answer),
+                (address, Some(own)) if address.is_unspecified() => {
+                    self.tcp(what, own, port, AttemptProof::Answer)
+                }
                 _ => {}
             }
         }
         // Where every guest is in its own network, and where QEMU is in the one behind it.
         for address in ["10.0.2.15", "10.0.3.100", "10.0.3.1"] {
             if address != "10.0.2.15" {
-                self.tcp("other guests", address, 22, Proof::Guest);
+                self.tcp("other guests", address, 22, AttemptProof::Guest);
             }
-            let step = Step { source: Some("10.0.2.99".to_owned()), ..step("forged", address, self.port) };
-            self.forged("pretending to be a neighbour", step, Proof::Wire { stranger: true });
+            let step =
+                IsolationStep { source: Some("10.0.2.99".to_owned()), ..step("forged", address, self.port) };
+            self.forged("pretending to be a neighbour", step, AttemptProof::Wire { stranger: true });
         }
     }
 
     fn addresses(&mut self) {
         let (what, port) = ("addresses of this host", self.port);
         for (address, device) in self.host_network.addresses.iter().take(ADDRESSES) {
-            let trap = Proof::Trap(Some((*address, *device)));
+            let trap = AttemptProof::Trap(Some((*address, *device)));
             self.tcp(what, address, port, trap);
             self.udp(what, address, port, trap);
             if address.is_ipv4() {
-                let big = Step { size: Some(3000), ..step("udp", address, port) };
+                let big = IsolationStep { size: Some(3000), ..step("udp", address, port) };
                 self.add(what, format!("{address} UDP {port}, in pieces"), big, trap);
                 self.add(what, format!("{address} ICMP"), step("icmp", address, 0), trap);
             }
@@ -227,10 +239,10 @@ impl Plan<'_> {
 
     fn neighbours(&mut self) {
         let what = "neighbours in this host's networks";
-        let present = Proof::Wire { stranger: false };
+        let present = AttemptProof::Wire { stranger: false };
         for address in self.host_network.neighbours.iter().take(NEIGHBOURS) {
             for port in USUAL {
-                self.tcp(what, address, port, Proof::Answer);
+                self.tcp(what, address, port, AttemptProof::Answer);
             }
             self.tcp(what, address, self.port, present);
             self.udp(what, address, self.port, present);
@@ -248,7 +260,7 @@ impl Plan<'_> {
             let strangers: Vec<Ipv4Addr> =
                 inside.take(4).chain(last).filter(|address| !known(address)).collect();
             for address in strangers.iter().take(1).chain(strangers.last()) {
-                self.tcp(what, address, self.port, Proof::Wire { stranger: true });
+                self.tcp(what, address, self.port, AttemptProof::Wire { stranger: true });
             }
         }
     }
@@ -256,8 +268,8 @@ impl Plan<'_> {
     fn special(&mut self) {
         let what = "special addresses";
         for address in SPECIAL {
-            self.tcp(what, address, 80, Proof::Answer);
-            self.tcp(what, address, self.port, Proof::Wire { stranger: true });
+            self.tcp(what, address, 80, AttemptProof::Answer);
+            self.tcp(what, address, self.port, AttemptProof::Wire { stranger: true });
         }
     }
 
@@ -265,61 +277,67 @@ impl Plan<'_> {
     fn resolvers(&mut self, name: &str) {
         let what = "resolvers of this host";
         for address in self.host_network.resolvers.iter().filter(|address| !address.is_loopback()) {
-            self.tcp(what, address, 53, Proof::Answer);
-            let asking = Step { question: Some(name.to_owned()), ..step("udp", address, 53) };
-            self.add(what, format!("{address} UDP 53"), asking, Proof::Answer);
-            self.udp(what, address, self.port, Proof::Wire { stranger: false });
+            self.tcp(what, address, 53, AttemptProof::Answer);
+            let asking = IsolationStep { question: Some(name.to_owned()), ..step("udp", address, 53) };
+            self.add(what, format!("{address} UDP 53"), asking, AttemptProof::Answer);
+            self.udp(what, address, self.port, AttemptProof::Wire { stranger: false });
         }
     }
 
     fn forgeries(&mut self) {
         let own = self.host_network.addresses.keys().find(|address| address.is_ipv4()).copied();
         let Some(own) = own else { return };
-        let (trap, port) = (Proof::Trap(Some((own, 0))), self.port);
+        let (trap, port) = (AttemptProof::Trap(Some((own, 0))), self.port);
         let to = || step("forged", own, port);
         let other = "52:54:00:66:66:66";
-        let pretending = |source: &str| Step { source: Some(source.to_owned()), ..to() };
-        self.forged("another hardware address", Step { mac: Some(other), ..to() }, trap);
+        let pretending = |source: &str| IsolationStep { source: Some(source.to_owned()), ..to() };
+        self.forged("another hardware address", IsolationStep { mac: Some(other), ..to() }, trap);
         for source in ["10.0.2.2", "10.0.2.99", "10.0.3.2", "127.0.0.1", "198.51.100.77"] {
             self.forged(&format!("pretending to be {source}"), pretending(source), trap);
         }
         self.forged("pretending to be this host", pretending(&own.to_string()), trap);
-        let both = Step { mac: Some(other), ..pretending("10.0.2.99") };
+        let both = IsolationStep { mac: Some(other), ..pretending("10.0.2.99") };
         self.forged("another hardware and IP address", both, trap);
-        let everybody = Step { to: Some("ff:ff:ff:ff:ff:ff"), ..to() };
+        let everybody = IsolationStep { to: Some("ff:ff:ff:ff:ff:ff"), ..to() };
         self.forged("to every hardware address", everybody, trap);
-        self.forged("in small pieces", Step { pieces: true, ..to() }, trap);
+        self.forged("in small pieces", IsolationStep { pieces: true, ..to() }, trap);
     }
 
     fn groups(&mut self) {
         let what = "multicast and broadcast";
         for group in GROUPS {
-            self.udp(what, group, self.port, Proof::Trap(None));
+            self.udp(what, group, self.port, AttemptProof::Trap(None));
         }
-        self.udp(what, GROUPS[0], 5353, Proof::Wire { stranger: false });
-        self.udp(what, GROUPS[1], 1900, Proof::Wire { stranger: false });
-        self.udp(what, Ipv4Addr::BROADCAST, self.port, Proof::Trap(None));
+        self.udp(what, GROUPS[0], 5353, AttemptProof::Wire { stranger: false });
+        self.udp(what, GROUPS[1], 1900, AttemptProof::Wire { stranger: false });
+        self.udp(what, Ipv4Addr::BROADCAST, self.port, AttemptProof::Trap(None));
         for subnet in self.host_network.subnets.iter().take(NEIGHBOURS).filter(|subnet| subnet.prefix < 31) {
-            self.udp(what, subnet.broadcast(), self.port, Proof::Trap(None));
+            self.udp(what, subnet.broadcast(), self.port, AttemptProof::Trap(None));
         }
         let what = "IPv6";
-        self.udp(what, "ff02::1", self.port, Proof::Trap(None));
-        let solicit = Step { way: "solicit", ..Step::default() };
-        self.add(what, "a router advertisement, asked for", solicit, Proof::Guest);
-        let advertise = Step { way: "advertise", ..Step::default() };
-        self.add(what, "a router advertisement of its own", advertise, Proof::Wire { stranger: false });
+        self.udp(what, "ff02::1", self.port, AttemptProof::Trap(None));
+        let solicit = IsolationStep { way: "solicit", ..IsolationStep::default() };
+        self.add(what, "a router advertisement, asked for", solicit, AttemptProof::Guest);
+        let advertise = IsolationStep { way: "advertise", ..IsolationStep::default() };
+        self.add(
+            what,
+            "a router advertisement of its own",
+            advertise,
+            AttemptProof::Wire { stranger: false },
+        );
     }
 
     fn internet(&mut self, internet: &str, mail: bool) {
         let (name, port) = internet.rsplit_once(':').unwrap_or((internet, "443"));
         let name = name.trim_matches(['[', ']']);
         let port = port.parse().unwrap_or(443);
-        self.tcp("outgoing mail", name, 25, Proof::Answer);
+        self.tcp("outgoing mail", name, 25, AttemptProof::Answer);
         if name.parse::<IpAddr>().is_err() {
-            let step = Step { way: "resolve", name: Some(name.to_owned()), ..Step::default() };
-            self.add("names", format!("{name} by the guest's resolver"), step, Proof::Answer);
+            let step =
+                IsolationStep { way: "resolve", name: Some(name.to_owned()), ..IsolationStep::default() };
+            self.add("names", format!("{name} by the guest's resolver"), step, AttemptProof::Answer);
         }
-        self.tcp("the internet", name, port, Proof::Answer);
+        self.tcp("the internet", name, port, AttemptProof::Answer);
         for attempt in &mut self.attempts {
             if matches!(attempt.what, "names" | "the internet") || (mail && attempt.what == "outgoing mail") {
                 attempt.wanted = Expected::Works;
@@ -335,7 +353,7 @@ pub(super) fn plan(
     node: &CheckedNode,
     internet: &str,
 ) -> Vec<Attempt> {
-    let mut plan = Plan { attempts: Vec::new(), host_network, port: traps.port };
+    let mut plan = IsolationPlan { attempts: Vec::new(), host_network, port: traps.port };
     let name = internet.rsplit_once(':').map_or(internet, |(name, _)| name);
     plan.loopback();
     plan.listeners(node);
@@ -354,12 +372,12 @@ pub(super) async fn controls(attempts: &[Attempt], traps: &Traps) -> Vec<bool> {
     // A word that is no attempt's.
     let own = traps.word(attempts.len());
     let control = async |attempt: &Attempt| match attempt.proof {
-        Proof::Trap(Some((IpAddr::V6(address), device))) => {
+        AttemptProof::Trap(Some((IpAddr::V6(address), device))) => {
             connects(SocketAddrV6::new(address, traps.port, 0, device), &own).await
         }
-        Proof::Trap(Some((address, _))) => connects((address, traps.port), &own).await,
-        Proof::Answer => answers(&attempt.step).await,
-        Proof::Trap(None) | Proof::Wire { .. } | Proof::Guest => true,
+        AttemptProof::Trap(Some((address, _))) => connects((address, traps.port), &own).await,
+        AttemptProof::Answer => answers(&attempt.step).await,
+        AttemptProof::Trap(None) | AttemptProof::Wire { .. } | AttemptProof::Guest => true,
     };
     let tried = join_all(attempts.iter().map(control));
     tokio::select! {
@@ -377,7 +395,7 @@ async fn connects(address: impl Into<SocketAddr>, word: &str) -> bool {
     matches!(timeout(CONTROL, connect).await, Ok(Ok(())))
 }
 
-async fn answers(step: &Step) -> bool {
+async fn answers(step: &IsolationStep) -> bool {
     let port = step.port.unwrap_or_default();
     match (step.way, step.address.as_str()) {
         // What QEMU's network turns into the loopback; that a program listens there was seen.

@@ -24,7 +24,7 @@ pub enum AttemptResult {
 
 /// One attempt.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct AttemptRow {
     /// The kind of thing that was tried.
     pub what: &'static str,
     /// Where to, and how.
@@ -41,7 +41,7 @@ pub struct Row {
 
 /// One round.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct IsolationReport {
     /// Whether nothing was reached that must not be, and enough was tried to say so.
     pub isolated: bool,
     /// How many attempts ended so.
@@ -56,13 +56,13 @@ pub struct Report {
     /// Whether this host's network devices were watched meanwhile, which takes root.
     pub wire_watched: bool,
     /// Each attempt.
-    pub attempts: Vec<Row>,
+    pub attempts: Vec<AttemptRow>,
 }
 
-impl Report {
+impl IsolationReport {
     /// Of `rows`. Where a program came to a trap on the loopback without the word of an attempt (`wordless`), that
     /// was the guest's forged greeting, because nobody else knows of it.
-    pub(super) fn new(mut rows: Vec<Row>, wire_watched: bool, wordless: bool) -> Self {
+    pub(super) fn new(mut rows: Vec<AttemptRow>, wire_watched: bool, wordless: bool) -> Self {
         if wordless {
             for row in rows.iter_mut().filter(|row| row.target.starts_with("127.0.0.1 TCP")) {
                 row.verdict = AttemptResult::Reached;

@@ -67,7 +67,7 @@ use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
 
 use crate::images::Images;
-use crate::machine::{BackendError, Guest, Network, NetworkLimits, Observed, Overhead};
+use crate::machine::{BackendError, Guest, GuestNetwork, NetworkLimits, Observed, Overhead};
 use crate::seed;
 use crate::{Accelerator, Architecture};
 
@@ -330,7 +330,7 @@ impl Qemu {
         }
     }
 
-    pub(crate) async fn keep_networks(&self) -> BTreeMap<VmId, Network> {
+    pub(crate) async fn keep_networks(&self) -> BTreeMap<VmId, GuestNetwork> {
         // The packet filter is not lifted meanwhile.
         let launching = self.launching.read().await;
         let ids = match self.ids() {

@@ -6,7 +6,7 @@ use crate::views::PaymentsClosed;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
-use super::super::facts::{Facts, NodeFacts, StatusSettings};
+use super::super::facts::{NodeFacts, StatusFacts, StatusSettings};
 use super::{Verdict, names};
 
 impl Verdict {
@@ -66,7 +66,7 @@ impl Verdict {
     }
 
     /// Whether withdrawals can be paid for.
-    pub(super) fn wallet(&mut self, settings: &StatusSettings, facts: &Facts) {
+    pub(super) fn wallet(&mut self, settings: &StatusSettings, facts: &StatusFacts) {
         let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.withdraws) else {
             return;
         };

@@ -7,25 +7,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
 use golem_types::VmState;
 
-use super::super::facts::{Facts, Local, NodeFacts, StatusSettings};
-use super::super::view::{Check, LastKnown, ProviderPort, SshIssues, SshPort, SshPorts};
+use super::super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
+use super::super::view::{LastKnown, PortCheck, ProviderPort, SshIssues, SshPort, SshPorts};
 use crate::views::VmView;
 
 /// Whether anything is known of reachability.
-pub(super) fn check(settings: &StatusSettings, ports: Result<&PortsReport, &String>) -> Check {
+pub(super) fn check(settings: &StatusSettings, ports: Result<&PortsReport, &String>) -> PortCheck {
     let report = match ports {
-        _ if settings.skip_port_verification => return Check::Skipped,
-        Err(reason) => return Check::Failed { reason: reason.clone() },
+        _ if settings.skip_port_verification => return PortCheck::Skipped,
+        Err(reason) => return PortCheck::Failed { reason: reason.clone() },
         Ok(report) => report,
     };
-    let failed = |reason: String| Check::Failed { reason };
+    let failed = |reason: String| PortCheck::Failed { reason };
     if report.address.is_none() {
         return failed("the public address is not known".to_owned());
     }
     if report.rounds == 0 {
         let known = std::iter::once(&report.provider).chain(&report.ssh).find_map(|port| port.checked_at);
         // What an earlier run of the node found out.
-        return known.map_or_else(|| failed("not checked yet".to_owned()), |at| Check::Done { at: Some(at) });
+        return known
+            .map_or_else(|| failed("not checked yet".to_owned()), |at| PortCheck::Done { at: Some(at) });
     }
     let mut problems = report.sources.iter().map(|source| &source.problem);
     match report.sources.first() {
@@ -35,25 +36,25 @@ pub(super) fn check(settings: &StatusSettings, ports: Result<&PortsReport, &Stri
             let (name, count) = (&first.source, report.sources.len());
             failed(format!("check failed: none of {count} check servers answers ({name} {why})"))
         }
-        Some(_) => Check::Done { at: report.checked_at },
+        Some(_) => PortCheck::Done { at: report.checked_at },
     }
 }
 
 /// What was found out before the check that fails.
-pub(super) fn last_known(report: &PortsReport, check: &Check) -> Option<LastKnown> {
+pub(super) fn last_known(report: &PortsReport, check: &PortCheck) -> Option<LastKnown> {
     let all = std::iter::once(&report.provider).chain(&report.ssh);
     let at =
-        all.filter_map(|port| port.checked_at).max().filter(|_| matches!(check, Check::Failed { .. }))?;
+        all.filter_map(|port| port.checked_at).max().filter(|_| matches!(check, PortCheck::Failed { .. }))?;
     let ssh_reachable = report.ssh.iter().filter(|port| port.status == Reach::Reachable).count();
     Some(LastKnown { at, provider: report.provider.status, ssh_reachable })
 }
 
-pub(super) fn provider(settings: &StatusSettings, facts: &Facts, check: &Check) -> ProviderPort {
+pub(super) fn provider(settings: &StatusSettings, facts: &StatusFacts, check: &PortCheck) -> ProviderPort {
     let port = facts.ports.as_ref().ok().map(|report| &report.provider);
     let reason = match check {
-        Check::Skipped => Some("not checked".to_owned()),
-        Check::Failed { reason } => Some(reason.clone()),
-        Check::Done { .. } => match port {
+        PortCheck::Skipped => Some("not checked".to_owned()),
+        PortCheck::Failed { reason } => Some(reason.clone()),
+        PortCheck::Done { .. } => match port {
             Some(PortReport { status: Reach::Reachable, .. }) => None,
             Some(port) if port.reason.is_some() => port.unreachable_reason().map(|reason| reason.to_string()),
             Some(PortReport { local: Some(LocalState::Held), .. }) => {
@@ -78,15 +79,15 @@ pub(super) fn provider(settings: &StatusSettings, facts: &Facts, check: &Check) 
     }
 }
 
-fn local_ok(facts: &Facts) -> bool {
+fn local_ok(facts: &StatusFacts) -> bool {
     matches!((facts.running, facts.local), (true, Local::Listening) | (false, Local::Free))
 }
 
 pub(super) fn ssh(
     settings: &StatusSettings,
-    facts: &Facts,
+    facts: &StatusFacts,
     node: Option<&NodeFacts>,
-    check: &Check,
+    check: &PortCheck,
 ) -> SshPorts {
     let in_use = match node {
         Some(node) => node.summary.ports.in_use.clone(),
@@ -107,7 +108,7 @@ pub(super) fn ssh(
     for port in range.clone() {
         let seen_outside = known(port);
         let status = match (check, seen_outside) {
-            (Check::Done { .. }, Some(port)) => port.status,
+            (PortCheck::Done { .. }, Some(port)) => port.status,
             _ => Reach::Unknown,
         };
         let is_held = seen_outside
@@ -115,7 +116,7 @@ pub(super) fn ssh(
         let is_listening = listening.contains(&port);
         reachable += usize::from(status == Reach::Reachable);
         issues.unreachable += usize::from(status == Reach::Unreachable);
-        issues.unknown += usize::from(status == Reach::Unknown && *check != Check::Skipped && !is_held);
+        issues.unknown += usize::from(status == Reach::Unknown && *check != PortCheck::Skipped && !is_held);
         issues.held += usize::from(is_held);
         issues.not_listening += usize::from(served.contains(&port) && !is_listening);
         usable_free += usize::from(status == Reach::Reachable && !is_held && !in_use.contains(&port));
@@ -125,8 +126,8 @@ pub(super) fn ssh(
     SshPorts {
         range: [range.start, range.end],
         status: match check {
-            Check::Skipped if !is_off => "ok",
-            Check::Skipped => "limited",
+            PortCheck::Skipped if !is_off => "ok",
+            PortCheck::Skipped => "limited",
             _ if reachable == 0 => "blocked",
             _ if is_off => "limited",
             _ => "ok",

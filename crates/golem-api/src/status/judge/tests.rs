@@ -83,13 +83,13 @@ fn summary(ports: &[u16]) -> Summary {
 }
 
 /// A node with a VM, with which nothing is wrong.
-fn good() -> Facts {
+fn good() -> StatusFacts {
     let node = NodeFacts {
         summary: summary(&[FIRST]),
         vms: vec![vm("web", FIRST)],
         listening: BTreeSet::from([FIRST]),
     };
-    Facts {
+    StatusFacts {
         running: true,
         pid: Some(7),
         node: Some(Ok(node)),
@@ -109,13 +109,13 @@ fn good() -> Facts {
     }
 }
 
-fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Facts {
+fn with_ports(change: impl FnOnce(&mut PortsReport)) -> StatusFacts {
     let mut report = report();
     change(&mut report);
-    Facts { ports: Ok(report), ..good() }
+    StatusFacts { ports: Ok(report), ..good() }
 }
 
-fn with_node(change: impl FnOnce(&mut NodeFacts)) -> Facts {
+fn with_node(change: impl FnOnce(&mut NodeFacts)) -> StatusFacts {
     let mut facts = good();
     if let Some(Ok(node)) = &mut facts.node {
         change(node);
@@ -123,11 +123,11 @@ fn with_node(change: impl FnOnce(&mut NodeFacts)) -> Facts {
     facts
 }
 
-fn judged(facts: Facts) -> Value {
+fn judged(facts: StatusFacts) -> Value {
     judged_with(&settings(), facts)
 }
 
-fn judged_with(settings: &StatusSettings, facts: Facts) -> Value {
+fn judged_with(settings: &StatusSettings, facts: StatusFacts) -> Value {
     serde_json::to_value(judge(settings, facts)).unwrap()
 }
 
@@ -162,7 +162,7 @@ fn what_keeps_renters_out_is_an_error() {
             *one = port(one.port, Reach::Unreachable, LocalState::Free);
         }
     };
-    let stopped = Facts { running: false, pid: None, node: None, local: Local::Free, ..good() };
+    let stopped = StatusFacts { running: false, pid: None, node: None, local: Local::Free, ..good() };
     for (facts, words) in [
         (
             with_node(|node| node.summary.disk_trouble = Some("the provider's disk is full".to_owned())),
@@ -177,29 +177,32 @@ fn what_keeps_renters_out_is_an_error() {
         ),
         (with_ports(|report| report.address = None), "the public address is not known"),
         (with_ports(|report| report.sources.clear()), "no check server is named"),
-        (Facts { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
+        (StatusFacts { ports: Err("no answer within 2 s".to_owned()), ..good() }, "no answer within 2 s"),
         // S-033
         (with_ports(blocked), "None of the SSH ports 50800-50899 is reachable from outside"),
         (
             // S-034
-            Facts { backend: Err("multipass is not installed".to_owned()), ..good() },
+            StatusFacts { backend: Err("multipass is not installed".to_owned()), ..good() },
             "multipass is not installed",
         ),
         // S-035
-        (Facts { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
-        (Facts { node: Some(Err("timeout".to_owned())), ..good() }, "The provider does not answer: timeout"),
+        (StatusFacts { local: Local::Free, ..good() }, "Nothing answers on the provider's port 7466"),
+        (
+            StatusFacts { node: Some(Err("timeout".to_owned())), ..good() },
+            "The provider does not answer: timeout",
+        ),
         (stopped.clone(), "The provider is not running"),
     ] {
         let json = judged(facts);
         assert_eq!(json["overall"]["status"], "error", "{words}");
         assert!(issues(&json).contains(words), "{json:#}");
     }
-    let rented = Facts { held: BTreeSet::from([FIRST]), ..stopped.clone() };
+    let rented = StatusFacts { held: BTreeSet::from([FIRST]), ..stopped.clone() };
     let json = judged(rented);
     assert_eq!(json["ports"]["ssh"]["in_use"], 1);
     assert!(json["overall"]["issues"].to_string().contains("1 VM(s) are rented out"), "{json:#}");
     let held = |report: &mut PortsReport| report.provider = port(7466, Reach::Unknown, LocalState::Held);
-    let facts = Facts { ports: with_ports(held).ports, local: Local::Held, ..stopped };
+    let facts = StatusFacts { ports: with_ports(held).ports, local: Local::Held, ..stopped };
     let json = judged(facts);
     assert_eq!(json["ports"]["provider"]["held_by"], "nginx (pid 42)");
     assert!(json["overall"]["issues"].to_string().contains("nginx (pid 42)"), "{json:#}");
@@ -292,7 +295,10 @@ fn anything_else_that_is_off_is_an_issue() {
             }),
             "1 machine(s) on the backend",
         ),
-        (Facts { image_missing: Some("24.04".to_owned()), ..good() }, "golem-provider images pull 24.04"),
+        (
+            StatusFacts { image_missing: Some("24.04".to_owned()), ..good() },
+            "golem-provider images pull 24.04",
+        ),
         (
             with_node(|node| {
                 if let Some(payments) = &mut node.summary.payments {
@@ -309,7 +315,7 @@ fn anything_else_that_is_off_is_an_issue() {
     }
     let empty = || {
         let wallet = good().wallet.map(|wallet| WalletFacts { balance: Ok(Exact(U256::ZERO)), ..wallet });
-        Facts { wallet, ..good() }
+        StatusFacts { wallet, ..good() }
     };
     assert_eq!(judged(empty())["overall"]["status"], "healthy", "nobody withdraws");
     let withdrawing = StatusSettings { withdraws: true, ..settings() };

@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::discovery::{
-    Claim, Cursor, Filter, Mistake, NoId, Page, ProviderId, Row, Store, StoreError, parse,
+    AdvertMistake, AdvertRow, Claim, Cursor, Filter, NoId, Page, ProviderId, Store, StoreError, parse,
 };
 
 /// Most adverts of one answer, which is what old clients, that know no pages, get at once.
@@ -69,7 +69,7 @@ fn own_pages(routes: MethodRouter<Arc<Service>>) -> MethodRouter<Arc<Service>> {
 /// Why a request was refused.
 enum RouteError {
     /// What is wrong with it, field by field.
-    Mistakes(Vec<Mistake>),
+    Mistakes(Vec<AdvertMistake>),
     /// A status, the published server's code, and a text.
     Coded(StatusCode, &'static str, String),
     /// As elsewhere.
@@ -166,7 +166,7 @@ struct Shown<'a> {
     updated_at: WireTime,
 }
 
-fn shown(row: &Row) -> Shown<'_> {
+fn shown(row: &AdvertRow) -> Shown<'_> {
     let advert = &row.advert;
     Shown {
         provider_id: row.provider_id.as_str(),
@@ -189,13 +189,13 @@ struct Credentials {
 }
 
 impl Credentials {
-    fn of(headers: &HeaderMap) -> Result<Self, Vec<Mistake>> {
+    fn of(headers: &HeaderMap) -> Result<Self, Vec<AdvertMistake>> {
         let mut mistakes = Vec::new();
         let mut text = |name: &'static str| match headers.get(name) {
             // What is no text is no id and no signature either.
             Some(value) => value.to_str().unwrap_or_default().to_owned(),
             None => {
-                mistakes.push(Mistake::missing(&["header", name]));
+                mistakes.push(AdvertMistake::missing(&["header", name]));
                 String::new()
             }
         };
@@ -210,7 +210,7 @@ impl Credentials {
             return Err(RouteError::Coded(StatusCode::UNAUTHORIZED, "AUTH_003", text));
         }
         let id: ProviderId = self.id.parse().map_err(|error: NoId| {
-            RouteError::Mistakes(vec![Mistake::new(
+            RouteError::Mistakes(vec![AdvertMistake::new(
                 &["header", "x-provider-id"],
                 error.to_string(),
                 "value_error",
@@ -296,14 +296,14 @@ impl ListQuery {
         let mut mistakes = Vec::new();
         let mut number = |name: &str| -> Option<i128> {
             let number = query.get(name)?.trim().parse();
-            number.inspect_err(|_| mistakes.push(Mistake::no_integer(&["query", name]))).ok()
+            number.inspect_err(|_| mistakes.push(AdvertMistake::no_integer(&["query", name]))).ok()
         };
         let least = [number("cpu"), number("memory"), number("storage")];
         let limit = number("limit");
         let after = query.get("after").map(|after| after.parse::<Cursor>());
         if let Some(Err(())) = after {
             let text = "value is not from the link of a page";
-            mistakes.push(Mistake::new(&["query", "after"], text, "value_error"));
+            mistakes.push(AdvertMistake::new(&["query", "after"], text, "value_error"));
         }
         if !mistakes.is_empty() {
             return Err(RouteError::Mistakes(mistakes));

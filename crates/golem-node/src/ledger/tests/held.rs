@@ -179,7 +179,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let context = AdmissionContext {
-                offer: Offer::fixed(Resources::new(6, 6, 200)),
+                offer: HostOffer::fixed(Resources::new(6, 6, 200)),
                 ..room(6, ports(30))
             };
             let mut world =
@@ -236,7 +236,7 @@ async fn m_06_a_held_rental_waits_for_room_and_comes_before_new_ones() {
     // Disks stay, so that there is none left here.
     assert_eq!(now.held(), Resources::new(0, 0, 20));
     assert_eq!(now.with_room(), 0);
-    world.context.offer = Offer::fixed(Resources::new(2, 2, 100));
+    world.context.offer = HostOffer::fixed(Resources::new(2, 2, 100));
     world.create(2, 700).await;
     assert_eq!(world.streams.len(), 3, "others may have what is not paid for");
     // 3 seconds begin no new hold.

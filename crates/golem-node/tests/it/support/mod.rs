@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
-use golem_node::{Limits, Node, NodeConfig, Vm};
+use golem_node::{AdmissionLimits, Node, NodeConfig, Vm};
 use golem_types::wire::CreateVm;
 use golem_types::{Resources, VmId, VmState};
 use golem_vm::Backend;
@@ -40,12 +40,12 @@ pub(crate) fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         ports,
         ssh_bind: Ipv4Addr::LOCALHOST.into(),
         port_policy: PortPolicy::Free,
-        limits: Limits {
+        limits: AdmissionLimits {
             max_vms: 50,
             cpu_threshold: 100,
             memory_threshold: 100,
             storage_threshold: 100,
-            ..Limits::default()
+            ..AdmissionLimits::default()
         },
         closed: None,
         default_image: "24.04".parse().unwrap(),

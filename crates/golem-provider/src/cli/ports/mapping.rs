@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use golem_reach::mapping::{
-    AGAIN, Change, LeftPort, Mapper, MappingError, MappingReport, Renewal, UnmappingReport,
+    AGAIN, LeftPort, Mapper, MappingChange, MappingError, MappingReport, Renewal, UnmappingReport,
 };
 use golem_reach::problem::ranges;
 use serde_json::json;
@@ -80,14 +80,16 @@ async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
         holding.news(|done, total| waiting.say(format!("Asking the router: {done} of {total} ports"))).await;
     drop(waiting);
     match first {
-        Change::Forwarded(report) | Change::Problems(report) => printer.answer(&report, || text(&report)),
-        Change::Failed(error) => return error,
+        MappingChange::Forwarded(report) | MappingChange::Problems(report) => {
+            printer.answer(&report, || text(&report))
+        }
+        MappingChange::Failed(error) => return error,
     }
     printer.note("Forwarded until Ctrl-C.");
     verify(invocation).await;
     loop {
         match holding.news(|_, _| ()).await {
-            Change::Forwarded(report) => {
+            MappingChange::Forwarded(report) => {
                 printer.note(&format!(
                     "The router forwards {} ports to this host now.",
                     report.forwarded().len()
@@ -95,8 +97,8 @@ async fn hold(invocation: &Invocation, mapper: &mut Mapper) -> MappingError {
                 warn(printer, &report);
                 verify(invocation).await;
             }
-            Change::Problems(report) => warn(printer, &report),
-            Change::Failed(error) => printer.warning(&format!(
+            MappingChange::Problems(report) => warn(printer, &report),
+            MappingChange::Failed(error) => printer.warning(&format!(
                 "{error}; the router is asked again every {} s until Ctrl-C",
                 AGAIN.as_secs()
             )),

@@ -20,7 +20,7 @@ use serde_json::json;
 
 pub(super) use arguments::Rent;
 use arguments::{Command, Create, Keep, Size};
-use progress::Progress;
+use progress::RentProgress;
 
 use super::printer::Printer;
 use super::ssh::Login;
@@ -50,7 +50,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     let networks = || payments::of_renter(settings.chain(), payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renting.renter_dir)?;
     let identity = identity::of_renter(&settings.renting)?;
-    let progress = Progress::of(printer);
+    let progress = RentProgress::of(printer);
     let tell = |told: Event<'_>| progress.tell(told);
     let renter =
         Renter { store: &store, wallet: identity.wallet(), rpc_url: rpc_url.as_deref(), tell: &tell };
@@ -208,7 +208,7 @@ async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, P
 async fn keep(
     renter: &Renter<'_>,
     printer: Printer,
-    progress: &Progress,
+    progress: &RentProgress,
     wanted: Keep,
 ) -> anyhow::Result<Exit> {
     let bounds = TopUpLimits {

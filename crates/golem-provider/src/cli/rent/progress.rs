@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use golem_rent::Event;
 
-use crate::cli::printer::{Printer, Waiting};
+use crate::cli::printer::{Printer, Spinner};
 
 /// How often somebody without a terminal is told that something goes on.
 const TELL_EVERY: Duration = Duration::from_secs(15);
 
 /// Tells people on standard error how far a command is.
-pub(super) struct Progress {
+pub(super) struct RentProgress {
     printer: Printer,
     terminal: bool,
-    spinner: RefCell<Option<Waiting>>,
+    spinner: RefCell<Option<Spinner>>,
     told_at: Cell<Duration>,
 }
 
-impl Progress {
+impl RentProgress {
     pub(super) fn of(printer: Printer) -> Self {
         let terminal = crate::logs::can_redraw();
         Self { printer, terminal, spinner: RefCell::default(), told_at: Cell::default() }

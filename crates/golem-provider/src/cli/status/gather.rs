@@ -25,7 +25,7 @@ use crate::pid_file::Held;
 use crate::ports;
 use crate::settings::{ChainSettings, NodeSettings, PublicApiSettings, ReachSettings};
 use golem_api::operator::Client;
-use golem_api::status::{Facts, Local, NodeFacts, WalletFacts};
+use golem_api::status::{Local, NodeFacts, StatusFacts, WalletFacts};
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Everything that was found.
 pub(super) struct Gathered {
-    pub(super) facts: Facts,
+    pub(super) facts: StatusFacts,
     /// When others were asked.
     asked: Instant,
 }
@@ -89,7 +89,7 @@ pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Op
             }
         },
     );
-    let facts = Facts {
+    let facts = StatusFacts {
         running,
         pid: held.and_then(|held| held.pid),
         node,

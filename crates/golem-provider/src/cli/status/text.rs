@@ -5,7 +5,9 @@
 use golem_types::wire::Exact;
 
 use crate::cli::layout::age;
-use golem_api::status::{BackendPart, Check, Grade, Issue, LastKnown, Ports, ProviderPort, SshPorts, Status};
+use golem_api::status::{
+    BackendPart, Grade, Issue, LastKnown, PortCheck, PortsPart, ProviderPort, SshPorts, Status,
+};
 use golem_api::views::AdvertView;
 use golem_types::amount::coins;
 
@@ -47,8 +49,8 @@ fn last_known(known: LastKnown) -> String {
 }
 
 /// Who looked from outside, and when.
-fn checked(ports: &Ports) -> Option<String> {
-    let Check::Done { at: Some(at) } = ports.check else { return None };
+fn checked(ports: &PortsPart) -> Option<String> {
+    let PortCheck::Done { at: Some(at) } = ports.check else { return None };
     let answered = ports.sources.iter().filter(|source| source.problem.is_none()).count();
     let by = match ports.sources.len() {
         0 => String::new(),
@@ -73,7 +75,7 @@ fn backend(backend: &BackendPart) -> String {
     }
 }
 
-fn provider(provider: &ProviderPort, check: &Check) -> Vec<String> {
+fn provider(provider: &ProviderPort, check: &PortCheck) -> Vec<String> {
     let ProviderPort { host, port, local_ok, local_detail, held_by, reason, .. } = provider;
     let local = match (local_ok, held_by) {
         (true, _) => (*local_detail).to_owned(),
@@ -81,7 +83,7 @@ fn provider(provider: &ProviderPort, check: &Check) -> Vec<String> {
         (false, None) => format!("port unavailable — {local_detail}"),
     };
     let external = match (check, reason) {
-        (Check::Skipped, _) => "not checked (GOLEM_PROVIDER_SKIP_PORT_VERIFICATION)".to_owned(),
+        (PortCheck::Skipped, _) => "not checked (GOLEM_PROVIDER_SKIP_PORT_VERIFICATION)".to_owned(),
         (_, None) => "✅ reachable".to_owned(),
         (_, Some(reason)) => format!("❌ unreachable — {reason}"),
     };
@@ -92,10 +94,10 @@ fn provider(provider: &ProviderPort, check: &Check) -> Vec<String> {
     ]
 }
 
-fn ssh(ssh: &SshPorts, check: &Check) -> Vec<String> {
+fn ssh(ssh: &SshPorts, check: &PortCheck) -> Vec<String> {
     let count = ssh.issues.count();
     let verdict = match ssh.status {
-        "ok" if *check == Check::Skipped => "not checked".to_owned(),
+        "ok" if *check == PortCheck::Skipped => "not checked".to_owned(),
         "ok" => "OK".to_owned(),
         "limited" => format!("limited — {count} issue(s)"),
         other => other.to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use golem_test_support::{Home, Running, wait_until, wanted};
-use golem_vm::cgroup::{Place, Places};
+use golem_vm::cgroup::{CgroupPlace, CgroupPlaces};
 
 /// A control group of memory for a node.
 struct Group(PathBuf);
@@ -12,8 +12,8 @@ struct Group(PathBuf);
 impl Group {
     /// A group with a limit of 2 GiB, in whichever version this machine has for memory.
     fn with_two_gib() -> Self {
-        let places = Places::of_this_process().unwrap();
-        let (place, file): (&Place, _) = match (places.v1.get("memory"), &places.v2) {
+        let places = CgroupPlaces::of_this_process().unwrap();
+        let (place, file): (&CgroupPlace, _) = match (places.v1.get("memory"), &places.v2) {
             (Some(place), _) => (place, "memory.limit_in_bytes"),
             (None, Some(place)) => (place, "memory.max"),
             (None, None) => panic!("this machine has no control groups"),

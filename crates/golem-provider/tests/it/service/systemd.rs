@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use golem_test_support::{DEADLINE, Home, wanted};
-use golem_vm::cgroup::Places;
+use golem_vm::cgroup::CgroupPlaces;
 use serde_json::Value;
 
 /// Between two looks.
@@ -114,9 +114,10 @@ impl Host {
         assert!(added.status.success(), "{}", Home::show(&added));
 
         // Below groups of its own, so that two containers at a time are not in each other's.
-        let places = Places::of_this_process().unwrap();
-        let place =
-            |place: &golem_vm::cgroup::Place| place.own.join(format!("golem-test-{}", std::process::id()));
+        let places = CgroupPlaces::of_this_process().unwrap();
+        let place = |place: &golem_vm::cgroup::CgroupPlace| {
+            place.own.join(format!("golem-test-{}", std::process::id()))
+        };
         let groups: Vec<_> = places.v1.get("name=systemd").into_iter().chain(&places.v2).map(place).collect();
         let container = container(folder.path(), &holder, &groups);
         let mut host = Self { folder, groups, holder, container };

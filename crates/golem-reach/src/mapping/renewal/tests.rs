@@ -138,7 +138,7 @@ async fn a_router_that_forgot_everything_forwards_again_before_its_leases_would_
     let mut router = Router::new();
     let mut mapper = router.mapper();
     let mut holding = Renewal::new(&mut mapper);
-    let Change::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not forwarded") };
+    let MappingChange::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not forwarded") };
     assert_eq!((report.forwarded(), report.problems), (PORTS.into(), vec![]));
     assert_eq!(router.state().forwarded, PORTS.into());
     router.is_asked_for(50802).await;
@@ -163,13 +163,13 @@ async fn a_router_that_is_gone_for_a_while_is_told_of_once_and_asked_until_it_is
     let mut router = Router::new();
     let mut mapper = router.mapper();
     let mut holding = Renewal::new(&mut mapper);
-    assert!(matches!(holding.news(|_, _| ()).await, Change::Forwarded(_)));
+    assert!(matches!(holding.news(|_, _| ()).await, MappingChange::Forwarded(_)));
 
     router.state().silent = true;
     router.state().forwarded.clear();
     // Time passes as soon as all wait, and no answer is there to be waited for.
     pause();
-    let Change::Failed(error) = holding.news(|_, _| ()).await else { panic!("not told") };
+    let MappingChange::Failed(error) = holding.news(|_, _| ()).await else { panic!("not told") };
     assert!(error.to_string().contains("NAT-PMP: no answer"), "{error}");
     router.all_asked();
     let before = Instant::now();
@@ -186,7 +186,7 @@ async fn a_router_that_is_gone_for_a_while_is_told_of_once_and_asked_until_it_is
     assert!(before.elapsed() >= 3 * AGAIN, "{:?}", before.elapsed());
     resume();
     router.state().silent = false;
-    let Change::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not back") };
+    let MappingChange::Forwarded(report) = holding.news(|_, _| ()).await else { panic!("not back") };
     assert_eq!(report.forwarded(), PORTS.into());
     assert_eq!(router.state().forwarded, PORTS.into());
 }

@@ -115,8 +115,8 @@ async fn an_image_is_downloaded_verified_and_offered() {
     let mut seen = Vec::new();
     let pulled = images.pull_from(&name(), &source, |progress| seen.push(progress)).await.unwrap();
     assert_eq!((pulled.image.bytes, pulled.is_new), (Some(3_000_000), true));
-    assert_eq!(seen.first(), Some(&Progress { done: 0, total: Some(3_000_000) }));
-    assert_eq!(seen.last(), Some(&Progress { done: 3_000_000, total: Some(3_000_000) }));
+    assert_eq!(seen.first(), Some(&DownloadProgress { done: 0, total: Some(3_000_000) }));
+    assert_eq!(seen.last(), Some(&DownloadProgress { done: 3_000_000, total: Some(3_000_000) }));
     assert!(seen.is_sorted_by_key(|progress| progress.done));
     assert_eq!(std::fs::read(images.find(&name()).unwrap().0).unwrap(), image());
     assert_eq!(files(&images), ["24.04.checksum", "24.04.img"]);

@@ -21,7 +21,7 @@ const OWN_CPU: u64 = 500;
 
 /// The most that one guest's processes may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(super) struct CgroupBounds {
     /// Bytes of memory.
     pub(super) memory: u64,
     /// Processor time, in thousandths of a core.
@@ -67,7 +67,7 @@ fn whole_device(number: u64) -> Option<(u32, u32)> {
     Some((large.parse().ok()?, small.parse().ok()?))
 }
 
-impl Bounds {
+impl CgroupBounds {
     /// What a guest of `resources` needs to have what was sold. Where its disk is in memory, the disk counts.
     pub(super) fn of(resources: Resources, overhead: Overhead, folder: &Path, disk: Option<Disk>) -> Self {
         let guest = resources.memory_mib() << 20;
@@ -171,9 +171,9 @@ mod tests {
 
     const OVERHEAD: Overhead = Overhead { per_machine: 100 << 20, per_gib: 8 << 20 };
 
-    fn bounds(disk: Option<Disk>) -> Bounds {
+    fn bounds(disk: Option<Disk>) -> CgroupBounds {
         let somewhere = Path::new("/proc");
-        Bounds::of(Resources::new(2, 4, 20), OVERHEAD, somewhere, disk)
+        CgroupBounds::of(Resources::new(2, 4, 20), OVERHEAD, somewhere, disk)
     }
 
     fn written<'a>(files: &'a [(&str, String)], name: &str) -> Option<&'a str> {
@@ -220,7 +220,7 @@ mod tests {
                     && !bounds.properties(memory).join("").contains("IO")
             );
         }
-        let in_memory = Bounds::of(Resources::new(2, 4, 20), OVERHEAD, memory, None);
+        let in_memory = CgroupBounds::of(Resources::new(2, 4, 20), OVERHEAD, memory, None);
         assert_eq!(in_memory.memory, unbounded.memory + (20 << 30));
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::bounds::Bounds;
-use crate::cgroup::{Place, Places, read_text};
+use super::bounds::CgroupBounds;
+use crate::cgroup::{CgroupPlace, CgroupPlaces, read_text};
 
 /// Controllers that bound a guest, as v2 and v1 call them.
 const CONTROLLERS: [(&str, &str); 4] =
@@ -49,7 +49,7 @@ impl Parents {
 ///
 /// # Errors
 /// Why there are none for memory, without which a guest is not bounded.
-pub(super) fn parents(places: &Places, pid: u32, moves: bool) -> io::Result<Parents> {
+pub(super) fn parents(places: &CgroupPlaces, pid: u32, moves: bool) -> io::Result<Parents> {
     let mut parents = Parents::default();
     let mut refused = None;
     for (name, old_name) in CONTROLLERS {
@@ -87,7 +87,7 @@ pub(super) fn parents(places: &Places, pid: u32, moves: bool) -> io::Result<Pare
 
 /// The group of v2 below which others can be made that have those of `wanted` that there are; and which these are.
 fn second_version(
-    place: &Place,
+    place: &CgroupPlace,
     wanted: &[&'static str],
     pid: u32,
     moves: bool,
@@ -178,7 +178,7 @@ fn write(group: &Path, file: &str, text: &str) -> io::Result<()> {
 }
 
 /// Bounds `group`. What is not there, or is not taken, is left out: its names and why.
-pub(super) fn bound(group: &Path, bounds: &Bounds) -> Vec<(&'static str, io::Error)> {
+pub(super) fn bound(group: &Path, bounds: &CgroupBounds) -> Vec<(&'static str, io::Error)> {
     let mut refused = Vec::new();
     let crowded = used(group).is_some_and(|used| used > bounds.memory);
     for (file, text) in bounds.files() {
@@ -294,9 +294,9 @@ mod tests {
         top
     }
 
-    fn v2(top: &tempfile::TempDir, own: &str) -> Places {
+    fn v2(top: &tempfile::TempDir, own: &str) -> CgroupPlaces {
         let own = if own.is_empty() { top.path().to_owned() } else { top.path().join(own) };
-        Places { v2: Some(Place { top: top.path().to_owned(), own }), ..Places::default() }
+        CgroupPlaces { v2: Some(CgroupPlace { top: top.path().to_owned(), own }), ..CgroupPlaces::default() }
     }
 
     fn text(top: &tempfile::TempDir, file: &str) -> String {
@@ -339,9 +339,9 @@ mod tests {
             let error = parents(&v2(&top, ""), 1, false).unwrap_err().to_string();
             assert!(error.contains(kind), "{error}");
         }
-        assert!(parents(&Places::default(), 1, true).unwrap_err().to_string().contains("mounted"));
-        let gone = Place { top: "/nothing".into(), own: "/nothing/here".into() };
-        assert!(parents(&Places { v2: Some(gone), ..Places::default() }, 1, true).is_err());
+        assert!(parents(&CgroupPlaces::default(), 1, true).unwrap_err().to_string().contains("mounted"));
+        let gone = CgroupPlace { top: "/nothing".into(), own: "/nothing/here".into() };
+        assert!(parents(&CgroupPlaces { v2: Some(gone), ..CgroupPlaces::default() }, 1, true).is_err());
     }
 
     #[test]
@@ -351,12 +351,13 @@ mod tests {
             ("cpu,cpuacct", &[]),
             ("unified", &[("cgroup.controllers", "hugetlb")]),
         ]);
-        let place = |top_: &str, own: &str| Place { top: top.path().join(top_), own: top.path().join(own) };
+        let place =
+            |top_: &str, own: &str| CgroupPlace { top: top.path().join(top_), own: top.path().join(own) };
         let v1 = [
             ("memory".to_owned(), place("memory", "memory/a")),
             ("cpu".to_owned(), place("cpu,cpuacct", "cpu,cpuacct")),
         ];
-        let places = Places { v2: Some(place("unified", "unified")), v1: v1.into() };
+        let places = CgroupPlaces { v2: Some(place("unified", "unified")), v1: v1.into() };
         let found = parents(&places, 1, false).unwrap();
         assert_eq!(found.folders, [top.path().join("memory/a"), top.path().join("cpu,cpuacct")]);
         assert_eq!(found.missing(), ["pids", "io"]);
@@ -368,7 +369,8 @@ mod tests {
             [("memory.max", "max"), ("pids.max", "max"), ("cpu.max", "max 100000"), ("cpu.weight", "100")];
         let top = fake(&[("g", &files)]);
         let group = top.path().join("g");
-        let bounds = Bounds::of(Resources::new(1, 1, 10), Overhead::default(), Path::new("/proc"), None);
+        let bounds =
+            CgroupBounds::of(Resources::new(1, 1, 10), Overhead::default(), Path::new("/proc"), None);
         assert!(bound(&group, &bounds).is_empty());
         assert_eq!(text(&top, "g/memory.max"), bounds.memory.to_string());
         assert_eq!(text(&top, "g/cpu.max"), "150000 100000");
@@ -394,7 +396,7 @@ mod tests {
     /// right to make groups, as whole runs of the suite have.
     #[test]
     fn s_085_a_guest_keeps_the_share_of_the_processor_that_it_was_sold() {
-        let Ok(found) = Places::of_this_process()
+        let Ok(found) = CgroupPlaces::of_this_process()
             .map_err(drop)
             .and_then(|places| parents(&places, std::process::id(), false).map_err(drop))
         else {
@@ -419,7 +421,7 @@ mod tests {
         let guest = |name: &str, cpus: u32, busy: usize| {
             let mut guest = Guest::default();
             let bounds =
-                Bounds::of(Resources::new(cpus, 1, 10), Overhead::default(), Path::new("/proc"), None);
+                CgroupBounds::of(Resources::new(cpus, 1, 10), Overhead::default(), Path::new("/proc"), None);
             for parent in &found.folders {
                 let group = parent.join(format!("{PREFIX}test-{}-{name}", std::process::id()));
                 make(&group).unwrap();

@@ -32,11 +32,11 @@ use tokio::time::{sleep, timeout};
 
 use super::name::short_hash;
 use super::{absent_is_fine, read_json, replace};
-use crate::cgroup::{Places, read_text};
+use crate::cgroup::{CgroupPlaces, read_text};
 use crate::machine::Overhead;
 
 pub(super) use bounds::operations;
-use bounds::{Bounds, Disk};
+use bounds::{CgroupBounds, Disk};
 use group::Parents;
 use scope::Manager;
 
@@ -183,14 +183,15 @@ impl Groups {
                 "no control groups: nothing bounds what a guest's process takes of this machine ({why}); fix: {fix}"
             )),
         };
-        let places = match Places::of_this_process() {
+        let places = match CgroupPlaces::of_this_process() {
             Ok(places) => places,
             Err(error) => return unbounded(&error),
         };
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR");
         let mut refused = None;
         if let Some(manager) = Manager::find(self.root, &places, runtime_dir) {
-            let bounds = Bounds::of(Resources::new(1, 1, 1), Overhead::default(), Path::new("/proc"), None);
+            let bounds =
+                CgroupBounds::of(Resources::new(1, 1, 1), Overhead::default(), Path::new("/proc"), None);
             let name = format!("{}try-{}", group::PREFIX, std::process::id());
             let mut words = manager.run(&name, &bounds, Path::new("/"));
             words.push("true".to_owned());
@@ -221,9 +222,9 @@ impl Groups {
         self.found().await.problem.clone()
     }
 
-    fn bounds(&self, resources: Resources, overhead: Overhead, folder: &Path) -> Bounds {
+    fn bounds(&self, resources: Resources, overhead: Overhead, folder: &Path) -> CgroupBounds {
         let disk = self.disk_rate.map(|rate| Disk::of(folder, rate));
-        Bounds::of(resources, overhead, folder, disk)
+        CgroupBounds::of(resources, overhead, folder, disk)
     }
 
     /// Prepares the group of a guest that is about to be launched. What is left of an earlier launch is
@@ -424,7 +425,7 @@ fn is_scope(group: &Path) -> bool {
 }
 
 /// Makes `group` and bounds it; false where there is none.
-fn make(group: &Path, bounds: &Bounds) -> bool {
+fn make(group: &Path, bounds: &CgroupBounds) -> bool {
     if let Err(error) = group::make(group) {
         golem_service::log_limited_each!(group, error,
             group = %group.display(),
@@ -457,7 +458,7 @@ fn join(groups: &[PathBuf]) -> Vec<String> {
 
 /// The groups called `name` that the process `qemu` is in.
 fn groups_of(name: &str, qemu: Pid) -> io::Result<Vec<PathBuf>> {
-    let places = Places::read(Path::new(&format!("/proc/{}", qemu.as_raw_nonzero())))?;
+    let places = CgroupPlaces::read(Path::new(&format!("/proc/{}", qemu.as_raw_nonzero())))?;
     let own: BTreeSet<_> = places.v1.into_values().chain(places.v2).map(|place| place.own).collect();
     Ok(own.into_iter().filter(|group| group::is_of(group, name)).collect())
 }

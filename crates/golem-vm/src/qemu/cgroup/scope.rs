@@ -7,8 +7,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::bounds::Bounds;
-use crate::cgroup::Places;
+use super::bounds::CgroupBounds;
+use crate::cgroup::CgroupPlaces;
 
 /// The slice that guests' scopes are in, below that of the node's own unit.
 const SLICE: &str = "golem-vms.slice";
@@ -24,7 +24,7 @@ pub(super) struct Manager {
 
 impl Manager {
     /// The manager that would make scopes here; `None` if systemd is not the first process.
-    pub(super) fn find(root: bool, places: &Places, runtime_dir: Option<OsString>) -> Option<Self> {
+    pub(super) fn find(root: bool, places: &CgroupPlaces, runtime_dir: Option<OsString>) -> Option<Self> {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;
         }
@@ -53,7 +53,7 @@ impl Manager {
 
     /// Words that run what follows in a scope `name` with `bounds`, for a guest whose files are in `folder`.
     /// The process that runs them becomes what follows.
-    pub(super) fn run(&self, name: &str, bounds: &Bounds, folder: &Path) -> Vec<String> {
+    pub(super) fn run(&self, name: &str, bounds: &CgroupBounds, folder: &Path) -> Vec<String> {
         let mut words = self.call("systemd-run");
         words.extend(["--scope", "--quiet", "--collect"].map(str::to_owned));
         words.push(format!("--unit={name}"));
@@ -70,7 +70,7 @@ impl Manager {
     }
 
     /// Words that set `bounds` on the scope `name` that is there, until the host is started anew.
-    pub(super) fn set(&self, name: &str, bounds: &Bounds, folder: &Path) -> Vec<String> {
+    pub(super) fn set(&self, name: &str, bounds: &CgroupBounds, folder: &Path) -> Vec<String> {
         let mut words = self.call("systemctl");
         words.extend(["set-property", "--runtime"].map(str::to_owned));
         words.push(format!("{name}.scope"));
@@ -85,7 +85,7 @@ impl Manager {
 }
 
 /// The unit in which the process at `places` is, if it is a service.
-fn own_unit(places: &Places) -> Option<String> {
+fn own_unit(places: &CgroupPlaces) -> Option<String> {
     let place = places.v1.get("name=systemd").or(places.v2.as_ref())?;
     let unit = place.groups().find(|group| group.extension().is_some_and(|word| word == "service"))?;
     unit.file_name()?.to_str().map(str::to_owned)
@@ -96,15 +96,16 @@ mod tests {
     use golem_types::Resources;
 
     use super::*;
-    use crate::cgroup::Place;
+    use crate::cgroup::CgroupPlace;
     use crate::machine::Overhead;
 
     #[test]
     fn h_04_a_guest_is_in_a_scope_that_ends_after_the_node() {
-        let own = Place { top: "/c".into(), own: "/c/golem.slice/golem-provider.service".into() };
-        let places = Places { v2: Some(own), ..Places::default() };
+        let own = CgroupPlace { top: "/c".into(), own: "/c/golem.slice/golem-provider.service".into() };
+        let places = CgroupPlaces { v2: Some(own), ..CgroupPlaces::default() };
         let manager = Manager { user: None, unit: own_unit(&places) };
-        let bounds = Bounds::of(Resources::new(1, 1, 10), Overhead::default(), Path::new("/proc"), None);
+        let bounds =
+            CgroupBounds::of(Resources::new(1, 1, 10), Overhead::default(), Path::new("/proc"), None);
         let words = manager.run("golem-vm-0a", &bounds, Path::new("/d")).join(" ");
         assert!(words.starts_with(
             "systemd-run --scope --quiet --collect --unit=golem-vm-0a --slice=golem-vms.slice "

@@ -49,7 +49,7 @@ use local_networks::LocalNetworks;
 use super::name::name_word;
 use super::qmp;
 use super::{process, replace};
-use crate::machine::{Network, NetworkLimits, NetworkState};
+use crate::machine::{GuestNetwork, NetworkLimits, NetworkState};
 
 /// How long a guest keeps its network while nobody can look at it (I3): the node may be short of
 /// descriptors or memory for a moment.
@@ -335,29 +335,29 @@ impl Networks {
         guest: &Connected,
         way: Option<Way>,
         table: &io::Result<()>,
-    ) -> Network {
+    ) -> GuestNetwork {
         match way {
             Some(Way::Namespace) => self.keep_own(known, guest).await,
             Some(Way::Restricted(reason)) => {
-                Network { state: NetworkState::Restricted { reason }, traffic: None }
+                GuestNetwork { state: NetworkState::Restricted { reason }, traffic: None }
             }
             None if guest.uid.is_some() => keep_shared(known, guest, table).await,
             None => {
                 let reason =
                     "an older version of this program launched it, not as root; fix: restart it".to_owned();
-                Network { state: NetworkState::Restricted { reason }, traffic: None }
+                GuestNetwork { state: NetworkState::Restricted { reason }, traffic: None }
             }
         }
     }
 
-    async fn keep_own(&self, known: &mut Known, guest: &Connected) -> Network {
+    async fn keep_own(&self, known: &mut Known, guest: &Connected) -> GuestNetwork {
         let error = match self.mend(known, guest).await {
-            Ok(traffic) => return Network { state: NetworkState::Own, traffic: Some(traffic) },
+            Ok(traffic) => return GuestNetwork { state: NetworkState::Own, traffic: Some(traffic) },
             Err(error) => error,
         };
         if matches!(process::of(&guest.folder, &guest.id), Ok(None)) {
             // It ended meanwhile, and its network with it.
-            return Network { state: NetworkState::Own, traffic: None };
+            return GuestNetwork { state: NetworkState::Own, traffic: None };
         }
         let good = known.good.get_or_insert_with(Instant::now);
         if is_blind(&error) && good.elapsed() < BLIND {
@@ -368,7 +368,7 @@ impl Networks {
                 error = &error as &dyn std::error::Error,
                 "the guest's network cannot be checked now"
             );
-            return Network { state: NetworkState::Own, traffic: None };
+            return GuestNetwork { state: NetworkState::Own, traffic: None };
         }
         golem_service::log_limited_each!(
             guest.id,
@@ -387,13 +387,13 @@ impl Networks {
             );
             let _ = set_link(&guest.folder, false).await;
         }
-        Network { state: NetworkState::Cut { reason: error.to_string() }, traffic: None }
+        GuestNetwork { state: NetworkState::Cut { reason: error.to_string() }, traffic: None }
     }
 }
 
 /// Lets a guest of an older version, which is in the host's own namespace, have its network while
 /// the host's packet filter is in place, which `table` says; and not otherwise.
-async fn keep_shared(known: &mut Known, guest: &Connected, table: &io::Result<()>) -> Network {
+async fn keep_shared(known: &mut Known, guest: &Connected, table: &io::Result<()>) -> GuestNetwork {
     let state = match table {
         Ok(()) => NetworkState::Shared,
         Err(error) => NetworkState::Cut { reason: format!("the host's packet filter: {error}") },
@@ -410,7 +410,7 @@ async fn keep_shared(known: &mut Known, guest: &Connected, table: &io::Result<()
             ),
         }
     }
-    Network { state, traffic: None }
+    GuestNetwork { state, traffic: None }
 }
 
 /// Starts an uplink anew, at another port if the guest's is taken.

@@ -245,7 +245,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-fn connected(seen: &Network) -> NetworkTraffic {
+fn connected(seen: &GuestNetwork) -> NetworkTraffic {
     assert_eq!(seen.state, NetworkState::Own);
     seen.traffic.unwrap()
 }

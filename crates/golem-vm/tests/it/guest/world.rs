@@ -10,7 +10,7 @@ use golem_test_support::{PAUSE, guest, in_own_process_by};
 use golem_types::{Resources, VmId, VmName};
 use golem_vm::images::Images;
 use golem_vm::qemu::{Qemu, QemuConfig};
-use golem_vm::{Backend, Guest, MachineSpec, Network, NetworkLimits, Observed};
+use golem_vm::{Backend, Guest, GuestNetwork, MachineSpec, NetworkLimits, Observed};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What the guests of these tests may do on the network.
@@ -176,7 +176,7 @@ impl Traps {
 }
 
 /// How the guest is connected, looked at once.
-pub(crate) async fn network(backend: &Backend, id: &VmId) -> Network {
+pub(crate) async fn network(backend: &Backend, id: &VmId) -> GuestNetwork {
     backend.keep_networks().await.remove(id).unwrap()
 }
 

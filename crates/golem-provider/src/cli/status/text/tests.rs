@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use golem_api::status::{Facts, Local, NodeFacts, judge};
+use golem_api::status::{Local, NodeFacts, StatusFacts, judge};
 use golem_api::views::{Summary, VmView};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach, SourceReport};
 use jiff::Timestamp;
@@ -56,13 +56,13 @@ fn summary(ports: &[u16]) -> Summary {
 }
 
 /// A node with a VM, with which nothing is wrong.
-fn good() -> Facts {
+fn good() -> StatusFacts {
     let node = NodeFacts {
         summary: summary(&[FIRST]),
         vms: vec![vm("web", FIRST)],
         listening: BTreeSet::from([FIRST]),
     };
-    Facts {
+    StatusFacts {
         running: true,
         pid: Some(7),
         node: Some(Ok(node)),
@@ -77,14 +77,14 @@ fn good() -> Facts {
     }
 }
 
-fn with_ports(change: impl FnOnce(&mut PortsReport)) -> Facts {
+fn with_ports(change: impl FnOnce(&mut PortsReport)) -> StatusFacts {
     let mut report = report();
     change(&mut report);
-    Facts { ports: Ok(report), ..good() }
+    StatusFacts { ports: Ok(report), ..good() }
 }
 
 /// What programs and people read of `facts`; whether nobody outside is asked is in `skipped`.
-fn judged(skipped: bool, facts: Facts) -> (Value, String) {
+fn judged(skipped: bool, facts: StatusFacts) -> (Value, String) {
     let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
     environment.insert("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION".to_owned(), skipped.to_string());
     let resolved = crate::settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap();
@@ -104,7 +104,7 @@ fn a_healthy_node_has_the_documented_lines() {
     assert!(text.contains("by 2 of 2 check servers"), "{text}");
     // S-027, S-028
     assert!(text.contains("  Usable free   99\n  In use        1\n"), "{text}");
-    let mut facts = Facts { backend_name: "qemu", ..good() };
+    let mut facts = StatusFacts { backend_name: "qemu", ..good() };
     if let Some(Ok(node)) = &mut facts.node {
         node.summary.backend.accelerator = Some("tcg".to_owned());
     }
@@ -159,7 +159,7 @@ fn what_others_said_of_the_ports_is_told_with_its_cause() {
     assert!(text.contains("External      not checked") && text.contains("50899 — not checked"), "{text}");
     let held = with_ports(|report| report.provider = port(7466, Reach::Unknown, LocalState::Held));
     let (_, text) =
-        judged(false, Facts { running: false, pid: None, node: None, local: Local::Held, ..held });
+        judged(false, StatusFacts { running: false, pid: None, node: None, local: Local::Held, ..held });
     assert!(text.contains("❌ port unavailable — held by nginx (pid 42)"), "{text}");
     let problem = json!({
         "cause": "not-forwarded", "critical": true, "ports": "50800", "what": "the router does not forward TCP 50800",
