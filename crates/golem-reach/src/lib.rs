@@ -2,19 +2,19 @@
 //!
 //! ```text
 //!   site ─► verification ─► listeners (probe) ◄── dial ── sources: check servers, other providers
-//!                └─► verdicts ─► summary ─► report, with problems (what is in the way, and its fix)
+//!                └─► verdicts ─► summary ─► report ─► diagnosis (what is in the way) ─► wording (and its fix)
 //!   router mapping · reserved ports · the public address · the check service for others
 //! ```
 //! Owns the verification, the verdicts and the report. Never decides when the node asks nor which port a rental gets,
 //! and knows no payment and no machine; of `golem-chain` it uses the key that signs, and whose signature it is.
 
+mod diagnosis;
 mod inbound_probe;
 pub mod mapping;
 pub mod peers;
 pub mod port_checker;
 mod port_owner;
 pub mod probe;
-pub mod problem;
 pub mod public_ip;
 pub mod report;
 pub mod reserved_ports;
@@ -23,6 +23,7 @@ pub mod summary;
 pub mod verdict;
 pub mod verification;
 pub mod verify_once;
+pub mod wording;
 
 use std::net::{IpAddr, UdpSocket};
 use std::num::NonZeroU16;

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::problem::problems;
 use super::report::{HostFacts, LocalState, PortReport, PortsReport, Reach, SourceReport};
 use super::verification::{LocalPort, SourceOutcome, VerificationOutcome, VerificationProgress};
+use super::wording::problems;
 use crate::verdict::PortVerdict;
 
 /// What the last verification saw.

@@ -8,7 +8,6 @@
 //! no may be the checker's own network. Where it only claims so, nothing is known.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -88,20 +87,6 @@ impl UnreachableReason {
         let known = [Self::Refused, Self::TimedOut, Self::NoRoute, Self::AnotherAnswers, Self::NobodyCame];
         let other = || Self::Other(detail.unwrap_or_else(|| tag.to_owned()));
         known.into_iter().find(|reason| reason.tag() == tag).unwrap_or_else(other)
-    }
-}
-
-/// For people.
-impl fmt::Display for UnreachableReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "connection refused",
-            Self::TimedOut => "connection timed out",
-            Self::NoRoute => "no route to the address",
-            Self::AnotherAnswers => "something else answers at the public address",
-            Self::NobodyCame => "accepted before it reached this node",
-            Self::Other(text) => text,
-        })
     }
 }
 

@@ -58,7 +58,7 @@ fn an_address_that_is_not_known_is_never_advertised() {
     let mut node = home.start(&[]);
     node.says("the node is not offered: its public address is not known");
     let warning = node.seen.iter().find(|line| line.contains("is not offered")).unwrap();
-    assert!(warning.contains("192.168.1.5, which is no address of the internet"), "{warning}");
+    assert!(warning.contains("192.168.1.5, which is not globally routable"), "{warning}");
     assert!(warning.contains("fix: set GOLEM_PROVIDER_PUBLIC_IP"), "{warning}");
     let asked = one.asked();
     wait_until("they were asked again", || one.asked() > asked + 1);

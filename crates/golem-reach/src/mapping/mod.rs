@@ -29,7 +29,7 @@ pub use renewal::{MappingChange, Renewal};
 pub use report::{LeftPort, MappingReport, UnmappingReport};
 use report::{MappedPort, by_hand, problems};
 
-use super::problem::ranges;
+use super::wording::ranges;
 use crate::Site;
 use crate::public_ip;
 use golem_types::net::is_public;

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::gateway::Protocol;
 use super::{AGAIN, MOST};
-use crate::problem::ranges;
 use crate::report::{Cause, ProblemReport};
+use crate::wording::ranges;
 
 /// Time between two rounds: a router that started anew has forgotten everything, and is told soon. At
 /// most half of what a lease lasts.

@@ -33,7 +33,7 @@ pub enum TargetError {
         caller: IpAddr,
     },
     /// It belongs to nobody on the internet.
-    #[error("{0} is not an address of the internet, and is not dialled")]
+    #[error("{0} is not globally routable, and is not dialled")]
     Inside(IpAddr),
 }
 

@@ -56,7 +56,7 @@ enum SourceError {
     Status(u16),
     #[error("it answers no address: {0:?}")]
     NoAddress(String),
-    #[error("it answers {0}, which is no address of the internet")]
+    #[error("it answers {0}, which is not globally routable")]
     NotPublic(IpAddr),
 }
 

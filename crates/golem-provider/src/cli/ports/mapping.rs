@@ -4,7 +4,7 @@ use anyhow::bail;
 use golem_reach::mapping::{
     AGAIN, LeftPort, Mapper, MappingChange, MappingError, MappingReport, Renewal, UnmappingReport,
 };
-use golem_reach::problem::ranges;
+use golem_reach::wording::ranges;
 use serde_json::json;
 
 use super::problem;

@@ -1,8 +1,10 @@
 //! Each cause by its name, its fix by the ports and the address that it is about.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use super::super::report::SourceReport;
+use super::super::report::{LocalState, Reach, SourceReport};
 use super::*;
 use crate::verdict::UnreachableReason;
 
