@@ -32,7 +32,7 @@ pub struct Login {
     pub at: SocketAddr,
     /// The private key.
     pub key: PathBuf,
-    /// The socket over which later logins share the first one's connection; none for one each.
+    /// The socket over which later logins share the first one's connection; `None` if each has its own.
     pub shared: Option<PathBuf>,
 }
 

@@ -173,7 +173,7 @@ fn sources(gates: &Gates) {
     gates.gate("promises", |_| promises::check());
 }
 
-/// The test programs; none if they do not compile, which is a gate that failed.
+/// The test programs; empty if they do not compile, which is a gate that failed.
 fn compiled(gates: &Gates, incremental: bool) -> Vec<Program> {
     let mut programs = Vec::new();
     gates.gate("tests compiled", |log| {

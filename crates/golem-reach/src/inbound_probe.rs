@@ -1,4 +1,4 @@
-//! Detects inbound SYNs with nftables: whether connections from outside come as far as this host.
+//! Detects inbound SYNs with nftables: whether connections from outside reach this host.
 //!
 //! Owns one nftables table, for as long as it records: a set of the ports that connections were begun to,
 //! before any rule of the host's firewall has judged them. It accepts everything. Where a checker

@@ -54,7 +54,7 @@ impl From<VerificationProgress> for ProgressReport {
 /// What came of a check server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceReport {
-    /// Its address.
+    /// The URL, or the id of another provider.
     pub source: String,
     /// Why it did not answer; `None` if it did.
     pub problem: Option<String>,

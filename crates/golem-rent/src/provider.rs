@@ -36,7 +36,6 @@ pub enum ProviderError {
     /// It did not answer in time, or not at all.
     #[error("the provider at {url} does not answer{}", source.through())]
     NoAnswer {
-        /// Its address.
         url: String,
         /// Why not.
         #[source]
@@ -72,7 +71,6 @@ pub struct Accepted {
 /// The state of a VM, as the provider says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VmStatus {
-    /// Its state.
     pub status: VmState,
     /// Why.
     pub error_message: Option<String>,

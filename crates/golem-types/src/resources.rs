@@ -95,7 +95,7 @@ impl Size {
     /// Every size, the smallest first.
     pub const ALL: [Self; 4] = [Self::Small, Self::Medium, Self::Large, Self::Xlarge];
 
-    /// Its name.
+    /// The name, as the price list has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@ pub const USER: &str = "ubuntu";
 
 /// Keys only. Written before the SSH server starts: cloud-init's own switch for this writes its
 /// file later and restarts the server, which cuts off a renter's first login.
-/// The node lets 48 strangers at a time come as far as the guest; a server left as it is (`MaxStartups 10:30:100`)
+/// The node lets 48 strangers at a time reach the guest; a server left as it is (`MaxStartups 10:30:100`)
 /// would refuse some of ten already, renters included.
 const SSHD: &str = "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
                     MaxStartups 200:30:300\n";

@@ -72,7 +72,6 @@ pub struct Taken {
 /// A chain with a pool, for one wallet; what it does wrong is set in it.
 #[derive(Default)]
 pub struct PoolState {
-    /// Its id.
     pub chain_id: u64,
     /// Transactions in blocks.
     pub mined: u64,

@@ -48,7 +48,7 @@ pub(crate) struct Running {
     pub(crate) serve: SocketAddr,
     pub(crate) brief: SocketAddr,
     pub(crate) hold: SocketAddr,
-    /// None for the direct way; several for those that serve one port a process.
+    /// Empty for the direct way; several for those that serve one port a process.
     pub(crate) processes: Vec<Process>,
 }
 

@@ -92,10 +92,10 @@ impl Client {
             return answer.json().map_err(OperatorError::InvalidResponse);
         }
         #[derive(Deserialize)]
-        struct Refusal {
+        struct Denial {
             detail: String,
         }
-        let refusal: Refusal = answer.json().map_err(OperatorError::InvalidResponse)?;
+        let refusal: Denial = answer.json().map_err(OperatorError::InvalidResponse)?;
         Err(OperatorError::Refused(refusal.detail))
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// An entry of the books.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntryView {
-    /// Its number.
+    /// In the order of writing, from 1.
     pub id: i64,
     /// When the money moved.
     pub at: Timestamp,

@@ -60,7 +60,6 @@ pub struct Extend {
 /// A text by name.
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable)]
 pub struct StringAnnotation {
-    /// Its name.
     pub key: String,
     /// The text.
     pub value: String,
@@ -69,7 +68,6 @@ pub struct StringAnnotation {
 /// A number by name.
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable)]
 pub struct NumericAnnotation {
-    /// Its name.
     pub key: String,
     /// The number.
     pub value: u64,

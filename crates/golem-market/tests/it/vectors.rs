@@ -27,7 +27,7 @@ fn bytes(value: &Value) -> Bytes {
     hex::decode(value.as_str().unwrap()).unwrap().into()
 }
 
-/// The operations of a vector; none where a number is beyond what the network takes.
+/// The operations of a vector; `None` if a number is beyond what the network takes.
 fn storage(input: &Value) -> Option<Storage> {
     let strings = |entity: &Value| -> Vec<StringAnnotation> {
         let pairs = list(entity, "string_annotations").iter();

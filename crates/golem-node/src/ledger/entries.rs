@@ -21,7 +21,7 @@ const RATE_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// An entry as it stands in the books.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number.
+    /// In the order of writing, from 1.
     pub id: i64,
     /// When the money moved.
     pub at: Timestamp,

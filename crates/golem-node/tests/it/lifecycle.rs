@@ -278,7 +278,7 @@ async fn draining_refuses_creates_and_survives_a_restart() {
 struct Volume(tempfile::TempDir);
 
 impl Volume {
-    /// None without the right to mount it.
+    /// `None` without the right to mount it.
     fn mount(size: &str) -> Option<Self> {
         let volume = Self(tempfile::tempdir().unwrap());
         let mut mount = std::process::Command::new("mount");

@@ -10,13 +10,13 @@ use golem_types::amount::{Money, coin, units};
 use golem_types::wire::Exact;
 use jiff::{Timestamp, ToSpan};
 
-use super::arguments::{self, Earnings as Wanted};
+use super::arguments;
 use super::layout::table;
 use super::money_source::MoneySource;
 use super::{Exit, Invocation};
 
 /// `earnings`.
-pub(super) async fn earnings(invocation: &Invocation, wanted: &Wanted) -> anyhow::Result<Exit> {
+pub(super) async fn earnings(invocation: &Invocation, wanted: &arguments::Earnings) -> anyhow::Result<Exit> {
     let source = MoneySource::open(invocation).await?;
     print(invocation, &source, wanted).await
 }
@@ -25,7 +25,7 @@ pub(super) async fn earnings(invocation: &Invocation, wanted: &Wanted) -> anyhow
 pub(super) async fn print(
     invocation: &Invocation,
     source: &MoneySource,
-    wanted: &Wanted,
+    wanted: &arguments::Earnings,
 ) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
     let since = wanted.since.as_deref().map_or(Ok(Timestamp::UNIX_EPOCH), parse_since)?;

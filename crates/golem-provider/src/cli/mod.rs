@@ -163,7 +163,7 @@ pub fn run() -> ExitCode {
 }
 
 /// The search path without folders that are not absolute, if there are such: whatever lies in the working
-/// directory would be run. None inside where nothing is left of it.
+/// directory would be run. The inner one is `None` if nothing is left of it.
 fn search_path() -> Option<Option<OsString>> {
     let path = std::env::var_os("PATH")?;
     let (good, bad): (Vec<_>, Vec<_>) = std::env::split_paths(&path).partition(|folder| folder.is_absolute());

@@ -35,7 +35,7 @@ impl Puppet {
                     let mut results = serde_json::Map::new();
                     for port in request["ports"].as_array().unwrap() {
                         let number = u16::try_from(port.as_u64().unwrap()).unwrap();
-                        // As the original: it knocks, so that somebody comes.
+                        // As the original: it connects, so that somebody comes.
                         let _ = TcpStream::connect(("127.0.0.1", number));
                         let accessible = open.contains(&number);
                         let error = (!accessible).then_some("Connection timed out");

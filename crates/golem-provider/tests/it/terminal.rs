@@ -112,12 +112,12 @@ impl Drop for Terminal {
 fn steps() -> (String, Sender<u16>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (knock, knocks) = channel::<u16>();
+    let (visit, visits) = channel::<u16>();
     std::thread::spawn(move || {
         let mut open = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
             let request = request(&mut stream);
-            for port in &knocks {
+            for port in &visits {
                 let _ = TcpStream::connect(("127.0.0.1", port));
                 open.push(port);
             }
@@ -133,7 +133,7 @@ fn steps() -> (String, Sender<u16>) {
             stream.write_all((head + &body).as_bytes()).unwrap();
         }
     });
-    (url, knock)
+    (url, visit)
 }
 
 /// What the line says while ports are tried.
@@ -145,19 +145,19 @@ fn bar(reached: usize) -> String {
 /// for the outcome: of each port, and of what is critical, its impact, its fix, and where there is more.
 #[test]
 fn a_check_on_a_terminal_shows_ports_as_they_are_found() {
-    let (url, knock) = steps();
+    let (url, visit) = steps();
     let home = verified(&[&url]);
     let mut terminal = Terminal::run(&home, &["ports", "check"]);
     // S-061
     terminal.shows("Trying ports from outside [");
     terminal.shows(&bar(0));
     for (reached, port) in (1..).zip(home.ssh_ports()) {
-        knock.send(port).unwrap();
+        visit.send(port).unwrap();
         // S-065
         terminal.shows(&bar(reached));
     }
     assert!(!terminal.screen().contains("PORTS"), "{}", terminal.screen());
-    drop(knock);
+    drop(visit);
     // S-068
     terminal.shows("Help    docs/troubleshooting.md#");
     assert_eq!(terminal.end(), Some(1), "nobody reaches the API");
@@ -178,14 +178,14 @@ fn a_check_on_a_terminal_shows_ports_as_they_are_found() {
 /// The same while the node starts, below its log.
 #[test]
 fn a_start_on_a_terminal_shows_ports_as_they_are_found() {
-    let (url, knock) = steps();
+    let (url, visit) = steps();
     let home = verified(&[&url]);
     let mut terminal = Terminal::run(&home, &["start"]);
     // S-061
     terminal.shows(&bar(0));
     let last = home.ssh + 7;
     for (reached, port) in (1..).zip(home.ssh_ports().filter(|port| *port != last)) {
-        knock.send(port).unwrap();
+        visit.send(port).unwrap();
         // S-065, S-208
         terminal.shows(&bar(reached));
     }
@@ -193,7 +193,7 @@ fn a_start_on_a_terminal_shows_ports_as_they_are_found() {
     let lines: Vec<&str> = screen.trim_end().lines().collect();
     assert!(lines.last().unwrap().contains(&bar(7)), "the line is below the log: {screen}");
     assert_eq!(screen.matches("Trying ports").count(), 1, "one line, drawn again: {screen}");
-    drop(knock);
+    drop(visit);
     terminal.shows("help=\"docs/troubleshooting.md#");
     wait_for_round(&home, 1);
     wait_until("the line is gone", || !terminal.screen().contains("Trying ports"));

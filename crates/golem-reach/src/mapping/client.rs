@@ -11,7 +11,7 @@ use crab_nat::pcp::Nonce;
 /// This host, as a router sees it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
-    /// Its address.
+    /// The address of this host in the local network.
     pub lan: Ipv4Addr,
     /// The router that it goes out by; `None` if that cannot be seen.
     pub router: Option<Ipv4Addr>,

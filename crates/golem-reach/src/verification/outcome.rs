@@ -30,7 +30,7 @@ pub enum LocalPort {
 /// What came of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceOutcome {
-    /// Its name.
+    /// The URL, or the id of another provider.
     pub source: String,
     /// Why it did not answer.
     pub problem: Option<String>,

@@ -223,7 +223,6 @@ pub struct QuoteInfo {
 /// An asynchronous create.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobInfo<'a> {
-    /// Its id.
     pub job_id: &'a JobId,
     /// The VM that it makes.
     pub vm_id: &'a VmId,

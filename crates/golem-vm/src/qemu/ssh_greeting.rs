@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// How long the first connection is waited on. QEMU repeats its own first knock at the guest after 6 s.
+/// How long the first connection is waited on. QEMU repeats its own first attempt at the guest after 6 s.
 const FIRST_PATIENCE: Duration = Duration::from_secs(7);
 
 /// How long any is: a server that takes longer for its greeting is of no use to a renter either.

@@ -112,7 +112,7 @@ fn warn(printer: Printer, report: &MappingReport) {
     }
 }
 
-/// Has the router forward nothing any more, before the eyes of who waits for that.
+/// Has the router forward nothing any more, and shows it to who waits for that.
 async fn give_back(printer: Printer, mapper: &mut Mapper, shown: bool) {
     let total = mapper.held().len();
     if shown && total > 0 {

@@ -207,7 +207,7 @@ impl Host {
         serde_json::from_str(&body).unwrap_or(Value::Null)
     }
 
-    /// The process of the only guest, as this machine calls it; none when it is not there.
+    /// The process of the only guest, as this machine calls it; `None` if it is not there.
     fn guest(&self) -> Option<u32> {
         let data = format!("/proc/{}/root{}/data/vms", self.holder.id(), self.folder.path().display());
         let machine = std::fs::read_dir(data).ok()?.flatten().next()?;

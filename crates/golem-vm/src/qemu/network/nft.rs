@@ -43,7 +43,7 @@ pub(super) async fn run(words: &[String], input: &str) -> io::Result<Vec<u8>> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut answer = Vec::new();
     let mut complaint = Vec::new();
-    let talk = async {
+    let exchange = async {
         let write = async {
             if let Some(mut stdin) = stdin {
                 // A program that ends early says why on its standard error.
@@ -66,7 +66,7 @@ pub(super) async fn run(words: &[String], input: &str) -> io::Result<Vec<u8>> {
         read.and(listen)?;
         child.wait().await
     };
-    let status = timeout(DEADLINE, talk).await.map_err(|_| {
+    let status = timeout(DEADLINE, exchange).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("{} does not end", words.join(" ")))
     })??;
     if status.success() {
