@@ -32,8 +32,8 @@ contract StreamPayment is ReentrancyGuard {
     /// @notice Every stream by its id; the first is 1.
     mapping(uint256 => Stream) public streams;
 
-    /// @notice The id that the next stream gets.
-    uint256 public nextStreamId = 1;
+    /// @notice The id of the newest stream, as the deployed contract answers; 0 before the first.
+    uint256 public nextStreamId;
 
     /// @notice Who may halt a stream.
     address public immutable oracle;
@@ -70,7 +70,7 @@ contract StreamPayment is ReentrancyGuard {
         require(recipient != address(0), "recipient=0");
         require(deposit > 0, "deposit=0");
         require(ratePerSecond > 0, "rate=0");
-        streamId = nextStreamId++;
+        streamId = ++nextStreamId;
         uint128 start = uint128(block.timestamp);
         uint128 stop = start + _seconds(deposit, ratePerSecond);
         streams[streamId] =

@@ -59,6 +59,7 @@ test("ids begin with 1 and no stream is like another", async () => {
   const fresh = await chain.deploy("StreamPayment", [oracle.address]);
   const args = [NATIVE, recipient.address, 1_000n, 1n];
   for (const wanted of [1n, 2n]) {
+    assert.equal(await chain.read(fresh, "nextStreamId"), wanted - 1n, "the getter tells the newest id");
     const receipt = await chain.send(fresh, "createStream", args, { from: sender, value: 1_000n });
     const [event] = parseEventLogs({ abi: fresh.abi, logs: receipt.logs });
     assert.equal(event.args.streamId, wanted);

@@ -216,8 +216,7 @@ impl Anvil {
         let token = Address::ZERO;
         let call = createStreamCall { token, recipient, deposit, ratePerSecond: rate };
         self.call(from, call, deposit).await?;
-        let next = self.view("nextStreamId()", &[]).await?;
-        Ok(StreamId(next - U256::ONE))
+        Ok(StreamId(self.view("nextStreamId()", &[]).await?))
     }
 
     /// Adds `amount` wei to the stream `id`.

@@ -150,8 +150,8 @@ impl World {
 
     /// Streams that were opened, and how many of them still run.
     pub(crate) fn streams(&self) -> (u64, usize) {
-        let next = self.chain.view_of(self.chain.contract(), "nextStreamId()", &[]);
-        let opened = u64::try_from(self.runtime.block_on(next).unwrap()).unwrap() - 1;
+        let newest = self.chain.view_of(self.chain.contract(), "nextStreamId()", &[]);
+        let opened = u64::try_from(self.runtime.block_on(newest).unwrap()).unwrap();
         let live = (1..=opened).filter(|id| self.stream(*id).recipient != U160::ZERO).count();
         (opened, live)
     }
