@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, address};
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Version;
@@ -70,8 +70,11 @@ impl PaymentNetwork {
     }
 }
 
-/// The profile that is taken when the operator names none.
-pub const DEFAULT: &str = "l2.holesky";
+/// The test network of today's renters, which is taken when the operator names none.
+pub const DEFAULT: &str = "hoodi";
+
+/// The test network of the original, and of settings and deployment files that are made for it.
+pub const ORIGINAL: &str = "l2.holesky";
 
 /// A payment network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,66 +302,109 @@ fn read(path: &Path) -> Result<String, NetworkError> {
     Ok(text)
 }
 
+/// A network of which nothing but its chain is known.
+fn bare(chain_id: u64) -> Network {
+    Network {
+        chain_id,
+        rpc_url: None,
+        rpc_urls: Vec::new(),
+        maximum_head_age_seconds: None,
+        stream_payment_address: None,
+        contract_version: Version::V1,
+        token_address: Address::ZERO,
+        symbol: eth(),
+        coin_price_id: None,
+        token_symbol: glm(),
+        token_price_id: None,
+        token_decimals: COIN_DECIMALS,
+        testnet: false,
+        local: false,
+        confirmations: None,
+        maximum_gas_price_gwei: None,
+        explorer: None,
+        faucet: None,
+        note: None,
+    }
+}
+
+fn explorer(host: &str) -> Option<String> {
+    Some(format!("https://{host}/tx/{{hash}}"))
+}
+
+/// Hoodi, with the contract and token that the web client of vm-on-golem uses (its deployment file of 2026-05-21).
+fn hoodi() -> Network {
+    Network {
+        rpc_url: Some("https://rpc.hoodi.ethpandaops.io".to_owned()),
+        rpc_urls: vec!["https://ethereum-hoodi-rpc.publicnode.com".to_owned()],
+        stream_payment_address: Some(address!("b5a225b2f82D3eFe743D95bA7Fe3BbC475C0a12E")),
+        contract_version: Version::V4,
+        token_address: address!("55555555555556AcFf9C332Ed151758858bd7a26"),
+        token_symbol: "tGLM".to_owned(),
+        token_price_id: Some(price_id::GLM.to_owned()),
+        testnet: true,
+        explorer: explorer("hoodi.etherscan.io"),
+        note: Some("money for gas: https://hoodi-faucet.pk910.de/".to_owned()),
+        ..bare(560_048)
+    }
+}
+
+/// Networks on which no payment contract is known: `golem-provider networks add` names one of your own.
+fn without_contract(chain_id: u64, rpc_url: &str, explorer_host: &str) -> Network {
+    let note = "no payment contract is known there; deploy one, and name it with GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS or \
+                `golem-provider networks add`";
+    Network {
+        rpc_url: Some(rpc_url.to_owned()),
+        explorer: explorer(explorer_host),
+        note: Some(note.to_owned()),
+        ..bare(chain_id)
+    }
+}
+
 /// The profiles that ship.
 #[must_use]
 pub fn shipped() -> BTreeMap<String, Network> {
-    let mut all = BTreeMap::new();
+    let mut all = BTreeMap::from([(DEFAULT.to_owned(), hoodi())]);
+    let sepolia = Network {
+        testnet: true,
+        ..without_contract(11_155_111, "https://rpc.sepolia.org", "sepolia.etherscan.io")
+    };
+    all.insert("sepolia".to_owned(), sepolia);
+    // The addresses of GLM are Golem's own; not looked at on these chains: `networks check` compares symbol and digits.
+    let polygon = Network {
+        symbol: "POL".to_owned(),
+        token_address: address!("0B220b82F3eA3B7F6d9A1D8ab58930C064A2b5Bf"),
+        ..without_contract(137, "https://polygon-rpc.com", "polygonscan.com")
+    };
+    all.insert("polygon".to_owned(), polygon);
+    let ethereum = Network {
+        token_address: address!("7DD9c5Cba05E151C895FDe1CF355C9A1D5DA6429"),
+        ..without_contract(1, "https://ethereum-rpc.publicnode.com", "etherscan.io")
+    };
+    all.insert("ethereum".to_owned(), ethereum);
     if let Ok(l2) = Deployment::parse(L2) {
-        all.insert(
-            DEFAULT.to_owned(),
-            Network {
-                chain_id: l2.chain_id.unwrap_or_default(),
-                rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
-                rpc_urls: Vec::new(),
-                maximum_head_age_seconds: None,
-                stream_payment_address: Some(l2.contract.address),
-                contract_version: Version::V1,
-                token_address: l2.contract.token,
-                symbol: eth(),
-                coin_price_id: None,
-                token_symbol: glm(),
-                token_price_id: None,
-                token_decimals: COIN_DECIMALS,
-                testnet: true,
-                local: false,
-                confirmations: None,
-                maximum_gas_price_gwei: None,
-                explorer: None,
-                faucet: Some(Faucet {
-                    url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
-                    captcha_url: "https://cap.gobas.me".to_owned(),
-                    captcha_key: "05381a2cef5e".to_owned(),
-                }),
-                note: Some(
-                    "the original's test network; Holesky was shut down, so it is presumed dead".to_owned(),
-                ),
-            },
-        );
+        let original = Network {
+            rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
+            stream_payment_address: Some(l2.contract.address),
+            token_address: l2.contract.token,
+            testnet: true,
+            faucet: Some(Faucet {
+                url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
+                captcha_url: "https://cap.gobas.me".to_owned(),
+                captcha_key: "05381a2cef5e".to_owned(),
+            }),
+            note: Some(
+                "the original's test network; Holesky was shut down, so it is presumed dead".to_owned(),
+            ),
+            ..bare(l2.chain_id.unwrap_or_default())
+        };
+        all.insert(ORIGINAL.to_owned(), original);
     }
-    all.insert(
-        "mainnet".to_owned(),
-        Network {
-            chain_id: 1,
-            rpc_url: None,
-            rpc_urls: Vec::new(),
-            maximum_head_age_seconds: None,
-            stream_payment_address: None,
-            contract_version: Version::V1,
-            token_address: Address::ZERO,
-            symbol: eth(),
-            coin_price_id: None,
-            token_symbol: glm(),
-            token_price_id: None,
-            token_decimals: COIN_DECIMALS,
-            testnet: false,
-            local: false,
-            confirmations: None,
-            maximum_gas_price_gwei: None,
-            explorer: Some("https://etherscan.io/tx/{hash}".to_owned()),
-            faucet: None,
-            note: Some("real money; no contract is deployed there that this version knows".to_owned()),
-        },
-    );
+    let mainnet = Network {
+        explorer: explorer("etherscan.io"),
+        note: Some("real money; no contract is deployed there that this version knows".to_owned()),
+        ..bare(1)
+    };
+    all.insert("mainnet".to_owned(), mainnet);
     all
 }
 

@@ -19,7 +19,7 @@ impl Given<'_> {
     /// The faucet, over that of the `profile`. One without a captcha has that of the original's; none
     /// without a faucet.
     pub(crate) fn over(self, profile: Option<&Faucet>) -> Option<Faucet> {
-        let default = network::shipped().remove(network::DEFAULT).and_then(|default| default.faucet);
+        let default = network::shipped().remove(network::ORIGINAL).and_then(|default| default.faucet);
         let captcha = profile.or(default.as_ref());
         let text = |given: Option<&Url>, profile: Option<&String>| {
             given.map(|url| url.0.clone()).or_else(|| profile.cloned())

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use golem_chain::Version;
 use golem_chain::faucet::Faucet;
 use golem_chain::identity::Identity;
 use golem_chain::network::{self, Deployment, PaymentNetwork};
@@ -21,18 +22,52 @@ use crate::settings::{self, ChainSettings, FaucetSettings};
 /// How long the sender of a deleted VM's stream has to end it first, as existing clients do or try to.
 const REFUND_AFTER: Duration = Duration::from_secs(120);
 
-/// How rentals are paid for; `None` if payments are turned off.
+/// How rentals are paid for, the way of whoever names none first; empty if payments are turned off.
+///
+/// # Errors
+/// When a network is not known, or lacks an endpoint or a contract.
+pub fn profiles(settings: &ChainSettings) -> anyhow::Result<Vec<PaymentNetwork>> {
+    let Some(first) = profile(settings)? else { return Ok(Vec::new()) };
+    let mut all = vec![first];
+    for name in settings.networks().into_iter().skip(1) {
+        let network = network::load(&settings.data_dir, &name)?;
+        let plain = PaymentNetwork::plain(name.clone(), network, None);
+        all.push(plain.with_context(|| {
+            format!(
+                "the payment network {name} has no contract or no endpoint; fix: add both to its profile \
+                     (`golem-provider networks add`), or take it out of GOLEM_PROVIDER_PAYMENTS_NETWORK"
+            )
+        })?);
+    }
+    Ok(all)
+}
+
+/// What clients of contract version 1 are told of how they pay: the first of `all` that they can. Where there is none, those of
+/// the original find the contract of its own network, as they always did (S-120), which is gone.
+#[must_use]
+pub fn told(settings: &ChainSettings, all: &[PaymentNetwork]) -> Option<PaymentNetwork> {
+    let can_pay = |profile: &&PaymentNetwork| profile.network.contract_version == Version::V1;
+    let original = || {
+        let is_default = settings.networks() == [network::DEFAULT];
+        let network = network::shipped().remove(network::ORIGINAL).filter(|_| is_default)?;
+        PaymentNetwork::plain(network::ORIGINAL.to_owned(), network, None)
+    };
+    let first = all.first()?;
+    all.iter().find(can_pay).cloned().or_else(original).or_else(|| Some(first.clone()))
+}
+
+/// How rentals of whoever names no network are paid for; `None` if payments are turned off.
 ///
 /// # Errors
 /// When the network is not known, or lacks an endpoint or a contract.
 pub fn profile(settings: &ChainSettings) -> anyhow::Result<Option<PaymentNetwork>> {
-    let name = settings.payments.payments_network.clone();
+    let name = settings.networks().swap_remove(0);
     if settings.payments.stream_payment_address.is_some_and(|address| address.0.is_zero()) {
         return Ok(None);
     }
     let mut network = network::load(&settings.data_dir, &name)?;
     if let Some(folder) = &settings.payments.deployments_dir
-        && name == network::DEFAULT
+        && name == network::ORIGINAL
     {
         let deployment = Deployment::read(folder)?;
         network.stream_payment_address = Some(deployment.contract.address);
@@ -91,23 +126,24 @@ pub fn of_renter(
 }
 
 /// Says in the log how rentals are paid for.
-pub fn tell(profile: Option<&PaymentNetwork>, market: settings::Network) {
-    match profile {
-        None => tracing::warn!("payments are off: VMs are free for everybody who asks"),
-        Some(profile) => {
-            tracing::info!(
+pub fn tell(profiles: &[PaymentNetwork], market: settings::Network) {
+    if profiles.is_empty() {
+        tracing::warn!("payments are off: VMs are free for everybody who asks");
+    }
+    for profile in profiles {
+        tracing::info!(
+            network = profile.name,
+            chain_id = profile.network.chain_id,
+            contract = %profile.contract,
+            version = %profile.network.contract_version,
+            token = profile.symbol(),
+            "rentals are paid by streams"
+        );
+        if profile.network.testnet && market == settings::Network::Mainnet {
+            tracing::warn!(
                 network = profile.name,
-                chain_id = profile.network.chain_id,
-                contract = %profile.contract,
-                token = profile.symbol(),
-                "rentals are paid by streams"
+                "the node offers itself on mainnet and takes test money; set GOLEM_PROVIDER_PAYMENTS_NETWORK"
             );
-            if profile.network.testnet && market == settings::Network::Mainnet {
-                tracing::warn!(
-                    network = profile.name,
-                    "the node offers itself on mainnet and takes test money; set GOLEM_PROVIDER_PAYMENTS_NETWORK"
-                );
-            }
         }
     }
 }
@@ -251,13 +287,56 @@ mod tests {
 
     use super::*;
 
-    fn configured(more: &[(&str, &str)]) -> PaymentConfig {
+    fn chain(more: &[(&str, &str)]) -> ChainSettings {
         let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
-        environment.extend(
-            more.iter().map(|(name, text)| (format!("GOLEM_PROVIDER_STREAM_{name}"), (*text).to_owned())),
-        );
-        let settings =
-            settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings.chain();
+        environment
+            .extend(more.iter().map(|(name, text)| (format!("GOLEM_PROVIDER_{name}"), (*text).to_owned())));
+        settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap().settings.chain()
+    }
+
+    #[test]
+    fn the_network_is_todays_unless_the_originals_is_meant() {
+        let named = |more: &[(&str, &str)]| chain(more).networks().join(" ");
+        assert_eq!(named(&[]), "hoodi");
+        assert_eq!(named(&[("PAYMENTS_NETWORK", "auto, mainnet ,hoodi,")]), "hoodi mainnet");
+        assert_eq!(named(&[("PAYMENTS_NETWORK", ",")]), "hoodi");
+        // What is set without a network was set for the original's: S-121 to S-124.
+        let address = "0x00000000000000000000000000000000000000aa";
+        for (name, text) in [
+            ("STREAM_PAYMENT_ADDRESS", address),
+            ("GLM_TOKEN_ADDRESS", address),
+            ("L2_RPC_URL", "http://127.0.0.1:1"),
+            ("DEPLOYMENTS_DIR", "/nowhere"),
+        ] {
+            assert_eq!(named(&[(name, text)]), "l2.holesky", "{name}");
+            assert_eq!(named(&[(name, text), ("PAYMENTS_NETWORK", "hoodi")]), "hoodi", "{name}");
+        }
+    }
+
+    #[test]
+    fn clients_of_version_1_are_told_of_a_contract_that_they_know() {
+        let of = |more: &[(&str, &str)]| {
+            let chain = chain(more);
+            let all = profiles(&chain).unwrap();
+            let told = told(&chain, &all).map(|profile| profile.name);
+            (
+                all.into_iter().map(|profile| profile.name).collect::<Vec<_>>().join(" "),
+                told.unwrap_or_default(),
+            )
+        };
+        let both = |all: &str, told: &str| (all.to_owned(), told.to_owned());
+        assert_eq!(of(&[]), both("hoodi", "l2.holesky"));
+        assert_eq!(of(&[("PAYMENTS_NETWORK", "hoodi,l2.holesky")]), both("hoodi l2.holesky", "l2.holesky"));
+        assert_eq!(of(&[("PAYMENTS_NETWORK", "l2.holesky,hoodi")]), both("l2.holesky hoodi", "l2.holesky"));
+        assert_eq!(of(&[("STREAM_PAYMENT_ADDRESS", "0x0")]), both("", ""));
+        let lacks = profiles(&chain(&[("PAYMENTS_NETWORK", "hoodi,sepolia")])).unwrap_err().to_string();
+        assert!(lacks.contains("sepolia has no contract") && lacks.contains("fix:"), "{lacks}");
+    }
+
+    fn configured(more: &[(&str, &str)]) -> PaymentConfig {
+        let more: Vec<_> = more.iter().map(|(name, text)| (format!("STREAM_{name}"), *text)).collect();
+        let more: Vec<_> = more.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+        let settings = chain(&more);
         config(
             &profile(&settings).unwrap().unwrap(),
             &settings,

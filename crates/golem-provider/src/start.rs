@@ -19,7 +19,7 @@ use golem_node::advertise::Advertising;
 use golem_node::import::{self, ImportConfig};
 use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
-use golem_node::pricing::PriceList;
+use golem_node::pricing::{PriceList, PriceWatch};
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Node, NodeConfig, Rent};
 use golem_reach::Site;
@@ -41,7 +41,9 @@ use crate::pid_file::PidFile;
 use crate::ports;
 use crate::pricing;
 use crate::reload::Reload;
-use crate::settings::{self, Environment, NodeSettings, PublicApiSettings, Settings};
+use crate::settings::{
+    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
+};
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
 
@@ -95,9 +97,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     tracing::info!(backend = backend.name(), "VM backend is usable");
     // Found out now, so that the log says at the start what does not bound VMs.
     backend.bounds_problem().await;
-    let payments = payments::profile(&chain)?;
-    let payout = payments::payout(&chain, &identity, payments.as_ref())?;
-    let real_money = payments.as_ref().is_some_and(|profile| !profile.network.testnet);
+    let profiles = payments::profiles(&chain)?;
+    let payout = payments::payout(&chain, &identity, profiles.first())?;
+    let real_money = profiles.iter().any(|profile| !profile.network.testnet);
     let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
     image::ensure(&vms).await?;
     import_vms(&settings, &backend).await?;
@@ -108,21 +110,26 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
     log_held_ports(&reach.site);
 
-    payments::tell(payments.as_ref(), settings.node.network);
-    let config = NodeConfig { closed, ..node_config(&settings, &identity, payments.as_ref(), payout) };
+    payments::tell(&profiles, settings.node.network);
+    let told = payments::told(&chain, &profiles);
+    let config = NodeConfig { closed, ..node_config(&settings, &identity, &profiles, payout) };
     let node = Node::start(config, backend).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&vms, node.tasks());
-    let pricing = pricing::config(&settings.prices, payments.as_ref());
-    let pricing = golem_node::pricing::start(pricing, &node, node.payments()).await?;
+    let pricing = follow_prices(&settings.prices, &node, &profiles).await?;
     let address = public_ip::follow(&reach.site, node.tasks());
     keep_guests_from(address.clone(), &node);
-    let advertising =
-        market::start(&settings.advert(), &identity, &node, address.clone(), pricing.advertised.clone())
-            .await?;
+    let advertising = market::start(
+        &adverts(&settings, told.as_ref()),
+        &identity,
+        &node,
+        address.clone(),
+        pricing.advertised.clone(),
+    )
+    .await?;
     let verifier = Verifier::start(ports::verifier_config(&reach)?, &node, address.clone()).await?;
     let api_config =
-        api_config(&settings, &identity, address, payments, advertising, pricing.prices, verifier.clone());
+        api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone());
     let api = golem_api::start(api_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
 
@@ -254,6 +261,30 @@ pub(crate) fn import_config(settings: &Settings) -> anyhow::Result<ImportConfig>
     })
 }
 
+/// Follows the prices in the money of each of `profiles`; adverts and whoever asks are told those of the first.
+async fn follow_prices(
+    settings: &PriceSettings,
+    node: &Node,
+    profiles: &[PaymentNetwork],
+) -> anyhow::Result<PriceWatch> {
+    let of = |profile| pricing::config(settings, profile);
+    let first = golem_node::pricing::start(of(profiles.first()), node, node.payments()).await?;
+    for profile in profiles.iter().skip(1) {
+        let payments = node.contracts().called(&payments::key(profile));
+        golem_node::pricing::start(of(Some(profile)), node, payments).await?;
+    }
+    Ok(first)
+}
+
+/// What the node's adverts are made of; they name the network of clients that pay without a lease.
+fn adverts(settings: &Settings, told: Option<&PaymentNetwork>) -> AdvertSettings {
+    let advert = settings.advert();
+    match told {
+        Some(told) => AdvertSettings { payments_network: told.name.clone(), ..advert },
+        None => advert,
+    }
+}
+
 /// What a developer types to see the node work.
 fn how_to_rent(settings: &PublicApiSettings) -> String {
     format!(
@@ -354,9 +385,10 @@ fn api_config(
 fn node_config(
     settings: &Settings,
     identity: &Identity,
-    payments: Option<&PaymentNetwork>,
+    profiles: &[PaymentNetwork],
     payout: PayoutConfig,
 ) -> NodeConfig {
+    let config = |profile| payments::config(profile, &settings.chain(), identity);
     NodeConfig {
         history: settings.node.history(),
         data_dir: settings.node.data_dir.clone(),
@@ -382,8 +414,8 @@ fn node_config(
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
         totals: None,
-        payments: payments.map(|profile| payments::config(profile, &settings.chain(), identity)),
-        more_payments: Vec::new(),
+        payments: profiles.first().map(config),
+        more_payments: profiles.iter().skip(1).map(config).collect(),
         known_contracts: payments::known(&settings.chain(), identity),
         payout,
     }

@@ -5,7 +5,7 @@
 
 use golem_chain::network::PaymentNetwork;
 use golem_node::ledger::{LedgerError, Sweep, Withdrawal, WithdrawalState};
-use golem_node::payment::{Contracts, Payments, StreamLine};
+use golem_node::payment::{Contracts, Payments, StreamLine, contract_key};
 use golem_node::payout::PayoutLine;
 use golem_node::pricing::coin_of;
 use golem_node::{Node, NodeError};
@@ -231,7 +231,10 @@ pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) ->
         streams.extend(overview.streams.iter().map(view));
         stale = stale.or(overview.stale);
     }
-    let first = contracts.first().zip(profile);
+    let of_profile = |profile: &PaymentNetwork| {
+        contracts.called(&contract_key(profile.network.chain_id, profile.contract)).cloned()
+    };
+    let first = profile.and_then(|profile| Some((of_profile(profile)?, profile)));
     let rate = match first.and_then(|(payments, profile)| Some((payments, coin(profile)?))) {
         Some((payments, coin)) => payments.rate(coin).await.ok().flatten(),
         None => None,

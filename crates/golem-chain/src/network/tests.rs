@@ -18,13 +18,31 @@ fn the_seeds_profiles_ship_with_the_documented_contract() {
     assert_eq!(captcha, "https://cap.gobas.me/05381a2cef5e");
 }
 
+/// The addresses are those of UPSTREAM's deployment file; the golden vectors of leases use them, too.
+#[test]
+fn the_profile_of_todays_renters_is_the_default() {
+    let hoodi = load(Path::new("/nowhere"), DEFAULT).unwrap();
+    assert_eq!((hoodi.chain_id, hoodi.contract_version, hoodi.testnet), (560_048, Version::V4, true));
+    let payment = PaymentNetwork::plain(DEFAULT.to_owned(), hoodi, None).unwrap();
+    assert_eq!(payment.contract.to_string(), "0xb5a225b2f82D3eFe743D95bA7Fe3BbC475C0a12E");
+    assert_eq!(payment.token.to_string(), "0x55555555555556AcFf9C332Ed151758858bd7a26");
+    assert_eq!((payment.symbol(), payment.price_id()), ("tGLM", Some(price_id::GLM)));
+    for (name, chain_id, has_token) in
+        [("sepolia", 11_155_111, false), ("polygon", 137, true), ("ethereum", 1, true)]
+    {
+        let network = load(Path::new("/nowhere"), name).unwrap();
+        assert_eq!((network.chain_id, network.stream_payment_address), (chain_id, None), "{name}");
+        assert_eq!(!network.token_address.is_zero(), has_token, "{name}");
+    }
+}
+
 #[test]
 fn a_profile_file_adds_a_network_and_mistakes_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let mine = Network { chain_id: 31_337, local: true, ..shipped()["mainnet"].clone() };
     let path = save(folder.path(), "mine", &mine).unwrap();
     assert_eq!(load(folder.path(), "mine").unwrap(), mine);
-    assert_eq!(all(folder.path()).unwrap().len(), 3);
+    assert_eq!(all(folder.path()).unwrap().len(), shipped().len() + 1);
     let unknown = load(folder.path(), "other").unwrap_err().to_string();
     assert!(unknown.contains("l2.holesky, mainnet, mine"), "{unknown}");
     for bad in ["", "../mine", ".hidden", "a/b", &"a".repeat(65)] {

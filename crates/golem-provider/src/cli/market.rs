@@ -34,7 +34,8 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     if settings.market.is_on_network() || !settings.market.is_on_server() {
         let market = market::network(&settings.marketplace())?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
-        let environment = (settings.node.network.as_str(), settings.payments.payments_network.as_str());
+        let payments_network = settings.chain().networks().swap_remove(0);
+        let environment = (settings.node.network.as_str(), payments_network.as_str());
         markets.push(MarketView::of_network(market, environment, own, size, asked).await);
     }
     if settings.market.is_on_server() {

@@ -39,20 +39,21 @@ impl MoneySource {
             return Err(NotRunning.into());
         }
         let chain = settings.chain();
-        let profile = payments::profile(&chain)?;
+        let profiles = payments::profiles(&chain)?;
         let lock = PidFile::take(&invocation.pid_file).await?;
         let identity =
             identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
         let ledger = Ledger::open(&file)?;
-        let config = profile.as_ref().map(|profile| payments::config(profile, &chain, &identity));
+        let configs: Vec<_> =
+            profiles.iter().map(|profile| payments::config(profile, &chain, &identity)).collect();
         let transactions = Transactions::new(ledger.clone());
         let known = payments::known(&chain, &identity);
         let contracts =
-            Contracts::open(&config.iter().collect::<Vec<_>>(), &known, &ledger, &transactions).await?;
+            Contracts::open(&configs.iter().collect::<Vec<_>>(), &known, &ledger, &transactions).await?;
         if contracts.all().is_empty() {
             bail!("payments are off: there are no streams");
         }
-        Ok(Self::Own { contracts, profile: profile.map(Box::new), _lock: lock })
+        Ok(Self::Own { contracts, profile: profiles.into_iter().next().map(Box::new), _lock: lock })
     }
 
     pub(super) async fn streams(&self) -> anyhow::Result<StreamsView> {

@@ -33,19 +33,21 @@ struct Checked {
 pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let active = &settings.payments.payments_network;
+    let active = settings.chain().networks();
     let folder = &settings.node.data_dir;
     match command {
         Networks::List => {
             let all = network::all(folder)?;
-            let named: Vec<_> =
-                all.iter().map(|(name, network)| Named { name, active: name == active, network }).collect();
+            let named: Vec<_> = all
+                .iter()
+                .map(|(name, network)| Named { name, active: active.contains(name), network })
+                .collect();
             printer.answer(&named, || list(&named));
         }
         Networks::Show { name } => {
-            let name = name.as_deref().unwrap_or(active);
+            let name = name.as_deref().or(active.first().map(String::as_str)).unwrap_or_default();
             let network = network::load(folder, name)?;
-            let named = Named { name, active: name == active, network: &network };
+            let named = Named { name, active: active.iter().any(|known| known == name), network: &network };
             printer.answer(&named, || toml::to_string(&network).unwrap_or_default());
         }
         Networks::Add(add) => {
@@ -61,13 +63,13 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             });
         }
         Networks::Check { name } => {
-            let name = name.unwrap_or_else(|| active.clone());
+            let name = name.unwrap_or_else(|| active.first().cloned().unwrap_or_default());
             let network = network::load(folder, &name)?;
             let url = settings
                 .payments
                 .payments_rpc_url
                 .as_ref()
-                .filter(|_| name == *active)
+                .filter(|_| Some(&name) == active.first())
                 .map(|urls| urls.0.join(","))
                 .or_else(|| network.endpoints())
                 .with_context(|| format!("{name} has no endpoint; fix: networks add {name} --rpc-url …"))?;

@@ -24,7 +24,7 @@ use golem_types::amount::{Money, coins};
 /// `wallet faucet-l2`.
 async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let network = network::load(&settings.node.data_dir, &settings.payments.payments_network);
+    let network = network::load(&settings.node.data_dir, &settings.chain().networks().swap_remove(0));
     // Whatever else the profile lacks: nobody gives real money away.
     let profile = match network.is_ok_and(|network| !network.testnet) {
         true => None,

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use golem_api::status::StatusSettings;
+use golem_chain::network;
 use golem_node::AdmissionLimits;
 use golem_node::ports::PortPolicy;
 use golem_reach::Site;
@@ -89,6 +90,37 @@ pub struct ReachSettings {
     pub map_ports: bool,
     /// Where other providers are found that try ports, where the settings want them.
     pub peers: Option<MarketplaceSettings>,
+}
+
+/// What the setting of the network says where the operator leaves the choice to us.
+const AUTO: &str = "auto";
+
+impl ChainSettings {
+    /// The networks on which rentals are paid for, by name; whoever names none pays on the first, of which there always is one.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        let named = self.payments.payments_network.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let mut names: Vec<String> = Vec::new();
+        for name in named {
+            let name = if name == AUTO { self.by_default() } else { name };
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
+            }
+        }
+        if names.is_empty() { vec![self.by_default().to_owned()] } else { names }
+    }
+
+    /// The network of whoever names none. Endpoints, contracts, tokens and files that are set are those of the original's
+    /// settings, and mean its network.
+    fn by_default(&self) -> &'static str {
+        let payments = &self.payments;
+        let is_set = payments.stream_payment_address.is_some()
+            || payments.glm_token_address.is_some()
+            || payments.payments_rpc_url.is_some()
+            || payments.deployments_dir.is_some()
+            || network::path(&self.data_dir, network::ORIGINAL).is_ok_and(|file| file.exists());
+        if is_set { network::ORIGINAL } else { network::DEFAULT }
+    }
 }
 
 impl PortSettings {
@@ -178,7 +210,7 @@ impl Settings {
             marketplace: self.marketplace(),
             country: self.node.country.0.clone(),
             name: self.node.advertised_name(),
-            payments_network: self.payments.payments_network.clone(),
+            payments_network: self.chain().networks().swap_remove(0),
             faucets: self.faucets.clone(),
             max_gas_price: self.payments.max_gas_price_wei(),
             daily_gas_limit: self.payments.daily_gas_limit_wei(),

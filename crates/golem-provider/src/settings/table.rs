@@ -232,9 +232,10 @@ table! {
         stop_vms_on_exit: bool = "GOLEM_PROVIDER_STOP_VMS_ON_EXIT" default "false";
     }
     "Payments" payments: PaymentSettings {
-        /// The chain on which rentals are paid for: a profile that ships, or one added with
-        /// `golem-provider networks add`.
-        payments_network: String = "GOLEM_PROVIDER_PAYMENTS_NETWORK" default "l2.holesky";
+        /// The networks on which rentals are paid for, one or several separated by commas: profiles that ship, or that were added with
+        /// `golem-provider networks add`. Renters who name none pay on the first, for which the following settings count. `auto` is
+        /// `hoodi`; and `l2.holesky` where one of the endpoint, contract, token or deployment file below is set.
+        payments_network: String = "GOLEM_PROVIDER_PAYMENTS_NETWORK" default "auto";
         /// JSON-RPC endpoints of that chain, in place of the profile's: one, or several separated by commas. Load is spread
         /// over them, and one that fails or is of another chain is left out.
         payments_rpc_url: Option<Urls> = "GOLEM_PROVIDER_L2_RPC_URL" also "GOLEM_PROVIDER_KAOLIN_RPC_URL" also "GOLEM_PROVIDER_POLYGON_RPC_URL";

@@ -8,7 +8,7 @@ fn profiles_and_what_replaces_them() {
     let home = Home::new().set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "");
     let shown = |home: &Home| home.json(&["networks", "show", "--json"]);
     let default = shown(&home);
-    assert_eq!((&default["name"], &default["chain_id"]), (&json!("l2.holesky"), &json!(393_530)));
+    assert_eq!((&default["name"], &default["chain_id"]), (&json!("hoodi"), &json!(560_048)));
     let info = |home: &Home| {
         let _node = home.start(&[]);
         home.http("GET", "/api/v1/provider/info", "").1
@@ -19,7 +19,15 @@ fn profiles_and_what_replaces_them() {
         let (_, told) = home.http("GET", "/api/v1/provider/info", "");
         // S-120
         assert_eq!(told["stream_payment_address"], "0x0281B792b5491E3548c8Fc17C24A2e0Cb99FbeC2");
-        assert_eq!(create(&home, Value::Null).0, 400);
+        let (status, refused) = create(&home, Value::Null);
+        assert!(status == 400 && refused["detail"].as_str().unwrap().contains("paid by leases"), "{refused}");
+        // What clients of version 4 are quoted is not that contract's.
+        let asked = json!({
+            "vm_name": "leased", "cpu": 1, "memory": 1, "storage": 10, "duration_seconds": 3600,
+            "requestor_address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+        });
+        let (status, quoted) = home.http("POST", "/api/v1/payments/lease-quotes", &asked.to_string());
+        assert!(status == 200 || quoted["detail"].as_str().unwrap().contains("knows no price"), "{quoted}");
     }
     let folder = home.folder.path().join("deployments");
     std::fs::create_dir(&folder).unwrap();
