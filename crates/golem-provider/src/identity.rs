@@ -1,4 +1,6 @@
 //! Whose key the node and a renter have, by the settings.
+//!
+//! Owns the choice between a key in the settings and one in a file. Never writes a key: `golem_chain::identity` does.
 
 use alloy_primitives::Address;
 use golem_chain::identity::{GivenKey, Identity, IdentityError, KeyFolder};

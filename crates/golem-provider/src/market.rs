@@ -1,6 +1,6 @@
-//! What the node offers on the market's network, and where that is.
+//! Which markets the node is in, and what its advert is made of.
 //!
-//! Owns the way from settings to an advert. Never decides what is written when: the node does.
+//! Owns the way from settings to markets and adverts. Never decides what is written when: the node does.
 
 use std::net::IpAddr;
 use std::time::Duration;

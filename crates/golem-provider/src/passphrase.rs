@@ -3,8 +3,8 @@
 //! ```text
 //!   GOLEM_PROVIDER_KEY_PASSPHRASE_FILE ─► systemd's credential ─► a terminal, or the process that started this one
 //! ```
-//! Owns that order. Never takes a passphrase from an argument or the environment,
-//! which other programs of the same user can read, and never shows one.
+//! Owns that order. Never takes a passphrase from an argument or the environment, which other programs of the same user
+//! can read, and never shows one.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, IsTerminal, Read};

@@ -1,4 +1,6 @@
 //! A verification without a node: the ports are tried once, and nothing is kept.
+//!
+//! Owns the end of it, at a deadline. Never asks a node that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,7 +1,7 @@
 //! Finding providers, on the market's network or on a discovery server.
 //!
-//! Owns reading adverts, which anybody can write, bounded, as one list. Never relies on them: a price
-//! counts once its provider has signed it.
+//! Owns reading adverts, which anybody can write, bounded, as one list; where a provider is that is named by its id; and
+//! what the market asks in the middle. Never relies on them: a price counts once its provider has signed it.
 
 use std::net::IpAddr;
 

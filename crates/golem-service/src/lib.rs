@@ -1,9 +1,8 @@
 //! What every process of the project needs to serve untrusted clients and to ask untrusted servers.
 //!
 //! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), fair shares of places ([`places`],
-//! [`shares`]), rate-limited logs ([`log`]), the division of file descriptors
-//! ([`descriptors`]) what is told to systemd ([`service_manager`]), and whether a newer version exists ([`release_index`]). Knows no VM and
-//! no money.
+//! [`shares`]), rate-limited logs ([`log`]), the division of file descriptors ([`descriptors`]), what is told to systemd
+//! ([`service_manager`]), and whether a newer version exists ([`release_index`]). Knows no VM and no money.
 
 pub mod descriptors;
 pub mod http;

@@ -1,6 +1,7 @@
-//! Money for people.
+//! Money and spans of time for people.
 //!
-//! Owns how wei are written as coins: exactly, never by way of a float.
+//! Owns how wei are written as coins, exactly and never by way of a float, and how seconds are. Never asks what a coin is
+//! worth: a rate is given.
 
 use crate::Decimal;
 use crate::wire::Exact;

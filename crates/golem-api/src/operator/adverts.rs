@@ -1,4 +1,6 @@
 //! The adverts that the node keeps.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use std::time::Duration;
 

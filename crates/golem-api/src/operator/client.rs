@@ -1,4 +1,6 @@
 //! The operator's own programs' end of the operator API.
+//!
+//! Owns the request: with the token, to this machine, bounded in time and size. Never asks twice.
 
 use std::io;
 use std::path::Path;

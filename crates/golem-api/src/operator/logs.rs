@@ -1,4 +1,6 @@
 //! What there is to look at of a VM.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -1,4 +1,6 @@
 //! The node as a whole: what it does, what it asks, whether it takes rentals, and its stop.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;

@@ -1,4 +1,6 @@
-//! Streams, and what is withdrawn from them.
+//! Streams, what is withdrawn from them, the books, and what the wallets send.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;

@@ -1,4 +1,6 @@
 //! What is known of the node's ports.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use axum::extract::State;
 use axum::http::StatusCode;

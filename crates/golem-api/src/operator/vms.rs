@@ -1,4 +1,6 @@
 //! The live VMs.
+//!
+//! Owns the routes. Never decides: the node does.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

@@ -1,4 +1,6 @@
 //! The answer of `status`, as programs read it. The documented names stay as they are; more may come.
+//!
+//! Owns its shape. Never judges.
 
 use golem_reach::report::{ProblemReport, Reach, SourceReport};
 use golem_types::Resources;

@@ -1,4 +1,6 @@
 //! The node as a whole, as the operator reads it.
+//!
+//! Owns the JSON. Never changes anything.
 
 use std::collections::BTreeSet;
 

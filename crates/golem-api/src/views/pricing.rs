@@ -1,4 +1,6 @@
 //! What VMs cost, as the operator reads it.
+//!
+//! Owns the JSON. Never changes anything.
 
 use golem_node::pricing::PriceList;
 use golem_types::price::{MonthlyPrice, Rate};

@@ -1,4 +1,6 @@
 //! VMs as the operator reads them.
+//!
+//! Owns the JSON. Never changes anything.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,6 @@
 //! `config …`: what is in force, and the files that are made from the settings table.
+//!
+//! Owns how settings are shown, and the user's own file of them. Never checks a value: `settings` does.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! `discovery`: the discovery service, in this terminal.
+//!
+//! Owns what it is started with. Never serves: [`crate::discovery`] does.
 
 use super::{Exit, Invocation, foreground};
 use crate::discovery;

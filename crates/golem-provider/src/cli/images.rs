@@ -1,4 +1,6 @@
 //! `images …`: what VMs can start from.
+//!
+//! Owns what is printed of images. Never decides what one is: `golem_vm::images` does.
 
 use golem_types::ImageName;
 use golem_vm::images::{ImageInfo, Images, Pulled, canonical};

@@ -1,4 +1,6 @@
 //! `import`: takes over a Python provider's VMs, or tells what that would do.
+//!
+//! Owns what is printed of it. Never decides what is taken over: [`golem_node::import`] does.
 
 use anyhow::Context;
 use golem_node::import::{self, ImportReport};

@@ -1,4 +1,7 @@
 //! `networks …`: the chains that rentals can be paid on.
+//!
+//! Owns what is printed of profiles and endpoints, and the profile that arguments describe. Never judges an endpoint:
+//! [`golem_chain::probe`] does.
 
 use alloy_primitives::Address;
 use anyhow::Context;

@@ -1,4 +1,6 @@
 //! `port-checker`: the check server, in this terminal.
+//!
+//! Owns what it is started with. Never dials: [`crate::port_checker`] has it done.
 
 use golem_reach::port_checker::Targets;
 

@@ -1,4 +1,6 @@
 //! `ports …`: whether renters can reach the node's ports.
+//!
+//! Owns how long a verification is waited for, and what is printed of it. Never judges: `golem_reach` does.
 
 mod mapping;
 

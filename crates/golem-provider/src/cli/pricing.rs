@@ -1,4 +1,6 @@
 //! `pricing …`: what the node asks, and what renters will pay.
+//!
+//! Owns whom to ask for rates, and what is printed. Never decides a price: [`golem_node::pricing`] does.
 
 use anyhow::bail;
 use golem_api::views::{PriceExample, PricingView, UnitPrices};

@@ -1,4 +1,6 @@
 //! `start`: in this terminal, or in the background.
+//!
+//! Owns what is done before the node starts where somebody can see it. Never starts a part of it: [`crate::start`] does.
 
 use std::path::PathBuf;
 

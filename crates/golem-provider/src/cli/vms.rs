@@ -1,4 +1,6 @@
 //! `vms …` and `drain …`: what the operator asks the running node.
+//!
+//! Owns what is printed of it. Never decides: the node does.
 
 mod logs;
 

@@ -1,4 +1,6 @@
-//! `wallet …`: the node's address and what it has. For none of it a passphrase is needed.
+//! `wallet …`: the node's address and what it has.
+//!
+//! Owns what is printed of them; replacing and encrypting keys is [`super::keys`]'. Never asks for a passphrase.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Whether renters can reach this node: when that is asked, and of which settings.
+//! Whether renters can reach this node: when that is asked, and of whom.
 //!
 //! ```text
-//!   settings ─┬► look (no node runs) ─────────────────────┐
+//!   settings ─┬► report (no node runs) ───────────────────┐
 //!             └► verifier_config ─► golem_node's Verifier ┴► golem_reach ─► report
 //! ```
-//! Owns what the settings say about ports, the verification without a node, and the mappings of a node that runs.
-//! Never judges: `golem_reach` does, and which port a rental gets [`golem_node::ports`] decides.
+//! Owns who is asked, the verification without a node, and the mappings of a node that runs. Never judges: `golem_reach`
+//! does, and which port a rental gets [`golem_node::ports`] decides.
 
 mod display;
 mod mapping;

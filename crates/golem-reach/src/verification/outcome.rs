@@ -1,4 +1,6 @@
 //! What comes of a [`super::Verification`].
+//!
+//! Owns its shape. Never judges it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,4 +1,6 @@
 //! What clients are told.
+//!
+//! Owns the names of the members, as existing clients know them. Never decides who may see which.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,6 @@
 //! What is wrong with a body, in FastAPI's words.
+//!
+//! Owns the list that a refusal with status 422 holds. Never reads a body.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,6 @@
 //! `ports map` and `ports unmap`: the router is asked to forward the ports, and no longer to.
+//!
+//! Owns when that ends, and what is printed of it. Never talks to a router: [`golem_reach::mapping`] does.
 
 use anyhow::bail;
 use golem_reach::mapping::{

@@ -1,4 +1,6 @@
 //! What can be typed after `rent`.
+//!
+//! Owns words and their forms. Never does what they say.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! What people are told while renting goes on.
+//!
+//! Owns how often, and where: on standard error. Never tells the answer.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! Renting in words.
+//!
+//! Owns the lines that people read. Never asks anybody.
 
 use golem_chain::Funds;
 use golem_chain::network::PaymentNetwork;

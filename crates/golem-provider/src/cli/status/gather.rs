@@ -1,7 +1,6 @@
 //! What `status` looks at.
 //!
-//! Owns the looking: everything at once, and nothing longer than its deadline, whatever does not answer.
-//! Never judges.
+//! Owns the questions: all at once, and none longer than its deadline, whatever does not answer. Never judges.
 
 use std::collections::BTreeSet;
 use std::future::Future;
