@@ -1,6 +1,6 @@
 //! What keeps renters from reaching the node, in words: what it is, what it means, and what to do.
 //!
-//! Owns every sentence, as a pure function of a diagnosis. Never chooses a cause: [`super::diagnosis`] does.
+//! Owns every sentence, as a pure function of a diagnosis. Never chooses a cause: `diagnosis` does.
 
 use std::fmt;
 use std::net::IpAddr;
