@@ -160,7 +160,7 @@ impl SessionClaim {
         let own = |resource: &&str| {
             resource.strip_prefix("golem-provider:").and_then(|text| text.parse().ok()) == Some(provider)
         };
-        if !read.resources.iter().any(|resource| own(&resource)) {
+        if !read.resources.iter().any(own) {
             return Err(BadSession::OtherProvider);
         }
         let signer = signer_of(message.as_bytes(), signature);

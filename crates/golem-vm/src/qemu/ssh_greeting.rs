@@ -145,7 +145,7 @@ mod tests {
     fn is_gone(stream: &mut std::net::TcpStream) -> bool {
         (0..100).any(|look| {
             if look > 0 {
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(5));
             }
             !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
         })
