@@ -9,7 +9,7 @@ use golem_types::StreamId;
 use serde_json::{Value, json};
 
 use crate::block::Block;
-use crate::contract::events::{Position, StreamEvent, TRANSFER, decode, transfer};
+use crate::contract::events::{Position, StreamEvent, TRANSFER, Transfer, decode, transfer};
 use crate::reader::{Reader, read_block};
 use crate::rpc::{ChainError, Log};
 
@@ -29,7 +29,7 @@ pub struct History {
 pub struct Arrival {
     /// The transaction that brought it.
     pub transaction: B256,
-    /// How much.
+    /// How much, in the token's smallest units.
     pub amount: U256,
 }
 
@@ -94,30 +94,55 @@ impl Reader {
         Ok(history(&read.logs, read.through))
     }
 
-    /// What of `token` the contract sent to `recipient` in the blocks `from` to `to`, in its order.
+    /// What of `token` came to `recipients` from the contract in the blocks `from` to `to`, by transaction: see [`arrived`].
     ///
     /// # Errors
     /// [`ChainError`].
     pub async fn arrivals(
         &self,
         token: Address,
-        recipient: Address,
+        recipients: &BTreeSet<Address>,
         from: u64,
         to: u64,
     ) -> Result<Vec<Arrival>, ChainError> {
-        let read = self.rpc().logs(token, &[TRANSFER], from, to).await?;
+        // Of a token that the world uses, only these are few enough to be asked for.
+        let senders = recipients.iter().chain([&self.contract()]).map(|sender| sender.into_word()).collect();
+        let read = self.rpc().logs(token, &[vec![TRANSFER], senders], from, to).await?;
         if read.through < to {
             return Err(ChainError::NoLogs);
         }
-        let mut arrivals = BTreeMap::new();
+        let mut transfers: BTreeMap<B256, BTreeMap<Position, Transfer>> = BTreeMap::new();
         for log in &read.logs {
-            let Some((sender, receiver, amount)) = transfer(&log.topics, &log.data) else { continue };
-            if sender == self.contract() && receiver == recipient {
-                arrivals.insert(position(log), Arrival { transaction: log.transaction, amount });
+            if let Some(transfer) = transfer(&log.topics, &log.data) {
+                transfers.entry(log.transaction).or_default().insert(position(log), transfer);
             }
         }
-        Ok(arrivals.into_values().collect())
+        let arrival = |(transaction, transfers): (B256, BTreeMap<Position, Transfer>)| {
+            let amount = arrived(transfers.into_values(), self.contract(), recipients)?;
+            Some(Arrival { transaction, amount })
+        };
+        Ok(transfers.into_iter().filter_map(arrival).collect())
     }
+}
+
+/// What is left to `recipients` of what `payer` sent them by `transfers`, all of one token in one transaction, in its smallest
+/// units: a token that tells of the whole amount takes its fee from who received it. `None` if `payer` sent them nothing.
+#[must_use]
+pub fn arrived(
+    transfers: impl IntoIterator<Item = Transfer>,
+    payer: Address,
+    recipients: &BTreeSet<Address>,
+) -> Option<U256> {
+    let (mut came, mut went) = (None, U256::ZERO);
+    for (sender, receiver, amount) in transfers {
+        let is_ours = recipients.contains(&receiver);
+        if sender == payer && is_ours {
+            came = Some(came.unwrap_or(U256::ZERO).saturating_add(amount));
+        } else if recipients.contains(&sender) && !is_ours {
+            went = went.saturating_add(amount);
+        }
+    }
+    came.map(|came| came.saturating_sub(went))
 }
 
 #[cfg(test)]
@@ -153,6 +178,21 @@ mod tests {
             })
             .collect();
         assert_eq!(amounts, [6, 5, 7]);
+    }
+
+    #[test]
+    fn what_a_token_takes_from_its_receiver_did_not_arrive() {
+        let [payer, us, token] = [1, 2, 3].map(Address::repeat_byte);
+        let wei = |number: u64| U256::from(number);
+        let ours = BTreeSet::from([us, Address::repeat_byte(4)]);
+        let arrived = |transfers: &[Transfer]| arrived(transfers.iter().copied(), payer, &ours);
+        assert_eq!(arrived(&[(payer, us, wei(95)), (payer, token, wei(5))]), Some(wei(95)));
+        assert_eq!(arrived(&[(payer, us, wei(100)), (us, token, wei(5))]), Some(wei(95)));
+        assert_eq!(arrived(&[(us, token, wei(5)), (payer, us, wei(100))]), Some(wei(95)));
+        assert_eq!(arrived(&[(payer, us, U256::MAX), (payer, us, U256::MAX)]), Some(U256::MAX));
+        assert_eq!(arrived(&[(payer, us, wei(1)), (us, token, U256::MAX)]), Some(wei(0)));
+        assert_eq!(arrived(&[(payer, token, wei(5)), (token, us, wei(5))]), None);
+        assert_eq!(arrived(&[(payer, us, wei(7)), (us, Address::repeat_byte(4), wei(7))]), Some(wei(7)));
     }
 
     /// What is not known about a stream still touches it.

@@ -40,7 +40,7 @@ pub mod transaction;
 
 pub use block::Block;
 pub use contract::Version;
-pub use history::{Arrival, History};
+pub use history::{Arrival, History, arrived};
 pub use judge::{Bad, StreamTerms, StreamVerdict};
 pub use lease::{LeaseQuote, LeaseTerms};
 pub use network::Network;

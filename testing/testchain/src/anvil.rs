@@ -194,6 +194,28 @@ impl Anvil {
         self.submit(from, to, call_data(signature, arguments).into()).await
     }
 
+    /// Puts calls of account `from` into one block: to a contract, a function's signature and its words, and wei.
+    ///
+    /// # Errors
+    /// When anvil takes one of them not; what the contract refuses is in the block all the same.
+    pub async fn one_block(
+        &self,
+        from: usize,
+        calls: impl IntoIterator<Item = (Address, &str, Vec<U256>, U256)>,
+    ) -> anyhow::Result<()> {
+        self.ask("evm_setAutomine", json!([false])).await?;
+        let price = self.ask("eth_gasPrice", json!([])).await?;
+        for (to, signature, arguments, value) in calls {
+            let transaction = json!({
+                "from": self.account(from), "to": to, "data": call_data(signature, &arguments),
+                "value": format!("{value:#x}"), "gas": format!("{GAS:#x}"), "gasPrice": price,
+            });
+            self.ask("eth_sendTransaction", json!([transaction])).await?;
+        }
+        self.ask("evm_mine", json!([])).await?;
+        self.ask("evm_setAutomine", json!([true])).await.map(drop)
+    }
+
     async fn call(&self, from: usize, call: impl SolCall, value: U256) -> anyhow::Result<()> {
         let data = Bytes::from(call.abi_encode());
         let transaction = json!({

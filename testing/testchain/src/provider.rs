@@ -25,6 +25,8 @@ pub struct Limits {
     pub batch: usize,
     /// Most blocks in a question for logs; none: no logs.
     pub log_blocks: u64,
+    /// Most logs in an answer.
+    pub log_results: usize,
     /// Most requests in a second.
     pub per_second: Option<usize>,
     /// How many of a hundred requests a replica answers that is a block behind.
@@ -67,6 +69,7 @@ impl Limits {
     pub const NONE: Self = Self {
         batch: usize::MAX,
         log_blocks: u64::MAX,
+        log_results: usize::MAX,
         per_second: None,
         lagging_percent: 0,
         is_pruned: false,
@@ -250,6 +253,12 @@ impl Provider {
             }
         }
         let mut answer = self.ask(method, &params).await;
+        if answer["result"]
+            .as_array()
+            .is_some_and(|all| method == "eth_getLogs" && all.len() > limits.log_results)
+        {
+            return refuse(-32005, "query returned more than the maximum of results");
+        }
         match (method, limits.says) {
             ("eth_chainId", Says::OtherChain) => answer["result"] = json!("0x1"),
             (_, Says::Nulls) => answer["result"] = Value::Null,

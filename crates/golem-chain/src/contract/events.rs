@@ -222,9 +222,12 @@ pub fn decode(topics: &[B256], data: &[u8]) -> Option<(StreamId, Happened)> {
     Some((StreamId(id), what))
 }
 
+/// Money of a token that was moved: from whom, to whom, and how many of its smallest units.
+pub type Transfer = (Address, Address, U256);
+
 /// Who paid whom how much in a token's `Transfer` with these topics and data.
 #[must_use]
-pub fn transfer(topics: &[B256], data: &[u8]) -> Option<(Address, Address, U256)> {
+pub fn transfer(topics: &[B256], data: &[u8]) -> Option<Transfer> {
     let read = abi::Transfer::decode_raw_log_validate(topics.iter().copied(), data).ok()?;
     Some((read.from, read.to, read.value))
 }

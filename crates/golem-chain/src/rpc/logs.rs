@@ -44,22 +44,23 @@ pub struct Logs {
 }
 
 impl Rpc {
-    /// The logs of the contract at `address` in the blocks `from` to `to`, both included, whose event is one of `events`
-    /// (any, where there are none). In as many questions as the endpoint's limit takes, at most [`LOG_REQUESTS`].
+    /// The logs of the contract at `address` in the blocks `from` to `to`, both included, each of whose topics is one of those at
+    /// its place in `topics`: the event first, then its indexed words; beyond the last place it is any. In as many questions as
+    /// the endpoint's limit takes, at most [`LOG_REQUESTS`].
     ///
     /// # Errors
     /// [`ChainError::NoLogs`] where no endpoint gives the logs of even one block; any other.
     pub async fn logs(
         &self,
         address: Address,
-        events: &[B256],
+        topics: &[Vec<B256>],
         from: u64,
         to: u64,
     ) -> Result<Logs, ChainError> {
         let (mut logs, mut next) = (Vec::new(), from);
         let mut requests = 0;
         while next <= to && requests < LOG_REQUESTS {
-            let (piece, through, asked) = self.piece(address, events, (next, to)).await?;
+            let (piece, through, asked) = self.piece(address, topics, (next, to)).await?;
             requests += asked;
             logs.extend(piece);
             next = through.saturating_add(1);
@@ -91,7 +92,7 @@ impl Rpc {
     async fn piece(
         &self,
         address: Address,
-        events: &[B256],
+        topics: &[Vec<B256>],
         (from, to): (u64, u64),
     ) -> Result<(Vec<Log>, u64, u64), ChainError> {
         let mut last = None;
@@ -111,8 +112,8 @@ impl Rpc {
                     "fromBlock": format!("{from:#x}"),
                     "toBlock": format!("{through:#x}"),
                 });
-                if let (Some(filter), false) = (filter.as_object_mut(), events.is_empty()) {
-                    filter.insert("topics".to_owned(), json!([events]));
+                if let (Some(filter), false) = (filter.as_object_mut(), topics.is_empty()) {
+                    filter.insert("topics".to_owned(), json!(topics));
                 }
                 requests += 1;
                 let call = [("eth_getLogs", json!([filter]))];

@@ -209,7 +209,7 @@ async fn logs_are_read_in_pieces_that_an_endpoint_gives() {
         let blocks: Vec<u64> = read.logs.iter().map(|log| log.block.0).collect();
         assert_eq!((blocks, read.through), ((100..=139).collect::<Vec<_>>(), 139), "{most} blocks");
         asked.store(0, Ordering::Relaxed);
-        rpc.logs(CONTRACT, &[B256::ZERO], 140, 179).await.unwrap();
+        rpc.logs(CONTRACT, &[vec![B256::ZERO]], 140, 179).await.unwrap();
         let then = u64::try_from(asked.load(Ordering::Relaxed)).unwrap();
         assert!(then <= 40u64.div_ceil(most.min(40)) * 2, "{most} blocks: {then} requests");
         assert_eq!(rpc.logs(CONTRACT, &[], 5, 4).await.unwrap().logs, []);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use golem_chain::contract::events::{Happened, Split, StreamEvent};
 use golem_chain::{Block, ChainError, Head, History};
 use golem_types::{Stream, StreamId};
@@ -73,7 +73,6 @@ struct Payout {
     kind: EntryKind,
     amount: U256,
     token: U160,
-    recipient: U160,
 }
 
 /// Which blocks were looked at: the fields of a [`Batch`] of these names.
@@ -369,25 +368,25 @@ impl Payments {
             ) else {
                 continue;
             };
-            let mut push = |kind, amount: U256, recipient| {
+            let mut push = |kind, amount: U256| {
                 if !amount.is_zero() {
-                    payouts.push(Payout { event, kind, amount, token, recipient });
+                    payouts.push(Payout { event, kind, amount, token });
                 }
             };
             match event.what {
-                Happened::Withdrawn { recipient, amount } => push(EntryKind::Withdrawn, amount, recipient),
+                Happened::Withdrawn { amount, .. } => push(EntryKind::Withdrawn, amount),
                 Happened::Terminated(split) => {
                     let refund = streams
                         .get(&event.id)
                         .map_or(U256::ZERO, |stream| stream.deposit.saturating_sub(stream.vested(*time)));
                     let (paid, refunded) = split.settle(refund);
-                    push(EntryKind::Terminated, paid, wallet);
-                    push(EntryKind::Refunded, refunded, wallet);
+                    push(EntryKind::Terminated, paid);
+                    push(EntryKind::Refunded, refunded);
                 }
                 _ => {}
             }
         }
-        let arrived = self.arrived(&payouts).await?;
+        let arrived = self.arrived(&payouts, &own).await?;
         batch.postings = postings(&payouts, &times, arrived);
         Ok(batch)
     }
@@ -433,21 +432,19 @@ impl Payments {
         Ok(ids.into_iter().zip(readings).collect())
     }
 
-    /// What of tokens arrived, by transaction, token and recipient.
-    async fn arrived(&self, payouts: &[Payout]) -> Result<Arrived, ChainError> {
-        let mut wanted: BTreeMap<(U160, U160), BTreeSet<u64>> = BTreeMap::new();
+    /// What of tokens arrived at the wallets `own`, by transaction and token.
+    async fn arrived(&self, payouts: &[Payout], own: &BTreeSet<U160>) -> Result<Arrived, ChainError> {
+        let mut wanted: BTreeMap<U160, BTreeSet<u64>> = BTreeMap::new();
         let to_wallet = |payout: &&Payout| !payout.token.is_zero() && payout.kind != EntryKind::Refunded;
         for payout in payouts.iter().filter(to_wallet) {
-            wanted.entry((payout.token, payout.recipient)).or_default().insert(payout.event.at.block);
+            wanted.entry(payout.token).or_default().insert(payout.event.at.block);
         }
+        let own: BTreeSet<Address> = own.iter().copied().map(address).collect();
         let mut arrived = Arrived::new();
-        for ((token, recipient), blocks) in wanted {
+        for (token, blocks) in wanted {
             let (Some(from), Some(to)) = (blocks.first(), blocks.last()) else { continue };
-            let found = self.0.reader.arrivals(address(token), address(recipient), *from, *to).await?;
-            for arrival in found {
-                let sum = arrived.entry((arrival.transaction, token, recipient)).or_default();
-                *sum = sum.saturating_add(arrival.amount);
-            }
+            let found = self.0.reader.arrivals(address(token), &own, *from, *to).await?;
+            arrived.extend(found.into_iter().map(|arrival| ((arrival.transaction, token), arrival.amount)));
         }
         Ok(arrived)
     }
@@ -460,14 +457,14 @@ impl Payments {
     }
 }
 
-type Arrived = BTreeMap<(B256, U160, U160), U256>;
+type Arrived = BTreeMap<(B256, U160), U256>;
 
 /// What is booked for `payouts`, where `arrived` is what really came of tokens: the rest was kept by the token. A token that
 /// tells of no transfer at all in a transaction is believed to have brought all.
 fn postings(payouts: &[Payout], times: &BTreeMap<u64, u128>, mut arrived: Arrived) -> Vec<Posting> {
     let mut postings = Vec::new();
     for payout in payouts {
-        let Payout { event, kind, amount, token, recipient } = payout;
+        let Payout { event, kind, amount, token } = payout;
         let at = times.get(&event.at.block).copied().map_or(Timestamp::MAX, timestamp);
         let posting = |kind, amount| Posting {
             stream: Some(event.id),
@@ -477,7 +474,7 @@ fn postings(payouts: &[Payout], times: &BTreeMap<u64, u128>, mut arrived: Arrive
             at,
             position: event.at,
         };
-        let brought = match arrived.get_mut(&(event.at.transaction, *token, *recipient)) {
+        let brought = match arrived.get_mut(&(event.at.transaction, *token)) {
             Some(left) if *kind != EntryKind::Refunded => {
                 let brought = (*left).min(*amount);
                 *left = left.saturating_sub(brought);

@@ -7,7 +7,7 @@
 //! what a crash leaves is found and booked by the next process. Never takes money that has not vested: the contract would
 //! not give it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes};
@@ -15,14 +15,14 @@ use alloy_sol_types::SolCall;
 use golem_chain::contract::events::{self, Happened};
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
-use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError};
+use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError, arrived};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::worth::{Worth, most_gas};
-use super::{Payments, number};
+use super::{Payments, address, number};
 use crate::crash::crash_point;
 use crate::ledger::{LedgerError, Order, Purpose, Withdrawal, WithdrawalState};
 use crate::paid::StreamCopy;
@@ -413,7 +413,7 @@ impl Payments {
         let before = self.copies(|copies| copies.get(&id).map(|copy| copy.stream.withdrawn));
         let seen = self.0.reader.streams(&[id]).await?;
         let stream = *seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
-        let told = receipt.and_then(|receipt| self.paid_in(&receipt, id));
+        let told = receipt.and_then(|receipt| self.paid_in(&receipt, id, address(stream.token)));
         let paid = told.unwrap_or_else(|| {
             before.map_or(withdrawal.expected, |before| stream.withdrawn.saturating_sub(before))
         });
@@ -438,13 +438,22 @@ impl Payments {
         Ok(Withdrawn { paid, cost, hash: hash.to_string() })
     }
 
-    /// The amount in the contract's own event, where the receipt has one.
-    fn paid_in(&self, receipt: &Receipt, id: StreamId) -> Option<U256> {
-        let ours = receipt.logs.iter().filter(|log| log.address == self.config().contract);
-        ours.filter_map(|log| events::decode(&log.topics, &log.data)).find_map(|(stream, what)| match what {
-            Happened::Withdrawn { amount, .. } if stream == id => Some(amount),
-            _ => None,
-        })
+    /// The amount in the contract's own event, where the receipt has one, without what the stream's `token` kept of it.
+    fn paid_in(&self, receipt: &Receipt, id: StreamId, token: Address) -> Option<U256> {
+        let contract = self.config().contract;
+        let ours = receipt.logs.iter().filter(|log| log.address == contract);
+        let (recipient, paid) =
+            ours.filter_map(|log| events::decode(&log.topics, &log.data)).find_map(|(stream, what)| {
+                match what {
+                    Happened::Withdrawn { recipient, amount } if stream == id => Some((recipient, amount)),
+                    _ => None,
+                }
+            })?;
+        // Where there is none, these are nobody's.
+        let of_token = receipt.logs.iter().filter(|log| log.address == token && !token.is_zero());
+        let transfers = of_token.filter_map(|log| events::transfer(&log.topics, &log.data));
+        let arrived = arrived(transfers, contract, &BTreeSet::from([address(recipient)]));
+        Some(arrived.map_or(paid, |arrived| arrived.min(paid)))
     }
 
     /// The streams that the rental `vm` has, or all: what can be withdrawn from.
