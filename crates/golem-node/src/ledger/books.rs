@@ -102,7 +102,9 @@ impl Writing<'_> {
         }
     }
 
-    /// Takes back what is booked in the blocks that were read and is not there. M-10
+    /// Takes back what is booked in the blocks that were read and is not there, and what is booked above the last of them in
+    /// blocks that were earlier: time goes forward along a chain, so they are not of this one, which has not come as far again.
+    /// An endpoint that is only some blocks behind has an earlier time, too. M-10
     fn unbook(&self) -> Result<usize, LedgerError> {
         let place = |at: &Position| (at.transaction.to_string(), at.log, Some(at.block_hash));
         let there: BTreeMap<_, U256> = self
@@ -113,10 +115,18 @@ impl Writing<'_> {
             .collect();
         let places: BTreeSet<_> =
             self.batch.postings.iter().map(|posting| place(&posting.position)).collect();
+        let Batch { contract, blocks, last, .. } = self.batch;
+        let time = last.time.saturating_mul(1_000_000);
         let booked = living(
             self.connection,
-            "block BETWEEN ?2 AND ?3 AND log_index IS NOT NULL",
-            params![&*self.batch.contract, self.batch.blocks.start(), self.batch.blocks.end()],
+            "(block BETWEEN ?2 AND ?3 OR (block > ?4 AND at < ?5)) AND log_index IS NOT NULL",
+            params![
+                &**contract,
+                blocks.start(),
+                blocks.end(),
+                last.number,
+                i64::try_from(time).unwrap_or(i64::MAX)
+            ],
         )?;
         let mut unbooked = 0;
         for entry in booked {

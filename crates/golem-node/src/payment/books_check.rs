@@ -121,7 +121,11 @@ impl Payments {
         }
         let entries = self.0.ledger.entries(Timestamp::UNIX_EPOCH).await?;
         let ours = |entry: &&crate::ledger::Entry| {
-            entry.counts() && entry.kind.is_of_event() && entry.contract.as_deref() == Some(&*self.0.contract)
+            entry.counts()
+                && entry.kind.is_of_event()
+                && entry.contract.as_deref() == Some(&*self.0.contract)
+                // Whoever answers may be some blocks behind what was read before.
+                && entry.block.is_none_or(|block| block <= last.number)
         };
         let mut books: BTreeMap<Key, (Option<StreamId>, U256)> = BTreeMap::new();
         for entry in entries.iter().filter(ours) {

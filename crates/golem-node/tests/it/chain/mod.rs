@@ -6,6 +6,7 @@ mod contracts;
 mod leases;
 mod payout;
 mod refunds;
+mod rewound;
 mod tokens;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Rentals that are paid by streams, on a chain that only pretends and misbehaves on demand.
 
+mod clocks;
 mod endings;
 mod providers;
 mod terms;
