@@ -3,6 +3,7 @@
 mod books;
 mod books_property;
 mod contracts;
+mod gas;
 mod leases;
 mod payout;
 mod refunds;
