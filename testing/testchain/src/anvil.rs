@@ -205,13 +205,15 @@ impl Anvil {
     ) -> anyhow::Result<()> {
         self.ask("evm_setAutomine", json!([false])).await?;
         let price = self.ask("eth_gasPrice", json!([])).await?;
-        for (to, signature, arguments, value) in calls {
+        let send = |(to, signature, arguments, value): (Address, &str, Vec<U256>, U256)| {
             let transaction = json!({
                 "from": self.account(from), "to": to, "data": call_data(signature, &arguments),
                 "value": format!("{value:#x}"), "gas": format!("{GAS:#x}"), "gasPrice": price,
             });
-            self.ask("eth_sendTransaction", json!([transaction])).await?;
-        }
+            ("eth_sendTransaction", json!([transaction]))
+        };
+        let calls: Vec<_> = calls.into_iter().map(send).collect();
+        self.rpc.calls(&calls).await?;
         self.ask("evm_mine", json!([])).await?;
         self.ask("evm_setAutomine", json!([true])).await.map(drop)
     }

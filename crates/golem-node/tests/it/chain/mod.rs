@@ -5,6 +5,7 @@ mod books_property;
 mod contracts;
 mod gas;
 mod leases;
+mod many;
 mod payout;
 mod refunds;
 mod rewound;
