@@ -4,6 +4,7 @@
 #[cfg(feature = "chain-tests")]
 mod chain;
 mod endpoint;
+mod extremes;
 mod pool;
 mod pursuit;
 mod rpc;
