@@ -87,17 +87,22 @@ impl World {
     }
 
     pub(crate) fn sim(&self) -> (Backend, SimControl) {
-        let images = BTreeSet::from(["24.04".parse().unwrap()]);
-        let config = SimConfig { data_dir: self.folder.path().to_owned(), images, boot: Duration::ZERO };
-        let sim = Sim::open(config).unwrap();
-        let control = sim.control();
-        (Backend::Sim(sim), control)
+        sim_in(self.folder.path())
     }
 
     pub(crate) async fn node(&self) -> (Node, SimControl) {
         let (backend, control) = self.sim();
         (Node::start(self.config(), backend).await.unwrap(), control)
     }
+}
+
+/// The simulated machines that are in `data_dir`.
+pub(crate) fn sim_in(data_dir: &Path) -> (Backend, SimControl) {
+    let images = BTreeSet::from(["24.04".parse().unwrap()]);
+    let config = SimConfig { data_dir: data_dir.to_owned(), images, boot: Duration::ZERO };
+    let sim = Sim::open(config).unwrap();
+    let control = sim.control();
+    (Backend::Sim(sim), control)
 }
 
 /// The request that `stream_id` pay for a VM.
