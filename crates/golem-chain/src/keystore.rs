@@ -28,7 +28,7 @@ const WORK_MAXIMUM: u64 = 1 << 24;
 /// Most rounds of PBKDF2; eth-account takes a million.
 const ROUNDS_MAXIMUM: u32 = 10_000_000;
 
-/// Longest salt that is read, in bytes; all that is known write 32.
+/// Longest salt that is read, in bytes; geth writes 32, eth-account 16.
 const SALT_MAXIMUM: usize = 1024;
 
 /// A passphrase; wiped from memory when it is dropped, and never shown.
@@ -314,6 +314,24 @@ mod tests {
         "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097"},
         "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6", "version": 3}"#;
 
+    /// What eth-account 0.13.7 wrote, of either function: `Account.encrypt(KEY, "correct horse ⚡ battery", kdf=…, iterations=…)`,
+    /// with 4096 rounds of PBKDF2 and scrypt as it is by default.
+    const ETH_ACCOUNT: [&str; 2] = [
+        r#"{"address": "008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b", "crypto": {"cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "04ac61077a06110cd895652f318135e7"},
+        "ciphertext": "6ca7ba4ec58145f1b09398e7190ce3efbef1c8f5504e2ba216ca2f11c4574a65", "kdf": "scrypt",
+        "kdfparams": {"dklen": 32, "n": 262144, "r": 8, "p": 1, "salt": "9e6df2080d4d13d1f6f733e81002cc67"},
+        "mac": "2d84e838002fbe053f35a5990b9e8b64bf31a0d95e39c8d58284abaaa260d619"},
+        "id": "0d10c7fb-e5a8-4ba6-a42a-2c7bd53c7c8e", "version": 3}"#,
+        r#"{"address": "008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b", "crypto": {"cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "35c9f48ae15492c950e336c8909f8217"},
+        "ciphertext": "82be2ed10d01687fd180c2390f9983eb8003a0092fccc240dfba3e92eddcd371", "kdf": "pbkdf2",
+        "kdfparams": {"c": 4096, "dklen": 32, "prf": "hmac-sha256",
+        "salt": "8136d755816a0c8f4f6d8a83381c2a97"},
+        "mac": "853ff0198da7fdbb8ea45344e7be58d930df26e38e808574f8233a2d9d0357df"},
+        "id": "a167ce4b-b95d-4f95-bd8e-edc1684555af", "version": 3}"#,
+    ];
+
     fn passphrase(text: &str) -> Passphrase {
         Passphrase::new(Zeroizing::new(text.to_owned())).unwrap()
     }
@@ -329,6 +347,17 @@ mod tests {
                 "0x008aeeda4d805471df9b2a5b0f38a0c3bcba786b"
             );
             assert_eq!(decrypt(text, &passphrase("testpassworD")).unwrap_err(), KeystoreError::Passphrase);
+        }
+    }
+
+    /// M-15: a key that the original's clients keep can be imported; that they read ours is shown with the published program.
+    #[test]
+    fn m_15_what_eth_account_wrote_is_decrypted() {
+        for text in ETH_ACCOUNT {
+            assert!(is_keystore(text));
+            let wallet = decrypt(text, &passphrase("correct horse ⚡ battery")).unwrap();
+            assert_eq!(*wallet.to_hex(), KEY);
+            assert_eq!(address_of(text), Some(wallet.address()));
         }
     }
 

@@ -36,6 +36,10 @@ pub const DISCOVERY: Peer =
 pub const NEWER_ABI: Peer =
     Peer { folder: "newer-abi", program: "python", packages: &["golem-streaming-abi==0.1.2"] };
 
+/// The library that keeps the keys of the original's clients; it has no program.
+pub const ETH_ACCOUNT: Peer =
+    Peer { folder: "eth-account", program: "python", packages: &["eth-account==0.13.7"] };
+
 /// The check server that the original's providers ask.
 pub const PORT_CHECKER: Peer =
     Peer { folder: "port-checker", program: "port-checker", packages: &["golem-port-checker==0.1.25"] };

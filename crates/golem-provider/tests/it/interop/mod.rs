@@ -8,6 +8,7 @@ mod discovery;
 mod find;
 #[cfg(feature = "guest-tests")]
 mod guest;
+mod keystore;
 mod moving;
 mod newer_abi;
 mod rent;
