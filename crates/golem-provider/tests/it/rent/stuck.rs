@@ -1,11 +1,12 @@
-//! A chain that takes no transaction for long.
+//! A chain that takes no transaction for long, or one with too little gas.
 
 use std::process::Stdio;
 
 use golem_test_support::{Home, wait_until};
+use golem_testchain::{Limits, Provider};
 use serde_json::{Value, json};
 
-use super::world::{RENTER, World};
+use super::world::{RENTER, World, wei};
 
 /// The fee that the renter's waiting transaction offers for a unit of gas, in wei.
 fn fee(world: &World) -> Option<u128> {
@@ -45,4 +46,32 @@ fn a_transaction_that_waits_for_long_is_sent_with_a_higher_fee_and_pays_once() {
     assert_eq!((&vm["status"], &vm["payment"]["stream_id"]), (&json!("running"), &json!(1)), "{vm}");
     assert_eq!(vm["payment"]["pending"], Value::Null, "{vm}");
     assert_eq!((world.streams(), world.running()), ((1, 1), 1));
+}
+
+/// M-18: a transaction that ran out of gas is not told to be refused: it is sent again with more, both are booked, and one stream
+/// is opened.
+#[test]
+fn m_18_a_transaction_that_ran_out_of_gas_is_sent_again_with_more() {
+    let world = World::new();
+    let _node = world.home.start(&[]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // An endpoint that says too little of what opening a stream takes.
+    let limits = Limits { gas_percent: 10, ..Limits::NONE };
+    let endpoint = runtime.block_on(Provider::start(world.chain.url(), limits)).unwrap();
+    let before = world.funds();
+    let create = ["create", "web", "--provider", &world.url(), "--rpc-url", endpoint.url(), "--json"];
+    let output = world.run(&create);
+    assert!(output.status.success(), "{}", Home::show(&output));
+    // M-18
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("ran out of gas; it is sent again with more") && !said.contains("refused"),
+        "{said}"
+    );
+    let sent = world.ask("eth_getTransactionCount", json!([world.chain.account(RENTER), "latest"]));
+    assert_eq!((world.streams(), world.running(), sent), ((1, 1), 1, json!("0x2")));
+    let gas = wei(&output, "gas_wei");
+    assert_eq!(world.funds(), before - world.stream(1).deposit - gas, "what the first cost is booked, too");
+    world.json(&["destroy", "web", "--rpc-url", endpoint.url()]);
+    assert_eq!((world.streams().1, world.running()), (0, 0));
 }
