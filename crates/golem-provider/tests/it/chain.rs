@@ -127,14 +127,21 @@ fn streams_withdraw_pays_into_the_wallet() {
     let again = home.json(&["streams", "withdraw", "--all", "--json"]);
     let rows = again.as_array().unwrap();
     assert!(rows.len() == 2 && rows.iter().all(|row| row["outcome"] == "skipped"), "{again}");
+    // M-09: an operator who wants it all the same gets it, whatever it costs.
+    let balance = market.balance();
+    let forced = home.json(&["streams", "withdraw", "--vm-id", "one", "--force", "--json"]);
+    let [row] = &forced.as_array().unwrap()[..] else { panic!("{forced}") };
+    let (paid, cost) = (wei(&row["paid_wei"]), wei(&row["cost_wei"]));
+    assert_eq!((&row["error"], market.balance()), (&Value::Null, balance + paid - cost), "{forced}");
+    assert!(cost > paid / U256::from(10), "not worth it by the settings: {forced}");
     // M-07
     let sent = home.json(&["wallet", "transactions", "--all", "--json"]);
     assert!(sent.as_array().unwrap().iter().all(|one| one["state"] == "mined"), "{sent}");
-    assert_eq!(sent.as_array().unwrap().len(), 3);
+    assert_eq!(sent.as_array().unwrap().len(), 4);
     assert_eq!(home.json(&["wallet", "transactions", "--json"]), serde_json::json!([]));
     assert!(!home.run(&["wallet", "cancel", "--all", "--yes"]).status.success(), "nothing waits");
     let earnings = home.json(&["streams", "earnings", "--since", "1d", "--by", "month", "--json"]);
-    assert_eq!(earnings["periods"][0]["withdrawals"], 3);
+    assert_eq!(earnings["periods"][0]["withdrawals"], 4);
     assert_eq!(earnings["totals"]["received_wei"], earnings["periods"][0]["received_wei"]);
     let vested = wei(&earnings["totals"]["withdrawn_wei"]) + wei(&earnings["totals"]["withdrawable_wei"]);
     assert_eq!(wei(&earnings["totals"]["vested_wei"]), vested);

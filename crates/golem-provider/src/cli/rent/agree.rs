@@ -81,8 +81,10 @@ impl Agree<'_> {
         }
         let says = offer.usd_per_month.as_deref();
         let says = says.map(|usd| format!("; the provider says {usd} USD a month")).unwrap_or_default();
+        let others = self.median.map(|usd| format!("; other providers ask about {} USD", usd.short(2)));
+        let others = others.unwrap_or_default();
         self.printer.note(&format!(
-            "{price_per_hour} {symbol}{} an hour, {price_per_month} {symbol}{} a month{says}",
+            "{price_per_hour} {symbol}{} an hour, {price_per_month} {symbol}{} a month{says}{others}",
             usd(*price_per_hour),
             usd(*price_per_month)
         ));

@@ -1,14 +1,19 @@
 //! What a renter agrees to, and is told of.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use alloy_primitives::Address;
+use golem_chain::{Place, Quote};
 use golem_test_support::{Home, wait_until};
+use golem_testchain::{Anvil, CHAIN_ID};
+use golem_types::Resources;
 use ruint::aliases::U256;
 use serde_json::json;
 
-use super::world::{RATE, World, wei};
+use super::world::{PROVIDER, RATE, World, wei};
 use crate::terminal::Terminal;
 
 /// M-12: no price is paid without a question, or a bound where nobody can be asked.
@@ -41,6 +46,73 @@ fn nothing_is_paid_that_nobody_agreed_to() {
     agreed.shows("web runs. Log in:");
     assert_eq!(agreed.child.wait().unwrap().code(), Some(0));
     assert_eq!(world.stream(1).deposit, U256::from(RATE) * U256::from(3600));
+}
+
+/// A provider that does nothing but quote, at these `rates` one after the other; each quote is over in two seconds.
+fn quotes(world: &World, rates: [u64; 2]) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (wallet, contract) = (Anvil::wallet(PROVIDER).unwrap(), world.chain.contract());
+    std::thread::spawn(move || {
+        for (rate, number) in rates.into_iter().zip(1u8..) {
+            let quote = Quote {
+                provider: wallet.address(),
+                resources: Resources::new(1, 1, 10),
+                token: Address::ZERO,
+                rate: rate.into(),
+                expires_at: now() + 2,
+                nonce: [number; 16],
+            };
+            let signed = quote.sign(Place { chain_id: CHAIN_ID, contract }, &wallet).unwrap();
+            let answer = json!({
+                "quote_id": signed.id(), "provider_id": quote.provider.to_string(), "resources": quote.resources,
+                "free": false, "rate_wei_per_second": rate, "price_per_month": "", "symbol": "ETH",
+                "usd_per_month": null, "chain_id": CHAIN_ID, "stream_payment_address": contract.to_string(),
+                "glm_token_address": Address::ZERO.to_string(), "expires_at": quote.expires_at,
+                "nonce": alloy_primitives::hex::encode_prefixed(quote.nonce),
+                "signature": alloy_primitives::hex::encode_prefixed(signed.signature),
+            })
+            .to_string();
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            // Up to the end of its JSON.
+            while !asked.ends_with(b"}}") {
+                let mut part = [0; 4096];
+                let count = stream.read(&mut part).unwrap();
+                asked.extend_from_slice(&part[..count]);
+            }
+            assert!(asked.starts_with(b"POST /api/v1/quotes "), "{}", String::from_utf8_lossy(&asked));
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                answer.len()
+            )
+            .unwrap();
+        }
+    });
+    url
+}
+
+/// This machine's time, in seconds since the epoch.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap()
+}
+
+/// M-12: whoever thinks for longer than a quote lasts agreed to its price, and not to that of the next one.
+#[test]
+fn m_12_a_second_quote_that_is_dearer_is_not_paid() {
+    let world = World::new();
+    let url = quotes(&world, [RATE, RATE + 1]);
+    let before = world.funds();
+    let mut thinking = Terminal::run(&world.renter, &["rent", "create", "web", "--provider", &url]);
+    thinking.shows("Rent it? [y/N]");
+    let over = now() + 2;
+    wait_until("the quote is over", || now() > over);
+    writeln!(thinking.keyboard, "y").unwrap();
+    // M-12
+    thinking.shows("the provider asks for more now than when you agreed; nothing was paid");
+    assert_eq!(thinking.child.wait().unwrap().code(), Some(1));
+    assert_eq!((world.funds(), world.streams()), (before, (0, 0)));
 }
 
 /// What the wallet has is told for every network, and what to do where one does not answer.
