@@ -124,6 +124,7 @@ fn streams_withdraw_pays_into_the_wallet() {
     assert_eq!(history.as_array().unwrap().len(), 3);
     assert!(history.as_array().unwrap().iter().all(|one| one["state"] == "paid"));
     // M-14: nothing is left that is worth its gas, and that is no failure.
+    market.warp(10);
     let again = home.json(&["streams", "withdraw", "--all", "--json"]);
     let rows = again.as_array().unwrap();
     assert!(rows.len() == 2 && rows.iter().all(|row| row["outcome"] == "skipped"), "{again}");
