@@ -37,6 +37,7 @@ fn streams(now: u128) -> Vec<Stream> {
                     deposit,
                     withdrawn,
                     halted: false,
+                    lease: None,
                 });
             }
         }
@@ -48,7 +49,14 @@ fn streams(now: u128) -> Vec<Stream> {
 /// to be bad is bad for the first reason that holds, and what could not be on any contract ends nothing.
 #[tokio::test]
 async fn no_number_is_too_large_to_be_read_and_judged() {
-    let terms = StreamTerms { recipient: US, token: U160::ZERO, least_rate: Some(1), least_runway: 60 };
+    let terms = StreamTerms {
+        recipient: US,
+        token: U160::ZERO,
+        least_rate: Some(1),
+        least_runway: 60,
+        grace: 0,
+        lease: None,
+    };
     for now in [1_800_000_000u128, u128::from(u64::MAX)] {
         let chain = Emulator::start(CHAIN, now).await.unwrap();
         let reader = Reader::new(Rpc::new(chain.url()).unwrap(), chain.contract(), CHAIN, true);
@@ -68,7 +76,7 @@ async fn no_number_is_too_large_to_be_read_and_judged() {
         for part in possible.chunks(100) {
             let ids: Vec<StreamId> = part.iter().map(|(id, _)| StreamId(U256::from(*id))).collect();
             let read = reader.at(&block, &ids).await.unwrap();
-            assert!(read.iter().zip(part).all(|(read, (_, stream))| read.stream == **stream));
+            assert!(read.iter().zip(part).all(|(read, (_, stream))| *read == **stream));
         }
         for (id, stream) in possible.iter().step_by(7) {
             let found = reader.verdict(StreamId(U256::from(*id)), &terms).await;

@@ -38,7 +38,7 @@ async fn a_thousand_streams_in_one_block_are_booked_in_few_requests() {
             (contract, "createStream(address,address,uint256,uint128)", words, deposit)
         };
         let asked = endpoint.requests();
-        let first = chain.view_of(contract, "nextStreamId()", &[]).await.unwrap();
+        let first = chain.view_of(contract, "nextStreamId()", &[]).await.unwrap() + U256::ONE;
         chain.one_block(1, (0..STREAMS).map(|_| create())).await.unwrap();
         let used = StreamId(first + U256::from(7));
         let rented = market.rent(&node, "one-of-them", used).await;

@@ -44,50 +44,9 @@ impl Market {
     }
 
     fn payments(&self) -> PaymentConfig {
-<<<<<<< HEAD
-        PaymentConfig {
-            testnet: true,
-            name: "test".to_owned(),
-            symbol: "ETH".to_owned(),
-            rpc_url: self.chain.url().to_owned(),
-            chain_id: CHAIN_ID,
-            local: true,
-            maximum_head_age: None,
-            contract: self.chain.contract(),
-            version: golem_chain::Version::V1,
-            token: alloy_primitives::Address::ZERO,
-            rated_as: None,
-            coin: golem_node::entry::Currency::coin("ETH"),
-            confirmations: 0,
-            wallet: Anvil::wallet(PROVIDER).unwrap(),
-            decimals: 18,
-            enforce_rate: true,
-            allow_unpriced: true,
-            refund_after: None,
-            rules: Rules {
-                least_runway: Duration::from_secs(60),
-                create_runway: Duration::ZERO,
-                warning: Duration::from_secs(600),
-                hold: Duration::from_secs(86_400),
-                grace: Duration::from_secs(3600),
-            },
-            monitor: true,
-            interval: Duration::from_millis(50),
-            withdraw: WithdrawConfig {
-                enabled: self.automatic,
-                interval: Duration::from_secs(900),
-                minimum: U256::from(1_000_000_000_000u64),
-                gas_percent: 50,
-            },
-            faucet: None,
-            gas: GasRules::default(),
-            former: Vec::new(),
-        }
-=======
         let config = payments_on(self.chain.url(), self.chain.contract());
         let withdraw = WithdrawConfig { enabled: self.automatic, ..config.withdraw };
         PaymentConfig { withdraw, ..config }
->>>>>>> fe3d2ef (A node killed between any two steps of a refund or of a sweep pays once: tests)
     }
 
     async fn start(&self) -> Node {
@@ -126,7 +85,6 @@ fn payments_on(url: &str, contract: alloy_primitives::Address) -> PaymentConfig 
         maximum_head_age: None,
         contract,
         version: golem_chain::Version::V1,
-        paying_states: Vec::new(),
         token: alloy_primitives::Address::ZERO,
         rated_as: None,
         coin: golem_node::entry::Currency::coin("ETH"),

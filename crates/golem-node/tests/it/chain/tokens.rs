@@ -39,7 +39,7 @@ impl Market {
         let arguments = [word(token), word(self.chain.account(PROVIDER)), deposit, rate];
         let create = "createStream(address,address,uint256,uint128)";
         self.chain.invoke(1, contract, create, &arguments).await.unwrap();
-        StreamId(self.chain.view_of(contract, "nextStreamId()", &[]).await.unwrap() - U256::ONE)
+        StreamId(self.chain.view_of(contract, "nextStreamId()", &[]).await.unwrap())
     }
 
     /// What the provider has of `token`.
