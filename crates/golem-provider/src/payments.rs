@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(named(&[]), "hoodi");
         assert_eq!(named(&[("PAYMENTS_NETWORK", "auto, mainnet ,hoodi,")]), "hoodi mainnet");
         assert_eq!(named(&[("PAYMENTS_NETWORK", ",")]), "hoodi");
-        // What is set without a network was set for the original's: S-121 to S-124.
+        // What is set without a network was set for the original's.
         let address = "0x00000000000000000000000000000000000000aa";
         for (name, text) in [
             ("STREAM_PAYMENT_ADDRESS", address),
