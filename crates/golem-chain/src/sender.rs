@@ -94,6 +94,8 @@ pub struct Receipt {
     pub succeeded: bool,
     /// The block it is in.
     pub block: u64,
+    /// That block's hash; `None` where the endpoint does not say it.
+    pub block_hash: Option<B256>,
     /// Gas that it used.
     pub gas_used: u64,
     /// What it cost in all, in wei.
@@ -440,6 +442,7 @@ fn read_receipt(receipt: &Value, hash: B256) -> Option<Receipt> {
         hash,
         succeeded: quantity(&receipt["status"])? == 1,
         block: quantity(&receipt["blockNumber"])?,
+        block_hash: word(&receipt["blockHash"]),
         gas_used,
         cost: U256::from(gas_used).saturating_mul(price).saturating_add(l1_fee),
         l1_fee,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use golem_node::entry::{EntryKind, EntrySource};
 use golem_node::ledger::{Entry, LedgerError};
-use golem_node::payment::{BooksCheck, Contracts, Difference, Payments};
+use golem_node::payment::{BooksCheck, Contracts, Difference, LastCheck, Payments};
 use golem_types::VmId;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
@@ -126,7 +126,7 @@ pub async fn entries(contracts: &Contracts, since: Timestamp) -> Result<Vec<Entr
 }
 
 /// Something in which books and chain differ.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DifferenceView {
     /// The stream.
     pub stream_id: Option<Exact>,
@@ -140,6 +140,51 @@ pub struct DifferenceView {
     pub chain_wei: Exact,
     /// By the books, in the token's smallest units.
     pub books_wei: Exact,
+}
+
+impl DifferenceView {
+    fn of(difference: &Difference) -> Self {
+        Self {
+            stream_id: difference.stream.map(|id| Exact(id.0)),
+            vm_id: difference.vm.clone(),
+            kind: difference.kind,
+            transaction: difference.transaction.clone(),
+            chain_wei: Exact(difference.chain),
+            books_wei: Exact(difference.books),
+        }
+    }
+}
+
+/// Differences that are told with the node's summary; `books check` tells all.
+const TOLD: usize = 10;
+
+/// How the books of one contract compared with the chain when the node last looked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BooksView {
+    /// When they were last compared; `None` before the first time.
+    pub checked_at: Option<Timestamp>,
+    /// In how many places they have differed since.
+    pub differences: usize,
+    /// The first ten of those.
+    pub missing: Vec<DifferenceView>,
+    /// Digits after the point of the money.
+    pub decimals: u8,
+    /// Why a later comparison came to nothing.
+    pub error: Option<String>,
+}
+
+impl BooksView {
+    /// What the last comparison of `payments` came to.
+    pub(crate) fn of(payments: &Payments) -> Self {
+        let LastCheck { at, differences, error } = payments.last_books_check();
+        Self {
+            checked_at: at,
+            differences: differences.len(),
+            missing: differences.iter().take(TOLD).map(DifferenceView::of).collect(),
+            decimals: payments.config().decimals,
+            error,
+        }
+    }
 }
 
 /// How the books of one contract compare with the chain.
@@ -182,14 +227,6 @@ pub async fn check(contracts: &Contracts, repair: bool) -> Vec<BooksCheckView> {
             );
         }
         let check: BooksCheck = checked.unwrap_or_default();
-        let difference = |difference: &Difference| DifferenceView {
-            stream_id: difference.stream.map(|id| Exact(id.0)),
-            vm_id: difference.vm.clone(),
-            kind: difference.kind,
-            transaction: difference.transaction.clone(),
-            chain_wei: Exact(difference.chain),
-            books_wei: Exact(difference.books),
-        };
         all.push(BooksCheckView {
             network: payments.config().name.clone(),
             contract: payments.contract().to_owned(),
@@ -198,8 +235,8 @@ pub async fn check(contracts: &Contracts, repair: bool) -> Vec<BooksCheckView> {
             received_wei: Exact(check.received),
             from_block: check.blocks.map(|(first, _)| first),
             to_block: check.blocks.map(|(_, last)| last),
-            left: check.left(),
-            differences: check.differences.iter().map(difference).collect(),
+            left: check.left().count(),
+            differences: check.differences.iter().map(DifferenceView::of).collect(),
             repaired: check.repaired,
             error,
         });

@@ -13,7 +13,7 @@ pub(crate) mod renter;
 pub mod transactions;
 mod vm;
 
-pub use books::{BooksCheckView, DifferenceView, EntryView};
+pub use books::{BooksCheckView, BooksView, DifferenceView, EntryView};
 pub use node::{
     AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
 };

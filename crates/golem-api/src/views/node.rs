@@ -200,6 +200,9 @@ pub struct PaymentsView {
     /// Why nothing can be rented out, whatever streams pay.
     #[serde(default)]
     pub closed: Option<PaymentsClosed>,
+    /// How the books compare with the chain; `None` from an older version.
+    #[serde(default)]
+    pub books: Option<super::BooksView>,
 }
 
 /// Why nothing can be rented out, whatever streams pay.
@@ -244,6 +247,7 @@ impl PaymentsView {
             error: health.error,
             endpoints: payments.endpoints(),
             closed: None,
+            books: Some(super::BooksView::of(payments)),
         }
     }
 }

@@ -14,23 +14,21 @@ use golem_chain::contract::events::Position;
 use golem_types::StreamId;
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::{Row, TransactionBehavior, params};
 
 use super::columns::{address, optional, parsed};
 use super::entries::{
-    BookedStream, COLUMNS, Entry, NewEntry, Place, StreamSums, entry, living, put, put_book_stream, reverse,
-    sums,
+    BookedStream, COLUMNS, Entry, NewEntry, StreamSums, entry, living, put, put_book_stream, reverse, sums,
 };
 use super::money::{put_stream, stream_copy};
+use super::readings::Page;
+use super::transaction_ends::reopen;
 use super::{Ledger, LedgerError};
 use crate::entry::{Currency, EntryKind, EntrySource, Posting};
 use crate::paid::StreamCopy;
 
 /// Blocks that are remembered, to see how far a reorganisation goes back.
 const BLOCKS_KEPT: u32 = 500;
-
-/// Most days that are booked at once for one stream.
-const DAYS: usize = 1000;
 
 /// What was read of a contract: one transaction of the books.
 #[derive(Debug, Clone)]
@@ -49,6 +47,8 @@ pub struct Batch {
     pub opened: Vec<BookedStream>,
     /// Streams that were opened to others: whatever was thought of them before.
     pub foreign: Vec<StreamId>,
+    /// Blocks, by number and hash, that transactions of the node's came into, and that are gone.
+    pub gone: Vec<(u64, B256)>,
     /// What events say was paid.
     pub postings: Vec<Posting>,
     /// Streams as they were read after that.
@@ -64,29 +64,17 @@ pub struct Booked {
     pub new: usize,
     /// Entries that were taken back.
     pub unbooked: usize,
-}
-
-/// The midnights, in UTC, after `from` and up to `to`; of very many, the last.
-fn midnights(from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
-    const DAY: i64 = 86_400;
-    let last = to.as_second().div_euclid(DAY);
-    let first =
-        (from.as_second().div_euclid(DAY) + 1).max(last.saturating_sub(i64::try_from(DAYS).unwrap_or(0)));
-    (first..=last).filter_map(|day| Timestamp::from_second(day.checked_mul(DAY)?).ok()).collect()
+    /// Transactions that are in no block any more.
+    pub reopened: usize,
 }
 
 /// A batch while it is written.
 struct Writing<'a> {
-    connection: &'a Connection,
+    page: Page<'a>,
     batch: &'a Batch,
-    now: Timestamp,
 }
 
 impl Writing<'_> {
-    fn currency(&self, token: U160) -> Option<&Currency> {
-        self.batch.currencies.get(&token)
-    }
-
     fn entry(&self, posting: &Posting) -> NewEntry<'_> {
         NewEntry {
             at: posting.at,
@@ -94,7 +82,7 @@ impl Writing<'_> {
             contract: Some(&self.batch.contract),
             stream: posting.stream,
             token: posting.token,
-            currency: self.currency(posting.token),
+            currency: self.page.currency(posting.token),
             kind: posting.kind,
             amount: posting.amount,
             source: EntrySource::Event,
@@ -118,7 +106,7 @@ impl Writing<'_> {
         let Batch { contract, blocks, last, .. } = self.batch;
         let time = last.time.saturating_mul(1_000_000);
         let booked = living(
-            self.connection,
+            self.page.connection,
             "(block BETWEEN ?2 AND ?3 OR (block > ?4 AND at < ?5)) AND log_index IS NOT NULL",
             params![
                 &**contract,
@@ -138,7 +126,7 @@ impl Writing<'_> {
                 places.contains(&place)
             };
             if !stands {
-                reverse(self.connection, entry.id, self.now)?;
+                reverse(self.page.connection, entry.id, self.page.now)?;
                 unbooked += 1;
             }
         }
@@ -150,20 +138,20 @@ impl Writing<'_> {
         let (transaction, stream) =
             (posting.position.transaction.to_string(), posting.stream.map(|id| id.to_string()));
         let older = living(
-            self.connection,
+            self.page.connection,
             "tx = ?2 AND stream_id = ?3 AND kind = ?4 AND log_index IS NULL",
             params![&*self.batch.contract, transaction, stream, posting.kind.as_str()],
         )?;
         let Some(older) = older.first() else { return Ok(false) };
         if older.amount != posting.amount {
-            reverse(self.connection, older.id, self.now)?;
+            reverse(self.page.connection, older.id, self.page.now)?;
             return Ok(false);
         }
         let sql = "UPDATE entries SET log_index = ?2, block = ?3, block_hash = ?4, at = ?5, \
                    symbol = coalesce(symbol, ?6), decimals = coalesce(decimals, ?7) WHERE id = ?1";
         let at = posting.position;
-        let currency = self.currency(posting.token);
-        self.connection.prepare_cached(sql)?.execute(params![
+        let currency = self.page.currency(posting.token);
+        self.page.connection.prepare_cached(sql)?.execute(params![
             older.id,
             at.log,
             at.block,
@@ -175,83 +163,51 @@ impl Writing<'_> {
         Ok(true)
     }
 
-    /// Books what vested of `copy` at each midnight up to `until`.
-    fn accrue(&self, copy: &StreamCopy, until: Timestamp) -> Result<(), LedgerError> {
-        let stream = &copy.stream;
-        if stream.recipient.is_zero() {
-            return Ok(());
-        }
-        let mut sums = sums(self.connection, &self.batch.contract, copy.key.id)?;
-        let start = i64::try_from(stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
-        let Some(from) = sums.earned_until.or(start) else { return Ok(()) };
-        for midnight in midnights(from, until) {
-            let vested = stream.vested(u128::try_from(midnight.as_second()).unwrap_or(0));
-            let Some(amount) = vested.checked_sub(sums.earned).filter(|amount| !amount.is_zero()) else {
-                continue;
-            };
-            sums.earned = vested;
-            let entry = NewEntry {
-                // The last moment of the day in which it vested.
-                at: midnight - jiff::SignedDuration::from_micros(1),
-                stream: Some(copy.key.id),
-                token: stream.token,
-                currency: self.currency(stream.token),
-                kind: EntryKind::Earned,
-                amount,
-                source: EntrySource::Clock,
-                place: Place::default(),
-                chain_id: self.batch.chain_id,
-                contract: Some(&self.batch.contract),
-            };
-            put(self.connection, &entry)?;
-        }
-        Ok(())
-    }
-
-    /// Books that as much had vested of the stream of `posting` as was paid: payouts pay all of it.
-    fn earn(&self, posting: &Posting) -> Result<(), LedgerError> {
-        let Some(id) = posting.stream else { return Ok(()) };
-        let before = sums(self.connection, &self.batch.contract, id)?;
-        let (kind, amount) = if before.received >= before.earned {
-            (EntryKind::Earned, before.received - before.earned)
-        } else {
-            (EntryKind::EarnedLess, before.earned - before.received)
-        };
-        if !amount.is_zero() {
-            put(self.connection, &NewEntry { kind, amount, ..self.entry(posting) })?;
-        }
-        Ok(())
-    }
-
     fn write(&self) -> Result<Booked, LedgerError> {
         let contract = &*self.batch.contract;
         for stream in &self.batch.opened {
-            put_book_stream(self.connection, contract, stream)?;
+            put_book_stream(self.page.connection, contract, stream)?;
         }
         for id in &self.batch.foreign {
             let sql = "DELETE FROM book_streams WHERE contract = ?1 AND id = ?2 AND vm_id IS NULL";
-            self.connection.prepare_cached(sql)?.execute(params![contract, id.to_string()])?;
+            self.page.connection.prepare_cached(sql)?.execute(params![contract, id.to_string()])?;
         }
-        let mut booked = Booked { new: 0, unbooked: self.unbook()? };
+        let streams: BTreeSet<StreamId> =
+            self.batch.postings.iter().filter_map(|posting| posting.stream).collect();
+        let mut read = Vec::new();
+        for id in streams {
+            read.extend(self.page.read_before(id)?);
+        }
+        let mut booked = Booked { new: 0, unbooked: self.unbook()?, reopened: 0 };
+        for gone in &self.batch.gone {
+            booked.reopened += reopen(self.page.connection, self.batch.chain_id, *gone, self.page.now)?;
+        }
         let mut ended: BTreeMap<StreamId, &Posting> = BTreeMap::new();
         for posting in &self.batch.postings {
             if let Some(id) = posting.stream {
-                if let Some(copy) = stream_copy(self.connection, contract, id)? {
-                    self.accrue(&copy, posting.at)?;
+                if let Some(copy) = stream_copy(self.page.connection, contract, id)? {
+                    self.page.accrue(id, &copy.stream, posting.at)?;
                 }
                 if posting.kind != EntryKind::Refunded {
                     ended.insert(id, posting);
                 }
             }
-            if !self.adopt(posting)? && put(self.connection, &self.entry(posting))? {
+            if !self.adopt(posting)? && put(self.page.connection, &self.entry(posting))? {
                 booked.new += 1;
             }
         }
+        // Events take the place of what was read without them.
+        for (paid, last) in &read {
+            self.page.explain(last, *paid)?;
+        }
         for posting in ended.values() {
-            self.earn(posting)?;
+            self.page.earn(&self.entry(posting))?;
         }
         for copy in &self.batch.copies {
-            put_stream(self.connection, copy)?;
+            put_stream(self.page.connection, copy)?;
+            if self.page.read_before(copy.key.id)?.is_some() {
+                self.page.read(copy.key.id, &copy.stream, (copy.block, copy.block_time))?;
+            }
         }
         self.remember()?;
         Ok(booked)
@@ -261,12 +217,13 @@ impl Writing<'_> {
         let Batch { contract, last, .. } = self.batch;
         let number = i64::try_from(last.number).unwrap_or(i64::MAX);
         // Those above are of a chain that is no more.
-        self.connection
+        self.page
+            .connection
             .prepare_cached("DELETE FROM book_blocks WHERE contract = ?1 AND number > ?2")?
             .execute(params![&**contract, self.batch.after])?;
         let sql = "INSERT OR REPLACE INTO book_blocks (contract, number, hash, time) VALUES (?1, ?2, ?3, ?4)";
         let time = i64::try_from(last.time).unwrap_or(i64::MAX);
-        self.connection.prepare_cached(sql)?.execute(params![
+        self.page.connection.prepare_cached(sql)?.execute(params![
             &**contract,
             number,
             last.hash.to_string(),
@@ -274,7 +231,7 @@ impl Writing<'_> {
         ])?;
         let sql = "DELETE FROM book_blocks WHERE contract = ?1 AND number < (SELECT min(number) FROM \
                    (SELECT number FROM book_blocks WHERE contract = ?1 ORDER BY number DESC LIMIT ?2))";
-        self.connection.prepare_cached(sql)?.execute(params![&**contract, BLOCKS_KEPT])?;
+        self.page.connection.prepare_cached(sql)?.execute(params![&**contract, BLOCKS_KEPT])?;
         Ok(())
     }
 }
@@ -287,7 +244,9 @@ impl Ledger {
     pub async fn book(&self, batch: Batch, now: Timestamp) -> Result<Booked, LedgerError> {
         self.ask(move |writer| {
             let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let booked = Writing { connection: &transaction, batch: &batch, now }.write()?;
+            let Batch { contract, chain_id, currencies, .. } = &batch;
+            let page = Page { connection: &transaction, contract, chain_id: *chain_id, currencies, now };
+            let booked = Writing { page, batch: &batch }.write()?;
             transaction.commit()?;
             Ok(booked)
         })

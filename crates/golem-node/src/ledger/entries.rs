@@ -125,6 +125,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 }
 
 /// An entry that is to be written.
+#[derive(Clone, Copy)]
 pub(super) struct NewEntry<'a> {
     pub(super) at: Timestamp,
     pub(super) chain_id: u64,
@@ -215,6 +216,8 @@ pub(super) struct Spent<'a> {
     pub(super) hash: B256,
     /// The block that it is in.
     pub(super) block: u64,
+    /// Its hash.
+    pub(super) block_hash: Option<B256>,
     /// The contract and the stream that it was about.
     pub(super) about: Option<(&'a str, StreamId)>,
     /// Wei of gas, without `l1_fee`.
@@ -236,7 +239,12 @@ pub(super) fn put_spent(
     let swept = spent.swept.map(|(token, amount)| (EntryKind::Swept, token, amount));
     let all = costs.into_iter().chain(swept);
     for (kind, token, amount) in all.filter(|(.., amount)| !amount.is_zero()) {
-        let place = Place { transaction: Some(spent.hash), block: Some(spent.block), ..Place::default() };
+        let place = Place {
+            transaction: Some(spent.hash),
+            log: None,
+            block: Some(spent.block),
+            block_hash: spent.block_hash,
+        };
         let entry = NewEntry {
             at: now,
             chain_id: spent.chain_id,
@@ -252,6 +260,21 @@ pub(super) fn put_spent(
         put(connection, &entry)?;
     }
     Ok(())
+}
+
+/// Takes back what the transaction `hash` on the chain `chain_id` cost and swept: its block is gone. M-10
+pub(super) fn unspend(
+    connection: &Connection,
+    chain_id: u64,
+    hash: &str,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let sql = "SELECT id FROM entries WHERE chain = ?1 AND tx = ?2 AND kind IN ('gas', 'l1_fee', 'swept') \
+               AND reversed = 0 AND reverses IS NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    let ids =
+        statement.query_map(params![chain_id, hash], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    ids.into_iter().try_for_each(|id| reverse(connection, id, now))
 }
 
 /// Takes the entry `id` back.

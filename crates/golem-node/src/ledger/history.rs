@@ -10,6 +10,7 @@
 //! | what a failed boot left | a day, and of the newest only (see `boots`) |
 //! | other ended rentals, their jobs, events and spent streams; events of no rental | the time that is set |
 //! | what each advert cost | the time that is set, and the sum for good |
+//! | transactions that ended, with what sweeps moved | the time that is set, and the newest 1,000; their cost for good |
 //!
 //! Owns that, in small transactions, and giving the space back to the disk. Never decides when.
 
@@ -19,7 +20,7 @@ use golem_types::VmId;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Ledger, LedgerError, Writer, adverts, money};
+use super::{Ledger, LedgerError, Writer, adverts, money, transaction_ends};
 
 /// Rows of one kind that go in one transaction: callers wait a few milliseconds for it.
 const BATCH: u32 = 200;
@@ -39,13 +40,15 @@ pub struct Pruned {
     pub events: usize,
     /// Writes of adverts.
     pub adverts: usize,
+    /// Transactions.
+    pub transactions: usize,
 }
 
 impl Pruned {
     /// Whether there was nothing left to do.
     #[must_use]
     pub const fn is_none(&self) -> bool {
-        self.rentals + self.events + self.adverts == 0
+        self.rentals + self.events + self.adverts + self.transactions == 0
     }
 }
 
@@ -109,6 +112,7 @@ impl Writer {
                    (SELECT 1 FROM vms WHERE vms.id = events.vm_id) LIMIT ?2)";
         pruned.events = transaction.prepare_cached(sql)?.execute(params![cutoff.as_microsecond(), BATCH])?;
         pruned.adverts = adverts::sum_up(&transaction, cutoff, BATCH)?;
+        pruned.transactions = transaction_ends::prune(&transaction, cutoff, BATCH)?;
         transaction.commit()?;
         if !pruned.is_none() {
             // Each step gives one page back.

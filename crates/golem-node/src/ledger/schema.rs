@@ -400,6 +400,12 @@ CREATE TABLE session_nonces (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The block in which a transaction is, by its hash: where that is gone, so is the transaction.
+const TRANSACTION_BLOCKS: &str = "
+ALTER TABLE transactions ADD COLUMN block_hash TEXT;
+CREATE INDEX transactions_by_block ON transactions (chain_id, block) WHERE block_hash IS NOT NULL;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -422,6 +428,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         REFUNDS,
         LEASES,
         SESSIONS,
+        TRANSACTION_BLOCKS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -15,6 +15,7 @@ use crate::paid::{Paid, StreamCopy};
 use crate::ports::PortPolicy;
 use crate::vm::{JobState, Refusal};
 
+mod booked;
 mod claims;
 mod held;
 

@@ -165,6 +165,8 @@ pub struct Transaction {
     pub hash: Option<B256>,
     /// The block that it is in.
     pub block: Option<u64>,
+    /// That block's hash, by which it is seen that the block is gone.
+    pub block_hash: Option<B256>,
     /// Gas that it used.
     pub gas_used: Option<u64>,
     /// Wei that it cost in all.
@@ -194,7 +196,7 @@ impl Transaction {
 
 const COLUMNS: &str = "id, chain_id, wallet, nonce, purpose, subject, recipient, data, value, most_cost, least_gas, \
                        attempts, cancel, state, hash, block, gas_used, cost, l1_fee, error, successor, created_at, \
-                       updated_at";
+                       updated_at, block_hash";
 
 fn transaction(row: &Row<'_>) -> rusqlite::Result<Transaction> {
     let (purpose, state): (String, String) = (row.get(4)?, row.get(13)?);
@@ -230,6 +232,7 @@ fn transaction(row: &Row<'_>) -> rusqlite::Result<Transaction> {
         successor: row.get(20)?,
         created_at: time(row, 21)?,
         updated_at: time(row, 22)?,
+        block_hash: optional(row, 23)?,
     })
 }
 
@@ -284,7 +287,8 @@ pub(super) fn put(
     connection
         .prepare_cached(
             "UPDATE transactions SET nonce = ?2, attempts = ?3, cancel = ?4, state = ?5, hash = ?6, block = ?7, \
-             gas_used = ?8, cost = ?9, l1_fee = ?10, error = ?11, successor = ?12, updated_at = ?13 WHERE id = ?1",
+             gas_used = ?8, cost = ?9, l1_fee = ?10, error = ?11, successor = ?12, updated_at = ?13, block_hash = ?14 \
+             WHERE id = ?1",
         )?
         .execute(params![
             transaction.id,
@@ -300,6 +304,7 @@ pub(super) fn put(
             transaction.error,
             transaction.successor,
             now.as_microsecond(),
+            transaction.block_hash.map(|hash| hash.to_string()),
         ])?;
     book(connection, transaction, now)
 }
@@ -324,6 +329,7 @@ fn book(connection: &Connection, transaction: &Transaction, now: Timestamp) -> R
         chain_id: transaction.account.chain_id,
         hash,
         block,
+        block_hash: transaction.block_hash,
         about: key.and_then(|(contract, id)| Some((contract, id.parse().ok()?))),
         gas: transaction.cost.unwrap_or_default().saturating_sub(l1_fee),
         l1_fee,

@@ -5,26 +5,26 @@
 //!                                        │ no                          ▲
 //!                                        └─► back to one that is ──────┘ what is gone there is taken back
 //! ```
-//! Owns which events are the node's: those of streams to its wallet, whatever brought the money and whether or not there
-//! ever was a rental; and what really arrived of a token that keeps a fee. Where it stands is in the ledger, so that a restart
-//! reads on from there and a kill at any time books nothing twice. Never decides what a stream is worth.
+//! Owns which blocks are read, and whether what was booked of them is still there: events, and the node's own transactions.
+//! Where it stands is in the ledger, so that a restart reads on from there and a kill at any time books nothing twice. Where
+//! no endpoint gives events, what streams say of themselves is booked. Never decides what an event means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-use alloy_primitives::{Address, B256};
-use golem_chain::contract::events::{Happened, Split, StreamEvent};
+use alloy_primitives::B256;
 use golem_chain::{Block, ChainError, Head, History};
 use golem_types::{Stream, StreamId};
 use jiff::Timestamp;
-use ruint::aliases::{U160, U256};
 use tokio_util::sync::CancellationToken;
 
-use super::{PaymentConfig, Payments, address, number};
+use super::Payments;
+use super::postings::{BooksError, Looked};
 use crate::crash::crash_point;
-use crate::entry::{Currency, EntryKind, Posting};
-use crate::ledger::{Batch, Booked, BookedStream, LedgerError};
+use crate::ledger::{Batch, Booked, LedgerError, Readings};
+use crate::paid::StreamCopy;
+use crate::transactions::Queue;
 
 /// Blocks whose events are read once more at the next look.
 const OVERLAP: u64 = 2;
@@ -34,17 +34,6 @@ const LOOKS_AGAIN: usize = 25;
 
 /// Blocks that are looked at in one request while the first of a time is looked for.
 const SEARCHED: u64 = 16;
-
-/// Why nothing more was booked.
-#[derive(Debug, thiserror::Error)]
-pub enum BooksError {
-    /// The chain could not be read.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// The ledger failed.
-    #[error("the ledger failed")]
-    Ledger(#[from] LedgerError),
-}
 
 /// How often in a row an event has to be missing from a block that is still there until it never was.
 const BELIEF: u32 = 3;
@@ -67,26 +56,6 @@ pub(super) struct News {
     pub(super) batch: Option<Batch>,
 }
 
-/// Money that left the contract for the wallet, or for a renter.
-struct Payout {
-    event: StreamEvent,
-    kind: EntryKind,
-    amount: U256,
-    token: U160,
-}
-
-/// Which blocks were looked at: the fields of a [`Batch`] of these names.
-pub(super) struct Looked {
-    pub(super) after: u64,
-    pub(super) blocks: RangeInclusive<u64>,
-    pub(super) last: Block,
-}
-
-fn timestamp(seconds: u128) -> Timestamp {
-    let seconds = i64::try_from(seconds).ok();
-    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
-}
-
 /// Reads what is too far behind for the monitor to wait for it, whenever that says so, until `stop`.
 pub(crate) async fn catch_up(payments: Payments, stop: CancellationToken) {
     loop {
@@ -99,7 +68,7 @@ pub(crate) async fn catch_up(payments: Payments, stop: CancellationToken) {
             read = payments.read_books() => read,
         };
         match read {
-            Ok(Booked { new, unbooked }) => tracing::debug!(new, unbooked, "the books are up to date"),
+            Ok(Booked { new, unbooked, .. }) => tracing::debug!(new, unbooked, "the books are up to date"),
             Err(error) => golem_service::log_limited!(
                 warn,
                 error = &error as &dyn std::error::Error,
@@ -129,13 +98,85 @@ impl Payments {
             effort.again = false;
             let Some(batch) = news.batch else { return Ok(sum) };
             let is_last = batch.last.number >= head.block.number;
-            let booked = self.0.ledger.book(batch, Timestamp::now()).await?;
+            let booked = self.book(batch).await?;
             sum.new += booked.new;
             sum.unbooked += booked.unbooked;
+            sum.reopened += booked.reopened;
             if is_last {
                 return Ok(sum);
             }
         }
+    }
+
+    /// Books `batch`.
+    pub(super) async fn book(&self, batch: Batch) -> Result<Booked, LedgerError> {
+        let booked = self.0.ledger.book(batch, Timestamp::now()).await?;
+        if booked.reopened > 0 {
+            tracing::warn!(
+                transactions = booked.reopened,
+                "the chain was reorganised: transactions are in no block any more, and are followed again"
+            );
+            self.queues().for_each(Queue::has_more);
+        }
+        Ok(booked)
+    }
+
+    /// Those of the blocks among `blocks` that the node's transactions came into, by number and hash, which the chain has not.
+    async fn gone(&self, blocks: RangeInclusive<u64>) -> Result<Vec<(u64, B256)>, BooksError> {
+        let known = self.0.ledger.transaction_blocks(self.config().chain_id, blocks).await?;
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let numbers: Vec<u64> = known.iter().map(|(number, _)| *number).collect();
+        let found = self.0.reader.blocks(&numbers).await?;
+        let is_gone = |((_, hash), block): &((u64, B256), Option<Block>)| {
+            block.is_some_and(|block| block.hash != *hash)
+        };
+        Ok(known.into_iter().zip(found).filter(is_gone).map(|(place, _)| place).collect())
+    }
+
+    /// Keeps the streams that `changed`. Where no endpoint tells what happened to streams, the books follow from what those
+    /// that were `read` at `block` say themselves.
+    pub(super) async fn keep_readings(
+        &self,
+        changed: Vec<StreamCopy>,
+        block: Block,
+        read: Vec<(StreamId, Stream)>,
+    ) -> Result<(), LedgerError> {
+        if !changed.is_empty() {
+            self.0.ledger.keep_streams(changed).await?;
+        }
+        // What takes a while, or failed by chance, is read by and by.
+        if self.0.reader.requests_of(1).is_none() {
+            self.book_readings(block, read).await?;
+        }
+        Ok(())
+    }
+
+    /// Books what `streams` say of themselves at `block`, and no event.
+    pub(super) async fn book_readings(
+        &self,
+        block: Block,
+        streams: Vec<(StreamId, Stream)>,
+    ) -> Result<(), LedgerError> {
+        let readings = Readings {
+            contract: self.0.contract.clone(),
+            chain_id: self.config().chain_id,
+            block,
+            streams,
+            currencies: self.currencies(),
+        };
+        let changed = self.0.ledger.book_readings(readings, Timestamp::now()).await?;
+        if changed > 0 {
+            golem_service::log_limited!(
+                warn,
+                network = self.config().name,
+                streams = changed,
+                "no endpoint gives events, so payments are booked as the streams themselves say, without their transactions; \
+                 fix: add an endpoint with eth_getLogs to the network's profile"
+            );
+        }
+        Ok(())
     }
 
     /// What happened up to `head`, of which `known` was read before. Nothing is read where that would take more than the
@@ -185,7 +226,8 @@ impl Payments {
         };
         self.nothing_is_withheld(&history, start).await?;
         let looked = Looked { after: from.number, blocks: start..=last.number, last };
-        let batch = self.batch(&history, looked, head).await?;
+        let mut batch = self.batch(&history, looked, head).await?;
+        batch.gone = self.gone(start..=last.number).await?;
         crash_point!("books-read");
         let touched = (is_whole && last.number == head.number).then_some(history.touched);
         Ok(News { touched, batch: Some(batch) })
@@ -277,218 +319,4 @@ impl Payments {
         }
         Ok(low)
     }
-
-    /// What `history`, of the blocks `looked`, means for the books; what else has to be known is read as of `head`.
-    pub(super) async fn batch(
-        &self,
-        history: &History,
-        looked: Looked,
-        head: &Block,
-    ) -> Result<Batch, BooksError> {
-        let Looked { after, blocks, last } = looked;
-        let mut batch = Batch {
-            contract: self.0.contract.clone(),
-            chain_id: self.config().chain_id,
-            after,
-            blocks,
-            last,
-            opened: Vec::new(),
-            foreign: Vec::new(),
-            postings: Vec::new(),
-            copies: Vec::new(),
-            currencies: self.currencies(),
-        };
-        let pays = |event: &&StreamEvent| {
-            matches!(
-                event.what,
-                Happened::Created { .. } | Happened::Withdrawn { .. } | Happened::Terminated(_)
-            )
-        };
-        let events: Vec<&StreamEvent> = history.events.iter().filter(pays).collect();
-        if events.is_empty() {
-            return Ok(batch);
-        }
-        let wallet = number(self.config().wallet.address());
-        let former = self.config().former.iter().map(|former| number(former.address));
-        let own: BTreeSet<U160> = former.chain([wallet]).collect();
-        let mut known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
-        for event in &events {
-            if let Happened::Created { sender, recipient, token, start, .. } = event.what
-                && own.contains(&recipient)
-            {
-                let vm = known.get(&event.id).and_then(|stream| stream.vm.clone());
-                let start = u64::try_from(start).unwrap_or(u64::MAX);
-                let stream = BookedStream { id: event.id, vm, sender, token, start };
-                batch.opened.push(stream.clone());
-                known.insert(event.id, stream);
-            }
-        }
-        // What a garbled answer once said of a stream does not make it ours.
-        let foreign = |event: &&&StreamEvent| match event.what {
-            Happened::Created { recipient, .. } => !own.contains(&recipient),
-            _ => false,
-        };
-        for event in events.iter().filter(foreign) {
-            if known.get(&event.id).is_some_and(|stream| stream.vm.is_none()) {
-                known.remove(&event.id);
-                batch.foreign.push(event.id);
-            }
-        }
-        let is_ours = |event: &&StreamEvent| match event.what {
-            Happened::Withdrawn { recipient, .. } => {
-                own.contains(&recipient) || known.contains_key(&event.id)
-            }
-            Happened::Terminated(_) => known.contains_key(&event.id),
-            _ => false,
-        };
-        let ours: Vec<StreamEvent> = events.into_iter().filter(is_ours).copied().collect();
-        if ours.is_empty() {
-            return Ok(batch);
-        }
-        let times = self.times(&ours).await?;
-        let streams = self.streams_of(&ours, &known, head).await?;
-        for (id, stream) in streams.iter().filter(|(id, _)| !known.contains_key(id)) {
-            let start = u64::try_from(stream.start).unwrap_or(u64::MAX);
-            batch.opened.push(BookedStream {
-                id: *id,
-                vm: None,
-                sender: stream.sender,
-                token: stream.token,
-                start,
-            });
-        }
-        let mut payouts = Vec::new();
-        for event in ours {
-            let (Some(token), Some(time)) = (
-                known
-                    .get(&event.id)
-                    .map(|known| known.token)
-                    .or_else(|| streams.get(&event.id).map(|stream| stream.token)),
-                times.get(&event.at.block),
-            ) else {
-                continue;
-            };
-            let mut push = |kind, amount: U256| {
-                if !amount.is_zero() {
-                    payouts.push(Payout { event, kind, amount, token });
-                }
-            };
-            match event.what {
-                Happened::Withdrawn { amount, .. } => push(EntryKind::Withdrawn, amount),
-                Happened::Terminated(split) => {
-                    let refund = streams
-                        .get(&event.id)
-                        .map_or(U256::ZERO, |stream| stream.deposit.saturating_sub(stream.vested(*time)));
-                    let (paid, refunded) = split.settle(refund);
-                    push(EntryKind::Terminated, paid);
-                    push(EntryKind::Refunded, refunded);
-                }
-                _ => {}
-            }
-        }
-        let arrived = self.arrived(&payouts, &own).await?;
-        batch.postings = postings(&payouts, &times, arrived);
-        Ok(batch)
-    }
-
-    /// The times of the blocks in which `events` are; the chain has to have these very blocks.
-    async fn times(&self, events: &[StreamEvent]) -> Result<BTreeMap<u64, u128>, ChainError> {
-        let hashes: BTreeMap<u64, B256> =
-            events.iter().map(|event| (event.at.block, event.at.block_hash)).collect();
-        let numbers: Vec<u64> = hashes.keys().copied().collect();
-        let found = self.0.reader.blocks(&numbers).await?;
-        let mut times = BTreeMap::new();
-        for (number, block) in numbers.iter().zip(found) {
-            match block {
-                Some(block) if hashes.get(number) == Some(&block.hash) => {
-                    times.insert(*number, block.time);
-                }
-                _ => return Err(ChainError::Nonsense("logs of blocks that the chain does not have")),
-            }
-        }
-        if events.iter().any(|event| hashes.get(&event.at.block) != Some(&event.at.block_hash)) {
-            return Err(ChainError::Nonsense("logs of two blocks with one number"));
-        }
-        Ok(times)
-    }
-
-    /// The streams of `events` of which more has to be known than is in the books.
-    async fn streams_of(
-        &self,
-        events: &[StreamEvent],
-        known: &BTreeMap<StreamId, BookedStream>,
-        head: &Block,
-    ) -> Result<BTreeMap<StreamId, Stream>, ChainError> {
-        let is_open = |event: &&StreamEvent| match event.what {
-            Happened::Terminated(Split::Either(one, other)) => one != other,
-            _ => !known.contains_key(&event.id),
-        };
-        let ids: BTreeSet<StreamId> = events.iter().filter(is_open).map(|event| event.id).collect();
-        let ids: Vec<StreamId> = ids.into_iter().collect();
-        if ids.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let readings = self.0.reader.at(head, &ids).await?;
-        Ok(ids.into_iter().zip(readings).collect())
-    }
-
-    /// What of tokens arrived at the wallets `own`, by transaction and token.
-    async fn arrived(&self, payouts: &[Payout], own: &BTreeSet<U160>) -> Result<Arrived, ChainError> {
-        let mut wanted: BTreeMap<U160, BTreeSet<u64>> = BTreeMap::new();
-        let to_wallet = |payout: &&Payout| !payout.token.is_zero() && payout.kind != EntryKind::Refunded;
-        for payout in payouts.iter().filter(to_wallet) {
-            wanted.entry(payout.token).or_default().insert(payout.event.at.block);
-        }
-        let own: BTreeSet<Address> = own.iter().copied().map(address).collect();
-        let mut arrived = Arrived::new();
-        for (token, blocks) in wanted {
-            let (Some(from), Some(to)) = (blocks.first(), blocks.last()) else { continue };
-            let found = self.0.reader.arrivals(address(token), &own, *from, *to).await?;
-            arrived.extend(found.into_iter().map(|arrival| ((arrival.transaction, token), arrival.amount)));
-        }
-        Ok(arrived)
-    }
-
-    /// What tokens are called.
-    fn currencies(&self) -> BTreeMap<U160, Currency> {
-        let PaymentConfig { coin, token, symbol, decimals, rated_as, .. } = self.config();
-        let own = Currency { symbol: symbol.clone(), decimals: *decimals, rated_as: rated_as.clone() };
-        BTreeMap::from([(number(*token), own), (U160::ZERO, coin.clone())])
-    }
-}
-
-type Arrived = BTreeMap<(B256, U160), U256>;
-
-/// What is booked for `payouts`, where `arrived` is what really came of tokens: the rest was kept by the token. A token that
-/// tells of no transfer at all in a transaction is believed to have brought all.
-fn postings(payouts: &[Payout], times: &BTreeMap<u64, u128>, mut arrived: Arrived) -> Vec<Posting> {
-    let mut postings = Vec::new();
-    for payout in payouts {
-        let Payout { event, kind, amount, token } = payout;
-        let at = times.get(&event.at.block).copied().map_or(Timestamp::MAX, timestamp);
-        let posting = |kind, amount| Posting {
-            stream: Some(event.id),
-            kind,
-            amount,
-            token: *token,
-            at,
-            position: event.at,
-        };
-        let brought = match arrived.get_mut(&(event.at.transaction, *token)) {
-            Some(left) if *kind != EntryKind::Refunded => {
-                let brought = (*left).min(*amount);
-                *left = left.saturating_sub(brought);
-                brought
-            }
-            _ => *amount,
-        };
-        if !brought.is_zero() {
-            postings.push(posting(*kind, brought));
-        }
-        let kept = amount.saturating_sub(brought);
-        if !kept.is_zero() {
-            postings.push(posting(EntryKind::TokenFee, kept));
-        }
-    }
-    postings
 }

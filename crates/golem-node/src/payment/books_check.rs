@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 
 use golem_chain::{Block, ChainError};
-use golem_types::{StreamId, VmId};
+use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
-use super::books::{BooksError, Looked};
-use crate::entry::EntryKind;
+use super::postings::{BooksError, Looked};
+use crate::backoff::doubled;
+use crate::entry::{EntryKind, EntrySource};
 use crate::ledger::{Batch, BookedStream};
 
 /// How often the node compares by itself.
@@ -58,22 +58,23 @@ pub struct BooksCheck {
 }
 
 impl BooksCheck {
-    /// How many differences are left. What the contract itself counts differently than its events cannot be repaired.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        let is_left = |difference: &&Difference| !self.repaired || difference.transaction.is_none();
-        self.differences.iter().filter(is_left).count()
+    /// The differences that are left. Events that say more than the contract itself cannot be repaired.
+    pub fn left(&self) -> impl Iterator<Item = &Difference> {
+        let is_left = |difference: &&Difference| {
+            !self.repaired || (difference.transaction.is_none() && difference.chain < difference.books)
+        };
+        self.differences.iter().filter(is_left)
     }
 }
 
 /// What the last comparison of the running node came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastCheck {
-    /// When.
-    pub at: Timestamp,
-    /// How many differences there were; `None` if the chain could not be read.
-    pub differences: Option<usize>,
-    /// Why the chain could not be read.
+    /// When the books were last compared; `None` before the first time.
+    pub at: Option<Timestamp>,
+    /// Where they have differed since.
+    pub differences: Vec<Difference>,
+    /// Why a later comparison came to nothing.
     pub error: Option<String>,
 }
 
@@ -87,18 +88,20 @@ impl Payments {
     /// [`BooksError`].
     pub async fn check_books(&self, repair: bool) -> Result<BooksCheck, BooksError> {
         let checked = self.compare(repair).await;
-        let last = LastCheck {
-            at: Timestamp::now(),
-            differences: checked.as_ref().ok().map(BooksCheck::left),
-            error: checked.as_ref().err().map(ToString::to_string),
-        };
-        self.0.checked.send_replace(Some(last));
+        self.0.checked.send_modify(|last| match &checked {
+            Ok(check) => {
+                let differences = check.left().cloned().collect();
+                *last = LastCheck { at: Some(Timestamp::now()), differences, error: None };
+            }
+            // What was found before is still so.
+            Err(error) => last.error = Some(error.to_string()),
+        });
         checked
     }
 
-    /// What the last comparison came to; `None` before the first.
+    /// What the last comparison came to.
     #[must_use]
-    pub fn last_books_check(&self) -> Option<LastCheck> {
+    pub fn last_books_check(&self) -> LastCheck {
         self.0.checked.borrow().clone()
     }
 
@@ -127,8 +130,14 @@ impl Payments {
                 // Whoever answers may be some blocks behind what was read before.
                 && entry.block.is_none_or(|block| block <= last.number)
         };
+        let mut read: BTreeMap<StreamId, U256> = BTreeMap::new();
         let mut books: BTreeMap<Key, (Option<StreamId>, U256)> = BTreeMap::new();
         for entry in entries.iter().filter(ours) {
+            if let (EntrySource::Reading, Some(id)) = (entry.source, entry.stream) {
+                let sum = read.entry(id).or_default();
+                *sum = sum.saturating_add(entry.amount);
+                continue;
+            }
             let key =
                 (entry.transaction.clone().unwrap_or_default(), entry.log.unwrap_or(u64::MAX), entry.kind);
             books.insert(key, (entry.stream, entry.amount));
@@ -151,16 +160,15 @@ impl Payments {
                 books: booked.map(|(_, amount)| *amount).unwrap_or_default(),
             });
         }
-        differences.extend(self.sums(&last, &known, &chain).await?.into_iter().map(
-            |(stream, chain, books)| Difference {
-                stream: Some(stream),
-                vm: vm(Some(stream)),
-                kind: EntryKind::Withdrawn,
-                transaction: None,
-                chain,
-                books,
-            },
-        ));
+        let streams = self.unexplained(&last, &known, &chain, &read).await?;
+        differences.extend(streams.iter().map(|(id, stream, books)| Difference {
+            stream: Some(*id),
+            vm: vm(Some(*id)),
+            kind: EntryKind::Withdrawn,
+            transaction: None,
+            chain: stream.withdrawn,
+            books: *books,
+        }));
         let arrived = |(key, (_, amount)): (&Key, &(Option<StreamId>, U256))| {
             matches!(key.2, EntryKind::Withdrawn | EntryKind::Terminated).then_some(*amount)
         };
@@ -174,8 +182,10 @@ impl Payments {
         };
         if check.repaired {
             for batch in batches {
-                self.0.ledger.book(batch, Timestamp::now()).await?;
+                self.book(batch).await?;
             }
+            let streams = streams.into_iter().map(|(id, stream, _)| (id, stream)).collect();
+            self.book_readings(last, streams).await?;
         }
         Ok(check)
     }
@@ -199,27 +209,29 @@ impl Payments {
         Ok(batches)
     }
 
-    /// Streams of which the contract says that it has paid out something else than its events: those of which an event is
-    /// missing on every endpoint. Of a stream that has ended contracts do not keep the sum.
-    async fn sums(
+    /// Streams of which the contract says that it has paid out something else than is booked by the events on `chain` and what
+    /// was `read` without them, with the sum of those: an event is missing on every endpoint. Of a stream that has ended some
+    /// contracts do not keep the sum.
+    async fn unexplained(
         &self,
         last: &Block,
         known: &BTreeMap<StreamId, BookedStream>,
         chain: &BTreeMap<Key, (Option<StreamId>, U256)>,
-    ) -> Result<Vec<(StreamId, U256, U256)>, BooksError> {
+        read: &BTreeMap<StreamId, U256>,
+    ) -> Result<Vec<(StreamId, Stream, U256)>, BooksError> {
         let ids: Vec<StreamId> = known.keys().copied().collect();
         let readings = self.0.reader.at(last, &ids).await?;
-        let mut paid: BTreeMap<StreamId, U256> = BTreeMap::new();
+        let mut booked = read.clone();
         for (key, (stream, amount)) in chain {
             if let (Some(id), EntryKind::Withdrawn | EntryKind::TokenFee) = (stream, key.2) {
-                let sum = paid.entry(*id).or_default();
+                let sum = booked.entry(*id).or_default();
                 *sum = sum.saturating_add(*amount);
             }
         }
-        let differs = |(id, stream): (StreamId, golem_types::Stream)| {
-            let events = paid.get(&id).copied().unwrap_or_default();
+        let differs = |(id, stream): (StreamId, Stream)| {
+            let booked = booked.get(&id).copied().unwrap_or_default();
             let is_open = !stream.sender.is_zero() && !stream.recipient.is_zero();
-            (is_open && stream.withdrawn != events).then_some((id, stream.withdrawn, events))
+            (is_open && stream.withdrawn != booked).then_some((id, stream, booked))
         };
         Ok(ids.into_iter().zip(readings).filter_map(differs).collect())
     }
@@ -227,17 +239,18 @@ impl Payments {
 
 /// Compares the books with the chain once a day, until `stop`.
 pub(crate) async fn check_daily(payments: Payments, stop: CancellationToken) {
-    let mut wait = FIRST;
+    let (mut wait, mut failures) = (FIRST, 0);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        wait = EVERY;
         let checked = tokio::select! {
             () = stop.cancelled() => return,
             checked = payments.check_books(false) => checked,
         };
+        failures = if checked.is_ok() { 0 } else { failures + 1 };
+        wait = if failures > 0 { doubled(FIRST, failures, EVERY) } else { EVERY };
         let network = &payments.config().name;
         match checked {
             Ok(check) if check.differences.is_empty() => {

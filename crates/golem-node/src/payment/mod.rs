@@ -20,6 +20,7 @@ mod gate;
 mod lease;
 mod monitor;
 mod overview;
+mod postings;
 mod price;
 mod quote;
 mod refund;
@@ -49,12 +50,12 @@ use crate::paid::StreamCopy;
 use crate::transactions::{GasRules, Queue, Transactions};
 
 pub use billing_policy::Rules;
-pub use books::BooksError;
 pub use books_check::{BooksCheck, Difference, LastCheck};
 pub use contracts::{ContractProfile, Contracts, KnownContract};
 pub(crate) use lease::Leased;
 pub use lease::SignedLease;
 pub use overview::{Overview, StreamLine};
+pub use postings::BooksError;
 pub use price::StreamPrices;
 pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
@@ -213,7 +214,7 @@ struct Inner {
     /// Held from the reading of events until they are booked.
     reading: tokio::sync::Mutex<()>,
     /// What the last comparison of the books with the chain came to.
-    checked: watch::Sender<Option<LastCheck>>,
+    checked: watch::Sender<LastCheck>,
     /// How often in a row an event that is booked was missing from its block.
     withheld: std::sync::atomic::AtomicU32,
     /// Tells that the books are far behind.
@@ -278,7 +279,7 @@ impl Payments {
             reading: tokio::sync::Mutex::default(),
             withheld: std::sync::atomic::AtomicU32::default(),
             behind: tokio::sync::Notify::new(),
-            checked: watch::channel(None).0,
+            checked: watch::channel(LastCheck::default()).0,
             config,
             ledger,
         })))

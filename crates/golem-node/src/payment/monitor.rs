@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use golem_chain::{Block, ChainError, Head, Reader};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
+use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
@@ -204,6 +205,14 @@ async fn observe(
     Ok(head)
 }
 
+/// `stream` as it was read, and if it has ended since `before`, with what that paid at least as paid out: all that had vested by
+/// then.
+fn with_its_end(stream: Stream, before: Option<&StreamCopy>) -> Stream {
+    let before = before.filter(|before| stream.recipient.is_zero() && !before.stream.recipient.is_zero());
+    let least = before.map_or(U256::ZERO, |before| before.stream.vested(before.block_time));
+    Stream { withdrawn: stream.withdrawn.max(least), ..stream }
+}
+
 /// Remembers what was read; what is new goes to the ledger, where a restart finds it.
 async fn keep(
     payments: &Payments,
@@ -214,7 +223,7 @@ async fn keep(
     batch: Option<Batch>,
 ) {
     let read_at = Timestamp::now();
-    let mut changed = Vec::new();
+    let (mut changed, mut read) = (Vec::new(), Vec::new());
     payments.copies(|copies| {
         for (id, stream) in ids.iter().zip(readings) {
             let Some(vm) = owners.get(id) else { continue };
@@ -227,6 +236,7 @@ async fn keep(
                 read_at,
             };
             let before = copies.insert(*id, copy.clone());
+            read.push((*id, with_its_end(*stream, before.as_ref())));
             if before.is_none_or(|before| before.stream != copy.stream || before.vm != copy.vm) {
                 changed.push(copy);
             }
@@ -234,9 +244,8 @@ async fn keep(
     });
     let kept = match batch {
         // What happened and what came of it are kept together, or not at all.
-        Some(batch) => payments.0.ledger.book(Batch { copies: changed, ..batch }, read_at).await.map(drop),
-        None if changed.is_empty() => Ok(()),
-        None => payments.0.ledger.keep_streams(changed).await,
+        Some(batch) => payments.book(Batch { copies: changed, ..batch }).await.map(drop),
+        None => payments.keep_readings(changed, head.block, read).await,
     };
     if let Err(error) = kept {
         golem_service::log_limited!(

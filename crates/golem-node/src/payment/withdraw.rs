@@ -429,7 +429,7 @@ impl Payments {
             block_time: seen.block.time,
             read_at: Timestamp::now(),
         };
-        self.0.ledger.keep_streams(vec![copy.clone()]).await?;
+        self.keep_readings(vec![copy.clone()], seen.block, vec![(id, stream)]).await?;
         self.remember(copy);
         // Also where nobody follows the streams. What fails here is read by the next who does.
         if let Err(error) = self.read_books().await {

@@ -256,6 +256,7 @@ impl Driver {
         let (gas, cancels) = (attempt.transaction.gas, row.is_cancel(attempt));
         row.hash = Some(receipt.hash);
         row.block = Some(receipt.block);
+        row.block_hash = receipt.block_hash;
         row.gas_used = Some(receipt.gas_used);
         row.cost = Some(receipt.cost);
         row.l1_fee = Some(receipt.l1_fee);

@@ -2,12 +2,16 @@
 //!
 //! Owns the verdict on the payment chain, on prices and on the wallet, as part of [`super::Verdict`].
 
-use crate::views::PaymentsClosed;
+use crate::views::{DifferenceView, PaymentsClosed, PaymentsView};
+use golem_types::amount::Money;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
 use super::super::facts::{NodeFacts, StatusFacts, StatusSettings};
 use super::{Verdict, names};
+
+/// Differences that are told one by one.
+const TOLD: usize = 3;
 
 impl Verdict {
     /// How rentals are paid for.
@@ -39,6 +43,7 @@ impl Verdict {
                 ));
             }
         }
+        node.summary.payments.iter().chain(&node.summary.other_payments).for_each(|one| self.books(one));
         let Some(payments) = &node.summary.payments else { return };
         match payments.closed {
             None => {}
@@ -63,6 +68,36 @@ impl Verdict {
         if !unpaid.is_empty() {
             self.issue(format!("No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"));
         }
+    }
+
+    /// Whether the books say what the chain says.
+    fn books(&mut self, payments: &PaymentsView) {
+        let (Some(books), network) = (&payments.books, &payments.network) else { return };
+        if let Some(error) = &books.error {
+            self.issue(format!(
+                "The books of {network} cannot be compared with the chain, and it is tried again: {error}; fix: an endpoint that \
+                 answers eth_getLogs (`golem-provider networks check` tells which do)"
+            ));
+        }
+        if books.differences == 0 {
+            return;
+        }
+        let money = Money { symbol: &payments.symbol, decimals: books.decimals, usd: None };
+        let one = |difference: &DifferenceView| {
+            let stream = difference.stream_id.map_or_else(String::new, |id| format!("stream {} ", id.0));
+            let (chain, books) = (money.show(difference.chain_wei), money.show(difference.books_wei));
+            format!("{stream}{}: {chain} by the chain, {books} by the books", difference.kind)
+        };
+        let told: Vec<_> = books.missing.iter().take(TOLD).map(one).collect();
+        let more = match books.differences.saturating_sub(told.len()) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        self.issue(format!(
+            "The books of {network} differ from the chain in {} place(s): {}{more}: `golem-provider books check --repair`",
+            books.differences,
+            told.join("; ")
+        ));
     }
 
     /// Whether withdrawals can be paid for.

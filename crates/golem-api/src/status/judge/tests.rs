@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::status::WalletFacts;
-use crate::views::Summary;
+use crate::views::{PaymentsView, Summary};
 
 const FIRST: u16 = 50_800;
 
@@ -338,4 +338,48 @@ fn a_node_that_cannot_price_streams_is_in_error() {
         assert_eq!(json["overall"]["status"], "error", "{json:#}");
         assert!(json["overall"]["issues"].to_string().contains(words), "{json:#}");
     }
+}
+
+/// M-01: books that differ from the chain are told with what is missing and with the fix, and so is a chain that they cannot be
+/// compared with.
+#[test]
+fn m_01_books_that_differ_are_told_with_what_is_missing_and_the_fix() {
+    let missing = json!({
+        "stream_id": 7, "vm_id": null, "kind": "terminated", "transaction": "0xab",
+        "chain_wei": 1_050_000_000_000_000_000u64, "books_wei": 0,
+    });
+    let with = |differences: usize, error: Option<&str>, is_earlier: bool| {
+        let at = (differences < 9).then(jiff::Timestamp::now);
+        let books = json!({
+            "checked_at": at, "differences": differences, "missing": vec![&missing; differences.min(10)],
+            "decimals": 18, "error": error,
+        });
+        with_node(|node| {
+            let payments = node.summary.payments.as_mut().unwrap();
+            payments.books = Some(serde_json::from_value(books).unwrap());
+            if is_earlier {
+                let earlier = PaymentsView { network: "old".to_owned(), ..payments.clone() };
+                payments.books = None;
+                node.summary.other_payments = vec![earlier];
+            }
+        })
+    };
+    let json = judged(with(0, None, false));
+    assert_eq!(json["overall"]["status"], "healthy", "{json:#}");
+    assert_eq!(json["payments"]["books"]["differences"], 0);
+    for (facts, network) in [(with(4, None, false), "l2.holesky"), (with(4, None, true), "old")] {
+        let json = judged(facts);
+        // M-01
+        assert_eq!(json["overall"]["status"], "issues", "{json:#}");
+        let one = "stream 7 terminated: 1.05 ETH by the chain, 0 ETH by the books";
+        let told = format!(
+            "The books of {network} differ from the chain in 4 place(s): {one}; {one}; {one}; and 1 more: \
+             `golem-provider books check --repair`"
+        );
+        assert_eq!(json["overall"]["issues"], json!([told]));
+    }
+    let json = judged(with(9, Some("no logs"), false));
+    let issues = json["overall"]["issues"].to_string();
+    assert!(issues.contains("cannot be compared with the chain") && issues.contains("no logs"), "{json:#}");
+    assert!(issues.contains("differ from the chain in 9"), "what was found before is still so");
 }

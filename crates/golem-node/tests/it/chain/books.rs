@@ -4,6 +4,9 @@ use golem_node::entry::EntryKind;
 use golem_node::ledger::Entry;
 use golem_node::payment::Payments;
 
+use golem_node::entry::EntrySource;
+use golem_testchain::{Limits, Provider};
+
 use super::*;
 
 /// The entries that count, of the kind `kind`.
@@ -116,13 +119,111 @@ async fn m_01_what_the_books_lack_is_named_and_made_good() {
             (Some(stream), Some(&vm), EntryKind::Withdrawn, U256::ZERO, U256::from(5), true),
         ]
     );
-    assert_eq!(payments.last_books_check().unwrap().differences, Some(2));
+    let last = payments.last_books_check();
+    assert_eq!((last.differences, last.error), (found.differences, None));
+    assert!(last.at.is_some());
     let count = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap().len();
     let repaired = payments.check_books(true).await.unwrap();
-    assert_eq!((repaired.differences.len(), repaired.left()), (2, 0));
+    assert_eq!((repaired.differences.len(), repaired.left().count()), (2, 0));
+    assert_eq!(payments.last_books_check().differences, []);
     assert_eq!(payments.check_books(false).await.unwrap().differences, []);
     let after = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
     assert!(after.len() >= count + 2, "one is booked, one taken back by another");
     assert_eq!(sum(&booked(&payments, EntryKind::Terminated).await), paid);
+    node.shutdown(false).await;
+}
+
+/// M-08: where no endpoint gives logs the books follow all the same, by what streams say of themselves, and say so; as soon as
+/// one gives them, events take the place of that, to the wei.
+#[tokio::test]
+async fn m_08_books_follow_without_logs_and_are_made_exact_by_them() {
+    let market = Market::new(&[]).await;
+    let before = market.balance().await;
+    let provider = Provider::start(market.chain.url(), Limits::MEANEST).await.unwrap();
+    let behind = PaymentConfig { rpc_url: provider.url().to_owned(), ..market.payments() };
+    let config = NodeConfig { payments: Some(behind), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let [one, two] = [market.open(7200).await, market.open(7200).await];
+    let vm = market.rent(&node, "one", one).await;
+    market.rent(&node, "two", two).await;
+    let payments = node.payments().unwrap().clone();
+    market.chain.warp(1000).await.unwrap();
+    let copy = payments.withdrawable(None).into_iter().find(|copy| copy.key.id == two).unwrap();
+    let withdrawn = payments.withdraw(&copy).await.unwrap();
+    until("the withdrawal is booked", async || !booked(&payments, EntryKind::Withdrawn).await.is_empty())
+        .await;
+    market.chain.terminate(1, one).await.unwrap();
+    reaches(&node, &vm, VmState::Stopped).await;
+    until("the end is booked", async || !booked(&payments, EntryKind::Terminated).await.is_empty()).await;
+    let all = async |payments: &Payments| {
+        let mut all = booked(payments, EntryKind::Withdrawn).await;
+        all.extend(booked(payments, EntryKind::Terminated).await);
+        all
+    };
+    let read = all(&payments).await;
+    // M-08
+    assert!(read.iter().all(|entry| entry.source == EntrySource::Reading && entry.transaction.is_none()));
+    let paid = |id: StreamId, all: &[Entry]| sum(all.iter().filter(|entry| entry.stream == Some(id)));
+    let ended = market.chain.stream(one).await.unwrap().0.withdrawn;
+    assert_eq!((paid(two, &read), paid(one, &read)), (withdrawn.paid, ended));
+    assert!(payments.check_books(false).await.is_err());
+    let last = payments.last_books_check();
+    assert!(last.at.is_none() && last.error.is_some(), "{last:?}");
+    node.shutdown(false).await;
+    drop((node, payments));
+
+    let node = market.start().await;
+    let payments = node.payments().unwrap().clone();
+    let of_events = async || all(&payments).await.iter().all(|entry| entry.source == EntrySource::Event);
+    until("events take their place", of_events).await;
+    let exact = all(&payments).await;
+    assert!(exact.len() == 2 && exact.iter().all(|entry| entry.transaction.is_some()), "{exact:#?}");
+    assert_eq!((paid(two, &exact), paid(one, &exact)), (withdrawn.paid, ended));
+    assert_eq!(payments.check_books(false).await.unwrap().differences, []);
+    let gas = sum(&booked(&payments, EntryKind::Gas).await);
+    assert_eq!(market.balance().await, before + sum(&exact) - gas, "to the wei");
+    node.shutdown(false).await;
+}
+
+/// M-10: what a transaction cost is taken out of the books with its block, and booked again, as much as it costs there, when it
+/// comes into another.
+#[tokio::test]
+async fn m_10_gas_is_taken_back_with_its_block() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(7200).await;
+    market.rent(&node, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    let before = market.balance().await;
+    let mark = market.chain.ask("evm_snapshot", json!([])).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    let withdrawn = payments.withdraw(&payments.withdrawable(None).remove(0)).await.unwrap();
+    let gas = async || booked(&payments, EntryKind::Gas).await;
+    until("it is booked", async || booked(&payments, EntryKind::Withdrawn).await.len() == 1).await;
+    assert_eq!((gas().await.len(), sum(&gas().await)), (1, withdrawn.cost));
+    let height = market.chain.height().await.unwrap();
+    market.chain.ask("evm_setAutomine", json!([false])).await.unwrap();
+    assert_eq!(market.chain.ask("evm_revert", json!([mark])).await.unwrap(), json!(true));
+    market.chain.ask("anvil_mine", json!([format!("{height:#x}")])).await.unwrap();
+    until("its block is gone", async || gas().await.is_empty()).await;
+    // M-10
+    assert_eq!(booked(&payments, EntryKind::Withdrawn).await, []);
+    assert_eq!(market.balance().await, before);
+    // It waits to come into a block, as before.
+    until("it is sent again", async || {
+        market.chain.ask("txpool_status", json!([])).await.unwrap()["pending"] == "0x1"
+    })
+    .await;
+    market.chain.ask("evm_setAutomine", json!([true])).await.unwrap();
+    market.chain.ask("evm_mine", json!([])).await.unwrap();
+    until("it is booked again", async || {
+        gas().await.len() == 1 && booked(&payments, EntryKind::Withdrawn).await.len() == 1
+    })
+    .await;
+    let (again, received) = (sum(&gas().await), sum(&booked(&payments, EntryKind::Withdrawn).await));
+    assert_eq!(market.balance().await, before + received - again, "to the wei");
+    let all = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
+    let of_gas = all.iter().filter(|entry| entry.debit == "gas" || entry.credit == "gas");
+    assert_eq!(of_gas.count(), 3, "booked, taken back, and booked again: nothing is deleted");
     node.shutdown(false).await;
 }

@@ -8,7 +8,7 @@ use crate::cli::layout::age;
 use golem_api::status::{
     BackendPart, Grade, Issue, LastKnown, PortCheck, PortsPart, ProviderPort, SshPorts, Status,
 };
-use golem_api::views::AdvertView;
+use golem_api::views::{AdvertView, BooksView};
 use golem_types::amount::coins;
 
 /// The answer for people.
@@ -163,9 +163,22 @@ fn rest(status: &Status) -> Vec<String> {
             let problem = endpoint.problem.as_deref().unwrap_or("it did not answer");
             lines.push(format!("                {}: {problem}", endpoint.host));
         }
+        lines.extend(payments.books.as_ref().map(books));
     }
     lines.extend(status.adverts.iter().map(|advert| format!("Market          {}", found(advert))));
     lines
+}
+
+/// What the last comparison of the books with the chain came to.
+fn books(books: &BooksView) -> String {
+    let Some(at) = books.checked_at else {
+        return "Books           not compared with the chain yet".to_owned();
+    };
+    let found = match books.differences {
+        0 => "✅ equal the chain".to_owned(),
+        count => format!("❌ differ from the chain in {count} place(s)"),
+    };
+    format!("Books           {found}, compared {}", age(at))
 }
 
 /// Whether renters find the node.

@@ -371,6 +371,9 @@ fn the_operator_sees_streams_and_earnings() {
         assert_eq!(home.run(&["streams", "show", "nobody"]).status.code(), Some(1));
     };
     look();
+    // M-01: what the comparison came to stays to be seen.
+    let books = &home.json(&["status", "--json"])["payments"]["books"];
+    assert!(books["differences"] == 0 && books["checked_at"].is_string(), "{books}");
     node.signal(rustix::process::Signal::TERM);
     assert_eq!(node.end(), Some(0));
     // Nobody runs: the ledger itself is asked.

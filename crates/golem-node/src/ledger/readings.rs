@@ -1,0 +1,221 @@
+//! Entries that follow from a stream: what vested of it day by day, and what it says itself of money that left it.
+//!
+//! Owns that what vested is booked before it is paid, and that a reading stands only for what no event explains. Never opens a
+//! transaction and never asks a chain.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use golem_chain::Block;
+use golem_types::{Stream, StreamId};
+use jiff::Timestamp;
+use ruint::aliases::{U160, U256};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::entries::{Entry, NewEntry, Place, living, put, reverse, sums};
+use super::{Ledger, LedgerError};
+use crate::entry::{Currency, EntryKind, EntrySource};
+
+/// Most days that are booked at once for one stream.
+const DAYS: usize = 1000;
+
+/// The midnights, in UTC, after `from` and up to `to`; of very many, the last.
+fn midnights(from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
+    const DAY: i64 = 86_400;
+    let last = to.as_second().div_euclid(DAY);
+    let first =
+        (from.as_second().div_euclid(DAY) + 1).max(last.saturating_sub(i64::try_from(DAYS).unwrap_or(0)));
+    (first..=last).filter_map(|day| Timestamp::from_second(day.checked_mul(DAY)?).ok()).collect()
+}
+
+/// The books of one contract while they are written.
+#[derive(Clone, Copy)]
+pub(super) struct Page<'a> {
+    pub(super) connection: &'a Connection,
+    /// Chain and contract.
+    pub(super) contract: &'a str,
+    pub(super) chain_id: u64,
+    /// What tokens are called.
+    pub(super) currencies: &'a BTreeMap<U160, Currency>,
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn currency(&self, token: U160) -> Option<&'a Currency> {
+        self.currencies.get(&token)
+    }
+
+    /// Books what vested of `stream` at each midnight up to `until`.
+    pub(super) fn accrue(&self, id: StreamId, stream: &Stream, until: Timestamp) -> Result<(), LedgerError> {
+        if stream.recipient.is_zero() {
+            return Ok(());
+        }
+        let mut sums = sums(self.connection, self.contract, id)?;
+        let start = i64::try_from(stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
+        let Some(from) = sums.earned_until.or(start) else { return Ok(()) };
+        for midnight in midnights(from, until) {
+            let vested = stream.vested(u128::try_from(midnight.as_second()).unwrap_or(0));
+            let Some(amount) = vested.checked_sub(sums.earned).filter(|amount| !amount.is_zero()) else {
+                continue;
+            };
+            sums.earned = vested;
+            let entry = NewEntry {
+                // The last moment of the day in which it vested.
+                at: midnight - jiff::SignedDuration::from_micros(1),
+                stream: Some(id),
+                token: stream.token,
+                currency: self.currency(stream.token),
+                kind: EntryKind::Earned,
+                amount,
+                source: EntrySource::Clock,
+                place: Place::default(),
+                chain_id: self.chain_id,
+                contract: Some(self.contract),
+            };
+            put(self.connection, &entry)?;
+        }
+        Ok(())
+    }
+
+    /// Books that as much had vested of the stream of `paid` as was paid: an event pays all of it, and a reading tells only
+    /// that it was that much at least.
+    pub(super) fn earn(&self, paid: &NewEntry<'_>) -> Result<(), LedgerError> {
+        let Some(id) = paid.stream else { return Ok(()) };
+        let before = sums(self.connection, self.contract, id)?;
+        let (kind, amount) = if before.received >= before.earned {
+            (EntryKind::Earned, before.received - before.earned)
+        } else if paid.source == EntrySource::Reading {
+            return Ok(());
+        } else {
+            (EntryKind::EarnedLess, before.earned - before.received)
+        };
+        if !amount.is_zero() {
+            put(self.connection, &NewEntry { kind, amount, ..*paid })?;
+        }
+        Ok(())
+    }
+
+    /// What is booked of the stream `id` because the stream said so, and no event.
+    fn readings(&self, id: StreamId) -> Result<Vec<Entry>, LedgerError> {
+        let more = "stream_id = ?2 AND source = 'reading' AND kind IN ('withdrawn', 'terminated')";
+        living(self.connection, more, params![self.contract, id.to_string()])
+    }
+
+    /// All that is booked as paid of the stream `id`, with the last entry that a reading made; `None` if there is none of
+    /// those.
+    pub(super) fn read_before(&self, id: StreamId) -> Result<Option<(U256, Entry)>, LedgerError> {
+        let Some(last) = self.readings(id)?.pop() else { return Ok(None) };
+        Ok(Some((sums(self.connection, self.contract, id)?.received, last)))
+    }
+
+    /// Has readings stand for what no event explains of the `paid` out in all of the stream of `last`, an entry of theirs.
+    pub(super) fn explain(&self, last: &Entry, paid: U256) -> Result<(), LedgerError> {
+        let place = Place { block: last.block, block_hash: last.block_hash, ..Place::default() };
+        let entry = NewEntry {
+            at: last.at,
+            stream: last.stream,
+            token: last.token,
+            currency: self.currency(last.token),
+            kind: last.kind,
+            amount: U256::ZERO,
+            source: EntrySource::Reading,
+            place,
+            chain_id: self.chain_id,
+            contract: Some(self.contract),
+        };
+        self.fill(entry, paid).map(drop)
+    }
+
+    /// Has readings stand for what no event explains of what `stream` says was paid out at a `block` of that number and time;
+    /// says whether that changed anything. Of a stream that was ended not all contracts count what that paid: it is what was
+    /// booked at least.
+    pub(super) fn read(
+        &self,
+        id: StreamId,
+        stream: &Stream,
+        block: (u64, u128),
+    ) -> Result<bool, LedgerError> {
+        let at = i64::try_from(block.1).ok().and_then(|at| Timestamp::from_second(at).ok());
+        // One that never was says nothing.
+        let Some(at) = at.filter(|_| !stream.sender.is_zero()) else { return Ok(false) };
+        let has_ended = stream.recipient.is_zero();
+        let entry = NewEntry {
+            at,
+            stream: Some(id),
+            token: stream.token,
+            currency: self.currency(stream.token),
+            kind: if has_ended { EntryKind::Terminated } else { EntryKind::Withdrawn },
+            amount: U256::ZERO,
+            source: EntrySource::Reading,
+            place: Place { block: Some(block.0), ..Place::default() },
+            chain_id: self.chain_id,
+            contract: Some(self.contract),
+        };
+        self.accrue(id, stream, at)?;
+        let booked = if has_ended { sums(self.connection, self.contract, id)?.received } else { U256::ZERO };
+        self.fill(entry, stream.withdrawn.max(booked))
+    }
+
+    /// Books `entry` for what neither events nor readings explain of the `paid` out in all; takes readings back that say too
+    /// much.
+    fn fill(&self, entry: NewEntry<'_>, paid: U256) -> Result<bool, LedgerError> {
+        let Some(id) = entry.stream else { return Ok(false) };
+        let readings = self.readings(id)?;
+        let read = readings.iter().fold(U256::ZERO, |sum, one| sum.saturating_add(one.amount));
+        let received = sums(self.connection, self.contract, id)?.received;
+        let unexplained = paid.saturating_sub(received.saturating_sub(read));
+        if unexplained == read {
+            return Ok(false);
+        }
+        let mut amount = unexplained;
+        if unexplained < read {
+            for one in &readings {
+                reverse(self.connection, one.id, self.now)?;
+            }
+        } else {
+            amount -= read;
+        }
+        if !amount.is_zero() {
+            put(self.connection, &NewEntry { amount, ..entry })?;
+        }
+        self.earn(&entry)?;
+        Ok(true)
+    }
+}
+
+/// Streams of a contract whose events cannot be had, as they were read.
+#[derive(Debug, Clone)]
+pub struct Readings {
+    /// Chain and contract.
+    pub contract: Arc<str>,
+    /// The chain.
+    pub chain_id: u64,
+    /// The block at which they were read.
+    pub block: Block,
+    /// The streams.
+    pub streams: Vec<(StreamId, Stream)>,
+    /// What tokens are called.
+    pub currencies: BTreeMap<U160, Currency>,
+}
+
+impl Ledger {
+    /// Books what streams say was paid out, and no event in the books explains; gives how many of them that changed. An event
+    /// takes its place as soon as it can be read.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn book_readings(&self, readings: Readings, now: Timestamp) -> Result<usize, LedgerError> {
+        self.ask(move |writer| {
+            let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let Readings { contract, chain_id, block, streams, currencies } = &readings;
+            let page = Page { connection: &transaction, contract, chain_id: *chain_id, currencies, now };
+            let mut changed = 0;
+            for (id, stream) in streams {
+                changed += usize::from(page.read(*id, stream, (block.number, block.time))?);
+            }
+            transaction.commit()?;
+            Ok(changed)
+        })
+        .await
+    }
+}
