@@ -85,6 +85,20 @@ pub struct Plan {
     pub balance: U256,
 }
 
+impl Plan {
+    /// Whether the wallet has what it may cost at most.
+    ///
+    /// # Errors
+    /// [`SendError::NoFunds`].
+    pub fn is_affordable(&self) -> Result<(), SendError> {
+        let needed = self.transaction.most_gas_cost().saturating_add(self.transaction.value);
+        if self.balance < needed {
+            return Err(SendError::NoFunds { balance: self.balance, needed });
+        }
+        Ok(())
+    }
+}
+
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
@@ -372,12 +386,8 @@ impl Sender {
     /// # Errors
     /// [`SendError::NoFunds`], [`SendError::Unsigned`].
     pub fn sign(&self, plan: &Plan) -> Result<SignedTransaction, SendError> {
-        let transaction = &plan.transaction;
-        let needed = transaction.most_gas_cost().saturating_add(transaction.value);
-        if plan.balance < needed {
-            return Err(SendError::NoFunds { balance: plan.balance, needed });
-        }
-        transaction.sign(&self.wallet).ok_or(SendError::Unsigned)
+        plan.is_affordable()?;
+        plan.transaction.sign(&self.wallet).ok_or(SendError::Unsigned)
     }
 
     /// The same transaction with a fee that lets it replace the first.

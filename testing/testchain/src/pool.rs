@@ -91,6 +91,8 @@ pub struct PoolState {
     pub l1_fee: Option<u64>,
     /// HTTP requests so far.
     pub requests: usize,
+    /// Estimates of gas that were asked for so far.
+    pub estimates: usize,
     /// Transactions that were sent so far.
     pub sends: usize,
 }
@@ -181,7 +183,10 @@ impl PoolState {
             "eth_getTransactionReceipt" => {
                 self.receipts.get(params[0].as_str().unwrap_or_default()).cloned().unwrap_or_default()
             }
-            "eth_estimateGas" => json!("0x5208"),
+            "eth_estimateGas" => {
+                self.estimates += 1;
+                json!("0x5208")
+            }
             "eth_getBlockByNumber" => json!({ "baseFeePerGas": format!("{:#x}", self.base_fee) }),
             "eth_gasPrice" => json!(format!("{:#x}", self.base_fee + 1)),
             "eth_getBalance" => json!("0xde0b6b3a7640000"),

@@ -37,11 +37,11 @@ impl Task {
         let generation = self.client.generation();
         let (to, data) = (generation.address(), generation.calldata(operations, salt()));
         // What would not work is told in words of its own.
-        let sender = self.queue.sender();
-        sender.sign(&sender.plan(Some(to), data.clone(), U256::ZERO).await?)?;
+        let plan = self.queue.sender().plan(Some(to), data.clone(), U256::ZERO).await?;
+        plan.is_affordable()?;
         let order =
             Order { purpose: Purpose::Advert, subject: name, to, data, value: U256::ZERO, most_cost: None };
-        let id = self.queue.submit(order).await?;
+        let id = self.queue.submit_planned(order, plan).await?;
         self.recent.push_back(Instant::now());
         let ended = self.queue.wait(id, self.config.pace.stuck.saturating_mul(WAITS)).await;
         let kinds = operations.iter().map(Operation::kind).collect::<Vec<_>>().join(" ");

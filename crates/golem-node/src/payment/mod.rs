@@ -25,6 +25,7 @@ mod price;
 mod quote;
 mod refund;
 mod withdraw;
+mod withdraw_timer;
 mod worth;
 
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ pub(crate) use control::RentalControl;
 pub(crate) use export::run as export;
 pub(crate) use monitor::run as monitor;
 pub(crate) use refund::run as refunds;
-pub(crate) use withdraw::run as withdrawals;
+pub(crate) use withdraw_timer::run as withdrawals;
 pub(crate) use worth::share;
 
 /// What the operator decided about money.

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use alloy_primitives::Bytes;
-use golem_chain::{SendError, contract};
+use golem_chain::{Plan, SendError, contract};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,8 @@ const GAS_PERCENT: u8 = 10;
 
 /// Whether a stream is ended.
 enum Judgement {
-    Worth,
+    /// It is, by this plan.
+    Worth(Box<Plan>),
     /// It is left to its sender, for this reason.
     NotWorth(String),
     /// Not now: it is asked again.
@@ -90,12 +91,13 @@ impl Payments {
                 if refund.is_ending { "the node ended the stream" } else { "its sender ended the stream" };
             return end("refund.done", detail.to_owned()).await;
         }
+        let mut plan = None;
         if !refund.is_ending {
             if rest.is_zero() || stream.remaining_seconds(now) == 0 {
                 return end("refund.nothing", "nothing is left on the stream".to_owned()).await;
             }
             match self.is_worth_its_gas(&refund, rest, vested).await? {
-                Judgement::Worth => {}
+                Judgement::Worth(made) => plan = Some(*made),
                 Judgement::NotWorth(why) => {
                     tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
                     return end("refund.left", why).await;
@@ -116,7 +118,11 @@ impl Payments {
             }
             crash_point!("refund-begun");
         }
-        let ended = self.0.queue.send(self.order_of(&refund), WAIT).await;
+        let (queue, order) = (&self.0.queue, self.order_of(&refund));
+        let ended = match plan {
+            Some(plan) => queue.wait(queue.submit_planned(order, plan).await?, WAIT).await,
+            None => queue.send(order, WAIT).await,
+        };
         crash_point!("refund-sent");
         match ended {
             Ok(mined) => {
@@ -149,14 +155,14 @@ impl Payments {
     ) -> Result<Judgement, NodeError> {
         let Order { to, data, value, .. } = self.order_of(refund);
         let plan = self.0.queue.sender().plan(Some(to), data, value).await;
-        let cost = match plan {
-            Ok(plan) => plan.expected_cost,
+        let plan = match plan {
+            Ok(plan) => plan,
             Err(error @ (SendError::Reverts(_) | SendError::Refused(_) | SendError::Unsigned)) => {
                 return Ok(Judgement::NotWorth(error.to_string()));
             }
             Err(error) => return Ok(Judgement::Later(error)),
         };
-        let worth = self.worth().await?;
+        let (cost, worth) = (plan.expected_cost, self.worth().await?);
         let most = |amount, percent| most_gas(amount, self.config().decimals, percent, worth);
         let (Some(share), Some(earned)) = (most(rest, GAS_PERCENT), most(vested, 100)) else {
             let text = "no rate of its money is known, and so not whether that is worth the gas";
@@ -170,7 +176,7 @@ impl Payments {
             let text = format!("gas would cost {cost} wei, more than the rental earned ({earned} wei)");
             Judgement::NotWorth(text)
         } else {
-            Judgement::Worth
+            Judgement::Worth(Box::new(plan))
         })
     }
 }

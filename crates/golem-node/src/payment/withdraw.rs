@@ -7,7 +7,7 @@
 //! what a crash leaves is found and booked by the next process. Never takes money that has not vested: the contract would
 //! not give it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alloy_primitives::{Address, Bytes};
@@ -19,7 +19,6 @@ use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError, arrived};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
-use tokio_util::sync::CancellationToken;
 
 use super::worth::{Worth, most_gas};
 use super::{Payments, address, number};
@@ -31,14 +30,8 @@ use crate::transactions::{Mined, Queue, TransactionError};
 /// How often it is looked whether what the faucet sent has come.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How often the timer looks for something due.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// How long a withdrawal that was asked for is waited for; it goes on by itself.
 const WAIT: Duration = Duration::from_secs(120);
-
-/// How long the timer waits for one.
-const TIMER_WAIT: Duration = Duration::from_secs(10);
 
 /// Why nothing was withdrawn from a stream.
 #[derive(Debug, thiserror::Error)]
@@ -119,117 +112,13 @@ pub struct Withdrawn {
     pub hash: String,
 }
 
-/// Fetches what is due, and finishes what was begun, until `stop`.
-pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
-    // What a crash interrupted is finished even where the timer is off.
-    let mut last = match last_withdrawals(&payments).await {
-        Ok(last) => last,
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "earlier withdrawals cannot be read");
-            BTreeMap::new()
-        }
-    };
-    let mut told = BTreeMap::new();
-    loop {
-        let round = async {
-            payments.fetch_due(&mut last, &mut told).await;
-            payments.finish(&mut told).await;
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = round => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK.min(payments.config().withdraw.interval)) => {}
-        }
-    }
-}
-
-/// When each stream was last withdrawn from.
-async fn last_withdrawals(payments: &Payments) -> Result<BTreeMap<StreamId, Timestamp>, LedgerError> {
-    let all = payments.0.ledger.withdrawals(Timestamp::UNIX_EPOCH).await?;
-    let ours = all.into_iter().filter(|withdrawal| withdrawal.key.contract == payments.0.contract);
-    Ok(ours.map(|withdrawal| (withdrawal.key.id, withdrawal.created_at)).collect())
-}
-
-/// Tells what came of a withdrawal. The same trouble is told once, not at every interval.
-fn tell(id: StreamId, result: Result<Withdrawn, WithdrawError>, told: &mut BTreeMap<StreamId, String>) {
-    match result {
-        Ok(done) => {
-            told.remove(&id);
-            tracing::info!(stream = %id, paid_wei = %done.paid, cost_wei = %done.cost, "withdrawn");
-        }
-        Err(error) => {
-            let text = error.to_string();
-            if told.get(&id) != Some(&text) {
-                tracing::warn!(stream = %id, error = &error as &dyn std::error::Error, "not withdrawn");
-                told.insert(id, text);
-            }
-        }
-    }
-}
-
 impl Payments {
-    /// Books what has come of the withdrawals that are under way.
-    async fn finish(&self, told: &mut BTreeMap<StreamId, String>) {
-        let under_way = match self.0.ledger.withdrawals_under_way(&self.0.contract).await {
-            Ok(under_way) => under_way,
-            Err(error) => {
-                golem_service::log_limited!(
-                    error,
-                    error = &error as &dyn std::error::Error,
-                    "withdrawals cannot be read"
-                );
-                return;
-            }
-        };
-        for withdrawal in under_way {
-            let id = withdrawal.key.id;
-            let settled = self.settle(withdrawal, TIMER_WAIT).await;
-            tell(id, settled, told);
-        }
-    }
-
-    /// Withdraws from every stream whose time has come and which has enough, where that is on, and from those that pay a key
-    /// that was replaced.
-    async fn fetch_due(
-        &self,
-        last: &mut BTreeMap<StreamId, Timestamp>,
-        told: &mut BTreeMap<StreamId, String>,
-    ) {
-        let now = Timestamp::now();
-        let rules = self.config().withdraw;
-        for copy in self.known() {
-            let id = copy.key.id;
-            // A key that was replaced is to be emptied, whether or not money is fetched from time to time.
-            if !rules.enabled && copy.stream.recipient == number(self.config().wallet.address()) {
-                continue;
-            }
-            let began = i64::try_from(copy.stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
-            let before = last.get(&id).copied().or(began).unwrap_or(now);
-            let waited = now.duration_since(before);
-            let amount = copy.stream.withdrawable(copy.estimated_now(now));
-            // Of a stream that ended the rest is fetched at once.
-            let over = copy.stream.remaining_seconds(copy.estimated_now(now)) == 0;
-            let due = over || (!waited.is_negative() && waited.unsigned_abs() >= rules.interval);
-            if !due || amount.is_zero() || amount < rules.minimum {
-                continue;
-            }
-            last.insert(id, now);
-            if let Err(error) = self.begin(&copy, false).await {
-                tell(id, Err(error), told);
-            }
-        }
-    }
-
     /// Withdraws what has vested on the stream of `copy`, and waits until it is there. One that is under way is waited for.
     ///
     /// # Errors
     /// [`WithdrawError`].
     pub async fn withdraw(&self, copy: &StreamCopy) -> Result<Withdrawn, WithdrawError> {
-        let withdrawal = self.begin(copy, false).await?;
-        self.settle(withdrawal, WAIT).await
+        self.fetch(copy, false).await
     }
 
     /// The same, whatever gas costs of it.
@@ -237,7 +126,11 @@ impl Payments {
     /// # Errors
     /// [`WithdrawError`].
     pub async fn withdraw_by_force(&self, copy: &StreamCopy) -> Result<Withdrawn, WithdrawError> {
-        let withdrawal = self.begin(copy, true).await?;
+        self.fetch(copy, true).await
+    }
+
+    async fn fetch(&self, copy: &StreamCopy, force: bool) -> Result<Withdrawn, WithdrawError> {
+        let withdrawal = self.begin(copy, force).await?;
         self.settle(withdrawal, WAIT).await
     }
 
@@ -276,7 +169,7 @@ impl Payments {
     }
 
     /// Has what has vested on the stream of `copy` withdrawn, if that is worth it, or by `force`, and not under way.
-    async fn begin(&self, copy: &StreamCopy, force: bool) -> Result<Withdrawal, WithdrawError> {
+    pub(super) async fn begin(&self, copy: &StreamCopy, force: bool) -> Result<Withdrawal, WithdrawError> {
         let ledger = &self.0.ledger;
         let under_way = ledger.withdrawals_under_way(&self.0.contract).await?;
         if let Some(known) = under_way.into_iter().find(|one| one.key == copy.key) {
@@ -292,20 +185,17 @@ impl Payments {
         let (to, data) = (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
         let most_cost = if force { None } else { self.allowed_gas(amount).await? };
         let queue = self.queue_of(&stream)?;
-        let sender = queue.sender();
-        let mut plan = sender.plan(Some(to), data.clone(), U256::ZERO).await?;
+        let mut plan = queue.sender().plan(Some(to), data.clone(), U256::ZERO).await?;
         if let Some(allowed) = most_cost.filter(|most| plan.expected_cost > *most) {
             let (cost, percent) = (plan.expected_cost, self.config().withdraw.gas_percent);
             return Err(WithdrawError::Gas { cost, amount, allowed, percent });
         }
-        match sender.sign(&plan) {
-            Err(error @ SendError::NoFunds { .. })
-                if self.config().faucet.is_some() && queue.account() == self.0.queue.account() =>
-            {
-                plan = self.refilled(&plan, error).await?;
-                sender.sign(&plan)?;
+        if let Err(error) = plan.is_affordable() {
+            if self.config().faucet.is_none() || queue.account() != self.0.queue.account() {
+                return Err(error.into());
             }
-            signed => drop(signed?),
+            plan = self.refilled(&plan, error).await?;
+            plan.is_affordable()?;
         }
         let order = Order {
             purpose: Purpose::Withdraw,
@@ -320,7 +210,9 @@ impl Payments {
         let account = queue.account();
         let withdrawal = ledger.begin_withdrawal(copy, amount, account, order, Timestamp::now()).await?;
         crash_point!("withdraw-recorded");
-        queue.has_more();
+        if let Some(id) = withdrawal.transaction {
+            queue.planned(id, plan);
+        }
         Ok(withdrawal)
     }
 
@@ -372,7 +264,11 @@ impl Payments {
     }
 
     /// Waits for the end of `withdrawal` no longer than `within`, and books it.
-    async fn settle(&self, mut withdrawal: Withdrawal, within: Duration) -> Result<Withdrawn, WithdrawError> {
+    pub(super) async fn settle(
+        &self,
+        mut withdrawal: Withdrawal,
+        within: Duration,
+    ) -> Result<Withdrawn, WithdrawError> {
         let Some(id) = withdrawal.transaction else {
             return self.failed(withdrawal, "it has no transaction".to_owned()).await;
         };

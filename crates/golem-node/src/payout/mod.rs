@@ -255,7 +255,7 @@ impl Payout {
         let probe = if token.is_zero() { U256::ONE } else { has };
         let order = transfer(token, to, probe);
         let planned = purse.queue.sender().plan(Some(order.to), order.data.clone(), order.value).await;
-        let plan = match planned {
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(error @ SendError::Reverts(_)) => {
                 let failures = refused.map_or(0, |(failures, _)| failures);
@@ -288,7 +288,9 @@ impl Payout {
         let most_cost = if token.is_zero() { Some(cost.most(amount)) } else { worth };
         let order = Order { subject: subject.to_owned(), most_cost, ..transfer(token, to, amount) };
         crash_point!("sweep-before-record");
-        let id = purse.queue.submit(order).await?;
+        // The transfer of another amount takes as much gas.
+        plan.transaction.value = order.value;
+        let id = purse.queue.submit_planned(order, plan).await?;
         crash_point!("sweep-recorded");
         match purse.queue.wait(id, WAIT).await {
             Ok(_) => {}

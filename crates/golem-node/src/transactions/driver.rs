@@ -16,9 +16,10 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio::time::Instant;
 
+use super::made_plans::Plans;
 use super::plan::{Flight, Numbers, Pace, Step, decide};
 use super::report::Report;
-use super::rules::GasRules;
+use super::rules::{GasRules, today};
 use super::work::{Entry, Work, report};
 use crate::backoff::doubled;
 use crate::crash::crash_point;
@@ -53,6 +54,7 @@ pub(super) struct Driver {
     pub(super) ledger: Ledger,
     pub(super) rules: GasRules,
     pub(super) pace: Pace,
+    pub(super) plans: Plans,
 }
 
 impl Driver {
@@ -78,15 +80,19 @@ impl Driver {
             }
         };
         // What ended is gone, and what is to be done again is there.
-        if let Ok(rows) = self.ledger.open_transactions(Some(self.account)).await {
-            work.merge(rows);
+        let has_ended = work.entries.values().any(|entry| !entry.row.state.is_open());
+        if (has_ended || problem.is_some())
+            && let Err(error) = self.read(work).await
+        {
+            golem_service::log_limited!(
+                error,
+                error = &error as &dyn std::error::Error,
+                "transactions cannot be read"
+            );
         }
         let now = Instant::now();
         work.looked = Some(now);
         work.due = (!work.entries.is_empty()).then(|| now + self.pause(work, now));
-        if let Ok(spent) = self.ledger.gas_spent(self.account, today()).await {
-            work.spent = spent;
-        }
         Some(report(work, problem))
     }
 
@@ -110,12 +116,18 @@ impl Driver {
         [planned, waits].into_iter().flatten().min().unwrap_or(poll).clamp(poll, poll_most)
     }
 
-    async fn look(&self, work: &mut Work) -> Result<(), LookError> {
+    /// Takes over what the ledger has.
+    async fn read(&self, work: &mut Work) -> Result<(), LedgerError> {
         work.merge(self.ledger.open_transactions(Some(self.account)).await?);
+        work.spent = self.ledger.gas_spent(self.account, today()).await?;
+        Ok(())
+    }
+
+    async fn look(&self, work: &mut Work) -> Result<(), LookError> {
+        self.read(work).await?;
         if work.entries.is_empty() {
             return Ok(());
         }
-        work.spent = self.ledger.gas_spent(self.account, today()).await?;
         let attempts = work.entries.values().flat_map(|entry| &entry.row.attempts);
         let hashes: Vec<B256> = attempts.map(|attempt| attempt.signed.hash).collect();
         let standing = self.sender.standing(&hashes).await?;
@@ -437,8 +449,13 @@ impl Driver {
         if left.is_some_and(|left| left.is_zero()) {
             return self.hold(entry, self.limit_reached()).await;
         }
-        let Order { to, data, value, most_cost, .. } = entry.row.order.clone();
-        let mut plan = match self.sender.plan(Some(to), data, value).await {
+        let most_cost = entry.row.order.most_cost;
+        let order = &entry.row.order;
+        let planned = match self.plans.take(entry.row.id, order) {
+            Some(plan) => Ok(plan),
+            None => self.sender.plan(Some(order.to), order.data.clone(), order.value).await,
+        };
+        let mut plan = match planned {
             Ok(plan) => plan,
             Err(SendError::Chain(error)) => return Err(error.into()),
             Err(error @ SendError::Reverts(_)) => return self.refuse(entry, error.to_string()).await,
@@ -477,10 +494,4 @@ impl Driver {
         entry.row.error = Some(why);
         Ok(self.keep(&entry.row).await?)
     }
-}
-
-/// Today's first moment, by UTC.
-fn today() -> Timestamp {
-    let midnight = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
-    Timestamp::from_second(midnight).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -15,15 +15,18 @@
 //! more rarely the longer it waits. Never decides that something is worth sending.
 
 mod driver;
+mod made_plans;
 mod plan;
 mod queue;
 mod report;
 mod rules;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use golem_chain::Sender;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +48,8 @@ struct Inner {
     ledger: Ledger,
     pace: Pace,
     queues: Mutex<BTreeMap<Account, Queue>>,
-    /// There is something to do.
-    wake: Arc<Notify>,
+    /// There is another queue.
+    more: Notify,
 }
 
 impl Transactions {
@@ -59,7 +62,7 @@ impl Transactions {
     /// The same, as quick as `pace`.
     #[must_use]
     pub fn paced(ledger: Ledger, pace: Pace) -> Self {
-        Self(Arc::new(Inner { ledger, pace, queues: Mutex::default(), wake: Arc::default() }))
+        Self(Arc::new(Inner { ledger, pace, queues: Mutex::default(), more: Notify::new() }))
     }
 
     /// The queue of `sender`'s wallet on its chain. The first sender that comes for a wallet and chain is the one that sends,
@@ -67,12 +70,12 @@ impl Transactions {
     #[must_use]
     pub fn queue(&self, sender: Sender, rules: GasRules) -> Queue {
         let account = Account { chain_id: sender.chain_id(), wallet: sender.address() };
-        let Inner { ledger, pace, queues, wake } = &*self.0;
+        let Inner { ledger, pace, queues, more } = &*self.0;
         let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.entry(account).or_insert_with(|| {
-            Queue::new(sender.capped(rules.maximum_price), ledger.clone(), rules, *pace, Arc::clone(wake))
+            more.notify_one();
+            Queue::new(sender.capped(rules.maximum_price), ledger.clone(), rules, *pace)
         });
-        self.0.wake.notify_one();
         queue.clone()
     }
 
@@ -88,27 +91,25 @@ impl Transactions {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Brings everything that waits on, until `stop`.
+    /// Brings everything that waits on, until `stop`: each queue by itself, so that an endpoint that is slow delays its own.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let forever = async {
+            let (mut driven, mut all) = (BTreeSet::new(), FuturesUnordered::new());
             loop {
-                let mut next = None;
                 for queue in self.queues() {
-                    let due = queue.advance().await;
-                    next = [next, due].into_iter().flatten().min();
-                }
-                let later = async {
-                    match next {
-                        Some(due) => tokio::time::sleep_until(due).await,
-                        None => std::future::pending().await,
+                    if driven.insert(queue.account()) {
+                        all.push(async move { queue.drive().await });
                     }
-                };
+                }
                 tokio::select! {
-                    () = later => {}
-                    () = self.0.wake.notified() => {}
+                    () = self.0.more.notified() => {}
+                    Some(()) = all.next() => {}
                 }
             }
         };
         stop.run_until_cancelled(forever).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

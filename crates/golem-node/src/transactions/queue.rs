@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use golem_chain::Sender;
+use golem_chain::{Plan, Sender};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::driver::Driver;
+use super::made_plans::Plans;
 use super::plan::Pace;
 use super::report::Report;
 use super::rules::{GasRules, Mined, TransactionError};
@@ -34,22 +35,16 @@ struct Inner {
     report: watch::Sender<Report>,
     /// Whether something was written down since the last look.
     has_more: AtomicBool,
-    wake: Arc<Notify>,
+    wake: Notify,
 }
 
 impl Queue {
-    pub(super) fn new(
-        sender: Sender,
-        ledger: Ledger,
-        rules: GasRules,
-        pace: Pace,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub(super) fn new(sender: Sender, ledger: Ledger, rules: GasRules, pace: Pace) -> Self {
         let account = Account { chain_id: sender.chain_id(), wallet: sender.address() };
-        let driver = Driver { account, sender, ledger, rules, pace };
+        let driver = Driver { account, sender, ledger, rules, pace, plans: Plans::default() };
         let report = watch::channel(Report::default()).0;
         let (work, has_more) = (tokio::sync::Mutex::default(), AtomicBool::new(true));
-        Self(Arc::new(Inner { driver, work, report, has_more, wake }))
+        Self(Arc::new(Inner { driver, work, report, has_more, wake: Notify::new() }))
     }
 
     /// Whose they are.
@@ -85,6 +80,22 @@ impl Queue {
         let id = self.0.driver.ledger.want_transaction(self.account(), order, Timestamp::now()).await?;
         self.has_more();
         Ok(id)
+    }
+
+    /// The same of an `order` of which `plan` was just made: it is not made twice.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn submit_planned(&self, order: Order, plan: Plan) -> Result<i64, LedgerError> {
+        let id = self.0.driver.ledger.want_transaction(self.account(), order, Timestamp::now()).await?;
+        self.planned(id, plan);
+        Ok(id)
+    }
+
+    /// The transaction `id` was written down for this queue, and `plan` was just made of it.
+    pub(crate) fn planned(&self, id: i64, plan: Plan) {
+        self.0.driver.plans.remember(id, plan);
+        self.has_more();
     }
 
     /// Something was written down for this queue.
@@ -167,6 +178,23 @@ impl Queue {
     pub async fn open(&self, purpose: Purpose, subject: &str) -> Result<Option<Transaction>, LedgerError> {
         let open = self.0.driver.ledger.open_transactions(Some(self.account())).await?;
         Ok(open.into_iter().find(|one| one.order.purpose == purpose && one.order.subject == subject))
+    }
+
+    /// Brings on what waits, for good.
+    pub(super) async fn drive(&self) {
+        loop {
+            let due = self.advance().await;
+            let later = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = later => {}
+                () = self.0.wake.notified() => {}
+            }
+        }
     }
 
     /// Looks at the chain, if it is time to, and brings on what waits. Gives when there is more to do; `None` if nothing

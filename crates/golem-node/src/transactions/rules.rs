@@ -1,7 +1,8 @@
-//! What gas may cost, and what can become of a transaction.
+//! What gas may cost, and in which day; and what can become of a transaction.
 
 use alloy_primitives::B256;
 use golem_chain::SendError;
+use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use crate::ledger::LedgerError;
@@ -62,4 +63,10 @@ pub enum TransactionError {
 
 fn because(reason: &Option<String>) -> String {
     reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
+}
+
+/// Today's first moment, by UTC.
+pub(super) fn today() -> Timestamp {
+    let midnight = Timestamp::now().as_second().div_euclid(86_400) * 86_400;
+    Timestamp::from_second(midnight).unwrap_or(Timestamp::UNIX_EPOCH)
 }
