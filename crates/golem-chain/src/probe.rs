@@ -38,13 +38,63 @@ pub struct Probe {
     pub contract_version: Option<Version>,
     /// Digits after the point of the token, as that says; `None` where the chain's own money is paid.
     pub token_decimals: Option<u8>,
+    /// What the token calls itself; `None` where the chain's own money is paid, or it does not say.
+    pub token_symbol: Option<String>,
+    /// What is not as the profile says, and keeps nobody from using the endpoint.
+    pub differences: Vec<String>,
     /// Why it cannot be used.
     pub error: Option<String>,
 }
 
-/// Asks the one endpoint of `rpc`; `reader` reads the payment contract by it, which should pay in `token`, of so many digits after the
-/// point.
-pub async fn probe(rpc: &Rpc, reader: &Reader, (token, digits): (Address, u8)) -> Probe {
+/// The token that streams should pay in.
+#[derive(Debug, Clone, Copy)]
+pub struct ProfileToken<'a> {
+    /// Where it is; zero is the chain's own money.
+    pub address: Address,
+    /// What it should call itself.
+    pub symbol: &'a str,
+    /// How many digits after the point it should say that it has.
+    pub decimals: u8,
+}
+
+impl ProfileToken<'_> {
+    /// Asks the token what it is.
+    async fn ask(&self, rpc: &Rpc, probe: &mut Probe) -> Result<(), ChainError> {
+        let Self { address, symbol, decimals } = *self;
+        if address.is_zero() {
+            return Ok(());
+        }
+        let found = match crate::token::symbol(rpc, address).await {
+            Err(ChainError::Contract(_)) => {
+                let why = format!(
+                    "there is no contract at the token's address {address}; fix: token_address in the profile"
+                );
+                probe.error = Some(why);
+                return Ok(());
+            }
+            found => found?,
+        };
+        if let Some(found) = found.as_deref().filter(|found| *found != symbol) {
+            probe.differences.push(format!(
+                "the token at {address} calls itself {found}, and the profile says {symbol}: its price is that of {symbol}; fix: \
+                 token_symbol in the profile, or token_price_id, or the address"
+            ));
+        }
+        probe.token_symbol = found;
+        let digits = crate::token::decimals(rpc, address).await?;
+        probe.token_decimals = Some(digits);
+        if digits != decimals {
+            let why = format!(
+                "the token has {digits} digits after the point, and the profile says {decimals}; fix: token_decimals = {digits}"
+            );
+            probe.error = Some(why);
+        }
+        Ok(())
+    }
+}
+
+/// Asks the one endpoint of `rpc`; `reader` reads the payment contract by it, which should pay in `token`.
+pub async fn probe(rpc: &Rpc, reader: &Reader, token: ProfileToken<'_>) -> Probe {
     let mut probe = Probe {
         endpoint: EndpointHealth::default(),
         chain_id: None,
@@ -53,6 +103,8 @@ pub async fn probe(rpc: &Rpc, reader: &Reader, (token, digits): (Address, u8)) -
         has_state: None,
         contract_version: None,
         token_decimals: None,
+        token_symbol: None,
+        differences: Vec::new(),
         error: None,
     };
     let asked = async {
@@ -72,16 +124,10 @@ pub async fn probe(rpc: &Rpc, reader: &Reader, (token, digits): (Address, u8)) -
             // A contract that refuses such a call has been looked at.
             probe.has_state = Some(matches!(said, Ok(_) | Err(ChainError::Refused { .. })));
         }
-        if !token.is_zero() {
-            probe.token_decimals = Some(crate::token::decimals(rpc, token).await?);
-        }
-        Ok::<_, ChainError>(())
+        token.ask(rpc, &mut probe).await
     };
     if let Err(error) = asked.await {
         probe.error = Some(golem_service::log::with_causes(&error));
-    } else if let Some(found) = probe.token_decimals.filter(|found| *found != digits) {
-        probe.error =
-            Some(format!("the token has {found} digits after the point, and the profile says {digits}"));
     }
     probe.endpoint = rpc.endpoints().into_iter().next().unwrap_or_default();
     probe

@@ -66,6 +66,7 @@ pub mod token {
             function transfer(address to, uint256 amount) external returns (bool);
             function balanceOf(address owner) external view returns (uint256);
             function decimals() external view returns (uint8);
+            function symbol() external view returns (string);
         }
     }
 
@@ -85,6 +86,29 @@ pub mod token {
     #[must_use]
     pub fn decimals() -> Vec<u8> {
         abi::decimalsCall {}.abi_encode()
+    }
+
+    /// Asks what the token is called.
+    #[must_use]
+    pub fn symbol() -> Vec<u8> {
+        abi::symbolCall {}.abi_encode()
+    }
+
+    /// What an answer to that says: a text, or, of early tokens, 32 bytes of it. Only what is visible, and not more than 32
+    /// characters of that.
+    #[must_use]
+    pub fn symbol_of(answer: &[u8]) -> Option<String> {
+        let text = match abi::symbolCall::abi_decode_returns(answer) {
+            Ok(text) => text,
+            Err(_) if answer.len() == 32 => String::from_utf8_lossy(answer).into_owned(),
+            Err(_) => return None,
+        };
+        let visible: String = text
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || letter.is_ascii_graphic())
+            .take(32)
+            .collect();
+        (!visible.is_empty()).then_some(visible)
     }
 
     /// Sends `amount` to `to`.

@@ -3,10 +3,12 @@
 //! Owns what is printed of profiles and endpoints, and the profile that arguments describe. Never judges an endpoint:
 //! [`golem_chain::probe`] does.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Address;
 use anyhow::Context;
 use golem_chain::network::{self, Network};
-use golem_chain::probe::{Probe, probe};
+use golem_chain::probe::{Probe, ProfileToken, probe};
 use golem_chain::{Reader, Rpc, Version};
 use serde::Serialize;
 
@@ -98,7 +100,11 @@ async fn check(name: &str, urls: &str, network: &Network) -> Checked {
             let reader = Reader::new(rpc.clone(), contract, network.chain_id, network.local)
                 .of(network.contract_version)
                 .with_maximum_head_age(network.maximum_head_age());
-            let token = (network.token_address, network.token_decimals);
+            let token = ProfileToken {
+                address: network.token_address,
+                symbol: &network.token_symbol,
+                decimals: network.token_decimals,
+            };
             anyhow::Ok(probe(&rpc, &reader, token).await)
         };
         match probed.await {
@@ -152,7 +158,11 @@ fn told(checked: &Checked, network: &Network) -> String {
             format!("{} is not usable: {}", checked.name, error.as_deref().unwrap_or("no endpoint answers"))
         }
     };
-    format!("{}\n\n{end}", table(headings, rows))
+    // Each endpoint says the same of them, if it tells the truth.
+    let differences: BTreeSet<&String> =
+        checked.endpoints.iter().flat_map(|probe| &probe.differences).collect();
+    let differences = differences.iter().map(|one| format!("\nDiffers from the profile: {one}."));
+    format!("{}\n\n{end}{}", table(headings, rows), differences.collect::<String>())
 }
 
 /// The profile that the arguments describe.

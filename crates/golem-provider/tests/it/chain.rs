@@ -309,6 +309,23 @@ fn a_contract_that_is_not_the_profiles_is_named() {
         let (exit, text) = add("other", contract, more);
         assert!(exit == Some(code) && text.contains(said), "{exit:?} {text}");
     }
+    // M-13: so is a token that is not what the profile says, or is not there.
+    let (contract, nobody) = (market.chain.contract().to_string(), format!("0x{:040x}", 77));
+    let named = ["--token", &token, "--token-symbol"];
+    for (more, code, said) in [
+        (&[named[0], named[1], named[2], "TST"][..], 0, "is usable"),
+        (&[named[0], named[1], named[2], "GLM"], 0, "calls itself TST, and the profile says GLM"),
+        (
+            &["--token", &token, "--token-symbol", "TST", "--token-decimals", "6"],
+            1,
+            "fix: token_decimals = 18",
+        ),
+        (&["--token", &nobody], 1, "there is no contract at the token's address"),
+    ] {
+        let (exit, text) = add("other", &contract, more);
+        assert!(exit == Some(code) && text.contains(said), "{exit:?} {text}");
+        assert_eq!(text.contains("calls itself"), said.contains("calls itself"), "{text}");
+    }
     add("other", &four, &[]);
     let home = market.home.set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "other");
     let mut node = home.start(&[]);
