@@ -214,7 +214,9 @@ fn glm() -> String {
 /// Digits after the point of a chain's own money, and of most tokens.
 const COIN_DECIMALS: u8 = 18;
 
-const fn digits_of_a_coin() -> u8 {
+/// The same, for what has no word of its own on them.
+#[must_use]
+pub const fn digits_of_a_coin() -> u8 {
     COIN_DECIMALS
 }
 

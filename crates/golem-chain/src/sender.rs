@@ -92,10 +92,8 @@ impl Plan {
     /// [`SendError::NoFunds`].
     pub fn is_affordable(&self) -> Result<(), SendError> {
         let needed = self.transaction.most_gas_cost().saturating_add(self.transaction.value);
-        if self.balance < needed {
-            return Err(SendError::NoFunds { balance: self.balance, needed });
-        }
-        Ok(())
+        let has = self.balance >= needed;
+        has.then_some(()).ok_or(SendError::NoFunds { balance: self.balance, needed })
     }
 }
 

@@ -88,7 +88,7 @@ pub struct Payment {
     /// What the coins are called.
     pub symbol: String,
     /// Digits after the point of the coins.
-    #[serde(default = "digits")]
+    #[serde(default = "golem_chain::network::digits_of_a_coin")]
     pub decimals: u8,
     /// Where coins can be had.
     #[serde(default)]
@@ -105,10 +105,6 @@ pub struct Payment {
     pub gas: Exact,
     /// Wei that came back, once the stream has ended.
     pub refunded: Option<Exact>,
-}
-
-const fn digits() -> u8 {
-    18
 }
 
 impl Payment {

@@ -20,7 +20,7 @@ use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
 use golem_node::transactions::GasRules;
 use golem_node::{AdmissionLimits, LEDGER_FILE, Node, NodeConfig};
-use golem_testchain::Emulator;
+use golem_testchain::{Emulator, Limits, Provider};
 use golem_types::Wallet;
 use golem_types::{Resources, VmId};
 use golem_vm::Backend;
@@ -38,6 +38,18 @@ const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b786
 
 /// Ticks that are measured, one block and one touched stream each.
 const TICKS: usize = 15;
+
+/// How the endpoint is called that takes no batches, gives no logs and has no old state.
+const MEAN: &str = "meanest";
+
+/// Streams for each request of a tick that such an endpoint may be asked.
+const STREAMS_A_REQUEST: u64 = 20;
+
+/// Requests of a tick that are too few to be counted: the newest block, and what ends next.
+const FREE: u64 = 4;
+
+/// Ticks that are measured there: more than the twenty after which everything is read again.
+const MEAN_TICKS: usize = 25;
 
 /// Most CPU time of a tick with 10,000 streams.
 const TARGET: Duration = Duration::from_millis(100);
@@ -60,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 /// The chain, in a process of its own so that its work is not counted: reads lines `put N`, answers
-/// each with the number of requests so far.
+/// each with the number of requests so far. Where a fourth word says so, it is behind the meanest endpoint there is.
 fn chain(words: &[String]) -> anyhow::Result<ExitCode> {
     let count: u64 = words.get(1).context("how many streams?")?.parse()?;
     let recipient: Address = words.get(2).context("to whom?")?.parse()?;
@@ -70,12 +82,16 @@ fn chain(words: &[String]) -> anyhow::Result<ExitCode> {
     for id in 1..=count {
         chain.put(id, chain.stream(0xabc, recipient, 1_000_000, 1000));
     }
-    println!("{} {}", chain.url(), chain.contract());
+    let is_mean = words.get(3).is_some_and(|word| word == MEAN);
+    let limits = if is_mean { Limits::MEANEST } else { Limits::NONE };
+    let endpoint = if is_mean { Some(runtime.block_on(Provider::start(chain.url(), limits))?) } else { None };
+    let url = endpoint.as_ref().map_or_else(|| chain.url(), |endpoint| endpoint.url());
+    println!("{url} {}", chain.contract());
     for line in std::io::stdin().lock().lines() {
         if line?.starts_with("put") {
             chain.put(1, chain.stream(0xabc, recipient, 1_000_000, 1000));
         }
-        println!("{}", chain.requests());
+        println!("{}", endpoint.as_ref().map_or_else(|| chain.requests(), Provider::requests));
         std::io::stdout().flush()?;
     }
     Ok(ExitCode::SUCCESS)
@@ -90,9 +106,9 @@ struct Chain {
 }
 
 impl Chain {
-    fn start(count: u64, recipient: Address) -> anyhow::Result<Self> {
+    fn start(count: u64, recipient: Address, endpoint: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["chain", &count.to_string(), &recipient.to_string()]);
+        command.args(["chain", &count.to_string(), &recipient.to_string(), endpoint]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let output = process.child().stdout.take().context("no output")?;
@@ -116,6 +132,8 @@ impl Chain {
 /// What a tick cost.
 struct Cost {
     requests: f64,
+    /// Of each tick by itself.
+    ticks: Figures,
     milliseconds: Figures,
 }
 
@@ -134,8 +152,8 @@ fn compare() -> anyhow::Result<ExitCode> {
     let mut targets = Targets::default();
     for count in COUNTS {
         bench::say(&format!("{count} streams …"));
-        let mut chain = Chain::start(count, wallet.address())?;
-        let ours = ours(&mut chain, &wallet, count)?;
+        let mut chain = Chain::start(count, wallet.address(), "good")?;
+        let ours = ours(&mut chain, &wallet, count, TICKS)?;
         let theirs = if count <= ORIGINAL_MOST { Some(theirs(&mut chain, &python, count)?) } else { None };
         let shown =
             |figure: Option<f64>| figure.map_or_else(|| "not run".to_owned(), |one| format!("{one:.0}"));
@@ -167,12 +185,47 @@ fn compare() -> anyhow::Result<ExitCode> {
         format!("{least:.1} to {most:.1}"),
         most - least < 0.5,
     );
-    println!("\nA tick sees one new block, in which one stream was touched.\n\n{table}\n{targets}");
+    let mean = meanest(&wallet, &python, &mut targets)?;
+    println!("\nA tick sees one new block, in which one stream was touched.\n\n{table}");
+    println!("The same behind an endpoint without batches, logs and old state.\n\n{mean}\n{targets}");
     Ok(if targets.missed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(4) })
 }
 
+/// What the node asks an endpoint that takes no batches, gives no logs and has no old state.
+fn meanest(wallet: &Wallet, python: &Path, targets: &mut Targets) -> anyhow::Result<Table> {
+    let mut table = Table::new(&[
+        "streams",
+        "requests a tick (and range)",
+        "one for each 20 streams",
+        "original: requests",
+    ]);
+    let mut is_met = true;
+    for count in COUNTS {
+        bench::say(&format!("{count} streams, the meanest endpoint …"));
+        let mut chain = Chain::start(count, wallet.address(), MEAN)?;
+        let ours = ours(&mut chain, wallet, count, MEAN_TICKS)?;
+        let most = count.div_ceil(STREAMS_A_REQUEST).max(FREE);
+        #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+        let is_within = ours.ticks.median() <= most as f64;
+        is_met &= is_within;
+        let theirs = if count <= ORIGINAL_MOST { Some(theirs(&mut chain, python, count)?) } else { None };
+        table.row(vec![
+            count.to_string(),
+            format!("{:.0}", ours.ticks),
+            most.to_string(),
+            theirs.map_or_else(|| "not run".to_owned(), |theirs| format!("{:.0}", theirs.requests)),
+        ]);
+    }
+    targets.add(
+        "at most one request for each 20 streams and tick with the meanest endpoint, and four for less than 80",
+        if is_met { "in the median tick" } else { "more" },
+        is_met,
+    );
+    Ok(table)
+}
+
 /// Runs the node's monitor over `count` rentals, and measures its ticks.
-fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> {
+fn ours(chain: &mut Chain, wallet: &Wallet, count: u64, ticks: usize) -> anyhow::Result<Cost> {
     let folder = tempfile::tempdir()?;
     rentals(folder.path(), chain, count)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -256,19 +309,21 @@ fn ours(chain: &mut Chain, wallet: &Wallet, count: u64) -> anyhow::Result<Cost> 
         Ok(chain.tell("how many")? >= whole.min(begun + whole))
     })?;
     quiet(chain)?;
-    let mut cost = Cost { requests: 0.0, milliseconds: Figures::default() };
+    let mut cost = Cost { requests: 0.0, ticks: Figures::default(), milliseconds: Figures::default() };
     let mut all = 0;
-    for _ in 0..TICKS {
+    for _ in 0..ticks {
         let before = chain.tell("put")?;
         let used = cpu()?;
         bench::wait_for("the next tick", DEADLINE, || Ok(chain.tell("how many")? > before))?;
         let after = quiet(chain)?;
         cost.milliseconds.push((cpu()? - used).as_secs_f64() * 1000.0);
         all += after - before;
+        #[expect(clippy::cast_precision_loss, reason = "some hundreds")]
+        cost.ticks.push((after - before) as f64);
     }
     #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
     {
-        cost.requests = all as f64 / TICKS as f64;
+        cost.requests = all as f64 / ticks as f64;
     }
     runtime.block_on(node.shutdown(false));
     Ok(cost)
@@ -357,5 +412,9 @@ fn theirs(chain: &mut Chain, python: &Path, count: u64) -> anyhow::Result<Cost> 
     ensure!(after > before, "the original asked nothing");
     #[expect(clippy::cast_precision_loss, reason = "some thousands")]
     let requests = (after - before) as f64;
-    Ok(Cost { requests, milliseconds: [seconds * 1000.0].into_iter().collect() })
+    Ok(Cost {
+        requests,
+        ticks: [requests].into_iter().collect(),
+        milliseconds: [seconds * 1000.0].into_iter().collect(),
+    })
 }

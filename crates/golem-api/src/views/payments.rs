@@ -25,7 +25,7 @@ pub struct StreamsView {
     /// What its money is called.
     pub symbol: String,
     /// Digits after the point of that.
-    #[serde(default = "usual_decimals")]
+    #[serde(default = "golem_chain::network::digits_of_a_coin")]
     pub decimals: u8,
     /// US dollars for one of it, as last believed; `None` for test money, and while no rate is known.
     pub usd_per_coin: Option<String>,
@@ -44,10 +44,6 @@ impl StreamsView {
     }
 }
 
-const fn usual_decimals() -> u8 {
-    18
-}
-
 /// A stream.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamView {
@@ -64,7 +60,7 @@ pub struct StreamView {
     #[serde(default)]
     pub symbol: String,
     /// Digits after the point of that.
-    #[serde(default = "usual_decimals")]
+    #[serde(default = "golem_chain::network::digits_of_a_coin")]
     pub decimals: u8,
     /// What the public API says of it.
     pub stream: StreamInfo,
@@ -244,7 +240,7 @@ pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) ->
         usd_per_coin: rate.map(|rate| rate.usd.to_string()),
         network: named.map(|config| config.name.clone()).unwrap_or_default(),
         symbol: named.map(|config| config.symbol.clone()).unwrap_or_default(),
-        decimals: named.map_or(usual_decimals(), |config| config.decimals),
+        decimals: named.map_or(golem_chain::network::digits_of_a_coin(), |config| config.decimals),
         streams,
         stale,
     }

@@ -135,6 +135,11 @@ impl Payments {
         Ok(known.into_iter().zip(found).filter(is_gone).map(|(place, _)| place).collect())
     }
 
+    /// Whether an endpoint gives events, as far as is known.
+    pub(super) fn has_events(&self) -> bool {
+        self.0.reader.requests_of(1).is_some()
+    }
+
     /// Keeps the streams that `changed`. Where no endpoint tells what happened to streams, the books follow from what those
     /// that were `read` at `block` say themselves.
     pub(super) async fn keep_readings(
@@ -147,7 +152,7 @@ impl Payments {
             self.0.ledger.keep_streams(changed).await?;
         }
         // What takes a while, or failed by chance, is read by and by.
-        if self.0.reader.requests_of(1).is_none() {
+        if !self.has_events() {
             self.book_readings(block, read).await?;
         }
         Ok(())
@@ -188,6 +193,10 @@ impl Payments {
         effort: Effort,
     ) -> Result<News, BooksError> {
         let reader = &self.0.reader;
+        // Where to read on from is not looked for as long as nothing can be read there.
+        if !self.has_events() {
+            return Ok(News::default());
+        }
         let (continues, head) = (head.continues, &head.block);
         let mut blocks = self.0.ledger.book_blocks(self.0.contract.clone()).await?;
         let first = blocks.first().copied();

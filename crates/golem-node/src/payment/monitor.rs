@@ -6,7 +6,7 @@
 //! ```
 //! Owns the timer and the cost of a tick: two round trips when nothing happened, whatever the number
 //! of streams, and one more for each hundred that were touched; with an endpoint that takes no batches and gives no logs, one
-//! request for each [`A_REQUEST_FOR`] streams, those that end first before the others. Everything is read again at the start,
+//! request for each [`A_REQUEST_FOR`] streams in all, those that end first before the others. Everything is read again at the start,
 //! after a reorganisation (the last block is gone), after a long silence, and every few minutes in case
 //! a contract keeps an event to itself. What would end a rental is read a second time first, from another endpoint where
 //! there is one, so that one garbled answer ends none. Money runs out by the chain's time, which goes on while there is no
@@ -35,6 +35,9 @@ const LOG_REQUESTS: u64 = 8;
 /// How many streams there have to be for each request of a tick; a few are free, for the newest block and its logs.
 const A_REQUEST_FOR: usize = 20;
 const FREE_REQUESTS: usize = 4;
+
+/// How many of them the newest block takes at most, without batches.
+const HEAD_REQUESTS: usize = 3;
 
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
@@ -163,7 +166,7 @@ async fn observe(
         );
         News::default()
     });
-    if touched.is_none() && batch.is_none() && alone.is_some() {
+    if touched.is_none() && batch.is_none() && alone.is_some() && payments.has_events() {
         payments.0.behind.notify_one();
     }
     let touched = match touched.filter(|_| !all) {
@@ -184,14 +187,19 @@ async fn observe(
     let mut due: Vec<StreamId> = memory.due.iter().copied().collect();
     // New ones first, then those of which something is known to have changed, then those that end first.
     due.sort_by_key(|id| known.get(id).map(|copy| (!touched.contains(id), copy.stream.stop.max(head.now))));
-    let mut readings = Vec::new();
-    for _ in 0..requests {
-        let left = due.get(readings.len()..).unwrap_or_default();
-        let part = left.get(..left.len().min(reader.streams_a_request().max(1))).unwrap_or_default();
+    let (mut readings, mut left) = (Vec::new(), requests);
+    while left > 0 {
+        let a_request = reader.streams_a_request().max(1);
+        // Where each stream is a request, so are the newest block, what it follows from, and the block that was read.
+        let is_single = a_request == 1;
+        let count = if is_single { left.saturating_sub(HEAD_REQUESTS).max(1) } else { a_request };
+        let part = due.get(readings.len()..).unwrap_or_default();
+        let part = part.get(..part.len().min(count)).unwrap_or_default();
         if part.is_empty() {
             break;
         }
         readings.extend(reader.at(&block, part).await?);
+        left = if is_single { 0 } else { left - 1 };
     }
     due.truncate(readings.len());
     keep(payments, &due, &readings, &head, &owners, batch).await;

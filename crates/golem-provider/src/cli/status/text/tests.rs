@@ -112,6 +112,39 @@ fn a_healthy_node_has_the_documented_lines() {
     assert!(text.contains("VM Backend      ✅ qemu on tcg"), "{text}");
 }
 
+/// M-01: whether and when the books were compared with the chain, and what was missing.
+#[test]
+fn m_01_the_books_have_a_line() {
+    let with = |at: Option<Timestamp>, differences: usize| {
+        let missing = json!({
+            "stream_id": 7, "vm_id": null, "kind": "terminated", "transaction": "0xab",
+            "chain_wei": 1_050_000_000_000_000_000u64, "books_wei": 0,
+        });
+        let books = json!({
+            "checked_at": at, "differences": differences, "missing": vec![missing; differences], "decimals": 18,
+            "error": null,
+        });
+        let mut facts = good();
+        if let Some(Ok(NodeFacts { summary: Summary { payments: Some(payments), .. }, .. })) = &mut facts.node
+        {
+            payments.books = Some(serde_json::from_value(books).unwrap());
+        }
+        judged(false, facts).1
+    };
+    let equal = with(Some(Timestamp::now()), 0);
+    assert!(equal.contains("Books           ✅ equal the chain, compared 0 s ago"), "{equal}");
+    let different = with(Some(Timestamp::now()), 1);
+    for part in [
+        "Books           ❌ differ from the chain in 1 place(s)",
+        "1.05 ETH by the chain",
+        "books check --repair",
+    ] {
+        // M-01
+        assert!(different.contains(part), "{part}: {different}");
+    }
+    assert!(with(None, 0).contains("Books           not compared with the chain yet"));
+}
+
 #[test]
 fn ports_that_are_off_are_worded_as_documented() {
     let unreachable = |count: usize| {
