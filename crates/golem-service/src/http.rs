@@ -13,7 +13,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use reqwest::{Method, StatusCode, Url, header};
+pub use reqwest::{Method, StatusCode, Upgraded, Url, header};
 
 /// What is never asked through a proxy, whatever `NO_PROXY` says: this machine.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1,::ffff:127.0.0.0/104";
@@ -365,6 +365,14 @@ impl Response {
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.inner.content_length()
+    }
+
+    /// The connection, which from now on speaks what the server agreed to.
+    ///
+    /// # Errors
+    /// [`HttpError::NoAnswer`].
+    pub async fn upgrade(self) -> Result<Upgraded, HttpError> {
+        self.inner.upgrade().await.map_err(|error| Unanswered::of(error, self.proxy))
     }
 
     /// The next bytes of its body; `None` at the end.

@@ -1,8 +1,9 @@
 //! What every process of the project needs to serve untrusted clients and to ask untrusted servers.
 //!
-//! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), fair shares of places ([`places`],
-//! [`shares`]), rate-limited logs ([`log`]), the division of file descriptors ([`descriptors`]), what is told to systemd
-//! ([`service_manager`]), and whether a newer version exists ([`release_index`]). Knows no VM and no money.
+//! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), WebSockets of both kinds
+//! ([`web_socket`]), fair shares of places ([`places`], [`shares`]), rate-limited logs ([`log`]), the division of
+//! file descriptors ([`descriptors`]), what is told to systemd ([`service_manager`]), and whether a newer version
+//! exists ([`release_index`]). Knows no VM and no money.
 
 pub mod descriptors;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod server;
 pub mod service_manager;
 pub mod shares;
 pub mod tasks;
+pub mod web_socket;
 
 // For the macros of this crate.
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! HTTP served to untrusted clients: connections, limits and the shape of errors, the same for every server of ours.
 //!
 //! ```text
-//!   socket ─► serve (deadlines, places) ─► peer (client address) ─► rate_limit ─► cross_site ─► handler ─► json, error
+//!   socket ─► serve (deadlines, seats) ─► peer (client address) ─► rate_limit ─► cross_site ─► handler ─► json, error
 //! ```
 //! Owns what every server does before and after its handlers. Never knows what a request is about.
 
@@ -10,6 +10,7 @@ pub mod error;
 pub mod json;
 pub mod peer;
 pub mod rate_limit;
+pub mod seats;
 pub mod serve;
 
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};

@@ -11,7 +11,7 @@
 //! to give way when others need it more. Never looks into a request.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use std::{io, net::IpAddr};
@@ -26,14 +26,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::error::ErrorResponse;
 use super::peer::TrustedProxies;
-use crate::places::{HolderState, Key, PATIENCE, PlaceLimits, Placement, Places};
+use super::seats::{Holder, Seats};
+use crate::places::{HolderState, PATIENCE, PlaceLimits};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
@@ -66,73 +66,10 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: appl
     content-length: 46\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     {\"detail\":\"too many connections; try again\"}\r\n";
 
-/// The connections of one listener.
-struct Connections {
-    name: &'static str,
-    places: Mutex<Places<Arc<Connection>>>,
-}
-
-/// A connection, as the others see it.
-struct Connection {
-    state: Mutex<HolderState>,
-    gives_way: Notify,
-}
-
-impl Connection {
-    fn becomes(&self, state: HolderState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    fn state(&self) -> HolderState {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection's place; given back when dropped.
-struct Place {
-    connections: Arc<Connections>,
-    key: Key,
-    connection: Arc<Connection>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.places.lock().unwrap_or_else(PoisonError::into_inner).leave(self.key);
-    }
-}
-
-impl Connections {
-    fn new(name: &'static str) -> Self {
-        let total = descriptors::share(CONNECTIONS);
-        let limits =
-            PlaceLimits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE };
-        Self { name, places: Mutex::new(Places::new(limits)) }
-    }
-
-    /// A place for a client at `source`, which another may have to give up.
-    fn take(self: &Arc<Self>, source: Option<Source>) -> Option<Place> {
-        let now = Instant::now();
-        let connection =
-            Arc::new(Connection { state: Mutex::new(HolderState::Idle(now)), gives_way: Notify::new() });
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = match places.take(source, Arc::clone(&connection), now, |other| other.state()) {
-            Placement::Free(key) => key,
-            Placement::Instead(key, other) => {
-                other.gives_way.notify_one();
-                key
-            }
-            Placement::Refused(_) => return None,
-        };
-        Some(Place { connections: Arc::clone(self), key, connection })
-    }
-
-    /// Makes room where the process is short of descriptors.
-    fn relieve(&self) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = places.give_up_idle(Instant::now(), |other| other.state()) {
-            other.gives_way.notify_one();
-        }
-    }
+/// The places of a listener's connections.
+fn seats() -> Seats {
+    let total = descriptors::share(CONNECTIONS);
+    Seats::new(PlaceLimits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE })
 }
 
 /// Serves `router` on `listener` until `tasks` are stopped; believes `trusted` proxies for whom they ask.
@@ -144,7 +81,7 @@ pub async fn serve(
     tasks: Tasks,
 ) {
     let stop = tasks.stopping().clone();
-    let connections = Arc::new(Connections::new(name));
+    let seats = seats();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -155,16 +92,15 @@ pub async fn serve(
                 let address = address.ip();
                 // A proxy's connections are those of all its clients.
                 let source = (!trusted.contains(address)).then(|| Source::of(address));
-                let Some(place) = connections.take(source) else {
-                    refuse(&stream, connections.name);
+                let Some(seat) = seats.take(source) else {
+                    refuse(&stream, name);
                     continue;
                 };
                 let (router, trusted, stop) = (router.clone(), trusted.clone(), stop.clone());
                 tasks.spawn(name, async move {
-                    let gives_way = Arc::clone(&place.connection);
                     tokio::select! {
-                        () = connection(stream, address, router, trusted, stop, &place.connection) => {}
-                        () = gives_way.gives_way.notified() => {}
+                        () = connection(stream, address, router, trusted, stop, seat.holder()) => {}
+                        () = seat.holder().gives_way() => {}
                     }
                 });
             }
@@ -175,7 +111,7 @@ pub async fn serve(
                     listener = name,
                     "a connection could not be accepted"
                 );
-                connections.relieve();
+                seats.relieve();
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -194,7 +130,7 @@ async fn connection(
     router: Router,
     trusted: TrustedProxies,
     stop: CancellationToken,
-    place: &Arc<Connection>,
+    holder: &Arc<Holder>,
 ) {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
@@ -202,12 +138,12 @@ async fn connection(
         let mut request = request.map(Body::new);
         let peer = trusted.client(address, request.headers());
         request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(Arc::clone(place));
-        place.becomes(HolderState::Kept);
-        let (router, place) = (router.clone(), Arc::clone(place));
+        request.extensions_mut().insert(Arc::clone(holder));
+        holder.becomes(HolderState::Kept);
+        let (router, holder) = (router.clone(), Arc::clone(holder));
         async move {
             let answer = router.oneshot(request).await;
-            place.becomes(HolderState::Idle(Instant::now()));
+            holder.becomes(HolderState::Idle(Instant::now()));
             answer
         }
     });
@@ -215,7 +151,9 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Reader { stream, stuck: None }), service);
+        .serve_connection(TokioIo::new(Reader { stream, stuck: None }), service)
+        // A connection that becomes another protocol's is its handler's from then on, and its place is free again.
+        .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -231,8 +169,8 @@ async fn connection(
 
 /// The whole body of `request`, bounded in size and time.
 pub async fn body(request: Request) -> Result<Bytes, ErrorResponse> {
-    let place = request.extensions().get::<Arc<Connection>>().cloned();
-    let becomes = |state| place.iter().for_each(|place| place.becomes(state));
+    let holder = request.extensions().get::<Arc<Holder>>().cloned();
+    let becomes = |state| holder.iter().for_each(|holder| holder.becomes(state));
     becomes(HolderState::Young(Instant::now()));
     let read = timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), BODY_BYTES)).await;
     becomes(HolderState::Kept);
