@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value};
 const NAME_BYTES: usize = 128;
 
 /// Longest name of a processor, in bytes.
-const PLATFORM_BYTES: usize = 32;
+pub(crate) const PLATFORM_BYTES: usize = 32;
 
 /// Most kinds of resources, of which three are known.
 const RESOURCES: usize = 16;
@@ -27,7 +27,7 @@ const RESOURCE_BYTES: usize = 32;
 const PRICING_BYTES: usize = 2048;
 
 /// Dearest price; what a billion would buy is no virtual machine.
-const PRICE_MOST: f64 = 1e9;
+pub(crate) const PRICE_MOST: f64 = 1e9;
 
 /// The resources that every advert has, and what the published server says of less than one.
 const NEEDED: [(&str, &str); 3] = [

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::LIFETIME_SECONDS;
 use super::advert::{PRICES, PostedAdvert};
 use super::identity::sign;
+use super::live::advert::Endpoint;
 use super::store::Filter;
 
 /// Longest that one exchange may take: the original's.
@@ -79,6 +80,9 @@ pub struct Listed {
     /// When it was last posted, in UTC without saying so.
     #[serde(default)]
     pub updated_at: Option<String>,
+    /// Where its API is; only live adverts tell.
+    #[serde(default)]
+    pub endpoint_url: Option<String>,
 }
 
 /// Longest piece of others' text that is kept, in characters.
@@ -86,11 +90,13 @@ const SHOWN: usize = 64;
 
 impl Listed {
     /// Without what a terminal should not be sent.
-    fn cleaned(mut self) -> Self {
+    pub(super) fn cleaned(mut self) -> Self {
         let clean =
             |text: &mut String| *text = text.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
         let texts = [&mut self.provider_id, &mut self.ip_address, &mut self.country];
         texts.into_iter().chain(self.provider_name.as_mut()).chain(self.platform.as_mut()).for_each(clean);
+        // Cut off, it would be another address.
+        self.endpoint_url = self.endpoint_url.filter(|url| Endpoint::of(url).is_some());
         self
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   node ─► advert ─► client (signs) ─── HTTP ───► server ─► parse, identity ─► store
 //!   renter ◄──────── list ◄───────────── HTTP ──────────────────────────────────┘
+//!   live:  provider, requestor ──── WebSocket ───► server ─► live::directory, in memory
 //! ```
 //! Owns both ends: what an advert says, what a signature proves, the client, and the server with its database. Never
 //! decides when something is advertised (`golem-node` does).
@@ -10,6 +11,7 @@
 pub mod advert;
 pub mod client;
 pub mod identity;
+pub mod live;
 mod order;
 pub mod server;
 pub mod store;

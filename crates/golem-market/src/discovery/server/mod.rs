@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   socket ─► serve (deadlines, caps) ─► limit ─► routes ─► parse, claim ─► store (SQLite)
-//!                                         every minute: what has lapsed is forgotten ┘
+//!                        │                every minute: what has lapsed is forgotten ┘
+//!                        └► live (sockets) ─► directory, in memory
 //! ```
 //! Owns the tasks of a server. Never opens its socket or its database: the process that runs it does.
 
+mod live;
 mod routes;
 
 use std::sync::Arc;
@@ -36,7 +38,8 @@ pub struct ServerConfig {
 
 /// Serves `store` on `listener`, as tasks of `tasks`.
 pub fn start(config: ServerConfig, store: Arc<Store>, listener: TcpListener, tasks: &Tasks) {
-    let routes = routes::router(Arc::clone(&store), config.requests_per_minute, config.signed_only);
+    let live = Arc::new(live::Live::new(tasks));
+    let routes = routes::router(Arc::clone(&store), live, config.requests_per_minute, config.signed_only);
     tasks.spawn(
         "discovery",
         serve("discovery connection", listener, routes, config.trusted_proxies, tasks.clone()),

@@ -1,6 +1,6 @@
 //! The service's routes: the published server's, and what they have beyond it.
 //!
-//! Owns paths, status codes and error codes. Beyond the published server: `platform`, names, signatures,
+//! Owns paths, status codes and error codes. Beyond the published server: sockets, `platform`, names, signatures,
 //! pages (`limit`, `after`, and a `Link` to the next), IPv6, and a 429 that is JSON.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::live::{self, Live};
 use crate::discovery::{
     AdvertMistake, AdvertRow, Claim, Cursor, Filter, NoId, Page, ProviderId, Store, StoreError, parse,
 };
@@ -43,13 +44,18 @@ struct Service {
 
 type Shared = State<Arc<Service>>;
 
-/// The routes over `store`.
-pub(super) fn router(store: Arc<Store>, per_minute: u32, signed_only: bool) -> Router {
+/// The routes over `store`, and the sockets of `live`.
+pub(super) fn router(store: Arc<Store>, live: Arc<Live>, per_minute: u32, signed_only: bool) -> Router {
     let service = Arc::new(Service { store, limit: RateLimit::new(per_minute), signed_only });
+    let sockets = Router::new()
+        .route("/api/v1/discovery/providers", get(live::providers))
+        .route("/api/v1/discovery/requestors", get(live::requestors))
+        .with_state(live);
     Router::new()
         .route("/health", get(async || ok(&json!({ "status": "healthy" }))))
         .route("/api/v1/advertisements", get(list).merge(own_pages(post(advertise))))
         .route("/api/v1/advertisements/{id}", get(show).merge(own_pages(delete(remove))))
+        .merge(sockets)
         .fallback(async || ErrorResponse::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")

@@ -1,0 +1,23 @@
+//! Adverts that are shown as long as their provider is connected: the protocol `central-discovery.ws.v1`.
+//!
+//! ```text
+//!   provider  ─► hello ◄── authenticate (signed) ─► authenticated ◄── advertisement.upsert ─► accepted
+//!   requestor ─► subscribe (filters) ◄── snapshot, provider.upsert, provider.remove …
+//! ```
+//! Owns the words of both ends, the clients, and the directory of a server. The server's sockets stand with its other
+//! routes, and when something is advertised `golem-node` decides.
+
+pub mod advert;
+pub mod directory;
+pub mod provider;
+pub mod rate;
+pub mod requestor;
+pub mod words;
+
+use std::time::Duration;
+
+/// How often an end asks the other for a sign of life.
+pub(in crate::discovery) const PING: Duration = Duration::from_secs(30);
+
+/// How long an end may be silent: two pings and some.
+pub(in crate::discovery) const SILENCE: Duration = Duration::from_secs(75);
