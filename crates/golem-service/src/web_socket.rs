@@ -20,6 +20,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
@@ -99,8 +100,8 @@ pub enum SocketError {
         reason: String,
     },
     /// The other end sent more than fits, something that is no text, or broke the protocol.
-    #[error("what came breaks the bounds or the protocol of the socket")]
-    Broken(#[source] Error),
+    #[error("what came breaks the bounds or the protocol of the socket: {0}")]
+    Broken(Error),
     /// Something binary came, which no protocol of ours has.
     #[error("a binary message came")]
     Binary,
@@ -120,7 +121,10 @@ fn closed(code: Option<u16>, reason: &str) -> String {
 impl From<Error> for SocketError {
     fn from(error: Error) -> Self {
         match error {
-            Error::ConnectionClosed | Error::AlreadyClosed | Error::Io(_) => {
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_)
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
                 Self::Closed { code: None, reason: String::new() }
             }
             error => Self::Broken(error),

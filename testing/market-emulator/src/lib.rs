@@ -2,8 +2,8 @@
 //!
 //! Speaks JSON-RPC as Golem Base (generation 1) or as Arkiv's Tiramisu (generation 4) does. It
 //! reads bytes with code of its own, so that what it takes was not merely written and read by the
-//! same hand; the golden vectors of the original's library hold for it too. Beside it, a discovery
-//! server. It never ships.
+//! same hand; the golden vectors of the original's library hold for it too. Beside it, discovery
+//! servers of both kinds. It never ships.
 
 #![allow(missing_docs, reason = "what the macro for Solidity makes has none")]
 
@@ -11,6 +11,7 @@ mod chain;
 mod discovery;
 mod entity;
 mod golem_base;
+mod live;
 mod query;
 mod rlp;
 mod rpc;
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 pub use chain::Mined;
 pub use discovery::{DiscoveryServer, Posted, ServerFault};
 pub use entity::Stored;
+pub use live::{LiveFault, LiveServer};
 pub use query::Protocol;
 
 use chain::Chain;

@@ -126,7 +126,7 @@ pub struct PortsView {
 /// The node's advert in one market.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdvertView {
-    /// `golem_base` or `discovery_server`.
+    /// `golem_base`, `discovery_server` or `websocket`.
     pub market: String,
     /// What the network is called, or where the server is.
     pub place: String,
@@ -134,6 +134,9 @@ pub struct AdvertView {
     pub standing: String,
     /// What is in the way.
     pub problem: Option<String>,
+    /// Whether there is a connection to the server; `None` for a market that needs none.
+    #[serde(default)]
+    pub connected: Option<bool>,
     /// The entity's key; `None` while there is none, and for a server.
     pub key: Option<String>,
     /// The block in which it lapses.
@@ -155,7 +158,8 @@ pub struct AdvertView {
 impl AdvertView {
     /// Where `advertising` stands.
     pub(crate) fn of(advertising: &Advertising) -> Self {
-        let AdvertState { standing, shown, lapses, looked_at, spent, removed: _ } = advertising.state();
+        let AdvertState { standing, shown, lapses, looked_at, spent, removed: _, connected } =
+            advertising.state();
         let (standing, problem) = match standing {
             Standing::Starting => ("starting", None),
             Standing::Current => ("current", None),
@@ -167,6 +171,7 @@ impl AdvertView {
             place: advertising.place().to_owned(),
             standing: standing.to_owned(),
             problem,
+            connected,
             key: shown.as_ref().map(|shown| shown.key.to_string()),
             expires_at_block: shown.as_ref().map(|shown| shown.expires_at),
             lapses_at: lapses,

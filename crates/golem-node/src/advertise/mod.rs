@@ -4,7 +4,8 @@
 //!   node, prices, address ─► follow ─► wish ─┬► (quiet for a moment) ─► look ─► plan ─► write
 //!                                            │                            ▲               │
 //!                                            │           every few minutes└── receipt ◄───┘
-//!                                            └► discovery server
+//!                                            ├► discovery server, by HTTP
+//!                                            └► discovery servers that show who is connected, by WebSocket
 //! ```
 //! Owns when a market is asked and written to. What is written on the network [`plan()`] decides, from
 //! what the network says and never from memory: after a restart in which nothing changed, nothing is
@@ -12,6 +13,7 @@
 
 mod discovery;
 mod gas;
+mod live;
 mod offered;
 mod plan;
 mod problem;
@@ -27,6 +29,7 @@ use golem_chain::faucet::Faucet;
 use golem_chain::{ChainError, Rpc, Sender};
 use golem_market::arkiv::{Advert, Annotations, Client, Profile};
 use golem_market::discovery::DiscoveryError;
+use golem_market::discovery::live::provider::LiveError;
 use golem_types::Wallet;
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -34,6 +37,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 pub use discovery::DiscoveryConfig;
+pub use live::LiveConfig;
 pub use offered::{AdvertBase, advertised, offers};
 pub use plan::{NetworkRules, plan};
 pub use wanted_advert::follow;
@@ -184,6 +188,8 @@ pub struct AdvertState {
     pub spent: AdvertSpending,
     /// Whether the advert was taken off the market because that was asked for.
     pub removed: bool,
+    /// Whether there is a connection to the server; `None` for a market that needs none.
+    pub connected: Option<bool>,
 }
 
 /// Why adverts cannot be kept at all.
@@ -195,6 +201,9 @@ pub enum AdvertiseError {
     /// No client of the discovery server can be made.
     #[error("the discovery server cannot be asked")]
     Discovery(#[from] DiscoveryError),
+    /// No client of the discovery servers that show who is connected can be made.
+    #[error("the discovery server cannot be connected to")]
+    Live(#[from] LiveError),
     /// The ledger cannot be read.
     #[error("the ledger cannot be read")]
     Ledger(#[from] LedgerError),
@@ -207,15 +216,18 @@ pub enum MarketKind {
     GolemBase,
     /// A discovery server.
     DiscoveryServer,
+    /// A discovery server that shows who is connected.
+    WebSocket,
 }
 
 impl MarketKind {
-    /// The word for it, as the setting `ADVERTISER_TYPE` has it.
+    /// The word for it, as the settings `ADVERTISER_TYPE` and `ADVERTISERS` have it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::GolemBase => "golem_base",
             Self::DiscoveryServer => "discovery_server",
+            Self::WebSocket => "websocket",
         }
     }
 }
@@ -330,6 +342,28 @@ impl Advertising {
         let task = discovery::Task::new(config, client, wallet, wish, removed, state_sender);
         tasks.spawn("advertise on server", task.run(Arc::clone(&check), tasks.stopping().clone()));
         Ok(Self { market: MarketKind::DiscoveryServer, place, state, check, remove: Arc::new(remove) })
+    }
+
+    /// Keeps `wallet` connected to a discovery server as long as `wish` wishes an advert and `endpoint` says where the
+    /// node's API is, as a task of `tasks`.
+    ///
+    /// # Errors
+    /// [`AdvertiseError`]; a server that does not answer is not one.
+    pub fn on_socket(
+        config: LiveConfig,
+        wallet: Wallet,
+        wish: watch::Receiver<Wish>,
+        endpoint: watch::Receiver<Option<String>>,
+        tasks: &Tasks,
+    ) -> Result<Self, AdvertiseError> {
+        let place = config.url.as_str().into();
+        let state = AdvertState { connected: Some(false), ..AdvertState::default() };
+        let (state_sender, state) = watch::channel(state);
+        let check = Arc::new(Notify::new());
+        let (remove, removed) = watch::channel(false);
+        let task = live::Task::new(config, wallet, wish, endpoint, removed, state_sender)?;
+        tasks.spawn("advertise on socket", task.run(Arc::clone(&check), tasks.stopping().clone()));
+        Ok(Self { market: MarketKind::WebSocket, place, state, check, remove: Arc::new(remove) })
     }
 
     /// What kind of market it is.

@@ -12,6 +12,7 @@ mod discovery;
 mod failed_boots;
 mod gas;
 mod lifecycle;
+mod live;
 mod log_support;
 mod paused;
 mod payments;
