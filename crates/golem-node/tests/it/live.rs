@@ -189,6 +189,38 @@ async fn a_server_that_never_greets_is_given_up_after_ten_seconds() {
     drop(clock);
 }
 
+/// Several changes make one message, and none makes a server that fails be asked sooner.
+#[tokio::test(start_paused = true)]
+async fn changes_are_waited_for_and_hasten_no_server_that_fails() {
+    let clock = own_clock();
+    let server = LiveServer::start().await.unwrap();
+    let node = Node::start(server.url(), Pace::default(), Some(ENDPOINT));
+    node.is_current().await;
+    for cpu in [7, 6, 5] {
+        node.wish.send_replace(shown(cpu));
+        settle().await;
+        advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(upserts(&server), 1, "it may change again");
+    advance(Duration::from_secs(5)).await;
+    until("the last one", || cores(&server) == Some(5)).await;
+    assert_eq!(upserts(&server), 2);
+    server.set_fault(LiveFault::Down);
+    node.is_hindered().await;
+    let sockets = *server.sockets().borrow();
+    for cpu in [1, 2, 3] {
+        node.wish.send_replace(shown(cpu));
+        settle().await;
+    }
+    assert_eq!(*server.sockets().borrow(), sockets);
+    server.set_fault(LiveFault::None);
+    advance(Duration::from_secs(5)).await;
+    node.is_current().await;
+    until("what it is by now", || cores(&server) == Some(3)).await;
+    node.tasks.stop().await;
+    drop(clock);
+}
+
 /// A server that drops whoever it shows is asked rarely, and one that returns is found within minutes.
 #[tokio::test(start_paused = true)]
 async fn a_day_with_a_server_that_drops_costs_few_connections() {
