@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use crate::arkiv::offer::{Filter, cheaper_percent, month};
 use crate::arkiv::{AdvertPrices, FoundAdvert, MarketNetwork};
+use crate::discovery::live::provider::LiveError;
+use crate::discovery::live::requestor;
 use crate::discovery::{self, DiscoveryError, Listed};
 
 /// Most adverts of others that are looked at.
@@ -29,6 +31,9 @@ pub enum SurveyError {
     /// The discovery server does not.
     #[error(transparent)]
     Server(#[from] DiscoveryError),
+    /// Nor does the one that shows who is connected.
+    #[error(transparent)]
+    Socket(#[from] LiveError),
 }
 
 /// One market, as it tells itself.
@@ -210,6 +215,29 @@ async fn server(url: &str, own: Address, wanted: Resources) -> Result<Adverts, S
     Ok(Adverts { block: None, own: mine, others, more })
 }
 
+/// Asks a discovery server that shows who is connected.
+async fn socket(url: &str, own: Address, wanted: Resources) -> Result<Adverts, SurveyError> {
+    let own = own.to_string();
+    let all = requestor::find(url, &discovery::Filter::default()).await?;
+    let (mine, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(|listed| listed.provider_id == own);
+    let own = mine.into_iter().next().map(|listed| OwnAdvert {
+        key: None,
+        expires_at_block: None,
+        blocks_left: None,
+        lapses_at: None,
+        says: AdvertTerms::listed(listed, wanted),
+    });
+    let least = [("cpu", wanted.cpu), ("memory", wanted.memory), ("storage", wanted.storage)];
+    others.retain(|listed| {
+        let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
+        least.iter().all(|(name, least)| has(name) >= u64::from(*least))
+    });
+    let more = others.len() > OFFERS;
+    others.truncate(OFFERS);
+    let others = others.into_iter().map(|listed| AdvertTerms::listed(listed, wanted)).collect();
+    Ok(Adverts { block: None, own, others, more })
+}
+
 impl MarketView {
     /// What the market's network tells of the advert of `own`, and of those of others in the same environment that are
     /// paid on the same network and have room for `wanted`. `asked` counts where there is no advert.
@@ -228,6 +256,12 @@ impl MarketView {
     pub async fn of_server(url: String, own: Address, wanted: Resources, asked: AdvertPrices) -> Self {
         let adverts = server(&url, own, wanted).await;
         Self::of("discovery_server", url, adverts, of_month(asked, wanted))
+    }
+
+    /// The same of the discovery server at `url` that shows who is connected.
+    pub async fn of_socket(url: String, own: Address, wanted: Resources, asked: AdvertPrices) -> Self {
+        let adverts = socket(&url, own, wanted).await;
+        Self::of("websocket", url, adverts, of_month(asked, wanted))
     }
 
     fn of(market: &'static str, place: String, adverts: Result<Adverts, SurveyError>, asked: f64) -> Self {

@@ -2,20 +2,21 @@
 //!
 //! Owns the way from settings to markets and adverts. Never decides what is written when: the node does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
 use golem_market::arkiv::{MarketNetwork, profile};
 use golem_node::Node;
 use golem_node::advertise::{
-    self, AdvertBase, AdvertiseConfig, Advertising, DiscoveryConfig, Pace, offers, wishes,
+    self, AdvertBase, AdvertiseConfig, Advertising, DiscoveryConfig, LiveConfig, Pace, offers, wishes,
 };
 use golem_node::pricing::PriceList;
+use golem_service::tasks::Tasks;
 use tokio::sync::watch;
 
 use crate::faucet;
-use crate::settings::{AdvertSettings, AdvertiserType, Environment, MarketplaceSettings};
+use crate::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings};
 use golem_chain::identity::Identity;
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
@@ -40,8 +41,36 @@ pub(crate) fn network(settings: &MarketplaceSettings) -> anyhow::Result<MarketNe
     Ok(MarketNetwork { name, profile, rpc_url })
 }
 
+/// Where renters' pages reach the node's API: only in development over plain HTTP, on `port`. `None` while the address
+/// is not known, and in production, where no certificate is served yet.
+#[must_use]
+pub fn endpoint(
+    environment: Environment,
+    port: u16,
+    mut ip_address: watch::Receiver<Option<IpAddr>>,
+    tasks: &Tasks,
+) -> watch::Receiver<Option<String>> {
+    let (sender, endpoint) = watch::channel(None);
+    if environment == Environment::Development {
+        let stop = tasks.stopping().clone();
+        let follow = async move {
+            loop {
+                let address = *ip_address.borrow_and_update();
+                sender.send_replace(address.map(|ip| format!("http://{}", SocketAddr::new(ip, port))));
+                if ip_address.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tasks.spawn("endpoint", async move {
+            stop.run_until_cancelled(follow).await;
+        });
+    }
+    endpoint
+}
+
 /// Keeps the node's advert in each market that the settings name. Nothing is written while the
-/// address or the prices are not known.
+/// address or the prices are not known; where renters' pages look, `endpoint` has to be known as well.
 ///
 /// # Errors
 /// When the network is not known or lacks an endpoint; one that does not answer is no error.
@@ -51,10 +80,12 @@ pub async fn start(
     node: &Node,
     ip_address: watch::Receiver<Option<IpAddr>>,
     prices: watch::Receiver<Option<PriceList>>,
+    endpoint: watch::Receiver<Option<String>>,
 ) -> anyhow::Result<Vec<Advertising>> {
     let mut kept = Vec::new();
     let market = &settings.marketplace.market;
-    if market.advertiser_type == AdvertiserType::None {
+    let is_in = |kind| market.advertises_in(kind);
+    if ![Advertiser::WebSocket, Advertiser::Arkiv, Advertiser::Http].into_iter().any(is_in) {
         return Ok(kept);
     }
     let wallet = identity.wallet();
@@ -66,11 +97,19 @@ pub async fn start(
         payments_network: settings.payments_network.clone(),
     };
     let wish = wishes(node, offers(node, offered, ip_address, prices));
-    if market.is_on_network() {
+    if is_in(Advertiser::WebSocket) {
+        for url in &market.discovery_ws_url.0 {
+            let minimum = node.config().limits.minimum;
+            let config = LiveConfig { url: url.clone(), minimum, pace: Pace::default() };
+            let (wallet, wish, endpoint) = (wallet.clone(), wish.clone(), endpoint.clone());
+            kept.push(Advertising::on_socket(config, wallet, wish, endpoint, node.tasks())?);
+        }
+    }
+    if is_in(Advertiser::Arkiv) {
         let config = on_network(settings)?;
         kept.push(Advertising::of_node(node, config, wallet.clone(), wish.clone()).await?);
     }
-    if market.is_on_server() {
+    if is_in(Advertiser::Http) {
         let config = DiscoveryConfig {
             url: market.discovery_url.0.clone(),
             interval: market.discovery_interval,

@@ -119,14 +119,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let pricing = follow_prices(&settings.prices, &node, &profiles).await?;
     let address = public_ip::follow(&reach.site, node.tasks());
     keep_guests_from(address.clone(), &node);
-    let advertising = market::start(
-        &adverts(&settings, told.as_ref()),
-        &identity,
-        &node,
-        address.clone(),
-        pricing.advertised.clone(),
-    )
-    .await?;
+    let (environment, port) = (settings.node.environment, settings.api.port.get());
+    let endpoint = market::endpoint(environment, port, address.clone(), node.tasks());
+    let advert = adverts(&settings, told.as_ref());
+    let advertised = pricing.advertised.clone();
+    let advertising =
+        market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
     let verifier = Verifier::start(ports::verifier_config(&reach)?, &node, address.clone()).await?;
     let api_config =
         api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone());

@@ -1,15 +1,18 @@
-//! Finding providers, on the market's network or on a discovery server.
+//! Finding providers, on the market's network and on discovery servers of either kind.
 //!
 //! Owns reading adverts, which anybody can write, bounded, as one list; where a provider is that is named by its id; and
 //! what the market asks in the middle. Never relies on them: a price counts once its provider has signed it.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use alloy_primitives::Address;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
+use futures_util::future::join_all;
 use golem_market::arkiv::offer::{Filter, month};
 use golem_market::arkiv::{AdvertPrices, Client, FoundAdvert};
 use golem_market::discovery::Listed;
+use golem_market::discovery::live::requestor;
 use golem_service::http::Url;
 use golem_types::{Decimal, Resources};
 use serde::Serialize;
@@ -28,6 +31,11 @@ pub enum Market {
     /// A discovery server.
     Server {
         /// Its URL, as it was given.
+        url: String,
+    },
+    /// A discovery server that shows who is connected.
+    Live {
+        /// The URL of its socket for renters, or for providers.
         url: String,
     },
     /// The network on which providers advertise.
@@ -64,9 +72,22 @@ pub struct Listing {
     /// What a VM of the size that was looked for costs in a month.
     pub usd_month: Option<f64>,
     pub glm_month: Option<f64>,
+    /// Where its API is; only those who are connected to a discovery server tell.
+    pub endpoint_url: Option<String>,
 }
 
 impl Search {
+    /// As discovery servers know it.
+    fn filter(&self) -> golem_market::discovery::Filter {
+        golem_market::discovery::Filter {
+            cpu: Some(self.cpu),
+            memory: Some(self.memory),
+            storage: Some(self.storage),
+            country: self.country.clone(),
+            platform: self.platform.clone(),
+        }
+    }
+
     fn month(&self, prices: Option<AdvertPrices>) -> Option<f64> {
         let month = month(prices?, self.cpu, self.memory, self.storage);
         (month.is_finite() && month >= 0.0).then_some(month)
@@ -84,6 +105,7 @@ impl Search {
             cpu: offer.cpu,
             memory: offer.memory,
             storage: offer.storage,
+            endpoint_url: None,
         }
     }
 
@@ -100,24 +122,60 @@ impl Search {
             ip_address: listed.ip_address,
             country: listed.country,
             platform: listed.platform.unwrap_or_default(),
+            endpoint_url: listed.endpoint_url,
         }
     }
 }
 
-/// The providers that `search` finds, the cheapest in US dollars first.
+/// What was found, and where nothing could be asked.
+#[derive(Debug)]
+pub struct Found {
+    /// The cheapest in US dollars first.
+    pub listings: Vec<Listing>,
+    /// Why a market could not be asked, while others could.
+    pub failures: Vec<anyhow::Error>,
+}
+
+/// The providers that `search` finds on any of the `markets`, which are asked side by side. One that several show is
+/// listed as the first of them says.
 ///
 /// # Errors
-/// When the market or the server cannot be asked.
-pub async fn find(market: &Market, search: &Search) -> anyhow::Result<Vec<Listing>> {
-    let mut found = match market {
-        Market::Server { url } => on_server(url, search).await?,
-        Market::Network { name, client, environment } => {
-            on_network(name, client, environment, search).await?
+/// When none of them can be asked.
+pub async fn find(markets: &[Market], search: &Search) -> anyhow::Result<Found> {
+    let asked = join_all(markets.iter().map(|market| on(market, search))).await;
+    let (mut listings, mut failures) = (Vec::new(), Vec::new());
+    let mut seen = HashSet::new();
+    let mut is_answered = false;
+    for answer in asked {
+        match answer {
+            Ok(found) => {
+                is_answered = true;
+                // An address is one id, however it is spelt.
+                listings.extend(
+                    found.into_iter().filter(|found| seen.insert(found.provider_id.to_ascii_lowercase())),
+                );
+            }
+            Err(failure) => failures.push(failure),
         }
-    };
+    }
+    if !is_answered {
+        return Err(failures.pop().unwrap_or_else(|| anyhow!("no market is known in which to look")));
+    }
     let price = |found: &Listing| found.usd_month.unwrap_or(f64::MAX);
-    found.sort_by(|a, b| price(a).total_cmp(&price(b)));
-    Ok(found)
+    listings.sort_by(|a, b| price(a).total_cmp(&price(b)));
+    Ok(Found { listings, failures })
+}
+
+async fn on(market: &Market, search: &Search) -> anyhow::Result<Vec<Listing>> {
+    match market {
+        Market::Server { url } => on_server(url, search).await,
+        Market::Live { url } => {
+            let listed = requestor::find(url, &search.filter()).await;
+            let listed = listed.with_context(|| format!("{} cannot be asked", shown(url)))?;
+            Ok(listed.into_iter().take(MOST).map(|listed| search.of_server(listed)).collect())
+        }
+        Market::Network { name, client, environment } => on_network(name, client, environment, search).await,
+    }
 }
 
 async fn on_network(
@@ -148,31 +206,31 @@ async fn on_server(url: &str, search: &Search) -> anyhow::Result<Vec<Listing>> {
         matches!(parsed.scheme(), "http" | "https"),
         "a discovery server's URL begins with http:// or https://"
     );
-    let wanted = golem_market::discovery::Filter {
-        cpu: Some(search.cpu),
-        memory: Some(search.memory),
-        storage: Some(search.storage),
-        country: search.country.clone(),
-        platform: search.platform.clone(),
-    };
-    let listed = golem_market::discovery::Client::new(url)?.find(&wanted).await?;
+    let listed = golem_market::discovery::Client::new(url)?.find(&search.filter()).await?;
     Ok(listed.into_iter().take(MOST).map(|listed| search.of_server(listed)).collect())
 }
 
-/// The IP address at which the provider `id` says that it is.
+/// The URL at which the provider `id` says that its API is: its endpoint where it tells one, else that of its address.
 ///
 /// # Errors
 /// When it is not found, or nothing can be asked.
-async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
+async fn url_of(markets: &[Market], id: Address) -> anyhow::Result<String> {
     let everyone = Search { cpu: 1, memory: 1, storage: 1, ..Search::default() };
-    let found = find(market, &everyone).await?;
+    let found = find(markets, &everyone).await?.listings;
     let its = |found: &Listing| found.provider_id.parse() == Ok(id);
     let Some(advert) = found.iter().find(|found| its(found)) else {
         bail!(
             "no advert of provider {id} is found; fix: see `golem-provider rent providers`, or give its URL"
         );
     };
-    advert.ip_address.parse().with_context(|| format!("its advert has the address {:?}", advert.ip_address))
+    if let Some(endpoint) = &advert.endpoint_url {
+        return Ok(Provider::at(endpoint)?.url());
+    }
+    let address: IpAddr = advert
+        .ip_address
+        .parse()
+        .with_context(|| format!("its advert has the address {:?}", advert.ip_address))?;
+    Ok(Provider::url_of(address))
 }
 
 /// Where the API of the provider that was named is, and who it has to be, where that is known.
@@ -180,7 +238,7 @@ async fn address_of(market: &Market, id: Address) -> anyhow::Result<IpAddr> {
 /// # Errors
 /// When `named` is neither a URL nor an id, or the provider cannot be found.
 pub async fn named(
-    market: impl FnOnce() -> anyhow::Result<Market>,
+    markets: impl FnOnce() -> anyhow::Result<Vec<Market>>,
     named: &str,
 ) -> anyhow::Result<(String, Option<Address>)> {
     if named.contains("://") {
@@ -191,15 +249,14 @@ pub async fn named(
             "{named:?} is neither a provider's URL, like http://192.0.2.7:7466, nor its id, 0x and 40 digits"
         )
     })?;
-    let address = address_of(&market()?, id).await?;
-    Ok((Provider::url_of(address), Some(id)))
+    Ok((url_of(&markets()?, id).await?, Some(id)))
 }
 
 /// What providers on the market ask for `size` in the middle, in US dollars a month; `None` if there are too few.
-pub async fn median_price(market: &Market, size: Resources) -> Option<Decimal> {
+pub async fn median_price(markets: &[Market], size: Resources) -> Option<Decimal> {
     let search =
         Search { cpu: size.cpu, memory: size.memory, storage: size.storage, country: None, platform: None };
-    let found = find(market, &search).await.ok()?;
+    let found = find(markets, &search).await.ok()?.listings;
     let mut prices: Vec<Decimal> =
         found.iter().filter_map(|found| format!("{:.8}", found.usd_month?).parse().ok()).collect();
     prices.sort();

@@ -26,7 +26,7 @@ pub mod view;
 
 pub use create::{CreateError, Proposal, RentRequest, create};
 pub use destroy::{DestroyError, Destroyed, destroy};
-pub use find::{Listing, Market, Search, find, median_price, named};
+pub use find::{Found, Listing, Market, Search, find, median_price, named};
 pub use login_key::login_key;
 pub use offer::{Offer, OfferError, Paying};
 pub use payments::{PaymentError, Payments, TooFew};

@@ -58,6 +58,8 @@ impl Home {
             ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
             ("GOLEM_PROVIDER_ALLOW_UNPRICED", "true".to_owned()),
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
+            // Nor any server of the world for providers.
+            ("GOLEM_PROVIDER_DISCOVERY_WS_URL", "ws://127.0.0.1:1/api/v1/discovery/providers".to_owned()),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             // Nor anybody for its address.

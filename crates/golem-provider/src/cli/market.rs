@@ -14,6 +14,7 @@ use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
 use crate::pricing;
+use crate::settings::Advertiser;
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;
@@ -31,14 +32,21 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
-    if settings.market.is_on_network() || !settings.market.is_on_server() {
+    let is_in = |market| settings.market.advertises_in(market);
+    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
         let market = market::network(&settings.marketplace())?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
         let payments_network = settings.chain().networks().swap_remove(0);
         let environment = (settings.node.network.as_str(), payments_network.as_str());
         markets.push(MarketView::of_network(market, environment, own, size, asked).await);
     }
-    if settings.market.is_on_server() {
+    if is_in(Advertiser::WebSocket) {
+        for url in settings.market.discovery_ws_url.0.clone() {
+            let _waiting = invocation.printer.waiting(format!("Asking {url}"));
+            markets.push(MarketView::of_socket(url, own, size, asked).await);
+        }
+    }
+    if is_in(Advertiser::Http) {
         let url = settings.market.discovery_url.0.clone();
         let _waiting = invocation.printer.waiting(format!("Asking {url}"));
         markets.push(MarketView::of_server(url, own, size, asked).await);

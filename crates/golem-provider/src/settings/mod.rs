@@ -5,6 +5,7 @@
 
 mod check;
 mod dotenv;
+mod lists;
 mod parts;
 mod reader;
 mod render;
@@ -19,13 +20,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use lists::{Advertisers, Urls, WebSocketUrls};
 pub use parts::{AdvertSettings, BackendSettings, ChainSettings, MarketplaceSettings, ReachSettings};
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::*;
 pub use value::{
-    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, VmAccel, VmBackend,
+    Address, Advertiser, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
+    PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, VmAccel, VmBackend,
     WebSocketUrl, Wei,
 };
 pub use variable::Variable;

@@ -15,7 +15,7 @@ use golem_types::Resources;
 use ruint::aliases::U256;
 
 use super::{
-    AdvertiserType, Environment, FaucetSettings, MarketSettings, Network, PaymentSettings, PortSettings,
+    Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network, PaymentSettings, PortSettings,
     PublicIp, Settings, VmSettings,
 };
 
@@ -147,16 +147,16 @@ impl PaymentSettings {
 }
 
 impl MarketSettings {
-    /// Whether the node keeps an advert on the market's network.
+    /// Whether the node offers itself in `market`.
     #[must_use]
-    pub const fn is_on_network(&self) -> bool {
-        matches!(self.advertiser_type, AdvertiserType::GolemBase | AdvertiserType::Both)
-    }
-
-    /// Whether the node keeps an advert on a discovery server.
-    #[must_use]
-    pub const fn is_on_server(&self) -> bool {
-        matches!(self.advertiser_type, AdvertiserType::DiscoveryServer | AdvertiserType::Both)
+    pub fn advertises_in(&self, market: Advertiser) -> bool {
+        match (&self.advertisers, self.advertiser_type) {
+            (Some(Advertisers(named)), _) => named.contains(&market),
+            (None, AdvertiserType::None) => false,
+            (None, AdvertiserType::Both) => market != Advertiser::WebSocket,
+            (None, AdvertiserType::GolemBase) => market == Advertiser::Arkiv,
+            (None, AdvertiserType::DiscoveryServer) => market == Advertiser::Http,
+        }
     }
 }
 
@@ -243,7 +243,7 @@ impl Settings {
             check_servers: self.ports.port_check_servers.0.clone(),
             skip_verification: self.ports.skip_port_verification,
             map_ports: self.ports.port_mapping,
-            peers: (self.ports.verify_peers && self.market.is_on_network()).then(|| self.marketplace()),
+            peers: (self.ports.verify_peers && self.market.advertises_in(Advertiser::Arkiv)).then(|| self.marketplace()),
         }
     }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
+use super::lists::{Advertisers, Urls, WebSocketUrls};
 use super::reader::Reader;
 use super::value::{
     Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    Overcommit, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Urls, Value,
-    VmAccel, VmBackend, WebSocketUrl, Wei,
+    Overcommit, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Value, VmAccel,
+    VmBackend, WebSocketUrl, Wei,
 };
 use super::variable::Variable;
 
@@ -316,8 +317,15 @@ table! {
         pricing_interval: Duration = "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_SECONDS" also "GOLEM_PROVIDER_PRICING_UPDATE_INTERVAL_DISCOVERY" default "900";
     }
     "Market" market: MarketSettings {
-        /// Where the node offers itself: on the network of Golem Base, on a discovery server, on both,
-        /// or nowhere.
+        /// Where the node offers itself: on discovery servers that show who is connected (`websocket`, what renters'
+        /// web page reads; it shows only nodes with an https endpoint), on the network of Golem Base or its successor
+        /// (`arkiv`), on a discovery server that is posted to (`http`), or nowhere (`none`). Unset, the setting below
+        /// counts.
+        advertisers: Option<Advertisers> = "GOLEM_PROVIDER_ADVERTISERS";
+        /// Discovery servers that show who is connected. `golem-provider rent` looks there, too.
+        discovery_ws_url: WebSocketUrls = "GOLEM_PROVIDER_DISCOVERY_WS_URL" default "wss://78.46.172.104/api/v1/discovery/providers";
+        /// Where the node offers itself, as earlier versions have it: on the network of Golem Base, on a discovery
+        /// server that is posted to, on both, or nowhere.
         advertiser_type: AdvertiserType = "GOLEM_PROVIDER_ADVERTISER_TYPE" default "golem_base";
         /// Discovery server on which adverts are posted.
         discovery_url: Url = "GOLEM_PROVIDER_DISCOVERY_URL" default "http://discovery.golem.network:9001";

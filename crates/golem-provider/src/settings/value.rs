@@ -305,23 +305,6 @@ impl Value for PublicIp {
     }
 }
 
-/// Where several HTTP services are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Urls(pub Vec<String>);
-
-impl Value for Urls {
-    fn expects() -> String {
-        "addresses that begin with http:// or https://, separated by commas".to_owned()
-    }
-    fn read(text: &str) -> Option<Self> {
-        // The original's documentation writes a list as JSON.
-        let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-        let url = |text: &str| Url::read(text.trim().trim_matches('"')).map(|url| url.0);
-        let list = inside.unwrap_or(text).trim().trim_end_matches(',');
-        list.split(',').map(url).collect::<Option<Vec<String>>>().map(Self)
-    }
-}
-
 impl<T: Value> Value for Option<T> {
     fn expects() -> String {
         T::expects()
@@ -381,6 +364,17 @@ choice! {
         Both = "both",
         /// Nowhere: renters have to be told where it is.
         None = "none",
+    }
+}
+choice! {
+    /// A kind of market.
+    Advertiser {
+        /// Discovery servers that show who is connected.
+        WebSocket = "websocket",
+        /// The network of Golem Base, or its successor Arkiv.
+        Arkiv = "arkiv",
+        /// A discovery server that is posted to.
+        Http = "http",
     }
 }
 choice! {

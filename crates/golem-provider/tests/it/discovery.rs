@@ -155,3 +155,75 @@ fn a_node_is_found_on_the_service_and_its_operator_sees_it() {
     assert_eq!(node.end(), Some(0));
     assert_eq!(service.ids(ADVERTS), ["0xBob"]);
 }
+
+/// A node in development is found by WebSocket as long as it runs, by those who rent and by its operator; who has no
+/// endpoint is told why it is not.
+#[test]
+fn a_node_is_found_by_web_socket_while_it_runs() {
+    let service = Service::start(&[]);
+    let socket = |path: &str| format!("{}/api/v1/discovery/{path}", service.url.replace("http", "ws"));
+    let dead = "ws://127.0.0.1:1/api/v1/discovery/providers";
+    let home = || {
+        Home::new()
+            .set("GOLEM_PROVIDER_ADVERTISERS", "websocket,http")
+            .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", &format!("{},{dead}", socket("providers")))
+            .set("GOLEM_PROVIDER_DISCOVERY_URL", &service.url)
+            .set("GOLEM_PROVIDER_PUBLIC_IP", "203.0.113.7")
+    };
+    let renter = Home::bare();
+    let found = |url: &str| Home::bare().json(&["rent", "providers", "--discovery", url, "--json"]);
+    let pages = home().set("GOLEM_ENVIRONMENT", "development");
+    let mut node = pages.start(&[]);
+    wait_until("it is found", || {
+        found(&socket("requestors")).as_array().is_some_and(|list| !list.is_empty())
+    });
+    let (_, info) = pages.http("GET", "/api/v1/provider/info", "");
+    let list = found(&socket("providers"));
+    assert_eq!(
+        (&list[0]["provider_id"], list.as_array().unwrap().len()),
+        (&info["provider_id"], 1),
+        "{list}"
+    );
+    assert_eq!(list[0]["endpoint_url"], format!("http://203.0.113.7:{}", pages.api), "{list}");
+    // Without --discovery the servers of the settings are asked, and what could not be asked is told.
+    let renter = renter
+        .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", &format!("{dead},{}", socket("providers")))
+        .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", "http://127.0.0.1:1");
+    let everywhere = renter.run(&["rent", "providers", "--json"]);
+    let said = Home::show(&everywhere);
+    assert_eq!(serde_json::from_slice::<Value>(&everywhere.stdout).unwrap(), list, "{said}");
+    for part in [&format!("{dead} cannot be asked"), "the market network ethwarsaw.holesky cannot be asked"] {
+        assert!(said.contains(part), "{said}");
+    }
+
+    let adverts = || pages.json(&["status", "--json"])["adverts"].clone();
+    wait_until("all is known of each", || {
+        let adverts = adverts();
+        let standing = |at: usize| adverts[at]["standing"].as_str().unwrap_or_default().to_owned();
+        [standing(0), standing(1), standing(2)] == ["current", "problem", "current"]
+    });
+    let adverts = adverts();
+    assert_eq!((&adverts[0]["market"], &adverts[0]["connected"]), (&json!("websocket"), &json!(true)));
+    assert_eq!((&adverts[1]["place"], &adverts[1]["connected"]), (&json!(dead), &json!(false)));
+    assert!(adverts[1]["problem"].as_str().unwrap().contains("the server does not answer"), "{adverts}");
+    assert_eq!((&adverts[2]["market"], &adverts[2]["connected"]), (&json!("discovery_server"), &Value::Null));
+    let text = pages.run(&["status"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains(&format!("✅ renters find the node on {}", socket("providers"))), "{text}");
+    assert!(text.contains(&format!("❌ not connected to {dead}: see above")), "{text}");
+    let seen = pages.run(&["market", "--json"]);
+    assert_eq!(seen.status.code(), Some(1), "one of them cannot be asked");
+    let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
+    assert_eq!(seen["markets"][0]["own"]["provider_id"], info["provider_id"], "{seen}");
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+    assert_eq!(found(&socket("requestors")), json!([]), "it said that it ends");
+
+    let plain = home();
+    let _node = plain.start(&[]);
+    wait_until("why it is not shown", || {
+        let advert = plain.json(&["status", "--json"])["adverts"][0].clone();
+        advert["problem"].as_str().is_some_and(|problem| problem.contains("no https endpoint"))
+    });
+    assert_eq!(found(&socket("requestors")), json!([]));
+}

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Rent {
     /// Ask the payment chain here, in place of the network's own endpoint.
     #[arg(long, global = true)]
     pub rpc_url: Option<String>,
-    /// Look for providers on this discovery server, in place of the market's network.
+    /// Look for providers on this discovery server alone, by HTTP (http://, https://) or by WebSocket (ws://, wss://).
     #[arg(long, global = true)]
     pub discovery: Option<String>,
     #[command(subcommand)]

@@ -46,7 +46,7 @@ impl Size {
 pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
     let Rent { payments_network, rpc_url, discovery, command } = arguments;
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let market = || market(&settings.marketplace(), discovery.clone());
+    let markets = || markets(&settings.marketplace(), discovery.clone());
     let networks = || payments::of_renter(settings.chain(), payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renting.renter_dir)?;
     let identity = identity::of_renter(&settings.renting)?;
@@ -60,12 +60,15 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             let search = Search { cpu, memory, storage, country, platform };
             let found = {
                 let _waiting = printer.waiting("Looking for providers");
-                golem_rent::find(&market()?, &search).await?
+                golem_rent::find(&markets()?, &search).await?
             };
-            printer.answer(&found, || text::providers(&found));
+            for failure in &found.failures {
+                printer.warning(&format!("{failure:#}"));
+            }
+            printer.answer(&found.listings, || text::providers(&found.listings));
         }
         Command::Quote { provider, size } => {
-            let (url, id) = golem_rent::named(market, &provider).await?;
+            let (url, id) = golem_rent::named(markets, &provider).await?;
             let info = Provider::at(&url)?.quote(size.resources()).await?;
             let offer = Offer::check(&info, size.resources(), id)?;
             let networks = networks().unwrap_or_default();
@@ -74,10 +77,10 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         }
         Command::Create(create) => {
             agree::somebody_decides(create.free, create.yes, create.most.is_some())?;
-            let (url, id) = golem_rent::named(market, &create.provider).await?;
+            let (url, id) = golem_rent::named(markets, &create.provider).await?;
             let median = match id {
                 // Who is looked for on the market is compared with it.
-                Some(_) => golem_rent::median_price(&market()?, create.size.resources()).await,
+                Some(_) => golem_rent::median_price(&markets()?, create.size.resources()).await,
                 None => None,
             };
             let agree = agree::Agree { prices: &settings.prices, printer, yes: create.yes, median };
@@ -134,14 +137,21 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-/// Where providers are looked for: on the discovery server, if one is named, else on the market's network.
-fn market(settings: &MarketplaceSettings, discovery: Option<String>) -> anyhow::Result<Market> {
-    if let Some(url) = discovery {
-        return Ok(Market::Server { url });
+/// Where providers are looked for: on the discovery server, if one is named, else on those that show who is connected,
+/// and on the market's network.
+fn markets(settings: &MarketplaceSettings, discovery: Option<String>) -> anyhow::Result<Vec<Market>> {
+    let is_socket = |url: &String| url.starts_with("ws://") || url.starts_with("wss://");
+    match discovery {
+        Some(url) if is_socket(&url) => return Ok(vec![Market::Live { url }]),
+        Some(url) => return Ok(vec![Market::Server { url }]),
+        None => {}
     }
-    let market = crate::market::network(settings)?;
-    let client = market.client()?;
-    Ok(Market::Network { name: market.name, client, environment: settings.network.as_str().to_owned() })
+    let live = settings.market.discovery_ws_url.0.iter().map(|url| Market::Live { url: url.clone() });
+    let network = crate::market::network(settings)?;
+    let client = network.client()?;
+    let environment = settings.network.as_str().to_owned();
+    let network = Market::Network { name: network.name, client, environment };
+    Ok(live.chain([network]).collect())
 }
 
 async fn wanted(

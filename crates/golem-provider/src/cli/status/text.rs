@@ -188,6 +188,7 @@ fn found(advert: &AdvertView) -> String {
     match advert.standing.as_str() {
         "current" => format!("✅ renters find the node on {place}{}", lapses.unwrap_or_default()),
         "hidden" => format!("the node is not offered on {place}"),
+        "problem" if advert.connected == Some(false) => format!("❌ not connected to {place}: see above"),
         "problem" => format!("❌ {place}: see above"),
         _ => format!("nothing is known of {place} yet"),
     }

@@ -64,7 +64,9 @@ impl World {
             .set("GOLEM_PROVIDER_PRICE_GLM_PER_CORE_MONTH", "25")
             .set("GOLEM_PROVIDER_PRICE_GLM_PER_GB_RAM_MONTH", "10")
             .set("GOLEM_PROVIDER_PRICE_GLM_PER_GB_STORAGE_MONTH", "0.5");
-        let renter = Home::bare().set("GOLEM_RENTER_PRIVATE_KEY", Anvil::key(RENTER));
+        let renter = Home::bare()
+            .set("GOLEM_RENTER_PRIVATE_KEY", Anvil::key(RENTER))
+            .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", "ws://127.0.0.1:1/api/v1/discovery/providers");
         let world = Self { runtime, chain, home, renter, token };
         world.add_network(&world.home);
         world.add_network(&world.renter);
