@@ -30,7 +30,7 @@ cargo xtask COMMAND
                      a node on this machine, a VM rented from it, a command run in it over ssh;
                      with --once everything is removed again and the command ends;
                      with --paid it is paid for by a stream on a chain of its own
-  bench NAME         one of the benchmarks: advertise, api, boot, hostile, monitor, network,
+  bench NAME         one of the benchmarks: advertise, api, boot, discovery, hostile, monitor, network,
                      ports, proxy
   interop            the published clients with the true node: each step, passed or failed
   deploy-contract    puts the payment contract on a chain and writes its profile:
