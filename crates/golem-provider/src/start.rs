@@ -123,8 +123,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let endpoint = market::endpoint(environment, port, address.clone(), node.tasks());
     let advert = adverts(&settings, told.as_ref());
     let advertised = pricing.advertised.clone();
-    let advertising =
-        market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
+    let advertising = market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
     let verifier = Verifier::start(ports::verifier_config(&reach)?, &node, address.clone()).await?;
     let api_config =
         api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone());

@@ -26,9 +26,9 @@ pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::*;
 pub use value::{
-    Address, Advertiser, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
-    PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, VmAccel, VmBackend,
-    WebSocketUrl, Wei,
+    Address, Advertiser, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel,
+    Network, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, VmAccel,
+    VmBackend, WebSocketUrl, Wei,
 };
 pub use variable::Variable;
 

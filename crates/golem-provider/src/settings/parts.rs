@@ -15,8 +15,8 @@ use golem_types::Resources;
 use ruint::aliases::U256;
 
 use super::{
-    Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network, PaymentSettings, PortSettings,
-    PublicIp, Settings, VmSettings,
+    Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network,
+    PaymentSettings, PortSettings, PublicIp, Settings, VmSettings,
 };
 
 /// What machines are made with.
@@ -243,7 +243,8 @@ impl Settings {
             check_servers: self.ports.port_check_servers.0.clone(),
             skip_verification: self.ports.skip_port_verification,
             map_ports: self.ports.port_mapping,
-            peers: (self.ports.verify_peers && self.market.advertises_in(Advertiser::Arkiv)).then(|| self.marketplace()),
+            peers: (self.ports.verify_peers && self.market.advertises_in(Advertiser::Arkiv))
+                .then(|| self.marketplace()),
         }
     }
 

@@ -64,6 +64,40 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn markets_are_a_list_and_the_earlier_setting_counts_where_it_is_unset() {
+    let all = [Advertiser::WebSocket, Advertiser::Arkiv, Advertiser::Http];
+    let markets = |pairs: &[(&str, &str)]| {
+        let market = with(pairs).unwrap().settings.market;
+        all.map(|advertiser| market.advertises_in(advertiser))
+    };
+    let (list, kind) = ("GOLEM_PROVIDER_ADVERTISERS", "GOLEM_PROVIDER_ADVERTISER_TYPE");
+    assert_eq!(markets(&[]), [false, true, false]);
+    for (word, expected) in [
+        ("golem_base", [false, true, false]),
+        ("discovery_server", [false, false, true]),
+        ("both", [false, true, true]),
+        ("none", [false; 3]),
+    ] {
+        assert_eq!(markets(&[(kind, word)]), expected, "{word}");
+    }
+    for (text, expected) in [
+        ("websocket,arkiv,http", [true; 3]),
+        ("websocket", [true, false, false]),
+        ("[\"http\", \"websocket\"]", [true, false, true]),
+        ("none", [false; 3]),
+    ] {
+        assert_eq!(markets(&[(list, text), (kind, "both")]), expected, "{text}");
+    }
+    for bad in ["golem_base", "none,http", "websocket;http", ","] {
+        assert_eq!(variables(with(&[(list, bad)])), [list], "{bad}");
+    }
+    let url = "GOLEM_PROVIDER_DISCOVERY_WS_URL";
+    let two = with(&[(url, "wss://a/x, ws://192.0.2.1:9001/y,wss://a/x")]).unwrap().settings;
+    assert_eq!(two.market.discovery_ws_url.0, ["wss://a/x", "ws://192.0.2.1:9001/y"]);
+    assert_eq!(variables(with(&[(url, "wss://a/x,https://b/y")])), [url]);
+}
+
+#[test]
 fn s_110_check_servers_are_a_list_with_commas_or_in_brackets() {
     let servers = |text: &str| {
         with(&[("GOLEM_PROVIDER_PORT_CHECK_SERVERS", text)])

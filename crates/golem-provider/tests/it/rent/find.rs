@@ -79,6 +79,34 @@ fn a_provider_is_found_on_the_market_and_rented_from_by_its_id() {
     server.join().unwrap();
 }
 
+/// A provider that is connected to a discovery server is rented from where it says that its API is, whatever port that
+/// has.
+#[test]
+fn a_provider_is_found_by_web_socket_and_rented_from_at_its_endpoint() {
+    let service = Home::new();
+    let (_running, url) = service.discovery_service(&[]);
+    let socket = format!("{}/api/v1/discovery/providers", url.replace("http", "ws"));
+    let mut world = World::new();
+    world.home = world
+        .home
+        .set("GOLEM_ENVIRONMENT", "development")
+        .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
+        .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", &socket);
+    let node = world.home.start(&[]);
+    let mut found = json!([]);
+    wait_until("it is shown", || {
+        found = world.json(&["providers", "--discovery", &socket]);
+        found[0].is_object()
+    });
+    let id = found[0]["provider_id"].as_str().unwrap().to_owned();
+    assert_eq!(found[0]["endpoint_url"], format!("http://127.0.0.1:{}", world.home.api));
+    let vm = world.json(&["create", "web", "--provider", &id, "--discovery", &socket]);
+    assert_eq!((&vm["status"], &vm["provider_id"]), (&json!("running"), &json!(id)), "{vm}");
+    world.json(&["destroy", "web"]);
+    drop(node);
+    wait_until("it is gone", || world.json(&["providers", "--discovery", &socket]) == json!([]));
+}
+
 /// A discovery server that answers so many questions.
 fn serve(answer: String, questions: u32) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
