@@ -93,18 +93,16 @@ fn a_provider_is_found_by_web_socket_and_rented_from_at_its_endpoint() {
         .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
         .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", &socket);
     let node = world.home.start(&[]);
-    let mut found = json!([]);
-    wait_until("it is shown", || {
-        found = world.json(&["providers", "--discovery", &socket]);
-        found[0].is_object()
-    });
+    let providers = || world.json(&["providers", "--discovery", &socket]);
+    wait_until("it is shown", || providers()[0].is_object());
+    let found = providers();
     let id = found[0]["provider_id"].as_str().unwrap().to_owned();
     assert_eq!(found[0]["endpoint_url"], format!("http://127.0.0.1:{}", world.home.api));
     let vm = world.json(&["create", "web", "--provider", &id, "--discovery", &socket]);
     assert_eq!((&vm["status"], &vm["provider_id"]), (&json!("running"), &json!(id)), "{vm}");
     world.json(&["destroy", "web"]);
     drop(node);
-    wait_until("it is gone", || world.json(&["providers", "--discovery", &socket]) == json!([]));
+    wait_until("it is gone", || providers() == json!([]));
 }
 
 /// A discovery server that answers so many questions.
