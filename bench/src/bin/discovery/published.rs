@@ -18,10 +18,13 @@ use crate::{Measured, PROVIDERS, RENTERS};
 const AT_ONCE: usize = 16;
 
 /// How long providers may take to post; adverts lapse after 300 s.
-const POSTING: Duration = Duration::from_secs(150);
+const POSTING: Duration = Duration::from_secs(100);
 
 /// How long renters ask.
-const ASKING: Duration = Duration::from_secs(60);
+const ASKING: Duration = Duration::from_secs(40);
+
+/// Longest that it may take for one answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Largest list.
 const LIST_BYTES: usize = 64 << 20;
@@ -50,7 +53,7 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let url = format!("http://{address}/api/v1/advertisements");
-    let http = Client::new(Options::within(ASKING))?;
+    let http = Client::new(Options::within(ANSWER))?;
 
     bench::say(&format!("the published server: {PROVIDERS} adverts are posted …"));
     let (next, posted) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -140,24 +140,29 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
         let (told, all) = (Arc::clone(&told), Arc::clone(&all));
         tasks.spawn("renter", look_on(socket, told, all));
     }
+    let mut changing = providers.pop().context("no provider")?;
+    for mut socket in providers {
+        // Its socket answers pings as long as it is read.
+        tasks.spawn("provider", async move { while let Some(Ok(_)) = socket.next().await {} });
+    }
     let mut changes = Figures::default();
     let busy = server.cpu_seconds()?;
-    let changing = providers.last_mut().context("no provider")?;
     for number in 0..CHANGES {
         // As often as a provider may.
         tokio::time::sleep(Duration::from_secs(if number < 8 { 1 } else { 5 })).await;
         told.store(0, Ordering::Relaxed);
         let began = Instant::now();
-        say(changing, &upsert(PROVIDERS - 1, 5 + number)?).await?;
+        say(&mut changing, &upsert(PROVIDERS - 1, 5 + number)?).await?;
         timeout(CHANGE, all.notified()).await.with_context(|| {
             format!("a change came to {} renters within {CHANGE:?}", told.load(Ordering::Relaxed))
         })?;
         changes.push(began.elapsed().as_secs_f64());
-        ensure!(FromServer::read(&text(changing).await?)? == FromServer::Accepted, "not accepted");
+        ensure!(FromServer::read(&text(&mut changing).await?)? == FromServer::Accepted, "not accepted");
     }
     #[expect(clippy::cast_precision_loss, reason = "a score")]
     let change_cpu = (server.cpu_seconds()? - busy) / CHANGES as f64;
-    tasks.stopping().cancel();
+    let left = renter(address, 0).await.context("not every provider is shown in the end")?;
+    drop(left);
     Ok(Measured {
         adverts: PROVIDERS,
         arrival,
@@ -172,7 +177,8 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
 /// Counts every change in `told`; the last renter to whom one comes tells `all`.
 async fn look_on(mut socket: Socket, told: Arc<AtomicUsize>, all: Arc<Notify>) {
     while let Some(Ok(message)) = socket.next().await {
-        if matches!(message, Message::Text(_)) && told.fetch_add(1, Ordering::Relaxed) + 1 == RENTERS {
+        let is_change = matches!(&message, Message::Text(text) if text.contains("provider.upsert"));
+        if is_change && told.fetch_add(1, Ordering::Relaxed) + 1 == RENTERS {
             all.notify_one();
         }
     }
