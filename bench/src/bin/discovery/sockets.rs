@@ -125,6 +125,13 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
     let arrival = began.elapsed().as_secs_f64();
     bench::say(&format!("  within {arrival:.1} s; {:.1} MB", server.memory()? / 1e6));
 
+    let tasks = golem_service::tasks::Tasks::new();
+    let mut changing = providers.pop().context("no provider")?;
+    for mut socket in providers {
+        // Its socket answers pings as long as it is read.
+        tasks.spawn("provider", async move { while let Some(Ok(_)) = socket.next().await {} });
+    }
+
     bench::say(&format!("our server: {RENTERS} renters look on …"));
     let places = Semaphore::new(LISTS_AT_ONCE);
     let looking = try_join_all((0..RENTERS).map(async |number| {
@@ -135,15 +142,9 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
     let memory = server.memory()?;
     bench::say(&format!("  {:.1} MB", memory / 1e6));
     let (told, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let tasks = golem_service::tasks::Tasks::new();
     for socket in sockets {
         let (told, all) = (Arc::clone(&told), Arc::clone(&all));
         tasks.spawn("renter", look_on(socket, told, all));
-    }
-    let mut changing = providers.pop().context("no provider")?;
-    for mut socket in providers {
-        // Its socket answers pings as long as it is read.
-        tasks.spawn("provider", async move { while let Some(Ok(_)) = socket.next().await {} });
     }
     let mut changes = Figures::default();
     let busy = server.cpu_seconds()?;
@@ -161,8 +162,7 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
     }
     #[expect(clippy::cast_precision_loss, reason = "a score")]
     let change_cpu = (server.cpu_seconds()? - busy) / CHANGES as f64;
-    let left = renter(address, 0).await.context("not every provider is shown in the end")?;
-    drop(left);
+    renter(address, RENTERS).await.context("not every provider is shown in the end")?;
     Ok(Measured {
         adverts: PROVIDERS,
         arrival,

@@ -95,7 +95,7 @@ impl Live {
     /// No socket yet; each will be a task of `tasks`.
     pub(super) fn new(tasks: &Tasks) -> Self {
         let seats = |total, [per_customer, per_network]: [usize; 2]| {
-            Seats::new(places::Limits { total, per_customer, per_network, patience: PATIENCE })
+            Seats::new(places::PlaceLimits { total, per_customer, per_network, patience: PATIENCE })
         };
         Self {
             directory: Directory::default(),

@@ -229,16 +229,16 @@ async fn nobody_is_shown_who_does_not_prove_who_it_is() {
     assert_eq!(other.refused().await, "the nonce is not the one of this connection");
     assert_eq!(other.ended().await, (Some(POLICY), "authentication failed".to_owned()));
     let hour = jiff::SignedDuration::from_hours(1);
-    let forged: [(&str, fn(&mut Authenticate)); 2] = [
-        ("signature", |proof| proof.provider_id = wallet(8).address().to_string()),
-        ("signature", |proof| proof.signature = proof.signature.replace("0x", "0x1")),
+    let changes: [fn(&mut Authenticate); 2] = [
+        |proof| proof.provider_id = wallet(8).address().to_string(),
+        |proof| proof.signature = proof.signature.replace("0x", "0x1"),
     ];
-    for (told, change) in forged {
+    for change in changes {
         let (mut raw, nonce) = run.provider().await;
         let mut proof = proof(7, &nonce);
         change(&mut proof);
         raw.says(&FromProvider::Authenticate(proof)).await;
-        assert!(raw.refused().await.contains(told));
+        assert!(raw.refused().await.contains("signature"));
         assert_eq!(raw.ended().await.0, Some(POLICY));
     }
     let (mut late, nonce) = run.provider().await;
