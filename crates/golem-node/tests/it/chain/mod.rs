@@ -442,7 +442,7 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
     });
     let spoilt = chaos.spoilt();
     // The endpoint often says that it is asked too often, and is then asked less often.
-    until("forty spoilt answers", async || chaos.spoilt() > spoilt + 40).await;
+    until("twenty spoilt answers", async || chaos.spoilt() > spoilt + 20).await;
     assert!(
         ending.iter().all(|id| node.changes().borrow().get(id).is_some_and(|one| one.vm.unpaid.is_none()))
     );
@@ -451,7 +451,7 @@ async fn i3_i4_chaos_before_the_endpoint_hurts_nobody_who_pays_and_lets_nobody_e
         reaches(&node, id, VmState::Stopped).await;
     }
     let spoilt = chaos.spoilt();
-    until("forty more", async || chaos.spoilt() > spoilt + 40).await;
+    until("twenty more", async || chaos.spoilt() > spoilt + 20).await;
     for id in &paying {
         assert_eq!(node.vm(id).await.unwrap().state, VmState::Running);
     }

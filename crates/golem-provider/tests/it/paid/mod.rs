@@ -98,6 +98,7 @@ fn streams_are_shown_as_documented() {
             // S-169
             "verified": true,
             "reason": "ok",
+            "payment_state": "active",
             "chain": {
                 // S-170
                 "token": "0x0000000000000000000000000000000000000000",
