@@ -56,6 +56,7 @@ impl Node {
                 .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
                 .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
                 .env("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")
+                .env("GOLEM_PROVIDER_ACME", "off")
                 .env("GOLEM_PROVIDER_PUBLIC_IP", "127.0.0.1")
                 .env("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
                 .env("GOLEM_PROVIDER_PORT", port.to_string())

@@ -97,6 +97,7 @@ impl Demo {
             // Nothing outside this machine is asked or told.
             ("GOLEM_PROVIDER_ADVERTISER_TYPE", "none".to_owned()),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
+            ("GOLEM_PROVIDER_ACME", "off".to_owned()),
             ("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false".to_owned()),
             ("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", IMAGE.to_owned()),
             // This machine has just compiled, and is busy without being rented out.

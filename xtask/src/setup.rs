@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("slirp4netns", "slirp4netns"),
     ("ip", "iproute2"),
     ("miniupnpd", "miniupnpd-nftables"),
+    ("pebble", "pebble"),
     ("setpriv", "util-linux"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),

@@ -10,6 +10,7 @@ use golem_chain::network::PaymentNetwork;
 use golem_node::advertise::Advertising;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
+use golem_reach::certificates::Https;
 use golem_reach::port_checker::Checker;
 use golem_service::server::TrustedProxies;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub struct ApiConfig {
     pub advertising: Vec<Advertising>,
     /// The verification of its ports; `None` in tests of other things.
     pub ports: Option<Verifier>,
+    /// Its https; `None` in tests of other things.
+    pub https: Option<Https>,
 }
 
 /// How the public API is served.

@@ -4,7 +4,9 @@
 
 use std::io;
 
+use axum::Router;
 use golem_node::Node;
+use golem_service::server::tls::TlsKeys;
 use golem_service::server::{TrustedProxies, serve};
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
@@ -17,6 +19,8 @@ use crate::{operator, public};
 pub struct Api {
     tasks: Tasks,
     stop_requested: CancellationToken,
+    https: Router,
+    proxies: TrustedProxies,
 }
 
 /// Serves the public API on `public` and the operator API on `operator`.
@@ -27,18 +31,30 @@ pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpLi
     let token = operator::Token::ensure(&config.data_dir)?;
     let stop_requested = CancellationToken::new();
     let tasks = Tasks::new();
-    let routes = public::router(&config, node.clone(), stop_requested.clone());
+    let public::Routes { plain, https } = public::routes(&config, node.clone(), stop_requested.clone());
     let proxies = config.public.trusted_proxies.clone();
-    tasks.spawn("public API", serve::serve("public API connection", public, routes, proxies, tasks.clone()));
+    let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
+    tasks.spawn("public API", serving);
     let routes = operator::router(config, node, token, stop_requested.clone());
     tasks.spawn(
         "operator API",
         serve::serve("operator API connection", operator, routes, TrustedProxies::default(), tasks.clone()),
     );
-    Ok(Api { tasks, stop_requested })
+    Ok(Api { tasks, stop_requested, https, proxies })
 }
 
 impl Api {
+    /// Serves what renters need on `listener` as well, over TLS with `keys`.
+    pub fn serve_https(&self, listener: TcpListener, keys: TlsKeys) {
+        let (https, proxies, tasks) = (self.https.clone(), self.proxies.clone(), self.tasks.clone());
+        self.tasks.spawn("https API", async move {
+            let serving = serve::serve_tls("https API connection", listener, keys, https, proxies, tasks);
+            if let Err(error) = serving.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "https cannot be served");
+            }
+        });
+    }
+
     /// Ready when somebody who may has asked that the node stop.
     pub async fn stop_requested(&self) {
         self.stop_requested.cancelled().await;

@@ -13,6 +13,7 @@ mod crash;
 pub mod entry;
 pub mod error;
 pub mod host;
+pub mod https;
 pub mod import;
 pub mod ledger;
 pub mod machine;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use golem_reach::Site;
+use golem_reach::certificates::WebPorts;
 use golem_reach::peers::{self, peers};
 use golem_reach::report::{PortReport, PortsReport, Reach};
 use golem_reach::source::{CheckSource, DEADLINE};
@@ -44,6 +45,8 @@ pub struct VerifierConfig {
     pub site: Site,
     /// The check servers.
     pub sources: Vec<CheckSource>,
+    /// The ports that https serves.
+    pub web: WebPorts,
     /// Where other providers are found; `None` if they are not asked.
     pub market: Option<peers::PeerMarket>,
     /// Whether ports are verified only when somebody asks for it.
@@ -107,6 +110,7 @@ impl Verifier {
             verified_only: config.port_policy == PortPolicy::Verified,
             api: self.config.site.api.get(),
             ssh: config.ports.clone(),
+            web: &self.config.site.web,
             verdicts: &self.node.port_verdicts(),
             last: &self.last.borrow(),
             in_use: &self.node.ports_in_use(),
@@ -177,6 +181,7 @@ impl Verifier {
         tracing::info!(%address, servers, "trying {} ports from outside", self.config.site.all_ports().len());
         let served = |port| match port {
             _ if port == api => Some(Served::Api),
+            _ if self.config.web.serves(port) => Some(Served::Web),
             _ => node.traffic(port).map(|_| Served::Ssh),
         };
         let round = Verification {

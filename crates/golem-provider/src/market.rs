@@ -41,31 +41,36 @@ pub(crate) fn network(settings: &MarketplaceSettings) -> anyhow::Result<MarketNe
     Ok(MarketNetwork { name, profile, rpc_url })
 }
 
-/// Where renters' pages reach the node's API: only in development over plain HTTP, on `port`. `None` while the address
-/// is not known, and in production, where no certificate is served yet.
+/// Where renters' pages reach the node's API: over `https`; in development, without it, over plain HTTP on `port` as
+/// well. `None` while there is no such place.
 #[must_use]
 pub fn endpoint(
     environment: Environment,
     port: u16,
     mut ip_address: watch::Receiver<Option<IpAddr>>,
+    mut https: watch::Receiver<Option<String>>,
     tasks: &Tasks,
 ) -> watch::Receiver<Option<String>> {
-    let (sender, endpoint) = watch::channel(None);
-    if environment == Environment::Development {
-        let stop = tasks.stopping().clone();
-        let follow = async move {
-            loop {
-                let address = *ip_address.borrow_and_update();
-                sender.send_replace(address.map(|ip| format!("http://{}", SocketAddr::new(ip, port))));
-                if ip_address.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        tasks.spawn("endpoint", async move {
-            stop.run_until_cancelled(follow).await;
-        });
+    if environment == Environment::Production {
+        return https;
     }
+    let (sender, endpoint) = watch::channel(None);
+    let stop = tasks.stopping().clone();
+    let follow = async move {
+        loop {
+            let plain =
+                ip_address.borrow_and_update().map(|ip| format!("http://{}", SocketAddr::new(ip, port)));
+            sender.send_replace(https.borrow_and_update().clone().or(plain));
+            tokio::select! {
+                Ok(()) = ip_address.changed() => {}
+                Ok(()) = https.changed() => {}
+                else => return,
+            }
+        }
+    };
+    tasks.spawn("endpoint", async move {
+        stop.run_until_cancelled(follow).await;
+    });
     endpoint
 }
 

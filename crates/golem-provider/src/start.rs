@@ -1,7 +1,7 @@
 //! Process start and stop order.
 //!
 //! ```text
-//!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► HTTP ─► ready ─► signal ─► reverse ─► end, or anew
+//!   lock ─► key ─► backend ─► image ─► listeners ─► node ─► https ─► HTTP ─► ready ─► signal ─► reverse ─► end, or anew
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
@@ -23,6 +23,7 @@ use golem_node::pricing::{PriceList, PriceWatch};
 use golem_node::proxy::ProxyLimits;
 use golem_node::{Node, NodeConfig, Rent};
 use golem_reach::Site;
+use golem_reach::certificates::WebPorts;
 use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
 use golem_reach::reserved_ports::ReservedPorts;
@@ -119,16 +120,25 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let pricing = follow_prices(&settings.prices, &node, &profiles).await?;
     let address = public_ip::follow(&reach.site, node.tasks());
     keep_guests_from(address.clone(), &node);
+    let web = WebPorts::default();
+    let verifier_config = ports::verifier_config(&reach, web.clone())?;
+    let verifier = Verifier::start(verifier_config, &node, address.clone()).await?;
+    let (https, served) =
+        golem_node::https::start(settings.https_config(), web, &node, address.clone(), &verifier).await;
     let (environment, port) = (settings.node.environment, settings.api.port.get());
-    let endpoint = market::endpoint(environment, port, address.clone(), node.tasks());
+    let endpoint = market::endpoint(environment, port, address.clone(), https.endpoint(), node.tasks());
     let advert = adverts(&settings, told.as_ref());
     let advertised = pricing.advertised.clone();
     let advertising = market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
-    let verifier = Verifier::start(ports::verifier_config(&reach)?, &node, address.clone()).await?;
-    let api_config =
-        api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone());
+    let api_config = ApiConfig {
+        https: Some(https),
+        ..api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone())
+    };
     let api = golem_api::start(api_config, node.clone(), public, operator)
         .context("the operator's token cannot be kept")?;
+    if let Some((listener, keys)) = served {
+        api.serve_https(listener, keys);
+    }
 
     let address = format!("http://{}", SocketAddr::new(settings.api.host, settings.api.port.get()));
     tracing::info!(
@@ -376,6 +386,7 @@ fn api_config(
         prices: Some(prices),
         advertising,
         ports: Some(verifier),
+        https: None,
     }
 }
 

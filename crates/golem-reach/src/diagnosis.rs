@@ -11,6 +11,15 @@ use golem_types::net::is_public;
 use super::report::{Cause, HostFacts, LocalState, PortReport, PortsReport, Reach};
 use crate::verdict::UnreachableReason;
 
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PortKind {
+    Api,
+    Ssh,
+    /// https, or the answer to a certificate authority.
+    Web,
+}
+
 /// A cause, with what is to be said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -30,12 +39,13 @@ pub(crate) enum Detail {
     Ipv6Only {
         address: IpAddr,
     },
-    /// `is_api` where it is the port of the public API; `holder` names the program that has it.
+    /// `holder` names the program that has it.
     PortHeld {
-        is_api: bool,
+        kind: PortKind,
         holder: Option<String>,
     },
     CannotListen {
+        is_web: bool,
         why: Option<String>,
     },
     /// So many servers were asked; the first of them, and why that one did not answer.
@@ -99,7 +109,15 @@ pub(crate) fn diagnose(report: &PortsReport, facts: &HostFacts) -> Vec<Diagnosed
 
 impl Diagnosis<'_> {
     fn all(&self) -> impl Iterator<Item = &PortReport> {
-        std::iter::once(&self.report.provider).chain(&self.report.ssh)
+        std::iter::once(&self.report.provider).chain(&self.report.ssh).chain(&self.report.web)
+    }
+
+    fn kind(&self, port: u16) -> PortKind {
+        match port {
+            _ if port == self.report.provider.port => PortKind::Api,
+            _ if self.report.web.iter().any(|web| web.port == port) => PortKind::Web,
+            _ => PortKind::Ssh,
+        }
     }
 
     /// Tells of `detail` at `ports`, which keeps renters out.
@@ -145,25 +163,23 @@ impl Diagnosis<'_> {
 
     /// What is wrong on this host.
     fn here(&mut self) {
-        let api = self.report.provider.port;
-        let mut held: BTreeMap<(bool, Option<String>), Vec<u16>> = BTreeMap::new();
-        let mut failed: BTreeMap<Option<String>, Vec<u16>> = BTreeMap::new();
+        let mut held: BTreeMap<(PortKind, Option<String>), Vec<u16>> = BTreeMap::new();
+        let mut failed: BTreeMap<(bool, Option<String>), Vec<u16>> = BTreeMap::new();
         for port in self.all() {
+            let (kind, detail) = (self.kind(port.port), port.local_detail.clone());
             match port.local {
-                Some(LocalState::Held) => {
-                    held.entry((port.port != api, port.local_detail.clone())).or_default().push(port.port);
-                }
+                Some(LocalState::Held) => held.entry((kind, detail)).or_default().push(port.port),
                 Some(LocalState::Failed) => {
-                    failed.entry(port.local_detail.clone()).or_default().push(port.port)
+                    failed.entry((kind == PortKind::Web, detail)).or_default().push(port.port)
                 }
                 _ => {}
             }
         }
-        for ((ssh, holder), ports) in held {
-            self.tell(Detail::PortHeld { is_api: !ssh, holder }, ports);
+        for ((kind, holder), ports) in held {
+            self.tell(Detail::PortHeld { kind, holder }, ports);
         }
-        for (why, ports) in failed {
-            self.tell(Detail::CannotListen { why }, ports);
+        for ((is_web, why), ports) in failed {
+            self.tell(Detail::CannotListen { is_web, why }, ports);
         }
     }
 

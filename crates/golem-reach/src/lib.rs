@@ -3,11 +3,12 @@
 //! ```text
 //!   site ─► verification ─► listeners (probe) ◄── dial ── sources: check servers, other providers
 //!                └─► verdicts ─► summary ─► report ─► diagnosis (what is in the way) ─► wording (and its fix)
-//!   router mapping · reserved ports · the public address · the check service for others
+//!   router mapping · reserved ports · the public address · certificates · the check service for others
 //! ```
 //! Owns the verification, the verdicts and the report. Never decides when the node asks nor which port a rental gets,
 //! and knows no payment and no machine; of `golem-chain` it uses the key that signs, and whose signature it is.
 
+pub mod certificates;
 mod diagnosis;
 mod inbound_probe;
 pub mod mapping;
@@ -41,6 +42,8 @@ pub struct Site {
     pub api: NonZeroU16,
     /// Ports that VMs get.
     pub ssh: Range<u16>,
+    /// Ports of https: its own, and the one for certificate authorities; none where there is no https.
+    pub web: Vec<u16>,
     /// In development private addresses are as good as public ones, and this machine's own is told to renters.
     pub development: bool,
     /// The public address, where the operator gives it; `None` to find it out.
@@ -55,7 +58,7 @@ impl Site {
     /// Every port that renters have to reach: that of the API first.
     #[must_use]
     pub fn all_ports(&self) -> Vec<u16> {
-        std::iter::once(self.api.get()).chain(self.ssh.clone()).collect()
+        std::iter::once(self.api.get()).chain(self.ssh.clone()).chain(self.web.iter().copied()).collect()
     }
 
     /// What this host knows of its network, with `address` its public address.

@@ -49,6 +49,7 @@ pub struct ReportInputs<'a> {
     pub verified_only: bool,
     pub api: u16,
     pub ssh: std::ops::Range<u16>,
+    pub web: &'a [u16],
     pub verdicts: &'a BTreeMap<u16, PortVerdict>,
     pub last: &'a LastVerification,
     pub in_use: &'a BTreeSet<u16>,
@@ -73,6 +74,7 @@ impl ReportInputs<'_> {
             sources: last.asked.iter().map(source).collect(),
             provider: self.port(self.api),
             ssh: self.ssh.clone().map(|port| self.port(port)).collect(),
+            web: self.web.iter().map(|port| self.port(*port)).collect(),
             problems: Vec::new(),
         };
         // Before the first verification nothing is known that could be wrong.

@@ -364,8 +364,8 @@ impl Verification<'_> {
         let shown = result.read.as_deref().map(|read| read == self.probes.banner(port));
         match (local, shown) {
             (_, Some(true)) => Finding::Open(Proof::Shown),
-            // A guest greets as it likes.
-            (LocalPort::Served(Served::Ssh), _) => Finding::Open(Proof::Claimed),
+            // A guest greets as it likes, and TLS has no word for a banner.
+            (LocalPort::Served(Served::Ssh | Served::Web), _) => Finding::Open(Proof::Claimed),
             (_, Some(false)) => Finding::Closed(UnreachableReason::AnotherAnswers),
             (LocalPort::Free, None) if self.probes.arrivals(port) == Some(0) => {
                 Finding::Closed(UnreachableReason::NobodyCame)

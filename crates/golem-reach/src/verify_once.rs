@@ -55,6 +55,7 @@ pub async fn verify_once(
         verified_only,
         api: site.api.get(),
         ssh: site.ssh.clone(),
+        web: &site.web,
         verdicts: &verdicts,
         last: &last,
         in_use: &BTreeSet::new(),

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::diagnosis::{Detail, Diagnosed, diagnose};
+use super::certificates::privileged_port_fixes;
+use super::diagnosis::{Detail, Diagnosed, PortKind, diagnose};
 use super::report::{Cause, HostFacts, PortReport, PortsReport, ProblemReport};
 use crate::verdict::UnreachableReason;
 
@@ -83,6 +84,9 @@ impl Words<'_> {
         } else if !ssh.is_empty() {
             impact.push(format!("{} of {} SSH ports are not rented out", ssh.len(), self.report.ssh.len()));
         }
+        if known && self.report.web.iter().any(|web| ports.contains(&web.port)) {
+            impact.push("renters' web pages may not reach this node over https".to_owned());
+        }
         if impact.is_empty() {
             return "what is known of ports stays as it is".to_owned();
         }
@@ -121,16 +125,24 @@ impl Words<'_> {
                 format!("the public address {address} is IPv6, and the node listens on IPv4 only"),
                 vec!["set GOLEM_PROVIDER_HOST=::, which listens on both".to_owned()],
             ),
-            Detail::PortHeld { is_api, holder } => {
+            Detail::PortHeld { kind, holder } => {
                 let who = holder.as_deref().unwrap_or("another program");
-                let other = if *is_api {
-                    "or set GOLEM_PROVIDER_PORT to another port (existing clients know 7466 only)"
-                } else {
-                    "or move the range with GOLEM_PROVIDER_PORT_RANGE_START and GOLEM_PROVIDER_PORT_RANGE_END"
+                let other = match kind {
+                    PortKind::Api => {
+                        "or set GOLEM_PROVIDER_PORT to another port (existing clients know 7466 only)"
+                    }
+                    PortKind::Ssh => {
+                        "or move the range with GOLEM_PROVIDER_PORT_RANGE_START and GOLEM_PROVIDER_PORT_RANGE_END"
+                    }
+                    PortKind::Web => "or go without https: GOLEM_PROVIDER_ACME=off",
                 };
                 (format!("TCP {shown} is in use by {who}"), vec![format!("stop {who}"), other.to_owned()])
             }
-            Detail::CannotListen { why } => {
+            Detail::CannotListen { is_web: true, why } => {
+                let why = why.as_deref().unwrap_or("the system refuses");
+                (format!("TCP {shown} cannot be listened on: {why}"), privileged_port_fixes())
+            }
+            Detail::CannotListen { is_web: false, why } => {
                 let why = why.as_deref().unwrap_or("the system refuses");
                 let fix = "set GOLEM_PROVIDER_HOST to an address of this host, and ports above 1023 where the node does not run as root";
                 (format!("TCP {shown} cannot be listened on: {why}"), vec![fix.to_owned()])

@@ -61,6 +61,8 @@ impl Home {
             // Nor any server of the world for providers.
             ("GOLEM_PROVIDER_DISCOVERY_WS_URL", "ws://127.0.0.1:1/api/v1/discovery/providers".to_owned()),
             ("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true".to_owned()),
+            // Nor any authority for a certificate.
+            ("GOLEM_PROVIDER_ACME", "off".to_owned()),
             ("GOLEM_PROVIDER_HOST", "127.0.0.1".to_owned()),
             // Nor anybody for its address.
             ("GOLEM_PROVIDER_PUBLIC_IP", "127.0.0.1".to_owned()),

@@ -11,6 +11,7 @@ mod feed;
 pub mod guest;
 mod home;
 mod own_process;
+pub mod pebble;
 pub mod peers;
 mod poll;
 mod ports;

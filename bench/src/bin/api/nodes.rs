@@ -70,6 +70,7 @@ pub(crate) fn program() -> anyhow::Result<Contender> {
         .env("GOLEM_PROVIDER_PRICING_UPDATE_ENABLED", "false")
         .env("GOLEM_PROVIDER_ADVERTISER_TYPE", "none")
         .env("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "true")
+        .env("GOLEM_PROVIDER_ACME", "off")
         .env("GOLEM_PROVIDER_PORT", port.to_string())
         .env("GOLEM_PROVIDER_OPERATOR_PORT", operator.to_string())
         .env("GOLEM_PROVIDER_PORT_RANGE_START", ssh.to_string())
@@ -175,6 +176,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         prices: None,
         payments: None,
         ports: None,
+        https: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -5,6 +5,7 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use golem_reach::certificates::Https;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use jiff::Timestamp;
@@ -40,6 +41,7 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
         vms: capacity.vms,
         max_vms: capacity.max_vms,
         ports: PortsView { start: range.start, end: range.end, in_use: node.ports_in_use() },
+        https: config.https.as_ref().map(Https::report),
         payments: node.payments().map(PaymentsView::of),
         other_payments: node.contracts().others().map(PaymentsView::earlier).collect(),
         unknown_contracts: node.contracts().unknown().to_vec(),

@@ -27,6 +27,7 @@ use axum::routing::{delete, get, post};
 use golem_chain::network::PaymentNetwork;
 use golem_node::Node;
 use golem_node::pricing::PriceList;
+use golem_reach::certificates::Https;
 use golem_reach::port_checker;
 use golem_service::server::cors;
 use golem_service::server::cross_site;
@@ -47,27 +48,36 @@ struct Public {
     provider: ProviderDetails,
     payments: Option<PaymentNetwork>,
     prices: Option<watch::Receiver<PriceList>>,
+    https: Option<Https>,
     limit: RateLimit,
     stop: CancellationToken,
 }
 
 type Shared = State<Arc<Public>>;
 
-/// The routes of the public API; `stop` is cancelled when a client may and does stop the node.
-pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) -> Router {
+/// The routes of the public API.
+pub(crate) struct Routes {
+    /// Those of the plain port: everything.
+    pub(crate) plain: Router,
+    /// Those of the https port: what renters need.
+    pub(crate) https: Router,
+}
+
+/// The routes; `stop` is cancelled when a client may and does stop the node. One rate limit counts for both ports.
+pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken) -> Routes {
     let public = Arc::new(Public {
         node,
         access: config.public.access,
         provider: config.provider.clone(),
         payments: config.payments.clone(),
         prices: config.prices.clone(),
+        https: config.https.clone(),
         limit: RateLimit::new(config.public.rate_limit_per_minute),
         stop,
     });
-    let mut routes = Router::new()
+    let mut renters = Router::new()
         .route("/health", get(provider::health))
         .route("/api/v1/health", get(provider::health))
-        .route(BANNER_PATH, get(provider::banner))
         .route("/api/v1/provider/info", get(provider::info))
         .route("/api/v1/images", get(provider::images))
         .route("/api/v1/quotes", post(quote::quote))
@@ -87,29 +97,37 @@ pub(crate) fn router(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/auth/tokens", get(sessions::list).post(sessions::mint))
         .route("/api/v1/auth/tokens/{id}", delete(sessions::end));
     for (path, handler) in later::routes() {
-        routes = routes.route(path, handler);
+        renters = renters.route(path, handler);
     }
+    let mut all = renters.clone().route(BANNER_PATH, get(provider::banner));
     if config.public.access == VmAccess::Open {
-        routes = routes.route("/api/v1/summary", get(provider::summary)).route(
+        all = all.route("/api/v1/summary", get(provider::summary)).route(
             "/api/v1/admin/shutdown",
             post(provider::shutdown).layer(middleware::from_fn(cross_site::local_origin_only)),
         );
     }
-    let routes = routes
+    let https = guarded(renters, &public);
+    let all = guarded(all, &public);
+    let plain = match &config.public.checker {
+        // Without the words that let pages of other sites ask.
+        Some(checker) => all.merge(port_checker::checks(Arc::clone(checker))),
+        None => all,
+    };
+    Routes { plain, https }
+}
+
+/// `routes` with what goes before and after every handler.
+fn guarded(routes: Router<Arc<Public>>, public: &Arc<Public>) -> Router {
+    routes
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })
         .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&public), limited))
+        .layer(middleware::from_fn_with_state(Arc::clone(public), limited))
         .layer(cors())
-        .with_state(public);
-    match &config.public.checker {
-        // Without the words that let pages of other sites ask.
-        Some(checker) => routes.merge(port_checker::checks(Arc::clone(checker))),
-        None => routes,
-    }
+        .with_state(Arc::clone(public))
 }
 
 /// Refuses a peer that asks too often.

@@ -25,10 +25,13 @@ struct ProviderInfo<'a> {
     ip_address: IpAddr,
     country: &'a str,
     platform: &'static str,
+    /// Where this node is reached over https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_url: Option<String>,
 }
 
 impl<'a> ProviderInfo<'a> {
-    fn of(Public { provider, payments, .. }: &'a Public) -> Self {
+    fn of(Public { provider, payments, https, .. }: &'a Public) -> Self {
         let payments = payments.as_ref();
         let shown = |address: Option<Address>| address.unwrap_or_default().to_string();
         Self {
@@ -41,6 +44,7 @@ impl<'a> ProviderInfo<'a> {
                 "aarch64" => "arm64",
                 arch => arch,
             },
+            endpoint_url: https.as_ref().and_then(|https| https.endpoint().borrow().clone()),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod payments;
 mod ports;
 
+use golem_reach::certificates::HttpsCause;
 use golem_reach::report::{Cause, ProblemReport, Reach};
 use golem_service::release_index::is_newer;
 use golem_types::{ImageName, VmState};
@@ -64,6 +65,7 @@ pub fn judge(settings: &StatusSettings, facts: StatusFacts) -> Status {
             error: facts.backend.err(),
             accelerator: summary.and_then(|summary| summary.backend.accelerator.clone()),
         },
+        https: summary.and_then(|summary| summary.https.clone()),
         vms: summary.map_or(0, |summary| summary.vms),
         resources: summary.map(|summary| ResourcesPart {
             total: summary.total,
@@ -291,6 +293,16 @@ impl Verdict {
                 "The provider runs version {}, and {} is installed: start it again",
                 summary.version, settings.installed
             ));
+        }
+        let https = summary.https.iter().flat_map(|https| &https.problems);
+        // What the operator turned off, and what is on its way, is not off.
+        for problem in https.filter(|problem| !matches!(problem.cause, HttpsCause::Off | HttpsCause::Pending))
+        {
+            self.issue(Issue {
+                text: format!("https: {}", problem.what),
+                fixes: problem.fixes.clone(),
+                help: Some(problem.help.clone()),
+            });
         }
         for advert in &summary.adverts {
             if let Some(problem) = &advert.problem {

@@ -2,6 +2,7 @@
 //!
 //! Owns its shape. Never judges.
 
+use golem_reach::certificates::HttpsReport;
 use golem_reach::report::{ProblemReport, Reach, SourceReport};
 use golem_types::Resources;
 use golem_types::wire::Exact;
@@ -22,6 +23,8 @@ pub struct Status {
     pub vm_backend: BackendPart,
     pub ports: PortsPart,
     pub vms: u32,
+    /// `None` if the node does not run.
+    pub https: Option<HttpsReport>,
     /// `None` if the node does not run.
     pub resources: Option<ResourcesPart>,
     /// `None` if rentals are free, or there is no key yet.

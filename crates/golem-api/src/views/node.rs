@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use golem_node::advertise::{AdvertState, Advertising, Standing};
 use golem_node::payment::Payments;
 use golem_node::{Node, NodeError};
+use golem_reach::certificates::HttpsReport;
 use golem_types::wire::Exact;
 use golem_types::{Resources, VmId};
 use jiff::Timestamp;
@@ -45,6 +46,9 @@ pub struct Summary {
     pub max_vms: u32,
     /// Its SSH ports.
     pub ports: PortsView,
+    /// Its https.
+    #[serde(default)]
+    pub https: Option<HttpsReport>,
     /// How its rentals are paid for; `None` if they are free.
     pub payments: Option<PaymentsView>,
     /// Other contracts that rentals are still paid in.

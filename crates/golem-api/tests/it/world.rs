@@ -136,6 +136,7 @@ impl World {
             prices: None,
             advertising: Vec::new(),
             ports: None,
+            https: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

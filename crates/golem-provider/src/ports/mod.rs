@@ -16,20 +16,22 @@ pub(crate) use mapping::{Kept, keep as keep_mapped, mapper};
 pub use report::{report, report_here};
 
 use golem_node::port_verification::VerifierConfig;
+use golem_reach::certificates::WebPorts;
 use golem_reach::peers;
 use golem_reach::source::CheckSource;
 
 use crate::market;
 use crate::settings::{Environment, MarketplaceSettings, ReachSettings};
 
-/// What the node verifies of its ports, and whom it asks.
+/// What the node verifies of its ports, of which https serves `web`, and whom it asks.
 ///
 /// # Errors
 /// When no client can be made.
-pub(crate) fn verifier_config(settings: &ReachSettings) -> anyhow::Result<VerifierConfig> {
+pub(crate) fn verifier_config(settings: &ReachSettings, web: WebPorts) -> anyhow::Result<VerifierConfig> {
     Ok(VerifierConfig {
         site: settings.site.clone(),
         sources: CheckSource::all(&settings.check_servers)?,
+        web,
         market: settings.peers.as_ref().and_then(peer_market),
         on_request: settings.skip_verification,
     })

@@ -65,6 +65,7 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
     for (variable, port) in [
         ("GOLEM_PROVIDER_PORT", settings.api.port),
         ("GOLEM_PROVIDER_OPERATOR_PORT", settings.operator.operator_port),
+        ("GOLEM_PROVIDER_TLS_PORT", settings.https.port),
     ] {
         if start <= port && port < end {
             wrong(
@@ -83,6 +84,30 @@ pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) 
             "is the port of the public API, GOLEM_PROVIDER_PORT".to_owned(),
             "set the two to different ports".to_owned(),
         );
+    }
+    let others = [settings.api.port, settings.operator.operator_port];
+    if others.contains(&settings.https.port) {
+        wrong(
+            "GOLEM_PROVIDER_TLS_PORT",
+            "is the port of the public API or the operator API".to_owned(),
+            "set it to a port of its own".to_owned(),
+        );
+    }
+    for (given, missing, is_wrong) in [
+        (
+            "GOLEM_PROVIDER_TLS_CERT",
+            "GOLEM_PROVIDER_TLS_KEY",
+            settings.https.certificate.is_some() && settings.https.key.is_none(),
+        ),
+        (
+            "GOLEM_PROVIDER_TLS_KEY",
+            "GOLEM_PROVIDER_TLS_CERT",
+            settings.https.key.is_some() && settings.https.certificate.is_none(),
+        ),
+    ] {
+        if is_wrong {
+            wrong(given, format!("needs {missing}"), format!("set {missing} as well"));
+        }
     }
     if settings.api.public_ip_sources.0.len() < 2 {
         wrong(

@@ -26,8 +26,8 @@ pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
 pub use table::*;
 pub use value::{
-    Address, Advertiser, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel,
-    Network, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, VmAccel,
+    Acme, Address, Advertiser, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat,
+    LogLevel, Network, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, VmAccel,
     VmBackend, WebSocketUrl, Wei,
 };
 pub use variable::Variable;
@@ -211,6 +211,11 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             && let Some(place) = place(file, home, directory)
         {
             *file = place;
+        }
+        for file in [&mut settings.https.certificate, &mut settings.https.key].into_iter().flatten() {
+            if let Some(place) = place(file, home, directory) {
+                *file = place;
+            }
         }
         if let Some(program) = &mut settings.vms.multipass_binary_path
             && let Ok(rest) = program.strip_prefix("~")

@@ -11,13 +11,18 @@ use golem_chain::network;
 use golem_node::AdmissionLimits;
 use golem_node::ports::PortPolicy;
 use golem_reach::Site;
+use golem_reach::certificates::{CertificateSource, HttpsConfig};
 use golem_types::Resources;
+use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{
-    Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network,
+    Acme, Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network,
     PaymentSettings, PortSettings, PublicIp, Settings, VmSettings,
 };
+
+/// The port on which a certificate authority validates over HTTP (RFC 8555, 8.3).
+const ACME_HTTP_PORT: u16 = 80;
 
 /// What machines are made with.
 #[derive(Debug, Clone)]
@@ -217,6 +222,42 @@ impl Settings {
         }
     }
 
+    /// Where the certificate for https comes from.
+    fn certificate_source(&self) -> CertificateSource {
+        let https = &self.https;
+        match (&https.certificate, &https.key, https.acme) {
+            (Some(certificate), Some(key), _) => {
+                CertificateSource::Files { certificate: certificate.clone(), key: key.clone() }
+            }
+            (_, _, Acme::Auto) => CertificateSource::Acme { directory: https.directory.0.clone() },
+            (_, _, Acme::Off) => CertificateSource::None,
+        }
+    }
+
+    /// The ports that https needs from outside.
+    fn web_ports(&self) -> Vec<u16> {
+        let port = self.https.port.get();
+        match self.certificate_source() {
+            CertificateSource::Files { .. } => vec![port],
+            CertificateSource::Acme { .. } => vec![port, ACME_HTTP_PORT],
+            CertificateSource::None => Vec::new(),
+        }
+    }
+
+    /// How https is served.
+    #[must_use]
+    pub fn https_config(&self) -> HttpsConfig {
+        HttpsConfig {
+            host: self.api.host,
+            port: self.https.port.get(),
+            http_port: ACME_HTTP_PORT,
+            source: self.certificate_source(),
+            folder: self.node.data_dir.join("certificates"),
+            development: self.node.environment == Environment::Development,
+            clock: Timestamp::now,
+        }
+    }
+
     /// How renters reach the node.
     #[must_use]
     pub fn reach(&self) -> ReachSettings {
@@ -226,6 +267,7 @@ impl Settings {
                 host: self.api.host,
                 api: self.api.port,
                 ssh: self.ports.ssh_ports(),
+                web: self.web_ports(),
                 development,
                 public_address: match self.api.public_ip {
                     PublicIp::Fixed(address) => Some(address),

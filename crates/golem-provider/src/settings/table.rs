@@ -14,7 +14,7 @@ use golem_types::ImageName;
 use super::lists::{Advertisers, Urls, WebSocketUrls};
 use super::reader::Reader;
 use super::value::{
-    Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
+    Acme, Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
     Overcommit, PayoutAddress, Percent, Price, PublicIp, RestartPolicy, Seconds, Secret, Url, Value, VmAccel,
     VmBackend, WebSocketUrl, Wei,
 };
@@ -121,6 +121,20 @@ table! {
         /// networks. The client's address is taken from `X-Forwarded-For` or `Forwarded` where one of these
         /// sends it, and from nobody else.
         trusted_proxies: TrustedProxies = "GOLEM_PROVIDER_TRUSTED_PROXIES";
+    }
+    "https" https: HttpsSettings {
+        /// File with the certificate for https, and its issuers' behind it, as PEM. A new one in its place is taken
+        /// without a restart.
+        certificate: Option<PathBuf> = "GOLEM_PROVIDER_TLS_CERT";
+        /// File with its key, which only the node's user may read.
+        key: Option<PathBuf> = "GOLEM_PROVIDER_TLS_KEY";
+        /// Port of https, beside the plain one. Authorities that validate over TLS come to 443.
+        port: NonZeroU16 = "GOLEM_PROVIDER_TLS_PORT" default "443";
+        /// Whether the node obtains a certificate for its public address where none is given, and renews it: over
+        /// TCP 443, else 80. `auto` accepts the authority's terms of use.
+        acme: Acme = "GOLEM_PROVIDER_ACME" default "auto" development "off";
+        /// Directory of the authority that gives it (ACME).
+        directory: Url = "GOLEM_PROVIDER_ACME_DIRECTORY" default "https://acme-v02.api.letsencrypt.org/directory";
     }
     "SSH ports" ports: PortSettings {
         /// First port that a VM may get.

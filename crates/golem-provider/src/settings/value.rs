@@ -378,6 +378,15 @@ choice! {
     }
 }
 choice! {
+    /// Whether a certificate is obtained.
+    Acme {
+        /// Where none is given.
+        Auto = "auto",
+        /// Never.
+        Off = "off",
+    }
+}
+choice! {
     /// The market in which the node offers itself.
     Network {
         /// Real money.

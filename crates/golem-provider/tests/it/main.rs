@@ -10,6 +10,7 @@ mod cli;
 mod configured;
 mod discovery;
 mod generated;
+mod https;
 mod import;
 mod install;
 mod keys;

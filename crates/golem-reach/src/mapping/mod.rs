@@ -71,8 +71,8 @@ pub enum MappingError {
 pub struct Mapper {
     site: Site,
     client: Client,
-    /// SSH ports that a router is asked for.
-    ssh: Vec<NonZeroU16>,
+    /// Ports beside that of the API that a router is asked for: those of https, then SSH.
+    others: Vec<NonZeroU16>,
     /// Those above what it is asked for.
     left_out: Vec<u16>,
     /// What was asked for, by whom it was asked.
@@ -97,10 +97,10 @@ impl Mapper {
 
     /// As [`Mapper::new`], with `client` this host.
     fn of(site: &Site, client: Client) -> Self {
-        let mut ssh: Vec<u16> = site.ssh.clone().collect();
-        let left_out = ssh.split_off(ssh.len().min(MOST - 1));
-        let ssh = ssh.into_iter().filter_map(NonZeroU16::new).collect();
-        Self { site: site.clone(), client, ssh, left_out, asked: Vec::new() }
+        let mut others: Vec<u16> = site.web.iter().copied().chain(site.ssh.clone()).collect();
+        let left_out = others.split_off(others.len().min(MOST - 1));
+        let others = others.into_iter().filter_map(NonZeroU16::new).collect();
+        Self { site: site.clone(), client, others, left_out, asked: Vec::new() }
     }
 
     /// Has the ports forwarded, or forwarded on; `tell` hears how many are done, of how many.
@@ -109,13 +109,13 @@ impl Mapper {
     /// [`MappingError::Nobody`].
     pub async fn map(&mut self, tell: impl Fn(usize, usize)) -> Result<MappingReport, MappingError> {
         let end = Instant::now() + ROUND;
-        let (api, ssh) = (self.site.api, self.ssh.clone());
+        let (api, others) = (self.site.api, self.others.clone());
         let (gateway, lease) = self.find(api).await?;
         let mut life = lease.life;
         let mut ports = vec![MappedPort { port: api.get(), forwarded: true, problem: None }];
         let mut silent = false;
-        for &port in &ssh {
-            tell(ports.len(), ssh.len() + 1);
+        for &port in &others {
+            tell(ports.len(), others.len() + 1);
             // One that stopped answering is not waited for again and again.
             let asked = match silent {
                 true => Err(GatewayError::Silent),
@@ -227,7 +227,7 @@ impl Mapper {
         &self,
         tell: impl Fn(Protocol, usize, usize),
     ) -> Result<UnmappingReport, MappingError> {
-        let all: BTreeSet<_> = std::iter::once(self.site.api).chain(self.ssh.iter().copied()).collect();
+        let all: BTreeSet<_> = std::iter::once(self.site.api).chain(self.others.iter().copied()).collect();
         let (mut routers, mut tried, mut gone) = (Vec::new(), Vec::new(), BTreeSet::new());
         for protocol in Protocol::ALL {
             let asked = async {

@@ -47,6 +47,7 @@ fn site() -> Site {
         host: Ipv4Addr::LOCALHOST.into(),
         api: std::num::NonZeroU16::new(7466).unwrap(),
         ssh: 50800..50900,
+        web: Vec::new(),
         development: false,
         public_address: None,
         address_servers: Vec::new(),

@@ -14,6 +14,8 @@ pub enum Served {
     Api,
     /// A rental's SSH server.
     Ssh,
+    /// https, or the answer to a certificate authority.
+    Web,
 }
 
 /// What is on a port of this host.

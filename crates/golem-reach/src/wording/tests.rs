@@ -44,6 +44,7 @@ fn well() -> PortsReport {
         sources: vec![source("http://one"), source("http://two")],
         provider: port(7466, None),
         ssh: (50800..50810).map(|number| port(number, None)).collect(),
+        web: Vec::new(),
         problems: Vec::new(),
     }
 }

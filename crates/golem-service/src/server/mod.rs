@@ -1,7 +1,7 @@
 //! HTTP served to untrusted clients: connections, limits and the shape of errors, the same for every server of ours.
 //!
 //! ```text
-//!   socket ─► serve (deadlines, seats) ─► peer (client address) ─► rate_limit ─► cross_site ─► handler ─► json, error
+//!   socket ─► serve (TLS, deadlines, seats) ─► peer (client address) ─► rate_limit ─► cross_site ─► handler ─► json, error
 //! ```
 //! Owns what every server does before and after its handlers. Never knows what a request is about.
 
@@ -12,6 +12,7 @@ pub mod peer;
 pub mod rate_limit;
 pub mod seats;
 pub mod serve;
+pub mod tls;
 
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
@@ -26,3 +27,6 @@ pub fn cors() -> CorsLayer {
         .allow_headers(AllowHeaders::mirror_request())
         .allow_credentials(true)
 }
+
+#[cfg(test)]
+mod tests;

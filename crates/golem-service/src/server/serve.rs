@@ -1,9 +1,9 @@
 //! Accepts connections, and serves the HTTP requests on them.
 //!
 //! ```text
-//!   accepted ─► place (who may stay) ─► head ─► request ─► answer ─┐
-//!                  │                     ▲        │ body            │
-//!                  └── gives way         └────────┴── kept alive ◄──┘
+//!   accepted ─► place (who may stay) ─► handshake (TLS) ─► head ─► request ─► answer ─┐
+//!                  │                                        ▲        │ body            │
+//!                  └── gives way                            └────────┴── kept alive ◄──┘
 //! ```
 //!
 //! Owns connections: how many, and of whom; how long one may take to say its request and to read the
@@ -25,20 +25,31 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::error::ErrorResponse;
 use super::peer::TrustedProxies;
 use super::seats::{Holder, Seats};
+use super::tls::{ACME_PROTOCOL, TlsKeys};
 use crate::places::{HolderState, PATIENCE, PlaceLimits};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
 /// Most connections of a listener at a time; fewer where the process may have few descriptors.
 const CONNECTIONS: usize = 2048;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most TLS handshakes at a time, each of which costs a signature, and a customer's share of them. One takes
+/// milliseconds, and two round trips of the network.
+pub(super) const HANDSHAKES: PlaceLimits =
+    PlaceLimits { total: 256, per_customer: 16, per_network: 64, patience: PATIENCE };
 
 /// How long a request's head may take, and a connection may stay silent between requests.
 const HEAD_DEADLINE: Duration = Duration::from_secs(15);
@@ -72,10 +83,83 @@ fn seats() -> Seats {
     Seats::new(PlaceLimits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE })
 }
 
+/// The TLS handshakes of one listener.
+#[derive(Clone)]
+struct Handshakes {
+    acceptor: TlsAcceptor,
+    under_way: Seats,
+    name: &'static str,
+}
+
+impl Handshakes {
+    fn new(name: &'static str, keys: &TlsKeys) -> Result<Self, rustls::Error> {
+        let acceptor = TlsAcceptor::from(keys.config()?);
+        Ok(Self { acceptor, under_way: Seats::new(HANDSHAKES), name })
+    }
+
+    /// The connection of a client at `source`, once it has shaken hands and wants to speak HTTP.
+    async fn shake<S>(&self, stream: S, source: Option<Source>) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(seat) = self.under_way.take(source) else {
+            log_limited!(
+                warn,
+                listener = self.name,
+                "TLS handshakes refused: their sources have too many under way"
+            );
+            return None;
+        };
+        let handshake = timeout(HANDSHAKE_DEADLINE, self.acceptor.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = seat.holder().gives_way() => return None,
+        };
+        match shaken {
+            // A certificate authority has seen what it came for.
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) => None,
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
 /// Serves `router` on `listener` until `tasks` are stopped; believes `trusted` proxies for whom they ask.
 pub async fn serve(
     name: &'static str,
     listener: TcpListener,
+    router: Router,
+    trusted: TrustedProxies,
+    tasks: Tasks,
+) {
+    accept(name, listener, None, router, trusted, tasks).await;
+}
+
+/// As [`serve`], over TLS with `keys`. A client that speaks first and in plain text is turned away.
+///
+/// # Errors
+/// As [`TlsKeys::config`].
+pub async fn serve_tls(
+    name: &'static str,
+    listener: TcpListener,
+    keys: TlsKeys,
+    router: Router,
+    trusted: TrustedProxies,
+    tasks: Tasks,
+) -> Result<(), rustls::Error> {
+    let handshakes = Handshakes::new(name, &keys)?;
+    accept(name, listener, Some(handshakes), router, trusted, tasks).await;
+    Ok(())
+}
+
+async fn accept(
+    name: &'static str,
+    listener: TcpListener,
+    handshakes: Option<Handshakes>,
     router: Router,
     trusted: TrustedProxies,
     tasks: Tasks,
@@ -93,13 +177,37 @@ pub async fn serve(
                 // A proxy's connections are those of all its clients.
                 let source = (!trusted.contains(address)).then(|| Source::of(address));
                 let Some(seat) = seats.take(source) else {
-                    refuse(&stream, name);
+                    log_limited!(
+                        warn,
+                        listener = name,
+                        "connections refused: their sources have too many open"
+                    );
+                    if handshakes.is_none() {
+                        // Whoever does not read it in time learns it by the connection's end.
+                        let _ = stream.try_write(NO_PLACE);
+                    }
                     continue;
                 };
                 let (router, trusted, stop) = (router.clone(), trusted.clone(), stop.clone());
+                let handshakes = handshakes.clone();
                 tasks.spawn(name, async move {
+                    // Answers are small; waiting to fill a packet would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    let stream = Reader { stream, stuck: None };
+                    let stays = async {
+                        let Some(handshakes) = handshakes else {
+                            return connection(stream, address, router, trusted, stop, seat.holder()).await;
+                        };
+                        let shaken = tokio::select! {
+                            shaken = handshakes.shake(stream, source) => shaken,
+                            () = stop.cancelled() => None,
+                        };
+                        if let Some(stream) = shaken {
+                            connection(stream, address, router, trusted, stop, seat.holder()).await;
+                        }
+                    };
                     tokio::select! {
-                        () = connection(stream, address, router, trusted, stop, seat.holder()) => {}
+                        () = stays => {}
                         () = seat.holder().gives_way() => {}
                     }
                 });
@@ -118,22 +226,14 @@ pub async fn serve(
     }
 }
 
-fn refuse(stream: &TcpStream, name: &str) {
-    log_limited!(warn, listener = name, "connections refused: their sources have too many open");
-    // Whoever does not read it in time learns it by the connection's end.
-    let _ = stream.try_write(NO_PLACE);
-}
-
 async fn connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: IpAddr,
     router: Router,
     trusted: TrustedProxies,
     stop: CancellationToken,
     holder: &Arc<Holder>,
 ) {
-    // Answers are small; waiting to fill a packet would only delay them.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
         let peer = trusted.client(address, request.headers());
@@ -151,7 +251,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Reader { stream, stuck: None }), service)
+        .serve_connection(TokioIo::new(stream), service)
         // A connection that becomes another protocol's is its handler's from then on, and its place is free again.
         .with_upgrades();
     tokio::pin!(connection);
@@ -253,6 +353,28 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    /// I-06: whoever connects and says nothing, or dribbles, holds no place for long.
+    #[tokio::test(start_paused = true)]
+    async fn i_06_a_handshake_that_takes_too_long_ends_the_connection() {
+        let keys = TlsKeys::default();
+        let handshakes = Handshakes::new("test", &keys).unwrap();
+        let (near, mut far) = tokio::io::duplex(4096);
+        let dribble = async {
+            // The head of a record that never comes to its end.
+            far.write_all(&[22, 3, 1, 2, 0]).await.unwrap();
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                if far.write_u8(1).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let begin = tokio::time::Instant::now();
+        let (shaken, ()) = tokio::join!(handshakes.shake(near, None), dribble);
+        assert!(shaken.is_none());
+        assert!(begin.elapsed() < HANDSHAKE_DEADLINE * 2);
+    }
 
     /// What is read in time may take as long as it is long.
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //!
 //! Owns the wording. Everything is in the answer already: nothing is judged here.
 
+use golem_reach::certificates::{CertificateFacts, HttpsReport};
 use golem_types::wire::Exact;
 
 use crate::cli::layout::age;
@@ -142,6 +143,7 @@ fn rest(status: &Status) -> Vec<String> {
             ),
         ]);
     }
+    lines.extend(status.https.iter().flat_map(https));
     if let Some(wallet) = &status.wallet {
         let balance: Option<Exact> = wallet.balance_wei;
         let has = balance.map_or_else(
@@ -179,6 +181,29 @@ fn books(books: &BooksView) -> String {
         count => format!("❌ differ from the chain in {count} place(s)"),
     };
     format!("Books           {found}, compared {}", age(at))
+}
+
+/// Where browsers reach the node, and with which certificate; or why they do not.
+fn https(https: &HttpsReport) -> Vec<String> {
+    let why = https.problems.first().map_or("nothing is known yet", |problem| &problem.what);
+    let mut lines = vec![match &https.endpoint {
+        Some(endpoint) => format!("https           ✅ {endpoint}"),
+        None => format!("https           none: {why}"),
+    }];
+    if let Some(certificate) = &https.certificate {
+        let CertificateFacts { issuer, names, until, .. } = certificate;
+        let time = "%F %R UTC";
+        let renewal = https.next_renewal.map(|at| format!(", renewed on {}", at.strftime(time)));
+        lines.push(format!(
+            "  Certificate   for {} by {issuer}, until {}{}",
+            names.join(", "),
+            until.strftime(time),
+            renewal.unwrap_or_default()
+        ));
+    } else if let Some(next) = https.next_renewal {
+        lines.push(format!("  Certificate   tried again on {}", next.strftime("%F %R UTC")));
+    }
+    lines
 }
 
 /// Whether renters find the node.

@@ -101,6 +101,7 @@ impl Router {
             host: Ipv4Addr::UNSPECIFIED.into(),
             api: NonZeroU16::new(7466).unwrap(),
             ssh: 50800..50803,
+            web: Vec::new(),
             development: false,
             public_address: Some([203, 0, 113, 1].into()),
             address_servers: Vec::new(),
