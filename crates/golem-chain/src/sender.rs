@@ -252,7 +252,8 @@ impl Sender {
             ("eth_getTransactionCount", json!([self.account(), "pending"])),
         ];
         calls.extend(hashes.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))));
-        let answers = self.rpc.calls(&calls).await?;
+        // All of one endpoint: another's count says nothing about which receipts this one has.
+        let answers = self.rpc.from_one().calls(&calls).await?;
         let [chain, mined, pending, receipts @ ..] = answers.as_slice() else {
             return Err(ChainError::Nonsense("no transaction count"));
         };

@@ -157,24 +157,49 @@ impl Sessions {
         expires_at: Timestamp,
         now: Timestamp,
     ) -> Result<(String, Session), SessionError> {
-        self.make_room(wallet, now).await?;
+        self.make_room(wallet, parent.as_deref(), now).await?;
         let token = format!("{PREFIX}{}", hex::encode(random::<32>()?));
         let id = hex::encode(random::<8>()?);
         let session = Session { id, wallet, vm, read_only, parent, created_at: now, expires_at };
         let hash = keccak256(&token);
         self.ledger.keep_session(hash, session.clone(), now).await?;
-        self.open(|open| open.insert(hash, session.clone()));
+        // What it is minted from may have ended meanwhile.
+        let is_kept = self.open(|open| {
+            let counts = |parent: &String| open.values().any(|session| session.id == *parent);
+            let is_kept = session.parent.as_ref().is_none_or(counts);
+            if is_kept {
+                open.insert(hash, session.clone());
+            }
+            is_kept
+        });
+        if !is_kept {
+            self.ledger.end_sessions(vec![session.id]).await?;
+            return Err(SessionError::Wider);
+        }
         Ok((token, session))
     }
 
-    /// Ends what is over. Where there are too many, the oldest of those that rent nothing end.
-    async fn make_room(&self, wallet: Address, now: Timestamp) -> Result<(), SessionError> {
+    /// Ends what is over. Where there are too many, the oldest of those that rent nothing end; a wallet that signs again is kept
+    /// out by no token that was minted: its oldest of those ends.
+    async fn make_room(
+        &self,
+        wallet: Address,
+        parent: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
         let (of_wallet, all) = self.open(|open| {
             open.retain(|_, session| session.expires_at > now);
             (open.values().filter(|session| session.wallet == wallet).count(), open.len())
         });
         if of_wallet >= MOST.0 {
-            return Err(SessionError::TooMany);
+            let minted = self.open(|open| {
+                let of_wallet =
+                    open.iter().filter(|(_, session)| session.wallet == wallet && session.parent.is_some());
+                let oldest = of_wallet.min_by_key(|(_, session)| session.created_at).map(|(hash, _)| *hash);
+                oldest.filter(|_| parent.is_none()).and_then(|hash| open.remove(&hash))
+            });
+            let ended = minted.ok_or(SessionError::TooMany)?;
+            self.ledger.end_sessions(vec![ended.id]).await?;
         }
         if all < MOST.1 {
             return Ok(());
@@ -247,5 +272,35 @@ impl Sessions {
         });
         self.ledger.end_sessions(ended.into_iter().collect()).await?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sessions() -> (tempfile::TempDir, Sessions) {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("ledger.db")).unwrap();
+        (folder, Sessions::load(ledger, Timestamp::now()).await.unwrap())
+    }
+
+    fn claim(nonce: &str) -> SessionClaim {
+        let deadline = u64::try_from(Timestamp::now().as_second()).unwrap() + 3600;
+        SessionClaim { wallet: Address::repeat_byte(7), vm: None, nonce: nonce.to_owned(), deadline }
+    }
+
+    #[tokio::test]
+    async fn no_minted_token_keeps_its_wallet_out_and_none_is_minted_from_one_that_ended() {
+        let ((_folder, sessions), now) = (sessions().await, Timestamp::now());
+        let (_, first) = sessions.begin(claim("nonce-0001"), now).await.unwrap();
+        let narrow = Narrower { vm: Some("one".to_owned()), read_only: true, seconds: None };
+        let (_, looker) = sessions.mint(&first, narrow.clone(), now).await.unwrap();
+        while sessions.mint(&looker, narrow.clone(), now).await.is_ok() {}
+        assert_eq!(sessions.seen_by(&first, now).len(), MOST.0);
+        assert!(sessions.begin(claim("nonce-0002"), now).await.is_ok(), "a signature gets in");
+        assert_eq!(sessions.seen_by(&first, now).len(), MOST.0);
+        sessions.end(&first, &first.id, now).await.unwrap();
+        assert!(matches!(sessions.mint(&looker, narrow, now).await, Err(SessionError::Wider)));
     }
 }

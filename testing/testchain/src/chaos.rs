@@ -1,7 +1,7 @@
 //! A proxy before an endpoint that cuts, delays and corrupts what goes through it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,6 +32,7 @@ struct Inner {
     percent: AtomicU64,
     seed: AtomicU64,
     spoilt: AtomicU64,
+    blank: AtomicBool,
 }
 
 impl Chaos {
@@ -50,6 +51,7 @@ impl Chaos {
             percent: AtomicU64::new(0),
             seed: AtomicU64::new(seed),
             spoilt: AtomicU64::new(0),
+            blank: AtomicBool::new(false),
         };
         let chaos = Self { inner: Arc::new(inner) };
         let shared = chaos.clone();
@@ -71,6 +73,11 @@ impl Chaos {
         self.inner.percent.store(percent, Ordering::Relaxed);
     }
 
+    /// Whether every question for logs is answered with none.
+    pub fn blank(&self, on: bool) {
+        self.inner.blank.store(on, Ordering::Relaxed);
+    }
+
     /// How many answers it has spoilt.
     #[must_use]
     pub fn spoilt(&self) -> u64 {
@@ -87,6 +94,15 @@ impl Chaos {
     }
 
     async fn answer(&self, body: Bytes) -> Response {
+        if self.inner.blank.load(Ordering::Relaxed) && body.windows(11).any(|part| part == b"eth_getLogs") {
+            let call: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let one = |call: &serde_json::Value| serde_json::json!({"jsonrpc": "2.0", "id": call["id"], "result": []});
+            let answer = match &call {
+                serde_json::Value::Array(calls) => calls.iter().map(one).collect(),
+                call => one(call),
+            };
+            return ([("content-type", "application/json")], Body::from(answer.to_string())).into_response();
+        }
         let Ok(mut bytes) = self.ask(body).await else { return StatusCode::BAD_GATEWAY.into_response() };
         if self.random() % 100 < self.inner.percent.load(Ordering::Relaxed) {
             self.inner.spoilt.fetch_add(1, Ordering::Relaxed);

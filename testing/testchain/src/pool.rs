@@ -95,6 +95,10 @@ pub struct PoolState {
     pub estimates: usize,
     /// Transactions that were sent so far.
     pub sends: usize,
+    /// What the next answers say of the numbers that are used, last first.
+    pub pending_lies: Vec<u64>,
+    /// What receipts say that a unit of gas cost, in place of the truth.
+    pub price_lie: Option<String>,
 }
 
 /// The item at the start of `bytes`, as RLP has it, and what follows.
@@ -147,6 +151,9 @@ impl PoolState {
                 "gasUsed": format!("{:#x}", self.takes.min(taken.gas)),
                 "effectiveGasPrice": format!("{:#x}", self.base_fee),
             });
+            if let Some(price) = &self.price_lie {
+                receipt["effectiveGasPrice"] = json!(price);
+            }
             if let Some(fee) = self.l1_fee {
                 receipt["l1Fee"] = json!(format!("{fee:#x}"));
             }
@@ -178,6 +185,10 @@ impl PoolState {
         let params = &call["params"];
         let result = match call["method"].as_str().unwrap_or_default() {
             "eth_chainId" => json!(format!("{:#x}", self.chain_id)),
+            "eth_getTransactionCount" if params[1] == "pending" && !self.pending_lies.is_empty() => {
+                let lie = self.pending_lies.pop().unwrap_or_default();
+                json!(format!("{lie:#x}"))
+            }
             "eth_getTransactionCount" if params[1] == "pending" => json!(format!("{:#x}", self.pending())),
             "eth_getTransactionCount" => json!(format!("{:#x}", self.mined)),
             "eth_getTransactionReceipt" => {

@@ -243,13 +243,14 @@ impl Payments {
     }
 
     /// Makes sure that what is booked in the blocks from `start` on is in `history`, or that its block is gone.
-    async fn nothing_is_withheld(&self, history: &History, start: u64) -> Result<(), BooksError> {
+    pub(super) async fn nothing_is_withheld(&self, history: &History, start: u64) -> Result<(), BooksError> {
         let blocks = start..=history.through;
         let booked = self.0.ledger.booked_in(self.0.contract.clone(), blocks).await?;
         let there: BTreeSet<(u64, B256, u64)> =
             history.events.iter().map(|event| (event.at.block, event.at.block_hash, event.at.log)).collect();
         let missing: Vec<_> = booked.into_iter().filter(|place| !there.contains(place)).collect();
         if missing.is_empty() {
+            self.0.withheld.store(0, Ordering::Relaxed);
             return Ok(());
         }
         let numbers: Vec<u64> = missing.iter().map(|(number, ..)| *number).collect();

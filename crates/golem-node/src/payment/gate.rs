@@ -84,7 +84,8 @@ impl Payments {
         let terms = self.terms(None);
         let mut former = self.0.config.former.iter().map(|former| number(former.address));
         let recipient = former.find(|former| *former == stream.recipient).unwrap_or(terms.recipient);
-        StreamTerms { recipient, grace: self.0.config.version.grace(), ..terms }
+        // M-04: it was accepted in its own token, whatever new rentals pay in today.
+        StreamTerms { recipient, token: stream.token, grace: self.0.config.version.grace(), ..terms }
     }
 
     /// Makes sure that the token has as many digits after the point as the profile says; once it said so, it is not

@@ -21,7 +21,7 @@ use super::worth::most_gas;
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{Order, Purpose, Refund};
-use crate::transactions::TransactionError;
+use crate::transactions::{Queue, TransactionError};
 
 /// How often it is looked for what is due, at most.
 const LOOK: Duration = Duration::from_secs(5);
@@ -91,12 +91,26 @@ impl Payments {
                 if refund.is_ending { "the node ended the stream" } else { "its sender ended the stream" };
             return end("refund.done", detail.to_owned()).await;
         }
+        // A stream that pays a former key is ended by that.
+        let queue = match self.queue_of(&stream) {
+            Ok(queue) => queue,
+            Err(error) => {
+                golem_service::log_limited_each!(
+                    refund.key,
+                    warn,
+                    stream = %id,
+                    error = &error as &dyn std::error::Error,
+                    "the stream of a deleted VM is ended later"
+                );
+                return Ok(());
+            }
+        };
         let mut plan = None;
         if !refund.is_ending {
             if rest.is_zero() || stream.remaining_seconds(now) == 0 {
                 return end("refund.nothing", "nothing is left on the stream".to_owned()).await;
             }
-            match self.is_worth_its_gas(&refund, rest, vested).await? {
+            match self.is_worth_its_gas(queue, &refund, rest, vested).await? {
                 Judgement::Worth(made) => plan = Some(*made),
                 Judgement::NotWorth(why) => {
                     tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
@@ -118,7 +132,7 @@ impl Payments {
             }
             crash_point!("refund-begun");
         }
-        let (queue, order) = (&self.0.queue, self.order_of(&refund));
+        let order = self.order_of(&refund);
         let ended = match plan {
             Some(plan) => queue.wait(queue.submit_planned(order, plan).await?, WAIT).await,
             None => queue.send(order, WAIT).await,
@@ -149,12 +163,13 @@ impl Payments {
     /// Whether gas is a small part of `rest`, and not more than was earned, which is `vested`.
     async fn is_worth_its_gas(
         &self,
+        queue: &Queue,
         refund: &Refund,
         rest: U256,
         vested: U256,
     ) -> Result<Judgement, NodeError> {
         let Order { to, data, value, .. } = self.order_of(refund);
-        let plan = self.0.queue.sender().plan(Some(to), data, value).await;
+        let plan = queue.sender().plan(Some(to), data, value).await;
         let plan = match plan {
             Ok(plan) => plan,
             Err(error @ (SendError::Reverts(_) | SendError::Refused(_) | SendError::Unsigned)) => {

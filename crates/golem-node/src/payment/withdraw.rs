@@ -217,7 +217,7 @@ impl Payments {
     }
 
     /// What sends for the key that `stream` pays.
-    fn queue_of(&self, stream: &Stream) -> Result<&Queue, WithdrawError> {
+    pub(super) fn queue_of(&self, stream: &Stream) -> Result<&Queue, WithdrawError> {
         let pays = |queue: &&Queue| number(queue.account().wallet) == stream.recipient;
         if let Some(queue) = self.queues().find(pays) {
             return Ok(queue);

@@ -265,6 +265,9 @@ impl Driver {
             .iter()
             .filter_map(|attempt| found.get(&attempt.signed.hash).map(|receipt| (attempt, *receipt)));
         let Some((attempt, receipt)) = found.next() else { return Ok(()) };
+        if receipt.cost.saturating_sub(receipt.l1_fee) > attempt.transaction.most_gas_cost() {
+            return Err(ChainError::Nonsense("a receipt that costs more than was allowed").into());
+        }
         let (gas, cancels) = (attempt.transaction.gas, row.is_cancel(attempt));
         row.hash = Some(receipt.hash);
         row.block = Some(receipt.block);
@@ -427,10 +430,11 @@ impl Driver {
             value: U256::ZERO,
             most_cost: None,
         };
+        let left = self.left_today(work);
         let id = self.ledger.want_transaction(self.account, order, Timestamp::now()).await?;
         let Some(row) = self.ledger.transaction(id).await? else { return Ok(()) };
         let entry = work.entries.entry(id).or_insert_with(|| Entry::new(row));
-        if entry.row.nonce.is_none() { self.plan(entry, nonce, None).await } else { Ok(()) }
+        if entry.row.nonce.is_none() { self.plan(entry, nonce, left).await } else { Ok(()) }
     }
 
     /// Gives `nonce` to what should go first.

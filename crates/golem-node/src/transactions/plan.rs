@@ -116,6 +116,10 @@ pub enum Step {
     Plan(u64),
 }
 
+/// Most numbers beyond our own that others are believed to use: a count that says more makes no sense, and each number below one
+/// of ours would have to be filled.
+const FOREIGN: u64 = 16;
+
 fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {
     let nonce = flight.nonce;
     if flight.found {
@@ -150,7 +154,9 @@ fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {
 pub fn decide(flights: &[Flight], planned: usize, numbers: &Numbers, pace: &Pace) -> Vec<Step> {
     let mut steps: Vec<Step> = flights.iter().filter_map(|flight| of_flight(flight, numbers, pace)).collect();
     let has = |nonce: u64| flights.iter().any(|flight| flight.nonce == nonce);
-    let pending = numbers.pending;
+    let next = flights.last().map_or(0, |flight| flight.nonce.saturating_add(1));
+    let known = next.max(numbers.mined).max(numbers.floor);
+    let pending = numbers.pending.min(known.saturating_add(FOREIGN));
     let waits_behind = |nonce: u64| flights.iter().any(|flight| !flight.found && flight.nonce > nonce);
     let is_gap = !has(pending) && waits_behind(pending);
     // What is stuck is not helped by more that waits behind it.

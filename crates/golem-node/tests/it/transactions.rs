@@ -320,3 +320,34 @@ async fn a_submission_of_the_same_purpose_and_subject_is_one_transaction() {
     assert_eq!((done.id, world.chain(|chain| chain.mined)), (one, 1));
     assert_eq!(world.ledger.transaction(one).await.unwrap().unwrap().attempts.len(), 1);
 }
+
+/// M-07: one answer that makes no sense neither takes a number far away nor fills the numbers below it.
+#[tokio::test]
+async fn m_07_an_absurd_count_of_pending_transactions_costs_nothing() {
+    let world = World::new().await;
+    let queue = world.queue(GasRules::default());
+    world.chain(|chain| chain.pending_lies = vec![1 << 40]);
+    let id = queue.submit(order(Purpose::Withdraw, "a")).await.unwrap();
+    queue.wait(id, LONG).await.unwrap();
+    let all = world.ledger.transactions(100_000).await.unwrap();
+    let gaps = all.iter().filter(|one| one.order.purpose == Purpose::Gap).count();
+    assert!(gaps <= 16, "{gaps} numbers were filled");
+}
+
+/// M-10: a receipt that says that more was paid than was allowed is none.
+#[tokio::test]
+async fn m_10_a_receipt_that_costs_more_than_was_allowed_is_not_believed() {
+    let world = World::new().await;
+    let queue = world.queue(GasRules::default());
+    world.chain(|chain| chain.price_lie = Some("0xffffffffffffffffffff".to_owned()));
+    let id = queue.submit(order(Purpose::Withdraw, "a")).await.unwrap();
+    let looks = std::cell::Cell::new(0);
+    drive(&queue, "some looks", || {
+        looks.set(looks.get() + 1);
+        looks.get() > 20
+    })
+    .await;
+    assert!(world.ledger.entries(jiff::Timestamp::UNIX_EPOCH).await.unwrap().is_empty());
+    let row = world.ledger.transaction(id).await.unwrap().unwrap();
+    assert!(row.cost.is_none() && row.state != TransactionState::Mined, "{row:?}");
+}

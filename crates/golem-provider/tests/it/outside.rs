@@ -49,7 +49,8 @@ fn s_008_a_first_start_on_the_testnet_touches_no_mainnet() {
     assert_eq!((&network["active"], &network["testnet"]), (&true.into(), &true.into()));
     let endpoint = network["rpc_url"].as_str().unwrap();
     assert!(chains().iter().any(|host| endpoint.contains(host)), "{:?}", chains());
-    assert!(chains().iter().all(|host| host.contains("holesky")), "{:?}", chains());
+    let is_test = |host: &String| ["holesky", "hoodi"].iter().any(|network| host.contains(network));
+    assert!(chains().iter().all(is_test), "{:?}", chains());
 }
 
 /// S-200: the network chooses the market and nothing else.

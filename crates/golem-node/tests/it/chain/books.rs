@@ -227,3 +227,40 @@ async fn m_10_gas_is_taken_back_with_its_block() {
     assert_eq!(of_gas.count(), 3, "booked, taken back, and booked again: nothing is deleted");
     node.shutdown(false).await;
 }
+
+/// M-01: an endpoint that keeps events to itself takes nothing out of the books, not by a repair, and not by being silent now and
+/// then.
+#[tokio::test]
+async fn m_01_an_endpoint_without_events_takes_nothing_back() {
+    let market = Market::new(&[]).await;
+    let chaos = Chaos::start(market.chain.url(), 1).await.unwrap();
+    let payments = PaymentConfig { rpc_url: chaos.url().to_owned(), monitor: false, ..market.payments() };
+    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let stream = market.open(7200).await;
+    market.rent(&node, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    payments.read_books().await.unwrap();
+    market.chain.terminate(1, stream).await.unwrap();
+    payments.read_books().await.unwrap();
+    let ended = async || booked(&payments, EntryKind::Terminated).await.len();
+    assert_eq!(ended().await, 1);
+    for look in 0..23 {
+        market.chain.ask("evm_mine", json!([])).await.unwrap();
+        if look % 5 == 3 {
+            chaos.blank(true);
+            assert!(payments.read_books().await.is_err(), "look {look}");
+            chaos.blank(false);
+        }
+        payments.read_books().await.unwrap();
+        assert_eq!(ended().await, 1, "look {look}");
+    }
+    chaos.blank(true);
+    let repaired = payments.check_books(true).await;
+    assert!(repaired.is_err(), "{repaired:?}");
+    chaos.blank(false);
+    assert_eq!(ended().await, 1);
+    assert!(payments.check_books(false).await.unwrap().differences.is_empty());
+    node.shutdown(false).await;
+}

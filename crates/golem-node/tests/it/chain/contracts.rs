@@ -96,3 +96,42 @@ async fn m_04_a_contract_that_was_replaced_ends_nothing() {
     assert!(node.vm(&vm).await.unwrap().unpaid.is_none());
     node.shutdown(false).await;
 }
+
+/// M-04: a rental was accepted in its stream's own token, and is paid in it, whatever new rentals are to be paid in.
+#[tokio::test]
+async fn m_04_another_token_in_the_settings_stops_no_rental() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&node, "one", stream).await;
+    node.shutdown(false).await;
+    drop(node);
+    let token = alloy_primitives::Address::repeat_byte(5);
+    let payments = PaymentConfig { token, symbol: "GLM".to_owned(), ..market.payments() };
+    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    market.chain.warp(10).await.unwrap();
+    let height = market.chain.height().await.unwrap();
+    until("the monitor has seen it", async || {
+        node.payments().unwrap().health().block.is_some_and(|block| block.number >= height)
+    })
+    .await;
+    assert!(node.stream(&vm).await.unwrap().verdict.is_ok());
+    assert_eq!(node.vm(&vm).await.unwrap().unpaid, None);
+    node.shutdown(false).await;
+}
+
+/// M-05: a sender's signature takes a stream from strangers, and never from the sender's own VM, which lets in the same key.
+#[tokio::test]
+async fn m_05_a_stream_that_is_used_again_costs_its_sender_no_vm() {
+    let market = Market::new(&[]).await;
+    let node = market.start().await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&node, "one", stream).await;
+    let renter = Some(market.chain.account(1));
+    let again = CreateVm { stream_id: Some(stream), renter, ..wanted("two") };
+    let refused = node.create(again).await.unwrap_err().to_string();
+    assert!(refused.contains("already used by another VM"), "{refused}");
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    node.shutdown(false).await;
+}

@@ -62,3 +62,33 @@ async fn what_is_used_again_or_not_worth_its_gas_is_left_alone() {
     assert_eq!(node.vm(&other).await.unwrap().state, VmState::Running);
     node.shutdown(false).await;
 }
+
+/// M-15: a stream that pays a key that was replaced is ended by that key.
+#[tokio::test]
+async fn m_15_a_stream_to_a_former_key_goes_back_too() {
+    let market = Market::new(&[]).await;
+    let first = node(&market, Duration::from_millis(700)).await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&first, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    first.shutdown(false).await;
+    drop(first);
+    let old = Anvil::wallet(PROVIDER).unwrap();
+    let former = golem_chain::identity::Former {
+        address: old.address(),
+        path: PathBuf::from("former"),
+        wallet: Ok(old),
+    };
+    let payments = PaymentConfig {
+        refund_after: Some(Duration::from_millis(700)),
+        wallet: Anvil::wallet(3).unwrap(),
+        former: vec![former],
+        ..market.payments()
+    };
+    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
+    let second = Node::start(config, market.world.sim().0).await.unwrap();
+    reaches(&second, &vm, VmState::Running).await;
+    second.delete_vm(&vm).await.unwrap();
+    until("it is ended", async || is_ended(&market, stream).await).await;
+    second.shutdown(false).await;
+}
