@@ -76,12 +76,6 @@ impl Writer {
             return Ok(None);
         }
         let using = self.now.iter().find(|rental| rental.vm.stream.as_ref() == Some(key));
-        // A VM that lets in the key of this create is the sender's own: nobody else's is taken for it.
-        let is_own =
-            |rental: &Rental| matches!(wanted, ClaimedUse::Create(_, key) if rental.vm.keys.contains(key));
-        if using.is_some_and(|rental| !wanted.is(rental) && is_own(rental)) {
-            return Ok(None);
-        }
         let stranger = using.filter(|rental| !wanted.is(rental)).cloned();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute(

@@ -201,8 +201,10 @@ impl Payments {
             if through < start {
                 return Err(ChainError::Nonsense("no progress over a range of blocks").into());
             }
-            // What an endpoint keeps to itself is no difference, and nothing to take back.
-            self.nothing_is_withheld(&history, start).await?;
+            // An endpoint that tells of nothing at all keeps it to itself: that is no difference, and nothing to take back.
+            if history.events.is_empty() {
+                self.nothing_is_withheld(&history, start).await?;
+            }
             // Where the books stand does not change by looking back.
             let looked = Looked { after: last.number, blocks: start..=through, last: *last };
             batches.push(self.batch(&history, looked, last).await?);

@@ -120,18 +120,3 @@ async fn m_04_another_token_in_the_settings_stops_no_rental() {
     assert_eq!(node.vm(&vm).await.unwrap().unpaid, None);
     node.shutdown(false).await;
 }
-
-/// M-05: a sender's signature takes a stream from strangers, and never from the sender's own VM, which lets in the same key.
-#[tokio::test]
-async fn m_05_a_stream_that_is_used_again_costs_its_sender_no_vm() {
-    let market = Market::new(&[]).await;
-    let node = market.start().await;
-    let stream = market.open(7200).await;
-    let vm = market.rent(&node, "one", stream).await;
-    let renter = Some(market.chain.account(1));
-    let again = CreateVm { stream_id: Some(stream), renter, ..wanted("two") };
-    let refused = node.create(again).await.unwrap_err().to_string();
-    assert!(refused.contains("already used by another VM"), "{refused}");
-    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
-    node.shutdown(false).await;
-}
