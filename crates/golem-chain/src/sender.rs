@@ -247,12 +247,11 @@ impl Sender {
     pub async fn standing(&self, hashes: &[B256]) -> Result<Standing, ChainError> {
         let mut calls = vec![
             ("eth_chainId", json!([])),
-            // Before the receipts: one that is missing after it will never come.
+            // Before the receipts, of the same endpoint: one that is missing after it will never come.
             ("eth_getTransactionCount", json!([self.account(), "latest"])),
             ("eth_getTransactionCount", json!([self.account(), "pending"])),
         ];
         calls.extend(hashes.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))));
-        // All of one endpoint: another's count says nothing about which receipts this one has.
         let answers = self.rpc.from_one().calls(&calls).await?;
         let [chain, mined, pending, receipts @ ..] = answers.as_slice() else {
             return Err(ChainError::Nonsense("no transaction count"));

@@ -417,11 +417,8 @@ impl Driver {
 
     /// Uses `nonce`, which nothing of ours has, for one that does nothing.
     async fn fill(&self, work: &mut Work, nonce: u64) -> Result<(), LookError> {
-        tracing::warn!(
-            nonce,
-            chain = self.account.chain_id,
-            "a number of the wallet that holds up others is used up"
-        );
+        let chain = self.account.chain_id;
+        tracing::warn!(nonce, chain, "a number of the wallet that holds up others is used up");
         let order = Order {
             purpose: Purpose::Gap,
             subject: nonce.to_string(),
