@@ -9,6 +9,7 @@
 pub mod discovery;
 mod feed;
 pub mod guest;
+pub mod healthy_node;
 mod home;
 mod own_process;
 pub mod pebble;

@@ -138,30 +138,31 @@ fn is_within(session: &Session, vm: &Vm) -> bool {
     vm.owner == owner_of(session.wallet) && session.vm.as_ref().is_none_or(named)
 }
 
+/// The VM `id`, whoever's it is.
+async fn of_id(public: &Public, id: &VmId) -> Result<Arc<Vm>, ApiError> {
+    match public.node.vm(id).await {
+        Err(NodeError::NotFound(_)) => Err(ApiError::no_vm(id.as_str())),
+        found => Ok(found?),
+    }
+}
+
 /// A VM of the session's wallet, by id or name. Its live VMs have different names.
 async fn find_own(public: &Public, session: &Session, which: &str) -> Result<Arc<Vm>, ApiError> {
-    let found = match which.parse::<VmId>() {
-        Ok(id) => match public.node.vm(&id).await {
-            Err(NodeError::NotFound(_)) => None,
-            found => Some(found?),
-        },
+    let vm = match which.parse::<VmId>() {
+        Ok(id) => of_id(public, &id).await?,
         Err(_) => {
             let owner = owner_of(session.wallet);
             let is_it = |vm: &Arc<Vm>| vm.name.as_str() == which && vm.owner == owner;
-            public.node.vms().into_iter().find(is_it)
+            public.node.vms().into_iter().find(is_it).ok_or_else(|| ApiError::no_vm(which))?
         }
     };
-    let vm = found.ok_or_else(|| ApiError::no_vm(which))?;
     if is_within(session, &vm) { Ok(vm) } else { Err(other_vm()) }
 }
 
 /// A VM as everybody may name it.
 async fn find_open(public: &Public, which: &str) -> Result<Arc<Vm>, ApiError> {
     if let Ok(id) = which.parse::<VmId>() {
-        return match public.node.vm(&id).await {
-            Err(NodeError::NotFound(_)) => Err(ApiError::no_vm(which)),
-            found => Ok(found?),
-        };
+        return of_id(public, &id).await;
     }
     if public.access != VmAccess::Open {
         return Err(ApiError::no_vm(which));

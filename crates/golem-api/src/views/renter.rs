@@ -129,8 +129,9 @@ pub(crate) fn stream(status: &StreamStatus) -> StreamInfo {
         (_, Err(bad)) if *bad != Bad::Runway => "invalid",
         (state, _) => state,
     };
+    let (vested, due) = (stream.vested(*now), stream.withdrawable(*now));
     let donated = stream.lease.map(|lease| {
-        let vested = lease.donation.vested(stream.vested(*now));
+        let vested = lease.donation.vested(vested);
         (vested, vested.saturating_sub(lease.donation.withdrawn), lease.donation.deposit)
     });
     let of_lease = |number: U256| stream.lease.map(|_| Exact(number));
@@ -168,10 +169,10 @@ pub(crate) fn stream(status: &StreamStatus) -> StreamInfo {
         computed: Computed {
             now: (*now).into(),
             remaining_seconds: stream.remaining_seconds(*now).into(),
-            vested_wei: Exact(stream.vested(*now).saturating_add(donation_vested)),
-            withdrawable_wei: Exact(stream.withdrawable(*now).saturating_add(donation_due)),
-            provider_vested_wei: of_lease(stream.vested(*now)),
-            provider_withdrawable_wei: of_lease(stream.withdrawable(*now)),
+            vested_wei: Exact(vested.saturating_add(donation_vested)),
+            withdrawable_wei: Exact(due.saturating_add(donation_due)),
+            provider_vested_wei: of_lease(vested),
+            provider_withdrawable_wei: of_lease(due),
             donation_vested_wei: of_lease(donation_vested),
             donation_withdrawable_wei: of_lease(donation_due),
             total_deposit_wei: of_lease(stream.deposit.saturating_add(donation_deposit)),

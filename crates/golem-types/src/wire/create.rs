@@ -10,7 +10,9 @@
 use alloy_primitives::Address;
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, cpu, field, keep, memory, number, object, optional, parsed_text, storage};
+use super::fields::{
+    Fields, cpu, field, keep, members, memory, number, object, optional, parsed_text, storage,
+};
 use super::lease::{self, LeasePayment};
 use super::problem::{Problem, Problems};
 use crate::{AuthorizedKey, ImageName, Resources, Size, StreamId, VmName};
@@ -131,10 +133,7 @@ fn stream(fields: &Fields, name: &'static str) -> Result<StreamId, Vec<Problem>>
 
 fn resources(fields: &Fields) -> Result<Resources, Vec<Problem>> {
     if let Some(raw) = field(fields, "resources") {
-        let Ok(inner) = serde_json::from_str::<Fields>(raw.get()) else {
-            let text = "Input should be a valid dictionary or object to extract fields from";
-            return Err(vec![Problem::new("model_attributes_type", &["resources"], text, Some(raw))]);
-        };
+        let inner = members(&["resources"], raw)?;
         let part = |name: &'static str, read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
             let loc = ["resources", name];
             inner.get(name).map_or_else(|| Err(vec![Problem::missing(&loc)]), |raw| read(&loc, raw))

@@ -13,13 +13,18 @@ use crate::Resources;
 pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 pub(super) fn object(body: &[u8]) -> Result<Fields, Problems> {
-    let wrong = |problem| Problems { detail: vec![problem] };
+    let wrong = |detail| Problems { detail };
     let raw: &RawValue = serde_json::from_slice(body).map_err(|error| {
-        wrong(Problem::new("json_invalid", &[], format!("JSON decode error: {error}"), None))
+        wrong(vec![Problem::new("json_invalid", &[], format!("JSON decode error: {error}"), None)])
     })?;
+    members(&[], raw).map_err(wrong)
+}
+
+/// The members of the object `raw`, which stands at `loc`.
+pub(super) fn members(loc: &[&'static str], raw: &RawValue) -> Result<Fields, Vec<Problem>> {
     serde_json::from_str(raw.get()).map_err(|_| {
         let text = "Input should be a valid dictionary or object to extract fields from";
-        wrong(Problem::new("model_attributes_type", &[], text, Some(raw)))
+        vec![Problem::new("model_attributes_type", loc, text, Some(raw))]
     })
 }
 
@@ -30,6 +35,12 @@ pub(super) fn keep<T>(mistakes: &mut Vec<Problem>, result: Result<T, Vec<Problem
 /// The value of `field`; null counts as absent.
 pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a RawValue> {
     fields.get(name).map(AsRef::as_ref).filter(|raw| raw.get() != "null")
+}
+
+/// The value of the field at `loc`, which has to be there.
+pub(super) fn required<'a>(fields: &'a Fields, loc: &[&'static str]) -> Result<&'a RawValue, Vec<Problem>> {
+    let name = loc.last().copied().unwrap_or_default();
+    field(fields, name).ok_or_else(|| vec![Problem::missing(loc)])
 }
 
 /// What `read` makes of the field, if it is there.
@@ -61,8 +72,7 @@ pub(super) fn number<T: std::str::FromStr>(
     loc: &[&'static str],
     rule: &'static str,
 ) -> Result<T, Vec<Problem>> {
-    let name = loc.last().copied().unwrap_or_default();
-    let Some(raw) = field(fields, name) else { return Err(vec![Problem::missing(loc)]) };
+    let raw = required(fields, loc)?;
     let digits = raw.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(raw.get());
     let is_one = digits.bytes().all(|byte| byte.is_ascii_digit());
     let read = is_one.then(|| digits.parse().ok()).flatten();

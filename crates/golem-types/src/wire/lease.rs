@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Exact;
 use super::fields::{
-    Fields, cpu, field, keep, memory, number, object, optional, parsed_text, storage, whole,
+    Fields, cpu, keep, members, memory, number, object, optional, parsed_text, required, storage, whole,
 };
 use super::problem::{Problem, Problems};
 use crate::{ImageName, Resources, StreamId, VmName};
@@ -77,15 +77,16 @@ pub struct LeaseQuoteInfo {
 
 /// 32 bytes as hexadecimal text.
 fn bytes(fields: &Fields, loc: &[&'static str]) -> Result<B256, Vec<Problem>> {
-    let name = loc.last().copied().unwrap_or_default();
-    let Some(raw) = field(fields, name) else { return Err(vec![Problem::missing(loc)]) };
+    let raw = required(fields, loc)?;
     let text = serde_json::from_str::<String>(raw.get()).ok();
     let read = text.filter(|text| text.starts_with("0x")).and_then(|text| text.parse().ok());
     let rule = "Input should be 32 bytes as hexadecimal text that begins with 0x";
     read.ok_or_else(|| vec![Problem::new("value_error", loc, rule, Some(raw))])
 }
 
-fn seconds(loc: &[&'static str], raw: &RawValue) -> Result<u64, Vec<Problem>> {
+/// A duration.
+fn seconds(fields: &Fields, loc: &[&'static str]) -> Result<u64, Vec<Problem>> {
+    let raw = required(fields, loc)?;
     let number = whole(raw).map_err(|(kind, text)| vec![Problem::new(kind, loc, text, Some(raw))])?;
     let rule = format!("Value error, a duration must be from 1 to {LONGEST} seconds");
     u64::try_from(number)
@@ -96,11 +97,7 @@ fn seconds(loc: &[&'static str], raw: &RawValue) -> Result<u64, Vec<Problem>> {
 
 /// The member `payment` of a create.
 pub(super) fn payment(fields: &Fields, name: &'static str) -> Result<LeasePayment, Vec<Problem>> {
-    let Some(raw) = field(fields, name) else { return Err(vec![Problem::missing(&[name])]) };
-    let Ok(inner) = serde_json::from_str::<Fields>(raw.get()) else {
-        let text = "Input should be a valid dictionary or object to extract fields from";
-        return Err(vec![Problem::new("model_attributes_type", &[name], text, Some(raw))]);
-    };
+    let inner = members(&[name], required(fields, &[name])?)?;
     let (whole_256, whole_128) = (
         "Input should be a whole number of at most 256 bits",
         "Input should be a whole number of at most 128 bits",
@@ -110,20 +107,13 @@ pub(super) fn payment(fields: &Fields, name: &'static str) -> Result<LeasePaymen
     let lease_id = keep(&mut mistakes, bytes(&inner, &[name, "lease_id"]));
     let terms_hash = keep(&mut mistakes, bytes(&inner, &[name, "terms_hash"]));
     let rate = keep(&mut mistakes, number(&inner, &[name, "provider_rate_per_second_wei"], whole_128));
-    let loc = [name, "duration_seconds"];
-    let duration = field(&inner, "duration_seconds").ok_or_else(|| vec![Problem::missing(&loc)]);
-    let duration = keep(&mut mistakes, duration.and_then(|raw| seconds(&loc, raw)));
+    let duration = keep(&mut mistakes, seconds(&inner, &[name, "duration_seconds"]));
     match (stream_id, lease_id, terms_hash, rate, duration) {
         (Some(stream_id), Some(lease_id), Some(terms_hash), Some(rate), Some(duration)) => {
             Ok(LeasePayment { stream_id, lease_id, terms_hash, rate, duration })
         }
         _ => Err(mistakes),
     }
-}
-
-/// An Ethereum address.
-pub(super) fn address(fields: &Fields, name: &'static str) -> Result<Address, Vec<Problem>> {
-    parsed_text::<Address>(fields, name)
 }
 
 /// Reads the body of a request for a lease's quote.
@@ -136,14 +126,11 @@ pub fn parse_lease_request(body: &[u8]) -> Result<LeaseRequest, Problems> {
     let name = keep(&mut mistakes, parsed_text::<VmName>(&fields, "vm_name"));
     let image = keep(&mut mistakes, optional(&fields, "image", parsed_text::<ImageName>));
     let mut part = |name: &'static str, read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
-        let there = field(&fields, name).ok_or_else(|| vec![Problem::missing(&[name])]);
-        keep(&mut mistakes, there.and_then(|raw| read(&[name], raw)))
+        keep(&mut mistakes, required(&fields, &[name]).and_then(|raw| read(&[name], raw)))
     };
     let sizes = (part("cpu", cpu), part("memory", memory), part("storage", storage));
-    let there =
-        field(&fields, "duration_seconds").ok_or_else(|| vec![Problem::missing(&["duration_seconds"])]);
-    let duration = keep(&mut mistakes, there.and_then(|raw| seconds(&["duration_seconds"], raw)));
-    let requestor = keep(&mut mistakes, address(&fields, "requestor_address"));
+    let duration = keep(&mut mistakes, seconds(&fields, &["duration_seconds"]));
+    let requestor = keep(&mut mistakes, parsed_text::<Address>(&fields, "requestor_address"));
     let network = keep(&mut mistakes, optional(&fields, "network", parsed_text::<String>));
     match (name, image, sizes, duration, requestor, network) {
         (

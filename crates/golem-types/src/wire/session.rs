@@ -4,7 +4,7 @@
 
 use alloy_primitives::Address;
 
-use super::fields::{field, keep, number, object, optional, parsed_text};
+use super::fields::{field, keep, number, object, optional, parsed_text, required};
 use super::problem::{Problem, Problems};
 
 /// What a session is for.
@@ -104,7 +104,7 @@ pub fn parse_token_request(body: &[u8]) -> Result<TokenRequest, Problems> {
     let mut mistakes = Vec::new();
     let vm_id = keep(&mut mistakes, optional(&fields, "vm_id", parsed_text::<String>));
     let flag = |fields: &_, name| {
-        let Some(raw) = field(fields, name) else { return Err(vec![Problem::missing(&[name])]) };
+        let raw = required(fields, &[name])?;
         raw.get().parse::<bool>().map_err(|_| {
             vec![Problem::new("bool_type", &[name], "Input should be a valid boolean", Some(raw))]
         })

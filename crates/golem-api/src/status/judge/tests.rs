@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use golem_node::AdmissionLimits;
 use golem_reach::report::{LocalState, PortReport, PortsReport};
+use golem_test_support::healthy_node::{self, SSH_PORTS};
 use golem_types::Resources;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use super::*;
 use crate::status::WalletFacts;
 use crate::views::{PaymentsView, Summary};
 
-const FIRST: u16 = 50_800;
+const FIRST: u16 = SSH_PORTS.start;
 
 fn settings() -> StatusSettings {
     StatusSettings {
@@ -26,7 +27,7 @@ fn settings() -> StatusSettings {
         network: "mainnet",
         host: Ipv4Addr::UNSPECIFIED.into(),
         port: 7466,
-        ssh_ports: FIRST..FIRST + 100,
+        ssh_ports: SSH_PORTS,
         skip_port_verification: false,
         limits: AdmissionLimits {
             max_vms: 10,
@@ -40,46 +41,24 @@ fn settings() -> StatusSettings {
 }
 
 fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
-    serde_json::from_value(json!({
-        "port": port, "status": status, "local": local, "in_use": false, "agreed": 1, "answered": 1,
-        "reason": (status == Reach::Unreachable).then_some("timed_out"),
-        "local_detail": (local == LocalState::Held).then_some("nginx (pid 42)"),
-        "disputed": false,
-    }))
-    .unwrap()
+    read(healthy_node::port(port, &json!(status), &json!(local)))
 }
 
 /// What a verification found, of which every port is reachable.
 fn report() -> PortsReport {
-    let ssh: Vec<_> = settings().ssh_ports.map(|one| port(one, Reach::Reachable, LocalState::Free)).collect();
-    serde_json::from_value(json!({
-        "address": "203.0.113.7", "verified_only": true, "rounds": 1, "checked_at": Timestamp::UNIX_EPOCH,
-        "sources": [{ "source": "https://one", "problem": null }, { "source": "https://two", "problem": null }],
-        "provider": port(7466, Reach::Reachable, LocalState::Served), "ssh": ssh, "problems": [],
-    }))
-    .unwrap()
+    read(healthy_node::ports_report())
 }
 
 fn vm(name: &str, ssh_port: u16) -> VmView {
-    serde_json::from_value(json!({
-        "id": format!("golem-{name}-20260102-030405-aaaaaaaaaaaaaaaa"), "name": name, "status": "running",
-        "resources": { "cpu": 1, "memory": 1, "storage": 10 }, "image": "24.04", "ssh_port": ssh_port,
-        "created_at": Timestamp::UNIX_EPOCH, "updated_at": Timestamp::UNIX_EPOCH, "stream_id": "7",
-    }))
-    .unwrap()
+    read(healthy_node::vm(name, ssh_port))
 }
 
 fn summary(ports: &[u16]) -> Summary {
-    serde_json::from_value(json!({
-        "version": "0.1.0", "provider_id": "0x0", "environment": "production", "network": "testnet",
-        "backend": { "name": "qemu", "answers": true }, "draining": false,
-        "total": { "cpu": 8, "memory": 16, "storage": 200 }, "free": { "cpu": 7, "memory": 15, "storage": 190 },
-        "host": { "cpu_percent": 10, "memory_percent": 10, "storage_percent": 10 },
-        "vms": ports.len(), "max_vms": 10, "ports": { "start": FIRST, "end": FIRST + 100, "in_use": ports },
-        "payments": { "network": "l2.holesky", "symbol": "ETH", "contract": "0x1", "block": 5 },
-        "adverts": [], "unmanaged": [],
-    }))
-    .unwrap()
+    read(healthy_node::summary(ports))
+}
+
+fn read<T: serde::de::DeserializeOwned>(told: Value) -> T {
+    serde_json::from_value(told).unwrap()
 }
 
 /// A node with a VM, with which nothing is wrong.
