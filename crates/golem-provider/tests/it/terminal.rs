@@ -57,8 +57,9 @@ impl Terminal {
             let mut part = [0; 4096];
             // An error is its end: nobody has the other end open any more.
             while let Ok(count @ 1..) = output.read(&mut part) {
-                shown.lock().unwrap().process(&part[..count]);
+                // Kept first: who sees it on the screen finds it there.
                 kept.lock().unwrap().extend_from_slice(&part[..count]);
+                shown.lock().unwrap().process(&part[..count]);
             }
         });
         Self { child, keyboard, screen, written }
