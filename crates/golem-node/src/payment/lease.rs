@@ -10,11 +10,12 @@
 use alloy_primitives::{Address, B256, U256};
 use golem_chain::judge::ExpectedLease;
 use golem_chain::{Bad, LeaseQuote, LeaseTerms, Place, StreamTerms, Version};
+use golem_types::stream::number;
 use golem_types::wire::{LeasePayment, LeaseRequest};
 use golem_types::{ImageName, Resources, VmName};
 use jiff::Timestamp;
 
-use super::{Payments, QUOTE_LIFE, number};
+use super::{Payments, QUOTE_LIFE};
 use crate::error::NodeError;
 use crate::paid::Paid;
 use crate::vm::Refusal;
