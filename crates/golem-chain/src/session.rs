@@ -112,17 +112,25 @@ impl SessionClaim {
     /// The first [`BadSession`] that applies.
     pub fn check(self, provider: Address, signature: &[u8], now: u64) -> Result<Self, BadSession> {
         self.check_time(now)?;
-        if !NONCE.contains(&self.nonce.chars().count()) {
-            return Err(BadSession::Form("the nonce must have 8 to 128 characters"));
-        }
+        self.check_nonce()?;
         if self.vm.as_ref().is_some_and(|vm| vm.is_empty() || vm.len() > VM_ID) {
             return Err(BadSession::Form("vm_id is no id of a VM"));
         }
         let signer = signer_of_hash(self.digest(provider), signature);
-        if signer == Some(self.wallet) && !self.wallet.is_zero() {
-            Ok(self)
+        self.signed_by(signer)
+    }
+
+    /// The claim, if `signer` is its wallet.
+    fn signed_by(self, signer: Option<Address>) -> Result<Self, BadSession> {
+        let is_signed = signer == Some(self.wallet) && !self.wallet.is_zero();
+        if is_signed { Ok(self) } else { Err(BadSession::Signature) }
+    }
+
+    fn check_nonce(&self) -> Result<(), BadSession> {
+        if NONCE.contains(&self.nonce.chars().count()) {
+            Ok(())
         } else {
-            Err(BadSession::Signature)
+            Err(BadSession::Form("the nonce must have 8 to 128 characters"))
         }
     }
 
@@ -154,21 +162,14 @@ impl SessionClaim {
         if read.not_before.is_some_and(|from| from > now) {
             return Err(BadSession::Early);
         }
-        if !NONCE.contains(&claim.nonce.len()) {
-            return Err(BadSession::Form("the nonce must have 8 to 128 characters"));
-        }
+        claim.check_nonce()?;
         let own = |resource: &&str| {
             resource.strip_prefix("golem-provider:").and_then(|text| text.parse().ok()) == Some(provider)
         };
         if !read.resources.iter().any(own) {
             return Err(BadSession::OtherProvider);
         }
-        let signer = signer_of(message.as_bytes(), signature);
-        if signer == Some(claim.wallet) && !claim.wallet.is_zero() {
-            Ok(claim)
-        } else {
-            Err(BadSession::Signature)
-        }
+        claim.signed_by(signer_of(message.as_bytes(), signature))
     }
 }
 

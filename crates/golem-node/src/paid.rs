@@ -5,15 +5,12 @@
 
 use alloy_primitives::Address;
 use golem_chain::{Bad, Block};
+use golem_types::stream::address;
 use golem_types::{Stream, StreamKey, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U160;
 
 use crate::vm::{Refusal, owner_of};
-
-fn address(number: U160) -> Address {
-    Address::from(number.to_be_bytes::<20>())
-}
 
 /// That a create may be granted as far as money goes. Only made by the gate, so that no
 /// reservation can be built without its verdict.

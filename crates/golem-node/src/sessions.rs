@@ -13,17 +13,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy_primitives::{Address, B256, hex, keccak256};
 use golem_chain::session::SessionClaim;
+use golem_types::stream::timestamp;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::vm::owner_of;
 
-/// Longest that a session for all of a wallet's VMs lasts, in seconds, and one that was signed for a single VM: as the clients of
-/// contract version 4 expect.
-const LIFE: (i64, i64) = (86_400, 900);
+/// Longest that a session for all of a wallet's VMs lasts, in seconds: as the clients of contract version 4 expect.
+const WALLET_LIFE: i64 = 86_400;
 
-/// Most sessions of a wallet, and of all: 1 KB each, about. Wallets cost nothing, so those that rent nothing give way.
-const MOST: (usize, usize) = (100, 20_000);
+/// The same of one that was signed for a single VM.
+const VM_LIFE: i64 = 900;
+
+/// Most sessions of a wallet.
+const MOST_OF_WALLET: usize = 100;
+
+/// Most of all: 1 KB each, about. Wallets cost nothing, so those that rent nothing give way.
+const MOST: usize = 20_000;
 
 /// How every token begins, so that people and scanners know one.
 const PREFIX: &str = "golem-session-";
@@ -120,10 +126,9 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<(String, Session), SessionError> {
         let SessionClaim { wallet, vm, nonce, deadline } = claim;
-        let deadline = i64::try_from(deadline).ok().and_then(|second| Timestamp::from_second(second).ok());
-        let deadline = deadline.unwrap_or(Timestamp::MAX);
+        let deadline = timestamp(deadline.into()).unwrap_or(Timestamp::MAX);
         self.ledger.use_nonce(wallet, nonce, deadline, now).await??;
-        let life = if vm.is_some() { LIFE.1 } else { LIFE.0 };
+        let life = if vm.is_some() { VM_LIFE } else { WALLET_LIFE };
         self.add(wallet, vm, false, None, deadline.min(after(now, life)), now).await
     }
 
@@ -142,7 +147,7 @@ impl Sessions {
         if is_wider || (holder.read_only && !read_only) {
             return Err(SessionError::Wider);
         }
-        let wanted = seconds.map(|seconds| after(now, i64::try_from(seconds).unwrap_or(LIFE.0)));
+        let wanted = seconds.map(|seconds| after(now, i64::try_from(seconds).unwrap_or(WALLET_LIFE)));
         let expires_at = wanted.map_or(holder.expires_at, |wanted| wanted.min(holder.expires_at));
         let vm = vm.or_else(|| holder.vm.clone());
         self.add(holder.wallet, vm, read_only, Some(holder.id.clone()), expires_at, now).await
@@ -191,7 +196,7 @@ impl Sessions {
             open.retain(|_, session| session.expires_at > now);
             (open.values().filter(|session| session.wallet == wallet).count(), open.len())
         });
-        if of_wallet >= MOST.0 {
+        if of_wallet >= MOST_OF_WALLET {
             let minted = self.open(|open| {
                 let of_wallet =
                     open.iter().filter(|(_, session)| session.wallet == wallet && session.parent.is_some());
@@ -201,7 +206,7 @@ impl Sessions {
             let ended = minted.ok_or(SessionError::TooMany)?;
             self.ledger.end_sessions(vec![ended.id]).await?;
         }
-        if all < MOST.1 {
+        if all < MOST {
             return Ok(());
         }
         let rentals = self.ledger.now();
@@ -212,7 +217,7 @@ impl Sessions {
             let mut idle: Vec<_> =
                 idle.map(|(hash, session)| (session.created_at, *hash, session.id.clone())).collect();
             idle.sort();
-            idle.truncate(MOST.1 / 8);
+            idle.truncate(MOST / 8);
             idle.iter().for_each(|(_, hash, _)| drop(open.remove(hash)));
             idle
         });
@@ -297,9 +302,9 @@ mod tests {
         let narrow = Narrower { vm: Some("one".to_owned()), read_only: true, seconds: None };
         let (_, looker) = sessions.mint(&first, narrow.clone(), now).await.unwrap();
         while sessions.mint(&looker, narrow.clone(), now).await.is_ok() {}
-        assert_eq!(sessions.seen_by(&first, now).len(), MOST.0);
+        assert_eq!(sessions.seen_by(&first, now).len(), MOST_OF_WALLET);
         assert!(sessions.begin(claim("nonce-0002"), now).await.is_ok(), "a signature gets in");
-        assert_eq!(sessions.seen_by(&first, now).len(), MOST.0);
+        assert_eq!(sessions.seen_by(&first, now).len(), MOST_OF_WALLET);
         sessions.end(&first, &first.id, now).await.unwrap();
         assert!(matches!(sessions.mint(&looker, narrow, now).await, Err(SessionError::Wider)));
     }

@@ -13,9 +13,10 @@ use std::time::Duration;
 use alloy_primitives::B256;
 use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
 use golem_chain::{ChainError, Payer, Reader, Receipt, Rpc, SendError};
+use golem_types::stream::number;
 use golem_types::wire::Exact;
 use golem_types::{Decimal, Stream, StreamId, VmName};
-use ruint::aliases::{U160, U256};
+use ruint::aliases::U256;
 
 use super::rental::{Payment, Pending, Rental, RentalOperation, RentalStep};
 use super::store::{StoreError, WalletLock};
@@ -146,10 +147,6 @@ impl Recorder for InStore<'_> {
     fn waiting(&mut self, time: Duration) {
         (self.renter.tell)(Event::Waiting("waiting for the transaction", time));
     }
-}
-
-fn number(address: alloy_primitives::Address) -> U160 {
-    U160::from_be_bytes(address.into_array())
 }
 
 /// A reader of the stream of `payment`.

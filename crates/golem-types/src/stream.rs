@@ -11,9 +11,28 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
+use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use serde::{Deserialize, Serialize};
+
+/// `address` as a stream has it.
+#[must_use]
+pub fn number(address: Address) -> U160 {
+    U160::from_be_bytes(address.into_array())
+}
+
+/// The address that a stream has as `number`.
+#[must_use]
+pub fn address(number: U160) -> Address {
+    Address::from(number.to_be_bytes::<20>())
+}
+
+/// A stream's time, in seconds since the epoch, as a timestamp; `None` if it is later than one can tell.
+#[must_use]
+pub fn timestamp(seconds: u128) -> Option<Timestamp> {
+    i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok())
+}
 
 /// The number of a stream in its contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

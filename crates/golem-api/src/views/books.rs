@@ -73,7 +73,7 @@ fn view(entry: Entry, contracts: &Contracts, settled: &BTreeMap<String, u64>) ->
     let payments = entry.contract.as_deref().and_then(|key| contracts.called(key));
     // Older versions did not write down what money was called.
     let named = payments.map(Payments::config).and_then(|config| {
-        let own = entry.token == ruint::aliases::U160::from_be_bytes(config.token.into_array());
+        let own = entry.token == golem_types::stream::number(config.token);
         match (own, entry.token.is_zero()) {
             (true, _) => Some((config.symbol.clone(), config.decimals)),
             (false, true) => Some((config.coin.symbol.clone(), config.coin.decimals)),

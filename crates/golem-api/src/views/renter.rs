@@ -2,7 +2,6 @@
 //!
 //! Owns the translation of what the node knows into the documented JSON (`golem_types::wire`). Never asks anybody.
 
-use alloy_primitives::Address;
 use golem_chain::Bad;
 use golem_chain::contract::v4;
 use golem_node::boot::{FailedBoot, Reached, Stage};
@@ -118,7 +117,7 @@ pub(crate) fn failed_boot(failed: &FailedBoot) -> FailedBootInfo<'_> {
 
 /// An address with its checksum.
 fn address(number: U160) -> String {
-    Address::from(number.to_be_bytes::<20>()).to_string()
+    golem_types::stream::address(number).to_string()
 }
 
 /// What a client is told of a stream.

@@ -15,9 +15,8 @@
 use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent;
 use golem_types::StreamId;
+use golem_types::stream::number;
 use ruint::aliases::U160;
-
-use super::number;
 
 mod abi {
     #![allow(missing_docs, reason = "names and types are the contracts'")]

@@ -9,8 +9,8 @@ pub mod events;
 pub mod v4;
 
 use alloy_sol_types::SolCall;
+use golem_types::stream::number;
 use golem_types::{Stream, StreamId};
-use ruint::aliases::U160;
 use serde::{Deserialize, Serialize};
 
 mod abi {
@@ -134,10 +134,6 @@ pub mod token {
 #[must_use]
 pub fn ask(id: StreamId) -> Vec<u8> {
     abi::streamsCall { streamId: id.0 }.abi_encode()
-}
-
-fn number(address: alloy_primitives::Address) -> U160 {
-    U160::from_be_bytes(address.into_array())
 }
 
 /// Words of an answer of the first contract to `streams`.

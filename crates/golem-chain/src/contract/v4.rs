@@ -9,9 +9,8 @@
 
 use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
+use golem_types::stream::number;
 use golem_types::{Donation, Lease, Stream};
-
-use super::number;
 
 mod abi {
     #![allow(missing_docs, reason = "names and types are the contract's")]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use golem_chain::Block;
+use golem_types::stream::timestamp;
 use golem_types::{Stream, StreamId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
@@ -45,34 +46,39 @@ impl<'a> Page<'a> {
         self.currencies.get(&token)
     }
 
+    /// An entry of nothing yet, of the stream `id`.
+    fn entry(&self, id: StreamId, token: U160, kind: EntryKind, source: EntrySource) -> NewEntry<'a> {
+        NewEntry {
+            at: self.now,
+            chain_id: self.chain_id,
+            contract: Some(self.contract),
+            stream: Some(id),
+            token,
+            currency: self.currency(token),
+            kind,
+            amount: U256::ZERO,
+            source,
+            place: Place::default(),
+        }
+    }
+
     /// Books what vested of `stream` at each midnight up to `until`.
     pub(super) fn accrue(&self, id: StreamId, stream: &Stream, until: Timestamp) -> Result<(), LedgerError> {
         if stream.recipient.is_zero() {
             return Ok(());
         }
         let mut sums = sums(self.connection, self.contract, id)?;
-        let start = i64::try_from(stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
-        let Some(from) = sums.earned_until.or(start) else { return Ok(()) };
+        let Some(from) = sums.earned_until.or_else(|| timestamp(stream.start)) else { return Ok(()) };
         for midnight in midnights(from, until) {
             let vested = stream.vested(u128::try_from(midnight.as_second()).unwrap_or(0));
             let Some(amount) = vested.checked_sub(sums.earned).filter(|amount| !amount.is_zero()) else {
                 continue;
             };
             sums.earned = vested;
-            let entry = NewEntry {
-                // The last moment of the day in which it vested.
-                at: midnight - jiff::SignedDuration::from_micros(1),
-                stream: Some(id),
-                token: stream.token,
-                currency: self.currency(stream.token),
-                kind: EntryKind::Earned,
-                amount,
-                source: EntrySource::Clock,
-                place: Place::default(),
-                chain_id: self.chain_id,
-                contract: Some(self.contract),
-            };
-            put(self.connection, &entry)?;
+            let entry = self.entry(id, stream.token, EntryKind::Earned, EntrySource::Clock);
+            // The last moment of the day in which it vested.
+            let at = midnight - jiff::SignedDuration::from_micros(1);
+            put(self.connection, &NewEntry { at, amount, ..entry })?;
         }
         Ok(())
     }
@@ -110,20 +116,10 @@ impl<'a> Page<'a> {
 
     /// Has readings stand for what no event explains of the `paid` out in all of the stream of `last`, an entry of theirs.
     pub(super) fn explain(&self, last: &Entry, paid: U256) -> Result<(), LedgerError> {
+        let Some(id) = last.stream else { return Ok(()) };
         let place = Place { block: last.block, block_hash: last.block_hash, ..Place::default() };
-        let entry = NewEntry {
-            at: last.at,
-            stream: last.stream,
-            token: last.token,
-            currency: self.currency(last.token),
-            kind: last.kind,
-            amount: U256::ZERO,
-            source: EntrySource::Reading,
-            place,
-            chain_id: self.chain_id,
-            contract: Some(self.contract),
-        };
-        self.fill(entry, paid).map(drop)
+        let entry = self.entry(id, last.token, last.kind, EntrySource::Reading);
+        self.fill(id, NewEntry { at: last.at, place, ..entry }, paid).map(drop)
     }
 
     /// Has readings stand for what no event explains of what `stream` says was paid out at a `block` of that number and time;
@@ -135,31 +131,20 @@ impl<'a> Page<'a> {
         stream: &Stream,
         block: (u64, u128),
     ) -> Result<bool, LedgerError> {
-        let at = i64::try_from(block.1).ok().and_then(|at| Timestamp::from_second(at).ok());
         // One that never was says nothing.
-        let Some(at) = at.filter(|_| !stream.sender.is_zero()) else { return Ok(false) };
+        let Some(at) = timestamp(block.1).filter(|_| !stream.sender.is_zero()) else { return Ok(false) };
         let has_ended = stream.recipient.is_zero();
-        let entry = NewEntry {
-            at,
-            stream: Some(id),
-            token: stream.token,
-            currency: self.currency(stream.token),
-            kind: if has_ended { EntryKind::Terminated } else { EntryKind::Withdrawn },
-            amount: U256::ZERO,
-            source: EntrySource::Reading,
-            place: Place { block: Some(block.0), ..Place::default() },
-            chain_id: self.chain_id,
-            contract: Some(self.contract),
-        };
+        let kind = if has_ended { EntryKind::Terminated } else { EntryKind::Withdrawn };
+        let place = Place { block: Some(block.0), ..Place::default() };
+        let entry = NewEntry { at, place, ..self.entry(id, stream.token, kind, EntrySource::Reading) };
         self.accrue(id, stream, at)?;
         let booked = if has_ended { sums(self.connection, self.contract, id)?.received } else { U256::ZERO };
-        self.fill(entry, stream.withdrawn.max(booked))
+        self.fill(id, entry, stream.withdrawn.max(booked))
     }
 
-    /// Books `entry` for what neither events nor readings explain of the `paid` out in all; takes readings back that say too
-    /// much.
-    fn fill(&self, entry: NewEntry<'_>, paid: U256) -> Result<bool, LedgerError> {
-        let Some(id) = entry.stream else { return Ok(false) };
+    /// Books `entry`, which is of the stream `id`, for what neither events nor readings explain of the `paid` out in all; takes
+    /// readings back that say too much.
+    fn fill(&self, id: StreamId, entry: NewEntry<'_>, paid: U256) -> Result<bool, LedgerError> {
         let readings = self.readings(id)?;
         let read = readings.iter().fold(U256::ZERO, |sum, one| sum.saturating_add(one.amount));
         let received = sums(self.connection, self.contract, id)?.received;

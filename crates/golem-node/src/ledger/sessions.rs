@@ -5,14 +5,17 @@
 
 use alloy_primitives::{Address, B256};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::{Row, TransactionBehavior, params};
 
 use super::columns::{parsed, time};
 use super::{Ledger, LedgerError};
 use crate::sessions::{Session, SessionError};
 
-/// Most nonces of one wallet, and of all, that are remembered: 100 bytes each, about.
-const NONCES: (i64, i64) = (500, 200_000);
+/// Most nonces of one wallet that are remembered.
+const NONCES_OF_WALLET: i64 = 500;
+
+/// Most nonces that are remembered in all: 100 bytes each, about.
+const NONCES: i64 = 200_000;
 
 fn session(row: &Row<'_>) -> rusqlite::Result<(B256, Session)> {
     let session = Session {
@@ -25,15 +28,6 @@ fn session(row: &Row<'_>) -> rusqlite::Result<(B256, Session)> {
         expires_at: time(row, 7)?,
     };
     Ok((parsed(row, 0)?, session))
-}
-
-fn count(connection: &Connection, sql: &str, wallet: Option<&str>) -> Result<i64, LedgerError> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let read = |row: &Row<'_>| row.get(0);
-    Ok(match wallet {
-        Some(wallet) => statement.query_row([wallet], read)?,
-        None => statement.query_row([], read)?,
-    })
 }
 
 impl Ledger {
@@ -68,9 +62,10 @@ impl Ledger {
             let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute("DELETE FROM session_nonces WHERE until <= ?1", [now.as_microsecond()])?;
             let sql = "SELECT count(*) FROM session_nonces WHERE wallet = ?1";
-            let of_wallet = count(&transaction, sql, Some(&wallet))?;
-            let all = count(&transaction, "SELECT count(*) FROM session_nonces", None)?;
-            if of_wallet >= NONCES.0 || all >= NONCES.1 {
+            let of_wallet: i64 = transaction.prepare_cached(sql)?.query_row([&wallet], |row| row.get(0))?;
+            let sql = "SELECT count(*) FROM session_nonces";
+            let all: i64 = transaction.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            if of_wallet >= NONCES_OF_WALLET || all >= NONCES {
                 return Ok(Err(SessionError::TooMany));
             }
             let added = transaction.execute(

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use golem_reach::verdict::PortVerdict;
 use golem_types::{Resources, VmId, VmState};
 
+use crate::admit::AdmissionFacts;
+use crate::host::{HostOffer, HostUse};
 use crate::rental::Rental;
 
 /// Whether a rental has, or will have before new ones, CPU and memory.
@@ -54,6 +56,14 @@ impl Snapshot {
     #[must_use]
     pub fn with_room(&self) -> u32 {
         u32::try_from(self.iter().filter(|rental| has_room(rental)).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What a create is judged by beside rentals as they are now, where the host has `offer` and is as busy as `host`.
+    #[must_use]
+    pub fn admission(&self, offer: HostOffer, host: HostUse) -> AdmissionFacts {
+        let vms = self.with_room();
+        let total = offer.for_vms(vms.saturating_add(1));
+        AdmissionFacts { total, held: self.held(), vms, host, draining: self.draining }
     }
 
     /// Ports that live rentals hold.

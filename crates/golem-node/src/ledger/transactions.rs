@@ -3,6 +3,7 @@
 //! Owns every SQL statement on them. Never asks a chain and never decides.
 
 use alloy_primitives::{Address, B256, Bytes};
+use golem_types::stream::number;
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -321,7 +322,7 @@ fn book(connection: &Connection, transaction: &Transaction, now: Timestamp) -> R
     let swept =
         (sweeps && !order.subject.starts_with(WITHIN)).then(
             || match golem_chain::contract::token::transfer_of(&order.data) {
-                Some((_, amount)) => (U160::from_be_bytes(order.to.into_array()), amount),
+                Some((_, amount)) => (number(order.to), amount),
                 None => (U160::ZERO, order.value),
             },
         );

@@ -12,8 +12,7 @@ use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
 use super::{LedgerError, Writer, claim, money, refunds, rows};
-use crate::admit::AdmissionContext;
-use crate::admit::{AdmissionFacts, admit};
+use crate::admit::{AdmissionContext, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
 use crate::rental::{Goal, Rental};
@@ -80,14 +79,7 @@ impl Writer {
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
             return Ok(Err(Refusal::NameTaken(name)));
         }
-        let vms = self.now.with_room();
-        let facts = AdmissionFacts {
-            total: context.offer.for_vms(vms.saturating_add(1)),
-            held: self.now.held(),
-            vms,
-            host: context.host,
-            draining: self.now.draining,
-        };
+        let facts = self.now.admission(context.offer, context.host);
         if let Err(refusal) = admit(resources, &context.limits, &facts) {
             return Ok(Err(refusal));
         }

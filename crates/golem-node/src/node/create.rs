@@ -17,7 +17,7 @@ use golem_types::{ImageName, Resources};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::admit::{AdmissionContext, AdmissionFacts, admit};
+use crate::admit::{AdmissionContext, admit};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::ledger::{ClaimedUse, Snapshot};
@@ -118,15 +118,8 @@ impl Node {
     /// Whether a VM of `resources` would be granted now, as far as room goes.
     pub(super) fn admits(&self, resources: Resources) -> Result<(), NodeError> {
         let Node(inner) = self;
-        let (now, host) = (inner.ledger.now(), *inner.host.borrow());
-        let vms = now.with_room();
-        let facts = AdmissionFacts {
-            total: host.offer.for_vms(vms.saturating_add(1)),
-            held: now.held(),
-            vms,
-            host: host.used,
-            draining: now.draining,
-        };
+        let host = *inner.host.borrow();
+        let facts = inner.ledger.now().admission(host.offer, host.used);
         Ok(admit(resources, &inner.config.limits, &facts)?)
     }
 

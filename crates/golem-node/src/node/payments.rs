@@ -83,12 +83,12 @@ impl Node {
         payment: &LeasePayment,
         leased: Leased<'_>,
     ) -> Result<Paid, NodeError> {
-        let contracts = &self.0.contracts;
-        if !contracts.offered().iter().any(Payments::takes_leases) {
+        let offered = self.0.contracts.offered();
+        if !offered.iter().any(Payments::takes_leases) {
             return Err(Refusal::NoLeases.into());
         }
-        let of = contracts.offered().iter().find(|payments| payments.is_lease_of(payment, leased)).cloned();
-        of.ok_or(Refusal::Stream(Bad::Terms))?.judge_lease(payment, leased).await
+        let of = offered.iter().find(|payments| payments.is_lease_of(payment, leased));
+        of.ok_or(Refusal::Stream(Bad::Terms))?.judge_lease(payment, leased.renter).await
     }
 
     /// The price of what `request` asks for, signed. Refused where a create would be, so that nobody pays in vain.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
 use golem_chain::{StreamTerms, StreamVerdict, token};
+use golem_types::stream::{address, number};
 use golem_types::{Resources, Stream, StreamId};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Payments, StreamPrices, address, number};
+use super::{Payments, StreamPrices};
 use crate::error::NodeError;
 use crate::paid::Paid;
 use crate::vm::Refusal;

@@ -9,12 +9,13 @@
 
 use alloy_primitives::{Address, B256, U256};
 use golem_chain::judge::ExpectedLease;
-use golem_chain::{Bad, LeaseQuote, LeaseTerms, Place, StreamTerms, Version};
+use golem_chain::{LeaseQuote, LeaseTerms, Place, StreamTerms, Version};
+use golem_types::stream::number;
 use golem_types::wire::{LeasePayment, LeaseRequest};
 use golem_types::{ImageName, Resources, VmName};
 use jiff::Timestamp;
 
-use super::{Payments, QUOTE_LIFE, number};
+use super::{Payments, QUOTE_LIFE};
 use crate::error::NodeError;
 use crate::paid::Paid;
 use crate::vm::Refusal;
@@ -125,21 +126,18 @@ impl Payments {
         self.takes_leases() && terms.hash() == payment.terms_hash
     }
 
-    /// Judges the stream of `payment` as the lease of `leased`.
+    /// Judges the stream of `payment`, which [is the lease](Self::is_lease_of) of what `renter` rents.
     ///
     /// # Errors
     /// [`Refusal::Stream`], [`NodeError::TokenDigits`], [`NodeError::ChainUnknown`].
     pub(crate) async fn judge_lease(
         &self,
         payment: &LeasePayment,
-        leased: Leased<'_>,
+        renter: Address,
     ) -> Result<Paid, NodeError> {
-        if !self.is_lease_of(payment, leased) {
-            return Err(Refusal::Stream(Bad::Terms).into());
-        }
         self.check_token().await?;
         let lease = ExpectedLease {
-            sender: number(leased.renter),
+            sender: number(renter),
             rate: payment.rate,
             id: payment.lease_id,
             terms_hash: payment.terms_hash,

@@ -37,9 +37,10 @@ use golem_chain::contract::WrongContract;
 use golem_chain::faucet::{Faucet, FaucetError};
 use golem_chain::identity::Former;
 use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Version};
+use golem_types::stream::number;
 use golem_types::{Stream, StreamId, StreamKey, VmId, Wallet};
 use jiff::Timestamp;
-use ruint::aliases::{U160, U256};
+use ruint::aliases::U256;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -220,15 +221,6 @@ struct Inner {
     withheld: std::sync::atomic::AtomicU32,
     /// Tells that the books are far behind.
     behind: tokio::sync::Notify,
-}
-
-/// The address as a stream has it.
-pub(crate) fn number(address: Address) -> U160 {
-    U160::from_be_bytes(address.into_array())
-}
-
-fn address(number: U160) -> Address {
-    Address::from(number.to_be_bytes::<20>())
 }
 
 /// Chain and contract as stream keys have them.

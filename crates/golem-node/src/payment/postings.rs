@@ -9,11 +9,12 @@ use std::ops::RangeInclusive;
 use alloy_primitives::{Address, B256};
 use golem_chain::contract::events::{Happened, Split, StreamEvent};
 use golem_chain::{Block, ChainError, History};
+use golem_types::stream::{address, number, timestamp};
 use golem_types::{Stream, StreamId};
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 
-use super::{PaymentConfig, Payments, address, number};
+use super::{PaymentConfig, Payments};
 use crate::entry::{Currency, EntryKind, Posting};
 use crate::ledger::{Batch, BookedStream, LedgerError};
 
@@ -41,11 +42,6 @@ pub(super) struct Looked {
     pub(super) after: u64,
     pub(super) blocks: RangeInclusive<u64>,
     pub(super) last: Block,
-}
-
-fn timestamp(seconds: u128) -> Timestamp {
-    let seconds = i64::try_from(seconds).ok();
-    seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::MAX)
 }
 
 impl Payments {
@@ -237,7 +233,7 @@ fn postings(payouts: &[Payout], times: &BTreeMap<u64, u128>, mut arrived: Arrive
     let mut postings = Vec::new();
     for payout in payouts {
         let Payout { event, kind, amount, token } = payout;
-        let at = times.get(&event.at.block).copied().map_or(Timestamp::MAX, timestamp);
+        let at = times.get(&event.at.block).copied().and_then(timestamp).unwrap_or(Timestamp::MAX);
         let posting = |kind, amount| Posting {
             stream: Some(event.id),
             kind,

@@ -17,9 +17,9 @@ use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
+use super::withdraw::WithdrawError;
 use super::worth::most_gas;
 use crate::crash::crash_point;
-use crate::error::NodeError;
 use crate::ledger::{Order, Purpose, Refund};
 use crate::transactions::{Queue, TransactionError};
 
@@ -38,8 +38,6 @@ enum Judgement {
     Worth(Box<Plan>),
     /// It is left to its sender, for this reason.
     NotWorth(String),
-    /// Not now: it is asked again.
-    Later(SendError),
 }
 
 /// Ends what is due, until `stop`.
@@ -74,11 +72,11 @@ pub(crate) async fn run(payments: Payments, stop: CancellationToken) {
 }
 
 impl Payments {
-    /// Ends the stream of `refund` if that is worth it, or goes on to.
-    async fn refund(&self, refund: Refund) -> Result<(), NodeError> {
+    /// Ends the stream of `refund` if that is worth it, or goes on to. After an error it is tried again.
+    async fn refund(&self, refund: Refund) -> Result<(), WithdrawError> {
         let ledger = &self.0.ledger;
         let id = refund.key.id;
-        let seen = self.0.reader.streams(&[id]).await.map_err(NodeError::ChainUnknown)?;
+        let seen = self.0.reader.streams(&[id]).await?;
         let Some(stream) = seen.streams.first().copied() else { return Ok(()) };
         let now = seen.block.time;
         let end = async |kind, detail: String| {
@@ -92,19 +90,7 @@ impl Payments {
             return end("refund.done", detail.to_owned()).await;
         }
         // A stream that pays a former key is ended by that.
-        let queue = match self.queue_of(&stream) {
-            Ok(queue) => queue,
-            Err(error) => {
-                golem_service::log_limited_each!(
-                    refund.key,
-                    warn,
-                    stream = %id,
-                    error = &error as &dyn std::error::Error,
-                    "the stream of a deleted VM is ended later"
-                );
-                return Ok(());
-            }
-        };
+        let queue = self.queue_of(&stream)?;
         let mut plan = None;
         if !refund.is_ending {
             if rest.is_zero() || stream.remaining_seconds(now) == 0 {
@@ -115,16 +101,6 @@ impl Payments {
                 Judgement::NotWorth(why) => {
                     tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
                     return end("refund.left", why).await;
-                }
-                Judgement::Later(error) => {
-                    golem_service::log_limited_each!(
-                        refund.key,
-                        warn,
-                        stream = %id,
-                        error = &error as &dyn std::error::Error,
-                        "the stream of a deleted VM is ended later"
-                    );
-                    return Ok(());
                 }
             }
             if !ledger.begin_refund(refund.key.clone()).await? {
@@ -167,7 +143,7 @@ impl Payments {
         refund: &Refund,
         rest: U256,
         vested: U256,
-    ) -> Result<Judgement, NodeError> {
+    ) -> Result<Judgement, WithdrawError> {
         let Order { to, data, value, .. } = self.order_of(refund);
         let plan = queue.sender().plan(Some(to), data, value).await;
         let plan = match plan {
@@ -175,7 +151,7 @@ impl Payments {
             Err(error @ (SendError::Reverts(_) | SendError::Refused(_) | SendError::Unsigned)) => {
                 return Ok(Judgement::NotWorth(error.to_string()));
             }
-            Err(error) => return Ok(Judgement::Later(error)),
+            Err(error) => return Err(error.into()),
         };
         let (cost, worth) = (plan.expected_cost, self.worth().await?);
         let most = |amount, percent| most_gas(amount, self.config().decimals, percent, worth);

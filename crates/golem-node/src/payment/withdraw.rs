@@ -16,12 +16,13 @@ use golem_chain::contract::events::{self, Happened};
 use golem_chain::contract::withdrawCall;
 use golem_chain::faucet::Work;
 use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError, arrived};
+use golem_types::stream::{address, number};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 
+use super::Payments;
 use super::worth::{Worth, most_gas};
-use super::{Payments, address, number};
 use crate::crash::crash_point;
 use crate::ledger::{LedgerError, Order, Purpose, Withdrawal, WithdrawalState};
 use crate::paid::StreamCopy;

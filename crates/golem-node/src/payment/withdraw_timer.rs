@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use golem_types::StreamId;
+use golem_types::stream::{number, timestamp};
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Payments;
 use super::withdraw::{WithdrawError, Withdrawn};
-use super::{Payments, number};
 use crate::backoff::doubled;
 use crate::ledger::LedgerError;
 
@@ -126,8 +127,7 @@ impl Payments {
             if !rules.enabled && copy.stream.recipient == number(self.config().wallet.address()) {
                 continue;
             }
-            let began = i64::try_from(copy.stream.start).ok().and_then(|at| Timestamp::from_second(at).ok());
-            let before = last.get(&id).copied().or(began).unwrap_or(now);
+            let before = last.get(&id).copied().or_else(|| timestamp(copy.stream.start)).unwrap_or(now);
             let waited = now.duration_since(before);
             let amount = copy.stream.withdrawable(copy.estimated_now(now));
             // Of a stream that ended the rest is fetched at once.

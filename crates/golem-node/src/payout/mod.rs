@@ -19,6 +19,7 @@ use alloy_primitives::{Address, Bytes};
 use golem_chain::balance::{At, balance};
 use golem_chain::contract::token;
 use golem_chain::{ChainError, Rpc, SendError};
+use golem_types::stream::number;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ use crate::crash::crash_point;
 use crate::ledger::{
     Account, Ledger, LedgerError, Order, Purpose, Sweep, Transaction, TransactionState, WITHIN,
 };
-use crate::payment::{Contracts, Payments, WithdrawError, number};
+use crate::payment::{Contracts, Payments, WithdrawError};
 use crate::transactions::{Queue, TransactionError};
 
 use plan::{TOKEN_INTERVAL, TransferCost, may_try, passed};
