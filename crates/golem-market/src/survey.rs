@@ -112,18 +112,25 @@ impl AdvertTerms {
 
     fn listed(listed: Listed, wanted: Resources) -> Self {
         let of_month = |prices| of_month(prices, wanted);
-        let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
         Self {
             usd_month: listed.usd().map(of_month),
             glm_month: listed.glm().map(of_month),
-            cpu: has("cpu"),
-            memory: has("memory"),
-            storage: has("storage"),
+            cpu: listed.free("cpu"),
+            memory: listed.free("memory"),
+            storage: listed.free("storage"),
             provider_id: listed.provider_id,
             name: listed.provider_name.unwrap_or_default(),
             country: listed.country,
             platform: listed.platform.unwrap_or_default(),
         }
+    }
+}
+
+impl OwnAdvert {
+    /// The one on a discovery server.
+    fn listed(lapses_at: Option<Timestamp>, listed: Listed, wanted: Resources) -> Self {
+        let says = AdvertTerms::listed(listed, wanted);
+        Self { key: None, expires_at_block: None, blocks_left: None, lapses_at, says }
     }
 }
 
@@ -148,6 +155,16 @@ struct Adverts {
     own: Option<OwnAdvert>,
     others: Vec<AdvertTerms>,
     more: bool,
+}
+
+impl Adverts {
+    /// Those of a discovery server.
+    fn listed(own: Option<OwnAdvert>, others: Vec<Listed>, wanted: Resources) -> Self {
+        let more = others.len() > OFFERS;
+        let others = others.into_iter().take(OFFERS);
+        let others = others.map(|listed| AdvertTerms::listed(listed, wanted)).collect();
+        Self { block: None, own, others, more }
+    }
 }
 
 /// Asks the market's network.
@@ -194,25 +211,10 @@ async fn network(
 async fn server(url: &str, own: Address, wanted: Resources) -> Result<Adverts, SurveyError> {
     let client = discovery::Client::new(url)?;
     let own = own.to_string();
-    let mine = client.get(&own).await?.map(|listed| OwnAdvert {
-        key: None,
-        expires_at_block: None,
-        blocks_left: None,
-        lapses_at: listed.lapses(),
-        says: AdvertTerms::listed(listed, wanted),
-    });
-    let filter = discovery::Filter {
-        cpu: Some(wanted.cpu),
-        memory: Some(wanted.memory),
-        storage: Some(wanted.storage),
-        ..discovery::Filter::default()
-    };
-    let mut others = client.find(&filter).await?;
+    let mine = client.get(&own).await?.map(|listed| OwnAdvert::listed(listed.lapses(), listed, wanted));
+    let mut others = client.find(&room(wanted)).await?;
     others.retain(|listed| listed.provider_id != own);
-    let more = others.len() > OFFERS;
-    others.truncate(OFFERS);
-    let others = others.into_iter().map(|listed| AdvertTerms::listed(listed, wanted)).collect();
-    Ok(Adverts { block: None, own: mine, others, more })
+    Ok(Adverts::listed(mine, others, wanted))
 }
 
 /// Asks a discovery server that shows who is connected.
@@ -220,22 +222,20 @@ async fn socket(url: &str, own: Address, wanted: Resources) -> Result<Adverts, S
     let own = own.to_string();
     let all = requestor::find(url, &discovery::Filter::default()).await?;
     let (mine, mut others): (Vec<_>, Vec<_>) = all.into_iter().partition(|listed| listed.provider_id == own);
-    let own = mine.into_iter().next().map(|listed| OwnAdvert {
-        key: None,
-        expires_at_block: None,
-        blocks_left: None,
-        lapses_at: None,
-        says: AdvertTerms::listed(listed, wanted),
-    });
-    let least = [("cpu", wanted.cpu), ("memory", wanted.memory), ("storage", wanted.storage)];
-    others.retain(|listed| {
-        let has = |name: &str| listed.resources.get(name).copied().unwrap_or_default();
-        least.iter().all(|(name, least)| has(name) >= u64::from(*least))
-    });
-    let more = others.len() > OFFERS;
-    others.truncate(OFFERS);
-    let others = others.into_iter().map(|listed| AdvertTerms::listed(listed, wanted)).collect();
-    Ok(Adverts { block: None, own, others, more })
+    let mine = mine.into_iter().next().map(|listed| OwnAdvert::listed(None, listed, wanted));
+    let filter = room(wanted);
+    others.retain(|listed| listed.is_large_enough(&filter));
+    Ok(Adverts::listed(mine, others, wanted))
+}
+
+/// What has room for `wanted`.
+fn room(wanted: Resources) -> discovery::Filter {
+    discovery::Filter {
+        cpu: Some(wanted.cpu),
+        memory: Some(wanted.memory),
+        storage: Some(wanted.storage),
+        ..discovery::Filter::default()
+    }
 }
 
 impl MarketView {

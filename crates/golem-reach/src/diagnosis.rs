@@ -151,7 +151,7 @@ impl Diagnosis<'_> {
             }
             _ => {}
         }
-        // An address at which a port was found is none to doubt.
+        // An address at which a port was found is not doubted.
         let is_found = self.all().any(|port| port.status == Reach::Reachable);
         if !is_public(address) && !self.facts.development && !is_found {
             return self.tell(Detail::DoubleNat { address }, ports);

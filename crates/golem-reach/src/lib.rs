@@ -42,7 +42,7 @@ pub struct Site {
     pub api: NonZeroU16,
     /// Ports that VMs get.
     pub ssh: Range<u16>,
-    /// Ports of https: its own, and the one for certificate authorities; none where there is no https.
+    /// Ports of https: its own, and the one for certificate authorities. Empty if there is no https.
     pub web: Vec<u16>,
     /// In development private addresses are as good as public ones, and this machine's own is told to renters.
     pub development: bool,

@@ -30,7 +30,7 @@ pub struct PortsReport {
     pub provider: PortReport,
     /// The SSH ports, in order.
     pub ssh: Vec<PortReport>,
-    /// The ports of https; none where there is no https.
+    /// The ports of https; empty if there is no https.
     #[serde(default)]
     pub web: Vec<PortReport>,
     /// What is in the way of renters, the worst first.

@@ -138,14 +138,11 @@ impl Words<'_> {
                 };
                 (format!("TCP {shown} is in use by {who}"), vec![format!("stop {who}"), other.to_owned()])
             }
-            Detail::CannotListen { is_web: true, why } => {
-                let why = why.as_deref().unwrap_or("the system refuses");
-                (format!("TCP {shown} cannot be listened on: {why}"), privileged_port_fixes())
-            }
-            Detail::CannotListen { is_web: false, why } => {
+            Detail::CannotListen { is_web, why } => {
                 let why = why.as_deref().unwrap_or("the system refuses");
                 let fix = "set GOLEM_PROVIDER_HOST to an address of this host, and ports above 1023 where the node does not run as root";
-                (format!("TCP {shown} cannot be listened on: {why}"), vec![fix.to_owned()])
+                let fixes = if *is_web { privileged_port_fixes() } else { vec![fix.to_owned()] };
+                (format!("TCP {shown} cannot be listened on: {why}"), fixes)
             }
             Detail::NoAnswer { servers, first, why } => (
                 format!("none of {servers} check servers answers ({first} {why})"),

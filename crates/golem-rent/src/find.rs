@@ -110,13 +110,12 @@ impl Search {
     }
 
     fn of_server(&self, listed: Listed) -> Listing {
-        let free = |resource: &str| listed.resources.get(resource).copied().unwrap_or(0);
         Listing {
             usd_month: self.month(listed.usd()),
             glm_month: self.month(listed.glm()),
-            cpu: free("cpu"),
-            memory: free("memory"),
-            storage: free("storage"),
+            cpu: listed.free("cpu"),
+            memory: listed.free("memory"),
+            storage: listed.free("storage"),
             provider_id: listed.provider_id,
             name: listed.provider_name.unwrap_or_default(),
             ip_address: listed.ip_address,

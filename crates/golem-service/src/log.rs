@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 /// Least time between two lines of one site.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 
-/// `error` with all of its causes, in one line: for a text that is not a log line's, whose `error` field has them.
+/// `error` with all of its causes, in one line: for a text that is not a log line's, whose `error` field has them. A
+/// cause that only repeats what it caused is left out.
 #[must_use]
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 /// How many may have a line each of one site, in one [`INTERVAL`].
@@ -158,6 +161,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn causes_stand_in_one_line_and_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Told {
+            text: &'static str,
+            source: Option<Box<Self>>,
+        }
+        let chain = ["no route", "no route", "it failed"].into_iter();
+        let error = chain.fold(None, |source, text| Some(Box::new(Told { text, source }))).unwrap();
+        assert_eq!(with_causes(&*error), "it failed: no route");
+    }
 
     #[test]
     fn h_18_a_site_writes_one_line_an_interval_and_counts_the_rest() {

@@ -3,7 +3,6 @@
 //! Owns asking the release index that the operator names, rarely and briefly, and remembering its answer. The
 //! answer is untrusted: a version is a few numbers, or nothing. Never fetches or installs one.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -113,9 +112,7 @@ async fn ask(url: &str) -> Result<String, IndexError> {
 }
 
 fn remembered(file: &Path) -> Option<Remembered> {
-    let mut text = String::new();
-    std::fs::File::open(file).ok()?.take(FILE_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_slice(&golem_files::read(file, FILE_BYTES).ok()?).ok()
 }
 
 /// A look makes no folder; what cannot be remembered is asked for again.

@@ -75,7 +75,7 @@ impl Limits {
 /// Why there is no socket, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// The address is none that begins with `ws://` or `wss://`.
+    /// The address does not begin with `ws://` or `wss://`, or is not a URL.
     #[error("the address is no ws:// or wss:// URL")]
     Url,
     /// The server could not be reached.

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::serve::serve;
+
 /// What is wrong with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ServerFault {
@@ -106,8 +108,8 @@ fn headers(headers: &HeaderMap) -> Option<(String, String)> {
     Some((text("x-provider-id")?, text("x-provider-signature")?))
 }
 
-/// Whether the published server takes it.
-fn is_good(body: &Value) -> bool {
+/// Whether the published servers, of either kind, take it.
+pub(crate) fn is_good(body: &Value) -> bool {
     let ip = body["ip_address"].as_str().is_some_and(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok());
     let country = body["country"].as_str().is_some_and(|country| country.len() == 2);
     let resource = |name: &str| body["resources"][name].as_u64().is_some_and(|number| number >= 1);
@@ -158,19 +160,13 @@ impl DiscoveryServer {
     /// When no port can be had.
     pub async fn start() -> std::io::Result<Self> {
         let inner = Arc::new(Shared { inner: Mutex::default(), requests: watch::channel(0).0 });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
         let router = Router::new()
             .route("/health", get(health))
             .route("/api/v1/advertisements", post(advertise))
             .route("/api/v1/advertisements/{id}", delete(remove))
             .with_state(Arc::clone(&inner));
-        #[expect(clippy::disallowed_methods, reason = "owned by this value, and ended with it")]
-        let server = tokio::spawn(async move {
-            // It ends with the test, and a test without it fails by itself.
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { inner, url, server })
+        let (address, server) = serve(router).await?;
+        Ok(Self { inner, url: format!("http://{address}"), server })
     }
 
     /// Where it listens.

@@ -15,6 +15,7 @@ mod live;
 mod query;
 mod rlp;
 mod rpc;
+mod serve;
 mod tiramisu;
 mod transaction;
 
@@ -36,6 +37,7 @@ pub use live::{LiveFault, LiveServer};
 pub use query::Protocol;
 
 use chain::Chain;
+use serve::serve;
 
 /// What is wrong with the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,15 +117,9 @@ impl Emulator {
             requests: 0,
             past: Vec::new(),
         }));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}/", listener.local_addr()?);
         let router = Router::new().route("/", post(called).get(upgraded)).with_state(Arc::clone(&inner));
-        #[expect(clippy::disallowed_methods, reason = "owned by this value, and ended with it")]
-        let server = tokio::spawn(async move {
-            // It ends with the test, and a test without it fails by itself.
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { inner, url, server })
+        let (address, server) = serve(router).await?;
+        Ok(Self { inner, url: format!("http://{address}/"), server })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

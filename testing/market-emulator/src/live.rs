@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::discovery::is_good;
+use crate::serve::serve;
+
 /// What is wrong with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LiveFault {
@@ -27,7 +30,7 @@ pub enum LiveFault {
     NoHello,
     /// It speaks another protocol.
     OtherProtocol,
-    /// It says that a proof is none.
+    /// It accepts no proof.
     NobodyIsKnown,
     /// It takes no advert.
     Refuses,
@@ -97,14 +100,6 @@ async fn say(socket: &mut WebSocket, message: Value) -> Option<()> {
     socket.send(Message::text(message.to_string())).await.ok()
 }
 
-/// Whether upstream's server takes it.
-fn is_good(advert: &Value) -> bool {
-    let ip = advert["ip_address"].as_str().is_some_and(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok());
-    let country = advert["country"].as_str().is_some_and(|country| country.len() == 2);
-    let resource = |name: &str| advert["resources"][name].as_u64().is_some_and(|number| number >= 1);
-    ip && country && ["cpu", "memory", "storage"].into_iter().all(resource)
-}
-
 /// Serves `socket` until it ends.
 async fn talk(
     socket: &mut WebSocket,
@@ -163,15 +158,10 @@ impl LiveServer {
             fault: watch::channel(LiveFault::None).0,
             sockets: watch::channel(0).0,
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("ws://{}/api/v1/discovery/providers", listener.local_addr()?);
         let router =
             Router::new().route("/api/v1/discovery/providers", get(upgraded)).with_state(Arc::clone(&shared));
-        #[expect(clippy::disallowed_methods, reason = "owned by this value, and ended with it")]
-        let server = tokio::spawn(async move {
-            // It ends with the test, and a test without it fails by itself.
-            let _ = axum::serve(listener, router).await;
-        });
+        let (address, server) = serve(router).await?;
+        let url = format!("ws://{address}/api/v1/discovery/providers");
         Ok(Self { shared, url, server })
     }
 

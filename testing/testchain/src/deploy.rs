@@ -27,7 +27,7 @@ const LIMITS: Limits = Limits {
 /// # Errors
 /// When the chain does not answer, or the wallet cannot pay for it.
 pub async fn deploy(rpc: Rpc, wallet: Wallet, contracts: &Path) -> anyhow::Result<(Address, u64)> {
-    let oracle = U256::from_be_slice(wallet.address().as_slice());
+    let oracle = crate::word(wallet.address());
     deploy_one(rpc, wallet, contracts, ("StreamPayment", &[oracle])).await
 }
 

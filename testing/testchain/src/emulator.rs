@@ -188,7 +188,7 @@ impl Emulator {
         Stream {
             token: U160::ZERO,
             sender: U160::from(sender),
-            recipient: U160::from_be_bytes(recipient.into_array()),
+            recipient: golem_types::stream::number(recipient),
             start,
             stop: start + u128::from(seconds),
             rate: u128::from(rate),

@@ -11,7 +11,7 @@ use golem_chain::contract::v4::OpenLease;
 use golem_types::StreamId;
 use ruint::aliases::U256;
 
-use crate::{Anvil, CHAIN_ID};
+use crate::{Anvil, CHAIN_ID, word};
 
 /// Who gets the donations.
 const DONATIONS: usize = 9;
@@ -24,10 +24,6 @@ pub struct Leases<'a> {
     pub contract: Address,
     /// The token of every stream.
     pub token: Address,
-}
-
-fn word(address: Address) -> U256 {
-    U256::from_be_slice(address.as_slice())
 }
 
 impl<'a> Leases<'a> {

@@ -24,3 +24,15 @@ pub use golem_chain::{Network, Rpc, network};
 pub use leases::Leases;
 pub use pool::{Pool, PoolState, Taken};
 pub use provider::{Limits, Provider, Says};
+
+/// The repository's folder of contracts.
+#[must_use]
+pub fn contracts() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
+}
+
+/// `address` as a word of a call.
+#[must_use]
+pub fn word(address: alloy_primitives::Address) -> ruint::aliases::U256 {
+    ruint::aliases::U256::from_be_slice(address.as_slice())
+}

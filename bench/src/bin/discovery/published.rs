@@ -1,6 +1,6 @@
 //! The published server, which renters ask again and again.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,6 @@ use bench::process::Process;
 use futures_util::future::join_all;
 use golem_service::http::{Client, Options};
 use serde_json::json;
-use tokio::net::TcpStream;
 
 use crate::{Measured, PROVIDERS, RENTERS};
 
@@ -47,11 +46,9 @@ pub(crate) async fn measure() -> anyhow::Result<Measured> {
         .stderr(Stdio::null());
     let server = Process::start(&mut command)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let began = Instant::now();
-    while TcpStream::connect(address).await.is_err() {
-        ensure!(began.elapsed() < Duration::from_secs(60), "the published server did not start");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    bench::wait_for("the published server listens", Duration::from_secs(60), || {
+        Ok(TcpStream::connect(address).is_ok())
+    })?;
     let url = format!("http://{address}/api/v1/advertisements");
     let http = Client::new(Options::within(ANSWER))?;
 

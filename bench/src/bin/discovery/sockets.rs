@@ -113,7 +113,7 @@ async fn renter(server: SocketAddr, number: usize) -> anyhow::Result<(Socket, f6
 pub(crate) async fn measure() -> anyhow::Result<Measured> {
     let binary = std::env::current_exe()?.with_file_name("golem-provider");
     let home = tempfile::tempdir()?;
-    let (server, address) = start(&binary, home.path()).await?;
+    let (server, address) = start(&binary, home.path())?;
     bench::say(&format!("our server: {PROVIDERS} providers connect …"));
     let places = Semaphore::new(AT_ONCE);
     let began = Instant::now();
@@ -184,17 +184,15 @@ async fn look_on(mut socket: Socket, told: Arc<AtomicUsize>, all: Arc<Notify>) {
     }
 }
 
-async fn start(binary: &Path, home: &Path) -> anyhow::Result<(Process, SocketAddr)> {
+fn start(binary: &Path, home: &Path) -> anyhow::Result<(Process, SocketAddr)> {
     let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let mut command = Command::new(binary);
     command.args(["discovery", "--host", "127.0.0.1", "--port", &port.to_string()]);
     command.env_clear().env("HOME", home).env("GOLEM_DISCOVERY_RATE_LIMIT_PER_MINUTE", "0");
     let server = Process::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let began = Instant::now();
-    while TcpStream::connect(address).await.is_err() {
-        ensure!(began.elapsed() < Duration::from_secs(20), "the server did not start");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    bench::wait_for("the server listens", Duration::from_secs(20), || {
+        Ok(std::net::TcpStream::connect(address).is_ok())
+    })?;
     Ok((server, address))
 }

@@ -1,25 +1,19 @@
 //! The payment contract on a real EVM, read and judged as the node does.
 
-use std::path::PathBuf;
-
 use alloy_primitives::{Address, B256, hex, keccak256};
 use golem_chain::contract::v4;
 use golem_chain::judge::ExpectedLease;
 use golem_chain::{Bad, ChainError, LeaseQuote, Place, Reader, Rpc, StreamTerms, StreamVerdict, Version};
-use golem_testchain::{Anvil, CHAIN_ID, Leases, Limits, Provider};
+use golem_testchain::{Anvil, CHAIN_ID, Leases, Limits, Provider, contracts, word};
 use golem_types::StreamId;
+use golem_types::stream::number;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use ruint::aliases::{U160, U256};
 use serde_json::json;
 
 async fn start() -> Anvil {
-    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-    Anvil::start(&contracts, &[]).await.unwrap()
-}
-
-fn number(address: Address) -> U160 {
-    U160::from_be_bytes(address.into_array())
+    Anvil::start(&contracts(), &[]).await.unwrap()
 }
 
 /// Each verdict is the one that the state calls for, through a life with top-ups, a lapse, a halt
@@ -157,16 +151,11 @@ async fn live(chain: &Anvil, deposit: u64, rate: u128, steps: &[Step]) {
     }
 }
 
-fn contracts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
-}
-
 /// Which contract an address holds is found by its code, or by its answers behind a proxy; what is
 /// neither is said to be neither.
 #[tokio::test]
 async fn the_contract_at_an_address_is_recognised() {
     let chain = start().await;
-    let word = |address: Address| U256::from_be_slice(address.as_slice());
     let deploy = async |name: &str, argument| chain.deploy(&contracts(), name, &[argument]).await.unwrap();
     let Leases { token, contract: four, .. } = Leases::deploy(&chain, &contracts()).await.unwrap();
     let of = |contract| Reader::new(chain.rpc().clone(), contract, CHAIN_ID, true);

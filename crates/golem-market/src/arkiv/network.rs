@@ -18,7 +18,7 @@ impl MarketNetwork {
     /// A client of it.
     ///
     /// # Errors
-    /// [`ChainError`] when the endpoint's address is none.
+    /// [`ChainError`] when the endpoint's address is not a URL.
     pub fn client(&self) -> Result<Client, ChainError> {
         Ok(Client::new(Rpc::new(&self.rpc_url)?, &self.profile))
     }

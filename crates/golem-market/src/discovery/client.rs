@@ -100,6 +100,19 @@ impl Listed {
         self
     }
 
+    /// How much of `resource` is free; 0 if the advert does not say.
+    #[must_use]
+    pub fn free(&self, resource: &str) -> u64 {
+        self.resources.get(resource).copied().unwrap_or_default()
+    }
+
+    /// Whether as much of each resource is free as `filter` asks for.
+    #[must_use]
+    pub fn is_large_enough(&self, filter: &Filter) -> bool {
+        let least = [("cpu", filter.cpu), ("memory", filter.memory), ("storage", filter.storage)];
+        least.into_iter().all(|(name, least)| self.free(name) >= u64::from(least.unwrap_or_default()))
+    }
+
     /// Prices for a month in US dollars; `None` if one of them is no price.
     #[must_use]
     pub fn usd(&self) -> Option<AdvertPrices> {

@@ -225,16 +225,7 @@ impl Task {
     /// Tells how it stands; the log hears of it once.
     fn stand(&self, standing: Standing) {
         if self.state.borrow().standing != standing {
-            let server = &self.config.url;
-            match &standing {
-                Standing::Starting => {}
-                Standing::Current => tracing::info!(server, "renters find this node on the discovery server"),
-                Standing::Hidden => tracing::info!(
-                    server,
-                    "this node is not on the discovery server: it drains, was taken off, or has less left than any VM needs"
-                ),
-                Standing::Problem(problem) => tracing::warn!(server, "{problem}"),
-            }
+            standing.log_of_server(&self.config.url);
         }
         self.state.send_modify(|state| {
             state.removed = self.removing && standing == Standing::Hidden;

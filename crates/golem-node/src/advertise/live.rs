@@ -79,6 +79,13 @@ enum Due {
     Nothing(Standing),
 }
 
+/// What renters are told of `advert`, if it can be said.
+fn told(advert: &Advert, endpoint: &Endpoint) -> Result<LiveAdvert, Problem> {
+    // For its judgement of prices and texts.
+    advert.annotations()?;
+    Ok(LiveAdvert::of(advert, endpoint).map_err(LiveError::from)?)
+}
+
 pub(super) struct Task {
     config: LiveConfig,
     http: http::Client,
@@ -151,9 +158,7 @@ impl Task {
 
     /// Connects, and shows `advert` and what it becomes, as long as there is something to show.
     async fn show(&mut self, advert: Advert, endpoint: Endpoint) -> Result<(), Problem> {
-        // For its judgement of prices and texts.
-        advert.annotations()?;
-        let live = LiveAdvert::of(&advert, &endpoint).map_err(LiveError::from)?;
+        let live = told(&advert, &endpoint)?;
         let mut socket = ProviderSocket::open(&self.http, &self.config.url, &self.wallet).await?;
         self.state.send_modify(|state| state.connected = Some(true));
         socket.upsert(live).await?;
@@ -202,8 +207,7 @@ impl Task {
             self.wish.mark_changed();
             return Ok(());
         };
-        advert.annotations()?;
-        let live = LiveAdvert::of(&advert, &endpoint).map_err(LiveError::from)?;
+        let live = told(&advert, &endpoint)?;
         if let Some(socket) = &mut self.socket {
             socket.upsert(live).await?;
         }
@@ -259,16 +263,7 @@ impl Task {
     /// Tells how it stands; the log hears of it once.
     fn stand(&self, standing: Standing) {
         if self.state.borrow().standing != standing {
-            let server = &self.config.url;
-            match &standing {
-                Standing::Starting => {}
-                Standing::Current => tracing::info!(server, "renters find this node on the discovery server"),
-                Standing::Hidden => tracing::info!(
-                    server,
-                    "this node is not on the discovery server: it drains, was taken off, or has less left than any VM needs"
-                ),
-                Standing::Problem(problem) => tracing::warn!(server, "{problem}"),
-            }
+            standing.log_of_server(&self.config.url);
         }
         let now = Timestamp::now();
         self.state.send_modify(|state| {

@@ -173,6 +173,21 @@ pub enum Standing {
     Problem(String),
 }
 
+impl Standing {
+    /// Tells the log how the node stands on the discovery server at `server`.
+    fn log_of_server(&self, server: &str) {
+        match self {
+            Self::Starting => {}
+            Self::Current => tracing::info!(server, "renters find this node on the discovery server"),
+            Self::Hidden => tracing::info!(
+                server,
+                "this node is not on the discovery server: it drains, was taken off, or has less left than any VM needs"
+            ),
+            Self::Problem(problem) => tracing::warn!(server, "{problem}"),
+        }
+    }
+}
+
 /// How the advert stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdvertState {

@@ -12,7 +12,7 @@ use golem_service::tasks::Tasks;
 use market_emulator::{Emulator, Fault, Protocol, Stored};
 use tokio::sync::watch;
 
-use crate::support::market::{PACE, advert, shown, wallet};
+use crate::support::market::{Advertiser, PACE, advert, shown, wallet};
 use crate::support::{DEADLINE, World, until, wanted};
 
 const CHAIN: u64 = 1337;
@@ -53,15 +53,9 @@ fn config(emulator: &Emulator, generation: Generation, pace: Pace) -> AdvertiseC
     }
 }
 
-/// A run of the advertiser, over the ledger in a folder.
-struct Run {
-    tasks: Tasks,
-    wish: watch::Sender<Wish>,
-    advertising: Advertising,
-}
-
-impl Run {
-    async fn start(
+impl Advertiser {
+    /// One on `emulator`, over the ledger in `folder`.
+    async fn on_network(
         folder: &Path,
         emulator: &Emulator,
         generation: Generation,
@@ -76,15 +70,6 @@ impl Run {
         Self { tasks, wish: sender, advertising }
     }
 
-    async fn reaches(&self, what: &str, condition: impl FnMut(&AdvertState) -> bool) -> AdvertState {
-        let mut changes = self.advertising.changes();
-        let found = tokio::time::timeout(DEADLINE, changes.wait_for(condition)).await;
-        match found {
-            Ok(state) => state.unwrap().clone(),
-            Err(_) => panic!("not in time: {what}: {:?}", self.advertising.state()),
-        }
-    }
-
     /// Waits until renters read that so many cores are free.
     async fn shows(&self, cpu: u64) -> AdvertState {
         self.reaches("the advert", |state| {
@@ -93,13 +78,6 @@ impl Run {
                 && shown.is_some_and(|shown| shown.annotations.number("golem_cpu") == Some(cpu))
         })
         .await
-    }
-
-    /// Waits until something is in the way, and tells what.
-    async fn is_hindered(&self) -> String {
-        let state = self.reaches("a problem", |state| matches!(state.standing, Standing::Problem(_))).await;
-        let Standing::Problem(problem) = state.standing else { unreachable!() };
-        problem
     }
 
     async fn stop(self) {
@@ -116,7 +94,7 @@ async fn a_change_is_one_write_and_several_at_once_are_one() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         assert_eq!(emulator.mined().len(), 1);
         let entity = &emulator.entities()[0].1;
@@ -141,7 +119,7 @@ async fn a_change_is_one_write_and_several_at_once_are_one() {
         assert_eq!(spent.cost, alloy_primitives::U256::from(u128::from(gas) * 1_000_500));
         assert_eq!(state.shown.unwrap().expires_at, emulator.entities()[0].1.expires_at);
         run.stop().await;
-        let again = Run::start(folder.path(), &emulator, generation, PACE, Wish::Unknown).await;
+        let again = Advertiser::on_network(folder.path(), &emulator, generation, PACE, Wish::Unknown).await;
         assert_eq!(again.advertising.state().spent, spent);
         again.stop().await;
     }
@@ -152,13 +130,13 @@ async fn s_218_a_restart_in_which_nothing_changed_writes_nothing() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         run.stop().await;
         for _ in 0..3 {
             emulator.mine(10);
             // The first thing that is known is that nothing is known.
-            let run = Run::start(folder.path(), &emulator, generation, PACE, Wish::Unknown).await;
+            let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, Wish::Unknown).await;
             run.reaches("a look", |state| state.shown.is_some()).await;
             run.wish.send_replace(shown(8));
             run.shows(8).await;
@@ -166,7 +144,7 @@ async fn s_218_a_restart_in_which_nothing_changed_writes_nothing() {
         }
         // Nor does a node that lost its ledger.
         let other = tempfile::tempdir().unwrap();
-        let run = Run::start(other.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(other.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         run.stop().await;
         assert_eq!(emulator.mined().len(), 1);
@@ -178,7 +156,7 @@ async fn s_216_a_day_of_blocks_does_not_let_the_advert_lapse() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         let key = emulator.entities()[0].0;
         // Twelve lives of the advert, looked at six times in each.
@@ -224,7 +202,7 @@ async fn another_who_posts_our_id_neither_blocks_us_nor_is_touched() {
         for key in 1..5 {
             emulator.put(B256::repeat_byte(key), stored(Address::repeat_byte(9), 99, 9000));
         }
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         run.wish.send_replace(shown(4));
         run.shows(4).await;
@@ -246,7 +224,7 @@ async fn duplicates_are_cleaned_in_one_write() {
         for (key, cpu, expires_at) in [(1, 3, 400), (2, 8, 300), (3, 8, 250), (4, 5, 500)] {
             emulator.put(B256::repeat_byte(key), stored(own, cpu, expires_at));
         }
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.reaches("one advert", |state| state.standing == Standing::Current).await;
         let left = emulator.entities();
         assert_eq!(left.len(), 1);
@@ -262,7 +240,7 @@ async fn an_advert_that_someone_removed_comes_back() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         let key = run.shows(8).await.shown.unwrap().key;
         emulator.remove(key);
         run.advertising.check();
@@ -281,8 +259,8 @@ async fn an_endpoint_that_is_down_is_told_of_and_tried_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = emulator(generation).await;
     emulator.set_fault(Fault::Down);
-    let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
-    let problem = run.is_hindered().await;
+    let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
+    let problem = run.is_hindered().await.0;
     assert!(problem.contains("HTTP status 500") && problem.contains("do not find this node"), "{problem}");
     assert!(problem.contains("rentals go on"), "{problem}");
     let asked = emulator.requests();
@@ -298,7 +276,7 @@ async fn an_endpoint_that_is_down_is_told_of_and_tried_until_it_is_back() {
     // Down while something changes, and for longer than an advert lives.
     emulator.set_fault(Fault::Down);
     run.wish.send_replace(shown(4));
-    let problem = run.is_hindered().await;
+    let problem = run.is_hindered().await.0;
     assert!(problem.contains("go on reading an earlier advert, until about 20"), "{problem}");
     emulator.mine(2 * LIFETIME);
     assert!(emulator.entities().is_empty());
@@ -313,11 +291,11 @@ async fn an_endpoint_that_lags_behind_our_own_write_is_not_believed() {
     for generation in GENERATIONS {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         run.shows(8).await;
         emulator.set_fault(Fault::Behind(1));
         run.advertising.check();
-        let problem = run.is_hindered().await;
+        let problem = run.is_hindered().await.0;
         assert!(problem.contains("is at block 1, behind block 2"), "{problem}");
         emulator.set_fault(Fault::None);
         run.shows(8).await;
@@ -332,7 +310,7 @@ async fn an_endpoint_that_hides_our_adverts_cannot_make_us_spend_without_end() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = emulator(generation).await;
     emulator.set_fault(Fault::Blind);
-    let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+    let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
     run.reaches("enough", |state| {
         matches!(&state.standing, Standing::Problem(problem) if problem.contains("the endpoint may be lying"))
     })
@@ -349,8 +327,8 @@ async fn without_gas_the_operator_is_told_and_with_it_the_advert_comes() {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
         emulator.set_balance(wallet().address(), 5);
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
-        let problem = run.is_hindered().await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let problem = run.is_hindered().await.0;
         assert!(problem.contains("has 5 wei") && problem.contains("fix: send gas"), "{problem}");
         emulator.set_balance(wallet().address(), 10_u128.pow(18));
         run.shows(8).await;
@@ -364,8 +342,8 @@ async fn what_cannot_be_said_is_told_and_not_written() {
     let emulator = emulator(Generation::GolemBase).await;
     let bad = Advert { name: "n".repeat(129), ..advert(8) };
     let wish = Wish::Shown(Box::new(bad));
-    let run = Run::start(folder.path(), &emulator, Generation::GolemBase, PACE, wish).await;
-    let problem = run.is_hindered().await;
+    let run = Advertiser::on_network(folder.path(), &emulator, Generation::GolemBase, PACE, wish).await;
+    let problem = run.is_hindered().await.0;
     assert!(problem.contains("golem_provider_name has 129 bytes"), "{problem}");
     run.wish.send_replace(shown(8));
     run.shows(8).await;
@@ -380,7 +358,7 @@ async fn a_transaction_that_no_block_takes_is_replaced_by_a_better_paid_one() {
     let emulator = emulator(generation).await;
     emulator.hold(true);
     let pace = Pace { stuck: Duration::from_millis(50), ..PACE };
-    let run = Run::start(folder.path(), &emulator, generation, pace, shown(8)).await;
+    let run = Advertiser::on_network(folder.path(), &emulator, generation, pace, shown(8)).await;
     until("it is sent", || emulator.waiting() == 1).await;
     let asked = emulator.requests();
     until("it is replaced", || emulator.requests() > asked + 30).await;
@@ -399,14 +377,14 @@ async fn what_an_earlier_run_sent_is_waited_for_or_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let emulator = emulator(generation).await;
         emulator.hold(true);
-        let run = Run::start(folder.path(), &emulator, generation, PACE, shown(8)).await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, PACE, shown(8)).await;
         until("it is sent", || emulator.waiting() == 1).await;
         run.stop().await;
 
         let stuck = if is_mined { PACE.stuck } else { Duration::from_millis(50) };
         let pace = Pace { stuck, ..PACE };
-        let run = Run::start(folder.path(), &emulator, generation, pace, shown(8)).await;
-        let problem = run.is_hindered().await;
+        let run = Advertiser::on_network(folder.path(), &emulator, generation, pace, shown(8)).await;
+        let problem = run.is_hindered().await.0;
         assert!(problem.contains("earlier transaction"), "{problem}");
         emulator.hold(false);
         run.shows(8).await;

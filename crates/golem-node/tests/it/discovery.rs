@@ -3,10 +3,11 @@
 //! Days pass by a clock that stands still but for the test.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::time::Duration;
 
 use golem_market::arkiv::{Advert, AdvertPrices};
-use golem_node::advertise::{AdvertState, Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
+use golem_node::advertise::{Advertising, DiscoveryConfig, Pace, Standing, Wish, wishes};
 use golem_node::ports::PortPolicy;
 use golem_node::{Node, NodeConfig};
 use golem_reach::verdict::{PortVerdict, UnreachableReason};
@@ -17,10 +18,10 @@ use jiff::Timestamp;
 use market_emulator::{DiscoveryServer, ServerFault};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, advance, timeout};
+use tokio::time::{Instant, advance};
 
-use crate::support::market::{PACE, advert, shown, wallet};
-use crate::support::{DEADLINE, World, own_clock, pass, until, wanted};
+use crate::support::market::{Advertiser, PACE, advert, shown, wallet};
+use crate::support::{DEADLINE, World, comes_within, own_clock, pass, until, wanted};
 
 /// What the seed documents.
 const INTERVAL: Duration = Duration::from_secs(240);
@@ -34,12 +35,18 @@ fn config(server: &DiscoveryServer, pace: Pace) -> DiscoveryConfig {
     }
 }
 
-/// An advertiser, the server it posts to, and what it should say.
+/// An advertiser, and the server it posts to.
 struct Run {
     server: DiscoveryServer,
-    tasks: Tasks,
-    wish: watch::Sender<Wish>,
-    advertising: Advertising,
+    advertiser: Advertiser,
+}
+
+impl Deref for Run {
+    type Target = Advertiser;
+
+    fn deref(&self) -> &Advertiser {
+        &self.advertiser
+    }
 }
 
 impl Run {
@@ -49,24 +56,7 @@ impl Run {
         let tasks = Tasks::new();
         let (wish, receiver) = watch::channel(shown(8));
         let advertising = Advertising::on_server(config(&server, pace), wallet(), receiver, &tasks).unwrap();
-        Self { server, tasks, wish, advertising }
-    }
-
-    async fn reaches(&self, what: &str, condition: impl FnMut(&AdvertState) -> bool) -> AdvertState {
-        let mut changes = self.advertising.changes();
-        let found = changes.wait_for(condition).await;
-        found.unwrap_or_else(|_| panic!("never: {what}")).clone()
-    }
-
-    async fn is_current(&self) -> AdvertState {
-        self.reaches("the advert", |state| state.standing == Standing::Current).await
-    }
-
-    /// Waits until something is in the way, and tells what.
-    async fn is_hindered(&self) -> String {
-        let state = self.reaches("a problem", |state| matches!(state.standing, Standing::Problem(_))).await;
-        let Standing::Problem(problem) = state.standing else { unreachable!() };
-        problem
+        Self { server, advertiser: Advertiser { tasks, wish, advertising } }
     }
 
     /// How many cores renters read; `None` if they do not find the node.
@@ -151,7 +141,7 @@ async fn a_day_of_posts_every_240_seconds() {
 async fn a_day_without_the_server_costs_few_requests_and_ends_by_itself() {
     let clock = own_clock();
     let run = Run::start(Pace::default(), ServerFault::Down).await;
-    let problem = run.is_hindered().await;
+    let problem = run.is_hindered().await.0;
     for part in ["HTTP status 500", "do not find this node", "rentals go on", "GOLEM_PROVIDER_DISCOVERY_URL"]
     {
         assert!(problem.contains(part), "{problem}");
@@ -162,11 +152,7 @@ async fn a_day_without_the_server_costs_few_requests_and_ends_by_itself() {
     assert!(asked < 1000, "{asked} requests");
     run.server.set_fault(ServerFault::None);
     let mended = Instant::now();
-    while run.cores().is_none() {
-        assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
-        advance(Duration::from_secs(1)).await;
-        tokio::task::yield_now().await;
-    }
+    comes_within(Duration::from_secs(305), "the advert", || run.cores().is_some()).await;
     run.is_current().await;
     assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
     run.tasks.stop().await;
@@ -180,10 +166,10 @@ async fn a_server_that_refuses_or_never_ends_is_told_of_and_tried_again() {
         (ServerFault::Endless, "answer is too large"),
     ] {
         let run = Run::start(PACE, fault).await;
-        let problem = run.is_hindered().await;
+        let problem = run.is_hindered().await.0;
         assert!(problem.contains(says), "{problem}");
         run.server.set_fault(ServerFault::None);
-        timeout(DEADLINE, run.is_current()).await.unwrap();
+        run.is_current().await;
         assert_eq!(run.cores(), Some(8));
         run.tasks.stop().await;
     }
@@ -202,16 +188,16 @@ async fn what_cannot_be_said_is_told_and_not_posted_and_nothing_is_asked_for_not
     ];
     for (advert, says) in bad {
         run.wish.send_replace(Wish::Shown(Box::new(advert)));
-        let said = run.reaches(
-            "it is told",
+        run.reaches(
+            says,
             |state| matches!(&state.standing, Standing::Problem(problem) if problem.contains(says)),
-        );
-        timeout(DEADLINE, said).await.unwrap_or_else(|_| panic!("{says}: {:?}", run.advertising.state()));
+        )
+        .await;
         assert_eq!(run.posts(), 1, "{says}");
     }
     run.wish.send_replace(Wish::Shown(Box::new(priced(0.0))));
     until("it is given away", || run.posts() == 2).await;
-    timeout(DEADLINE, run.is_current()).await.unwrap();
+    run.is_current().await;
     let body: Value = serde_json::from_slice(&run.server.told()[1].body).unwrap();
     assert_eq!(body["pricing"]["usd_per_core_month"], 0.0);
     run.tasks.stop().await;
@@ -222,7 +208,7 @@ async fn what_cannot_be_said_is_told_and_not_posted_and_nothing_is_asked_for_not
 async fn a_silent_server_is_given_up_after_five_seconds() {
     let began = Instant::now();
     let run = Run::start(Pace::default(), ServerFault::Silent).await;
-    let problem = run.is_hindered().await;
+    let problem = run.is_hindered().await.0;
     assert!(problem.contains("does not answer"), "{problem}");
     assert!(began.elapsed() >= Duration::from_secs(5) && began.elapsed() < Duration::from_secs(6));
     run.tasks.stop().await;

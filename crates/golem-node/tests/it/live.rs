@@ -1,5 +1,6 @@
 //! The advert of a node on a discovery server that shows who is connected, through changes, faults and days.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +16,25 @@ use market_emulator::{LiveFault, LiveServer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, advance, timeout};
+use tokio::time::{advance, timeout};
 
-use crate::support::market::{PACE, advert, shown, wallet};
-use crate::support::{DEADLINE, World, own_clock, pass, settle, until, wanted};
+use crate::support::market::{Advertiser, PACE, advert, shown, wallet};
+use crate::support::{DEADLINE, World, comes_within, own_clock, pass, settle, until, wanted};
 
 const ENDPOINT: &str = "https://203.0.113.7";
 
-/// An advertiser, and what it should say.
+/// An advertiser, and where it should say that the node is.
 struct Node {
-    tasks: Tasks,
-    wish: watch::Sender<Wish>,
+    advertiser: Advertiser,
     endpoint: watch::Sender<Option<String>>,
-    advertising: Advertising,
+}
+
+impl Deref for Node {
+    type Target = Advertiser;
+
+    fn deref(&self) -> &Advertiser {
+        &self.advertiser
+    }
 }
 
 impl Node {
@@ -37,24 +44,13 @@ impl Node {
         let (endpoint, endpoints) = watch::channel(endpoint.map(str::to_owned));
         let config = LiveConfig { url: url.to_owned(), minimum: Resources::new(1, 1, 10), pace };
         let advertising = Advertising::on_socket(config, wallet(), wishes, endpoints, &tasks).unwrap();
-        Self { tasks, wish, endpoint, advertising }
-    }
-
-    async fn reaches(&self, what: &str, condition: impl FnMut(&AdvertState) -> bool) -> AdvertState {
-        let mut changes = self.advertising.changes();
-        let found = changes.wait_for(condition).await;
-        found.unwrap_or_else(|_| panic!("never: {what}")).clone()
-    }
-
-    async fn is_current(&self) -> AdvertState {
-        self.reaches("the advert", |state| state.standing == Standing::Current).await
+        Self { advertiser: Advertiser { tasks, wish, advertising }, endpoint }
     }
 
     /// Waits until something is in the way, and tells what.
     async fn is_hindered(&self) -> String {
-        let state = self.reaches("a problem", |state| matches!(state.standing, Standing::Problem(_))).await;
+        let (problem, state) = self.advertiser.is_hindered().await;
         assert_eq!(state.connected, Some(false));
-        let Standing::Problem(problem) = state.standing else { unreachable!() };
         problem
     }
 }
@@ -145,7 +141,7 @@ async fn without_an_endpoint_nothing_is_shown_and_the_operator_reads_why() {
     let problem = node.is_hindered().await;
     assert!(problem.contains("none of IPv4"), "{problem}");
     node.wish.send_replace(shown(4));
-    timeout(DEADLINE, node.is_current()).await.unwrap();
+    node.is_current().await;
     node.tasks.stop().await;
 }
 
@@ -167,7 +163,7 @@ async fn a_server_that_lies_floods_or_drops_is_told_of_and_tried_again() {
         let problem = node.is_hindered().await;
         assert!(problem.contains(says), "{fault:?}: {problem}");
         server.set_fault(LiveFault::None);
-        timeout(DEADLINE, node.is_current()).await.unwrap();
+        node.is_current().await;
         until("it is shown", || cores(&server) == Some(8)).await;
         node.tasks.stop().await;
     }
@@ -233,12 +229,7 @@ async fn a_day_with_a_server_that_drops_costs_few_connections() {
     let sockets = *server.sockets().borrow();
     assert!((100..1000).contains(&sockets), "{sockets} connections");
     server.set_fault(LiveFault::None);
-    let mended = Instant::now();
-    while cores(&server).is_none() {
-        assert!(mended.elapsed() <= Duration::from_secs(305), "{:?}", mended.elapsed());
-        advance(Duration::from_secs(1)).await;
-        tokio::task::yield_now().await;
-    }
+    comes_within(Duration::from_secs(305), "the advert", || cores(&server).is_some()).await;
     node.is_current().await;
     node.tasks.stop().await;
     drop(clock);
@@ -300,14 +291,14 @@ async fn renters_find_a_true_node_on_two_servers_of_which_one_restarts() {
     assert_eq!(listed[0].provider_id, wallet().address().to_string());
     assert_eq!(listed[0].endpoint_url.as_deref(), Some(ENDPOINT));
     node.create(wanted("one")).await.unwrap();
-    let told = async |server: &OwnServer, cpu| {
-        let end = std::time::Instant::now() + DEADLINE;
-        let read = async || server.listed().await.first().map(|listed| listed.resources["cpu"]) == Some(cpu);
-        while !read().await && std::time::Instant::now() < end {}
-        read().await
+    let tells = async |what: &str, server: &OwnServer| {
+        let read = async || server.listed().await.first().map(|listed| listed.resources["cpu"]);
+        golem_test_support::until(what, async || read().await == Some(99)).await;
     };
     // S-056, S-081
-    assert!(told(&one, 99).await && told(&two, 99).await, "a rental is told of");
+    for server in [&one, &two] {
+        tells("a rental is told of", server).await;
+    }
     let port = two.port;
     two.tasks.stop().await;
     let is_hindered = |state: &AdvertState| matches!(state.standing, Standing::Problem(_));
@@ -315,7 +306,7 @@ async fn renters_find_a_true_node_on_two_servers_of_which_one_restarts() {
     assert_eq!(kept[0].state().standing, Standing::Current, "each server for itself");
     drop(two);
     let two = OwnServer::start(port).await;
-    assert!(told(&two, 99).await, "it is found again");
+    tells("it is found again", &two).await;
     node.set_draining(true).await.unwrap();
     for advertising in &kept {
         let hidden = |state: &AdvertState| state.standing == Standing::Hidden;

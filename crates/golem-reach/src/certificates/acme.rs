@@ -9,6 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use golem_service::log::with_causes;
 use golem_service::server::tls::TlsKeys;
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, Order, OrderStatus,
@@ -22,8 +23,8 @@ use super::directory::Directory;
 use super::store::Store;
 use crate::probe::Probes;
 
-/// The profile with which Let's Encrypt gives certificates for addresses. Where an authority has none of that name, it is
-/// not asked for one.
+/// The profile with which Let's Encrypt gives certificates for addresses. An authority that does
+/// not offer it is not asked for one.
 const PROFILE: &str = "shortlived";
 
 /// How an authority says that it does not know an account (RFC 8555, 6.7).
@@ -71,7 +72,7 @@ impl From<Error> for AcmeError {
             Error::Api(problem) if problem.r#type.as_deref() == Some(NO_ACCOUNT) => Self::NoAccount,
             Error::Api(problem) => Self::Refused(detail(&problem)),
             Error::Timeout(_) => Self::NoAnswer("it took too long over an order".to_owned()),
-            Error::Other(error) => Self::NoAnswer(causes(&*error)),
+            Error::Other(error) => Self::NoAnswer(shown(&with_causes(&*error))),
             error => Self::NoAnswer(shown(&error.to_string())),
         }
     }
@@ -81,18 +82,6 @@ impl From<Error> for AcmeError {
 fn detail(problem: &Problem) -> String {
     let told = problem.detail.as_deref().or(problem.r#type.as_deref());
     shown(told.unwrap_or("it gives no reason"))
-}
-
-/// `error` and its causes, in one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    let mut said: Vec<String> = Vec::new();
-    for text in all.map(ToString::to_string) {
-        if said.last() != Some(&text) {
-            said.push(text);
-        }
-    }
-    shown(&said.join(": "))
 }
 
 /// `text` of a stranger as a log and a terminal may show it.

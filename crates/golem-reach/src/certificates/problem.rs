@@ -29,7 +29,7 @@ pub enum HttpsCause {
     NotYetValid,
     /// The certificate is for another address.
     OtherAddress,
-    /// The public address is not known, or is none of the internet.
+    /// The public address is not known, or is not globally routable.
     Address,
     /// The port cannot be listened on.
     Port,

@@ -19,7 +19,7 @@ pub struct HttpsReport {
     pub source: String,
     /// The certificate that is served.
     pub certificate: Option<CertificateFacts>,
-    /// When the node renews it, or tries again; `None` where it does not.
+    /// When the node renews it, or tries again; `None` if it does not.
     pub next_renewal: Option<Timestamp>,
     /// Why there is no endpoint, and what else is off; the worst first.
     pub problems: Vec<HttpsProblem>,

@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// The account; one that cannot be read is none.
+    /// The account; `None` if there is none, or it cannot be read.
     pub(super) fn account(&self) -> io::Result<Option<AccountCredentials>> {
         Ok(self.read("account.json")?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }

@@ -12,6 +12,7 @@ use golem_test_support::{DEADLINE, ports, until};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+use super::certificate::Certificate;
 use super::*;
 use crate::probe::is_free;
 
@@ -112,6 +113,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+/// When an order was last placed that has come to nothing.
+fn attempted(home: &Path) -> Timestamp {
+    let files = files(&home.join("certificates"));
+    let file = files.iter().find(|file| file.ends_with("attempted")).unwrap();
+    std::fs::read_to_string(file).unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_for_the_bare_address_is_obtained_over_tls_kept_and_taken_up_after_a_kill() {
     let name = "a_certificate_for_the_bare_address_is_obtained_over_tls_kept_and_taken_up_after_a_kill";
@@ -195,8 +203,14 @@ async fn an_authority_that_refuses_is_not_asked_again_for_half_an_hour_not_even_
     assert!(what.contains("tls-alpn-01: ") && what.contains("http-01: "), "{what}");
     let half_an_hour = SignedDuration::from_mins(30);
     assert!(report.next_renewal.unwrap().duration_since(begin) >= half_an_hour, "{report:?}");
-    // A port that becomes reachable is a reason to try, and none to ask too often.
+    // A port that becomes reachable is a reason to try, but not too often.
+    let asked = attempted(home.path());
     node.reach.send(Reach::Reachable).unwrap();
+    let earliest = Some(asked + half_an_hour);
+    node.comes_to("the earliest next attempt", |report| report.next_renewal == earliest).await;
+    node.address.send(None).unwrap();
+    node.lacks(HttpsCause::Address).await;
+    assert_eq!(attempted(home.path()), asked);
     node.end().await;
     drop(pebble);
     let _pebble = Pebble::start(&trust, finding(&config, port));
@@ -344,10 +358,13 @@ async fn a_key_that_others_can_read_or_that_is_another_certificates_is_not_used_
     let report = node.lacks(HttpsCause::File).await;
     assert!(report.problems[0].what.contains("the key is not the certificate's"), "{report:?}");
     assert!(report.endpoint.is_some(), "what was good is still served: {report:?}");
+    let chain = std::fs::read(given.certificate()).unwrap();
     for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "nonsense"] {
-        std::fs::write(given.key(), text).unwrap();
-        until("it is told", async || node.https.report().problems[0].what.contains("no private key")).await;
+        let error = Certificate::read(&chain, text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("no private key"), "{text:?}: {error}");
     }
+    std::fs::write(given.key(), "nonsense").unwrap();
+    until("it is told", async || node.https.report().problems[0].what.contains("no private key")).await;
     std::fs::remove_file(given.key()).unwrap();
     until("it is told", async || node.https.report().problems[0].what.contains("cannot be read")).await;
     node.end().await;

@@ -44,7 +44,7 @@ use crate::{descriptors, log_limited};
 const CONNECTIONS: usize = 2048;
 
 /// How long a TLS handshake may take.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Most TLS handshakes at a time, each of which costs a signature, and a customer's share of them. One takes
 /// milliseconds, and two round trips of the network.

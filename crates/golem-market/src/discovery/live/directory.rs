@@ -155,6 +155,12 @@ impl Directory {
         self.providers().by_id.values().filter(|connected| connected.shown.is_some()).count()
     }
 
+    /// How many look on.
+    #[must_use]
+    pub fn lookers(&self) -> usize {
+        self.0.changes.receiver_count()
+    }
+
     /// Tells of a change, while nobody can take a snapshot.
     fn tell(&self, id: Address, before: Option<Arc<Shown>>, after: Option<Arc<Shown>>) {
         if before.is_some() || after.is_some() {

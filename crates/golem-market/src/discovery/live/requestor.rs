@@ -40,12 +40,7 @@ pub async fn find(url: &str, filter: &Filter) -> Result<Vec<Listed>, LiveError> 
     let http = http::Client::new(Options::within(DEADLINE)).map_err(LiveError::Http)?;
     let list = timeout(DEADLINE, snapshot(&http, &socket_of(url), filter)).await;
     let mut listed = list.unwrap_or(Err(LiveError::Silent("what it shows")))?;
-    listed.retain(|listed| {
-        let has = |name: &str, least: Option<u32>| {
-            listed.resources.get(name).copied().unwrap_or_default() >= u64::from(least.unwrap_or_default())
-        };
-        has("cpu", filter.cpu) && has("memory", filter.memory) && has("storage", filter.storage)
-    });
+    listed.retain(|listed| listed.is_large_enough(filter));
     Ok(listed)
 }
 

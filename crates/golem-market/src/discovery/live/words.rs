@@ -90,7 +90,7 @@ pub struct Authenticate {
     pub signature: String,
 }
 
-/// Why a proof is none.
+/// Why a proof is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadProof {
     /// It answers another server, or another socket of this one.

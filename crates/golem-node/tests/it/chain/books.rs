@@ -1,23 +1,10 @@
 //! That the books have every wei that reaches the wallet, whatever brought it.
 
-use golem_node::entry::EntryKind;
+use golem_node::entry::{EntryKind, EntrySource};
 use golem_node::ledger::Entry;
-use golem_node::payment::Payments;
-
-use golem_node::entry::EntrySource;
 use golem_testchain::{Limits, Provider};
 
 use super::*;
-
-/// The entries that count, of the kind `kind`.
-async fn booked(payments: &Payments, kind: EntryKind) -> Vec<Entry> {
-    let all = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
-    all.into_iter().filter(|entry| entry.kind == kind && entry.counts()).collect()
-}
-
-fn sum<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> U256 {
-    entries.into_iter().fold(U256::ZERO, |sum, entry| sum + entry.amount)
-}
 
 /// M-01: a stream that its sender ends pays the rest to the wallet, and that is in the books, as are a withdrawal, its gas,
 /// and a stream that nobody ever rented anything with; a node that was off meanwhile books it when it is back.
@@ -234,9 +221,9 @@ async fn m_10_gas_is_taken_back_with_its_block() {
 async fn m_01_an_endpoint_without_events_takes_nothing_back() {
     let market = Market::new(&[]).await;
     let chaos = Chaos::start(market.chain.url(), 1).await.unwrap();
-    let payments = PaymentConfig { rpc_url: chaos.url().to_owned(), monitor: false, ..market.payments() };
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let node = market
+        .start_with(PaymentConfig { rpc_url: chaos.url().to_owned(), monitor: false, ..market.payments() })
+        .await;
     let stream = market.open(7200).await;
     market.rent(&node, "one", stream).await;
     market.chain.warp(1000).await.unwrap();

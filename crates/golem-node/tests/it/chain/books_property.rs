@@ -344,9 +344,8 @@ fn setting(name: &str, default: u64) -> u64 {
 async fn books_equal_the_chain(name: &str) {
     let market = Market::new(&["--gas-price", "0", "--base-fee", "0"]).await;
     let chain = &market.chain;
-    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-    let oracle = U256::from_be_slice(chain.account(0).as_slice());
-    let contract = chain.deploy(&contracts, name, &[oracle]).await.unwrap();
+    let oracle = word(chain.account(0));
+    let contract = chain.deploy(&contracts(), name, &[oracle]).await.unwrap();
     // Each block is later than the one before, so that something vests.
     chain.ask("anvil_setBlockTimestampInterval", json!([7])).await.unwrap();
     let chaos = Chaos::start(chain.url(), 7).await.unwrap();

@@ -15,15 +15,12 @@ async fn m_04_rentals_of_an_earlier_contract_are_followed_and_paid() {
     drop(node);
 
     // Another contract on the same chain; the first one is the market's.
-    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-    let oracle = U256::from_be_slice(market.chain.account(0).as_slice());
-    let other = market.chain.deploy(&contracts, "StreamPayment", &[oracle]).await.unwrap();
+    let oracle = word(market.chain.account(0));
+    let other = market.chain.deploy(&contracts(), "StreamPayment", &[oracle]).await.unwrap();
     let start = async || {
         let maximum_head_age = Some(Duration::from_secs(100_000));
         let (name, contract) = ("other".to_owned(), other);
-        let payments = PaymentConfig { name, contract, maximum_head_age, ..market.payments() };
-        let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-        Node::start(config, market.world.sim().0).await.unwrap()
+        market.start_with(PaymentConfig { name, contract, maximum_head_age, ..market.payments() }).await
     };
     let node = start().await;
     // M-04
@@ -78,9 +75,7 @@ async fn m_04_rentals_of_an_earlier_contract_are_followed_and_paid() {
 #[tokio::test]
 async fn m_04_a_contract_that_was_replaced_ends_nothing() {
     let market = Market::new(&[]).await;
-    let payments = PaymentConfig { local: false, ..market.payments() };
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let node = market.start_with(PaymentConfig { local: false, ..market.payments() }).await;
     let stream = market.open(7200).await;
     let vm = market.rent(&node, "one", stream).await;
     let chain = &market.chain;
@@ -107,15 +102,10 @@ async fn m_04_another_token_in_the_settings_stops_no_rental() {
     node.shutdown(false).await;
     drop(node);
     let token = alloy_primitives::Address::repeat_byte(5);
-    let payments = PaymentConfig { token, symbol: "GLM".to_owned(), ..market.payments() };
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let node =
+        market.start_with(PaymentConfig { token, symbol: "GLM".to_owned(), ..market.payments() }).await;
     market.chain.warp(10).await.unwrap();
-    let height = market.chain.height().await.unwrap();
-    until("the monitor has seen it", async || {
-        node.payments().unwrap().health().block.is_some_and(|block| block.number >= height)
-    })
-    .await;
+    market.is_seen(node.payments().unwrap()).await;
     assert!(node.stream(&vm).await.unwrap().verdict.is_ok());
     assert_eq!(node.vm(&vm).await.unwrap().unpaid, None);
     node.shutdown(false).await;

@@ -19,13 +19,6 @@ impl Market {
         self.chain.ask("anvil_setNextBlockBaseFeePerGas", fee).await.unwrap();
         self.chain.ask("evm_mine", json!([])).await.unwrap();
     }
-
-    /// How many of the provider's transactions are in blocks.
-    async fn mined(&self) -> u64 {
-        let asked = json!([self.chain.account(PROVIDER), "latest"]);
-        let count = self.chain.ask("eth_getTransactionCount", asked).await.unwrap();
-        golem_chain::rpc::quantity(&count).unwrap()
-    }
 }
 
 /// Lets the node's clock pass, and none of the machine's.
@@ -62,8 +55,7 @@ async fn m_17_a_hundredfold_price_of_gas_is_waited_for_and_the_day_stays_within_
     let mut payments = market.payments();
     payments.gas = GasRules { maximum_price: Some(CAP), daily_limit: Some(limit) };
     payments.withdraw.interval = Duration::from_secs(1);
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let node = market.start_with(payments).await;
     let payments = node.payments().unwrap().clone();
     let ledger = Ledger::open(&market.world.folder.path().join(LEDGER_FILE)).unwrap();
     let queue = payments.queue();

@@ -64,11 +64,6 @@ async fn waits_for_its_end() {
     panic!("it should have been killed");
 }
 
-async fn mined(market: &Market) -> u64 {
-    let asked = json!([market.chain.account(PROVIDER), "latest"]);
-    golem_chain::rpc::quantity(&market.chain.ask("eth_getTransactionCount", asked).await.unwrap()).unwrap()
-}
-
 /// What came of the node's transactions: those that are in blocks, with what they were for and what they cost.
 async fn sent(market: &Market) -> Vec<(Purpose, U256)> {
     let ledger = Ledger::open(&market.world.folder.path().join(LEDGER_FILE)).unwrap();
@@ -77,7 +72,7 @@ async fn sent(market: &Market) -> Vec<(Purpose, U256)> {
     all.into_iter().map(|one| (one.order.purpose, one.cost.unwrap())).collect()
 }
 
-async fn booked(market: &Market, kind: EntryKind) -> Vec<Entry> {
+async fn in_books(market: &Market, kind: EntryKind) -> Vec<Entry> {
     let ledger = Ledger::open(&market.world.folder.path().join(LEDGER_FILE)).unwrap();
     let all = ledger.entries(Timestamp::UNIX_EPOCH).await.unwrap();
     all.into_iter().filter(|entry| entry.kind == kind && entry.counts()).collect()
@@ -120,9 +115,7 @@ async fn a_node_killed_anywhere_between_a_delete_and_its_refund_ends_the_stream_
             "{point}: it should have been killed"
         );
 
-        let payments = PaymentConfig { refund_after: at_once, ..market.payments() };
-        let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-        let node = Node::start(config, market.world.sim().0).await.unwrap();
+        let node = market.start_with(PaymentConfig { refund_after: at_once, ..market.payments() }).await;
         if point == "before-goal-deleted" {
             // Nobody had been promised anything.
             node.delete_vm(&vm).await.unwrap();
@@ -138,12 +131,12 @@ async fn a_node_killed_anywhere_between_a_delete_and_its_refund_ends_the_stream_
         drop(node);
         assert!(market.chain.stream(stream).await.unwrap().0.recipient.is_zero(), "{point}");
         let [(purpose, cost)] = sent(&market).await[..] else { panic!("{point}: more than one transaction") };
-        assert_eq!((purpose, mined(&market).await), (Purpose::Terminate, 1), "{point}");
-        let [paid] = &booked(&market, EntryKind::Terminated).await[..] else {
+        assert_eq!((purpose, market.mined().await), (Purpose::Terminate, 1), "{point}");
+        let [paid] = &in_books(&market, EntryKind::Terminated).await[..] else {
             panic!("{point}: booked twice")
         };
         assert_eq!(market.balance().await, before + paid.amount - cost, "{point}");
-        assert_eq!(booked(&market, EntryKind::Refunded).await.len(), 1, "{point}");
+        assert_eq!(in_books(&market, EntryKind::Refunded).await.len(), 1, "{point}");
     }
 }
 
@@ -185,10 +178,10 @@ async fn m_15_a_node_killed_at_any_step_of_a_sweep_pays_once() {
         node.shutdown(false).await;
         drop(node);
         let [(purpose, cost)] = sent(&market).await[..] else { panic!("{point}: more than one transaction") };
-        assert_eq!((purpose, mined(&market).await), (Purpose::Sweep, 1), "{point}");
+        assert_eq!((purpose, market.mined().await), (Purpose::Sweep, 1), "{point}");
         let arrived = market.chain.balance(safe).await.unwrap() - there;
         // M-15
-        let [swept] = &booked(&market, EntryKind::Swept).await[..] else {
+        let [swept] = &in_books(&market, EntryKind::Swept).await[..] else {
             panic!("{point}: not booked once")
         };
         assert_eq!((swept.amount, market.balance().await), (arrived, before - arrived - cost), "{point}");

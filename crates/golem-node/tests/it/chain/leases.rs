@@ -24,8 +24,7 @@ fn renter() -> Wallet {
 
 impl<'a> LeaseMarket<'a> {
     async fn new(market: &'a Market) -> Self {
-        let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-        Self { market, leases: Leases::deploy(&market.chain, &contracts).await.unwrap() }
+        Self { market, leases: Leases::deploy(&market.chain, &contracts()).await.unwrap() }
     }
 
     fn payments(&self) -> PaymentConfig {
@@ -169,11 +168,8 @@ async fn a_leased_vm_is_held_when_its_stream_expires_and_comes_back_by_a_new_lea
     let stop = node.stream(&vm.id).await.unwrap().stream.stop;
     let now = u128::from(market.chain.time().await.unwrap());
     market.chain.warp(u64::try_from(stop - now).unwrap() + 5).await.unwrap();
-    let seen = market.chain.height().await.unwrap();
-    until("the monitor has seen the grace", async || {
-        node.payments().unwrap().health().block.is_some_and(|block| block.number >= seen)
-    })
-    .await;
+    // It has seen the grace.
+    market.is_seen(node.payments().unwrap()).await;
     let status = node.stream(&vm.id).await.unwrap();
     assert_eq!(golem_chain::contract::v4::state(&status.stream, status.now), "grace");
     assert_eq!(node.vm(&vm.id).await.unwrap().state, VmState::Running);

@@ -1,7 +1,6 @@
 //! Very many streams at once.
 
 use golem_node::entry::EntryKind;
-use golem_node::ledger::Entry;
 use golem_testchain::{Limits, Provider};
 
 use super::*;
@@ -30,8 +29,7 @@ async fn a_thousand_streams_in_one_block_are_booked_in_few_requests() {
         let short = market.open(3600).await;
         let ending = market.rent(&node, "ending", short).await;
         let before = market.balance().await;
-        let (contract, provider) =
-            (chain.contract(), U256::from_be_slice(chain.account(PROVIDER).as_slice()));
+        let (contract, provider) = (chain.contract(), word(chain.account(PROVIDER)));
         let deposit = U256::from(7_000_000_000u64);
         let create = || {
             let words = vec![U256::ZERO, provider, deposit, U256::from(1_000_003)];
@@ -46,17 +44,14 @@ async fn a_thousand_streams_in_one_block_are_booked_in_few_requests() {
         let ends = (0..STREAMS).map(|number| first + U256::from(number)).filter(|id| *id != used.0);
         let end = |id| (contract, "terminate(uint256)", vec![id], U256::ZERO);
         chain.one_block(1, ends.map(end)).await.unwrap();
-        let of = async |kind: EntryKind| {
-            let all = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
-            all.into_iter().filter(|entry| entry.kind == kind && entry.counts()).collect::<Vec<Entry>>()
-        };
+        let of = async |kind: EntryKind| booked(&payments, kind).await;
         let wanted = usize::try_from(STREAMS).unwrap() - 1;
         until("all are booked", async || of(EntryKind::Terminated).await.len() == wanted).await;
         let requests = endpoint.requests() - asked;
         assert!(requests < STREAMS / 4, "{requests} requests, {limits:?}");
         assert_eq!(of(EntryKind::Refunded).await.len(), wanted);
-        let sum = of(EntryKind::Terminated).await.iter().fold(U256::ZERO, |sum, entry| sum + entry.amount);
-        assert_eq!(market.balance().await, before + sum, "to the wei");
+        let paid = sum(&of(EntryKind::Terminated).await);
+        assert_eq!(market.balance().await, before + paid, "to the wei");
         let check = payments.check_books(false).await.unwrap();
         assert_eq!((check.differences, check.streams), (Vec::new(), wanted + 3));
         // Others go on, and end.

@@ -7,6 +7,7 @@ mod gas;
 mod killed;
 mod leases;
 mod many;
+mod market;
 mod payout;
 mod refunds;
 mod rewound;
@@ -16,123 +17,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use golem_node::ledger::{Ledger, Try, WithdrawalState};
-use golem_node::payment::{PaymentConfig, Payments, Rules, WithdrawConfig, WithdrawError};
+use golem_node::payment::{PaymentConfig, Payments, WithdrawConfig, WithdrawError};
 use golem_node::transactions::{GasRules, Transactions};
 use golem_node::{LEDGER_FILE, Node, NodeConfig};
-use golem_testchain::{Anvil, CHAIN_ID, Chaos, FaucetServer};
+use golem_testchain::{Anvil, CHAIN_ID, Chaos, FaucetServer, contracts, word};
 use golem_types::wire::CreateVm;
 use golem_types::{StreamId, VmId, VmState};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use serde_json::json;
 
-use crate::support::{DEADLINE, World, attach, greeting, reaches, wanted};
+use self::market::{Market, booked, patiently, payments_on, sum, until};
+use crate::support::{DEADLINE, World, attach, greeting, payments, reaches, wanted};
 
 /// The provider's account.
 const PROVIDER: usize = 2;
-
-struct Market {
-    world: World,
-    chain: Anvil,
-    automatic: bool,
-}
-
-impl Market {
-    async fn new(more: &[&str]) -> Self {
-        let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-        Self { world: World::new(8), chain: Anvil::start(&contracts, more).await.unwrap(), automatic: false }
-    }
-
-    fn payments(&self) -> PaymentConfig {
-        let config = payments_on(self.chain.url(), self.chain.contract());
-        let withdraw = WithdrawConfig { enabled: self.automatic, ..config.withdraw };
-        PaymentConfig { withdraw, ..config }
-    }
-
-    async fn start(&self) -> Node {
-        let config = NodeConfig { payments: Some(self.payments()), ..self.world.config() };
-        Node::start(config, self.world.sim().0).await.unwrap()
-    }
-
-    /// A stream that lasts for `seconds` at a hundredth of a coin an hour, about.
-    async fn open(&self, seconds: u64) -> StreamId {
-        let rate = 10u64.pow(16) / 3600;
-        let deposit = U256::from(rate) * U256::from(seconds);
-        self.chain.create(1, self.chain.account(PROVIDER), deposit, u128::from(rate)).await.unwrap()
-    }
-
-    async fn rent(&self, node: &Node, name: &str, stream: StreamId) -> VmId {
-        let request = CreateVm { stream_id: Some(stream), ..wanted(name) };
-        let (vm, _) = node.create(request).await.unwrap();
-        reaches(node, &vm.id, VmState::Running).await;
-        vm.id.clone()
-    }
-
-    async fn balance(&self) -> U256 {
-        self.chain.balance(self.chain.account(PROVIDER)).await.unwrap()
-    }
-}
-
-/// Payments to the provider by `contract` on the chain at `url`; nothing is fetched without being asked.
-fn payments_on(url: &str, contract: alloy_primitives::Address) -> PaymentConfig {
-    PaymentConfig {
-        testnet: true,
-        name: "test".to_owned(),
-        symbol: "ETH".to_owned(),
-        rpc_url: url.to_owned(),
-        chain_id: CHAIN_ID,
-        local: true,
-        maximum_head_age: None,
-        contract,
-        version: golem_chain::Version::V1,
-        token: alloy_primitives::Address::ZERO,
-        rated_as: None,
-        coin: golem_node::entry::Currency::coin("ETH"),
-        confirmations: 0,
-        wallet: Anvil::wallet(PROVIDER).unwrap(),
-        decimals: 18,
-        enforce_rate: true,
-        allow_unpriced: true,
-        refund_after: None,
-        rules: Rules {
-            least_runway: Duration::from_secs(60),
-            create_runway: Duration::ZERO,
-            warning: Duration::from_secs(600),
-            hold: Duration::from_secs(86_400),
-            grace: Duration::from_secs(3600),
-        },
-        monitor: true,
-        interval: Duration::from_millis(50),
-        withdraw: WithdrawConfig {
-            enabled: false,
-            interval: Duration::from_secs(900),
-            minimum: U256::from(1_000_000_000_000u64),
-            gas_percent: 50,
-        },
-        faucet: None,
-        gas: GasRules::default(),
-        former: Vec::new(),
-    }
-}
-
-/// Waits until `condition` holds.
-async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    within(DEADLINE, what, condition).await;
-}
-
-/// The same with an endpoint that is asked ever less often while it refuses, on a busy machine.
-async fn patiently(what: &str, condition: impl AsyncFn() -> bool) {
-    within(DEADLINE * 6, what, condition).await;
-}
-
-async fn within(deadline: Duration, what: &str, condition: impl AsyncFn() -> bool) {
-    let poll = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(deadline, poll).await.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
 
 /// The whole life of a paid rental.
 #[tokio::test]
@@ -314,9 +213,7 @@ async fn a_withdrawal_in_mid_flight_is_neither_forgotten_nor_paid_twice() {
     .await;
     let all = payments.withdrawals(Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(all.len(), 1);
-    let nonce =
-        market.chain.ask("eth_getTransactionCount", json!([market.chain.account(PROVIDER), "latest"]));
-    assert_eq!(nonce.await.unwrap(), "0x1", "one transaction");
+    assert_eq!(market.mined().await, 1, "one transaction");
     assert_eq!(market.balance().await, before + all[0].paid.unwrap() - all[0].cost.unwrap());
     node.shutdown(false).await;
 }
@@ -481,8 +378,7 @@ async fn s_236_a_withdrawal_without_gas_asks_the_faucet_first() {
         captcha_url: faucet.captcha_url().to_owned(),
         captcha_key: faucet.site().to_owned(),
     });
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    let node = market.start_with(payments).await;
     let stream = market.open(7200).await;
     market.rent(&node, "one", stream).await;
     market.chain.warp(3600).await.unwrap();

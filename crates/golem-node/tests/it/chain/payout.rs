@@ -9,10 +9,6 @@ use super::*;
 /// The operator's own account.
 const SAFE: usize = 5;
 
-fn word(address: Address) -> U256 {
-    U256::from_be_slice(address.as_slice())
-}
-
 /// Small enough for accounts of 10,000 coins to have more.
 fn coins(number: u64) -> U256 {
     U256::from(number) * U256::from(10u64.pow(18))
@@ -114,11 +110,7 @@ async fn m_15_a_key_that_was_replaced_is_withdrawn_from_and_emptied() {
     reaches(&locked, &vm, VmState::Running).await;
     market.chain.warp(1800).await.unwrap();
     let payments = locked.payments().unwrap();
-    let height = market.chain.height().await.unwrap();
-    until("the monitor has seen it", async || {
-        payments.health().block.is_some_and(|block| block.number >= height)
-    })
-    .await;
+    market.is_seen(payments).await;
     let error = payments.withdraw(&payments.withdrawable(None)[0]).await.unwrap_err();
     assert!(matches!(error, WithdrawError::Key { .. }), "{error}");
     assert!(locked.vm(&vm).await.unwrap().unpaid.is_none());
@@ -150,7 +142,6 @@ async fn m_15_a_key_that_was_replaced_is_withdrawn_from_and_emptied() {
 #[tokio::test]
 async fn m_15_tokens_are_paid_out_by_what_their_balances_say() {
     let market = Market::new(&[]).await;
-    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
     let (safe, wallet) = (market.chain.account(SAFE), market.chain.account(PROVIDER));
     let amount = coins(1);
     // Returns nothing; takes 5 %; returns false; blocks.
@@ -160,7 +151,7 @@ async fn m_15_tokens_are_paid_out_by_what_their_balances_say() {
         ("OddToken", 1, 0, 0),
         ("OddToken", 2, 0, 0),
     ] {
-        let token = market.chain.deploy(&contracts, name, &[U256::from(argument)]).await.unwrap();
+        let token = market.chain.deploy(&contracts(), name, &[U256::from(argument)]).await.unwrap();
         market.chain.invoke(1, token, "mint(address,uint256)", &[word(wallet), amount]).await.unwrap();
         let before = swept(&market).await.len();
         let payments = PaymentConfig { token, ..market.payments() };

@@ -4,9 +4,7 @@ use super::*;
 
 /// A node whose streams are ended so long after their VM was deleted.
 async fn node(market: &Market, after: Duration) -> Node {
-    let payments = PaymentConfig { refund_after: Some(after), ..market.payments() };
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    Node::start(config, market.world.sim().0).await.unwrap()
+    market.start_with(PaymentConfig { refund_after: Some(after), ..market.payments() }).await
 }
 
 async fn is_ended(market: &Market, stream: StreamId) -> bool {
@@ -79,14 +77,14 @@ async fn m_15_a_stream_to_a_former_key_goes_back_too() {
         path: PathBuf::from("former"),
         wallet: Ok(old),
     };
-    let payments = PaymentConfig {
-        refund_after: Some(Duration::from_millis(700)),
-        wallet: Anvil::wallet(3).unwrap(),
-        former: vec![former],
-        ..market.payments()
-    };
-    let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-    let second = Node::start(config, market.world.sim().0).await.unwrap();
+    let second = market
+        .start_with(PaymentConfig {
+            refund_after: Some(Duration::from_millis(700)),
+            wallet: Anvil::wallet(3).unwrap(),
+            former: vec![former],
+            ..market.payments()
+        })
+        .await;
     reaches(&second, &vm, VmState::Running).await;
     second.delete_vm(&vm).await.unwrap();
     until("it is ended", async || is_ended(&market, stream).await).await;

@@ -20,9 +20,7 @@ async fn m_02_m_10_a_chain_that_goes_back_by_300_blocks_ends_nothing() {
     let chain = &market.chain;
     let start = async || {
         let maximum_head_age = Some(Duration::from_secs(AGE));
-        let payments = PaymentConfig { local: false, maximum_head_age, ..market.payments() };
-        let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-        Node::start(config, market.world.sim().0).await.unwrap()
+        market.start_with(PaymentConfig { local: false, maximum_head_age, ..market.payments() }).await
     };
     let node = start().await;
     let [kept, ended] = [market.open(100_000).await, market.open(50_000).await];
@@ -45,11 +43,7 @@ async fn m_02_m_10_a_chain_that_goes_back_by_300_blocks_ends_nothing() {
     chain.ask("anvil_mine", json!([format!("{:#x}", GONE / 2), "0x1"])).await.unwrap();
     let height = chain.height().await.unwrap();
     until("it is read", async || payments.health().block.is_some_and(|block| block.number == height)).await;
-    let entries = async |kind: EntryKind| {
-        let all = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
-        let living = |entry: &golem_node::ledger::Entry| entry.kind == kind && entry.counts();
-        all.into_iter().filter(living).collect::<Vec<_>>()
-    };
+    let entries = async |kind: EntryKind| booked(&payments, kind).await;
     assert_eq!(entries(EntryKind::Withdrawn).await.len(), 2);
     assert_eq!(entries(EntryKind::Terminated).await.len(), 1);
     // Every change of the ledger is looked at, not only the last one.

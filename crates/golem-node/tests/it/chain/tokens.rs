@@ -15,14 +15,6 @@ const TAKES_AFTERWARDS: u64 = 4;
 /// Smallest units that vest in a second.
 const RATE: u64 = 1_000_003;
 
-fn contracts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
-}
-
-fn word(address: Address) -> U256 {
-    U256::from_be_slice(address.as_slice())
-}
-
 impl Market {
     /// A token that moves what it is told to and returns nothing, of which the renter has plenty.
     async fn token(&self, decimals: u8) -> Address {
@@ -50,7 +42,7 @@ impl Market {
 }
 
 /// What the books say came into the wallet by streams, and what tokens kept.
-async fn booked(payments: &Payments) -> (U256, U256) {
+async fn came_and_kept(payments: &Payments) -> (U256, U256) {
     let entries = payments.entries(Timestamp::UNIX_EPOCH).await.unwrap();
     let sum = |is: &dyn Fn(&Entry) -> bool| {
         entries.iter().filter(|entry| is(entry)).fold(U256::ZERO, |sum, entry| sum + entry.amount)
@@ -80,8 +72,7 @@ async fn m_01_m_13_of_any_token_what_arrived_is_booked() {
         let token = market.token(decimals).await;
         let mut payments = PaymentConfig { token, decimals, testnet: true, ..market.payments() };
         payments.rpc_url = endpoint.url().to_owned();
-        let config = NodeConfig { payments: Some(payments), ..market.world.config() };
-        let node = Node::start(config, market.world.sim().0).await.unwrap();
+        let node = market.start_with(payments).await;
         let mut streams = Vec::new();
         for name in ["withdrawn", "ended", "by-hand"] {
             let stream = market.open_in(contract, token, 7200).await;
@@ -100,7 +91,7 @@ async fn m_01_m_13_of_any_token_what_arrived_is_booked() {
         reaches(&node, &streams[1].1, VmState::Stopped).await;
         payments.read_books().await.unwrap();
         let has = market.has(token).await;
-        let (came, kept) = booked(&payments).await;
+        let (came, kept) = came_and_kept(&payments).await;
         // M-01
         assert_eq!(came, has, "kind {kind}, {decimals} digits");
         let mut paid = U256::ZERO;
@@ -200,7 +191,7 @@ async fn m_01_a_token_that_blocks_the_provider_stops_nothing_else() {
     block(0).await;
     until("it comes", async || paid(&payments).await > 0).await;
     node.shutdown(false).await;
-    let (came, _) = booked(&payments).await;
+    let (came, _) = came_and_kept(&payments).await;
     let coins = market.chain.stream(paying).await.unwrap().0.withdrawn;
     assert_eq!(came, market.has(token).await + coins);
     for vm in [vm, other] {

@@ -7,8 +7,7 @@ mod terms;
 
 use std::time::Duration;
 
-use golem_node::payment::{PaymentConfig, Rules, StreamPrices, WithdrawConfig};
-use golem_node::transactions::GasRules;
+use golem_node::payment::{PaymentConfig, Rules, StreamPrices};
 use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_testchain::{Emulator, Fault};
 use golem_types::Wallet;
@@ -18,7 +17,7 @@ use golem_types::{Decimal, Stream, StreamId, VmId, VmState};
 use golem_vm::sim::SimControl;
 use ruint::aliases::{U160, U256};
 
-use crate::support::{DEADLINE, World, greeting, own_clock, pass, reaches, until, wanted};
+use crate::support::{DEADLINE, RULES, World, greeting, own_clock, pass, payments, reaches, until, wanted};
 
 const CHAIN: u64 = 4242;
 const KEY: &str = "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
@@ -51,13 +50,7 @@ impl Paid {
             world: World::new(ports),
             chain: Emulator::start(CHAIN, now()).await.unwrap(),
             wallet: Wallet::from_hex(KEY).unwrap(),
-            rules: Rules {
-                least_runway: Duration::from_secs(60),
-                create_runway: Duration::ZERO,
-                warning: Duration::from_secs(600),
-                hold: Duration::from_secs(86_400),
-                grace: Duration::from_secs(3600),
-            },
+            rules: RULES,
             monitor: true,
             interval: Duration::from_millis(20),
             head_age: Some(Duration::from_secs(180)),
@@ -66,37 +59,13 @@ impl Paid {
     }
 
     fn config(&self) -> NodeConfig {
+        let url = self.rpc_url.as_deref().unwrap_or(self.chain.url());
         let payments = PaymentConfig {
-            testnet: true,
-            name: "test".to_owned(),
-            symbol: "ETH".to_owned(),
-            rpc_url: self.rpc_url.clone().unwrap_or_else(|| self.chain.url().to_owned()),
-            chain_id: CHAIN,
-            local: false,
             maximum_head_age: self.head_age,
-            contract: self.chain.contract(),
-            version: golem_chain::Version::V1,
-            token: alloy_primitives::Address::ZERO,
-            rated_as: None,
-            coin: golem_node::entry::Currency::coin("ETH"),
-            confirmations: 0,
-            wallet: self.wallet.clone(),
-            decimals: 18,
-            enforce_rate: true,
-            allow_unpriced: true,
-            refund_after: None,
             rules: self.rules,
             monitor: self.monitor,
             interval: self.interval,
-            withdraw: WithdrawConfig {
-                enabled: false,
-                interval: Duration::from_secs(1800),
-                minimum: U256::ZERO,
-                gas_percent: 10,
-            },
-            faucet: None,
-            gas: GasRules::default(),
-            former: Vec::new(),
+            ..payments(url, CHAIN, self.chain.contract(), self.wallet.clone())
         };
         NodeConfig { payments: Some(payments), ..self.world.config() }
     }

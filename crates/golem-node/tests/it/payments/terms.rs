@@ -8,9 +8,10 @@ use golem_chain::stream_proof::{self, BadProof, ProvenStream, StreamUse};
 use golem_node::payment::StreamPrices;
 use golem_node::{Node, NodeConfig, NodeError, Refusal};
 use golem_types::price::MonthlyPrice;
+use golem_types::stream::number;
 use golem_types::wire::CreateVm;
 use golem_types::{Decimal, Stream, StreamId, VmState, Wallet};
-use ruint::aliases::{U160, U256};
+use ruint::aliases::U256;
 
 use super::{CHAIN, Paid, now_seconds, paid};
 use crate::support::{attach, reaches, wanted};
@@ -55,7 +56,7 @@ async fn m_13_a_token_is_counted_in_its_own_digits_or_not_at_all() {
     market.chain.tokens_have(6);
     let in_token = |id: u64, rate: u64| {
         let stream = market.chain.stream(0xabc, market.wallet.address(), 7200, rate);
-        market.chain.put(id, Stream { token: U160::from_be_bytes(token.into_array()), ..stream });
+        market.chain.put(id, Stream { token: number(token), ..stream });
         StreamId(U256::from(id))
     };
     let wrong = node(&market, |payments| payments.token = token).await;
@@ -112,7 +113,7 @@ async fn m_05_a_stream_is_its_senders_whoever_comes_first() {
     config.limits.max_vms = 1;
     let node = Node::start(config, market.world.sim().0).await.unwrap();
     let (payer, other) = (Wallet::from_bytes(&[5; 32]).unwrap(), Wallet::from_bytes(&[6; 32]).unwrap());
-    let sender = U160::from_be_bytes(payer.address().into_array());
+    let sender = number(payer.address());
     market.chain.put(1, Stream { sender, ..market.stream(3600) });
     let stream = StreamId(U256::ONE);
     let proven = ProvenStream {

@@ -1,11 +1,16 @@
-//! A key, an advert and a pace that the advertisers' tests share.
+//! A key, an advert, a pace and an advertiser that is waited for, which the advertisers' tests share.
 
 use std::time::Duration;
 
 use golem_market::arkiv::{Advert, AdvertPrices};
-use golem_node::advertise::{Pace, Wish};
+use golem_node::advertise::{AdvertState, Advertising, Pace, Standing, Wish};
+use golem_service::tasks::Tasks;
 use golem_types::Resources;
 use golem_types::Wallet;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::DEADLINE;
 
 /// Fast, and looked at only when something happens or a test asks.
 pub(crate) const PACE: Pace = Pace {
@@ -40,4 +45,36 @@ pub(crate) fn advert(cpu: u32) -> Advert {
 
 pub(crate) fn shown(cpu: u32) -> Wish {
     Wish::Shown(Box::new(advert(cpu)))
+}
+
+/// An advertiser, and what it should say.
+pub(crate) struct Advertiser {
+    pub(crate) tasks: Tasks,
+    pub(crate) wish: watch::Sender<Wish>,
+    pub(crate) advertising: Advertising,
+}
+
+impl Advertiser {
+    pub(crate) async fn reaches(
+        &self,
+        what: &str,
+        condition: impl FnMut(&AdvertState) -> bool,
+    ) -> AdvertState {
+        let mut changes = self.advertising.changes();
+        match timeout(DEADLINE, changes.wait_for(condition)).await {
+            Ok(state) => state.unwrap().clone(),
+            Err(_) => panic!("not in time: {what}: {:?}", self.advertising.state()),
+        }
+    }
+
+    pub(crate) async fn is_current(&self) -> AdvertState {
+        self.reaches("the advert", |state| state.standing == Standing::Current).await
+    }
+
+    /// Waits until something is in the way, and tells what.
+    pub(crate) async fn is_hindered(&self) -> (String, AdvertState) {
+        let state = self.reaches("a problem", |state| matches!(state.standing, Standing::Problem(_))).await;
+        let Standing::Problem(problem) = &state.standing else { unreachable!() };
+        (problem.clone(), state)
+    }
 }

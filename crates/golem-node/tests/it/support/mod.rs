@@ -8,13 +8,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use alloy_primitives::Address;
+use golem_node::payment::{PaymentConfig, Rules, WithdrawConfig};
 use golem_node::ports::PortPolicy;
 use golem_node::proxy::ProxyLimits;
+use golem_node::transactions::GasRules;
 use golem_node::{AdmissionLimits, Node, NodeConfig, Vm};
 use golem_types::wire::CreateVm;
-use golem_types::{Resources, VmId, VmState};
+use golem_types::{Resources, VmId, VmState, Wallet};
 use golem_vm::Backend;
 use golem_vm::sim::{Sim, SimConfig, SimControl};
+use ruint::aliases::U256;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -69,6 +73,51 @@ pub(crate) fn config(data_dir: &Path, ports: Range<u16>) -> NodeConfig {
         more_payments: Vec::new(),
         known_contracts: Vec::new(),
         payout: golem_node::payout::PayoutConfig::default(),
+    }
+}
+
+/// When rentals of the tests are warned and stopped.
+pub(crate) const RULES: Rules = Rules {
+    least_runway: Duration::from_secs(60),
+    create_runway: Duration::ZERO,
+    warning: Duration::from_secs(600),
+    hold: Duration::from_secs(86_400),
+    grace: Duration::from_secs(3600),
+};
+
+/// Payments to `wallet` by `contract` on the chain `chain_id` at `url`; nothing is fetched without being asked.
+pub(crate) fn payments(url: &str, chain_id: u64, contract: Address, wallet: Wallet) -> PaymentConfig {
+    PaymentConfig {
+        testnet: true,
+        name: "test".to_owned(),
+        symbol: "ETH".to_owned(),
+        rpc_url: url.to_owned(),
+        chain_id,
+        local: false,
+        maximum_head_age: Some(Duration::from_secs(180)),
+        contract,
+        version: golem_chain::Version::V1,
+        token: Address::ZERO,
+        rated_as: None,
+        coin: golem_node::entry::Currency::coin("ETH"),
+        confirmations: 0,
+        wallet,
+        decimals: 18,
+        enforce_rate: true,
+        allow_unpriced: true,
+        refund_after: None,
+        rules: RULES,
+        monitor: true,
+        interval: Duration::from_millis(20),
+        withdraw: WithdrawConfig {
+            enabled: false,
+            interval: Duration::from_secs(1800),
+            minimum: U256::ZERO,
+            gas_percent: 10,
+        },
+        faucet: None,
+        gas: GasRules::default(),
+        former: Vec::new(),
     }
 }
 
@@ -176,10 +225,24 @@ pub(crate) async fn settle() {
 /// Lets `minutes` of a paused clock pass, a minute at a time, and what is due be done.
 pub(crate) async fn pass(minutes: u32) {
     for _ in 0..minutes {
-        tokio::time::advance(Duration::from_secs(60)).await;
-        // Sockets are looked at when nothing else is to be done.
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        step(Duration::from_secs(60)).await;
+    }
+}
+
+/// Lets a paused clock go on, a second at a time, until `condition` holds, for no longer than `most`.
+pub(crate) async fn comes_within(most: Duration, what: &str, condition: impl Fn() -> bool) {
+    let began = tokio::time::Instant::now();
+    while !condition() {
+        assert!(began.elapsed() <= most, "not within {most:?}: {what}");
+        step(Duration::from_secs(1)).await;
+    }
+}
+
+/// Lets a paused clock go on by `time`, and what is due be done.
+async fn step(time: Duration) {
+    tokio::time::advance(time).await;
+    // Sockets are looked at when nothing else is to be done.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
     }
 }

@@ -6,8 +6,6 @@ use anyhow::{Context, bail, ensure};
 use golem_testchain::{Network, Rpc, network};
 use golem_types::Wallet;
 
-use crate::contracts;
-
 const USAGE: &str =
     "cargo xtask deploy-contract --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]";
 
@@ -39,7 +37,7 @@ pub(crate) fn deploy(arguments: &[&str]) -> anyhow::Result<()> {
     let wallet = read_key(&key_file)?;
     println!("==> deploy StreamPayment from {} over {rpc}", wallet.address());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let contracts = contracts();
+    let contracts = golem_testchain::contracts();
     let deployed = golem_testchain::deploy(Rpc::new(rpc)?, wallet, &contracts);
     let (contract, chain_id) = runtime.block_on(deployed)?;
     let local = LOCAL.contains(&chain_id);

@@ -41,8 +41,3 @@ fn main() -> ExitCode {
         }
     }
 }
-
-/// The repository's folder of contracts.
-fn contracts() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
-}

@@ -14,7 +14,7 @@ const PROVIDER: usize = 2;
 /// Serves until standard input ends.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let chain = runtime.block_on(Anvil::start(&crate::contracts(), &[]))?;
+    let chain = runtime.block_on(Anvil::start(&golem_testchain::contracts(), &[]))?;
     println!(
         "{}",
         json!({

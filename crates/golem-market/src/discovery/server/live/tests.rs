@@ -34,6 +34,15 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     result
 }
 
+/// Waits until `level` holds, while the runtime's clock stands.
+async fn until(what: &'static str, level: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + DEADLINE;
+    while !level() {
+        assert!(std::time::Instant::now() < end, "not in time: {what}");
+        tokio::task::spawn_blocking(golem_test_support::pause).await.unwrap();
+    }
+}
+
 struct Run {
     tasks: Tasks,
     directory: Directory,
@@ -391,13 +400,12 @@ async fn a_renter_who_never_reads_is_dropped_and_holds_up_nobody() {
     let larger = LiveAdvert { resources: Resources::new(1, 9, 100), ..advert(1) };
     members[0].upsert(larger).unwrap();
     assert_eq!(looker.news().await, "cpu 1");
-    // The deaf one has its time for one part, and for all of them, and no more.
-    for _ in 0..7 {
-        within("time", advance(Duration::from_secs(20))).await;
-        for _ in 0..20 {
-            within("what is due", tokio::task::yield_now()).await;
-        }
-    }
+    until("both look on", || run.directory.lookers() == 2).await;
+    drop(looker);
+    until("only the deaf one looks on", || run.directory.lookers() == 1).await;
+    // It has its time for one part, and for all of them, and no more.
+    within("time", advance(LIST)).await;
+    until("the deaf one is dropped", || run.directory.lookers() == 0).await;
     assert!(matches!(deaf.said().await, FromServer::Hello { .. }));
     let error = deaf.hears().await.expect_err("it got the whole list");
     assert!(matches!(error, SocketError::Closed { .. } | SocketError::Broken(_)), "{error}");
