@@ -171,20 +171,21 @@ impl Keeper {
     }
 
     pub(super) async fn run(mut self) {
+        let mut reach = *self.reach.borrow_and_update();
         loop {
             self.look().await;
             self.publish().await;
-            let reach = *self.reach.borrow_and_update();
             tokio::select! {
                 () = sleep(LOOK) => {}
                 Ok(()) = self.address.changed() => {}
-                Ok(()) = self.reach.changed() => {
-                    // What kept an authority out may be gone, too.
-                    if reach != Reach::Reachable && *self.reach.borrow() == Reach::Reachable {
-                        self.failures = 0;
-                        self.not_before = self.earliest();
-                    }
-                }
+                Ok(()) = self.reach.changed() => {}
+            }
+            // Compared with what was handled last: an attempt takes minutes, and the change may come meanwhile.
+            let before = std::mem::replace(&mut reach, *self.reach.borrow_and_update());
+            if before != Reach::Reachable && reach == Reach::Reachable {
+                // What kept an authority out may be gone, too.
+                self.failures = 0;
+                self.not_before = self.earliest();
             }
         }
     }
