@@ -1,7 +1,9 @@
 //! The messages of `central-discovery.ws.v1`: as a stranger may send them to a server, and as a server may to a client.
 #![no_main]
 
-use golem_market::discovery::live::words::{FromProvider, FromServer, is_nonce, read_subscription, subscription};
+use golem_market::discovery::live::words::{
+    FromProvider, FromServer, is_nonce, read_subscription, subscription,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -281,7 +281,7 @@ fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
 }
 
-/// What the compiler says of everything. It has no deadlines, and runs beside guests, which mostly have one processor.
+/// What the compiler says of everything, fuzz targets too. It has no deadlines, and runs beside guests, which mostly have one processor.
 fn compiler(gates: &Gates) {
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     gates.gate("clippy", |log| run(cargo(&clippy), log));
@@ -295,7 +295,6 @@ fn compiler(gates: &Gates) {
         examples.arg("--doc");
         run(examples, log)
     });
-    gates.gate("fuzz targets", |log| run(fuzz(), log));
 }
 
 /// Real guests need root for users and packet filter of their own.
@@ -379,11 +378,4 @@ pub(crate) fn chain_packages() -> anyhow::Result<()> {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-progress"]).current_dir(root().join("contracts"));
     step("contracts' packages", npm)
-}
-
-fn fuzz() -> Command {
-    let manifest = root().join("fuzz/Cargo.toml");
-    let mut command = cargo(&["check", "--quiet", "--manifest-path"]);
-    command.arg(manifest).env("CARGO_TARGET_DIR", root().join("target/fuzz"));
-    command
 }

@@ -54,6 +54,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     mutants.args(["mutants", "--no-shuffle", "--output"]).arg(&folder).current_dir(root());
     // What is compiled of others is kept for the next run.
     mutants.env("CARGO_TARGET_DIR", folder.join("build"));
+    // Nobody looks at them with a debugger, and most of the time goes into linking.
+    mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
     for (name, file) in DECIDERS {
         mutants.arg("--file").arg(format!("crates/{name}/{file}"));
     }

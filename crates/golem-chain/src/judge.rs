@@ -141,6 +141,7 @@ fn check_lease(stream: &Stream, expected: &ExpectedLease) -> Result<(), Bad> {
 
 #[cfg(test)]
 mod tests {
+    use golem_types::stream::{Donation, Lease};
     use proptest::prelude::*;
     use ruint::aliases::U256;
 
@@ -192,6 +193,30 @@ mod tests {
         assert_eq!(judge(&none, &TERMS, NOW).unwrap_err().to_string(), "recipient mismatch");
         let nobody = StreamTerms { recipient: U160::ZERO, ..TERMS };
         assert_eq!(judge(&none, &nobody, NOW), Err(Bad::Recipient), "the zero address is nobody");
+    }
+
+    #[test]
+    fn a_lease_is_paid_by_its_renter_at_its_rate_for_its_terms() {
+        let (id, terms_hash) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        let expected = ExpectedLease { sender: U160::from(1), rate: 100, id, terms_hash };
+        let terms = StreamTerms { lease: Some(expected), ..TERMS };
+        let nothing = U256::ZERO;
+        let donation =
+            Donation { basis_points: 0, recipient: U160::ZERO, deposit: nothing, withdrawn: nothing };
+        let opened = Lease { id, terms_hash, donation };
+        let leased = Stream { lease: Some(opened), ..good() };
+        assert_eq!(judge(&leased, &terms, NOW), Ok(()));
+        let cases = [
+            (Stream { sender: U160::from(2), ..leased }, Bad::Sender),
+            (Stream { rate: 99, ..leased }, Bad::LeaseRate),
+            (Stream { rate: 101, ..leased }, Bad::LeaseRate),
+            (Stream { lease: None, ..leased }, Bad::Lease),
+            (Stream { lease: Some(Lease { id: terms_hash, ..opened }), ..leased }, Bad::Lease),
+            (Stream { lease: Some(Lease { terms_hash: id, ..opened }), ..leased }, Bad::Terms),
+        ];
+        for (stream, bad) in cases {
+            assert_eq!(judge(&stream, &terms, NOW), Err(bad), "{bad}");
+        }
     }
 
     proptest! {

@@ -167,6 +167,23 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// What coins with few, as many and more digits count, there and back; what a side cannot hold is cut off.
+    #[test]
+    fn a_coins_smallest_units_are_counted_by_its_own_digits() {
+        for (units, decimals, amount, back) in [
+            (2_500_000, 6, "2.5", 2_500_000),
+            (7, 0, "7", 7),
+            (15, 18, "0.000000000000000015", 15),
+            (1_239, 20, "0.000000000000000012", 1_200),
+        ] {
+            let decimal = Decimal::from_units(U256::from(units), decimals);
+            assert_eq!(decimal.to_string(), amount, "{decimals}");
+            assert_eq!(decimal.units(decimals), U256::from(back), "{decimals}");
+        }
+        assert_eq!(decimal("0.0000019").units(6), U256::ONE);
+        assert_eq!(Decimal::from_units(U256::MAX, 0).atto(), U256::MAX, "what is too much stays too much");
+    }
+
     #[test]
     fn numbers_are_read_as_json_and_people_write_them() {
         for (text, same) in [

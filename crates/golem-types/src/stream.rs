@@ -181,6 +181,14 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_words_are_addresses_and_times() {
+        let known: Address = "0x000000000000000000000000000000000000Abc1".parse().unwrap();
+        assert_eq!((number(known), address(U160::from(0xabc1))), (U160::from(0xabc1), known));
+        assert_eq!(timestamp(1_780_000_000), Timestamp::from_second(1_780_000_000).ok());
+        assert_eq!((timestamp(u128::MAX), timestamp(1 << 62)), (None, None));
+    }
+
+    #[test]
     fn a_streams_number_is_read_as_it_is_written() {
         for (text, number) in
             [("0", U256::ZERO), ("00042", U256::from(42)), (&U256::MAX.to_string(), U256::MAX)]

@@ -291,14 +291,13 @@ async fn renters_find_a_true_node_on_two_servers_of_which_one_restarts() {
     assert_eq!(listed[0].provider_id, wallet().address().to_string());
     assert_eq!(listed[0].endpoint_url.as_deref(), Some(ENDPOINT));
     node.create(wanted("one")).await.unwrap();
-    let tells = async |what: &str, server: &OwnServer| {
-        let read = async || server.listed().await.first().map(|listed| listed.resources["cpu"]);
-        golem_test_support::until(what, async || read().await == Some(99)).await;
-    };
+    let cores =
+        async |server: &OwnServer| server.listed().await.first().map(|listed| listed.resources["cpu"]);
     // S-056, S-081
-    for server in [&one, &two] {
-        tells("a rental is told of", server).await;
-    }
+    golem_test_support::until("a rental is told of on both", async || {
+        [cores(&one).await, cores(&two).await] == [Some(99); 2]
+    })
+    .await;
     let port = two.port;
     two.tasks.stop().await;
     let is_hindered = |state: &AdvertState| matches!(state.standing, Standing::Problem(_));
