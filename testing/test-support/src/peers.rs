@@ -32,9 +32,12 @@ pub const ORIGINAL: Peer = Peer {
 pub const DISCOVERY: Peer =
     Peer { folder: "discovery", program: "golem-discovery", packages: &["golem-vm-discovery==0.1.25"] };
 
-/// The ABI of the newer payment contract; it has no program.
-pub const NEWER_ABI: Peer =
-    Peer { folder: "newer-abi", program: "python", packages: &["golem-streaming-abi==0.1.2"] };
+/// The ABI of the newer payment contract, and what it is used with; it has no program.
+pub const NEWER_ABI: Peer = Peer {
+    folder: "newer-abi",
+    program: "python",
+    packages: &["golem-streaming-abi==0.1.2", "web3==7.16.0"],
+};
 
 /// The library that keeps the keys of the original's clients; it has no program.
 pub const ETH_ACCOUNT: Peer =

@@ -6,6 +6,11 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::world::{shown, tail};
 
 /// Most characters of a step's name that are printed.
 const NAME: usize = 60;
@@ -36,6 +41,24 @@ impl Table {
                 self.rows.push((name.to_owned(), false, line));
                 T::default()
             }
+        }
+    }
+
+    /// Takes the steps of a program that has walked by itself: it printed a line of JSON for each, `step` with `remark`
+    /// or `failed`, and ended with 0 after the last.
+    pub(crate) fn walk(&mut self, program: &Output) {
+        let said = String::from_utf8_lossy(&program.stdout);
+        for line in said.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+            self.step(line["step"].as_str().unwrap(), || {
+                assert!(line["failed"].is_null(), "{}", line["failed"].as_str().unwrap());
+                ((), line["remark"].as_str().unwrap().to_owned())
+            });
+        }
+        if !program.status.success() {
+            self.step("its walk came to its end", || -> ((), String) {
+                panic!("{}", tail(&shown(program).1))
+            });
         }
     }
 
