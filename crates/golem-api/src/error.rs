@@ -45,6 +45,15 @@ impl ApiError {
         Self::Plain(ErrorResponse::new(status, text))
     }
 
+    /// Its text, as a renter reads it.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Plain(ErrorResponse::Text(_, text)) => text.clone(),
+            Self::Plain(ErrorResponse::Body(_)) => "the request is invalid".to_owned(),
+            Self::Node(error) => status_and_text(error).1,
+        }
+    }
+
     /// Whether it says that there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         match self {

@@ -31,7 +31,8 @@ pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpLi
     let token = operator::Token::ensure(&config.data_dir)?;
     let stop_requested = CancellationToken::new();
     let tasks = Tasks::new();
-    let public::Routes { plain, https } = public::routes(&config, node.clone(), stop_requested.clone());
+    let public::Routes { plain, https } =
+        public::routes(&config, node.clone(), stop_requested.clone(), tasks.clone());
     let proxies = config.public.trusted_proxies.clone();
     let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
     tasks.spawn("public API", serving);

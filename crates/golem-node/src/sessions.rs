@@ -15,6 +15,7 @@ use alloy_primitives::{Address, B256, hex, keccak256};
 use golem_chain::session::SessionClaim;
 use golem_types::stream::timestamp;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::vm::owner_of;
@@ -90,6 +91,8 @@ pub struct Sessions {
     ledger: Ledger,
     /// By the hash of the token.
     open: Arc<Mutex<HashMap<B256, Session>>>,
+    /// Told whenever one ended before its time.
+    ended: Arc<watch::Sender<()>>,
 }
 
 fn random<const BYTES: usize>() -> Result<[u8; BYTES], SessionError> {
@@ -109,7 +112,13 @@ impl Sessions {
     /// [`LedgerError::Sql`].
     pub(crate) async fn load(ledger: Ledger, now: Timestamp) -> Result<Self, LedgerError> {
         let open = ledger.sessions(now).await?.into_iter().collect();
-        Ok(Self { ledger, open: Arc::new(Mutex::new(open)) })
+        Ok(Self { ledger, open: Arc::new(Mutex::new(open)), ended: Arc::new(watch::channel(()).0) })
+    }
+
+    /// Tells whenever a session ended before its time, but not which.
+    #[must_use]
+    pub fn ended(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
     }
 
     fn open<T>(&self, use_them: impl FnOnce(&mut HashMap<B256, Session>) -> T) -> T {
@@ -204,6 +213,7 @@ impl Sessions {
                 oldest.filter(|_| parent.is_none()).and_then(|hash| open.remove(&hash))
             });
             let ended = minted.ok_or(SessionError::TooMany)?;
+            self.ended.send_replace(());
             self.ledger.end_sessions(vec![ended.id]).await?;
         }
         if all < MOST {
@@ -224,6 +234,7 @@ impl Sessions {
         if surplus.is_empty() {
             return Err(SessionError::TooMany);
         }
+        self.ended.send_replace(());
         Ok(self.ledger.end_sessions(surplus.into_iter().map(|(.., id)| id).collect()).await?)
     }
 
@@ -275,6 +286,7 @@ impl Sessions {
             open.retain(|_, session| !ended.contains(&session.id));
             ended
         });
+        self.ended.send_replace(());
         self.ledger.end_sessions(ended.into_iter().collect()).await?;
         Ok(true)
     }

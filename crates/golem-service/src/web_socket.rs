@@ -9,6 +9,9 @@
 //! to take what it is sent. A client goes through the proxies and has the certificates checked that any other request
 //! of ours does. Never knows what a message says, and never opens a socket again.
 
+pub mod rate;
+pub mod talk;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -245,10 +248,14 @@ impl WebSocket {
             Message::Text(text) => Ok(Received::Text(text)),
             Message::Ping(_) | Message::Pong(_) => Ok(Received::Alive),
             Message::Binary(_) | Message::Frame(_) => Err(SocketError::Binary),
-            Message::Close(why) => Err(SocketError::Closed {
-                code: why.as_ref().map(|why| why.code.into()),
-                reason: why.map(|why| beginning(why.reason.as_bytes())).unwrap_or_default(),
-            }),
+            Message::Close(why) => {
+                // Its answer is ready, and sent here or never.
+                let _ = timeout(CLOSING, self.inner.flush()).await;
+                Err(SocketError::Closed {
+                    code: why.as_ref().map(|why| why.code.into()),
+                    reason: why.map(|why| beginning(why.reason.as_bytes())).unwrap_or_default(),
+                })
+            }
         }
     }
 

@@ -10,6 +10,10 @@ use super::caller::{Caller, Deed};
 use super::{Public, Shared};
 use crate::error::{ApiError, ApiResult};
 
+/// Why there is nothing.
+pub(super) const NOT_OFFERED: &str =
+    "this provider does not offer suspending, resizing, cloning, snapshots or metrics of VMs";
+
 /// Each path, and who serves it.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<std::sync::Arc<Public>>)> {
     vec![
@@ -27,6 +31,5 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<std::sync::Arc<Public>
 
 async fn not_yet(State(public): Shared, caller: Caller, Path(parts): Path<Vec<String>>) -> ApiResult {
     caller.find(&public, parts.first().map_or("", String::as_str), Deed::Read).await?;
-    let text = "this provider does not offer suspending, resizing, cloning, snapshots or metrics of VMs";
-    Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, text))
+    Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, NOT_OFFERED))
 }

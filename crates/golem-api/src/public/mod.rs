@@ -10,6 +10,7 @@ mod caller;
 mod create;
 mod later;
 mod leases;
+mod live;
 mod provider;
 mod quote;
 mod sessions;
@@ -33,6 +34,7 @@ use golem_service::server::cors;
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use golem_service::server::rate_limit::{self, RateLimit};
+use golem_service::tasks::Tasks;
 use golem_types::wire::port_check::BANNER_PATH;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::{ApiConfig, ProviderDetails, VmAccess};
 use crate::error::ApiError;
+use live::Live;
 
 /// What every route knows.
 struct Public {
@@ -50,6 +53,7 @@ struct Public {
     prices: Option<watch::Receiver<PriceList>>,
     https: Option<Https>,
     limit: RateLimit,
+    live: Live,
     stop: CancellationToken,
 }
 
@@ -63,8 +67,9 @@ pub(crate) struct Routes {
     pub(crate) https: Router,
 }
 
-/// The routes; `stop` is cancelled when a client may and does stop the node. One rate limit counts for both ports.
-pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken) -> Routes {
+/// The routes; `stop` is cancelled when a client may and does stop the node, and sockets are tasks of `tasks`. One rate limit
+/// counts for both ports.
+pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken, tasks: Tasks) -> Routes {
     let public = Arc::new(Public {
         node,
         access: config.public.access,
@@ -73,6 +78,7 @@ pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         prices: config.prices.clone(),
         https: config.https.clone(),
         limit: RateLimit::new(config.public.rate_limit_per_minute),
+        live: Live::new(tasks),
         stop,
     });
     let mut renters = Router::new()
@@ -86,6 +92,7 @@ pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken) ->
         .route("/api/v1/vms/{id}", get(vms::show).delete(vms::delete))
         .route("/api/v1/vms/{id}/access", get(vms::access))
         .route("/api/v1/vms/{id}/failed-boot", get(vms::failed_boot))
+        .route("/api/v1/vms/{id}/live", get(live::open))
         .route("/api/v1/vms/{id}/start", post(vms::start))
         .route("/api/v1/vms/{id}/stop", post(vms::stop))
         .route("/api/v1/vms/{id}/restart", post(vms::restart))

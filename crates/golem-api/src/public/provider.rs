@@ -16,7 +16,7 @@ use super::{Public, Shared};
 
 /// What a client needs to rent; the answer of `provider/info`.
 #[derive(Debug, Serialize)]
-struct ProviderInfo<'a> {
+pub(super) struct ProviderInfo<'a> {
     provider_id: &'a str,
     /// Zero when payments are off.
     stream_payment_address: String,
@@ -31,7 +31,7 @@ struct ProviderInfo<'a> {
 }
 
 impl<'a> ProviderInfo<'a> {
-    fn of(Public { provider, payments, https, .. }: &'a Public) -> Self {
+    pub(super) fn of(Public { provider, payments, https, .. }: &'a Public) -> Self {
         let payments = payments.as_ref();
         let shown = |address: Option<Address>| address.unwrap_or_default().to_string();
         Self {

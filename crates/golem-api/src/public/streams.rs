@@ -16,7 +16,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// The chain could not be asked about a stream that is there: the gateway's fault, not the caller's.
-fn lookup_failed(error: NodeError) -> ApiError {
+pub(super) fn lookup_failed(error: NodeError) -> ApiError {
     match error {
         NodeError::ChainUnknown(error) => {
             tracing::debug!(%error, "a stream could not be shown");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use golem_node::NodeError;
+use golem_node::{NodeError, Vm};
 use golem_reach::public_ip;
 use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body;
@@ -14,8 +14,8 @@ use golem_types::wire::{Access, VmInfo, parse_key};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::Shared;
 use super::caller::{Caller, Deed};
+use super::{Public, Shared};
 use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
@@ -48,8 +48,8 @@ pub(super) async fn failed_boot(
     Ok(ok(&renter::failed_boot(failed)))
 }
 
-pub(super) async fn access(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
-    let vm = caller.find(&public, &which, Deed::Read).await?;
+/// How `vm` is reached over SSH, or is going to be, and the status that says which.
+pub(super) fn access_of<'a>(public: &Public, vm: &'a Vm) -> Result<(StatusCode, Access<'a>), ApiError> {
     let access = Access {
         ssh_host: Some(public_ip::advertised_address(&public.provider.public_ip, public.provider.host)),
         ssh_port: Some(vm.ssh_port),
@@ -59,14 +59,20 @@ pub(super) async fn access(State(public): Shared, caller: Caller, Path(which): P
         status: None,
     };
     if vm.ip_address.is_some() {
-        return Ok(ok(&access));
+        return Ok((StatusCode::OK, access));
     }
     if vm.state == VmState::Creating {
         let waiting = Access { ssh_host: None, ssh_port: None, status: Some(vm.state), ..access };
-        return Ok(json_response(StatusCode::ACCEPTED, &waiting));
+        return Ok((StatusCode::ACCEPTED, waiting));
     }
     let why = vm.error.as_deref().unwrap_or("it never ran");
     Err(ApiError::new(StatusCode::CONFLICT, format!("VM cannot be reached: {why}")))
+}
+
+pub(super) async fn access(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Read).await?;
+    let (status, access) = access_of(&public, &vm)?;
+    Ok(json_response(status, &access))
 }
 
 pub(super) async fn start(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod disk;
+mod live;
 mod operator;
 mod requests;
 mod sessions;

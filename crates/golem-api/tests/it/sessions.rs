@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::live::Socket;
 use crate::world::{KEY, PROVIDER_ID, World, create_body};
 
-fn wallet(number: u8) -> Wallet {
+pub(crate) fn wallet(number: u8) -> Wallet {
     Wallet::from_bytes(&[number; 32]).unwrap()
 }
 
@@ -39,13 +40,13 @@ async fn open(world: &World, wallet: &Wallet, claim: SessionClaim) -> (StatusCod
     world.post("/auth/requestor-sessions", &signed(wallet, PROVIDER_ID, claim)).await
 }
 
-async fn token(world: &World, wallet: &Wallet, nonce: &str) -> String {
+pub(crate) async fn token(world: &World, wallet: &Wallet, nonce: &str) -> String {
     let (status, session) = open(world, wallet, claim(wallet, nonce)).await;
     assert_eq!(status, StatusCode::OK, "{session}");
     session["access_token"].as_str().unwrap().to_owned()
 }
 
-async fn ask(
+pub(crate) async fn ask(
     world: &World,
     token: Option<&str>,
     method: Method,
@@ -63,16 +64,17 @@ async fn ask(
     (answer.status(), answer.json().await.unwrap_or(Value::Null))
 }
 
-async fn narrower(world: &World, token: &str, body: &Value) -> (StatusCode, Value) {
+pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (StatusCode, Value) {
     ask(world, Some(token), Method::POST, "/auth/tokens", Some(body)).await
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 14] = [
+const ROUTES: [(Method, &str, bool); 15] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
     (Method::GET, "/failed-boot", false),
+    (Method::GET, "/live", false),
     (Method::GET, "/snapshots", false),
     (Method::GET, "/metrics/history", false),
     (Method::POST, "/resize", false),
@@ -117,6 +119,9 @@ async fn each_caller_does_on_each_route_what_its_token_says_and_no_more() {
         let id = create.1["id"].as_str().unwrap().to_owned();
         world.reaches(&id, "running").await;
         let call = async |token: Option<&str>, which: &str| {
+            if route == "/live" {
+                return look_on(&world, token, which).await;
+            }
             ask(&world, token, method.clone(), &format!("/vms/{which}{route}"), body.as_ref()).await
         };
         let what = format!("{method} {route}");
@@ -156,9 +161,27 @@ async fn each_caller_does_on_each_route_what_its_token_says_and_no_more() {
     world.stop().await;
 }
 
+/// What is shown first on a live socket, or why nothing is, as the status that another route would have.
+async fn look_on(world: &World, token: Option<&str>, which: &str) -> (StatusCode, Value) {
+    let mut socket = Socket::of(world, &format!("{which}/live"), token).await;
+    let first = socket.hears().await.unwrap();
+    if first["type"] == "hello" {
+        return (StatusCode::OK, socket.hears().await.unwrap());
+    }
+    let why = first["error"].as_str().unwrap_or_default();
+    let status = match why {
+        why if why.ends_with("not found") => StatusCode::NOT_FOUND,
+        why if why.contains("not for that VM") => StatusCode::FORBIDDEN,
+        why if why.contains("the session is over") => StatusCode::UNAUTHORIZED,
+        _ => panic!("{first}"),
+    };
+    (status, first)
+}
+
 /// Whether it was the route that answered, and not the door before it.
 fn is_granted((status, answer): &(StatusCode, Value), route: &str) -> bool {
     match route {
+        "/live" => answer["type"] == "snapshot" && answer["data"]["lifecycle"]["name"] == "rented",
         "/failed-boot" => answer["detail"].as_str().is_some_and(|text| text.starts_with("no failed boot")),
         "/stream" => answer["detail"].as_str().is_some_and(|text| text.contains("payments not enabled")),
         "/snapshots" | "/metrics/history" | "/resize" | "/snapshots/one" => {

@@ -16,7 +16,7 @@ use crate::world::{DEADLINE, KEY, World};
 /// Connections of the attack: more than the node takes.
 const FLOOD: usize = 2100;
 
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();

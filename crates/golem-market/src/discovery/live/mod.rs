@@ -10,7 +10,6 @@
 pub mod advert;
 pub mod directory;
 pub mod provider;
-pub mod rate;
 pub mod requestor;
 pub mod words;
 
@@ -21,3 +20,10 @@ pub(in crate::discovery) const PING: Duration = Duration::from_secs(30);
 
 /// How long an end may be silent: two pings and some.
 pub(in crate::discovery) const SILENCE: Duration = Duration::from_secs(75);
+
+/// What a message costs of a socket's rate: twelve may come at once, and then one every five seconds. A node waits as long
+/// for changes that come together, and each is told to every renter who looks on.
+pub(in crate::discovery) const MESSAGE: f64 = 5.0;
+
+/// What a subscription costs, which is answered with all that there is.
+pub(in crate::discovery) const SUBSCRIPTION: f64 = 20.0;

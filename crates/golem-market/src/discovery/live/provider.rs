@@ -6,15 +6,15 @@
 use std::time::Duration;
 
 use golem_service::http::{self, HttpError, Options};
+use golem_service::web_socket::rate::{ALIVE, Rate};
 use golem_service::web_socket::{self, Limits, NORMAL, Received, SocketError, WebSocket};
 use golem_types::wallet::Wallet;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::advert::{BadAdvert, LiveAdvert};
-use super::rate::{ALIVE, MESSAGE, Rate};
 use super::words::{Authenticate, FromProvider, FromServer, PROTOCOL, is_nonce};
-use super::{PING, SILENCE};
+use super::{MESSAGE, PING, SILENCE};
 
 /// Longest that a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(15);

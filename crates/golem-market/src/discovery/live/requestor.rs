@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use golem_service::http::{self, Options};
+use golem_service::web_socket::rate::{ALIVE, Rate};
 use golem_service::web_socket::{self, Limits, NORMAL, Received};
 use tokio::time::timeout;
 
+use super::MESSAGE;
 use super::provider::LiveError;
-use super::rate::{ALIVE, MESSAGE, Rate};
 use super::words::{FromServer, subscription};
 use crate::discovery::client::Listed;
 use crate::discovery::store::Filter;

@@ -5,7 +5,6 @@
 //! ```
 //! Owns who may hold a socket, and for how long. Never remembers a provider that is gone: the directory is in memory.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,18 +20,16 @@ use golem_service::server::error::ErrorResponse;
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
 use golem_service::tasks::Tasks;
-use golem_service::web_socket::{
-    Bytes, GOING_AWAY, Limits, POLICY, Received, SocketError, TRY_AGAIN, Utf8Bytes, WebSocket, accept,
-};
+use golem_service::web_socket::talk::{End, Pulse, Talk};
+use golem_service::web_socket::{Bytes, GOING_AWAY, Limits, POLICY, TRY_AGAIN, Utf8Bytes, WebSocket, accept};
 use golem_types::net::Source;
 use jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{self, Duration, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Duration, timeout};
 
 use crate::discovery::live::directory::{Directory, Membership, Shown};
-use crate::discovery::live::rate::{ALIVE, MESSAGE, Rate, SUBSCRIPTION};
 use crate::discovery::live::words::{self, BadMessage, FromProvider};
-use crate::discovery::live::{PING, SILENCE};
+use crate::discovery::live::{MESSAGE, PING, SILENCE, SUBSCRIPTION};
 use crate::discovery::store::Filter;
 
 /// Most providers at a time, as many as there are adverts in the database.
@@ -66,29 +63,6 @@ pub(super) struct Live {
     providers: Seats,
     requestors: Seats,
     tasks: Tasks,
-}
-
-/// Why a socket ends.
-enum End {
-    /// The other end is gone, or takes nothing.
-    Gone,
-    /// It is told why: the protocol's number, and a text.
-    Told(u16, Cow<'static, str>),
-}
-
-impl From<SocketError> for End {
-    fn from(error: SocketError) -> Self {
-        match error {
-            SocketError::Broken(_) | SocketError::Binary => {
-                Self::Told(POLICY, "messages are texts of at most 8 KiB".into())
-            }
-            _ => Self::Gone,
-        }
-    }
-}
-
-fn told(code: u16, reason: &'static str) -> End {
-    End::Told(code, reason.into())
 }
 
 impl Live {
@@ -154,8 +128,8 @@ fn open(live: Arc<Live>, request: Request, role: Role) -> Result<Response, Error
         let Some(mut socket) = socket else { return };
         let end = tokio::select! {
             end = session(&mut socket, role, seat.holder(), &live.directory) => end,
-            () = seat.holder().gives_way() => told(TRY_AGAIN, "others, who hold fewer sockets, need the place"),
-            () = stop.cancelled() => told(GOING_AWAY, "the server ends"),
+            () = seat.holder().gives_way() => End::told(TRY_AGAIN, "others, who hold fewer sockets, need the place"),
+            () = stop.cancelled() => End::told(GOING_AWAY, "the server ends"),
         };
         if let End::Told(code, reason) = end {
             tracing::debug!(name, code, %reason, "a socket was ended");
@@ -166,7 +140,7 @@ fn open(live: Arc<Live>, request: Request, role: Role) -> Result<Response, Error
 }
 
 async fn session(socket: &mut WebSocket, role: Role, holder: &Holder, directory: &Directory) -> End {
-    let mut talk = Talk { socket, rate: Rate::default(), heard: time::Instant::now() };
+    let mut talk = Talk::new(socket, Pulse { ping: PING, silence: SILENCE }, MESSAGE);
     let ended = match role {
         Role::Provider => provider(&mut talk, holder, directory).await,
         Role::Requestor => requestor(&mut talk, holder, directory).await,
@@ -175,49 +149,6 @@ async fn session(socket: &mut WebSocket, role: Role, holder: &Holder, directory:
         Ok(never) => match never {},
         Err(end) => end,
     }
-}
-
-/// A socket, and what its other end may still say.
-struct Talk<'a> {
-    socket: &'a mut WebSocket,
-    rate: Rate,
-    heard: time::Instant,
-}
-
-impl Talk<'_> {
-    /// What the other end says next. May be given up at any time.
-    async fn hear(&mut self) -> Result<Utf8Bytes, End> {
-        loop {
-            let received = self.socket.next().await?;
-            self.heard = time::Instant::now();
-            let cost = if received == Received::Alive { ALIVE } else { MESSAGE };
-            if !self.rate.take(cost) {
-                return Err(told(POLICY, "too many messages"));
-            }
-            if let Received::Text(text) = received {
-                return Ok(text);
-            }
-        }
-    }
-
-    async fn say(&mut self, text: Utf8Bytes) -> Result<(), End> {
-        Ok(self.socket.send(text).await?)
-    }
-
-    /// Asks for a sign of life, if there was one lately.
-    async fn ping(&mut self) -> Result<(), End> {
-        if self.heard.elapsed() >= SILENCE {
-            return Err(End::Gone);
-        }
-        Ok(self.socket.ping().await?)
-    }
-}
-
-/// When to ask for a sign of life.
-fn pings() -> time::Interval {
-    let mut pings = interval_at(time::Instant::now() + PING, PING);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    pings
 }
 
 /// Tells what is wrong with a message.
@@ -235,22 +166,22 @@ fn failure(error: &BadMessage) -> Utf8Bytes {
 
 async fn provider(talk: &mut Talk<'_>, holder: &Holder, directory: &Directory) -> Result<Infallible, End> {
     let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|_| told(TRY_AGAIN, "the server has no randomness"))?;
+    getrandom::fill(&mut nonce).map_err(|_| End::told(TRY_AGAIN, "the server has no randomness"))?;
     let nonce = hex::encode(nonce);
     talk.say(words::hello(&nonce)).await?;
-    let late = |_| Err(told(POLICY, "no authentication within 10 s"));
+    let late = |_| Err(End::told(POLICY, "no authentication within 10 s"));
     let membership = timeout(BEGIN, authenticate(talk, &nonce, directory)).await.unwrap_or_else(late)?;
     // The longer it has been shown, the later it gives way.
     holder.becomes(HolderState::Young(Instant::now()));
     talk.say(words::authenticated()).await?;
-    let mut pings = pings();
+    let mut pings = talk.pulses();
     loop {
         tokio::select! {
             text = talk.hear() => obey(talk, &membership, &text?).await?,
             () = membership.replaced() => {
-                return Err(told(POLICY, "a newer connection of this provider is there"));
+                return Err(End::told(POLICY, "a newer connection of this provider is there"));
             }
-            _ = pings.tick() => talk.ping().await?,
+            _ = pings.tick() => talk.pulse().await?,
         }
     }
 }
@@ -266,7 +197,7 @@ async fn authenticate(talk: &mut Talk<'_>, nonce: &str, directory: &Directory) -
         Err(bad) => failure(&bad),
     };
     talk.say(refused).await?;
-    Err(told(POLICY, "authentication failed"))
+    Err(End::told(POLICY, "authentication failed"))
 }
 
 /// Does what a provider says.
@@ -280,7 +211,7 @@ async fn obey(talk: &mut Talk<'_>, membership: &Membership, text: &str) -> Resul
             membership.remove();
             talk.say(words::removed()).await
         }
-        Ok(FromProvider::Authenticate(_)) => Err(told(POLICY, "a nonce counts once")),
+        Ok(FromProvider::Authenticate(_)) => Err(End::told(POLICY, "a nonce counts once")),
         Err(bad) => talk.say(failure(&bad)).await,
     }
 }
@@ -288,16 +219,14 @@ async fn obey(talk: &mut Talk<'_>, membership: &Membership, text: &str) -> Resul
 async fn requestor(talk: &mut Talk<'_>, holder: &Holder, directory: &Directory) -> Result<Infallible, End> {
     // A renter's client that knows nothing of it loses nothing.
     talk.say(words::hello("")).await?;
-    let late = |_| Err(told(POLICY, "no subscription within 10 s"));
+    let late = |_| Err(End::told(POLICY, "no subscription within 10 s"));
     let mut filter = timeout(BEGIN, subscription(talk)).await.unwrap_or_else(late)?;
     holder.becomes(HolderState::Young(Instant::now()));
     loop {
         let (shown, mut changes) = directory.subscribe(&filter);
-        let slow = |_| Err(told(TRY_AGAIN, "too slow for the list"));
-        timeout(LIST, async { Ok(talk.socket.send_parts(parts(shown)).await?) })
-            .await
-            .unwrap_or_else(slow)?;
-        let mut pings = pings();
+        let slow = |_| Err(End::told(TRY_AGAIN, "too slow for the list"));
+        timeout(LIST, talk.say_parts(parts(shown))).await.unwrap_or_else(slow)?;
+        let mut pings = talk.pulses();
         filter = loop {
             tokio::select! {
                 change = changes.recv() => match change {
@@ -306,11 +235,11 @@ async fn requestor(talk: &mut Talk<'_>, holder: &Holder, directory: &Directory) 
                             talk.say(message).await?;
                         }
                     }
-                    Err(RecvError::Lagged(_)) => return Err(told(TRY_AGAIN, "too slow for the changes")),
-                    Err(RecvError::Closed) => return Err(told(GOING_AWAY, "the server ends")),
+                    Err(RecvError::Lagged(_)) => return Err(End::told(TRY_AGAIN, "too slow for the changes")),
+                    Err(RecvError::Closed) => return Err(End::told(GOING_AWAY, "the server ends")),
                 },
                 filter = subscription(talk) => break filter?,
-                _ = pings.tick() => talk.ping().await?,
+                _ = pings.tick() => talk.pulse().await?,
             }
         };
     }
@@ -321,8 +250,10 @@ async fn subscription(talk: &mut Talk<'_>) -> Result<Filter, End> {
     loop {
         let text = talk.hear().await?;
         match words::read_subscription(&text) {
-            Ok(filter) if talk.rate.take(SUBSCRIPTION - MESSAGE) => return Ok(filter),
-            Ok(_) => return Err(told(POLICY, "too many subscriptions")),
+            Ok(filter) => {
+                talk.pay(SUBSCRIPTION - MESSAGE, "too many subscriptions")?;
+                return Ok(filter);
+            }
             Err(bad) => talk.say(failure(&bad)).await?,
         }
     }

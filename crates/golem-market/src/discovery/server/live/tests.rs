@@ -9,7 +9,7 @@ use axum::routing::get;
 use golem_service::http::{self, Options};
 use golem_service::server::TrustedProxies;
 use golem_service::server::serve::serve;
-use golem_service::web_socket::connect;
+use golem_service::web_socket::{Received, SocketError, connect};
 use golem_types::{Resources, Wallet};
 use tokio::net::TcpListener;
 use tokio::time::advance;

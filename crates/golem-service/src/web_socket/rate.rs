@@ -1,6 +1,7 @@
 //! How much the other end of a socket may say.
 //!
-//! Owns the bound, the same for a provider, a renter and a server: tokens that come by the second. Never ends a socket.
+//! Owns the bound, the same for every socket: tokens that come by the second. What a message costs, its protocol says.
+//! Never ends a socket.
 
 use tokio::time::Instant;
 
@@ -9,13 +10,6 @@ const MOST: f64 = 60.0;
 
 /// What a ping, or the answer to one, costs.
 pub const ALIVE: f64 = 1.0;
-
-/// What a message costs: twelve may come at once, and then one every five seconds. A node waits as long for changes
-/// that come together, and each is told to every renter who looks on.
-pub const MESSAGE: f64 = 5.0;
-
-/// What a subscription costs, which is answered with all that there is.
-pub const SUBSCRIPTION: f64 = 20.0;
 
 /// A bucket of tokens.
 #[derive(Debug)]
