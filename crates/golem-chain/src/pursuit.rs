@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   recorded ─► sent ─► looked at ─┬─► mined: a receipt
-//!      ▲                  ▲  │     ├─► lost: another transaction has its number, said three times in a row
+//!      ▲                  ▲  │     ├─► lost: another transaction has its number, said again and again for a while
 //!      │                  └──┘     ├─► under way: the deadline has passed, or the endpoint fails
 //!      └──── a higher fee ◄────────┘   in no block for long
 //! ```
@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -22,6 +23,10 @@ use crate::transaction::{SignedTransaction, Transaction};
 /// How often in a row an endpoint has to say that another transaction has the number until that is believed: of several
 /// nodes behind one address, the one that is asked for the receipt may lag behind.
 const LOST_LOOKS: u32 = 3;
+
+/// How long it has to say so, besides: some endpoints have a receipt only a while after they count its transaction. What is
+/// believed lost too early may be paid for twice.
+pub const LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// How often a transaction that was taken is sent again, in case that the endpoint forgot it.
 const SEND_AGAIN: Duration = Duration::from_secs(10);
@@ -48,6 +53,9 @@ pub struct Limits {
     pub deadline: Duration,
     /// After how many failures in a row the endpoint is taken to be down.
     pub failures: u32,
+    /// How long a receipt has to be missing until another transaction is believed to have the number; usually
+    /// [`LOST_AFTER`].
+    pub lost: Duration,
 }
 
 /// Who keeps the attempts of a transaction.
@@ -100,8 +108,8 @@ pub struct Pursuit {
     newest: (Instant, Duration),
     /// When the chain's node last took an attempt.
     sent: Option<Instant>,
-    /// Looks in a row that said that another transaction has the number.
-    lost: u32,
+    /// Looks in a row that said that another transaction has the number, and when the first of them was.
+    lost: Option<(u32, Instant)>,
 }
 
 impl Pursuit {
@@ -109,7 +117,7 @@ impl Pursuit {
     /// to wait for.
     #[must_use]
     pub fn new(attempts: Vec<Attempt>, limits: Limits) -> Self {
-        Self { attempts, limits, newest: (Instant::now(), Duration::ZERO), sent: None, lost: 0 }
+        Self { attempts, limits, newest: (Instant::now(), Duration::ZERO), sent: None, lost: None }
     }
 
     /// The newest attempt was made `before` ago, by an earlier process maybe.
@@ -171,19 +179,18 @@ impl Pursuit {
 
     /// What became of the attempts; `None`, after sending what has to be sent, if that is not known yet.
     async fn look(&mut self, sender: &Sender) -> Result<Option<Fate>, ChainError> {
-        // Asked before the receipts: a receipt that is missing afterwards will never come.
-        let mined = sender.mined().await?;
-        for attempt in &self.attempts {
-            if let Some(receipt) = sender.receipt(attempt.signed.hash).await? {
-                return Ok(Some(Fate::Mined(receipt)));
-            }
+        let hashes: Vec<B256> = self.attempts.iter().map(|attempt| attempt.signed.hash).collect();
+        let standing = sender.standing(&hashes).await?;
+        if let Some(receipt) = standing.receipts.into_iter().flatten().next() {
+            return Ok(Some(Fate::Mined(receipt)));
         }
-        if self.attempts.iter().all(|attempt| mined > attempt.transaction.nonce) {
-            self.lost += 1;
-            let believed = self.lost >= LOST_LOOKS || self.attempts.is_empty();
-            return Ok(believed.then_some(Fate::Lost));
+        if self.attempts.iter().all(|attempt| standing.mined > attempt.transaction.nonce) {
+            let (looks, first) = self.lost.unwrap_or_else(|| (0, Instant::now()));
+            self.lost = Some((looks.saturating_add(1), first));
+            let believed = looks + 1 >= LOST_LOOKS && first.elapsed() >= self.limits.lost;
+            return Ok((believed || self.attempts.is_empty()).then_some(Fate::Lost));
         }
-        self.lost = 0;
+        self.lost = None;
         if self.sent.is_some_and(|at| at.elapsed() < SEND_AGAIN) {
             return Ok(None);
         }

@@ -230,29 +230,20 @@ impl Sender {
         balance(&self.rpc, Address::ZERO, self.address(), At::Latest).await
     }
 
-    /// How many transactions of the wallet are in blocks: the nonce of the next.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn mined(&self) -> Result<u64, ChainError> {
-        let answers =
-            self.rpc.calls(&[("eth_getTransactionCount", json!([self.account(), "latest"]))]).await?;
-        answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no transaction count"))
-    }
-
-    /// How the wallet's transactions stand, and the receipts of those with `hashes`: one round trip.
+    /// How the wallet's transactions stand, and the receipts of those with `hashes`: one round trip, all from one endpoint,
+    /// so that no receipt is missing only because another endpoint has not come as far.
     ///
     /// # Errors
     /// [`ChainError`].
     pub async fn standing(&self, hashes: &[B256]) -> Result<Standing, ChainError> {
         let mut calls = vec![
             ("eth_chainId", json!([])),
-            // Before the receipts, of the same endpoint: one that is missing after it will never come.
+            // Before the receipts: what is in a block by this count has one, sooner or later.
             ("eth_getTransactionCount", json!([self.account(), "latest"])),
             ("eth_getTransactionCount", json!([self.account(), "pending"])),
         ];
         calls.extend(hashes.iter().map(|hash| ("eth_getTransactionReceipt", json!([hash]))));
-        let answers = self.rpc.from_one().calls(&calls).await?;
+        let answers = self.rpc.calls_of_one(&calls).await?;
         let [chain, mined, pending, receipts @ ..] = answers.as_slice() else {
             return Err(ChainError::Nonsense("no transaction count"));
         };

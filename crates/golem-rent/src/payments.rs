@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use alloy_primitives::B256;
-use golem_chain::pursuit::{Attempt, Fate, Limits, Pursuit, Recorder};
+use golem_chain::pursuit::{Attempt, Fate, LOST_AFTER, Limits, Pursuit, Recorder};
 use golem_chain::{ChainError, Payer, Reader, Receipt, Rpc, SendError};
 use golem_types::stream::number;
 use golem_types::wire::Exact;
@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     attempts: 11,
     deadline: Duration::from_secs(180),
     failures: 10,
+    lost: LOST_AFTER,
 };
 
 /// Most gas that is tried where less was too little.

@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     attempts: 1,
     deadline: Duration::from_secs(300),
     failures: 1,
+    lost: Duration::from_secs(1),
 };
 
 /// Deploys the contract whose artifact is in `contracts`, the repository's folder, with `wallet` as its

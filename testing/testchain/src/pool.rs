@@ -87,6 +87,8 @@ pub struct PoolState {
     pub forgets: bool,
     /// Gas that a call takes; more than its limit fails it.
     pub takes: u64,
+    /// Whether receipts come later than the count of what is in blocks: for as long as this is set there are none.
+    pub withholds: bool,
     /// What the chain below asks for each transaction; `None` if there is none.
     pub l1_fee: Option<u64>,
     /// HTTP requests so far.
@@ -191,6 +193,7 @@ impl PoolState {
             }
             "eth_getTransactionCount" if params[1] == "pending" => json!(format!("{:#x}", self.pending())),
             "eth_getTransactionCount" => json!(format!("{:#x}", self.mined)),
+            "eth_getTransactionReceipt" if self.withholds => Value::Null,
             "eth_getTransactionReceipt" => {
                 self.receipts.get(params[0].as_str().unwrap_or_default()).cloned().unwrap_or_default()
             }

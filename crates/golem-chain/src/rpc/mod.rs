@@ -176,6 +176,18 @@ impl Rpc {
     /// # Errors
     /// [`ChainError`] when any of them has none.
     pub async fn calls(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>, ChainError> {
+        self.collect(calls, false).await
+    }
+
+    /// The same, where no answer may be of another endpoint than the others: what one began and did not end is asked anew.
+    ///
+    /// # Errors
+    /// [`ChainError`] when no endpoint answers all.
+    pub async fn calls_of_one(&self, calls: &[(&str, Value)]) -> Result<Vec<Value>, ChainError> {
+        self.collect(calls, true).await
+    }
+
+    async fn collect(&self, calls: &[(&str, Value)], of_one: bool) -> Result<Vec<Value>, ChainError> {
         let mut slots = vec![None; calls.len()];
         let mut problem = None;
         let is_only = self.pool.endpoints.len() == 1;
@@ -183,6 +195,9 @@ impl Rpc {
             // What failed may have failed by chance, where there is no other to ask.
             let seems_gone = endpoint.with(|state| state.health.seems_gone());
             let mut tries = if is_only && !seems_gone { TRIES_OF_THE_ONLY_ONE } else { 1 };
+            if of_one {
+                slots.fill(None);
+            }
             while tries > 0 {
                 tries -= 1;
                 match self.fill(&endpoint, calls, &mut slots, is_patient).await {

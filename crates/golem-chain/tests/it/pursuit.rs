@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     attempts: 3,
     deadline: Duration::from_secs(60),
     failures: 4,
+    lost: Duration::ZERO,
 };
 
 /// What a chain says, and what was recorded and sent.
@@ -32,6 +33,8 @@ struct Chain {
     lag: u32,
     /// The transaction that is in a block.
     in_block: Option<B256>,
+    /// How many more times there is no receipt of it.
+    receipts_late: u32,
     /// Sends after which the last one is in a block; 0: never.
     mines_after: usize,
     /// Whether nothing is answered.
@@ -48,13 +51,18 @@ fn answer(chain: &Shared, call: &Value) -> Value {
         "eth_chainId" => json!({ "result": "0x1" }),
         "eth_getTransactionCount" => {
             if chain.lag > 0 {
-                chain.lag -= 1;
+                // Of each look's two counts, the first says it.
+                chain.lag -= u32::from(call["params"][1] == "latest");
                 return json!({ "result": format!("{:#x}", NONCE + 1) });
             }
             json!({ "result": format!("{:#x}", chain.mined) })
         }
         "eth_getTransactionReceipt" => {
             let hash: B256 = call["params"][0].as_str().unwrap().parse().unwrap();
+            if chain.in_block == Some(hash) && chain.receipts_late > 0 {
+                chain.receipts_late -= 1;
+                return json!({ "result": null });
+            }
             if chain.in_block != Some(hash) {
                 return json!({ "result": null });
             }
@@ -223,6 +231,18 @@ async fn a_transaction_is_lost_only_where_that_is_said_again_and_again() {
     assert!(chain.lock().unwrap().steps.is_empty(), "nothing is sent that cannot be mined");
     let fate = Pursuit::new(Vec::new(), LIMITS).follow(&sender, &mut diary).await.unwrap();
     assert!(matches!(fate, Fate::Lost), "{fate:?}");
+}
+
+/// M-07: of what is in a block the receipt may come long after the count.
+#[tokio::test]
+async fn m_07_a_receipt_that_comes_late_is_waited_for() {
+    let chain = chain(Chain { mined: NONCE, mines_after: 1, receipts_late: 50, ..Chain::default() });
+    let sender = sender(&chain).await;
+    let mut diary = diary(&chain);
+    let limits = Limits { lost: Duration::from_secs(30), ..LIMITS };
+    let fate = Pursuit::new(vec![first()], limits).follow(&sender, &mut diary).await.unwrap();
+    // M-07
+    assert!(matches!(fate, Fate::Mined(_)), "{fate:?}");
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ impl Driver {
         for entry in work.entries.values_mut() {
             entry.hold = entry.hold.filter(|hold| *hold > now);
             if entry.row.nonce.is_some_and(|nonce| nonce >= numbers.mined) {
-                entry.overtaken = 0;
+                entry.overtaken = None;
             }
         }
         let free = |entry: &&Entry| entry.row.nonce.is_none() && entry.hold.is_none();
@@ -191,7 +191,8 @@ impl Driver {
             age,
             sent: entry.sent.map(since),
             sends: entry.sends,
-            overtaken: entry.overtaken,
+            overtaken: entry.overtaken.map_or(0, |(looks, _)| looks),
+            overtaken_for: entry.overtaken.map(|(_, first)| since(first)).unwrap_or_default(),
         })
     }
 
@@ -228,7 +229,8 @@ impl Driver {
             }
             Step::Overtaken(nonce) => {
                 if let Some(entry) = work.of(nonce) {
-                    entry.overtaken += 1;
+                    let (looks, first) = entry.overtaken.unwrap_or_else(|| (0, Instant::now()));
+                    entry.overtaken = Some((looks.saturating_add(1), first));
                 }
                 Ok(())
             }
@@ -314,7 +316,8 @@ impl Driver {
             "another transaction of the same wallet took its number; is the key used elsewhere?".to_owned(),
         );
         row.state = if row.cancel { TransactionState::Cancelled } else { TransactionState::Lost };
-        if row.cancel || row.order.purpose == Purpose::Gap {
+        // What is swept follows from what the wallet has then: a payout is never sent a second time as it was.
+        if row.cancel || matches!(row.order.purpose, Purpose::Gap | Purpose::Sweep) {
             return Ok(self.keep(row).await?);
         }
         self.ledger.repeat_transaction(row.clone(), row.least_gas, Timestamp::now()).await?;

@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use golem_chain::pursuit::LOST_AFTER;
+
 use crate::backoff::doubled;
 
 /// How quickly things are done, and how often at most.
@@ -30,6 +32,9 @@ pub struct Pace {
     /// How often in a row an endpoint has to say what would be costly to believe wrongly: of several nodes behind one
     /// address one may lag behind.
     pub looks: u32,
+    /// How long, besides, an endpoint has to have no receipt of a transaction whose number it has in a block, until another
+    /// transaction is believed to have the number: receipts may come later than counts.
+    pub lost: Duration,
     /// Most transactions that have a number and are in no block.
     pub in_flight: usize,
     /// Most attempts of a transaction.
@@ -47,6 +52,7 @@ impl Default for Pace {
             again_most: Duration::from_secs(600),
             foreign: Duration::from_secs(600),
             looks: 3,
+            lost: LOST_AFTER,
             in_flight: 4,
             attempts: 12,
         }
@@ -74,8 +80,10 @@ pub struct Flight {
     pub sent: Option<Duration>,
     /// How often it was sent.
     pub sends: u32,
-    /// Looks in a row that found another transaction at its number.
+    /// Looks in a row, before this one, that found its number used and no receipt.
     pub overtaken: u32,
+    /// How long ago the first of them was.
+    pub overtaken_for: Duration,
 }
 
 /// What the chain says of the wallet's numbers.
@@ -126,7 +134,7 @@ fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {
         return Some(Step::Settle(nonce));
     }
     if nonce < numbers.mined {
-        let believed = flight.overtaken + 1 >= pace.looks;
+        let believed = flight.overtaken + 1 >= pace.looks && flight.overtaken_for >= pace.lost;
         return Some(if believed { Step::Lost(nonce) } else { Step::Overtaken(nonce) });
     }
     if flight.cancel && !flight.newest_cancels {

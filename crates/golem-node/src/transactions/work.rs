@@ -21,7 +21,8 @@ pub(super) struct Entry {
     pub(super) sent: Option<Instant>,
     pub(super) sends: u32,
     pub(super) sent_again: Option<Timestamp>,
-    pub(super) overtaken: u32,
+    /// Looks in a row that found its number used and no receipt, and when the first of them was.
+    pub(super) overtaken: Option<(u32, Instant)>,
     /// Whether an endpoint wanted a higher fee.
     pub(super) is_outbid: bool,
     /// Until when it is not planned.
@@ -42,7 +43,7 @@ impl Entry {
             sent: None,
             sends: 0,
             sent_again: None,
-            overtaken: 0,
+            overtaken: None,
             is_outbid: false,
             hold: None,
             holds: 0,

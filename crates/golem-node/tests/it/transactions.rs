@@ -38,6 +38,7 @@ impl World {
             again: millis(20),
             again_most: millis(80),
             foreign: millis(100),
+            lost: millis(100),
             ..Pace::default()
         };
         Self { _folder: folder, ledger, pool, pace }
@@ -176,6 +177,34 @@ async fn a_number_that_another_program_blocks_is_outbid_and_one_it_took_is_plann
     let lost = world.ledger.transaction(id).await.unwrap().unwrap();
     // M-07
     assert_eq!((lost.state, lost.successor), (TransactionState::Lost, Some(done.id)));
+}
+
+/// M-07: an endpoint that counts a transaction long before it has its receipt never makes us pay twice.
+#[tokio::test]
+async fn m_07_a_receipt_that_comes_later_than_the_count_is_waited_for() {
+    let mut world = World::new().await;
+    world.pace.lost = Duration::from_secs(3600);
+    world.chain(|chain| chain.withholds = true);
+    let queue = world.queue(GasRules::default());
+    let id = queue.submit(order(Purpose::Withdraw, "a")).await.unwrap();
+    let requests = world.chain(|chain| chain.requests);
+    drive(&queue, "many looks", || world.chain(|chain| chain.mined == 1 && chain.requests > requests + 30))
+        .await;
+    // M-07
+    assert_eq!(world.ledger.transactions(10).await.unwrap().len(), 1, "nothing is planned anew");
+    world.chain(|chain| chain.withholds = false);
+    let done = queue.wait(id, LONG).await.unwrap();
+    assert_eq!((done.id, world.chain(|chain| chain.mined)), (id, 1));
+    // A payout of which there never is a receipt: the next one is of what the wallet has then, and no copy of it.
+    world.pace.lost = Duration::from_millis(50);
+    world.chain(|chain| chain.withholds = true);
+    let queue = world.queue(GasRules::default());
+    let id = queue.submit(order(Purpose::Sweep, "ab")).await.unwrap();
+    assert!(matches!(queue.wait(id, LONG).await, Err(TransactionError::Refused(_))));
+    let row = world.ledger.transaction(id).await.unwrap().unwrap();
+    // M-15
+    assert_eq!((row.state, row.successor), (TransactionState::Lost, None));
+    assert_eq!(world.ledger.transactions(10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -58,16 +58,21 @@ struct Row {
     made: Duration,
     sent: Option<Duration>,
     sends: u32,
-    overtaken: u32,
+    overtaken: Option<(u32, Duration)>,
     ended: bool,
     is_gap: bool,
+    /// The row that this one does again.
+    again: Option<usize>,
 }
 
 /// A chain, and a driver that does what is decided.
 #[derive(Debug, Default)]
 struct Model {
     now: Duration,
-    blocks: Vec<Sent>,
+    /// What is in a block, and since when.
+    blocks: Vec<(Sent, Duration)>,
+    /// How long after its block a transaction has a receipt.
+    receipts_after: Duration,
     pool: BTreeMap<u64, Sent>,
     before: (u64, u64),
     rows: Vec<Row>,
@@ -100,7 +105,7 @@ impl Model {
             Event::Block(most) => {
                 for _ in 0..most {
                     let Some(sent) = self.pool.remove(&self.mined()) else { return };
-                    self.blocks.push(sent);
+                    self.blocks.push((sent, self.now));
                 }
             }
             Event::Drop(which) => {
@@ -121,7 +126,7 @@ impl Model {
             }
             Event::Restart => {
                 for row in &mut self.rows {
-                    (row.sent, row.sends, row.overtaken) = (None, 0, 0);
+                    (row.sent, row.sends, row.overtaken) = (None, 0, None);
                 }
                 (self.gap, self.foreign, self.floor) = (0, None, 0);
             }
@@ -142,7 +147,8 @@ impl Model {
                     .blocks
                     .iter()
                     .take(usize::try_from(mined).unwrap())
-                    .any(|sent| row.attempts.contains(sent)),
+                    .filter(|(_, at)| *at + self.receipts_after <= self.now)
+                    .any(|(sent, _)| row.attempts.contains(sent)),
                 cancel: row.cancel,
                 newest_cancels: newest.cancels,
                 attempts: row.attempts.len(),
@@ -150,7 +156,8 @@ impl Model {
                 age: self.now - row.made,
                 sent: row.sent.map(|at| self.now - at),
                 sends: row.sends,
-                overtaken: row.overtaken,
+                overtaken: row.overtaken.map_or(0, |(looks, _)| looks),
+                overtaken_for: row.overtaken.map(|(_, first)| self.now - first).unwrap_or_default(),
             })
         };
         let mut flights: Vec<Flight> = self.rows.iter().filter(|row| !row.ended).filter_map(flight).collect();
@@ -163,7 +170,7 @@ impl Model {
         let numbers = Numbers { mined, pending, floor: self.floor, gap: self.gap, foreign };
         for row in &mut self.rows {
             if row.nonce.is_some_and(|nonce| nonce >= mined) {
-                row.overtaken = 0;
+                row.overtaken = None;
             }
         }
         self.requests = 1;
@@ -191,13 +198,15 @@ impl Model {
             }
             Step::Overtaken(nonce) => {
                 let index = of(&self.rows, nonce);
-                self.rows[index].overtaken += 1;
+                let (looks, first) = self.rows[index].overtaken.unwrap_or((0, now));
+                self.rows[index].overtaken = Some((looks + 1, first));
             }
             Step::Lost(nonce) => {
                 let index = of(&self.rows, nonce);
                 self.rows[index].ended = true;
                 if !self.rows[index].cancel && !self.rows[index].is_gap {
-                    self.rows.push(Row::default());
+                    let again = self.rows[index].again.or(Some(index));
+                    self.rows.push(Row { again, ..Row::default() });
                 }
             }
             Step::Send(nonce) => {
@@ -242,11 +251,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// M-07: whatever pools forget, other programs send, endpoints say late and crashes interrupt: no number is given
-    /// twice, each transaction is in at most one block, requests are few, and once the chain is well everything ends.
+    /// twice, what is wanted is in at most one block, requests are few, and once the chain is well everything ends.
     #[test]
-    fn every_transaction_ends_whatever_happens(events in prop::collection::vec(event(), 1..60)) {
+    fn every_transaction_ends_whatever_happens(
+        events in prop::collection::vec(event(), 1..60), receipts_after in 0u32..30,
+    ) {
         let pace = Pace { attempts: 1000, ..Pace::default() };
-        let mut model = Model::default();
+        let mut model = Model { receipts_after: SECOND * receipts_after, ..Model::default() };
         for event in events {
             model.happen(event);
             model.look(matches!(event, Event::Lag), &pace);
@@ -259,7 +270,10 @@ proptest! {
         model.look(false, &pace);
         prop_assert!(model.rows.iter().all(|row| row.ended), "{model:?}");
         for index in 0..model.rows.len() {
-            let times = model.blocks.iter().filter(|sent| sent.ours == Some(index)).count();
+            let is_it = |sent: &Sent| {
+                !sent.cancels && sent.ours.is_some_and(|row| model.rows[row].again.unwrap_or(row) == index)
+            };
+            let times = model.blocks.iter().filter(|(sent, _)| is_it(sent)).count();
             prop_assert!(times <= 1, "{index} is in {times} blocks");
         }
     }
@@ -277,6 +291,7 @@ fn flight(nonce: u64) -> Flight {
         sent: Some(SECOND),
         sends: 1,
         overtaken: 0,
+        overtaken_for: Duration::ZERO,
     }
 }
 

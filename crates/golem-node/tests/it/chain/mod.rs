@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use golem_node::ledger::{Ledger, Try, WithdrawalState};
 use golem_node::payment::{PaymentConfig, Payments, WithdrawConfig, WithdrawError};
-use golem_node::transactions::{GasRules, Transactions};
+use golem_node::transactions::{GasRules, Pace, Transactions};
 use golem_node::{LEDGER_FILE, Node, NodeConfig};
 use golem_testchain::{Anvil, CHAIN_ID, Chaos, FaucetServer, contracts, word};
 use golem_types::wire::CreateVm;
@@ -251,7 +251,8 @@ async fn a_stuck_withdrawal_is_replaced_and_an_overtaken_one_is_planned_anew() {
                 rusqlite::params![contract, stream.to_string(), vm.as_str(), tries, at.as_microsecond()],
             )
             .unwrap();
-        let transactions = Transactions::new(ledger.clone());
+        let pace = Pace { lost: Duration::from_secs(1), ..Pace::default() };
+        let transactions = Transactions::paced(ledger.clone(), pace);
         Payments::open(market.payments(), ledger.clone(), &transactions).await.unwrap()
     };
     // Overtaken: its number is used by another transaction.
