@@ -262,19 +262,22 @@ pub(super) fn put_spent(
     Ok(())
 }
 
-/// Takes back what the transaction `hash` on the chain `chain_id` cost and swept: its block is gone. M-10
+/// Takes back what the transaction `hash` on the chain `chain_id` spent of these `kinds`: its block is gone, or it was another
+/// amount. M-10
 pub(super) fn unspend(
     connection: &Connection,
     chain_id: u64,
     hash: &str,
+    kinds: &[EntryKind],
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let sql = "SELECT id FROM entries WHERE chain = ?1 AND tx = ?2 AND kind IN ('gas', 'l1_fee', 'swept') \
-               AND reversed = 0 AND reverses IS NULL";
+    let sql =
+        "SELECT id, kind FROM entries WHERE chain = ?1 AND tx = ?2 AND reversed = 0 AND reverses IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
-    let ids =
-        statement.query_map(params![chain_id, hash], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-    ids.into_iter().try_for_each(|id| reverse(connection, id, now))
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, parsed::<EntryKind>(row, 1)?));
+    let found = statement.query_map(params![chain_id, hash], read)?.collect::<Result<Vec<_>, _>>()?;
+    let mut ours = found.into_iter().filter(|(_, kind)| kinds.contains(kind));
+    ours.try_for_each(|(id, _)| reverse(connection, id, now))
 }
 
 /// Takes the entry `id` back.

@@ -57,6 +57,7 @@ pub(crate) use refunds::Refund;
 pub(crate) use room::Room;
 pub use snapshot::Snapshot;
 pub use sweeps::Sweep;
+pub use transaction_ends::Correction;
 pub(crate) use transactions::WITHIN;
 pub use transactions::{Account, Order, Purpose, Transaction, TransactionState, Try};
 

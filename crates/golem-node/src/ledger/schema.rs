@@ -406,6 +406,15 @@ ALTER TABLE transactions ADD COLUMN block_hash TEXT;
 CREATE INDEX transactions_by_block ON transactions (chain_id, block) WHERE block_hash IS NOT NULL;
 ";
 
+/// A reorganisation opens several transactions again that do the same, or of which another has the number by then. Of those
+/// that are wanted there is still one, which what wants them sees to.
+const REOPENED: &str = "
+DROP INDEX one_open_transaction;
+DROP INDEX one_transaction_of_a_number;
+CREATE INDEX open_transactions ON transactions (chain_id, wallet, purpose, subject)
+    WHERE state IN ('planned', 'recorded', 'sent');
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -429,6 +438,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         LEASES,
         SESSIONS,
         TRANSACTION_BLOCKS,
+        REOPENED,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -111,14 +111,30 @@ impl Payments {
     /// Books `batch`.
     pub(super) async fn book(&self, batch: Batch) -> Result<Booked, LedgerError> {
         let booked = self.0.ledger.book(batch, Timestamp::now()).await?;
-        if booked.reopened > 0 {
+        self.follow_again(booked.reopened);
+        Ok(booked)
+    }
+
+    /// Has `transactions` that are open again followed.
+    pub(super) fn follow_again(&self, transactions: usize) {
+        if transactions > 0 {
             tracing::warn!(
-                transactions = booked.reopened,
+                transactions,
                 "the chain was reorganised: transactions are in no block any more, and are followed again"
             );
             self.queues().for_each(Queue::has_more);
         }
-        Ok(booked)
+    }
+
+    /// Takes back what the node's transactions cost in those of the blocks among `blocks` that the chain has not, where no events
+    /// are read. M-10
+    pub(super) async fn take_back(&self, blocks: RangeInclusive<u64>) -> Result<(), BooksError> {
+        let gone = self.gone(blocks).await?;
+        if !gone.is_empty() {
+            let chain = self.config().chain_id;
+            self.follow_again(self.0.ledger.reopen_transactions(chain, gone, Timestamp::now()).await?);
+        }
+        Ok(())
     }
 
     /// Those of the blocks among `blocks` that the node's transactions came into, by number and hash, which the chain has not.

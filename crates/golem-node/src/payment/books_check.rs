@@ -1,7 +1,8 @@
 //! Whether the books equal the chain.
 //!
-//! Owns the comparison of every entry with what the chain says from the first block of the first stream on, and the repair:
-//! what is missing is booked, and what the chain does not have is taken back by an entry of its own. Never deletes.
+//! Owns the comparison of every entry with what the chain says from the first block of the first stream on, and with the
+//! receipts of what the node sent, and the repair: what is missing is booked, and what the chain does not have is taken back
+//! by an entry of its own. Never deletes.
 
 use std::collections::BTreeMap;
 
@@ -112,8 +113,15 @@ impl Payments {
         self.advance(&head).await?;
         let last = head.block;
         let known = self.0.ledger.book_streams(self.0.contract.clone()).await?;
+        let entries = self.0.ledger.entries(Timestamp::UNIX_EPOCH).await?;
+        let mut spent = self.check_gas(&last, &entries).await?;
         if known.is_empty() {
-            return Ok(BooksCheck::default());
+            let differences = spent.differences.clone();
+            let repaired = repair && !differences.is_empty();
+            if repaired {
+                self.repair_gas(spent).await?;
+            }
+            return Ok(BooksCheck { differences, repaired, ..BooksCheck::default() });
         }
         let first = self.first_block(&last).await?;
         let batches = self.all(&first, &last).await?;
@@ -122,7 +130,6 @@ impl Payments {
             let key = (posting.position.transaction.to_string(), posting.position.log, posting.kind);
             chain.insert(key, (posting.stream, posting.amount));
         }
-        let entries = self.0.ledger.entries(Timestamp::UNIX_EPOCH).await?;
         let ours = |entry: &&crate::ledger::Entry| {
             entry.counts()
                 && entry.kind.is_of_event()
@@ -169,6 +176,7 @@ impl Payments {
             chain: stream.withdrawn,
             books: *books,
         }));
+        differences.extend(spent.differences.drain(..).map(|one| Difference { vm: vm(one.stream), ..one }));
         let arrived = |(key, (_, amount)): (&Key, &(Option<StreamId>, U256))| {
             matches!(key.2, EntryKind::Withdrawn | EntryKind::Terminated).then_some(*amount)
         };
@@ -186,6 +194,7 @@ impl Payments {
             }
             let streams = streams.into_iter().map(|(id, stream, _)| (id, stream)).collect();
             self.book_readings(last, streams).await?;
+            self.repair_gas(spent).await?;
         }
         Ok(check)
     }

@@ -16,6 +16,7 @@ mod books_check;
 mod contracts;
 mod control;
 mod export;
+mod gas_check;
 mod gate;
 mod lease;
 mod monitor;

@@ -39,6 +39,12 @@ const FREE_REQUESTS: usize = 4;
 /// How many of them the newest block takes at most, without batches.
 const HEAD_REQUESTS: usize = 3;
 
+/// Blocks that a reorganisation may take back, as far as the node's own transactions are looked for again.
+const REORGANISED: u64 = 500;
+
+/// Blocks that are looked at once more at the next tick.
+const OVERLAP: u64 = 2;
+
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
 
@@ -52,6 +58,8 @@ struct Memory {
     waiting: BTreeSet<VmId>,
     /// Streams that are to be read, in this tick or the next ones.
     due: BTreeSet<StreamId>,
+    /// The first block of which it was not seen whether it is still there, with the node's own transactions in it.
+    unseen: Option<u64>,
 }
 
 /// Follows the streams until `stop`.
@@ -166,6 +174,23 @@ async fn observe(
         );
         News::default()
     });
+    let newest = block.number;
+    let before = memory.block.filter(|_| head.continues).map(|before| before.number.saturating_sub(OVERLAP));
+    let from = before.unwrap_or_else(|| newest.saturating_sub(REORGANISED));
+    memory.unseen = Some(memory.unseen.map_or(from, |unseen| unseen.min(from)));
+    if batch.is_some() {
+        // What was booked looked for them, too.
+        memory.unseen = None;
+    } else if let Some(from) = memory.unseen.filter(|_| !payments.has_events()) {
+        match payments.take_back(from..=newest).await {
+            Ok(()) => memory.unseen = None,
+            Err(error) => golem_service::log_limited!(
+                warn,
+                error = &error as &dyn std::error::Error,
+                "it cannot be seen whether the blocks of the node's transactions are still there"
+            ),
+        }
+    }
     if touched.is_none() && batch.is_none() && alone.is_some() && payments.has_events() {
         payments.0.behind.notify_one();
     }

@@ -138,7 +138,7 @@ impl Driver {
         for entry in work.entries.values() {
             flights.extend(self.flight(entry, &found, now, work));
         }
-        flights.sort_by_key(|flight: &Flight| flight.nonce);
+        flights.sort_by_key(|flight: &Flight| (flight.nonce, flight.id));
         let numbers = self.numbers(work, &flights, &standing, now);
         for entry in work.entries.values_mut() {
             entry.hold = entry.hold.filter(|hold| *hold > now);
@@ -182,6 +182,7 @@ impl Driver {
             .saturating_mul(U256::from(raised.saturating_sub(newest.transaction.fee.most())));
         let is_over_limit = self.left_today(work).is_some_and(|left| more > left);
         Some(Flight {
+            id: row.id,
             nonce: row.nonce?,
             found: row.attempts.iter().any(|attempt| found.contains_key(&attempt.signed.hash)),
             cancel: row.cancel,
@@ -218,40 +219,35 @@ impl Driver {
         work: &mut Work,
         found: &BTreeMap<B256, &Receipt>,
     ) -> Result<(), LookError> {
+        let id = match step {
+            Step::Gap => return Ok(()),
+            Step::Fill(nonce) => return self.fill(work, nonce).await,
+            Step::Plan(nonce) => return self.plan_next(work, nonce).await,
+            Step::Settle(id)
+            | Step::Overtaken(id)
+            | Step::Lost(id)
+            | Step::Cancel(id)
+            | Step::Raise(id)
+            | Step::Send(id) => id,
+        };
+        let Some(entry) = work.entries.get_mut(&id) else { return Ok(()) };
         match step {
-            Step::Gap => Ok(()),
-            Step::Settle(nonce) => {
-                work.floor = Some((work.floor.map_or(0, |(floor, _)| floor).max(nonce + 1), Instant::now()));
-                match work.of(nonce) {
-                    Some(entry) => self.settle(entry, found).await,
-                    None => Ok(()),
-                }
+            Step::Settle(_) => {
+                let used = entry.row.nonce.map_or(0, |nonce| nonce.saturating_add(1));
+                let floor = work.floor.map_or(0, |(floor, _)| floor);
+                work.floor = Some((floor.max(used), Instant::now()));
+                self.settle(entry, found).await
             }
-            Step::Overtaken(nonce) => {
-                if let Some(entry) = work.of(nonce) {
-                    let (looks, first) = entry.overtaken.unwrap_or_else(|| (0, Instant::now()));
-                    entry.overtaken = Some((looks.saturating_add(1), first));
-                }
+            Step::Overtaken(_) => {
+                let (looks, first) = entry.overtaken.unwrap_or_else(|| (0, Instant::now()));
+                entry.overtaken = Some((looks.saturating_add(1), first));
                 Ok(())
             }
-            Step::Lost(nonce) => match work.of(nonce) {
-                Some(entry) => self.lose(entry).await,
-                None => Ok(()),
-            },
-            Step::Cancel(nonce) => match work.of(nonce) {
-                Some(entry) => self.cancel(entry).await,
-                None => Ok(()),
-            },
-            Step::Raise(nonce) => match work.of(nonce) {
-                Some(entry) => self.raise(entry).await,
-                None => Ok(()),
-            },
-            Step::Send(nonce) => match work.of(nonce) {
-                Some(entry) => self.send(entry).await,
-                None => Ok(()),
-            },
-            Step::Fill(nonce) => self.fill(work, nonce).await,
-            Step::Plan(nonce) => self.plan_next(work, nonce).await,
+            Step::Lost(_) => self.lose(entry).await,
+            Step::Cancel(_) => self.cancel(entry).await,
+            Step::Raise(_) => self.raise(entry).await,
+            Step::Send(_) => self.send(entry).await,
+            Step::Gap | Step::Fill(_) | Step::Plan(_) => Ok(()),
         }
     }
 
@@ -284,7 +280,7 @@ impl Driver {
             (false, _) => TransactionState::Failed,
         };
         let more = gas.saturating_mul(2);
-        if receipt.ran_out_of(gas) && !cancels && more <= GAS_MOST {
+        if receipt.ran_out_of(gas) && !cancels && row.successor.is_none() && more <= GAS_MOST {
             tracing::warn!(hash = %receipt.hash, gas, "a transaction ran out of gas, and is sent again with more");
             row.error = Some(format!("{gas} gas were too little; it is sent again with more"));
             self.ledger.repeat_transaction(row.clone(), more, Timestamp::now()).await?;
@@ -316,8 +312,10 @@ impl Driver {
             "another transaction of the same wallet took its number; is the key used elsewhere?".to_owned(),
         );
         row.state = if row.cancel { TransactionState::Cancelled } else { TransactionState::Lost };
-        // What is swept follows from what the wallet has then: a payout is never sent a second time as it was.
-        if row.cancel || matches!(row.order.purpose, Purpose::Gap | Purpose::Sweep) {
+        // What is swept follows from what the wallet has then: a payout is never sent a second time as it was. What has a
+        // successor was in a block that is gone, and is done again already.
+        let is_done = row.cancel || row.successor.is_some();
+        if is_done || matches!(row.order.purpose, Purpose::Gap | Purpose::Sweep) {
             return Ok(self.keep(row).await?);
         }
         self.ledger.repeat_transaction(row.clone(), row.least_gas, Timestamp::now()).await?;

@@ -7,7 +7,7 @@
 //!      │           │                                   ├───────► failed      in a block, and it did nothing
 //!      ▼           └───────────────────────────────────┼───────► cancelled   what took its number does nothing
 //!   refused                                            └───────► lost        another took its number ─► planned anew
-//!   mined, failed, cancelled ─► sent: where their block is gone, unless another is open in their place
+//!   mined, failed, cancelled ─► sent: where their block is gone
 //! ```
 //! Owns the numbers of a wallet's transactions: nothing else sends any. What is sent is signed and in the ledger before, so
 //! that a crash anywhere leads to the same bytes being sent again, which a chain takes once. Whoever waits for a transaction

@@ -62,7 +62,9 @@ impl Default for Pace {
 /// A transaction that has a number, and whose end is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flight {
-    /// Its number.
+    /// Its number in the ledger.
+    pub id: i64,
+    /// Its number among those of the wallet.
     pub nonce: u64,
     /// Whether one of its attempts is in a block.
     pub found: bool,
@@ -101,26 +103,26 @@ pub struct Numbers {
     pub foreign: Option<Duration>,
 }
 
-/// What to do with the transaction of a number.
+/// What to do with a transaction, by its number in the ledger, or with a number of the wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Write down what its receipt says.
-    Settle(u64),
+    Settle(i64),
     /// Remember that another transaction seems to have the number.
-    Overtaken(u64),
+    Overtaken(i64),
     /// Give the number up: another transaction has it.
-    Lost(u64),
+    Lost(i64),
     /// Send one that does nothing in its place.
-    Cancel(u64),
+    Cancel(i64),
     /// Send it with a higher fee.
-    Raise(u64),
+    Raise(i64),
     /// Send it, or send it again.
-    Send(u64),
+    Send(i64),
     /// Remember that nobody seems to have the number, and ours wait behind it.
     Gap,
-    /// Use the number for one that does nothing.
+    /// Use the number of the wallet for one that does nothing.
     Fill(u64),
-    /// Give the number to the next that is planned.
+    /// Give the number of the wallet to the next that is planned.
     Plan(u64),
 }
 
@@ -128,31 +130,36 @@ pub enum Step {
 /// of ours would have to be filled.
 const FOREIGN: u64 = 16;
 
-fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {
-    let nonce = flight.nonce;
+/// What to do with `flight`; where it `shares` its number with one that goes first, it is only looked at: after a
+/// reorganisation two of ours may have the same.
+fn of_flight(flight: &Flight, shares: bool, numbers: &Numbers, pace: &Pace) -> Option<Step> {
+    let Flight { id, nonce, .. } = *flight;
     if flight.found {
-        return Some(Step::Settle(nonce));
+        return Some(Step::Settle(id));
     }
     if nonce < numbers.mined {
         let believed = flight.overtaken + 1 >= pace.looks && flight.overtaken_for >= pace.lost;
-        return Some(if believed { Step::Lost(nonce) } else { Step::Overtaken(nonce) });
+        return Some(if believed { Step::Lost(id) } else { Step::Overtaken(id) });
+    }
+    if shares {
+        return None;
     }
     if flight.cancel && !flight.newest_cancels {
-        return Some(Step::Cancel(nonce));
+        return Some(Step::Cancel(id));
     }
     let raises = u32::try_from(flight.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
     // Raising the fee of one that waits for another helps nothing.
     let is_next = nonce == numbers.mined;
     let is_stuck = flight.age >= doubled(pace.stuck, raises / 4, pace.again_most.max(pace.stuck));
     if is_next && is_stuck && !flight.at_cap && flight.attempts < pace.attempts {
-        return Some(Step::Raise(nonce));
+        return Some(Step::Raise(id));
     }
     match flight.sent {
-        None => Some(Step::Send(nonce)),
+        None => Some(Step::Send(id)),
         Some(since) => {
             let is_dropped = nonce >= numbers.pending;
             let times = flight.sends.saturating_sub(1);
-            (is_dropped && since >= doubled(pace.again, times, pace.again_most)).then_some(Step::Send(nonce))
+            (is_dropped && since >= doubled(pace.again, times, pace.again_most)).then_some(Step::Send(id))
         }
     }
 }
@@ -160,7 +167,12 @@ fn of_flight(flight: &Flight, numbers: &Numbers, pace: &Pace) -> Option<Step> {
 /// What to do with `flights`, sorted by number, and with `planned` more that have none.
 #[must_use]
 pub fn decide(flights: &[Flight], planned: usize, numbers: &Numbers, pace: &Pace) -> Vec<Step> {
-    let mut steps: Vec<Step> = flights.iter().filter_map(|flight| of_flight(flight, numbers, pace)).collect();
+    let mut before = None;
+    let mut steps: Vec<Step> = Vec::new();
+    for flight in flights {
+        let shares = before.replace(flight.nonce) == Some(flight.nonce);
+        steps.extend(of_flight(flight, shares, numbers, pace));
+    }
     let has = |nonce: u64| flights.iter().any(|flight| flight.nonce == nonce);
     let next = flights.last().map_or(0, |flight| flight.nonce.saturating_add(1));
     let known = next.max(numbers.mined).max(numbers.floor);

@@ -93,10 +93,6 @@ impl Work {
             self.entries.insert(entry.row.id, entry);
         }
     }
-
-    pub(super) fn of(&mut self, nonce: u64) -> Option<&mut Entry> {
-        self.entries.values_mut().find(|entry| entry.row.nonce == Some(nonce))
-    }
 }
 
 pub(super) fn report(work: &Work, problem: Option<String>) -> Report {

@@ -98,6 +98,48 @@ async fn m_08_a_reading_stands_for_what_no_event_explains() {
     assert!(earned >= U256::from(57), "what was paid had vested: {earned}");
 }
 
+/// M-10: of several withdrawals of one stream whose blocks are all gone, none stays in the books with what it cost, and each is
+/// followed again.
+#[tokio::test]
+async fn m_10_each_of_several_transactions_about_one_stream_is_taken_back() {
+    let open = Open::new();
+    let account = Account { chain_id: 1, wallet: Address::repeat_byte(7) };
+    let order = |subject: &str| Order {
+        purpose: Purpose::Withdraw,
+        subject: subject.to_owned(),
+        to: Address::repeat_byte(8),
+        data: Bytes::new(),
+        value: U256::ZERO,
+        most_cost: None,
+    };
+    let mut ids = Vec::new();
+    for nonce in 0..3u64 {
+        let id = open.ledger.want_transaction(account, order("1:0x0:1"), now()).await.unwrap();
+        let mut row = open.ledger.transaction(id).await.unwrap().unwrap();
+        (row.state, row.nonce) = (TransactionState::Mined, Some(nonce));
+        (row.block, row.block_hash) = (Some(10 + nonce), Some(block(10 + nonce).hash));
+        (row.hash, row.cost) = (Some(B256::from(U256::from(id))), Some(U256::from(3)));
+        open.ledger.keep_transaction(row, now()).await.unwrap();
+        ids.push(id);
+    }
+    // Before that is seen, the number of the first is given to something else.
+    let other = open.ledger.want_transaction(account, order("1:0x0:2"), now()).await.unwrap();
+    let mut row = open.ledger.transaction(other).await.unwrap().unwrap();
+    (row.state, row.nonce) = (TransactionState::Sent, Some(0));
+    open.ledger.keep_transaction(row, now()).await.unwrap();
+    let gone = (10..13).map(|number| (number, block(number).hash)).collect();
+    // M-10
+    assert_eq!(open.ledger.reopen_transactions(1, gone, now()).await.unwrap(), 3);
+    let entries = open.ledger.entries(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(entries.iter().all(|entry| !entry.counts()), "{entries:?}");
+    let open_now = open.ledger.open_transactions(Some(account)).await.unwrap();
+    let open_now: Vec<i64> = open_now.into_iter().map(|one| one.id).collect();
+    assert_eq!(open_now, [ids, vec![other]].concat());
+    // What is wanted once more is one of those.
+    let again = open.ledger.want_transaction(account, order("1:0x0:1"), now()).await.unwrap();
+    assert!(open_now.contains(&again));
+}
+
 /// M-07: transactions that ended long ago are forgotten, but for the newest thousand, those of which something is still to be
 /// found out, and what they cost.
 #[tokio::test]

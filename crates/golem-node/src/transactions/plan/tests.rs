@@ -25,6 +25,8 @@ enum Event {
     Lag,
     /// The process is killed, and begins anew with what it recorded.
     Restart,
+    /// A reorganisation: the last so many are in no block any more, and wait in the pool; the node finds that out.
+    Reorganise(u8),
     /// Nothing, for so many seconds.
     Wait(u16),
 }
@@ -38,6 +40,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0u8..6).prop_map(Event::Cancel),
         1 => Just(Event::Lag),
         1 => Just(Event::Restart),
+        1 => (1u8..4).prop_map(Event::Reorganise),
         3 => (1u16..900).prop_map(Event::Wait),
     ]
 }
@@ -130,6 +133,17 @@ impl Model {
                 }
                 (self.gap, self.foreign, self.floor) = (0, None, 0);
             }
+            Event::Reorganise(blocks) => {
+                for _ in 0..blocks {
+                    let Some((sent, _)) = self.blocks.pop() else { return };
+                    let nonce = self.mined();
+                    if let Some(row) = sent.ours {
+                        self.rows[row].ended = false;
+                        self.rows[row].overtaken = None;
+                    }
+                    self.pool.insert(nonce, sent);
+                }
+            }
             Event::Lag => {}
             Event::Wait(seconds) => self.now += SECOND * u32::from(seconds),
         }
@@ -138,9 +152,10 @@ impl Model {
     fn look(&mut self, lags: bool, pace: &Pace) {
         self.now += pace.poll;
         let (mined, pending) = if lags { self.before } else { (self.mined(), self.pending()) };
-        let flight = |row: &Row| {
+        let flight = |(id, row): (usize, &Row)| {
             let newest = row.attempts.last()?;
             Some(Flight {
+                id: i64::try_from(id).unwrap(),
                 nonce: row.nonce?,
                 // Receipts come from the same node as numbers.
                 found: self
@@ -160,8 +175,9 @@ impl Model {
                 overtaken_for: row.overtaken.map(|(_, first)| self.now - first).unwrap_or_default(),
             })
         };
-        let mut flights: Vec<Flight> = self.rows.iter().filter(|row| !row.ended).filter_map(flight).collect();
-        flights.sort_by_key(|flight| flight.nonce);
+        let mut flights: Vec<Flight> =
+            self.rows.iter().enumerate().filter(|(_, row)| !row.ended).filter_map(flight).collect();
+        flights.sort_by_key(|flight| (flight.nonce, flight.id));
         let planned = self.rows.iter().filter(|row| !row.ended && row.nonce.is_none()).count();
         let is_foreign = pending > mined && !flights.iter().any(|flight| flight.nonce == mined);
         let since = self.foreign.filter(|(nonce, _)| *nonce == mined).map_or(self.now, |(_, since)| since);
@@ -186,41 +202,36 @@ impl Model {
 
     fn act(&mut self, step: Step, held: &BTreeSet<u64>) {
         let now = self.now;
-        let of = |rows: &Vec<Row>, nonce| {
-            rows.iter().position(|row| !row.ended && row.nonce == Some(nonce)).expect("one of ours")
-        };
+        let row = |id: i64| usize::try_from(id).unwrap();
         match step {
             Step::Gap => {}
-            Step::Settle(nonce) => {
-                let index = of(&self.rows, nonce);
-                self.rows[index].ended = true;
-                self.floor = self.floor.max(nonce + 1);
+            Step::Settle(id) => {
+                self.rows[row(id)].ended = true;
+                self.floor = self.floor.max(self.rows[row(id)].nonce.unwrap() + 1);
             }
-            Step::Overtaken(nonce) => {
-                let index = of(&self.rows, nonce);
-                let (looks, first) = self.rows[index].overtaken.unwrap_or((0, now));
-                self.rows[index].overtaken = Some((looks + 1, first));
+            Step::Overtaken(id) => {
+                let (looks, first) = self.rows[row(id)].overtaken.unwrap_or((0, now));
+                self.rows[row(id)].overtaken = Some((looks + 1, first));
             }
-            Step::Lost(nonce) => {
-                let index = of(&self.rows, nonce);
-                self.rows[index].ended = true;
-                if !self.rows[index].cancel && !self.rows[index].is_gap {
-                    let again = self.rows[index].again.or(Some(index));
+            Step::Lost(id) => {
+                let lost = &mut self.rows[row(id)];
+                lost.ended = true;
+                if !lost.cancel && !lost.is_gap {
+                    let again = lost.again.or(Some(row(id)));
                     self.rows.push(Row { again, ..Row::default() });
                 }
             }
-            Step::Send(nonce) => {
-                let index = of(&self.rows, nonce);
-                let row = &mut self.rows[index];
+            Step::Send(id) => {
+                let row = &mut self.rows[row(id)];
                 (row.sent, row.sends) = (Some(now), row.sends + 1);
-                let newest = *row.attempts.last().unwrap();
+                let (nonce, newest) = (row.nonce.unwrap(), *row.attempts.last().unwrap());
                 self.send(nonce, newest);
             }
-            Step::Cancel(nonce) | Step::Raise(nonce) => {
-                let index = of(&self.rows, nonce);
-                let cancels =
-                    matches!(step, Step::Cancel(_)) || self.rows[index].attempts.last().unwrap().cancels;
-                self.attempt(index, nonce, cancels);
+            Step::Cancel(id) | Step::Raise(id) => {
+                let row = row(id);
+                let newest = self.rows[row].attempts.last().unwrap().cancels;
+                let nonce = self.rows[row].nonce.unwrap();
+                self.attempt(row, nonce, matches!(step, Step::Cancel(_)) || newest);
             }
             Step::Fill(nonce) | Step::Plan(nonce) => {
                 assert!(!held.contains(&nonce), "{nonce} is given twice");
@@ -281,6 +292,7 @@ proptest! {
 
 fn flight(nonce: u64) -> Flight {
     Flight {
+        id: i64::try_from(nonce).unwrap(),
         nonce,
         found: false,
         cancel: false,
@@ -293,6 +305,22 @@ fn flight(nonce: u64) -> Flight {
         overtaken: 0,
         overtaken_for: Duration::ZERO,
     }
+}
+
+/// M-10: after a reorganisation two of ours may have one number: one is sent, both are looked at.
+#[test]
+fn m_10_of_two_with_one_number_the_first_is_sent_and_each_is_followed_to_its_end() {
+    let pace = Pace::default();
+    let stuck = Flight { age: SECOND * 60, sent: None, ..flight(3) };
+    let second = Flight { id: 7, ..stuck };
+    assert_eq!(decide(&[stuck, second], 0, &numbers(3, 3), &pace), [Step::Raise(3)]);
+    let found = Flight { found: true, ..second };
+    assert_eq!(decide(&[stuck, found], 0, &numbers(4, 4), &pace), [Step::Overtaken(3), Step::Settle(7)]);
+    let again = Flight { overtaken: 2, overtaken_for: SECOND * 29, ..stuck };
+    assert_eq!(decide(&[again], 0, &numbers(4, 4), &pace), [Step::Overtaken(3)]);
+    let lost = Flight { overtaken_for: SECOND * 30, ..again };
+    // M-07
+    assert_eq!(decide(&[lost], 0, &numbers(4, 4), &pace), [Step::Lost(3)]);
 }
 
 fn numbers(mined: u64, pending: u64) -> Numbers {

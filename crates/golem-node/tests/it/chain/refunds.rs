@@ -36,6 +36,34 @@ async fn a_deleted_vm_is_refunded_across_a_restart() {
     second.shutdown(false).await;
 }
 
+/// M-10: a refund whose block is gone goes out once more, also where no endpoint gives events, and after a restart.
+#[tokio::test]
+async fn m_10_a_refund_whose_block_is_gone_is_made_again_without_events() {
+    let market = Market::new(&[]).await;
+    let no_logs = golem_testchain::Limits { log_blocks: 0, ..golem_testchain::Limits::NONE };
+    let provider = golem_testchain::Provider::start(market.chain.url(), no_logs).await.unwrap();
+    let refund_after = Some(Duration::from_millis(100));
+    let config = || PaymentConfig { rpc_url: provider.url().to_owned(), refund_after, ..market.payments() };
+    let node = market.start_with(config()).await;
+    let stream = market.open(7200).await;
+    let vm = market.rent(&node, "one", stream).await;
+    market.chain.warp(1000).await.unwrap();
+    let mark = market.chain.ask("evm_snapshot", json!([])).await.unwrap();
+    node.delete_vm(&vm).await.unwrap();
+    until("it is told", async || kinds(&node, &vm).await.contains(&"refund.done".to_owned())).await;
+    assert!(is_ended(&market, stream).await);
+    node.shutdown(false).await;
+    drop(node);
+    let height = market.chain.height().await.unwrap();
+    assert_eq!(market.chain.ask("evm_revert", json!([mark])).await.unwrap(), json!(true));
+    market.chain.ask("anvil_mine", json!([format!("{height:#x}")])).await.unwrap();
+    assert!(!is_ended(&market, stream).await);
+    let node = market.start_with(config()).await;
+    // M-10
+    until("the stream is ended again", async || is_ended(&market, stream).await).await;
+    node.shutdown(false).await;
+}
+
 /// A stream that pays for another VM meanwhile is left alone, and so is one whose rest is not worth the gas.
 #[tokio::test]
 async fn what_is_used_again_or_not_worth_its_gas_is_left_alone() {
