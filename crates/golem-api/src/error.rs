@@ -82,6 +82,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::NoLeases
         | Refusal::ShortLease { .. }
         | Refusal::Stream(_)
+        | Refusal::StreamOn(..)
         | Refusal::Quote(_)
         | Refusal::Proof(_)
         | Refusal::StreamEnding

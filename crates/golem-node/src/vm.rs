@@ -50,11 +50,13 @@ pub struct Vm {
     pub updated_at: Timestamp,
 }
 
-/// That a rental is not paid for.
+/// That a rental is not paid for. The two clocks are never compared with each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpaid {
-    /// Since when; its disk is held for a while from then on.
+    /// Since when, by this machine's clock; its disk is held for a while from then on.
     pub since: Timestamp,
+    /// The chain's time then, in seconds since the epoch; `None` if an older version recorded it.
+    pub chain_time: Option<u64>,
     /// Why, for its renter.
     pub reason: String,
 }
@@ -255,6 +257,9 @@ pub enum Refusal {
     /// The stream does not pay for it.
     #[error("invalid stream: {0}")]
     Stream(Bad),
+    /// The same, where it could be a stream of several networks, which are named.
+    #[error("invalid stream: {0} (looked for on {1})")]
+    StreamOn(Bad, String),
     /// The quote that it names is none to be held to.
     #[error("invalid quote: {0}")]
     Quote(BadQuote),

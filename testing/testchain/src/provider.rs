@@ -102,6 +102,8 @@ struct Inner {
     limits: Mutex<Limits>,
     requests: AtomicU64,
     recent: Mutex<VecDeque<Instant>>,
+    /// The methods that were asked for, in order.
+    asked: Mutex<Vec<String>>,
     random: AtomicU64,
 }
 
@@ -119,6 +121,7 @@ impl Provider {
             limits: Mutex::new(limits),
             requests: AtomicU64::new(0),
             recent: Mutex::default(),
+            asked: Mutex::default(),
             random: AtomicU64::new(7),
         };
         let provider = Self(Arc::new(inner));
@@ -140,6 +143,11 @@ impl Provider {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// The methods that were asked for since this was last asked, in order.
+    pub fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has `limits` from now on.
@@ -224,6 +232,7 @@ impl Provider {
     async fn one(&self, call: &Value, limits: Limits, newest: u64) -> Value {
         let refuse = |code: i64, message: &str| json!({ "error": { "code": code, "message": message } });
         let method = call["method"].as_str().unwrap_or_default();
+        self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).push(method.to_owned());
         let mut params = call["params"].clone();
         // Which block it is about, and where that stands among the parameters.
         let place = match method {

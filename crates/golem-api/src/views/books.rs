@@ -72,14 +72,8 @@ impl EntryView {
 fn view(entry: Entry, contracts: &Contracts, settled: &BTreeMap<String, u64>) -> EntryView {
     let payments = entry.contract.as_deref().and_then(|key| contracts.called(key));
     // Older versions did not write down what money was called.
-    let named = payments.map(Payments::config).and_then(|config| {
-        let own = entry.token == golem_types::stream::number(config.token);
-        match (own, entry.token.is_zero()) {
-            (true, _) => Some((config.symbol.clone(), config.decimals)),
-            (false, true) => Some((config.coin.symbol.clone(), config.coin.decimals)),
-            (false, false) => None,
-        }
-    });
+    let named = payments.and_then(|payments| payments.currency(entry.token));
+    let named = named.map(|currency| (currency.symbol.clone(), currency.decimals));
     let (symbol, decimals) = named.unzip();
     let settled = entry.contract.as_ref().and_then(|key| settled.get(key));
     EntryView {

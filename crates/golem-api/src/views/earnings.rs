@@ -47,6 +47,10 @@ pub struct EarningsView {
 pub struct StreamEarnings {
     pub vm_id: VmId,
     pub stream_id: Exact,
+    /// What its money is called: a token that is not known by its address.
+    pub symbol: String,
+    /// Digits after the point of that.
+    pub decimals: u8,
     pub vested_wei: Exact,
     pub withdrawn_wei: Exact,
     pub withdrawable_wei: Exact,
@@ -55,7 +59,7 @@ pub struct StreamEarnings {
 /// Everything summed up; wei are the smallest units of the money.
 #[derive(Debug, Serialize)]
 pub struct Totals {
-    /// Earned on the streams that are listed.
+    /// Earned on the streams that are listed in the money of the network that new rentals use.
     pub vested_wei: Exact,
     /// Of it withdrawn.
     pub withdrawn_wei: Exact,
@@ -184,12 +188,15 @@ impl EarningsView {
             .map(|line| StreamEarnings {
                 vm_id: line.stream.vm_id.clone(),
                 stream_id: line.stream.stream_id,
+                symbol: line.symbol.clone(),
+                decimals: line.decimals,
                 vested_wei: line.stream.computed.vested_wei,
                 withdrawn_wei: line.stream.chain.withdrawn,
                 withdrawable_wei: line.stream.computed.withdrawable_wei,
             })
             .collect();
-        let ours = |entry: &&EntryView| entry.symbol.as_deref().is_none_or(|symbol| symbol == view.symbol);
+        // What nobody has a name for is none of it.
+        let ours = |entry: &&EntryView| entry.symbol.as_deref() == Some(&view.symbol);
         let all: Vec<&EntryView> = entries.iter().filter(|entry| entry.counts()).collect();
         let own: Vec<&EntryView> = all.iter().copied().filter(ours).collect();
         let recent = || own.iter().filter(|entry| entry.at >= since);
@@ -229,8 +236,11 @@ impl EarningsView {
             earned_wei,
             received_wei,
         };
-        let vested_wei = sum(streams.iter().map(|line| line.vested_wei));
-        let withdrawable_wei = sum(streams.iter().map(|line| line.withdrawable_wei));
+        let of_money = view.streams.iter().zip(&streams).filter(|(line, _)| line.symbol == view.symbol);
+        let open_sum = |of: fn(&StreamEarnings) -> Exact| sum(of_money.clone().map(|(_, line)| of(line)));
+        let vested_wei = open_sum(|line| line.vested_wei);
+        let withdrawable_wei = open_sum(|line| line.withdrawable_wei);
+        let withdrawn_wei = open_sum(|line| line.withdrawn_wei);
         let not_booked = sum(open.iter().map(|(.., wei)| *wei));
         let mut earned_wei = sum(recent().filter(|entry| is_earned(entry)).map(|entry| entry.amount_wei));
         add(&mut earned_wei, not_booked);
@@ -252,7 +262,7 @@ impl EarningsView {
             usd_per_coin: view.usd_per_coin.clone(),
             totals: Totals {
                 vested_wei,
-                withdrawn_wei: sum(streams.iter().map(|line| line.withdrawn_wei)),
+                withdrawn_wei,
                 withdrawable_wei,
                 vested_usd: money.worth(vested_wei),
                 withdrawable_usd: money.worth(withdrawable_wei),
@@ -325,6 +335,7 @@ mod tests {
             entry("unbooked", "2026-11-25T13:00:00Z", "100", json!({ "reverses": 5 })),
             entry("gas", "2026-11-25T10:00:00Z", "3", json!({ "symbol": "ETH" })),
             entry("withdrawn", "2026-11-25T14:00:00Z", "9", json!({ "symbol": "JUNK", "token": "0x77" })),
+            entry("withdrawn", "2026-11-25T15:00:00Z", "4", json!({ "symbol": null, "token": "0x88" })),
         ];
         let now = "2026-11-26T00:00:00Z".parse().unwrap();
         let all = EarningsView::of(&view(), &entries, Timestamp::UNIX_EPOCH, Period::Day, now);
@@ -346,6 +357,7 @@ mod tests {
         // M-16
         assert_eq!(renters, [(Some("0xaa"), 6), (Some("0xbb"), 7)]);
         let other: Vec<_> = all.other_money.iter().map(|other| other.symbol.as_deref()).collect();
-        assert_eq!(other, [Some("JUNK")]);
+        // M-04: a token without a name is told by its address, and counted with no other.
+        assert_eq!(other, [Some("JUNK"), None]);
     }
 }

@@ -215,13 +215,19 @@ pub async fn streams(contracts: &Contracts, profile: Option<&PaymentNetwork>) ->
     for payments in contracts.all() {
         let overview = payments.overview().await;
         let config = payments.config();
+        // M-04: each in its own token; one that was never a setting is called by its address, and counted in its units.
+        let money = |line: &StreamLine| {
+            let token = line.status.stream.token;
+            let known = payments.currency(token).map(|currency| (currency.symbol.clone(), currency.decimals));
+            known.unwrap_or_else(|| (format!("{token:#042x}"), 0))
+        };
         let view = |line: &StreamLine| StreamView {
             name: line.rental.as_ref().map(|(name, _)| name.clone()),
             status: line.rental.as_ref().map(|(_, state)| *state),
             unpaid_since: line.unpaid.as_ref().map(|unpaid| unpaid.since),
             network: config.name.clone(),
-            symbol: config.symbol.clone(),
-            decimals: config.decimals,
+            symbol: money(line).0,
+            decimals: money(line).1,
             stream: renter::stream(&line.status),
         };
         streams.extend(overview.streams.iter().map(view));

@@ -113,6 +113,8 @@ pub enum Happened {
         deposit: U256,
         /// When it began, in seconds since the epoch.
         start: U256,
+        /// Smallest units that vest in a second.
+        rate: U256,
     },
     /// The recipient was paid.
     Withdrawn {
@@ -173,11 +175,12 @@ pub fn decode(topics: &[B256], data: &[u8]) -> Option<(StreamId, Happened)> {
         };
     }
     macro_rules! created {
-        ($event:ty, $deposit:ident) => {{
+        ($event:ty, $deposit:ident, $rate:ident) => {{
             let read = read!($event);
             let (sender, recipient) = (number(read.sender), number(read.recipient));
             let (token, deposit, start) = (number(read.token), read.$deposit, read.startTime);
-            (read.streamId, Happened::Created { sender, recipient, token, deposit, start })
+            let rate = read.$rate;
+            (read.streamId, Happened::Created { sender, recipient, token, deposit, start, rate })
         }};
     }
     macro_rules! withdrawn {
@@ -187,9 +190,11 @@ pub fn decode(topics: &[B256], data: &[u8]) -> Option<(StreamId, Happened)> {
         }};
     }
     let (id, what) = match signature {
-        ours::StreamCreated::SIGNATURE_HASH => created!(ours::StreamCreated, deposit),
-        two::StreamCreated::SIGNATURE_HASH => created!(two::StreamCreated, deposit),
-        four::StreamCreated::SIGNATURE_HASH => created!(four::StreamCreated, providerDeposit),
+        ours::StreamCreated::SIGNATURE_HASH => created!(ours::StreamCreated, deposit, ratePerSecond),
+        two::StreamCreated::SIGNATURE_HASH => created!(two::StreamCreated, deposit, ratePerSecond),
+        four::StreamCreated::SIGNATURE_HASH => {
+            created!(four::StreamCreated, providerDeposit, providerRatePerSecond)
+        }
         abi::Withdrawn::SIGNATURE_HASH => withdrawn!(abi::Withdrawn, amount),
         abi::Withdraw::SIGNATURE_HASH => withdrawn!(abi::Withdraw, amount),
         four::Withdraw::SIGNATURE_HASH => withdrawn!(four::Withdraw, providerAmount),
@@ -280,18 +285,19 @@ mod tests {
     #[test]
     fn every_known_shape_is_read() {
         let of = |number: u64| U256::from(number);
-        let created = |deposit: u64, start: u64| Happened::Created {
+        let created = |deposit: u64, rate: u64, start: u64| Happened::Created {
             sender: U160::from(2),
             recipient: U160::from(3),
             token: U160::from(4),
             deposit: of(deposit),
             start: of(start),
+            rate: of(rate),
         };
         let withdrawn = |amount: u64| Happened::Withdrawn { recipient: U160::from(2), amount: of(amount) };
         let wanted = [
-            created(5, 7),
-            created(5, 7),
-            created(5, 11),
+            created(5, 6, 7),
+            created(5, 6, 7),
+            created(5, 8, 11),
             withdrawn(3),
             withdrawn(3),
             // The donation's recipient is a topic: 3; the amount comes after it.

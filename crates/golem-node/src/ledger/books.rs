@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Row, TransactionBehavior, params};
 
-use super::columns::{address, optional, parsed};
+use super::columns::{address, address_text, optional, parsed};
 use super::entries::{
     BookedStream, COLUMNS, Entry, NewEntry, StreamSums, entry, living, put, put_book_stream, reverse, sums,
 };
@@ -268,6 +268,40 @@ impl Ledger {
         .await
     }
 
+    /// Notes what the `token` of the chain `chain_id` is called, for as long as anything was ever paid in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn name_token(&self, chain_id: u64, token: U160, name: Currency) -> Result<(), LedgerError> {
+        self.ask(move |writer| {
+            let sql = "INSERT OR REPLACE INTO tokens (chain, token, symbol, decimals, rated_as) \
+                       VALUES (?1, ?2, ?3, ?4, ?5)";
+            let Currency { symbol, decimals, rated_as } = name;
+            let row = params![chain_id, address_text(token), symbol, decimals, rated_as];
+            writer.connection.execute(sql, row)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the tokens of the chain `chain_id` are called in which streams were ever to pay.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn tokens(&self, chain_id: u64) -> Result<BTreeMap<U160, Currency>, LedgerError> {
+        self.ask(move |writer| {
+            let sql = "SELECT token, symbol, decimals, rated_as FROM tokens WHERE chain = ?1";
+            let read = |row: &Row<'_>| {
+                let name = Currency { symbol: row.get(1)?, decimals: row.get(2)?, rated_as: row.get(3)? };
+                Ok((address(row, 0)?, name))
+            };
+            let mut statement = writer.connection.prepare_cached(sql)?;
+            let tokens = statement.query_map([chain_id], read)?.collect::<Result<_, _>>()?;
+            Ok(tokens)
+        })
+        .await
+    }
+
     /// The blocks up to which events of `contract` were read, newest first.
     ///
     /// # Errors
@@ -315,7 +349,7 @@ impl Ledger {
         contract: Arc<str>,
     ) -> Result<BTreeMap<StreamId, BookedStream>, LedgerError> {
         self.ask(move |writer| {
-            let sql = "SELECT id, vm_id, sender, token, start FROM book_streams WHERE contract = ?1";
+            let sql = "SELECT id, vm_id, sender, token, start, rate FROM book_streams WHERE contract = ?1";
             let read = |row: &Row<'_>| {
                 Ok(BookedStream {
                     id: parsed(row, 0)?,
@@ -323,6 +357,7 @@ impl Ledger {
                     sender: address(row, 2)?,
                     token: address(row, 3)?,
                     start: row.get(4)?,
+                    rate: optional(row, 5)?,
                 })
             };
             let mut statement = writer.connection.prepare_cached(sql)?;
@@ -347,6 +382,33 @@ impl Ledger {
     ) -> Result<BTreeMap<StreamId, StreamSums>, LedgerError> {
         self.ask(move |writer| {
             ids.iter().map(|id| Ok((*id, sums(&writer.connection, &contract, *id)?))).collect()
+        })
+        .await
+    }
+
+    /// What is booked as paid out of the streams `ids` of `contract` before the block `block`, with what tokens kept; none of
+    /// those of which only a reading tells.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub async fn paid_before(
+        &self,
+        contract: Arc<str>,
+        ids: Vec<StreamId>,
+        block: u64,
+    ) -> Result<BTreeMap<StreamId, U256>, LedgerError> {
+        self.ask(move |writer| {
+            let mut paid = BTreeMap::new();
+            for id in ids {
+                let more = "stream_id = ?2 AND kind IN ('withdrawn', 'terminated', 'token_fee')";
+                let booked = living(&writer.connection, more, params![&*contract, id.to_string()])?;
+                if booked.iter().any(|entry| entry.source != EntrySource::Event) {
+                    continue;
+                }
+                let before = booked.iter().filter(|entry| entry.block.is_some_and(|known| known < block));
+                paid.insert(id, before.fold(U256::ZERO, |sum, entry| sum.saturating_add(entry.amount)));
+            }
+            Ok(paid)
         })
         .await
     }

@@ -88,6 +88,8 @@ pub struct BookedStream {
     pub token: U160,
     /// When it was opened, in seconds since the epoch.
     pub start: u64,
+    /// Smallest units that vest in a second; `None` if an older version recorded it.
+    pub rate: Option<u128>,
 }
 
 pub(super) const COLUMNS: &str = "id, at, chain, contract, stream_id, vm_id, renter, token, symbol, decimals, kind, debit, credit, \
@@ -199,12 +201,18 @@ pub(super) fn put(connection: &Connection, entry: &NewEntry<'_>) -> Result<bool,
     Ok(written > 0)
 }
 
-/// What the money of the chain `chain_id` itself is called, if that was noted.
-fn coin(connection: &Connection, chain_id: u64) -> Result<Option<Currency>, LedgerError> {
-    let sql = "SELECT symbol, decimals, rated_as FROM coins WHERE chain = ?1";
+/// What the `token` of the chain `chain_id` is called, or its own money if that is zero; `None` if that was not noted.
+fn currency(connection: &Connection, chain_id: u64, token: U160) -> Result<Option<Currency>, LedgerError> {
     let read =
         |row: &Row<'_>| Ok(Currency { symbol: row.get(0)?, decimals: row.get(1)?, rated_as: row.get(2)? });
-    Ok(connection.prepare_cached(sql)?.query_row([chain_id], read).optional()?)
+    let found = if token.is_zero() {
+        let sql = "SELECT symbol, decimals, rated_as FROM coins WHERE chain = ?1";
+        connection.prepare_cached(sql)?.query_row([chain_id], read).optional()?
+    } else {
+        let sql = "SELECT symbol, decimals, rated_as FROM tokens WHERE chain = ?1 AND token = ?2";
+        connection.prepare_cached(sql)?.query_row(params![chain_id, address_text(token)], read).optional()?
+    };
+    Ok(found)
 }
 
 /// What a transaction of a wallet of the node cost, and what it swept.
@@ -234,11 +242,11 @@ pub(super) fn put_spent(
     spent: &Spent<'_>,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let coin = coin(connection, spent.chain_id)?;
     let costs = [(EntryKind::Gas, U160::ZERO, spent.gas), (EntryKind::L1Fee, U160::ZERO, spent.l1_fee)];
     let swept = spent.swept.map(|(token, amount)| (EntryKind::Swept, token, amount));
     let all = costs.into_iter().chain(swept);
     for (kind, token, amount) in all.filter(|(.., amount)| !amount.is_zero()) {
+        let currency = currency(connection, spent.chain_id, token)?;
         let place = Place {
             transaction: Some(spent.hash),
             log: None,
@@ -251,7 +259,7 @@ pub(super) fn put_spent(
             contract: spent.about.map(|(contract, _)| contract),
             stream: spent.about.map(|(_, id)| id),
             token,
-            currency: coin.as_ref().filter(|_| token.is_zero()),
+            currency: currency.as_ref(),
             kind,
             amount,
             source: EntrySource::Event,
@@ -345,8 +353,9 @@ pub(super) fn put_book_stream(
     contract: &str,
     stream: &BookedStream,
 ) -> Result<(), LedgerError> {
-    let sql = "INSERT INTO book_streams (contract, id, vm_id, sender, token, start) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-               ON CONFLICT (contract, id) DO UPDATE SET vm_id = coalesce(?3, vm_id), sender = ?4, token = ?5, start = ?6";
+    let sql = "INSERT INTO book_streams (contract, id, vm_id, sender, token, start, rate) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+               ON CONFLICT (contract, id) DO UPDATE SET vm_id = coalesce(?3, vm_id), sender = ?4, token = ?5, start = ?6, \
+               rate = coalesce(?7, rate)";
     connection.prepare_cached(sql)?.execute(params![
         contract,
         stream.id.to_string(),
@@ -354,6 +363,7 @@ pub(super) fn put_book_stream(
         address_text(stream.sender),
         address_text(stream.token),
         i64::try_from(stream.start).unwrap_or(i64::MAX),
+        stream.rate.map(|rate| rate.to_string()),
     ])?;
     Ok(())
 }

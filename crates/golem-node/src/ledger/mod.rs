@@ -383,18 +383,23 @@ impl Ledger {
         self.ask(move |writer| writer.attach(&id, &paid, now)).await
     }
 
-    /// Records that the live rental `id` is not paid for, and why; or that it is again.
+    /// Records that the live rental `id` is not paid for, why, and the chain's time in seconds since the epoch; or that it is
+    /// again.
     ///
     /// # Errors
     /// [`LedgerError::NoRental`], [`LedgerError::Sql`].
     pub async fn set_unpaid(
         &self,
         id: &VmId,
-        reason: Option<String>,
+        ended: Option<(String, u128)>,
         now: Timestamp,
     ) -> Result<Arc<Vm>, LedgerError> {
         let id = id.clone();
-        self.ask(move |writer| writer.set_unpaid(&id, reason.as_deref(), now)).await
+        self.ask(move |writer| {
+            let ended = ended.as_ref().map(|(reason, chain_now)| (reason.as_str(), *chain_now));
+            writer.set_unpaid(&id, ended, now)
+        })
+        .await
     }
 
     /// Records that something happened to the rental `id`.

@@ -155,6 +155,7 @@ pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(
         sender: stream.sender,
         token: stream.token,
         start: u64::try_from(stream.start).unwrap_or(u64::MAX),
+        rate: Some(copy.stream.rate),
     };
     put_book_stream(connection, &copy.key.contract, &booked)
 }

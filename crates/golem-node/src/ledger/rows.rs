@@ -23,7 +23,7 @@ fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
                               ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
-                              unpaid_reason, held";
+                              unpaid_reason, held, unpaid_chain_time";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
@@ -37,6 +37,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let unpaid = match row.get::<_, Option<i64>>(18)? {
         Some(_) => Some(Unpaid {
             since: time(row, 18)?,
+            chain_time: row.get(21)?,
             reason: row.get::<_, Option<String>>(19)?.unwrap_or_default(),
         }),
         None => None,
@@ -87,10 +88,10 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
     let vm = &rental.vm;
     let sql = format!(
         "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
-         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21) \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
          ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
-         unpaid_reason = ?20, held = ?21"
+         unpaid_reason = ?20, held = ?21, unpaid_chain_time = ?22"
     );
     connection.prepare_cached(&sql)?.execute(params![
         vm.id.as_str(),
@@ -114,6 +115,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.unpaid.as_ref().map(|unpaid| unpaid.since.as_microsecond()),
         vm.unpaid.as_ref().map(|unpaid| &unpaid.reason),
         vm.held,
+        vm.unpaid.as_ref().and_then(|unpaid| unpaid.chain_time),
     ])?;
     Ok(())
 }

@@ -415,6 +415,29 @@ CREATE INDEX open_transactions ON transactions (chain_id, wallet, purpose, subje
     WHERE state IN ('planned', 'recorded', 'sent');
 ";
 
+/// When a rental ceased to be paid for, by the chain's own time; and what the tokens are called in which anything was ever
+/// paid, as far as that is known.
+const FORMER_TOKENS: &str = "
+ALTER TABLE vms ADD COLUMN unpaid_chain_time INTEGER;
+ALTER TABLE book_streams ADD COLUMN rate TEXT;
+CREATE TABLE tokens (
+    chain       INTEGER NOT NULL,
+    token       TEXT NOT NULL,
+    symbol      TEXT NOT NULL,
+    decimals    INTEGER NOT NULL,
+    rated_as    TEXT,
+    PRIMARY KEY (chain, token)
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO tokens (chain, token, symbol, decimals, rated_as)
+    SELECT json_extract(profile, '$.chain_id'), lower(json_extract(profile, '$.token')),
+    json_extract(profile, '$.symbol'), json_extract(profile, '$.decimals'), json_extract(profile, '$.rated_as')
+    FROM contracts WHERE json_extract(profile, '$.symbol') IS NOT NULL AND json_extract(profile, '$.decimals') IS NOT NULL
+    AND lower(json_extract(profile, '$.token')) <> '0x0000000000000000000000000000000000000000';
+INSERT OR IGNORE INTO tokens (chain, token, symbol, decimals)
+    SELECT DISTINCT chain, token, symbol, decimals FROM entries WHERE symbol IS NOT NULL AND decimals IS NOT NULL
+    AND token <> '0x0000000000000000000000000000000000000000';
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -439,6 +462,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         SESSIONS,
         TRANSACTION_BLOCKS,
         REOPENED,
+        FORMER_TOKENS,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

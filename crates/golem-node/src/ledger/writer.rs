@@ -189,22 +189,23 @@ impl Writer {
         Ok(Ok(vm))
     }
 
-    /// Records whether the live rental `id` is paid for.
+    /// Records whether the live rental `id` is paid for; if not, why, and what time the chain has.
     pub(super) fn set_unpaid(
         &mut self,
         id: &VmId,
-        reason: Option<&str>,
+        ended: Option<(&str, u128)>,
         now: Timestamp,
     ) -> Result<Arc<Vm>, LedgerError> {
         let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
         let mut vm = (*rental.vm).clone();
-        let (kind, detail) = match (reason, &vm.unpaid) {
+        let (kind, detail) = match (ended, &vm.unpaid) {
             // The clock of the hold runs on from when it began.
-            (Some(reason), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
-            (Some(reason), before) => {
-                let since = before.as_ref().map_or(rounded(now), |before| before.since);
+            (Some((reason, _)), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
+            (Some((reason, chain_now)), before) => {
+                let begins = (rounded(now), u64::try_from(chain_now).ok());
+                let (since, chain_time) = before.as_ref().map_or(begins, |one| (one.since, one.chain_time));
                 vm.held |= vm.state == VmState::Stopped;
-                vm.unpaid = Some(Unpaid { since, reason: reason.to_owned() });
+                vm.unpaid = Some(Unpaid { since, chain_time, reason: reason.to_owned() });
                 ("payment.ended", reason)
             }
             (None, None) => return Ok(rental.vm),

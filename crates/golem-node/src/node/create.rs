@@ -17,6 +17,7 @@ use golem_types::{ImageName, Resources};
 use jiff::Timestamp;
 
 use super::Node;
+use super::payments::AskedBy;
 use crate::admit::{AdmissionContext, admit};
 use crate::crash::crash_point;
 use crate::error::NodeError;
@@ -39,13 +40,13 @@ impl Node {
         if inner.tasks.stopping().is_cancelled() {
             return Err(NodeError::ShuttingDown);
         }
-        if let (Some(payments), Some(stream), Some(quote)) =
-            (inner.contracts.without_leases(), request.stream_id, &request.quote_id)
-        {
-            // The same create again: its answer was lost. Only who made it knows the quote's id.
-            let key = payments.key(stream);
-            if let Some(created) = inner.ledger.created(request.name.clone(), key, quote).await? {
-                return Ok(created);
+        if let (Some(stream), Some(quote)) = (request.stream_id, &request.quote_id) {
+            for payments in inner.contracts.all_without_leases() {
+                // The same create again: its answer was lost. Only who made it knows the quote's id.
+                let key = payments.key(stream);
+                if let Some(created) = inner.ledger.created(request.name.clone(), key, quote).await? {
+                    return Ok(created);
+                }
             }
         }
         if let (Some(renter), Some(stream)) = (request.renter, request.stream()) {
@@ -58,9 +59,9 @@ impl Node {
         if let Some(trouble) = self.disk_trouble_of(&image).await {
             return Err(Refusal::Disk(trouble).into());
         }
-        let paid = self.judge_payment(&request, &image).await?;
         let (name, key) = (&request.name, &request.ssh_key);
         let wanted = StreamUse::Create { name: name.as_str(), ssh_key: key.as_str() };
+        let paid = self.judge_payment(&request, &image, wanted).await?;
         let proof = request.stream_proof.as_deref();
         let paid = self.claim(paid, proof, wanted, ClaimedUse::Create(name.clone(), key.clone())).await?;
         crash_point!("before-reserve");
@@ -91,14 +92,19 @@ impl Node {
         }
     }
 
-    async fn judge_payment(&self, request: &CreateVm, image: &ImageName) -> Result<Paid, NodeError> {
+    async fn judge_payment(
+        &self,
+        request: &CreateVm,
+        image: &ImageName,
+        wanted: StreamUse<'_>,
+    ) -> Result<Paid, NodeError> {
         let CreateVm { name, resources, renter, .. } = request;
         if let Some(payment) = request.payment.filter(|_| !self.0.contracts.offered().is_empty()) {
             let renter = renter.ok_or(Refusal::SessionRequired)?;
             return self.gate_lease(&payment, Leased { renter, name, image, resources: *resources }).await;
         }
-        let paid = self.gate(request.stream_id, *resources, request.quote_id.as_deref()).await?;
-        Ok(paid.of_session(*renter)?)
+        let asked = AskedBy { renter: *renter, proof: request.stream_proof.as_deref(), wanted };
+        self.gate(request.stream_id, *resources, request.quote_id.as_deref(), asked).await
     }
 
     /// The image of what asks for `image`, if new rentals are taken and it is there.

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy_primitives::Address;
+use futures_util::future::join_all;
 use golem_chain::Bad;
 use golem_chain::stream_proof::StreamUse;
 use golem_types::wire::{AttachStream, LeasePayment, LeaseRequest};
-use golem_types::{Resources, StreamId, VmId};
+use golem_types::{Resources, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -21,6 +23,17 @@ use crate::payment::{self, Contracts, Leased, Payments, RentalControl, SignedLea
 use crate::payout::{self, PayoutLine};
 use crate::transactions::Transactions;
 use crate::vm::{Refusal, Vm};
+
+/// Who says that a stream is to pay, and for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedBy<'a> {
+    /// The wallet of the session, if there is one.
+    pub(super) renter: Option<Address>,
+    /// The signature of the stream's sender, if there is one.
+    pub(super) proof: Option<&'a str>,
+    /// What the stream is to pay.
+    pub(super) wanted: StreamUse<'a>,
+}
 
 /// How long the sender of a stream waits for the VM to be removed that somebody else made with it.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -61,20 +74,32 @@ impl Node {
         }
     }
 
-    /// The verdict on the payment of a create, by a stream of the advertised price or a quote's.
+    /// The verdict on the payment of a create, by a stream of the advertised price or a quote's, as it was `asked` for. A
+    /// create cannot say on which network its stream is: it is looked for on each that takes such streams.
     pub(super) async fn gate(
         &self,
         stream: Option<StreamId>,
         resources: Resources,
         quote: Option<&str>,
+        asked: AskedBy<'_>,
     ) -> Result<Paid, NodeError> {
         let contracts = &self.0.contracts;
-        match (contracts.without_leases(), stream) {
-            (None, _) if contracts.offered().is_empty() => Ok(Paid::free()),
-            (None, _) => Err(Refusal::LeaseRequired.into()),
-            (Some(_), None) => Err(Refusal::StreamRequired.into()),
-            (Some(payments), Some(stream)) => payments.judge(stream, resources, quote).await,
-        }
+        let stream = match (contracts.without_leases(), stream) {
+            (None, _) if contracts.offered().is_empty() => return Ok(Paid::free()),
+            (None, _) => return Err(Refusal::LeaseRequired.into()),
+            (Some(_), None) => return Err(Refusal::StreamRequired.into()),
+            (Some(_), Some(stream)) => stream,
+        };
+        let judge = async |payments: &Payments| {
+            let paid = payments.judge(stream, resources, quote).await?.of_session(asked.renter)?;
+            if paid.is_proven() { Ok(paid) } else { payments.prove(paid, asked.proof, asked.wanted) }
+        };
+        let networks: Vec<&str> =
+            contracts.all_without_leases().map(|payments| &*payments.config().name).collect();
+        let verdicts = join_all(contracts.all_without_leases().map(judge)).await;
+        let now = self.0.ledger.now();
+        let is_used = |key: &StreamKey| now.iter().any(|rental| rental.vm.stream.as_ref() == Some(key));
+        one_of(verdicts, &networks, is_used)
     }
 
     /// The verdict on the lease that is to pay for `leased`.
@@ -160,15 +185,18 @@ impl Node {
         if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
+        let wanted = StreamUse::Attach { vm_id: id.as_str() };
         let paid = match &payment {
             Some(payment) => {
                 let renter = renter.ok_or(Refusal::SessionRequired)?;
                 let leased = Leased { renter, name: &vm.name, image: &vm.image, resources: vm.resources };
                 self.gate_lease(payment, leased).await?
             }
-            None => self.gate(Some(stream), vm.resources, None).await?.of_session(renter)?,
+            None => {
+                let asked = AskedBy { renter, proof: stream_proof.as_deref(), wanted };
+                self.gate(Some(stream), vm.resources, None, asked).await?
+            }
         };
-        let wanted = StreamUse::Attach { vm_id: id.as_str() };
         let paid = self.claim(paid, stream_proof.as_deref(), wanted, ClaimedUse::Attach(id.clone())).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
@@ -246,5 +274,40 @@ impl Node {
         let paid = |vm: Arc<Vm>| vm.stream.clone().map(|key| (vm.id.clone(), key));
         let rentals: Vec<_> = self.vms().into_iter().filter_map(paid).collect();
         self.0.contracts.statuses(&rentals).await
+    }
+}
+
+/// What the `verdicts` of several `networks`, in the order of the settings, come to: the first stream that pays and is not used;
+/// else the first that pays. Where none does, what is wrong with the one that is the node's, and only then that a chain could
+/// not be asked, or that there is none.
+fn one_of(
+    verdicts: Vec<Result<Paid, NodeError>>,
+    networks: &[&str],
+    is_used: impl Fn(&StreamKey) -> bool,
+) -> Result<Paid, NodeError> {
+    let (mut paying, mut refused) = (Vec::new(), Vec::new());
+    for verdict in verdicts {
+        match verdict {
+            Ok(paid) => paying.push(paid),
+            Err(error) => refused.push(error),
+        }
+    }
+    let is_free = |paid: &Paid| paid.key().is_none_or(|key| !is_used(key));
+    let first = paying.iter().position(is_free).unwrap_or_default();
+    if first < paying.len() {
+        return Ok(paying.swap_remove(first));
+    }
+    let rank = |error: &NodeError| match error {
+        // No stream of the node's there, or a quote of another network.
+        NodeError::Refused(Refusal::Stream(Bad::Recipient) | Refusal::Quote(_)) => 2,
+        NodeError::Refused(_) => 0,
+        _ => 1,
+    };
+    match refused.into_iter().min_by_key(rank) {
+        Some(NodeError::Refused(Refusal::Stream(bad))) if networks.len() > 1 => {
+            Err(Refusal::StreamOn(bad, networks.join(", ")).into())
+        }
+        Some(error) => Err(error),
+        None => Err(Refusal::StreamRequired.into()),
     }
 }

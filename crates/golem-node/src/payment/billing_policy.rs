@@ -46,14 +46,21 @@ impl Rules {
     /// its stream has no gap.
     fn resumes(&self, stream: &Stream, unpaid: &Unpaid, now: u128) -> bool {
         let wanted = self.runway_of_create();
-        let since = u128::try_from(unpaid.since.as_second()).unwrap_or(0);
         let has_gap = stream
             .stop
             .saturating_sub(stream.start)
             .checked_mul(stream.rate)
             .is_none_or(|paid| U256::from(paid) > stream.deposit);
-        stream.remaining_seconds(now) >= wanted || (!has_gap && stream.stop.saturating_sub(since) >= wanted)
+        stream.remaining_seconds(now) >= wanted
+            || (!has_gap && stream.stop.saturating_sub(chain_since(unpaid)) >= wanted)
     }
+}
+
+/// When a rental ceased to be paid for, by the chain's time, in seconds since the epoch. Of what an older version recorded
+/// only this machine's time is known.
+fn chain_since(unpaid: &Unpaid) -> u128 {
+    let host = || u128::try_from(unpaid.since.as_second()).unwrap_or(0);
+    unpaid.chain_time.map_or_else(host, u128::from)
 }
 
 /// What is known of the stream.
@@ -120,11 +127,12 @@ pub fn next(
             }
             (Err(bad), None) => Action::Stop(reason(bad)),
             (Err(_), Some(unpaid)) => {
-                // The slower of two clocks: one that was set wrong, this machine's or the chain's, holds
-                // longer and never shorter.
-                let clock = |seconds: u128| i64::try_from(seconds).unwrap_or(i64::MAX);
-                let held = now.as_second().min(clock(chain_now)).saturating_sub(unpaid.since.as_second());
-                let over = u64::try_from(held).is_ok_and(|held| held >= rules.hold.as_secs());
+                // The slower of two clocks, each since its own time: one that was set wrong meanwhile, this machine's or
+                // the chain's, holds longer and never shorter.
+                let here = now.as_second().saturating_sub(unpaid.since.as_second());
+                let there = chain_now.saturating_sub(chain_since(unpaid));
+                let held = u128::try_from(here).unwrap_or(0).min(there);
+                let over = held >= u128::from(rules.hold.as_secs());
                 if over { Action::Delete } else { Action::Rest }
             }
         },
@@ -184,7 +192,8 @@ mod tests {
     }
 
     fn unpaid(second: i64) -> Unpaid {
-        Unpaid { since: at(second), reason: "its stream has run out".to_owned() }
+        let chain_time = Some(9_900);
+        Unpaid { since: at(second), chain_time, reason: "its stream has run out".to_owned() }
     }
 
     fn read(stream: &Stream, now: u128, unpaid: Option<&Unpaid>, second: i64) -> Action {
@@ -230,11 +239,33 @@ mod tests {
     /// I4: who paid all along is let run again, however little is left: the chain could not be asked meanwhile.
     #[test]
     fn i4_what_was_paid_without_a_gap_resumes() {
-        let since = |second| Unpaid { since: at(second), reason: "the chain cannot be asked".to_owned() };
+        let reason = "the chain cannot be asked".to_owned();
+        let since = |second| Unpaid { since: at(second), chain_time: Some(9_900), reason: reason.clone() };
         let whole = Stream { deposit: U256::from(9_250), ..stream(10_250) };
         assert_eq!(read(&whole, 10_100, Some(&since(0)), 200), Action::Resume);
         let late = Stream { deposit: U256::from(9_200), ..whole };
         assert_eq!(read(&late, 10_100, Some(&since(0)), 200), Action::Rest, "a gap of 50 seconds");
+    }
+
+    /// M-02: however far off this machine's clock is, what follows is the same: chain time is compared with chain time.
+    #[test]
+    fn m_02_a_clock_that_is_an_hour_off_changes_nothing() {
+        let stopped = |offset| Unpaid {
+            since: at(offset),
+            chain_time: Some(9_900),
+            reason: "the chain cannot be asked".to_owned(),
+        };
+        let [whole, gone] = [Stream { deposit: U256::from(9_250), ..stream(10_250) }, stream(10_000)];
+        let late = Stream { deposit: U256::from(9_050), ..stream(10_050) };
+        for offset in [-3600, 0, 3600] {
+            let action =
+                |stream, chain_now, passed| read(stream, chain_now, Some(&stopped(offset)), offset + passed);
+            // M-02
+            assert_eq!(action(&whole, 10_100, 200), Action::Resume, "{offset}");
+            assert_eq!(action(&late, 9_910, 10), Action::Rest, "{offset}: too little was paid for");
+            assert_eq!(action(&gone, 10_899, 999), Action::Rest, "{offset}");
+            assert_eq!(action(&gone, 10_900, 1000), Action::Delete, "{offset}: the hold is as long");
+        }
     }
 
     #[test]

@@ -209,7 +209,12 @@ impl Contracts {
     /// The contract of those clients that open a stream at the advertised price, and know no leases.
     #[must_use]
     pub fn without_leases(&self) -> Option<&Payments> {
-        self.offered().iter().find(|payments| !payments.takes_leases())
+        self.all_without_leases().next()
+    }
+
+    /// The contracts of those clients, whose create names a stream and no network: it may be of any of them.
+    pub fn all_without_leases(&self) -> impl Iterator<Item = &Payments> {
+        self.offered().iter().filter(|payments| !payments.takes_leases())
     }
 
     /// The contracts that new rentals may be paid in, the operator's first choice before the others.

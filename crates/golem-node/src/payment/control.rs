@@ -41,9 +41,14 @@ impl RentalControl {
         self.ledger.note(id, kind, detail, Timestamp::now()).await
     }
 
-    /// Records that the rental `id` is not paid for, and why; or that it is again. Its machine follows.
-    pub(super) async fn set_unpaid(&self, id: &VmId, reason: Option<String>) -> Result<(), LedgerError> {
-        self.ledger.set_unpaid(id, reason, Timestamp::now()).await?;
+    /// Records that the rental `id` is not paid for, why, and what time the chain has; or that it is again. Its machine
+    /// follows.
+    pub(super) async fn set_unpaid(
+        &self,
+        id: &VmId,
+        ended: Option<(String, u128)>,
+    ) -> Result<(), LedgerError> {
+        self.ledger.set_unpaid(id, ended, Timestamp::now()).await?;
         (self.poke)(id);
         Ok(())
     }

@@ -41,7 +41,7 @@ use golem_chain::{Bad, Block, ChainError, Reader, Rpc, Sender, Version};
 use golem_types::stream::number;
 use golem_types::{Stream, StreamId, StreamKey, VmId, Wallet};
 use jiff::Timestamp;
-use ruint::aliases::U256;
+use ruint::aliases::{U160, U256};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -201,6 +201,8 @@ struct Inner {
     queue: Queue,
     /// Of the keys that were replaced and can be had.
     former: Vec<Queue>,
+    /// What the chain's money is called, and each token in which streams were ever to pay.
+    currencies: BTreeMap<U160, Currency>,
     /// Chain and contract, as stream keys have them.
     contract: Arc<str>,
     rpc: Rpc,
@@ -249,6 +251,13 @@ impl Payments {
         let now = Timestamp::now();
         let queue = transactions.queue(sender, config.gas);
         ledger.name_coin(config.chain_id, config.coin.clone()).await?;
+        if !config.token.is_zero() {
+            let PaymentConfig { symbol, decimals, rated_as, .. } = &config;
+            let name = Currency { symbol: symbol.clone(), decimals: *decimals, rated_as: rated_as.clone() };
+            ledger.name_token(config.chain_id, number(config.token), name).await?;
+        }
+        let mut currencies = ledger.tokens(config.chain_id).await?;
+        currencies.insert(U160::ZERO, config.coin.clone());
         let had = config.former.iter().filter_map(|former| former.wallet.clone().ok());
         let sender_of = |wallet| Sender::new(rpc.clone(), wallet, config.chain_id);
         let former = had.map(|wallet| transactions.queue(sender_of(wallet), config.gas)).collect();
@@ -263,6 +272,7 @@ impl Payments {
             reader,
             queue,
             former,
+            currencies,
             contract,
             rpc,
             token_digits: watch::channel(None).0,

@@ -58,6 +58,8 @@ struct Memory {
     waiting: BTreeSet<VmId>,
     /// Streams that are to be read, in this tick or the next ones.
     due: BTreeSet<StreamId>,
+    /// Whether more rentals were to end than one tick had requests for, or none was left for them.
+    is_ending: bool,
     /// The first block of which it was not seen whether it is still there, with the node's own transactions in it.
     unseen: Option<u64>,
 }
@@ -91,11 +93,11 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
     let rentals = paid_by_streams(payments);
     memory.warned.retain(|id| rentals.iter().any(|(_, rental)| &rental.vm.id == id));
     let reader = payments.0.reader.from_one();
-    let head = match observe(payments, &reader, &rentals, memory).await {
-        Ok(head) => Some(head),
+    let (head, most) = match observe(payments, &reader, &rentals, memory).await {
+        Ok((head, most)) => (Some(head), most),
         Err(error) => {
             payments.record_failure(&error);
-            None
+            (None, 0)
         }
     };
     crash_point!("monitor-read");
@@ -111,9 +113,12 @@ async fn tick(payments: &Payments, control: &RentalControl, memory: &mut Memory)
         if head.is_some() && matches!(action, Action::Stop(_) | Action::Delete) {
             ending.push((*id, rental));
         } else {
-            act(control, rental, action, memory).await;
+            act(control, rental, action, read.unwrap_or(estimated), memory).await;
         }
     }
+    // What the others cost is left to the next ticks, in the order of their age; what ended is none of them any more.
+    memory.is_ending = ending.len() > most;
+    ending.truncate(most);
     end(payments, &reader.from_another(), control, &ending, memory).await;
     give_room(payments, control, memory).await;
     tracing::debug!(
@@ -139,13 +144,13 @@ fn decide(
     next(rental.vm.unpaid.as_ref(), evidence, &payments.terms_of(stream), &payments.config().rules, now)
 }
 
-/// Brings the copies of streams up to the newest block.
+/// Brings the copies of streams up to the newest block; gives how many streams may be read in this tick besides.
 async fn observe(
     payments: &Payments,
     reader: &Reader,
     rentals: &[(StreamId, Rental)],
     memory: &mut Memory,
-) -> Result<Head, ChainError> {
+) -> Result<(Head, usize), ChainError> {
     let head = reader.head(memory.block.as_ref()).await?;
     let block = head.block;
     // What still vests for rentals that ended is followed too: it can be fetched.
@@ -212,20 +217,28 @@ async fn observe(
     let mut due: Vec<StreamId> = memory.due.iter().copied().collect();
     // New ones first, then those of which something is known to have changed, then those that end first.
     due.sort_by_key(|id| known.get(id).map(|copy| (!touched.contains(id), copy.stream.stop.max(head.now))));
-    let (mut readings, mut left) = (Vec::new(), requests);
-    while left > 0 {
-        let a_request = reader.streams_a_request().max(1);
-        // Where each stream is a request, so are the newest block, what it follows from, and the block that was read.
-        let is_single = a_request == 1;
-        let count = if is_single { left.saturating_sub(HEAD_REQUESTS).max(1) } else { a_request };
+    // Where each stream is a request, so are the newest block, what it follows from, and the block that was read; and that
+    // once more, with the contract's code, before rentals end.
+    let heads = if memory.is_ending { 2 * HEAD_REQUESTS + 1 } else { HEAD_REQUESTS };
+    let share = |a_request: usize| requests.saturating_sub(if a_request == 1 { heads } else { 0 }).max(1);
+    let mut a_request = reader.streams_a_request().max(1);
+    let (mut readings, mut used) = (Vec::new(), 0);
+    loop {
+        // What is to end needs the other half.
+        let here = if memory.is_ending { share(a_request).div_ceil(2) } else { share(a_request) };
+        let count = if a_request == 1 { here.saturating_sub(used) } else { a_request };
         let part = due.get(readings.len()..).unwrap_or_default();
         let part = part.get(..part.len().min(count)).unwrap_or_default();
-        if part.is_empty() {
+        if part.is_empty() || used >= here {
             break;
         }
         readings.extend(reader.at(&block, part).await?);
-        left = if is_single { 0 } else { left - 1 };
+        used += part.len().div_ceil(a_request);
+        a_request = reader.streams_a_request().max(1);
     }
+    // A few are free.
+    let least = usize::from(requests <= FREE_REQUESTS || memory.is_ending);
+    let most = share(a_request).saturating_sub(used).max(least).saturating_mul(a_request);
     due.truncate(readings.len());
     keep(payments, &due, &readings, &head, &owners, batch).await;
     drop(alone);
@@ -235,7 +248,7 @@ async fn observe(
     memory.block = Some(block);
     memory.ticks = memory.ticks.wrapping_add(1);
     payments.record_reading(block);
-    Ok(head)
+    Ok((head, most))
 }
 
 /// `stream` as it was read, and if it has ended since `before`, with what that paid at least as paid out: all that had vested by
@@ -323,7 +336,7 @@ async fn end(
     let now = Timestamp::now();
     for ((_, rental), stream) in ending.iter().zip(&readings) {
         let action = decide(payments, rental, stream, Some(head.now), head.now, now);
-        act(control, rental, action, memory).await;
+        act(control, rental, action, head.now, memory).await;
     }
 }
 
@@ -365,7 +378,7 @@ fn told(id: &VmId, done: Result<(), LedgerError>) {
     }
 }
 
-async fn act(control: &RentalControl, rental: &Rental, action: Action, memory: &mut Memory) {
+async fn act(control: &RentalControl, rental: &Rental, action: Action, chain_now: u128, memory: &mut Memory) {
     let id = &rental.vm.id;
     let done = match action {
         Action::Rest => {
@@ -389,7 +402,7 @@ async fn act(control: &RentalControl, rental: &Rental, action: Action, memory: &
                 "VM is not paid for and is stopped; its disk is held"
             );
             crash_point!("monitor-before-stop");
-            control.set_unpaid(id, Some(reason)).await
+            control.set_unpaid(id, Some((reason, chain_now))).await
         }
         Action::Resume => {
             golem_service::log_limited_each!(id, info, vm = id.redacted(), "VM is paid for again");

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use alloy_primitives::Bytes;
 use golem_chain::{Plan, SendError, contract};
+use golem_types::Stream;
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
 use super::withdraw::WithdrawError;
-use super::worth::most_gas;
 use crate::crash::crash_point;
 use crate::ledger::{Order, Purpose, Refund};
 use crate::transactions::{Queue, TransactionError};
@@ -96,7 +96,7 @@ impl Payments {
             if rest.is_zero() || stream.remaining_seconds(now) == 0 {
                 return end("refund.nothing", "nothing is left on the stream".to_owned()).await;
             }
-            match self.is_worth_its_gas(queue, &refund, rest, vested).await? {
+            match self.is_worth_its_gas(queue, &refund, &stream, now).await? {
                 Judgement::Worth(made) => plan = Some(*made),
                 Judgement::NotWorth(why) => {
                     tracing::info!(stream = %id, why, "the stream of a deleted VM is left to its sender");
@@ -136,14 +136,16 @@ impl Payments {
         }
     }
 
-    /// Whether gas is a small part of `rest`, and not more than was earned, which is `vested`.
+    /// Whether gas is a small part of what is left on `stream` at `now`, and not more than was earned.
     async fn is_worth_its_gas(
         &self,
         queue: &Queue,
         refund: &Refund,
-        rest: U256,
-        vested: U256,
+        stream: &Stream,
+        now: u128,
     ) -> Result<Judgement, WithdrawError> {
+        let vested = stream.vested(now);
+        let rest = stream.deposit.saturating_sub(vested);
         let Order { to, data, value, .. } = self.order_of(refund);
         let plan = queue.sender().plan(Some(to), data, value).await;
         let plan = match plan {
@@ -153,9 +155,9 @@ impl Payments {
             }
             Err(error) => return Err(error.into()),
         };
-        let (cost, worth) = (plan.expected_cost, self.worth().await?);
-        let most = |amount, percent| most_gas(amount, self.config().decimals, percent, worth);
-        let (Some(share), Some(earned)) = (most(rest, GAS_PERCENT), most(vested, 100)) else {
+        let cost = plan.expected_cost;
+        let amounts = [(rest, GAS_PERCENT), (vested, 100)];
+        let [Some(share), Some(earned)] = self.gas_shares(stream.token, amounts).await? else {
             let text = "no rate of its money is known, and so not whether that is worth the gas";
             return Ok(Judgement::NotWorth(text.to_owned()));
         };

@@ -19,7 +19,7 @@ use golem_chain::{ChainError, Plan, Receipt, Rpc, SendError, arrived};
 use golem_types::stream::{address, number};
 use golem_types::{Stream, StreamId, VmId};
 use jiff::Timestamp;
-use ruint::aliases::U256;
+use ruint::aliases::{U160, U256};
 
 use super::Payments;
 use super::worth::{Worth, most_gas};
@@ -135,38 +135,57 @@ impl Payments {
         self.settle(withdrawal, WAIT).await
     }
 
-    /// What the streams' money is worth against what pays for gas.
-    pub(super) async fn worth(&self) -> Result<Worth, LedgerError> {
+    /// What `token` is worth against what pays for gas, and its digits after the point. Of one that is not known nothing is:
+    /// another's rate is none of its own.
+    async fn worth(&self, token: U160) -> Result<(Worth, u8), LedgerError> {
         let config = self.config();
-        if config.token.is_zero() {
-            return Ok(Worth::Coin);
+        if token.is_zero() {
+            return Ok((Worth::Coin, config.coin.decimals));
         }
+        let Some(currency) = self.currency(token) else { return Ok((Worth::Unknown, 0)) };
         if config.testnet {
-            return Ok(Worth::Test);
+            return Ok((Worth::Test, currency.decimals));
         }
         let rate = async |coin: &Option<String>| match coin {
             Some(coin) => Ok::<_, LedgerError>(self.0.ledger.rate(coin).await?.map(|rate| rate.usd)),
             None => Ok(None),
         };
-        let (token, coin) = (rate(&config.rated_as).await?, rate(&config.coin.rated_as).await?);
-        Ok(token.zip(coin).map_or(Worth::Unknown, |(token, coin)| Worth::Rates { token, coin }))
+        let (of_token, coin) = (rate(&currency.rated_as).await?, rate(&config.coin.rated_as).await?);
+        let rates = of_token.zip(coin).map(|(token, coin)| Worth::Rates { token, coin });
+        Ok((rates.unwrap_or(Worth::Unknown), currency.decimals))
     }
 
-    /// Most wei that moving `amount` may cost, by what it is worth; `None` if nobody knows that.
-    pub(crate) async fn most_gas(&self, amount: U256) -> Result<Option<U256>, WithdrawError> {
-        let config = self.config();
-        Ok(most_gas(amount, config.decimals, config.withdraw.gas_percent, self.worth().await?))
+    /// Most wei that gas may cost for each of `amounts` of `token`, in percent of its worth; `None` if nobody knows that.
+    pub(super) async fn gas_shares<const N: usize>(
+        &self,
+        token: U160,
+        amounts: [(U256, u8); N],
+    ) -> Result<[Option<U256>; N], LedgerError> {
+        let (worth, decimals) = self.worth(token).await?;
+        Ok(amounts.map(|(amount, percent)| most_gas(amount, decimals, percent, worth)))
     }
 
-    /// Most wei that gas may cost to fetch `amount`; `None` if that is no reason not to.
-    async fn allowed_gas(&self, amount: U256) -> Result<Option<U256>, WithdrawError> {
-        let config = self.config();
-        let allowed = self.most_gas(amount).await?;
-        // A least amount that the operator set is what is worth it.
-        if allowed.is_none() && config.withdraw.minimum.is_zero() {
-            return Err(WithdrawError::NoRate(config.symbol.clone()));
+    /// Most wei that moving `amount` of `token` may cost, by what it is worth; `None` if nobody knows that.
+    pub(crate) async fn most_gas(&self, token: U160, amount: U256) -> Result<Option<U256>, WithdrawError> {
+        let [most] = self.gas_shares(token, [(amount, self.config().withdraw.gas_percent)]).await?;
+        Ok(most)
+    }
+
+    /// Most wei that gas may cost to fetch `amount` of `token`; `None` if that is no reason not to.
+    async fn allowed_gas(&self, token: U160, amount: U256) -> Result<Option<U256>, WithdrawError> {
+        let allowed = self.most_gas(token, amount).await?;
+        // A least amount that the operator set is what is worth it, of the money that it is set for.
+        if allowed.is_none() && self.minimum(token).is_zero() {
+            let name = self.currency(token).map(|currency| currency.symbol.clone());
+            return Err(WithdrawError::NoRate(name.unwrap_or_else(|| format!("{token:#042x}"))));
         }
         Ok(allowed)
+    }
+
+    /// Least amount of `token` that is fetched, in its smallest units, as the operator set it for the streams' money.
+    pub(super) fn minimum(&self, token: U160) -> U256 {
+        let config = self.config();
+        if token == number(config.token) { config.withdraw.minimum } else { U256::ZERO }
     }
 
     /// Has what has vested on the stream of `copy` withdrawn, if that is worth it, or by `force`, and not under way.
@@ -184,7 +203,7 @@ impl Payments {
             return Err(WithdrawError::Nothing);
         }
         let (to, data) = (self.config().contract, Bytes::from(withdrawCall { streamId: id.0 }.abi_encode()));
-        let most_cost = if force { None } else { self.allowed_gas(amount).await? };
+        let most_cost = if force { None } else { self.allowed_gas(stream.token, amount).await? };
         let queue = self.queue_of(&stream)?;
         let mut plan = queue.sender().plan(Some(to), data.clone(), U256::ZERO).await?;
         if let Some(allowed) = most_cost.filter(|most| plan.expected_cost > *most) {

@@ -133,7 +133,7 @@ impl Payments {
             // Of a stream that ended the rest is fetched at once.
             let over = copy.stream.remaining_seconds(copy.estimated_now(now)) == 0;
             let due = over || (!waited.is_negative() && waited.unsigned_abs() >= rules.interval);
-            if !due || amount.is_zero() || amount < rules.minimum {
+            if !due || amount.is_zero() || amount < self.minimum(copy.stream.token) {
                 continue;
             }
             let failed = tries.get(&id).copied().unwrap_or_default();

@@ -7,8 +7,8 @@
 //! ```
 //! Owns when and whither money leaves the node's wallets, but for gas (M-15): to the payout address, and from a key that was
 //! replaced, where there is none, to the key that replaced it. Nothing is kept of it but transactions and what they moved, so
-//! that a kill at any time costs a look at most. Never sends while anything else of the same wallet waits, and never touches
-//! the float.
+//! that a kill at any time costs a look at most. Each wallet on each chain goes at its own pace: one that is stuck holds up no
+//! other. Never sends while anything else of the same wallet waits, and never touches the float.
 
 mod plan;
 
@@ -114,8 +114,8 @@ struct Memory {
     told: BTreeMap<(Account, String), String>,
 }
 
-/// The wallets of `contracts`.
-fn purses(contracts: &Contracts, now: Timestamp) -> Vec<Purse> {
+/// The wallets of `contracts`, on each of their chains.
+fn purses(contracts: &Contracts, now: Timestamp) -> BTreeMap<Account, Purse> {
     let mut purses: BTreeMap<Account, Purse> = BTreeMap::new();
     for payments in contracts.all() {
         let config = payments.config();
@@ -140,7 +140,7 @@ fn purses(contracts: &Contracts, now: Timestamp) -> Vec<Purse> {
                 .any(|copy| copy.stream.recipient == recipient && !copy.is_spent(copy.estimated_now(now)));
         }
     }
-    purses.into_values().collect()
+    purses
 }
 
 /// Sends what can go, until `stop`.
@@ -152,18 +152,10 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let payout = Payout { config, ledger };
-    let mut memory = Memory::default();
-    let forever = async {
-        loop {
-            let mut lines = Vec::new();
-            for purse in purses(&contracts, Timestamp::now()) {
-                lines.extend(payout.look(&purse, &mut memory).await);
-            }
-            report.send_replace(lines);
-            tokio::time::sleep(config.interval).await;
-        }
-    };
-    stop.run_until_cancelled(forever).await;
+    // Which wallets there are does not change while the node runs.
+    let accounts: Vec<Account> = purses(&contracts, Timestamp::now()).into_keys().collect();
+    let each = accounts.into_iter().map(|account| payout.pay_out(account, &contracts, &report));
+    stop.run_until_cancelled(futures_util::future::join_all(each)).await;
 }
 
 struct Payout {
@@ -172,6 +164,27 @@ struct Payout {
 }
 
 impl Payout {
+    /// Sends what can go of the wallet `account` of `contracts`, for good, and tells how it stands in its line of `report`.
+    async fn pay_out(
+        &self,
+        account: Account,
+        contracts: &Contracts,
+        report: &watch::Sender<Vec<PayoutLine>>,
+    ) {
+        let mut memory = Memory::default();
+        loop {
+            if let Some(purse) = purses(contracts, Timestamp::now()).remove(&account) {
+                let line = self.look(&purse, &mut memory).await;
+                report.send_modify(|lines| {
+                    lines.retain(|known| known.account != account);
+                    lines.extend(line);
+                    lines.sort_by_key(|known| known.account);
+                });
+            }
+            tokio::time::sleep(self.config.interval).await;
+        }
+    }
+
     /// Sends what can go of `purse`, and tells how it stands; `None` if its money stays.
     async fn look(&self, purse: &Purse, memory: &mut Memory) -> Option<PayoutLine> {
         let account = purse.queue.account();
@@ -244,7 +257,7 @@ impl Payout {
             }
         }
         let worth = match purse.tokens.get(&token) {
-            Some(payments) => payments.most_gas(has).await?,
+            Some(payments) => payments.most_gas(number(token), has).await?,
             None => None,
         };
         // Of a token whose worth nobody knows it cannot be told whether it is worth its gas: once in a while it is sent.

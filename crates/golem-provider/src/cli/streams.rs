@@ -52,16 +52,16 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
                 books.withdraw(vm.as_ref(), force).await?
             };
             let failed = done.iter().any(|one| one.outcome == WithdrawOutcome::Failed);
-            printer.answer(&done, || withdrawn(&done, view.money()));
+            printer.answer(&done, || withdrawn(&done, &view));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }
     Ok(Exit::Done)
 }
 
-/// The money of one of the streams, which may be on another network than new rentals use.
+/// The money of one of the streams, which may be another than new rentals use.
 fn money_of<'a>(view: &'a StreamsView, line: &'a StreamView) -> Money<'a> {
-    if line.network == view.network {
+    if line.network == view.network && line.symbol == view.symbol {
         view.money()
     } else {
         Money { symbol: &line.symbol, decimals: line.decimals, usd: None }
@@ -180,7 +180,7 @@ fn history_csv(all: &[WithdrawalView]) -> String {
     lines.join("\n")
 }
 
-fn withdrawn(done: &[WithdrawView], money: Money<'_>) -> String {
+fn withdrawn(done: &[WithdrawView], view: &StreamsView) -> String {
     if done.is_empty() {
         return "There is no stream to withdraw from.".to_owned();
     }
@@ -190,6 +190,10 @@ fn withdrawn(done: &[WithdrawView], money: Money<'_>) -> String {
             WithdrawOutcome::Skipped => format!("skipped: {told}"),
             _ => told,
         };
+        let is_it =
+            |line: &&StreamView| line.stream.stream_id.0 == one.stream_id.0 && line.stream.vm_id == one.vm_id;
+        let line = view.streams.iter().find(is_it);
+        let money = line.map_or_else(|| view.money(), |line| money_of(view, line));
         [one.stream_id.0.to_string(), money.show(one.paid_wei), coins(one.cost_wei), result]
     });
     table(["STREAM", "PAID", "GAS", "RESULT"], rows)

@@ -124,7 +124,7 @@ impl World {
             match next(rental.vm.unpaid.as_ref(), evidence, &TERMS, &RULES, self.at()) {
                 Action::Rest | Action::Warn(_) => {}
                 Action::Stop(reason) => {
-                    ledger.set_unpaid(&id, Some(reason), self.at()).await.unwrap();
+                    ledger.set_unpaid(&id, Some((reason, self.clock)), self.at()).await.unwrap();
                     self.stop(&id).await;
                 }
                 Action::Resume => {

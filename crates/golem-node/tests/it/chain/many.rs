@@ -14,8 +14,10 @@ const STREAMS: u64 = 1000;
 async fn a_thousand_streams_in_one_block_are_booked_in_few_requests() {
     let market = Market::new(&["--gas-limit", "2000000000"]).await;
     let chain = &market.chain;
-    for limits in [Limits { batch: 100, ..Limits::NONE }, Limits { batch: 1, log_blocks: 10, ..Limits::NONE }]
-    {
+    let single = Limits { batch: 1, log_blocks: 10, ..Limits::NONE };
+    // M-08: logs, and nothing that brings several answers at once.
+    let plain = Limits { refuses_programs: true, ..single };
+    for limits in [Limits { batch: 100, ..Limits::NONE }, single, plain] {
         let world = World::new(8);
         chain.warp(10).await.unwrap();
         let endpoint = Provider::start(chain.url(), limits).await.unwrap();

@@ -66,6 +66,35 @@ async fn m_15_what_is_above_the_float_reaches_the_payout_address() {
     assert!(sweeps.iter().all(|sweep| sweep.left == sweep.arrived && sweep.to == safe));
 }
 
+/// M-15: a transfer that no block takes holds up the wallet of its own chain, and no other.
+#[tokio::test]
+async fn m_15_a_chain_that_is_stuck_holds_up_no_other() {
+    let market = Market::new(&[]).await;
+    let pool = golem_testchain::Pool::start(77).await.unwrap();
+    pool.with(|chain| chain.mines = false);
+    // It comes first, by its id.
+    let stuck = PaymentConfig {
+        name: "stuck".to_owned(),
+        rpc_url: pool.url().to_owned(),
+        chain_id: 77,
+        monitor: false,
+        ..market.payments()
+    };
+    let config = NodeConfig {
+        payments: Some(market.payments()),
+        more_payments: vec![stuck],
+        payout: to(Some(market.chain.account(SAFE)), Some(U256::from(10u64.pow(17)))),
+        ..market.world.config()
+    };
+    let node = Node::start(config, market.world.sim().0).await.unwrap();
+    until("one waits", async || pool.with(|chain| chain.pool.len()) == 1).await;
+    // M-15
+    until("the other is paid out", async || market.balance().await < coins(1)).await;
+    line(&node, "it is told", |line| line.account.chain_id != 77 && line.problem.is_none()).await;
+    assert_eq!(pool.with(|chain| (chain.mined, chain.pool.len())), (0, 1), "it waits still");
+    node.shutdown(false).await;
+}
+
 /// M-15: nothing leaves a wallet of which nobody said where to; and gas that is dear keeps small amounts.
 #[tokio::test]
 async fn m_15_nothing_goes_without_an_address_or_below_its_worth() {

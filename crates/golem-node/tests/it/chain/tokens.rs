@@ -1,7 +1,7 @@
 //! Streams of tokens that do what they like.
 
 use alloy_primitives::Address;
-use golem_node::entry::EntryKind;
+use golem_node::entry::{Currency, EntryKind};
 use golem_node::ledger::Entry;
 use golem_node::payment::KnownContract;
 use golem_testchain::Limits;
@@ -111,6 +111,48 @@ async fn m_01_m_13_of_any_token_what_arrived_is_booked() {
         assert_eq!(entries.iter().find(is_it).unwrap().amount, done.paid, "kind {kind}");
         node.shutdown(false).await;
     }
+}
+
+/// M-04: the settings name another token: what streams of the former one bring is called and valued as what it is, and never by
+/// the rate of the other; of a token that was never a setting only the address is known.
+#[tokio::test]
+async fn m_04_money_of_a_former_token_is_counted_as_what_it_is() {
+    let market = Market::new(&[]).await;
+    let contract = market.chain.contract();
+    let [old, new, strange] = [market.token(6).await, market.token(18).await, market.token(0).await];
+    let paid_in = |token, symbol: &str, decimals| {
+        let rated_as = Some(symbol.to_lowercase());
+        let coin = Currency { rated_as: Some("coin".to_owned()), ..Currency::coin("ETH") };
+        let symbol = symbol.to_owned();
+        PaymentConfig { token, symbol, decimals, rated_as, coin, testnet: false, ..market.payments() }
+    };
+    let node = market.start_with(paid_in(old, "OLD", 6)).await;
+    let vm = market.rent(&node, "one", market.open_in(contract, old, 7200).await).await;
+    node.shutdown(false).await;
+    drop(node);
+    let node = market.start_with(paid_in(new, "NEW", 18)).await;
+    for (coin, usd) in [("new", "1000000000"), ("coin", "1")] {
+        let rate = golem_types::price::Rate { usd: usd.parse().unwrap(), at: Timestamp::now() };
+        node.keep_rate(coin, rate).await.unwrap();
+    }
+    market.chain.warp(1000).await.unwrap();
+    let payments = node.payments().unwrap().clone();
+    let copy = payments.withdrawable(Some(&vm)).remove(0);
+    let refused = payments.withdraw(&copy).await.unwrap_err();
+    // M-04
+    assert!(matches!(&refused, WithdrawError::NoRate(symbol) if symbol == "OLD"), "{refused}");
+    let gift = market.open_in(contract, strange, 3600).await;
+    market.chain.warp(100).await.unwrap();
+    market.chain.withdraw(PROVIDER, gift).await.unwrap();
+    payments.withdraw_by_force(&copy).await.unwrap();
+    payments.read_books().await.unwrap();
+    let all = booked(&payments, EntryKind::Withdrawn).await;
+    let mut told: Vec<_> =
+        all.iter().map(|entry| (entry.symbol.as_deref(), entry.decimals, entry.usd.is_some())).collect();
+    told.sort_unstable();
+    // M-04
+    assert_eq!(told, [(None, None, false), (Some("OLD"), Some(6), false)]);
+    node.shutdown(false).await;
 }
 
 /// M-01: a token that has blocked the provider keeps its own money back, and nobody else's: it is told, a withdrawal that fails

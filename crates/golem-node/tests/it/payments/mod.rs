@@ -2,6 +2,7 @@
 
 mod clocks;
 mod endings;
+mod networks;
 mod providers;
 mod terms;
 

@@ -65,6 +65,35 @@ async fn m_08_every_create_is_judged_where_replicas_lag() {
     node.shutdown(false).await;
 }
 
+/// M-08: a hundred rentals whose money ends in one second, at an endpoint that gives logs but takes neither batches nor
+/// programs: each tick asks for a few of them, and all end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m_08_many_that_end_at_once_are_read_a_few_in_each_tick() {
+    let mut paid = Paid::new(110).await;
+    let limits = Limits { batch: 1, refuses_programs: true, ..Limits::NONE };
+    let provider = Provider::start(paid.chain.url(), limits).await.unwrap();
+    paid.rpc_url = Some(provider.url().to_owned());
+    let mut config = paid.config();
+    config.limits.max_vms = 200;
+    config.totals = Some(Resources::new(1000, 1000, 10_000));
+    let node = Node::start(config, paid.world.sim().0).await.unwrap();
+    for number in 1..=100 {
+        let stream = paid.open(number, 700);
+        node.create(super::paid(&format!("vm-{number}"), stream)).await.unwrap();
+    }
+    let unpaid = || node.vms().iter().filter(|vm| vm.unpaid.is_some()).count();
+    assert_eq!(unpaid(), 0);
+    provider.take_asked();
+    paid.chain.pass(650);
+    until("all end", || unpaid() == 100).await;
+    let asked = provider.take_asked();
+    let ticks = asked.split(|method| method == "eth_getBlockByNumber");
+    let most = ticks.map(|between| between.iter().filter(|method| *method == "eth_call").count()).max();
+    // M-08: at most one request for twenty of them, beside a few.
+    assert!(most <= Some(100 / 20), "{most:?} of {} requests", asked.len());
+    node.shutdown(false).await;
+}
+
 /// Waits until the node reads the stream of `vm`.
 async fn is_read(node: &Node, vm: &VmId, what: &str) {
     let read = async {
