@@ -45,6 +45,10 @@ const REORGANISED: u64 = 500;
 /// Blocks that are looked at once more at the next tick.
 const OVERLAP: u64 = 2;
 
+/// Least streams of rentals that are to end that a tick reads, where it has requests for them at all: what nobody pays for is not
+/// to run on for long.
+const ENDING: usize = 8;
+
 /// Ticks between two readings of everything.
 const FULL_EVERY: u32 = 20;
 
@@ -237,8 +241,8 @@ async fn observe(
         a_request = reader.streams_a_request().max(1);
     }
     // A few are free.
-    let least = usize::from(requests <= FREE_REQUESTS || memory.is_ending);
-    let most = share(a_request).saturating_sub(used).max(least).saturating_mul(a_request);
+    let least = if requests <= FREE_REQUESTS || memory.is_ending { ENDING } else { 0 };
+    let most = share(a_request).saturating_sub(used).saturating_mul(a_request).max(least);
     due.truncate(readings.len());
     keep(payments, &due, &readings, &head, &owners, batch).await;
     drop(alone);
