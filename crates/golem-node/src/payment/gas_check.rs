@@ -15,7 +15,7 @@ use super::Payments;
 use super::books_check::Difference;
 use super::postings::BooksError;
 use crate::entry::EntryKind;
-use crate::ledger::{Correction, Entry, Purpose, Transaction};
+use crate::ledger::{Correction, Entry, Purpose, Transaction, TransactionState};
 
 /// Newest transactions that are compared: as many as are kept however old they are.
 const COMPARED: u32 = 1000;
@@ -32,6 +32,8 @@ struct Known {
     l1_fee: U256,
     /// Where the books have it.
     place: Option<(u64, B256)>,
+    /// Its row, if it was given up.
+    lost: Option<Transaction>,
 }
 
 /// Differences in what was spent, with what makes them good.
@@ -39,6 +41,8 @@ struct Known {
 pub(super) struct GasCheck {
     pub(super) differences: Vec<Difference>,
     corrections: Vec<Correction>,
+    /// What was given up, and is in a block after all.
+    found: Vec<Transaction>,
     gone: BTreeSet<(u64, B256)>,
 }
 
@@ -62,6 +66,9 @@ impl Payments {
     /// Makes good what `check` found.
     pub(super) async fn repair_gas(&self, check: GasCheck) -> Result<(), BooksError> {
         let (ledger, now) = (&self.0.ledger, Timestamp::now());
+        for row in check.found {
+            ledger.keep_transaction(row, now).await?;
+        }
         ledger.correct_spent(self.config().chain_id, check.corrections, now).await?;
         let gone = check.gone.into_iter().collect();
         self.follow_again(ledger.reopen_transactions(self.config().chain_id, gone, now).await?);
@@ -86,9 +93,10 @@ impl Payments {
             }
             let stream = about.and_then(|(_, id)| id.parse().ok());
             let place = row.block.filter(|block| *block <= last.number).zip(row.block_hash);
+            let lost = (row.state == TransactionState::Lost).then_some(row);
             // Of one that was given up any attempt may be in a block after all.
             for hash in row.attempts.iter().map(|attempt| attempt.signed.hash).chain(row.hash) {
-                known.insert(hash, Known { stream, place, ..Known::default() });
+                known.insert(hash, Known { stream, place, lost: lost.cloned(), ..Known::default() });
             }
         }
         let open: BTreeSet<B256> = rows
@@ -129,6 +137,7 @@ impl Payments {
         check: &mut GasCheck,
     ) -> Result<(), BooksError> {
         let is_booked = !known.gas.is_zero() || !known.l1_fee.is_zero();
+        let lost = receipt.as_ref().and_then(|receipt| found(known.lost.clone()?, receipt));
         let (gas, l1_fee, block) = match receipt {
             // Whoever answers may be ahead of what was read; and an old node does not tell the price.
             Some(receipt) if receipt.block > last.number || receipt.cost.is_zero() => return Ok(()),
@@ -158,8 +167,34 @@ impl Payments {
             chain,
             books,
         }));
-        let about = known.stream.map(|id| self.key(id));
-        check.corrections.push(Correction { hash, block, about, gas, l1_fee });
+        match lost {
+            Some(row) => check.found.push(row),
+            None => {
+                let about = known.stream.map(|id| self.key(id));
+                check.corrections.push(Correction { hash, block, about, gas, l1_fee });
+            }
+        }
         Ok(())
     }
+}
+
+/// `row`, which was given up, as `receipt` says that it ended.
+fn found(row: Transaction, receipt: &Receipt) -> Option<Transaction> {
+    let attempt = row.attempts.iter().find(|attempt| attempt.signed.hash == receipt.hash)?;
+    let state = match (receipt.succeeded, row.is_cancel(attempt)) {
+        (true, true) => TransactionState::Cancelled,
+        (true, false) => TransactionState::Mined,
+        (false, _) => TransactionState::Failed,
+    };
+    Some(Transaction {
+        state,
+        hash: Some(receipt.hash),
+        block: Some(receipt.block),
+        block_hash: receipt.block_hash,
+        gas_used: Some(receipt.gas_used),
+        cost: Some(receipt.cost),
+        l1_fee: Some(receipt.l1_fee),
+        error: None,
+        ..row
+    })
 }

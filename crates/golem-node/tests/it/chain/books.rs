@@ -191,6 +191,10 @@ async fn m_10_booked_gas_is_compared_with_receipts() {
     let file = market.world.folder.path().join(LEDGER_FILE);
     let sql = |text: &str| rusqlite::Connection::open(&file).unwrap().execute(text, []).unwrap();
     assert_eq!(sql(&format!("DELETE FROM entries WHERE kind = 'gas' AND stream_id = '{one}'")), 1);
+    // That one was given up too early.
+    let given_up =
+        "UPDATE transactions SET state = 'lost', hash = NULL, block = NULL, block_hash = NULL, cost = NULL";
+    assert_eq!(sql(&format!("{given_up} WHERE subject LIKE '%:{one}'")), 1);
     assert_eq!(
         sql(&format!("UPDATE entries SET amount = '7' WHERE kind = 'gas' AND stream_id = '{two}'")),
         1
@@ -211,6 +215,9 @@ async fn m_10_booked_gas_is_compared_with_receipts() {
     assert_eq!((repaired.differences.len(), repaired.left().count()), (3, 0));
     assert_eq!(payments.check_books(false).await.unwrap().differences, []);
     assert_eq!(sum(&booked(&payments, EntryKind::Gas).await), gas, "to the wei");
+    let all = Ledger::open(&file).unwrap().transactions(10).await.unwrap();
+    // M-07
+    assert!(all.iter().all(|one| one.state.as_str() == "mined" && one.cost.is_some()), "{all:?}");
     node.shutdown(false).await;
 }
 
