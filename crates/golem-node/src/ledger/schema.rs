@@ -406,6 +406,20 @@ ALTER TABLE transactions ADD COLUMN block_hash TEXT;
 CREATE INDEX transactions_by_block ON transactions (chain_id, block) WHERE block_hash IS NOT NULL;
 ";
 
+/// What quotes of leases keep for their renters until they are over.
+const PROMISES: &str = "
+CREATE TABLE promises (
+    lease       TEXT PRIMARY KEY,
+    requestor   TEXT NOT NULL,
+    customer    TEXT NOT NULL,
+    network     TEXT NOT NULL,
+    cpu         INTEGER NOT NULL,
+    memory      INTEGER NOT NULL,
+    storage     INTEGER NOT NULL,
+    until       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -429,6 +443,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         LEASES,
         SESSIONS,
         TRANSACTION_BLOCKS,
+        PROMISES,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }
