@@ -53,26 +53,13 @@ struct Page {
     country: String,
     free: Resources,
     images: Vec<String>,
-    price: Price,
+    /// What a month costs, row by row.
+    prices: Vec<(&'static str, String)>,
     /// SSH ports that were reached from outside, and when the last of them was.
     reached: Option<(usize, Timestamp)>,
     https: Option<String>,
     /// The URL of the API that renters' programs are given.
     api: String,
-}
-
-/// What a month costs.
-enum Price {
-    /// Nothing is asked.
-    Free,
-    /// It is not known here; a quote tells it.
-    Unknown,
-    Asked {
-        usd: MonthlyPrice,
-        /// In the money of streams, with what that is called, where it is known.
-        streams: Option<(MonthlyPrice, String)>,
-        network: String,
-    },
 }
 
 /// The page, for browsers: who does not ask for HTML finds nothing here, as before.
@@ -120,7 +107,7 @@ impl Page {
             country: provider.country.clone(),
             free: node.capacity().free,
             images: super::provider::image_names(public).iter().map(ToString::to_string).collect(),
-            price: Price::of(public),
+            prices: prices(public),
             reached: last.map(|last| (reached.count(), last)),
             api: https
                 .clone()
@@ -130,15 +117,27 @@ impl Page {
     }
 }
 
-impl Price {
-    fn of(public: &Public) -> Self {
-        let Some(payments) = &public.payments else { return Self::Free };
-        let Some(prices) = public.prices.as_ref().map(|prices| *prices.borrow()) else {
-            return Self::Unknown;
-        };
-        let streams = prices.of_streams.map(|prices| (prices.month, payments.symbol().to_owned()));
-        Self::Asked { usd: prices.usd, streams, network: payments.name.clone() }
-    }
+/// What a month costs here.
+fn prices(public: &Public) -> Vec<(&'static str, String)> {
+    let Some(payments) = &public.payments else { return vec![("Price", "free of charge".to_owned())] };
+    let Some(prices) = public.prices.as_ref().map(|prices| *prices.borrow()) else {
+        return vec![("Price", "as a quote says".to_owned())];
+    };
+    let streams = prices.of_streams.map(|prices| prices.month);
+    asked(&prices.usd, streams.as_ref(), payments.symbol(), &payments.name)
+}
+
+/// A price in dollars, and in the money of streams, which is called `symbol`, where it is known.
+fn asked(
+    usd: &MonthlyPrice,
+    streams: Option<&MonthlyPrice>,
+    symbol: &str,
+    network: &str,
+) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("Price of a month", month(usd, "US dollars"))];
+    rows.extend(streams.map(|price| ("In streams", month(price, symbol))));
+    rows.push(("Paid by the second on", network.to_owned()));
+    rows
 }
 
 /// `text` as it stands in HTML, within an element or an attribute's quotes.
@@ -172,7 +171,7 @@ fn month(price: &MonthlyPrice, unit: &str) -> String {
 }
 
 fn render(page: &Page) -> String {
-    let Page { name, provider_id, country, free, images, price, reached, https, api } = page;
+    let Page { name, provider_id, country, free, images, prices, reached, https, api } = page;
     let mut rows = String::new();
     let mut row = |what: &str, told: &str| {
         // A String takes all that is written to it.
@@ -183,16 +182,8 @@ fn render(page: &Page) -> String {
         &format!("{} cores, {} GB of memory, {} GB of storage", free.cpu, free.memory, free.storage),
     );
     row("Images", &images.join(", "));
-    match price {
-        Price::Free => row("Price", "free of charge"),
-        Price::Unknown => row("Price", "as a quote says"),
-        Price::Asked { usd, streams, network } => {
-            row("Price of a month", &month(usd, "US dollars"));
-            if let Some((price, symbol)) = streams {
-                row("In streams", &month(price, symbol));
-            }
-            row("Paid by the second on", network);
-        }
+    for (what, told) in prices {
+        row(what, told);
     }
     row("Country", country);
     row("Provider", provider_id);
@@ -248,11 +239,7 @@ mod tests {
             country: "SE".to_owned(),
             free: Resources::new(7, 28, 450),
             images: vec!["24.04".to_owned(), "debian-12".to_owned()],
-            price: Price::Asked {
-                usd: price("5"),
-                streams: Some((price("12.5"), "tGLM".to_owned())),
-                network: "hoodi".to_owned(),
-            },
+            prices: asked(&price("5"), Some(&price("12.5")), "tGLM", "hoodi"),
             reached: Some((101, "2026-05-21T22:24:00Z".parse().unwrap())),
             https: Some("https://203.0.113.7".to_owned()),
             api: "https://203.0.113.7".to_owned(),
@@ -268,15 +255,12 @@ mod tests {
 
     #[test]
     fn names_are_words_and_never_code() {
+        let zero = MonthlyPrice::default();
         let hostile = Page {
             provider_id: HOSTILE.to_owned(),
             country: HOSTILE.to_owned(),
             images: vec![HOSTILE.to_owned()],
-            price: Price::Asked {
-                usd: MonthlyPrice::default(),
-                streams: Some((MonthlyPrice::default(), HOSTILE.to_owned())),
-                network: HOSTILE.to_owned(),
-            },
+            prices: asked(&zero, Some(&zero), HOSTILE, HOSTILE),
             https: Some(HOSTILE.to_owned()),
             api: HOSTILE.to_owned(),
             ..page(HOSTILE)
