@@ -305,7 +305,7 @@ async fn renters_find_a_true_node_on_two_servers_of_which_one_restarts() {
     assert_eq!(kept[0].state().standing, Standing::Current, "each server for itself");
     drop(two);
     let two = OwnServer::start(port).await;
-    tells("it is found again", &two).await;
+    golem_test_support::until("it is found again", async || cores(&two).await == Some(99)).await;
     node.set_draining(true).await.unwrap();
     for advertising in &kept {
         let hidden = |state: &AdvertState| state.standing == Standing::Hidden;
