@@ -1,4 +1,4 @@
-//! Capacity that the quote of a lease keeps for its renter.
+//! How long quotes count, and the capacity that the quote of a lease keeps for its renter.
 //!
 //! ```text
 //!   quote ─► promised ─── create with it ─► the rental's
@@ -10,12 +10,18 @@
 //! storage and of the VMs that this node offers. A quote beyond that is as good, but keeps nothing. Never reads the ledger,
 //! which keeps promises, and never says whether there is room ([`crate::admit`] does).
 
+use std::time::Duration;
+
 use alloy_primitives::{Address, B256};
 use golem_types::Resources;
 use golem_types::net::Source;
 use jiff::Timestamp;
 
 use crate::admit::{AdmissionFacts, AdmissionLimits};
+
+/// How long a quote counts: time to have a stream mined on a slow chain, and little enough that a
+/// moving rate of the coin costs nobody much.
+pub const QUOTE_LIFE: Duration = Duration::from_secs(900);
 
 /// Most promises at a time to one renter's address, and to one customer.
 const OF_ONE: usize = 1;

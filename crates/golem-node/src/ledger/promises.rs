@@ -14,8 +14,7 @@ use super::columns::{parsed, rounded, time};
 use super::{Ledger, LedgerError, Writer};
 use crate::admit::{AdmissionLimits, admit};
 use crate::host::{HostOffer, HostUse};
-use crate::payment::QUOTE_LIFE;
-use crate::promise::{Promise, may_be_made};
+use crate::promise::{Promise, QUOTE_LIFE, may_be_made};
 
 fn promise(row: &Row<'_>) -> rusqlite::Result<Promise> {
     Ok(Promise {

@@ -15,9 +15,10 @@ use golem_types::wire::{LeasePayment, LeaseRequest};
 use golem_types::{ImageName, Resources, VmName};
 use jiff::Timestamp;
 
-use super::{Payments, QUOTE_LIFE};
+use super::Payments;
 use crate::error::NodeError;
 use crate::paid::Paid;
+use crate::promise::QUOTE_LIFE;
 use crate::vm::Refusal;
 
 /// A lease as this node signed it.
