@@ -61,6 +61,8 @@ pub enum VmAccess {
 /// What the node says of itself.
 #[derive(Debug, Clone)]
 pub struct ProviderDetails {
+    /// Its name, as its operator and adverts have it.
+    pub name: String,
     /// Its Ethereum address, in EIP-55 form.
     pub provider_id: String,
     /// The address that renters are told; `None` while it is not known.

@@ -25,6 +25,8 @@ pub struct AdmissionLimits {
     pub memory_threshold: u8,
     /// Percent of the VM volume in use above which no create is granted.
     pub storage_threshold: u8,
+    /// Whether the quote of a lease keeps its capacity until it is over (`GOLEM_PROVIDER_QUOTE_RESERVES`).
+    pub quotes_reserve: bool,
 }
 
 impl Default for AdmissionLimits {
@@ -36,6 +38,7 @@ impl Default for AdmissionLimits {
             cpu_threshold: 90,
             memory_threshold: 85,
             storage_threshold: 90,
+            quotes_reserve: false,
         }
     }
 }

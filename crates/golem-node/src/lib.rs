@@ -25,6 +25,7 @@ pub mod port_mapping;
 pub mod port_verification;
 pub mod ports;
 pub mod pricing;
+pub mod promise;
 pub mod proxy;
 pub mod reconcile;
 pub mod recover;

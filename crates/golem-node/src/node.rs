@@ -9,6 +9,7 @@ mod host;
 mod orders;
 mod payments;
 mod ports;
+mod promises;
 mod stop;
 mod supervise;
 
@@ -167,6 +168,8 @@ impl Node {
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("history", history::run(node.clone(), stop));
         node.0.tasks.spawn("transactions", node.0.transactions.clone().run(node.0.tasks.stopping().clone()));
+        let stop = node.0.tasks.stopping().clone();
+        node.0.tasks.spawn("promises of quotes", promises::run(node.0.ledger.clone(), stop));
         node.follow_payments();
         Ok(node)
     }

@@ -374,6 +374,7 @@ fn api_config(
                 .then(|| Arc::new(port_checker::of_node(&settings.node, identity))),
         },
         provider: ProviderDetails {
+            name: settings.node.name.clone(),
             provider_id: identity.address().to_owned(),
             public_ip,
             host: settings.api.host,

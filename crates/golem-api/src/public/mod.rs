@@ -11,6 +11,7 @@ mod create;
 mod later;
 mod leases;
 mod live;
+mod page;
 mod provider;
 mod quote;
 mod sessions;
@@ -82,6 +83,7 @@ pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken, ta
         stop,
     });
     let mut renters = Router::new()
+        .route("/", get(page::show))
         .route("/health", get(provider::health))
         .route("/api/v1/health", get(provider::health))
         .route("/api/v1/provider/info", get(provider::info))

@@ -63,11 +63,17 @@ pub(super) async fn info(State(public): Shared) -> Response {
 }
 
 /// The images that a create may name, the one that is taken where it names none first.
-pub(super) async fn images(State(public): Shared) -> Response {
+pub(super) fn image_names(public: &Public) -> Vec<ImageName> {
     let default = &public.node.config().default_image;
     let mut names: Vec<_> =
         public.node.backend().images().into_iter().filter(|name| name != default).collect();
     names.insert(0, default.clone());
+    names
+}
+
+pub(super) async fn images(State(public): Shared) -> Response {
+    let names = image_names(&public);
+    let default = &public.node.config().default_image;
     let image = |name: &ImageName| json!({ "name": name, "default": name == default });
     ok(&json!({ "images": names.iter().map(image).collect::<Vec<_>>() }))
 }

@@ -117,6 +117,66 @@ async fn every_origin_may_ask_as_with_the_original() {
     world.stop().await;
 }
 
+/// People who come by browser are shown a page on which nothing runs; programs find what they found before.
+#[tokio::test]
+async fn a_page_is_there_for_browsers_and_for_nobody_else() {
+    let world = World::start_limited(VmAccess::Capability, 20).await;
+    let ask = async |accept: &str| world.raw(Method::GET, "/").header("accept", accept).send().await.unwrap();
+    let page = ask("text/html,application/xhtml+xml,*/*;q=0.8").await;
+    assert_eq!(page.status(), StatusCode::OK);
+    let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-type"), "text/html; charset=utf-8");
+    let policy = header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(
+        !policy.contains("unsafe")
+            && !policy.contains("script-src")
+            && policy.contains("frame-ancestors 'none'")
+    );
+    assert_eq!(
+        (header("x-content-type-options"), header("referrer-policy")),
+        ("nosniff".into(), "no-referrer".into())
+    );
+    let html = page.text().await.unwrap();
+    for told in [
+        "&lt;script&gt;alert(&#39;a&#39;)&lt;/script&gt;",
+        "100 cores, 100 GB of memory, 1000 GB of storage",
+        "<td>24.04</td>",
+        "not verified yet",
+        crate::world::PROVIDER_ID,
+        "rent create web --provider http://203.0.113.7:7466 ",
+    ] {
+        assert!(html.contains(told), "{told}: {html}");
+    }
+    assert!(
+        !html.contains("<script")
+            && !html.contains(" src=")
+            && !html.contains("@import")
+            && !html.contains("url(")
+    );
+    // The style is the one whose hash the policy has.
+    let style = html.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let hash = base64_of_sha256(style);
+    assert!(policy.contains(&format!("'sha256-{hash}'")), "{policy}");
+    for program in ["*/*", "application/json"] {
+        let answer = ask(program).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(answer.json::<Value>().await.unwrap(), json!({ "detail": "Not Found" }));
+    }
+    let mut limited = false;
+    for _ in 0..60 {
+        limited |= ask("text/html").await.status() == StatusCode::TOO_MANY_REQUESTS;
+    }
+    assert!(limited, "limited like every route");
+    world.stop().await;
+}
+
+fn base64_of_sha256(text: &str) -> String {
+    use base64::Engine;
+    use sha2::Digest;
+    base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(text))
+}
+
 #[tokio::test]
 async fn two_hundred_connections_are_all_answered() {
     let world = World::start(VmAccess::Capability).await;

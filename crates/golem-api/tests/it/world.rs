@@ -21,6 +21,9 @@ use tokio::sync::watch;
 
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+/// A name that would be code, if it were not escaped.
+pub(crate) const HOSTILE_NAME: &str = "<script>alert('a')</script>";
+
 pub(crate) const PROVIDER_ID: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
 
 /// How many SSH ports a node has.
@@ -124,6 +127,7 @@ impl World {
             data_dir,
             public: PublicSettings { access, rate_limit_per_minute, trusted_proxies, checker: None },
             provider: ProviderDetails {
+                name: HOSTILE_NAME.to_owned(),
                 provider_id: PROVIDER_ID.to_owned(),
                 public_ip: watch::channel(Some("203.0.113.7".parse().unwrap())).1,
                 host: Ipv4Addr::LOCALHOST.into(),

@@ -17,6 +17,7 @@ mod error;
 mod history;
 mod money;
 mod ports;
+mod promises;
 mod rates;
 mod readings;
 mod recover;
@@ -111,6 +112,8 @@ impl Ledger {
         for rental in rows::live(&connection)? {
             now.mirror(rental);
         }
+        now.promised =
+            promises::all(&connection)?.into_iter().map(|promise| (promise.lease, promise)).collect();
         now.port_verdicts = Arc::new(ports::verdicts(&connection)?);
         now.ports_last_used = Arc::new(rows::ports_last_used(&connection)?);
         let (published, snapshot) = watch::channel(Arc::new(now.clone()));

@@ -50,8 +50,10 @@ impl Writer {
         if !rental.vm.held || rental.vm.unpaid.is_some() {
             return Ok(Ok(Arc::clone(&rental.vm)));
         }
-        // Others that wait have nothing yet.
-        let (mut vms, mut taken) = (0u32, Resources::default());
+        // What is promised is taken as well. Others that wait have nothing yet.
+        let mut vms = u32::try_from(self.now.promised.len()).unwrap_or(u32::MAX);
+        let mut taken =
+            self.now.promised.values().fold(Resources::default(), |sum, promise| sum.plus(promise.resources));
         for other in self.now.iter().filter(|other| !other.vm.held) {
             vms = vms.saturating_add(1);
             taken = taken.plus(other.vm.resources);

@@ -438,6 +438,20 @@ INSERT OR IGNORE INTO tokens (chain, token, symbol, decimals)
     AND token <> '0x0000000000000000000000000000000000000000';
 ";
 
+/// What quotes of leases keep for their renters until they are over.
+const PROMISES: &str = "
+CREATE TABLE promises (
+    lease       TEXT PRIMARY KEY,
+    requestor   TEXT NOT NULL,
+    customer    TEXT NOT NULL,
+    network     TEXT NOT NULL,
+    cpu         INTEGER NOT NULL,
+    memory      INTEGER NOT NULL,
+    storage     INTEGER NOT NULL,
+    until       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Every step, oldest first.
 pub(super) fn migrations() -> Migrations<'static> {
     let steps = [
@@ -463,6 +477,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         TRANSACTION_BLOCKS,
         REOPENED,
         FORMER_TOKENS,
+        PROMISES,
     ];
     Migrations::new(steps.into_iter().map(M::up).collect())
 }

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use alloy_primitives::B256;
 use golem_reach::verdict::PortVerdict;
 use golem_types::{Resources, VmId, VmState};
 
 use crate::admit::AdmissionFacts;
 use crate::host::{HostOffer, HostUse};
+use crate::promise::Promise;
 use crate::rental::Rental;
 
 /// Whether a rental has, or will have before new ones, CPU and memory.
@@ -18,10 +20,12 @@ fn has_room(rental: &Rental) -> bool {
     !rental.vm.held || rental.vm.unpaid.is_none()
 }
 
-/// The live rentals, what they hold, and what is known of ports, as of one commit.
+/// The live rentals, what they hold, what is promised, and what is known of ports, as of one commit.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     rentals: BTreeMap<Arc<str>, Rental>,
+    /// What quotes keep for their renters, by the lease.
+    pub promised: BTreeMap<B256, Promise>,
     /// What was found out last about each port.
     pub port_verdicts: Arc<BTreeMap<u16, PortVerdict>>,
     /// When each port was last given back, in microseconds since the epoch.
@@ -42,28 +46,37 @@ impl Snapshot {
         self.rentals.values()
     }
 
-    /// What new rentals cannot have: what live ones hold. One that was stopped for want of payment holds its disk only;
-    /// one that is paid for again and waits for room comes before new ones.
+    /// What new rentals cannot have: what live ones hold, and what is promised to others. One that was stopped for want of
+    /// payment holds its disk only; one that is paid for again and waits for room comes before new ones.
     #[must_use]
     pub fn held(&self) -> Resources {
-        self.iter().fold(Resources::default(), |sum, rental| {
+        let held = self.iter().fold(Resources::default(), |sum, rental| {
             let whole = rental.vm.resources;
             sum.plus(if has_room(rental) { whole } else { Resources { cpu: 0, memory: 0, ..whole } })
-        })
+        });
+        self.promised.values().fold(held, |sum, promise| sum.plus(promise.resources))
     }
 
-    /// Live rentals that have, or will have before new ones, CPU and memory.
+    /// Live rentals that have, or will have before new ones, CPU and memory, and VMs to which they are promised.
     #[must_use]
     pub fn with_room(&self) -> u32 {
-        u32::try_from(self.iter().filter(|rental| has_room(rental)).count()).unwrap_or(u32::MAX)
+        let rentals = self.iter().filter(|rental| has_room(rental)).count();
+        u32::try_from(rentals + self.promised.len()).unwrap_or(u32::MAX)
     }
 
-    /// What a create is judged by beside rentals as they are now, where the host has `offer` and is as busy as `host`.
+    /// What a create is judged by beside rentals as they are now, where the host has `offer` and is as busy as `host`. What
+    /// is promised to the create itself, as `own`, is free for it.
     #[must_use]
-    pub fn admission(&self, offer: HostOffer, host: HostUse) -> AdmissionFacts {
-        let vms = self.with_room();
-        let total = offer.for_vms(vms.saturating_add(1));
-        AdmissionFacts { total, held: self.held(), vms, host, draining: self.draining }
+    pub fn admission(&self, offer: HostOffer, host: HostUse, own: Option<&Promise>) -> AdmissionFacts {
+        let vms = self.with_room().saturating_sub(u32::from(own.is_some()));
+        let held = self.held().minus(own.map(|own| own.resources).unwrap_or_default());
+        AdmissionFacts {
+            total: offer.for_vms(vms.saturating_add(1)),
+            held,
+            vms,
+            host,
+            draining: self.draining,
+        }
     }
 
     /// Ports that live rentals hold.

@@ -18,6 +18,7 @@ use crate::vm::{JobState, Refusal};
 mod booked;
 mod claims;
 mod held;
+mod promised;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 

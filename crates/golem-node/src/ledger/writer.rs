@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{LedgerError, Writer, claim, money, refunds, rows};
+use super::{LedgerError, Writer, claim, money, promises, refunds, rows};
 use crate::admit::{AdmissionContext, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
@@ -60,7 +60,7 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = rounded(now);
-        let CreateVm { name, resources, ssh_key, quote_id, renter, .. } = request;
+        let CreateVm { name, resources, ssh_key, quote_id, renter, payment, .. } = request;
         let owner = paid.owner().or_else(|| renter.map(owner_of)).unwrap_or_else(|| format!("key:{ssh_key}"));
         if self.is_senders_alone(paid)? {
             return Ok(Err(Refusal::SenderOnly));
@@ -79,7 +79,10 @@ impl Writer {
         if self.now.iter().any(|rental| rental.vm.owner == owner && rental.vm.name == name) {
             return Ok(Err(Refusal::NameTaken(name)));
         }
-        let facts = self.now.admission(context.offer, context.host);
+        self.end_promises(now)?;
+        let own = payment.and_then(|payment| self.now.promised.get(&payment.lease_id));
+        let own = own.filter(|own| Some(own.requestor) == renter).cloned();
+        let facts = self.now.admission(context.offer, context.host, own.as_ref());
         if let Err(refusal) = admit(resources, &context.limits, &facts) {
             return Ok(Err(refusal));
         }
@@ -117,6 +120,9 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;
+        if let Some(own) = &own {
+            promises::remove(&transaction, &own.lease)?;
+        }
         if let Some(quote_id) = quote_id {
             rows::put_quote(&transaction, &vm.id, &quote_digest(&quote_id))?;
         }
@@ -126,6 +132,9 @@ impl Writer {
             money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
         }
         transaction.commit()?;
+        if let Some(own) = own {
+            self.now.promised.remove(&own.lease);
+        }
         self.now.mirror(rental);
         self.publish();
         Ok(Ok((vm, job)))

@@ -125,7 +125,7 @@ impl Node {
     pub(super) fn admits(&self, resources: Resources) -> Result<(), NodeError> {
         let Node(inner) = self;
         let host = *inner.host.borrow();
-        let facts = inner.ledger.now().admission(host.offer, host.used);
+        let facts = inner.ledger.now().admission(host.offer, host.used, None);
         Ok(admit(resources, &inner.config.limits, &facts)?)
     }
 

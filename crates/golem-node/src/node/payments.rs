@@ -9,6 +9,7 @@ use alloy_primitives::Address;
 use futures_util::future::join_all;
 use golem_chain::Bad;
 use golem_chain::stream_proof::StreamUse;
+use golem_types::net::Source;
 use golem_types::wire::{AttachStream, LeasePayment, LeaseRequest};
 use golem_types::{Resources, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
@@ -116,11 +117,16 @@ impl Node {
         of.ok_or(Refusal::Stream(Bad::Terms))?.judge_lease(payment, leased.renter).await
     }
 
-    /// The price of what `request` asks for, signed. Refused where a create would be, so that nobody pays in vain.
+    /// The price of what `request`, which comes from `source`, asks for, signed. Refused where a create would be, so that
+    /// nobody pays in vain. Capacity is kept for it where the operator wants that and its source is known.
     ///
     /// # Errors
-    /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], and those of [`Payments::lease`].
-    pub async fn lease(&self, request: &LeaseRequest) -> Result<SignedLease, NodeError> {
+    /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::Ledger`], and those of [`Payments::lease`].
+    pub async fn lease(
+        &self,
+        request: &LeaseRequest,
+        source: Option<Source>,
+    ) -> Result<SignedLease, NodeError> {
         let inner = &self.0;
         if inner.contracts.offered().is_empty() {
             return Err(NodeError::PaymentsOff);
@@ -132,7 +138,12 @@ impl Node {
         let payments = inner.contracts.offered().iter().find(is_it).ok_or(Refusal::NoLeases)?;
         let image = self.image_of(request.image.as_ref())?;
         self.admits(request.resources)?;
-        payments.lease(request, &image, Timestamp::now())
+        let lease = payments.lease(request, &image, Timestamp::now())?;
+        let reserved = match source {
+            Some(source) => self.promise(&lease, request, source).await?,
+            None => false,
+        };
+        Ok(SignedLease { reserved, ..lease })
     }
 
     /// The payment `paid`, by the word of the stream's sender if `proof` is that. The stream is the sender's alone from
@@ -208,6 +219,10 @@ impl Node {
             "another stream pays for the VM"
         );
         self.remember(&paid, id);
+        if let Some(payment) = &payment {
+            // It pays for a VM that has its room.
+            self.0.ledger.end_promise(payment.lease_id).await?;
+        }
         // Without room it waits, and the monitor tries again.
         let taken = self.0.ledger.take_room(id, self.room(), Timestamp::now()).await;
         let vm = taken.map_err(|error| lost(id, error))?.unwrap_or(vm);

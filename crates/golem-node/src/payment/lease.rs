@@ -1,7 +1,7 @@
 //! Leases: what this node signs so that a stream of contract version 4 can be opened, and what the stream of a create has to be.
 //!
 //! ```text
-//!   request ─► price, terms, lease id ─► signature          (nothing is remembered, nothing is reserved)
+//!   request ─► price, terms, lease id ─► signature          (the ledger may promise its capacity)
 //!   create  ─► the terms again, of what is asked for now ─► the hash that the stream holds?
 //! ```
 //! Owns the price that a lease promises and for how long. An old lease's price holds for as long as its stream is active,
@@ -15,9 +15,10 @@ use golem_types::wire::{LeasePayment, LeaseRequest};
 use golem_types::{ImageName, Resources, VmName};
 use jiff::Timestamp;
 
-use super::{Payments, QUOTE_LIFE};
+use super::Payments;
 use crate::error::NodeError;
 use crate::paid::Paid;
+use crate::promise::QUOTE_LIFE;
 use crate::vm::Refusal;
 
 /// A lease as this node signed it.
@@ -33,6 +34,8 @@ pub struct SignedLease {
     pub duration: u64,
     /// The 65 bytes r, s, v.
     pub signature: [u8; 65],
+    /// Whether the VM's capacity is kept until the quote is over.
+    pub reserved: bool,
 }
 
 /// What a lease has to be for.
@@ -95,6 +98,7 @@ impl Payments {
             quote,
             duration: request.duration,
             signature,
+            reserved: false,
         })
     }
 

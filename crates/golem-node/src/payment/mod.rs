@@ -60,7 +60,6 @@ pub use lease::SignedLease;
 pub use overview::{Overview, StreamLine};
 pub use postings::BooksError;
 pub use price::StreamPrices;
-pub use quote::QUOTE_LIFE;
 pub use withdraw::{WithdrawError, Withdrawn};
 
 pub(crate) use books::catch_up;

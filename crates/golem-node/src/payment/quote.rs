@@ -3,19 +3,14 @@
 //! Owns the price that is promised and for how long. Nothing is remembered: the signature tells what was
 //! promised. Never decides whether there is room: a quote reserves nothing.
 
-use std::time::Duration;
-
 use golem_chain::{Place, Quote, SignedQuote};
 use golem_types::Resources;
 use jiff::Timestamp;
 
 use super::Payments;
 use crate::error::NodeError;
+use crate::promise::QUOTE_LIFE;
 use crate::vm::Refusal;
-
-/// How long a quote counts: time to have a stream mined on a slow chain, and little enough that a
-/// moving rate of the coin costs nobody much.
-pub const QUOTE_LIFE: Duration = Duration::from_secs(900);
 
 /// This machine's time, in seconds since the epoch.
 fn seconds(now: Timestamp) -> u64 {

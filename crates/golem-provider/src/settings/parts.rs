@@ -175,6 +175,7 @@ impl VmSettings {
             cpu_threshold: self.cpu_threshold.0,
             memory_threshold: self.memory_threshold.0,
             storage_threshold: self.storage_threshold.0,
+            quotes_reserve: self.quote_reserves,
         }
     }
 }

@@ -200,6 +200,10 @@ table! {
         image_refresh_days: u32 = "GOLEM_PROVIDER_IMAGE_REFRESH_DAYS" default "30";
         /// Most VMs at a time.
         max_vms: AtLeastOne = "GOLEM_PROVIDER_MAX_VMS" default "10";
+        /// Whether the quote of a lease keeps its VM's cores, memory and storage for its renter until it is over, for 15
+        /// minutes. Quotes cost nothing: one renter's address and one IP address have one at a time that does, one network
+        /// (a /24, an IPv6 /48) two, and all together at most half of what is rented out. Others are quotes like any.
+        quote_reserves: bool = "GOLEM_PROVIDER_QUOTE_RESERVES" default "false";
         /// Cores of this machine to rent out; unset, all that the node may use, less one from four on.
         rent_cpu: Option<AtLeastOne> = "GOLEM_PROVIDER_RENT_CPU";
         /// Memory to rent out, in GiB; unset, all that the node may use, less half a GiB or a twentieth for the

@@ -23,6 +23,33 @@ fn ask(port: u16, method: &str, path: &str) -> (u16, Value) {
     })
 }
 
+/// What a page of another site is told first on the live socket of the VM `id`, over https.
+fn live(port: u16, id: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
+    let request = client
+        .get(format!("https://127.0.0.1:{port}/api/v1/vms/{id}/live"))
+        .header("origin", "https://rent.example")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = async {
+        let mut socket = request.send().await.unwrap().upgrade().await.unwrap();
+        let auth = br#"{"type":"auth","token":""}"#;
+        // A text in one frame, whose mask is zero.
+        let frame = [&[0x81, 0x80 | u8::try_from(auth.len()).unwrap(), 0, 0, 0, 0], &auth[..]].concat();
+        socket.write_all(&frame).await.unwrap();
+        let mut told = Vec::new();
+        while !String::from_utf8_lossy(&told).contains(r#""snapshots":"#) {
+            assert!(socket.read_buf(&mut told).await.unwrap() > 0, "{}", String::from_utf8_lossy(&told));
+        }
+        String::from_utf8_lossy(&told).into_owned()
+    };
+    runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(60), told).await }).unwrap()
+}
+
 fn https(home: &Home) -> Value {
     home.json(&["status", "--json"])["https"].clone()
 }
@@ -74,6 +101,9 @@ fn renters_are_served_over_https_beside_the_plain_port_and_nobody_else_is() {
     ] {
         assert_ne!(ask(port, method, path).0, 404, "{path} is there");
     }
+    let id = home.rent("web-server");
+    let told = live(port, &id);
+    assert!(told.contains(r#""protocol":"vm-live.v1""#) && told.contains(&id), "{told}");
     for (method, path) in [
         ("GET", "/api/v1/summary"),
         ("POST", "/api/v1/admin/shutdown"),

@@ -73,6 +73,10 @@ pub struct LeaseQuoteInfo {
     pub quote_expires_at: u64,
     /// The 65 bytes r, s, v.
     pub signature: String,
+    /// Until when the VM's cores, memory and storage are kept for whoever creates it with this lease, in seconds since the
+    /// epoch; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_until: Option<u64>,
 }
 
 /// 32 bytes as hexadecimal text.

@@ -226,7 +226,7 @@ mod tests {
         for (bad, word) in [
             ("", "EOF"),
             ("{", "EOF"),
-            ("[]", "invalid"),
+            ("[]", "type"),
             (r#"{"type":"dance"}"#, "dance"),
             (r#"{"type":"refresh","scopes":["all"]}"#, "unsupported scope: all"),
             (r#"{"type":"refresh","scopes":[1]}"#, "string"),

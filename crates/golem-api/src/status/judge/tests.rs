@@ -35,6 +35,7 @@ fn settings() -> StatusSettings {
             cpu_threshold: 90,
             memory_threshold: 85,
             storage_threshold: 90,
+            quotes_reserve: false,
         },
         withdraws: false,
     }

@@ -1,8 +1,8 @@
 //! Rentals that are paid by leases of contract version 4, on a real EVM.
 
 use golem_chain::contract::v4::OpenLease;
-use golem_node::NodeError;
 use golem_node::payment::{SignedLease, StreamPrices};
+use golem_node::{AdmissionLimits, NodeError};
 use golem_testchain::Leases;
 use golem_types::price::MonthlyPrice;
 use golem_types::wire::{AttachStream, LeasePayment, LeaseRequest};
@@ -38,7 +38,10 @@ impl<'a> LeaseMarket<'a> {
     }
 
     async fn start(&self, payments: PaymentConfig) -> Node {
-        let config = NodeConfig { payments: Some(payments), ..self.market.world.config() };
+        self.start_with(NodeConfig { payments: Some(payments), ..self.market.world.config() }).await
+    }
+
+    async fn start_with(&self, config: NodeConfig) -> Node {
         let node = Node::start(config, self.market.world.sim().0).await.unwrap();
         let month = MonthlyPrice { core: "5.256".parse().unwrap(), ..MonthlyPrice::default() };
         node.payments().unwrap().set_prices(Some(StreamPrices::of(month)));
@@ -82,7 +85,7 @@ async fn a_lease_rents_the_vm_that_it_was_quoted_for_and_no_other() {
     let market = Market::new(&[]).await;
     let world = LeaseMarket::new(&market).await;
     let node = world.start(world.payments()).await;
-    let quoted = node.lease(&request("leased", 3600)).await.unwrap();
+    let quoted = node.lease(&request("leased", 3600), None).await.unwrap();
     assert_eq!(quoted.quote.rate, 2_000_000_000_000 * u128::from(wanted("leased").resources.cpu));
     assert_eq!(quoted.quote.deposit, U256::from(quoted.quote.rate) * U256::from(3600));
     let payment = world.open(&quoted).await;
@@ -110,7 +113,7 @@ async fn a_lease_rents_the_vm_that_it_was_quoted_for_and_no_other() {
         assert!(text.contains(why), "{text}");
     }
     // The stream of another lease of the same renter, with this one's numbers, is not its stream.
-    let other = world.open(&node.lease(&request("leased", 3600)).await.unwrap()).await;
+    let other = world.open(&node.lease(&request("leased", 3600), None).await.unwrap()).await;
     let mixed = LeasePayment { stream_id: other.stream_id, ..payment };
     assert!(refused(&node, create("leased", mixed)).await.contains("lease mismatch"));
 
@@ -134,22 +137,22 @@ async fn a_lease_is_quoted_only_where_a_create_would_be_granted() {
     let mut payments = world.payments();
     payments.rules.create_runway = Duration::from_secs(600);
     let node = world.start(payments).await;
-    let said = async |request: LeaseRequest| node.lease(&request).await.unwrap_err().to_string();
+    let said = async |request: LeaseRequest| node.lease(&request, None).await.unwrap_err().to_string();
     assert!(said(request("leased", 599)).await.contains("at least 600"));
-    assert!(node.lease(&request("leased", 600)).await.is_ok());
+    assert!(node.lease(&request("leased", 600), None).await.is_ok());
     let elsewhere = LeaseRequest { network: Some("elsewhere".to_owned()), ..request("leased", 600) };
     assert!(said(elsewhere).await.contains("takes no leases"));
     let huge = LeaseRequest { resources: Resources::new(1000, 1, 10), ..request("leased", 600) };
     assert!(said(huge).await.contains("Insufficient resources"));
     // Half of a short lease may pass until its create comes, and no more.
-    let payment = world.open(&node.lease(&request("leased", 600)).await.unwrap()).await;
+    let payment = world.open(&node.lease(&request("leased", 600), None).await.unwrap()).await;
     market.chain.warp(310).await.unwrap();
     assert!(refused(&node, create("leased", payment)).await.contains("runway below minimum"));
-    let payment = world.open(&node.lease(&request("leased", 600)).await.unwrap()).await;
+    let payment = world.open(&node.lease(&request("leased", 600), None).await.unwrap()).await;
     market.chain.warp(280).await.unwrap();
     assert!(node.create(create("leased", payment)).await.is_ok());
     node.payments().unwrap().set_prices(None);
-    assert!(matches!(node.lease(&request("leased", 600)).await, Err(NodeError::NoPrice)));
+    assert!(matches!(node.lease(&request("leased", 600), None).await, Err(NodeError::NoPrice)));
     node.shutdown(false).await;
 }
 
@@ -162,7 +165,7 @@ async fn a_leased_vm_is_held_when_its_stream_expires_and_comes_back_by_a_new_lea
     let mut payments = world.payments();
     payments.rules.least_runway = Duration::ZERO;
     let node = world.start(payments).await;
-    let payment = world.open(&node.lease(&request("leased", 600)).await.unwrap()).await;
+    let payment = world.open(&node.lease(&request("leased", 600), None).await.unwrap()).await;
     let (vm, _) = node.create(create("leased", payment)).await.unwrap();
     reaches(&node, &vm.id, VmState::Running).await;
     let stop = node.stream(&vm.id).await.unwrap().stream.stop;
@@ -176,7 +179,7 @@ async fn a_leased_vm_is_held_when_its_stream_expires_and_comes_back_by_a_new_lea
     market.chain.warp(30).await.unwrap();
     reaches(&node, &vm.id, VmState::Stopped).await;
 
-    let rescue = world.open(&node.lease(&request("leased", 3600)).await.unwrap()).await;
+    let rescue = world.open(&node.lease(&request("leased", 3600), None).await.unwrap()).await;
     let attach = AttachStream {
         stream_id: rescue.stream_id,
         stream_proof: None,
@@ -225,7 +228,7 @@ async fn both_generations_of_clients_rent_from_one_node() {
         let (older, newer) = (format!("older-{leases_first}"), format!("newer-{leases_first}"));
         let stream = market.open(3600).await;
         let (one, _) = node.create(CreateVm { stream_id: Some(stream), ..wanted(&older) }).await.unwrap();
-        let payment = world.open(&node.lease(&request(&newer, 3600)).await.unwrap()).await;
+        let payment = world.open(&node.lease(&request(&newer, 3600), None).await.unwrap()).await;
         let (two, _) = node.create(create(&newer, payment)).await.unwrap();
         for vm in [&one, &two] {
             reaches(&node, &vm.id, VmState::Running).await;
@@ -241,4 +244,63 @@ async fn both_generations_of_clients_rent_from_one_node() {
         golem_test_support::until("both are gone", async || node.vms().is_empty()).await;
         node.shutdown(false).await;
     }
+}
+
+/// A quote keeps its VM's capacity for its renter alone, over a restart; what is left is what others see.
+#[tokio::test]
+async fn a_quote_keeps_capacity_for_its_renter_if_the_operator_wants_that() {
+    let market = Market::new(&[]).await;
+    let world = LeaseMarket::new(&market).await;
+    let node = world.start(world.payments()).await;
+    let source = Some(golem_types::net::Source::of([192, 0, 2, 1].into()));
+    let before = node.capacity().free;
+    let unkept = node.lease(&request("leased", 3600), source).await.unwrap();
+    assert!(!unkept.reserved && node.capacity().free == before, "off by default");
+    node.shutdown(false).await;
+
+    let reserving = |payments| {
+        let config = market.world.config();
+        let one = wanted("leased").resources;
+        let limits = AdmissionLimits { quotes_reserve: true, max_vms: 2, ..config.limits };
+        NodeConfig { payments: Some(payments), limits, totals: Some(one.plus(one)), ..config }
+    };
+    let node = world.start_with(reserving(world.payments())).await;
+    let one = wanted("leased").resources;
+    let kept = node.lease(&request("leased", 3600), source).await.unwrap();
+    assert!(kept.reserved);
+    assert_eq!(node.capacity().free, one, "as an advert shows it");
+    // The other half is anybody's, and keeps nothing more.
+    let other = node.lease(&request("other", 3600), source).await.unwrap();
+    assert!(!other.reserved);
+    let other = world.open(&other).await;
+    let (other_vm, _) = node.create(create("other", other)).await.unwrap();
+    let full = node.lease(&request("third", 3600), source).await.unwrap_err().to_string();
+    assert!(full.contains("capacity") || full.contains("limit"), "{full}");
+    node.shutdown(false).await;
+
+    let node = world.start_with(reserving(world.payments())).await;
+    assert_eq!(node.capacity().free, Resources::default());
+    let payment = world.open(&kept).await;
+    let (vm, _) = node.create(create("leased", payment)).await.unwrap();
+    assert_eq!(node.capacity().free, Resources::default());
+    node.delete_vm(&other_vm.id).await.unwrap();
+    let free = async |wanted: Resources| {
+        golem_test_support::until("what is free", async || node.capacity().free == wanted).await;
+    };
+    free(one).await;
+    // A lease for a VM that is there needs no other room.
+    let longer = node.lease(&request("leased", 7200), source).await.unwrap();
+    assert!(longer.reserved && node.capacity().free == Resources::default());
+    let payment = world.open(&longer).await;
+    let wanted = AttachStream {
+        stream_id: payment.stream_id,
+        stream_proof: None,
+        payment: Some(payment),
+        renter: Some(renter().address()),
+    };
+    node.attach_stream(&vm.id, wanted).await.unwrap();
+    free(one).await;
+    node.delete_vm(&vm.id).await.unwrap();
+    free(one.plus(one)).await;
+    node.shutdown(false).await;
 }

@@ -233,7 +233,7 @@ async fn a_create_that_names_a_quote_is_held_to_it() {
         refused(other, &large.id()).await,
         "invalid quote: it is for 2 CPU, 1 GB of memory and 10 GB of storage, which is not what is requested"
     );
-    let past = now - golem_node::payment::QUOTE_LIFE;
+    let past = now - golem_node::promise::QUOTE_LIFE;
     let old = payments.quote(size, past).unwrap();
     assert_eq!(refused(other, &old.id()).await, "invalid quote: it has expired; ask for another one");
     let place = golem_chain::Place { chain_id: CHAIN, contract: paid.chain.contract() };

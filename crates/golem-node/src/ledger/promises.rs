@@ -1,0 +1,144 @@
+//! What quotes of leases keep for their renters.
+//!
+//! Owns their table, and the one transaction in which a promise is made of what is free. A create takes its promise over in the
+//! transaction that reserves ([`super::writer`]). On disk, because a renter opens a stream on a promise's word: it outlives the
+//! process. Never decides which quotes may keep something: [`crate::promise`] does.
+
+use alloy_primitives::B256;
+use golem_types::Resources;
+use golem_types::net::Source;
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, TransactionBehavior, params};
+
+use super::columns::{parsed, rounded, time};
+use super::{Ledger, LedgerError, Writer};
+use crate::admit::{AdmissionLimits, admit};
+use crate::host::{HostOffer, HostUse};
+use crate::promise::{Promise, QUOTE_LIFE, may_be_made};
+
+fn promise(row: &Row<'_>) -> rusqlite::Result<Promise> {
+    Ok(Promise {
+        lease: parsed(row, 0)?,
+        requestor: parsed(row, 1)?,
+        source: Source { customer: parsed(row, 2)?, network: parsed(row, 3)? },
+        resources: Resources::new(row.get(4)?, row.get(5)?, row.get(6)?),
+        until: time(row, 7)?,
+    })
+}
+
+/// Every promise.
+pub(super) fn all(connection: &Connection) -> Result<Vec<Promise>, LedgerError> {
+    let sql = "SELECT lease, requestor, customer, network, cpu, memory, storage, until FROM promises";
+    let mut statement = connection.prepare(sql)?;
+    Ok(statement.query_map([], promise)?.collect::<Result<_, _>>()?)
+}
+
+/// Removes the promise of `lease`.
+pub(super) fn remove(connection: &Connection, lease: &B256) -> Result<(), LedgerError> {
+    connection.prepare_cached("DELETE FROM promises WHERE lease = ?1")?.execute([lease.to_string()])?;
+    Ok(())
+}
+
+impl Ledger {
+    /// Keeps what `promise` is for, if there is room and it may be kept; gives whether that is so.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub(crate) async fn promise(
+        &self,
+        promise: Promise,
+        limits: AdmissionLimits,
+        offer: HostOffer,
+        host: HostUse,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.ask(move |writer| writer.promise(promise, &limits, offer, host, now)).await
+    }
+
+    /// Frees what was kept by quotes that are over at `now`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub(crate) async fn end_promises(&self, now: Timestamp) -> Result<(), LedgerError> {
+        self.ask(move |writer| writer.end_promises(now)).await
+    }
+
+    /// Frees what the quote of `lease` keeps, if anything.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`].
+    pub(crate) async fn end_promise(&self, lease: B256) -> Result<(), LedgerError> {
+        self.ask(move |writer| writer.end_promises_of(|promise| promise.lease == lease)).await
+    }
+}
+
+impl Writer {
+    fn promise(
+        &mut self,
+        promise: Promise,
+        limits: &AdmissionLimits,
+        offer: HostOffer,
+        host: HostUse,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.end_promises(now)?;
+        let facts = self.now.admission(offer, host, None);
+        if admit(promise.resources, limits, &facts).is_err()
+            || !may_be_made(&promise, self.now.promised.values(), limits, &facts)
+        {
+            return Ok(false);
+        }
+        let promise = Promise { until: rounded(promise.until), ..promise };
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "INSERT INTO promises (lease, requestor, customer, network, cpu, memory, storage, until) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                promise.lease.to_string(),
+                promise.requestor.to_string(),
+                promise.source.customer.to_string(),
+                promise.source.network.to_string(),
+                promise.resources.cpu,
+                promise.resources.memory,
+                promise.resources.storage,
+                promise.until.as_microsecond(),
+            ],
+        )?;
+        transaction.commit()?;
+        self.now.promised.insert(promise.lease, promise);
+        self.publish();
+        Ok(true)
+    }
+
+    /// Frees what is over at `now`, and what a clock that was wrong has kept for longer than any quote counts.
+    pub(super) fn end_promises(&mut self, now: Timestamp) -> Result<(), LedgerError> {
+        let longest = jiff::SignedDuration::try_from(QUOTE_LIFE).unwrap_or_default();
+        self.end_promises_of(|promise| {
+            let left = promise.until.duration_since(now);
+            left <= jiff::SignedDuration::ZERO || left > longest
+        })
+    }
+
+    fn end_promises_of(&mut self, is_it: impl Fn(&Promise) -> bool) -> Result<(), LedgerError> {
+        let over: Vec<B256> = self
+            .now
+            .promised
+            .values()
+            .filter(|promise| is_it(promise))
+            .map(|promise| promise.lease)
+            .collect();
+        if over.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for lease in &over {
+            remove(&transaction, lease)?;
+        }
+        transaction.commit()?;
+        for lease in &over {
+            self.now.promised.remove(lease);
+        }
+        self.publish();
+        Ok(())
+    }
+}
