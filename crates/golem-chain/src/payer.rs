@@ -9,9 +9,12 @@
 
 use alloy_primitives::{Address, Bytes};
 use golem_types::StreamId;
+use golem_types::stream::number;
 use ruint::aliases::U256;
 
 use crate::balance::{At, balance};
+use crate::contract::events::{Happened, decode};
+use crate::contract::v4::OpenLease;
 use crate::contract::{self, token};
 use crate::pursuit::Attempt;
 use crate::rpc::{ChainError, Rpc};
@@ -101,6 +104,15 @@ impl Payer {
         self.attempt(self.contract, call, self.carried(deposit)).await
     }
 
+    /// Opens the stream of `lease`, on contract version 4. Estimating its gas runs it on the chain's state, so that what the
+    /// contract would refuse is refused here.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub async fn open_lease(&self, lease: &OpenLease) -> Result<Attempt, SendError> {
+        self.attempt(self.contract, lease.call(), U256::ZERO).await
+    }
+
     /// Adds `amount` wei to the stream `id`.
     ///
     /// # Errors
@@ -140,12 +152,14 @@ impl Payer {
         Ok(Attempt { transaction: plan.transaction, signed })
     }
 
-    /// The stream that the transaction of `receipt` opened. The contract's first event about a stream
-    /// is it, whatever the event's layout.
+    /// The stream that the transaction of `receipt` opened: the one that the contract says was created, and that this
+    /// wallet pays.
     #[must_use]
     pub fn opened(&self, receipt: &Receipt) -> Option<StreamId> {
         let of_contract = receipt.logs.iter().filter(|log| log.address == self.contract);
-        let id = of_contract.filter_map(|log| log.topics.get(1)).next()?;
-        receipt.succeeded.then(|| StreamId(U256::from_be_bytes(id.0)))
+        let mut said = of_contract.filter_map(|log| decode(&log.topics, &log.data));
+        let is_ours = |what: &Happened| matches!(what, Happened::Created { sender, .. } if *sender == number(self.address()));
+        let (id, _) = said.find(|(_, what)| is_ours(what))?;
+        receipt.succeeded.then_some(id)
     }
 }

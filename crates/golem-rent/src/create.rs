@@ -9,24 +9,28 @@ use std::time::{Duration, Instant};
 use alloy_primitives::Address;
 use golem_chain::network::PaymentNetwork;
 use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
-use golem_chain::{Place, SignedQuote};
+use golem_chain::{ChainError, Place, SignedQuote};
 use golem_service::log::with_causes;
 use golem_types::wire::Exact;
 use golem_types::{Decimal, ImageName, Resources, StreamId, VmName, VmState};
 use jiff::Timestamp;
 
+use super::ask_offer::{OfferRequest, ask_offer};
 use super::coins;
 use super::destroy::{DestroyError, Destroyed, destroy};
-use super::offer::{Offer, OfferError};
-use super::payments::{PaymentError, Payments};
+use super::offer::{Offer, OfferError, Paying, Signed};
+use super::payments::{PaymentError, Payments, chain_time};
 use super::provider::{Accepted, Provider, ProviderError};
-use super::rental::{Payment, Rental, RentalStep};
+use super::rental::{Payment, Rental, RentalLease, RentalStep};
 use super::store::StoreError;
 use super::{Event, Renter, crash_point};
 
 /// Pause between two questions whether the VM runs: at first, and the longest.
 const POLL_FIRST: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_secs(2);
+
+/// What is waited for last.
+const MAKING: &str = "the VM is being made";
 
 /// How many times a create is sent while no answer comes.
 const TRIES: u32 = 5;
@@ -52,6 +56,19 @@ pub struct RentRequest {
     pub networks: Vec<PaymentNetwork>,
     /// How long the VM may take until it runs.
     pub deadline: Duration,
+}
+
+impl RentRequest {
+    fn offer_request(&self, provider_id: Option<Address>) -> OfferRequest<'_> {
+        OfferRequest {
+            name: &self.name,
+            image: self.image.as_ref(),
+            resources: self.resources,
+            hours: self.hours,
+            networks: &self.networks,
+            provider_id,
+        }
+    }
 }
 
 /// Why there is no VM.
@@ -82,6 +99,9 @@ pub enum CreateError {
         "the provider asks for more now than when you agreed; nothing was paid; fix: run the command again"
     )]
     Dearer,
+    /// The provider lets nobody in, so that no VM could be asked for.
+    #[error("the provider opens no session for your wallet; nothing was paid")]
+    Session(#[source] ProviderError),
     /// The quote is not acceptable.
     #[error(transparent)]
     Offer(#[from] OfferError),
@@ -208,8 +228,8 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
             renter.store.forget(&old.name)?;
             Ok(None)
         }
-        // Asked again with the same quote, the provider tells of the same VM.
-        RentalStep::Asking if old.quote_id.is_some() => {
+        // Asked again with the same quote or lease, the provider tells of the same VM.
+        RentalStep::Asking if old.quote_id.is_some() || old.lease().is_some() => {
             renter.step("an earlier create was cut off while the provider was asked; it is asked again");
             Ok(Some(old))
         }
@@ -221,58 +241,81 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
     }
 }
 
-/// The offer of `provider`, which has to be `wanted_id` if that is known.
-async fn quote(
-    provider: &Provider,
-    wanted: &RentRequest,
-    wanted_id: Option<Address>,
-) -> Result<Offer, CreateError> {
-    let info = provider.quote(wanted.resources).await.map_err(CreateError::Quote)?;
-    Ok(Offer::check(&info, wanted.resources, wanted_id)?)
+/// Seconds before the end of a lease in which no stream is opened with it any more: its transaction has to be in a block
+/// before.
+const LEASE_MARGIN: u128 = 30;
+
+/// Whether `paying` is over, and by which clock: a lease's end is judged by the chain, as its contract does, and a price by its
+/// provider, whose clock only this machine's can stand for.
+async fn over(
+    renter: &Renter<'_>,
+    paying: &Paying,
+    profile: &PaymentNetwork,
+) -> Result<Option<OfferError>, ChainError> {
+    let (now, margin) = match paying.signed {
+        Signed::Quote(_) => (u128::try_from(Timestamp::now().as_second()).unwrap_or_default(), 0),
+        Signed::Lease(_) => (chain_time(renter, profile).await?, LEASE_MARGIN),
+    };
+    let ended = paying.expires_at;
+    let is_over = u128::from(ended) <= now.saturating_add(margin);
+    Ok(is_over.then_some(OfferError::Expired { ended, now }))
 }
 
-/// Gets a quote and pays as it says.
+/// What the renter has agreed to: an offer that can be paid now, and on which network.
+async fn agreed(
+    renter: &Renter<'_>,
+    wanted: &RentRequest,
+    provider: &Provider,
+    agree: impl AsyncFn(&Proposal) -> Result<(), String>,
+) -> Result<(Offer, Option<PaymentNetwork>), CreateError> {
+    let offer = ask_offer(renter, provider, &wanted.offer_request(wanted.provider_id)).await?;
+    let Some(paying) = &offer.paying else { return Ok((offer, None)) };
+    if wanted.free {
+        let (price, symbol) = (paying.price_for_people(18), paying.symbol.clone());
+        return Err(OfferError::NotFree { price, symbol }.into());
+    }
+    let profile = paying.network(wanted.networks.clone())?;
+    let decimals = profile.decimals();
+    paying.within(wanted.most, decimals)?;
+    let unknown = |error: ChainError| CreateError::Unpaid(error.into());
+    if let (Signed::Lease(_), Some(over)) =
+        (&paying.signed, over(renter, paying, &profile).await.map_err(unknown)?)
+    {
+        return Err(over.into());
+    }
+    let most = paying.rate;
+    let proposal = Proposal {
+        network: profile.clone(),
+        hours: wanted.hours,
+        price_per_hour: paying.price(3600, decimals),
+        price_per_month: paying.price_for_people(decimals),
+        deposit: Decimal::from_units(paying.deposit(wanted.hours), decimals),
+        offer: offer.clone(),
+    };
+    agree(&proposal).await.map_err(CreateError::Declined)?;
+    // People take their time.
+    if over(renter, paying, &profile).await.map_err(unknown)?.is_none() {
+        return Ok((offer, Some(profile)));
+    }
+    let again = ask_offer(renter, provider, &wanted.offer_request(Some(offer.provider_id))).await?;
+    let Some(paying) = &again.paying else { return Ok((again, None)) };
+    if paying.rate > most || !paying.fits(&profile) {
+        return Err(CreateError::Dearer);
+    }
+    match over(renter, paying, &profile).await.map_err(unknown)? {
+        Some(over) => Err(over.into()),
+        None => Ok((again, Some(profile))),
+    }
+}
+
+/// Gets a quote or a lease and pays as it says.
 async fn begin(
     renter: &Renter<'_>,
     wanted: &RentRequest,
     agree: impl AsyncFn(&Proposal) -> Result<(), String>,
 ) -> Result<Rental, CreateError> {
     let provider = Provider::at(&wanted.url).map_err(CreateError::Provider)?;
-    let mut offer = quote(&provider, wanted, wanted.provider_id).await?;
-    let profile = match &offer.paying {
-        Some(paying) if wanted.free => {
-            let (price, symbol) = (paying.price_for_people(18), paying.symbol.clone());
-            return Err(OfferError::NotFree { price, symbol }.into());
-        }
-        Some(paying) => Some(paying.network(wanted.networks.clone())?),
-        None => None,
-    };
-    if let (Some(paying), Some(profile)) = (&offer.paying, &profile) {
-        let decimals = profile.decimals();
-        paying.within(wanted.most, decimals)?;
-        let agreed = paying.signed.quote.rate;
-        let proposal = Proposal {
-            network: profile.clone(),
-            hours: wanted.hours,
-            price_per_hour: paying.price(3600, decimals),
-            price_per_month: paying.price_for_people(decimals),
-            deposit: Decimal::from_units(paying.deposit(wanted.hours), decimals),
-            offer: offer.clone(),
-        };
-        let expires_at = i128::from(paying.signed.quote.expires_at);
-        agree(&proposal).await.map_err(CreateError::Declined)?;
-        // People take their time.
-        if expires_at <= i128::from(Timestamp::now().as_second()) {
-            offer = quote(&provider, wanted, Some(offer.provider_id)).await?;
-            let is_as_agreed = offer.paying.as_ref().is_none_or(|paying| {
-                paying.signed.quote.rate <= agreed
-                    && paying.decimals(std::slice::from_ref(profile)) == decimals
-            });
-            if !is_as_agreed {
-                return Err(CreateError::Dearer);
-            }
-        }
-    }
+    let (offer, profile) = agreed(renter, wanted, &provider, agree).await?;
     let mut rental = Rental {
         name: wanted.name.clone(),
         provider_url: wanted.url.clone(),
@@ -281,19 +324,32 @@ async fn begin(
         image: wanted.image.clone(),
         ssh_key: wanted.ssh_key.clone(),
         identity: wanted.identity.clone(),
-        quote_id: offer.paying.as_ref().map(|paying| paying.signed.id()),
+        quote_id: None,
         payment: None,
         step: RentalStep::Asking,
         vm_id: None,
+        job_id: None,
         ssh_port: None,
+        ssh_user: None,
         created_at: Timestamp::now(),
     };
     let (Some(paying), Some(profile)) = (&offer.paying, profile) else {
         renter.step("quote: free");
         return Ok(rental);
     };
-    let profile = paying.network(vec![profile])?;
-    let (deposit, quote) = (paying.deposit(wanted.hours), paying.signed.quote);
+    let lease = match &paying.signed {
+        Signed::Quote(signed) => {
+            rental.quote_id = Some(signed.id());
+            None
+        }
+        Signed::Lease(lease) => {
+            rental.image = Some(lease.image.clone());
+            let session = provider.asked_by(renter, offer.provider_id);
+            session.sign_in().await.map_err(CreateError::Session)?;
+            Some(lease)
+        }
+    };
+    let deposit = paying.deposit(wanted.hours);
     let payment = Payment {
         symbol: profile.symbol().to_owned(),
         decimals: profile.decimals(),
@@ -301,15 +357,19 @@ async fn begin(
         network: profile.name,
         rpc_url: profile.rpc_url,
         chain_id: profile.network.chain_id,
-        local: profile.network.local,
         contract: profile.contract,
         token: profile.token,
-        rate: quote.rate.into(),
+        rate: paying.rate.into(),
         deposit: Exact(deposit),
         stream_id: None,
         pending: None,
         gas: Exact::default(),
         refunded: None,
+        lease: lease.map(|lease| RentalLease {
+            id: lease.open.quote.lease_id,
+            terms_hash: lease.open.quote.terms_hash,
+            duration: lease.duration,
+        }),
     };
     let price = paying.price_for_people(payment.decimals);
     renter.step(&format!("quote: {price} {} a month, signed", payment.symbol));
@@ -324,7 +384,7 @@ async fn begin(
     rental.step = RentalStep::Opening;
     renter.store.keep(&rental)?;
     crash_point!("rent-kept");
-    if let Err(error) = payments.pay(&mut rental).await {
+    if let Err(error) = payments.pay(&mut rental, lease.map(|lease| &lease.open)).await {
         drop(payments);
         return Err(unpaid(renter, rental, error).await);
     }
@@ -390,7 +450,7 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
     rental.step = RentalStep::Asking;
     renter.store.keep(&rental)?;
     crash_point!("rent-asking");
-    let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
+    let provider = Provider::of(renter, &rental).map_err(CreateError::Provider)?;
     let proof = proof(renter, &rental);
     let mut answer = ask_again(renter, &provider, &rental, proof.as_deref()).await;
     // Of a quote that is over the provider tells what it granted on it, and grants nothing more; the
@@ -400,10 +460,15 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
         renter.store.keep(&rental)?;
         answer = provider.create(&rental, proof.as_deref()).await;
     }
+    // Without a session the id is all that gives access.
+    let has_id = |accepted: &Accepted| rental.lease().is_some() || accepted.vm_id().is_some();
+    let answer = answer.and_then(|accepted| {
+        has_id(&accepted).then_some(accepted).ok_or(ProviderError::Nonsense("it has no id of a VM"))
+    });
     match answer {
         Ok(accepted) => {
             crash_point!("rent-asked");
-            rental.vm_id = Some(accepted.vm_id);
+            (rental.vm_id, rental.job_id) = (accepted.vm_id(), accepted.job_id());
             rental.step = RentalStep::Rented;
             renter.store.keep(&rental)?;
             crash_point!("rent-rented");
@@ -414,7 +479,7 @@ async fn ask(renter: &Renter<'_>, mut rental: Rental) -> Result<Rental, CreateEr
     }
 }
 
-/// Asks for `rental`, and again where no answer comes: with a quote the same request is the same VM.
+/// Asks for `rental`, and again where no answer comes: with a quote or a lease the same request is the same VM.
 async fn ask_again(
     renter: &Renter<'_>,
     provider: &Provider,
@@ -422,7 +487,7 @@ async fn ask_again(
     proof: Option<&str>,
 ) -> Result<Accepted, ProviderError> {
     let began = Instant::now();
-    let mut left = if rental.quote_id.is_some() { TRIES } else { 1 };
+    let mut left = if rental.quote_id.is_some() || rental.lease().is_some() { TRIES } else { 1 };
     loop {
         left -= 1;
         match provider.create(rental, proof).await {
@@ -437,8 +502,8 @@ async fn ask_again(
 
 /// Waits until the VM runs.
 async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Result<Rental, CreateError> {
-    let provider = Provider::at(&rental.provider_url).map_err(CreateError::Provider)?;
-    let Some(id) = rental.vm_id.clone() else { return Err(CreateError::Late(rental.name)) };
+    let provider = Provider::of(renter, &rental).map_err(CreateError::Provider)?;
+    let Some(id) = rental.reference().map(str::to_owned) else { return Err(CreateError::Late(rental.name)) };
     let (began, mut pause) = (Instant::now(), POLL_FIRST);
     while began.elapsed() < deadline {
         if renter.store.find(&rental.name)?.is_none() {
@@ -450,6 +515,7 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
                     && access.ssh_port.is_some()
                 {
                     rental.ssh_port = access.ssh_port;
+                    rental.ssh_user = access.ssh_user().map(str::to_owned);
                     renter.store.keep(&rental)?;
                     return Ok(rental);
                 }
@@ -466,7 +532,12 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
             // Other states and a provider that does not answer now may change.
             Ok(_) | Err(_) => {}
         }
-        (renter.tell)(Event::Waiting("the VM is being made", began.elapsed()));
+        let said = match &rental.job_id {
+            Some(job) => provider.progress(job).await,
+            None => None,
+        };
+        let text = said.map_or_else(|| MAKING.to_owned(), |said| format!("{MAKING}: {said}"));
+        (renter.tell)(Event::Waiting(&text, began.elapsed()));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(POLL);
     }

@@ -1,10 +1,11 @@
 //! Destroying a rental: the VM is deleted, its stream terminated, and the rest of the deposit refunded.
 //!
-//! Owns the order: money last, because a stream that has ended stops the VM anyway, and a provider that
-//! does not answer must not keep it. Never forgets a rental whose stream may still run.
+//! Owns the order. On contract version 1, money last: a stream that has ended stops the VM anyway, and a provider that
+//! does not answer must not keep it. On version 4, money first: other implementations delete only what is not paid any more.
+//! Never forgets a rental whose stream may still run.
 
+use golem_types::VmName;
 use golem_types::wire::Exact;
-use golem_types::{VmId, VmName};
 use ruint::aliases::U256;
 use serde::Serialize;
 
@@ -53,8 +54,11 @@ pub enum DestroyError {
     Store(#[from] StoreError),
 }
 
-async fn delete(rental: &Rental, id: &VmId) -> Result<(), ProviderError> {
-    Provider::at(&rental.provider_url)?.delete(id).await
+/// Has the provider delete the VM, if it granted one; why it does not.
+async fn delete(renter: &Renter<'_>, rental: &Rental) -> Option<ProviderError> {
+    let reference = rental.reference()?;
+    let delete = async { Provider::of(renter, rental)?.delete(reference).await };
+    delete.await.err()
 }
 
 /// Destroys the rental `name`, whatever its step, and removes its record.
@@ -65,18 +69,21 @@ pub async fn destroy(renter: &Renter<'_>, name: &VmName) -> Result<Destroyed, De
     // Held from before it is read: what another command is paying is in the record then.
     let lock = renter.store.lock()?;
     let mut rental = renter.store.rental(name)?;
+    let is_granted = rental.reference().is_some();
     rental.step = RentalStep::Ending;
     renter.store.keep(&rental)?;
     crash_point!("rent-ending");
-    let problem = match &rental.vm_id {
-        Some(id) => delete(&rental, id).await.err(),
-        None => None,
-    };
-    let deleted = rental.vm_id.is_some() && problem.is_none();
     let name = rental.name.to_string();
-    end_stream(renter, &mut rental, lock)
-        .await
-        .map_err(|source| DestroyError::Money { name: name.clone(), source })?;
+    let money = |source| DestroyError::Money { name: name.clone(), source };
+    let problem = if rental.lease().is_some() {
+        end_stream(renter, &mut rental, lock).await.map_err(money)?;
+        delete(renter, &rental).await
+    } else {
+        let problem = delete(renter, &rental).await;
+        end_stream(renter, &mut rental, lock).await.map_err(money)?;
+        problem
+    };
+    let deleted = is_granted && problem.is_none();
     renter.store.forget(&rental.name)?;
     let payment = rental.payment.as_ref();
     let opened = payment.filter(|payment| payment.stream_id.is_some());

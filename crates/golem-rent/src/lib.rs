@@ -1,29 +1,34 @@
 //! Renting, from the renter's side: a small client for scripts, demos and tests.
 //!
 //! ```text
-//!   find ─► offer (quote, checked) ─► payments (record, send, follow) ─► create ─► running ─► ssh
-//!                                           │                               │
-//!                                           └──── refused, lost ────────────┴──► destroy: delete, terminate, refund
+//!   find ─► offer (quote or lease, checked) ─► payments (record, send, follow) ─► create ─► running ─► ssh
+//!                                                  │                               │
+//!                                                  └──── refused, lost ────────────┴──► destroy: delete, terminate, refund
 //! ```
 //! Owns the renter's records (a file for each rental, written before each step is taken) and the
 //! order of its steps, so that a crash between any two loses no money: the next command goes on, or undoes.
 //! Trusts no provider: who is paid, where, in what and how much is checked before a wei moves. Never
 //! runs any part of a node, and never prints.
 
+mod ask_offer;
 pub mod balance;
 mod coins;
 mod create;
 mod destroy;
 mod find;
+mod lease;
 mod login_key;
 mod offer;
 mod payments;
 mod provider;
 mod rental;
+mod session;
 mod store;
 mod top_up;
+mod use_vm;
 pub mod view;
 
+pub use ask_offer::quote;
 pub use create::{CreateError, Proposal, RentRequest, create};
 pub use destroy::{DestroyError, Destroyed, destroy};
 pub use find::{Found, Listing, Market, Search, find, median_price, named};
@@ -33,7 +38,8 @@ pub use payments::{PaymentError, Payments, TooFew};
 pub use provider::{Provider, ProviderError, VmStatus};
 pub use rental::{Rental, RentalStep};
 pub use store::{Store, StoreError};
-pub use top_up::{KeepEnd, Short, ShortReason, TopUpLimits, keep};
+pub use top_up::{KeepEnd, Short, ShortReason, TopUpLimits, keep, top_up};
+pub use use_vm::{UseError, order, reachable};
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! What a provider offers: its quote, checked.
 //!
 //! Owns what is believed of a quote: its numbers are what the provider has signed, it is for what was
-//! asked, and it is paid on a network that the renter knows. Never asks anybody.
+//! asked, and it is paid on a network that the renter knows. What contract version 4 calls a quote is a lease
+//! ([`super::lease`]). Never asks anybody.
 
 use alloy_primitives::{Address, hex};
 use golem_chain::network::PaymentNetwork;
@@ -11,6 +12,7 @@ use golem_types::{Decimal, Resources};
 use ruint::aliases::U256;
 use serde::Serialize;
 
+use super::lease::OfferedLease;
 use super::provider::shown;
 
 /// Seconds of the month for which prices are told: 730 hours.
@@ -51,21 +53,29 @@ pub enum OfferError {
         /// The most that may be paid.
         most: Decimal,
     },
-    /// Its streams cannot be opened.
+    /// Nothing can be paid with it any more, by the chain's clock.
     #[error(
-        "the payment contract of {0} is of version 2; what a provider has to sign for a stream there is not established, so none \
-         can be opened: docs/contracts.md"
+        "the provider's quote ended at {ended}, and the chain's clock says {now}; nothing was paid; fix: run the command again; \
+         if that does not help, the provider's clock is wrong"
     )]
-    Version(String),
+    Expired {
+        /// When it ended, in seconds since the epoch.
+        ended: u64,
+        /// The time of the chain's newest block, in seconds since the epoch.
+        now: u128,
+    },
     /// The renter knows no such network.
     #[error(
-        "the provider is paid on chain {}, by contract {}, in token {token}, which none of your networks is; fix: if you \
-         trust that contract, `golem-provider networks add NAME --chain-id {} --rpc-url URL --contract {}`",
+        "the provider is paid on chain {}, by contract {} of version {version}, in token {token}, which none of your networks \
+         is; fix: if you trust that contract, `golem-provider networks add NAME --chain-id {} --rpc-url URL --contract {} \
+         --contract-version {version}`",
         .place.chain_id, .place.contract, .place.chain_id, .place.contract
     )]
     Network {
         /// The chain and contract.
         place: Place,
+        /// The version of the contract.
+        version: Version,
         token: Address,
     },
 }
@@ -83,13 +93,28 @@ pub struct Offer {
     pub usd_per_month: Option<String>,
 }
 
+/// What the provider has signed.
+#[derive(Debug, Clone)]
+pub enum Signed {
+    /// A price, which a stream of contract version 1 pays.
+    Quote(SignedQuote),
+    /// A lease, with which a stream of contract version 4 is opened.
+    Lease(OfferedLease),
+}
+
 /// What an offer costs.
 #[derive(Debug, Clone)]
 pub struct Paying {
     /// What the provider has signed.
-    pub signed: SignedQuote,
+    pub signed: Signed,
     /// Where it is paid.
     pub place: Place,
+    /// In what it is paid; zero is the chain's own money.
+    pub token: Address,
+    /// The token's smallest units a second.
+    pub rate: u128,
+    /// Until when it may be paid, in seconds since the epoch.
+    pub expires_at: u64,
     /// What the coins are called, in the provider's words.
     pub symbol: String,
 }
@@ -118,7 +143,7 @@ fn for_people(price: Decimal) -> Decimal {
     Decimal::from_atto((price.atto().saturating_add(half) / step).saturating_mul(step))
 }
 
-fn address(text: &str) -> Option<Address> {
+pub(crate) fn address(text: &str) -> Option<Address> {
     text.parse().ok()
 }
 
@@ -148,13 +173,12 @@ impl Offer {
     /// The offer for programs, in coins with `decimals` digits after the point.
     pub fn view(&self, decimals: u8) -> OfferView {
         let paying = self.paying.as_ref();
-        let quote = paying.map(|paying| paying.signed.quote);
         OfferView {
             provider_id: self.provider_id,
             resources: self.resources,
             free: paying.is_none(),
-            quote_id: paying.map(|paying| paying.signed.id()),
-            rate_wei_per_second: quote.map_or(0, |quote| quote.rate).into(),
+            quote_id: paying.map(Paying::id),
+            rate_wei_per_second: paying.map_or(0, |paying| paying.rate).into(),
             price_per_month: paying
                 .map_or(Decimal::ZERO, |paying| paying.price_per_month(decimals))
                 .to_string(),
@@ -162,8 +186,8 @@ impl Offer {
             usd_per_month: self.usd_per_month.clone(),
             chain_id: paying.map(|paying| paying.place.chain_id),
             stream_payment_address: paying.map(|paying| paying.place.contract),
-            glm_token_address: quote.map(|quote| quote.token),
-            expires_at: quote.map(|quote| quote.expires_at),
+            glm_token_address: paying.map(|paying| paying.token),
+            expires_at: paying.map(|paying| paying.expires_at),
         }
     }
 }
@@ -191,7 +215,24 @@ impl Paying {
             return Err(OfferError::Forged(provider));
         }
         let symbol = info.symbol.as_deref().map_or_else(|| "coins".to_owned(), shown);
-        Ok(Self { signed, place, symbol })
+        let Quote { token, rate, expires_at, .. } = quote;
+        Ok(Self { signed: Signed::Quote(signed), place, token, rate, expires_at, symbol })
+    }
+
+    /// What the provider's word is known by: a quote's whole text, or a lease's id.
+    pub fn id(&self) -> String {
+        match &self.signed {
+            Signed::Quote(signed) => signed.id(),
+            Signed::Lease(lease) => format!("{:#x}", lease.open.quote.lease_id),
+        }
+    }
+
+    /// The version of the contract whose streams pay it.
+    pub const fn version(&self) -> Version {
+        match self.signed {
+            Signed::Quote(_) => Version::V1,
+            Signed::Lease(_) => Version::V4,
+        }
     }
 
     /// Makes sure that no more than `most` coins with `decimals` digits after the point are paid a month.
@@ -210,7 +251,7 @@ impl Paying {
 
     /// What `seconds` cost, in coins with `decimals` digits after the point.
     pub fn price(&self, seconds: u64, decimals: u8) -> Decimal {
-        Decimal::from_units(U256::from(self.signed.quote.rate).saturating_mul(U256::from(seconds)), decimals)
+        Decimal::from_units(U256::from(self.rate).saturating_mul(U256::from(seconds)), decimals)
     }
 
     /// What a month of 730 hours costs, in coins with `decimals` digits after the point.
@@ -228,15 +269,17 @@ impl Paying {
         networks.iter().find(|profile| self.fits(profile)).map_or(18, PaymentNetwork::decimals)
     }
 
-    fn fits(&self, profile: &PaymentNetwork) -> bool {
+    /// Whether it is paid on the network of `profile`.
+    pub fn fits(&self, profile: &PaymentNetwork) -> bool {
         profile.network.chain_id == self.place.chain_id
             && profile.contract == self.place.contract
-            && profile.token == self.signed.quote.token
+            && profile.token == self.token
+            && profile.network.contract_version == self.version()
     }
 
     /// What pays for `hours`, in wei.
     pub fn deposit(&self, hours: u32) -> U256 {
-        U256::from(self.signed.quote.rate) * U256::from(hours) * U256::from(3600)
+        U256::from(self.rate) * U256::from(hours) * U256::from(3600)
     }
 
     /// The renter's network on which it is paid: `networks`' first that fits.
@@ -244,13 +287,8 @@ impl Paying {
     /// # Errors
     /// [`OfferError::Network`].
     pub fn network(&self, networks: Vec<PaymentNetwork>) -> Result<PaymentNetwork, OfferError> {
-        let token = self.signed.quote.token;
         let network = networks.into_iter().find(|profile| self.fits(profile));
-        let network = network.ok_or(OfferError::Network { place: self.place, token })?;
-        match network.network.contract_version {
-            Version::V1 => Ok(network),
-            Version::V4 => Err(OfferError::Version(network.name)),
-        }
+        network.ok_or(OfferError::Network { place: self.place, version: self.version(), token: self.token })
     }
 }
 
@@ -304,7 +342,7 @@ mod tests {
         assert_eq!(paying.price_for_people(18).to_string(), "0.00000263");
         assert_eq!(paying.deposit(2), U256::from(7_200_000_000u64));
         assert_eq!(paying.symbol, "ETH[2J", "nothing steers a terminal");
-        assert_eq!(Some(paying.signed.id()), info().quote_id);
+        assert_eq!(Some(paying.id()), info().quote_id);
         for wrong in [
             QuoteInfo { rate_wei_per_second: 999_999u128.into(), ..info() },
             QuoteInfo { expires_at: Some(101), ..info() },
@@ -362,6 +400,9 @@ mod tests {
         assert!(paying.network([wrong(), vec![right()]].concat()).is_ok());
         let mut newer = right();
         newer.network.contract_version = Version::V4;
-        assert!(matches!(paying.network(vec![newer]), Err(OfferError::Version(_))));
+        assert!(
+            matches!(paying.network(vec![newer]), Err(OfferError::Network { .. })),
+            "a price is no lease"
+        );
     }
 }

@@ -11,6 +11,8 @@
 use std::time::Duration;
 
 use alloy_primitives::B256;
+use golem_chain::contract::v4::OpenLease;
+use golem_chain::network::PaymentNetwork;
 use golem_chain::pursuit::{Attempt, Fate, LOST_AFTER, Limits, Pursuit, Recorder};
 use golem_chain::{ChainError, Payer, Reader, Receipt, Rpc, SendError};
 use golem_types::stream::number;
@@ -150,10 +152,10 @@ impl Recorder for InStore<'_> {
     }
 }
 
-/// A reader of the stream of `payment`.
+/// A reader of the stream of `payment`. A renter's own clock may be wrong by hours: whatever time the chain has is taken.
 fn reader(renter: &Renter<'_>, payment: &Payment) -> Result<Reader, ChainError> {
     let url = renter.rpc_url.unwrap_or(&payment.rpc_url);
-    Ok(Reader::new(Rpc::new(url)?, payment.contract, payment.chain_id, payment.local))
+    Ok(Reader::new(Rpc::new(url)?, payment.contract, payment.chain_id, true).of(payment.version()))
 }
 
 impl<'a> Payments<'a> {
@@ -218,18 +220,21 @@ impl<'a> Payments<'a> {
         stream(&self.reader, rental).await
     }
 
-    /// Opens the stream that `rental` tells of, with what it takes.
+    /// Opens the stream that `rental` tells of, with what it takes; with `lease` where the contract wants one.
     ///
     /// # Errors
     /// [`PaymentError`].
-    pub async fn pay(&self, rental: &mut Rental) -> Result<(), PaymentError> {
+    pub async fn pay(&self, rental: &mut Rental, lease: Option<&OpenLease>) -> Result<(), PaymentError> {
         let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
         if !self.payer.is_approved(deposit).await? {
             let attempt = self.payer.approve(deposit).await?;
             self.transact(rental, RentalOperation::Approve, attempt).await?;
         }
-        let attempt = self.payer.open(rental.provider_id, deposit, rate).await?;
+        let attempt = match lease {
+            Some(lease) => self.payer.open_lease(lease).await?,
+            None => self.payer.open(rental.provider_id, deposit, rate).await?,
+        };
         self.transact(rental, RentalOperation::Open, attempt).await
     }
 
@@ -365,6 +370,8 @@ impl<'a> Payments<'a> {
                     stream.sender == ours
                         && stream.recipient == provider
                         && Exact::from(stream.rate) == payment.rate
+                        && stream.lease.map(|lease| (lease.id, lease.terms_hash))
+                            == payment.lease.map(|lease| (lease.id, lease.terms_hash))
                 });
                 // Kept all the same: whatever it is, it may be ended.
                 payment.stream_id = Some(Exact(id.0));
@@ -397,6 +404,16 @@ fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
         rental.payment.as_ref().filter(|payment| payment.refunded.is_none()).ok_or(PaymentError::Free)?;
     let id = payment.stream_id.ok_or(PaymentError::Free)?;
     Ok((StreamId(id.0), payment))
+}
+
+/// The time of the newest block of `profile`'s chain, in seconds since the epoch.
+///
+/// # Errors
+/// [`ChainError`].
+pub(crate) async fn chain_time(renter: &Renter<'_>, profile: &PaymentNetwork) -> Result<u128, ChainError> {
+    let rpc = Rpc::new(renter.rpc_url.unwrap_or(&profile.rpc_url))?;
+    let reader = Reader::new(rpc, profile.contract, profile.network.chain_id, true);
+    Ok(reader.head(None).await?.block.time)
 }
 
 async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {

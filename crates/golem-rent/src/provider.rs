@@ -1,19 +1,25 @@
 //! The client of a provider's public API.
 //!
-//! Owns the bounds on an untrusted peer: time, size, and that no answer reaches a terminal with control
-//! characters in it. Never repeats a call that may have done something.
+//! Owns the bounds on an untrusted peer: time, size, no redirects, and that no answer reaches a terminal with control
+//! characters in it. Where rentals are paid by leases it asks with a session's token ([`super::session`]). Never repeats a
+//! call that may have done something.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use golem_service::http::{self, HttpError, Method, Options, Url};
-use golem_types::wire::QuoteInfo;
-use golem_types::{JobId, Resources, VmId, VmState};
+use alloy_primitives::Address;
+use golem_service::http::{self, Answer, HttpError, Method, Options, StatusCode, Url};
+use golem_types::wire::{LeaseQuoteInfo, QuoteInfo};
+use golem_types::{ImageName, Resources, VmId, VmState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Renter;
+use super::lease::LeaseWish;
 use super::rental::Rental;
+use super::session::Session;
+use super::store::StoreError;
 
 /// How long a question may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,6 +50,12 @@ pub enum ProviderError {
     /// Its response is not one of a provider.
     #[error("the provider's answer makes no sense: {0}")]
     Nonsense(&'static str),
+    /// The key cannot sign the session.
+    #[error("the wallet's key cannot sign a session")]
+    Unsigned,
+    /// The session cannot be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// It refused.
     #[error("the provider says: {detail} (HTTP {status})")]
     Refused {
@@ -59,14 +71,56 @@ pub enum ProviderError {
 pub struct Provider {
     http: http::Client,
     base: Url,
+    /// Who asks; `None` where a VM's id is the right to use it.
+    session: Option<Session>,
 }
 
-/// A create that the provider has accepted.
+/// A create that the provider has accepted. What it names has the forms of this implementation, or others.
 #[derive(Debug, Deserialize)]
 pub struct Accepted {
-    pub vm_id: VmId,
-    pub job_id: JobId,
+    vm_id: String,
+    job_id: String,
 }
+
+/// Most characters of a provider's name for a create.
+const JOB_ID: usize = 128;
+
+impl Accepted {
+    /// The VM's id, where it has this implementation's form.
+    pub fn vm_id(&self) -> Option<VmId> {
+        self.vm_id.parse().ok()
+    }
+
+    /// What the create is known by; `None` if no path can hold it.
+    pub fn job_id(&self) -> Option<String> {
+        let fits =
+            self.job_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (fits && (1..=JOB_ID).contains(&self.job_id.len())).then(|| self.job_id.clone())
+    }
+}
+
+/// How far a create is.
+#[derive(Debug, Deserialize)]
+struct Job {
+    status_message: Option<String>,
+    progress: Option<u8>,
+}
+
+/// The images that a provider has.
+#[derive(Debug, Deserialize)]
+struct Images {
+    images: Vec<Image>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Image {
+    name: ImageName,
+    #[serde(default)]
+    default: bool,
+}
+
+/// The image of a VM whose create names none, where a provider does not say.
+const DEFAULT_IMAGE: &str = "24.04";
 
 /// The state of a VM, as the provider says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,14 +130,45 @@ pub struct VmStatus {
     pub error_message: Option<String>,
 }
 
+/// How a VM is reached, as the provider says.
 #[derive(Debug, Deserialize)]
 pub struct Access {
     pub ssh_port: Option<u16>,
+    ssh_user: Option<String>,
+}
+
+impl Access {
+    /// As whom one logs in, if that is the name of a user: nothing that a program could take for an option.
+    pub fn ssh_user(&self) -> Option<&str> {
+        let user = self.ssh_user.as_deref()?;
+        let inside =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        let begins = user.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+        (begins && user.len() <= 32 && user.bytes().all(inside)).then_some(user)
+    }
 }
 
 /// The start of `text`, without control characters.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+/// What `answer` says, or why it was refused.
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
+    if answer.status.is_success() {
+        return answer.json().map_err(|_| ProviderError::Nonsense("it is not what was asked"));
+    }
+    let said: Value = answer.json().unwrap_or_default();
+    let detail = match &said["detail"] {
+        Value::String(text) => shown(text),
+        // A list of mistakes, each with its own words.
+        Value::Array(mistakes) => {
+            let words: Vec<_> = mistakes.iter().filter_map(|mistake| mistake["msg"].as_str()).collect();
+            shown(&words.join("; "))
+        }
+        _ => "nothing more".to_owned(),
+    };
+    Err(ProviderError::Refused { status: answer.status.as_u16(), detail })
 }
 
 impl Provider {
@@ -99,7 +184,41 @@ impl Provider {
         }
         let http = http::Client::new(Options::within(DEADLINE))
             .map_err(|source| ProviderError::NoAnswer { url: shown(url), source })?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, session: None })
+    }
+
+    /// The provider of `rental`, asked as its renter where it is paid by a lease.
+    ///
+    /// # Errors
+    /// [`ProviderError::Address`].
+    pub fn of(renter: &Renter<'_>, rental: &Rental) -> Result<Self, ProviderError> {
+        let provider = Self::at(&rental.provider_url)?;
+        Ok(if rental.lease().is_some() { provider.asked_by(renter, rental.provider_id) } else { provider })
+    }
+
+    /// The same, which has to be `id`, asked by the wallet of `renter`.
+    #[must_use]
+    pub fn asked_by(self, renter: &Renter<'_>, id: Address) -> Self {
+        let session = Session::new(renter.store, renter.wallet, id, &self.url());
+        Self { session: Some(session), ..self }
+    }
+
+    /// Makes sure that there is a session, where one is needed.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn sign_in(&self) -> Result<(), ProviderError> {
+        match &self.session {
+            Some(session) if session.token().is_none() => self.renew(session).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A new token.
+    async fn renew(&self, session: &Session) -> Result<String, ProviderError> {
+        let body = session.request().ok_or(ProviderError::Unsigned)?;
+        let answer = self.send(Method::POST, "/auth/requestor-sessions", Some(&body), None).await?;
+        session.accept(&read::<Value>(&answer)?)
     }
 
     /// The URL of the API of the provider at `address`, on the port that existing clients know.
@@ -112,38 +231,96 @@ impl Provider {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
 
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&str>,
+    ) -> Result<Answer, ProviderError> {
+        let long = path.ends_with("/stop") || method == Method::DELETE;
+        let mut request = self.http.request(method, &format!("{}/api/v1{path}", self.url()));
+        if long {
+            request = request.within(LONG_DEADLINE);
+        }
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send(ANSWER_BYTES).await.map_err(|error| match error {
+            HttpError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
+            source => ProviderError::NoAnswer { url: shown(&self.url()), source },
+        })
+    }
+
+    /// Asks, with a session where one is needed; one that the provider does not know any more is opened again.
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, ProviderError> {
-        let long = path.ends_with("/stop") || method == Method::DELETE;
-        let mut request = self.http.request(method, &format!("{}/api/v1{path}", self.url()));
-        if long {
-            request = request.within(LONG_DEADLINE);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = request.send(ANSWER_BYTES).await.map_err(|error| match error {
-            HttpError::TooLarge(_) => ProviderError::Nonsense("it is too large"),
-            source => ProviderError::NoAnswer { url: shown(&self.url()), source },
-        })?;
-        if answer.status.is_success() {
-            return answer.json().map_err(|_| ProviderError::Nonsense("it is not what was asked"));
-        }
-        let said: Value = answer.json().unwrap_or_default();
-        let detail = match &said["detail"] {
-            Value::String(text) => shown(text),
-            // A list of mistakes, each with its own words.
-            Value::Array(mistakes) => {
-                let words: Vec<_> = mistakes.iter().filter_map(|mistake| mistake["msg"].as_str()).collect();
-                shown(&words.join("; "))
-            }
-            _ => "nothing more".to_owned(),
+        let Some(session) = &self.session else {
+            return read(&self.send(method, path, body, None).await?);
         };
-        Err(ProviderError::Refused { status: answer.status.as_u16(), detail })
+        let token = match session.token() {
+            Some(token) => token,
+            None => self.renew(session).await?,
+        };
+        let answer = self.send(method.clone(), path, body, Some(&token)).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return read(&answer);
+        }
+        let token = self.renew(session).await?;
+        read(&self.send(method, path, body, Some(&token)).await?)
+    }
+
+    /// Its lease for what `wish` says, on `network` as the operator calls it, if that is given; not yet checked.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn lease(
+        &self,
+        wish: &LeaseWish,
+        network: Option<&str>,
+    ) -> Result<LeaseQuoteInfo, ProviderError> {
+        let mut body = json!({
+            "vm_name": wish.name,
+            "image": wish.image,
+            "cpu": wish.resources.cpu,
+            "memory": wish.resources.memory,
+            "storage": wish.resources.storage,
+            "duration_seconds": wish.duration,
+            "requestor_address": wish.requestor.to_string(),
+        });
+        if let (Some(network), Some(body)) = (network, body.as_object_mut()) {
+            body.insert("network".to_owned(), json!(network));
+        }
+        self.call(Method::POST, "/payments/lease-quotes", Some(&body)).await
+    }
+
+    /// The image that it takes where a create names none; what is usual, where it does not say.
+    ///
+    /// # Errors
+    /// [`ProviderError::NoAnswer`].
+    pub async fn default_image(&self) -> Result<ImageName, ProviderError> {
+        let usual = || DEFAULT_IMAGE.parse().map_err(|_| ProviderError::Nonsense("no image"));
+        match self.call::<Images>(Method::GET, "/images", None).await {
+            Ok(Images { images }) => {
+                images.into_iter().find(|image| image.default).map_or_else(usual, |image| Ok(image.name))
+            }
+            Err(error @ ProviderError::NoAnswer { .. }) => Err(error),
+            Err(_) => usual(),
+        }
+    }
+
+    /// How far the create `job` is, in words; `None` if it does not say.
+    pub async fn progress(&self, job: &str) -> Option<String> {
+        let job: Job = self.call(Method::GET, &format!("/vms/jobs/{job}"), None).await.ok()?;
+        let (text, percent) = (shown(&job.status_message?), job.progress?);
+        Some(format!("{text} ({percent} %)"))
     }
 
     /// Its price for `resources`, not yet checked.
@@ -159,27 +336,38 @@ impl Provider {
     /// # Errors
     /// [`ProviderError`]; after [`ProviderError::NoAnswer`] it may be granted all the same.
     pub async fn create(&self, rental: &Rental, proof: Option<&str>) -> Result<Accepted, ProviderError> {
-        let stream = rental.payment.as_ref().and_then(|payment| payment.stream_id);
-        let mut body = json!({
-            "name": rental.name,
-            "resources": rental.resources,
-            "ssh_key": rental.ssh_key,
-            // As text, because it may have more digits than a number of JSON is read with.
-            "stream_id": stream.map(|stream| stream.0.to_string()),
-            "quote_id": rental.quote_id,
-            "stream_proof": proof,
-        });
+        let payment = rental.payment.as_ref();
+        // As text, because it may have more digits than a number of JSON is read with.
+        let stream = payment.and_then(|payment| payment.stream_id).map(|stream| stream.0.to_string());
+        let lease = payment.and_then(|payment| Some((payment.lease?, payment.rate.0.to_string())));
+        let mut body = match lease {
+            None => json!({ "stream_id": stream, "quote_id": rental.quote_id, "stream_proof": proof }),
+            Some((lease, rate)) => json!({
+                "payment": {
+                    "stream_id": stream,
+                    "lease_id": lease.id,
+                    "terms_hash": lease.terms_hash,
+                    "provider_rate_per_second_wei": rate,
+                    "duration_seconds": lease.duration,
+                },
+            }),
+        };
+        if let Some(body) = body.as_object_mut() {
+            body.insert("name".to_owned(), json!(rental.name));
+            body.insert("resources".to_owned(), json!(rental.resources));
+            body.insert("ssh_key".to_owned(), json!(rental.ssh_key));
+        }
         if let (Some(image), Some(body)) = (&rental.image, body.as_object_mut()) {
             body.insert("image".to_owned(), json!(image));
         }
         self.call(Method::POST, "/vms?async=true", Some(&body)).await
     }
 
-    /// The VM `id`.
+    /// The VM `id`, or of that name in a session.
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn vm(&self, id: &VmId) -> Result<VmStatus, ProviderError> {
+    pub async fn vm(&self, id: &str) -> Result<VmStatus, ProviderError> {
         let seen: VmStatus = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
         let error_message = seen.error_message.as_deref().map(shown);
         Ok(VmStatus { error_message, ..seen })
@@ -189,7 +377,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn access(&self, id: &VmId) -> Result<Access, ProviderError> {
+    pub async fn access(&self, id: &str) -> Result<Access, ProviderError> {
         self.call(Method::GET, &format!("/vms/{id}/access"), None).await
     }
 
@@ -197,7 +385,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn order(&self, id: &VmId, order: &'static str) -> Result<VmStatus, ProviderError> {
+    pub async fn order(&self, id: &str, order: &'static str) -> Result<VmStatus, ProviderError> {
         self.call(Method::POST, &format!("/vms/{id}/{order}"), None).await
     }
 
@@ -205,7 +393,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn delete(&self, id: &VmId) -> Result<(), ProviderError> {
+    pub async fn delete(&self, id: &str) -> Result<(), ProviderError> {
         match self.call::<Value>(Method::DELETE, &format!("/vms/{id}"), None).await {
             Ok(_) | Err(ProviderError::Refused { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),
@@ -216,6 +404,22 @@ impl Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a provider says of a login is not more than a user's name.
+    #[test]
+    fn nothing_that_a_provider_says_becomes_an_option_of_ssh() {
+        let user = |text: &str| {
+            let access = Access { ssh_port: None, ssh_user: Some(text.to_owned()) };
+            access.ssh_user().map(str::to_owned)
+        };
+        assert_eq!(user("golem").as_deref(), Some("golem"));
+        for bad in ["", "-oProxyCommand=x", "a b", "root@x", "A", &"a".repeat(33), "a\n"] {
+            assert_eq!(user(bad), None, "{bad:?}");
+        }
+        let job = |text: &str| Accepted { vm_id: String::new(), job_id: text.to_owned() }.job_id();
+        assert_eq!(job("a-1_B").as_deref(), Some("a-1_B"));
+        assert_eq!((job(""), job("../../vms"), job(&"a".repeat(129))), (None, None, None));
+    }
 
     #[test]
     fn addresses_are_taken_and_anything_else_is_named() {

@@ -10,8 +10,8 @@
 
 use std::path::PathBuf;
 
-use alloy_primitives::Address;
-use golem_chain::Attempt;
+use alloy_primitives::{Address, B256};
+use golem_chain::{Attempt, Version};
 use golem_types::wire::Exact;
 use golem_types::{Decimal, ImageName, Resources, VmId, VmName};
 use jiff::Timestamp;
@@ -70,6 +70,17 @@ pub struct Pending {
     pub attempts: Vec<Attempt>,
 }
 
+/// The lease with which a stream of contract version 4 is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RentalLease {
+    /// Tells it from every other; opens one stream.
+    pub id: B256,
+    /// The hash of what it is for.
+    pub terms_hash: B256,
+    /// How long it was quoted for, in seconds.
+    pub duration: u64,
+}
+
 /// How a rental is paid for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
@@ -79,8 +90,6 @@ pub struct Payment {
     pub rpc_url: String,
     /// The chain.
     pub chain_id: u64,
-    /// Whether it is a developer's own, whose clock is moved at will.
-    pub local: bool,
     /// The payment contract.
     pub contract: Address,
     /// The token; zero is the chain's own money.
@@ -105,9 +114,17 @@ pub struct Payment {
     pub gas: Exact,
     /// Wei that came back, once the stream has ended.
     pub refunded: Option<Exact>,
+    /// The lease, where the contract is of version 4; `None` where it is of version 1.
+    #[serde(default)]
+    pub lease: Option<RentalLease>,
 }
 
 impl Payment {
+    /// The version of the payment contract.
+    pub const fn version(&self) -> Version {
+        if self.lease.is_some() { Version::V4 } else { Version::V1 }
+    }
+
     /// `wei` of its money, in coins.
     pub fn coins(&self, wei: U256) -> Decimal {
         Decimal::from_units(wei, self.decimals)
@@ -137,10 +154,41 @@ pub struct Rental {
     pub payment: Option<Payment>,
     /// How far it is.
     pub step: RentalStep,
-    /// The provider's id of the VM, which is the right to use it.
+    /// The provider's id of the VM, which is the right to use it. Other implementations' ids may be none that are known.
     pub vm_id: Option<VmId>,
+    /// What the provider knows the create by.
+    #[serde(default)]
+    pub job_id: Option<String>,
     /// The VM's SSH port at the provider, once it has run.
     pub ssh_port: Option<u16>,
+    /// As whom one logs in, where the provider says so.
+    #[serde(default)]
+    pub ssh_user: Option<String>,
     /// When it was begun.
     pub created_at: Timestamp,
+}
+
+/// As whom one logs in where the provider does not say.
+const SSH_USER: &str = "ubuntu";
+
+impl Rental {
+    /// The lease that pays for it, where the contract is of version 4.
+    pub fn lease(&self) -> Option<&RentalLease> {
+        self.payment.as_ref()?.lease.as_ref()
+    }
+
+    /// What the provider's API calls the VM, once it was granted: its id, which nobody else knows; or its name, which a
+    /// session with the wallet tells from others of that name.
+    pub fn reference(&self) -> Option<&str> {
+        let is_granted = self.vm_id.is_some() || self.job_id.is_some() || self.step == RentalStep::Rented;
+        match self.lease() {
+            Some(_) => is_granted.then_some(self.name.as_str()),
+            None => self.vm_id.as_ref().map(VmId::as_str),
+        }
+    }
+
+    /// As whom one logs in.
+    pub fn ssh_user(&self) -> &str {
+        self.ssh_user.as_deref().unwrap_or(SSH_USER)
+    }
 }

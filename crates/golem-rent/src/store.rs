@@ -1,7 +1,7 @@
 //! The renter's folder: a file for each rental, and a lock on the wallet.
 //!
 //! ```text
-//!   renter/  keys/renter_key.json   rentals/NAME.json   ssh/id_ed25519   known_hosts   lock
+//!   renter/  keys/renter_key.json   rentals/NAME.json   ssh/id_ed25519   known_hosts   sessions/   lock
 //! ```
 //! Owns that a record is whole or not there, on the disk before the next step is taken, and closed to
 //! others: a VM's id is the right to use it. Never reads more than a record's size.
@@ -49,7 +49,7 @@ pub enum StoreError {
 const MARKS: [&str; 1] = ["keys/renter_key.json"];
 
 /// What the renter's folder may hold.
-const NAMES: [&str; 5] = ["keys", "known_hosts", "lock", "rentals", "ssh"];
+const NAMES: [&str; 6] = ["keys", "known_hosts", "lock", "rentals", "sessions", "ssh"];
 
 /// The renter's folder.
 #[derive(Debug, Clone)]
@@ -204,7 +204,6 @@ mod tests {
                 network: "mine".to_owned(),
                 rpc_url: "http://192.0.2.2".to_owned(),
                 chain_id: 5,
-                local: false,
                 contract: Address::repeat_byte(2),
                 token: Address::ZERO,
                 symbol: "ETH".to_owned(),
@@ -216,10 +215,13 @@ mod tests {
                 pending: None,
                 gas: Exact::default(),
                 refunded: None,
+                lease: None,
             }),
             step: RentalStep::Paid,
             vm_id: None,
+            job_id: None,
             ssh_port: None,
+            ssh_user: None,
             created_at: Timestamp::from_second(second).unwrap(),
         }
     }
@@ -241,6 +243,20 @@ mod tests {
         assert!(matches!(store.rental(&late.name), Err(StoreError::NoRental(_))));
         std::fs::write(store.record(&early.name), "{").unwrap();
         assert!(matches!(store.all(), Err(StoreError::Damaged { .. })));
+    }
+
+    /// What an earlier version kept has no lease, and is of contract version 1.
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let old = rental("old", 5);
+        let mut json = serde_json::to_value(&old).unwrap();
+        for member in ["job_id", "ssh_user"] {
+            json.as_object_mut().unwrap().remove(member);
+        }
+        json["payment"].as_object_mut().unwrap().remove("lease");
+        let read = parse(PathBuf::new(), json.to_string().as_bytes()).unwrap();
+        assert_eq!(read, old);
+        assert_eq!(read.payment.unwrap().version(), golem_chain::Version::V1);
     }
 
     #[test]

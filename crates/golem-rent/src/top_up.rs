@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use golem_chain::contract::v4;
 use golem_types::{Decimal, Stream, VmName};
 use ruint::aliases::U256;
 
 use super::payments::{PaymentError, Payments, stream_of};
-use super::{Renter, StoreError};
+use super::{Rental, Renter, StoreError};
 
 /// When and by how much streams are topped up.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,9 @@ impl TopUpLimits {
 }
 
 fn next(stream: &Stream, now: u128, bounds: &TopUpLimits, spent: U256) -> Next {
-    if stream.recipient.is_zero() || stream.halted {
+    // What version 4 calls expired takes no top-up any more; a lapse on version 1 does.
+    let is_expired = stream.lease.is_some() && v4::state(stream, now) == "expired";
+    if stream.recipient.is_zero() || stream.halted || is_expired {
         return Next::Over;
     }
     if stream.remaining_seconds(now) >= u128::from(bounds.below) {
@@ -121,6 +124,19 @@ impl<F: AsyncFn(&Short)> Warned<F> {
     fn is_well(&mut self, vm: &VmName) {
         self.told.retain(|(told, reason)| told != vm || *reason == ShortReason::NextTopUp);
     }
+}
+
+/// Pays for `hours` more of the rental `name`.
+///
+/// # Errors
+/// [`PaymentError`].
+pub async fn top_up(renter: &Renter<'_>, name: &VmName, hours: u32) -> Result<Rental, PaymentError> {
+    let (payments, mut rental) = Payments::of(renter, name)?;
+    payments.settle(&mut rental).await?;
+    let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
+    let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));
+    payments.top_up(&mut rental, amount).await?;
+    Ok(rental)
 }
 
 /// Keeps the rentals `names` paid until there is no more to do; gives why, and what was paid in 10^-18 coins. Calls `warn`
@@ -258,12 +274,13 @@ async fn round(
     Ok(coins(next))
 }
 
-fn deposit(rental: &super::Rental) -> U256 {
+fn deposit(rental: &Rental) -> U256 {
     rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.deposit.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::B256;
     use proptest::prelude::*;
     use ruint::aliases::U160;
 
@@ -297,6 +314,16 @@ mod tests {
         assert_eq!(of(&Stream { halted: true, ..stream(1, 10) }), Next::Over);
         assert_eq!(of(&Stream { recipient: U160::ZERO, ..stream(9000, 10) }), Next::Over);
         assert_eq!(of(&stream(0, 28)), Next::Bound(U256::from(100_800)));
+        let donation = golem_types::Donation {
+            basis_points: 0,
+            recipient: U160::ZERO,
+            deposit: U256::ZERO,
+            withdrawn: U256::ZERO,
+        };
+        let lease = golem_types::Lease { id: B256::ZERO, terms_hash: B256::ZERO, donation };
+        let leased = |stop| Stream { lease: Some(lease), ..stream(stop, 10) };
+        assert_eq!(of(&leased(971)), Next::TopUp(U256::from(36_000)), "in the grace of version 4");
+        assert_eq!(of(&leased(970)), Next::Over, "after it");
     }
 
     proptest! {

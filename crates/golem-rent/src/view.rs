@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
+use golem_chain::Version;
+use golem_chain::contract::v4;
 use golem_types::wire::Exact;
 use golem_types::{Resources, Stream, VmId};
 use jiff::Timestamp;
@@ -47,6 +49,8 @@ pub struct LoginView {
 #[derive(Debug, Serialize)]
 pub struct PaidView {
     pub network: String,
+    /// The version of the payment contract.
+    pub contract_version: Version,
     pub symbol: String,
     pub decimals: u8,
     pub stream_id: Option<Exact>,
@@ -79,12 +83,18 @@ pub fn host_and_port(rental: &Rental) -> Option<(String, u16)> {
     Some((host, rental.ssh_port?))
 }
 
+/// The name under which ssh remembers the VM's key.
+#[must_use]
+pub fn host_key_alias(rental: &Rental) -> &str {
+    rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted)
+}
+
 /// A login without this program, as a line for a shell.
 fn ssh_command(
     identity: Option<&Path>,
     known_hosts: &Path,
     alias: &str,
-    (host, port): (&str, u16),
+    (user, host, port): (&str, &str, u16),
 ) -> String {
     // Only a byte of zero cannot be quoted, and no path has one.
     let quoted = |text: &str| shlex::try_quote(text).unwrap_or_default().into_owned();
@@ -93,7 +103,7 @@ fn ssh_command(
     let known = if known.contains(char::is_whitespace) { format!("\"{known}\"") } else { known };
     let key = identity.map(|file| format!("-i {} ", quoted(&file.display().to_string())));
     format!(
-        "ssh {}-o StrictHostKeyChecking=accept-new -o HostKeyAlias={alias} -o UserKnownHostsFile={} -p {port} ubuntu@{host}",
+        "ssh {}-o StrictHostKeyChecking=accept-new -o HostKeyAlias={alias} -o UserKnownHostsFile={} -p {port} {user}@{host}",
         key.unwrap_or_default(),
         quoted(&known)
     )
@@ -104,13 +114,15 @@ impl RentalView {
     #[must_use]
     pub fn of(store: &Store, rental: &Rental) -> Self {
         let ssh = host_and_port(rental).map(|(host, port)| {
-            let alias = rental.vm_id.as_ref().map_or(rental.name.as_str(), VmId::redacted);
+            let alias = host_key_alias(rental);
             let identity = rental.identity.as_deref();
-            let command = ssh_command(identity, &store.path("known_hosts"), alias, (&host, port));
+            let command =
+                ssh_command(identity, &store.path("known_hosts"), alias, (rental.ssh_user(), &host, port));
             LoginView { host, port, command }
         });
         let payment = rental.payment.as_ref().map(|payment| PaidView {
             network: payment.network.clone(),
+            contract_version: payment.version(),
             symbol: payment.symbol.clone(),
             decimals: payment.decimals,
             stream_id: payment.stream_id,
@@ -159,27 +171,27 @@ impl RentalView {
     }
 }
 
-async fn ask(rental: &Rental) -> Option<Result<VmStatus, ProviderError>> {
-    let id = rental.vm_id.as_ref()?;
-    match Provider::at(&rental.provider_url) {
+async fn ask(renter: &Renter<'_>, rental: &Rental) -> Option<Result<VmStatus, ProviderError>> {
+    let id = rental.reference()?;
+    match Provider::of(renter, rental) {
         Ok(provider) => Some(provider.vm(id).await),
         Err(error) => Some(Err(error)),
     }
 }
 
 /// All `rentals`, with what their providers say, who are asked at once.
-pub async fn all(store: &Store, rentals: &[Rental]) -> Vec<RentalView> {
-    let seen = join_all(rentals.iter().map(ask)).await;
+pub async fn all(renter: &Renter<'_>, rentals: &[Rental]) -> Vec<RentalView> {
+    let seen = join_all(rentals.iter().map(|rental| ask(renter, rental))).await;
     rentals
         .iter()
         .zip(seen)
-        .map(|(rental, seen)| RentalView::of(store, rental).with(rental.step, seen))
+        .map(|(rental, seen)| RentalView::of(renter.store, rental).with(rental.step, seen))
         .collect()
 }
 
 /// One rental, with what its provider and the chain say.
 pub async fn closely(renter: &Renter<'_>, rental: &Rental) -> RentalView {
-    let mut shown = RentalView::of(renter.store, rental).with(rental.step, ask(rental).await);
+    let mut shown = RentalView::of(renter.store, rental).with(rental.step, ask(renter, rental).await);
     match stream_of(renter, rental).await {
         Ok(Some((stream, now))) => {
             if let Some(payment) = &mut shown.payment {
@@ -194,7 +206,8 @@ pub async fn closely(renter: &Renter<'_>, rental: &Rental) -> RentalView {
 
 impl PaidStreamView {
     fn of(stream: &Stream, now: u128) -> Self {
-        let ended = stream.recipient.is_zero() || stream.halted;
+        let is_expired = stream.lease.is_some() && v4::state(stream, now) == "expired";
+        let ended = stream.recipient.is_zero() || stream.halted || is_expired;
         let refundable = if stream.recipient.is_zero() {
             Exact::default()
         } else {
@@ -217,7 +230,7 @@ mod tests {
     fn the_login_is_one_line_for_a_shell_whatever_the_home_is_called() {
         let command = |home: &str| {
             let home = Path::new(home);
-            ssh_command(Some(&home.join("id")), &home.join("known"), "web", ("192.0.2.7", 50800))
+            ssh_command(Some(&home.join("id")), &home.join("known"), "web", ("ubuntu", "192.0.2.7", 50800))
         };
         assert_eq!(
             command("/home/ann"),

@@ -58,9 +58,9 @@ pub(in crate::cli) enum Command {
     Ssh {
         /// Name of the rental.
         vm: VmName,
-        /// User to log in as.
-        #[arg(long, short, default_value = "ubuntu")]
-        user: String,
+        /// User to log in as; by default, as the provider says, or ubuntu.
+        #[arg(long, short)]
+        user: Option<String>,
         /// Command to run there.
         #[arg(last = true)]
         command: Vec<String>,

@@ -15,7 +15,6 @@ use alloy_primitives::Address;
 use anyhow::{Context, bail};
 use golem_chain::{Payer, Rpc};
 use golem_types::{Decimal, Resources, VmName};
-use ruint::aliases::U256;
 use serde_json::json;
 
 pub(super) use arguments::Rent;
@@ -31,10 +30,7 @@ use crate::settings::{MarketplaceSettings, RentingSettings};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_rent::view::{self, RentalView};
-use golem_rent::{
-    Event, KeepEnd, Market, Offer, PaymentError, Payments, Provider, RentRequest, Rental, Renter, Search,
-    Store, TopUpLimits,
-};
+use golem_rent::{Event, KeepEnd, Market, RentRequest, Renter, Search, Store, TopUpLimits};
 
 impl Size {
     const fn resources(self) -> Resources {
@@ -69,9 +65,8 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         }
         Command::Quote { provider, size } => {
             let (url, id) = golem_rent::named(markets, &provider).await?;
-            let info = Provider::at(&url)?.quote(size.resources()).await?;
-            let offer = Offer::check(&info, size.resources(), id)?;
             let networks = networks().unwrap_or_default();
+            let offer = golem_rent::quote(&renter, &url, id, size.resources(), &networks).await?;
             let decimals = offer.paying.as_ref().map_or(18, |paying| paying.decimals(&networks));
             printer.answer(&offer.view(decimals), || text::offer(&offer, decimals));
         }
@@ -95,7 +90,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             printer.answer(&created, || text::created(&created));
         }
         Command::List => {
-            let shown = view::all(&store, &store.all()?).await;
+            let shown = view::all(&renter, &store.all()?).await;
             printer.answer(&shown, || text::list(&shown));
         }
         Command::Show { vm } => {
@@ -103,18 +98,18 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             printer.answer(&shown, || text::show(&shown));
         }
         Command::Ssh { vm, user, command } => {
-            match login(&store, store.rental(&vm)?, user, command).await?.become_ssh()? {}
+            match login(&renter, &vm, user, command).await?.become_ssh()? {}
         }
         Command::Topup { vm, hours } => {
-            let topped = topup(&renter, &vm, hours).await;
+            let topped = golem_rent::top_up(&renter, &vm, hours).await;
             progress.end();
             let rental = topped?;
             let shown = view::closely(&renter, &rental).await;
             printer.answer(&shown, || text::show(&shown));
         }
         Command::Keep(wanted) => return keep(&renter, printer, &progress, wanted).await,
-        Command::Stop { vm } => order(&store, printer, &vm, "stop").await?,
-        Command::Start { vm } => order(&store, printer, &vm, "start").await?,
+        Command::Stop { vm } => order(&renter, printer, &vm, "stop").await?,
+        Command::Start { vm } => order(&renter, printer, &vm, "start").await?,
         Command::Destroy { vm } => {
             let ended = golem_rent::destroy(&renter, &vm).await;
             progress.end();
@@ -177,41 +172,25 @@ async fn wanted(
     })
 }
 
-/// How to log in to `rental`.
+/// How to log in to the rental `vm`.
 async fn login(
-    store: &Store,
-    mut rental: Rental,
-    user: String,
+    renter: &Renter<'_>,
+    vm: &VmName,
+    user: Option<String>,
     command: Vec<String>,
 ) -> anyhow::Result<Login> {
-    let Some(id) = rental.vm_id.clone() else {
-        bail!("{0} is not rented yet; fix: golem-provider rent show {0}", rental.name);
-    };
-    if rental.ssh_port.is_none() {
-        rental.ssh_port = Provider::at(&rental.provider_url)?.access(&id).await?.ssh_port;
-        store.keep(&rental)?;
-    }
+    let rental = golem_rent::reachable(renter, vm).await?;
     let (host, port) = view::host_and_port(&rental)
-        .with_context(|| format!("{0} does not run yet; fix: golem-provider rent show {0}", rental.name))?;
+        .with_context(|| format!("{vm} does not run yet; fix: golem-provider rent show {vm}"))?;
     Ok(Login {
         host,
         port,
-        alias: id.redacted().to_owned(),
-        user,
+        alias: view::host_key_alias(&rental).to_owned(),
+        user: user.unwrap_or_else(|| rental.ssh_user().to_owned()),
         identity: rental.identity,
-        known_hosts: store.path("known_hosts"),
+        known_hosts: renter.store.path("known_hosts"),
         command,
     })
-}
-
-/// Pays for `hours` more.
-async fn topup(renter: &Renter<'_>, vm: &VmName, hours: u32) -> Result<Rental, PaymentError> {
-    let (payments, mut rental) = Payments::of(renter, vm)?;
-    payments.settle(&mut rental).await?;
-    let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
-    let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));
-    payments.top_up(&mut rental, amount).await?;
-    Ok(rental)
 }
 
 /// `rent keep`.
@@ -255,14 +234,15 @@ async fn keep(
 }
 
 /// Has the provider start or stop the VM.
-async fn order(store: &Store, printer: Printer, vm: &VmName, order: &'static str) -> anyhow::Result<()> {
-    let rental = store.rental(vm)?;
-    let id = rental
-        .vm_id
-        .with_context(|| format!("{vm} is not rented yet; fix: golem-provider rent show {vm}"))?;
+async fn order(
+    renter: &Renter<'_>,
+    printer: Printer,
+    vm: &VmName,
+    order: &'static str,
+) -> anyhow::Result<()> {
     let seen = {
         let _waiting = printer.waiting(format!("Asking the provider to {order} {vm}"));
-        Provider::at(&rental.provider_url)?.order(&id, order).await?
+        golem_rent::order(renter, vm, order).await?
     };
     let answer = json!({ "name": vm, "status": seen.status, "error_message": seen.error_message });
     printer.answer(&answer, || format!("{vm} is {}.", seen.status));

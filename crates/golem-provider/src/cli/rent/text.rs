@@ -72,12 +72,17 @@ pub(super) fn offer(offer: &Offer, decimals: u8) -> String {
             let hour = paying.price(3600, decimals);
             all.push(("An hour", format!("{hour} {}", paying.symbol)));
             all.push(("A month", format!("{price} {}{usd}", paying.symbol)));
-            all.push(("Rate", format!("{} wei/s", paying.signed.quote.rate)));
+            all.push(("Rate", format!("{} wei/s", paying.rate)));
             all.push((
                 "Paid on",
-                format!("chain {}, contract {}", paying.place.chain_id, paying.place.contract),
+                format!(
+                    "chain {}, contract {} of version {}",
+                    paying.place.chain_id,
+                    paying.place.contract,
+                    paying.version()
+                ),
             ));
-            let until = i64::try_from(paying.signed.quote.expires_at).ok();
+            let until = i64::try_from(paying.expires_at).ok();
             let until = until.and_then(|second| jiff::Timestamp::from_second(second).ok());
             let until =
                 until.map_or_else(|| "for ever".to_owned(), |until| until.strftime("%F %T UTC").to_string());

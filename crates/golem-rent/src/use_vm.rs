@@ -1,0 +1,53 @@
+//! Using what is rented: where it is reached, starting and stopping it.
+//!
+//! Owns that nothing is asked for a VM that was not granted yet. Never moves money.
+
+use golem_types::VmName;
+
+use super::provider::{Provider, ProviderError, VmStatus};
+use super::rental::Rental;
+use super::{Renter, StoreError};
+
+/// Why a VM cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UseError {
+    /// The provider has not granted it yet.
+    #[error("{0} is not rented yet; fix: golem-provider rent show {0}")]
+    NotRented(VmName),
+    /// The provider does not do it.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The record cannot be read or kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn granted(rental: &Rental) -> Result<&str, UseError> {
+    rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
+}
+
+/// The rental `name`, with its SSH port if it has run.
+///
+/// # Errors
+/// [`UseError`].
+pub async fn reachable(renter: &Renter<'_>, name: &VmName) -> Result<Rental, UseError> {
+    let mut rental = renter.store.rental(name)?;
+    let reference = granted(&rental)?;
+    if rental.ssh_port.is_none() {
+        let access = Provider::of(renter, &rental)?.access(reference).await?;
+        rental.ssh_user = access.ssh_user().map(str::to_owned);
+        rental.ssh_port = access.ssh_port;
+        renter.store.keep(&rental)?;
+    }
+    Ok(rental)
+}
+
+/// Has the provider `start` or `stop` the VM of the rental `name`.
+///
+/// # Errors
+/// [`UseError`].
+pub async fn order(renter: &Renter<'_>, name: &VmName, order: &'static str) -> Result<VmStatus, UseError> {
+    let rental = renter.store.rental(name)?;
+    let reference = granted(&rental)?;
+    Ok(Provider::of(renter, &rental)?.order(reference, order).await?)
+}
