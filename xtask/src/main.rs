@@ -33,8 +33,6 @@ cargo xtask COMMAND
   bench NAME         one of the benchmarks: advertise, api, boot, discovery, hostile, monitor, network,
                      ports, proxy
   interop            the published clients with the true node: each step, passed or failed
-  deploy-contract    puts the payment contract on a chain and writes its profile:
-                     --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
   mutants            changes what decides on money, machines and ports in every way that cargo-mutants knows,
                      and writes into docs/mutants.md which changes no test noticed (about 40 min)
@@ -53,7 +51,6 @@ fn main() -> ExitCode {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }
         ["interop"] => gates::interop(),
-        ["deploy-contract", arguments @ ..] => run::deploy(arguments),
         ["bench", name] => run::bench(name),
         ["mutants"] => mutants::run(),
         ["circles"] => circles::check(),

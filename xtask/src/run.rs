@@ -58,9 +58,3 @@ pub(crate) fn generate() -> anyhow::Result<()> {
     }
     crate::promises::write()
 }
-
-/// Puts the payment contract on a chain, as the arguments say.
-pub(crate) fn deploy(arguments: &[&str]) -> anyhow::Result<()> {
-    let run = ["run", "--quiet", "-p", "golem-testchain", "--bin", "testchain", "--", "deploy"];
-    step("deploy the payment contract", cargo(&[&run, arguments].concat()))
-}

@@ -13,6 +13,7 @@
 pub mod balance;
 pub mod block;
 pub mod contract;
+pub mod deploy;
 pub mod elapsed;
 pub mod faucet;
 pub mod fees;
@@ -23,7 +24,9 @@ pub mod judge;
 pub mod key_file;
 pub mod keystore;
 pub mod lease;
+pub mod minter;
 pub mod network;
+pub mod one_off;
 pub mod passphrase_file;
 pub mod payer;
 pub mod price_id;

@@ -1,18 +1,21 @@
 //! Payment networks: which chain, which contract, which endpoint.
 //!
-//! Owns the profiles: those that ship, and files `networks/<name>.toml` in the data directory, of
+//! Owns the profiles: those that ship ([`shipped`]), and files `networks/<name>.toml` in the data directory, of
 //! which one with a shipped name takes its place. Never asks a chain.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alloy_primitives::{Address, address};
+use alloy_primitives::Address;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Version;
 use crate::faucet::Faucet;
 use crate::price_id;
+
+mod shipped;
+pub use shipped::shipped;
 
 /// Largest profile that is read, in bytes.
 const FILE_MAXIMUM: u64 = 64 << 10;
@@ -134,6 +137,15 @@ pub struct Network {
     /// Where test money for gas can be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faucet: Option<Faucet>,
+    /// A page on which people get test money for gas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faucet_page: Option<String>,
+    /// A contract that gives whoever calls its `create()` some of the token, on test networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_minter: Option<Address>,
+    /// Discovery servers on which those who rent and are paid there meet: sockets for providers (`ws://`, `wss://`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discovery_urls: Vec<String>,
     /// What there is to say about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -147,6 +159,34 @@ const HEAD_AGE: Duration = Duration::from_secs(180);
 pub const CONFIRMATIONS: u64 = 12;
 
 impl Network {
+    /// A network of which nothing but its chain is known.
+    pub(crate) fn bare(chain_id: u64) -> Self {
+        Self {
+            chain_id,
+            rpc_url: None,
+            rpc_urls: Vec::new(),
+            maximum_head_age_seconds: None,
+            stream_payment_address: None,
+            contract_version: Version::V1,
+            token_address: Address::ZERO,
+            symbol: eth(),
+            coin_price_id: None,
+            token_symbol: glm(),
+            token_price_id: None,
+            token_decimals: COIN_DECIMALS,
+            testnet: false,
+            local: false,
+            confirmations: None,
+            maximum_gas_price_gwei: None,
+            explorer: None,
+            faucet: None,
+            note: None,
+            discovery_urls: Vec::new(),
+            token_minter: None,
+            faucet_page: None,
+        }
+    }
+
     /// Blocks after which what happened counts as settled: none on one's own machine.
     #[must_use]
     pub const fn confirmations(&self) -> u64 {
@@ -254,9 +294,6 @@ pub enum NetworkError {
     },
 }
 
-/// The deployment file of the original's test network, as it ships: the one source of its numbers.
-const L2: &str = include_str!("../../../contracts/deployments/l2.json");
-
 /// A deployment file: what `GOLEM_DEPLOYMENTS_DIR` holds.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Deployment {
@@ -302,112 +339,6 @@ fn read(path: &Path) -> Result<String, NetworkError> {
         .and_then(|file| file.take(FILE_MAXIMUM).read_to_string(&mut text))
         .map_err(wrong)?;
     Ok(text)
-}
-
-/// A network of which nothing but its chain is known.
-fn bare(chain_id: u64) -> Network {
-    Network {
-        chain_id,
-        rpc_url: None,
-        rpc_urls: Vec::new(),
-        maximum_head_age_seconds: None,
-        stream_payment_address: None,
-        contract_version: Version::V1,
-        token_address: Address::ZERO,
-        symbol: eth(),
-        coin_price_id: None,
-        token_symbol: glm(),
-        token_price_id: None,
-        token_decimals: COIN_DECIMALS,
-        testnet: false,
-        local: false,
-        confirmations: None,
-        maximum_gas_price_gwei: None,
-        explorer: None,
-        faucet: None,
-        note: None,
-    }
-}
-
-fn explorer(host: &str) -> Option<String> {
-    Some(format!("https://{host}/tx/{{hash}}"))
-}
-
-/// Hoodi, with the contract and token that the web client of vm-on-golem uses (its deployment file of 2026-05-21).
-fn hoodi() -> Network {
-    Network {
-        rpc_url: Some("https://rpc.hoodi.ethpandaops.io".to_owned()),
-        rpc_urls: vec!["https://ethereum-hoodi-rpc.publicnode.com".to_owned()],
-        stream_payment_address: Some(address!("b5a225b2f82D3eFe743D95bA7Fe3BbC475C0a12E")),
-        contract_version: Version::V4,
-        token_address: address!("55555555555556AcFf9C332Ed151758858bd7a26"),
-        token_symbol: "tGLM".to_owned(),
-        token_price_id: Some(price_id::GLM.to_owned()),
-        testnet: true,
-        explorer: explorer("hoodi.etherscan.io"),
-        note: Some("money for gas: https://hoodi-faucet.pk910.de/".to_owned()),
-        ..bare(560_048)
-    }
-}
-
-/// Networks on which no payment contract is known: `golem-provider networks add` names one of your own.
-fn without_contract(chain_id: u64, rpc_url: &str, explorer_host: &str) -> Network {
-    let note = "no payment contract is known there; deploy one, and name it with GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS or \
-                `golem-provider networks add`";
-    Network {
-        rpc_url: Some(rpc_url.to_owned()),
-        explorer: explorer(explorer_host),
-        note: Some(note.to_owned()),
-        ..bare(chain_id)
-    }
-}
-
-/// The profiles that ship.
-#[must_use]
-pub fn shipped() -> BTreeMap<String, Network> {
-    let mut all = BTreeMap::from([(DEFAULT.to_owned(), hoodi())]);
-    let sepolia = Network {
-        testnet: true,
-        ..without_contract(11_155_111, "https://rpc.sepolia.org", "sepolia.etherscan.io")
-    };
-    all.insert("sepolia".to_owned(), sepolia);
-    // The addresses of GLM are Golem's own; not looked at on these chains: `networks check` compares symbol and digits.
-    let polygon = Network {
-        symbol: "POL".to_owned(),
-        token_address: address!("0B220b82F3eA3B7F6d9A1D8ab58930C064A2b5Bf"),
-        ..without_contract(137, "https://polygon-rpc.com", "polygonscan.com")
-    };
-    all.insert("polygon".to_owned(), polygon);
-    let ethereum = Network {
-        token_address: address!("7DD9c5Cba05E151C895FDe1CF355C9A1D5DA6429"),
-        ..without_contract(1, "https://ethereum-rpc.publicnode.com", "etherscan.io")
-    };
-    all.insert("ethereum".to_owned(), ethereum);
-    if let Ok(l2) = Deployment::parse(L2) {
-        let original = Network {
-            rpc_url: Some("https://l2.holesky.golemdb.io/rpc".to_owned()),
-            stream_payment_address: Some(l2.contract.address),
-            token_address: l2.contract.token,
-            testnet: true,
-            faucet: Some(Faucet {
-                url: "https://l2.holesky.golemdb.io/faucet".to_owned(),
-                captcha_url: "https://cap.gobas.me".to_owned(),
-                captcha_key: "05381a2cef5e".to_owned(),
-            }),
-            note: Some(
-                "the original's test network; Holesky was shut down, so it is presumed dead".to_owned(),
-            ),
-            ..bare(l2.chain_id.unwrap_or_default())
-        };
-        all.insert(ORIGINAL.to_owned(), original);
-    }
-    let mainnet = Network {
-        explorer: explorer("etherscan.io"),
-        note: Some("real money; no contract is deployed there that this version knows".to_owned()),
-        ..bare(1)
-    };
-    all.insert("mainnet".to_owned(), mainnet);
-    all
 }
 
 /// Whether `name` may be one of a network.

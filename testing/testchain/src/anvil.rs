@@ -16,7 +16,7 @@ use golem_types::{Stream, StreamId};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 
-use crate::deploy::{deploy, deploy_one};
+use crate::deploy::deploy;
 
 /// Gas that a call may use: several times what the dearest of the contracts' takes.
 const GAS: u64 = 1_000_000;
@@ -87,8 +87,8 @@ impl Anvil {
         let accounts = chain.ask("eth_accounts", json!([])).await?;
         let accounts = accounts.as_array().context("no accounts")?;
         chain.accounts = accounts.iter().filter_map(|account| account.as_str()?.parse().ok()).collect();
-        let (contract, _) = deploy(chain.rpc.clone(), Self::wallet(0)?, contracts).await?;
-        chain.contract = contract;
+        let oracle = crate::word(chain.account(0));
+        chain.contract = chain.deploy(contracts, "StreamPayment", &[oracle]).await?;
         Ok(chain)
     }
 
@@ -177,7 +177,7 @@ impl Anvil {
     /// # Errors
     /// When the chain refuses it.
     pub async fn deploy(&self, contracts: &Path, name: &str, arguments: &[U256]) -> anyhow::Result<Address> {
-        Ok(deploy_one(self.rpc.clone(), Self::wallet(0)?, contracts, (name, arguments)).await?.0)
+        deploy(self.rpc.clone(), Self::wallet(0)?, contracts, (name, arguments)).await
     }
 
     /// Has account `from` call the function `signature` of the contract `to` with the words `arguments`.

@@ -17,7 +17,6 @@ mod provider;
 
 pub use anvil::{Anvil, CHAIN_ID};
 pub use chaos::Chaos;
-pub use deploy::deploy;
 pub use emulator::{Emulator, Fault};
 pub use faucet::FaucetServer;
 pub use golem_chain::{Network, Rpc, network};

@@ -6,6 +6,8 @@ use alloy_primitives::hex;
 use axum::extract::{Request, State};
 use golem_chain::SignedQuote;
 use golem_chain::network::PaymentNetwork;
+use golem_node::NodeError;
+use golem_node::vm::Refusal;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use golem_types::wire::{Exact, QuoteInfo, parse_resources};
@@ -22,7 +24,12 @@ const MONTH_SECONDS: u64 = 730 * 3600;
 /// It reserves nothing, and nothing is remembered of it.
 pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
     let resources = parse_resources(&body(request).await?)?;
-    let payments = public.node.contracts().without_leases();
+    let contracts = public.node.contracts();
+    let payments = contracts.without_leases();
+    if payments.is_none() && !contracts.offered().is_empty() {
+        // It is not free, either.
+        return Err(NodeError::from(Refusal::LeaseRequired).into());
+    }
     let signed = payments.map(|payments| payments.quote(resources, Timestamp::now())).transpose()?;
     Ok(ok(&info(&public, resources, signed.as_ref())))
 }

@@ -104,7 +104,8 @@ fn m_12_a_second_quote_that_is_dearer_is_not_paid() {
     let world = World::new();
     let url = quotes(&world, [RATE, RATE + 1]);
     let before = world.funds();
-    let mut thinking = Terminal::run(&world.renter, &["rent", "create", "web", "--provider", &url]);
+    let create = ["rent", "create", "web", "--provider", &url, "--payments-network", "mine"];
+    let mut thinking = Terminal::run(&world.renter, &create);
     thinking.shows("Rent it? [y/N]");
     let over = now() + 2;
     wait_until("the quote is over", || now() > over);

@@ -3,6 +3,8 @@
 mod agree;
 mod find;
 mod killed;
+mod leased;
+mod leased_bad;
 mod refused;
 mod stuck;
 mod walk;

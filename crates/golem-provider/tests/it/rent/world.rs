@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use alloy_primitives::Address;
+use golem_chain::contract::Version;
+use golem_chain::{Reader, Rpc};
 use golem_test_support::Home;
-use golem_testchain::{Anvil, CHAIN_ID};
+use golem_testchain::{Anvil, CHAIN_ID, Leases};
 use golem_types::{Stream, StreamId};
 use ruint::aliases::{U160, U256};
 use serde_json::Value;
@@ -29,12 +31,26 @@ pub(crate) struct World {
     pub(crate) home: Home,
     /// The renter's; no node runs there.
     pub(crate) renter: Home,
-    token: Address,
+    pub(crate) contract: Address,
+    pub(crate) token: Address,
+    version: Version,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::paid_with(|_, _| Address::ZERO)
+        Self::paid_with(|_, chain| (chain.contract(), Address::ZERO, Version::V1))
+    }
+
+    /// A world whose streams are opened with leases, on contract version 4; the renter has a thousand of its token.
+    pub(crate) fn leased() -> Self {
+        Self::paid_with(|runtime, chain| {
+            let made = async {
+                let leases = Leases::deploy(chain, &contracts()).await?;
+                thousand(chain, leases.token, chain.account(RENTER)).await?;
+                anyhow::Ok((leases.contract, leases.token, Version::V4))
+            };
+            runtime.block_on(made).unwrap()
+        })
     }
 
     /// A world whose streams are of a token, of which the renter has a thousand.
@@ -42,19 +58,17 @@ impl World {
         Self::paid_with(|runtime, chain| {
             let made = async {
                 let token = chain.deploy(&contracts(), "TestToken", &[U256::ZERO]).await?;
-                let renter = U256::from_be_slice(chain.account(RENTER).as_slice());
-                let thousand = U256::from(10).pow(U256::from(21));
-                chain.invoke(0, token, "mint(address,uint256)", &[renter, thousand]).await?;
-                anyhow::Ok(token)
+                thousand(chain, token, chain.account(RENTER)).await?;
+                anyhow::Ok((chain.contract(), token, Version::V1))
             };
             runtime.block_on(made).unwrap()
         })
     }
 
-    fn paid_with(token: impl FnOnce(&Runtime, &Anvil) -> Address) -> Self {
+    fn paid_with(paid: impl FnOnce(&Runtime, &Anvil) -> (Address, Address, Version)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let chain = runtime.block_on(Anvil::start(&contracts(), &[])).unwrap();
-        let token = token(&runtime, &chain);
+        let (contract, token, version) = paid(&runtime, &chain);
         let home = Home::new()
             .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", Anvil::key(PROVIDER))
             .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "mine")
@@ -67,17 +81,18 @@ impl World {
         let renter = Home::bare()
             .set("GOLEM_RENTER_PRIVATE_KEY", Anvil::key(RENTER))
             .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", "ws://127.0.0.1:1/api/v1/discovery/providers");
-        let world = Self { runtime, chain, home, renter, token };
+        let world = Self { runtime, chain, home, renter, contract, token, version };
         world.add_network(&world.home);
         world.add_network(&world.renter);
         world
     }
 
     fn add_network(&self, home: &Home) {
-        let (id, contract, token) =
-            (CHAIN_ID.to_string(), self.chain.contract().to_string(), self.token.to_string());
+        let (id, contract, token) = (CHAIN_ID.to_string(), self.contract.to_string(), self.token.to_string());
+        let version = self.version.to_string();
         let mut arguments = vec!["networks", "add", "mine", "--chain-id", &id, "--contract", &contract];
         arguments.extend(["--rpc-url", self.chain.url(), "--token", &token, "--local", "--json"]);
+        arguments.extend(["--contract-version", &version]);
         home.json(&arguments);
     }
 
@@ -116,7 +131,7 @@ impl World {
 
     /// What is printed, without what differs from run to run.
     pub(crate) fn snapshot(&self, output: &Output) -> String {
-        let contract = self.chain.contract().to_string();
+        let contract = self.contract.to_string();
         self.home
             .snapshot(output)
             .replace(&self.renter.folder.path().display().to_string(), "[RENTER]")
@@ -137,6 +152,28 @@ impl World {
         self.runtime.block_on(asked).unwrap()
     }
 
+    /// What the token says, asked `signature` with `arguments`.
+    fn ask_token(&self, signature: &str, arguments: &[U256]) -> U256 {
+        self.runtime.block_on(self.chain.view_of(self.token, signature, arguments)).unwrap()
+    }
+
+    /// What the payment contract may still take from the renter.
+    pub(crate) fn allowance(&self) -> U256 {
+        let renter = golem_testchain::word(self.chain.account(RENTER));
+        self.ask_token("allowance(address,address)", &[renter, golem_testchain::word(self.contract)])
+    }
+
+    /// What the provider has of the token.
+    pub(crate) fn provider_funds(&self) -> U256 {
+        self.ask_token("balanceOf(address)", &[golem_testchain::word(self.chain.account(PROVIDER))])
+    }
+
+    /// Gives the wallet of `key` a thousand of the token, and nothing for gas.
+    pub(crate) fn mint(&self, key: &str) {
+        let wallet = golem_types::Wallet::from_hex(key).unwrap();
+        self.runtime.block_on(thousand(&self.chain, self.token, wallet.address())).unwrap();
+    }
+
     /// What anvil answers.
     pub(crate) fn ask(&self, method: &str, params: Value) -> Value {
         self.runtime.block_on(self.chain.ask(method, params)).unwrap()
@@ -147,12 +184,14 @@ impl World {
     }
 
     pub(crate) fn stream(&self, id: u64) -> Stream {
-        self.runtime.block_on(self.chain.stream(StreamId(U256::from(id)))).unwrap().0
+        let rpc = Rpc::new(self.chain.url()).unwrap();
+        let reader = Reader::new(rpc, self.contract, CHAIN_ID, true).of(self.version);
+        self.runtime.block_on(reader.streams(&[StreamId(U256::from(id))])).unwrap().streams[0]
     }
 
     /// Streams that were opened, and how many of them still run.
     pub(crate) fn streams(&self) -> (u64, usize) {
-        let newest = self.chain.view_of(self.chain.contract(), "nextStreamId()", &[]);
+        let newest = self.chain.view_of(self.contract, "nextStreamId()", &[]);
         let opened = u64::try_from(self.runtime.block_on(newest).unwrap()).unwrap();
         let live = (1..=opened).filter(|id| self.stream(*id).recipient != U160::ZERO).count();
         (opened, live)
@@ -163,6 +202,12 @@ impl World {
         let vms = self.home.json(&["vms", "list", "--json"]);
         vms.as_array().unwrap().iter().filter(|vm| vm["status"] == "running").count()
     }
+}
+
+/// Gives `owner` a thousand of `token`.
+async fn thousand(chain: &Anvil, token: Address, owner: Address) -> anyhow::Result<()> {
+    let thousand = U256::from(10).pow(U256::from(21));
+    chain.invoke(0, token, "mint(address,uint256)", &[golem_testchain::word(owner), thousand]).await
 }
 
 /// A number of JSON with all its digits, out of what was printed.

@@ -1,4 +1,4 @@
-//! `testchain`: a chain as a process of its own, for the demo; and the payment contract on any chain.
+//! `testchain`: a chain as a process of its own, for the demo.
 //!
 //! Owns what `cargo xtask` needs of a chain, so that `cargo xtask` itself compiles in seconds. Never ships.
 #![allow(
@@ -7,7 +7,6 @@
     reason = "a developer's command line talks to its terminal"
 )]
 
-mod deploy;
 mod serve;
 
 use std::process::ExitCode;
@@ -17,8 +16,6 @@ testchain serve                  a chain with the payment contract; one line of 
                                  line `warp SECONDS` on standard input moves its clock, until that ends
 testchain profile DIR URL CONTRACT
                                  writes the profile `demo` of such a chain for the node in DIR
-testchain deploy --rpc URL --key-file FILE [--name NAME] [--testnet] [--data-dir DIR]
-                                 puts the payment contract on a chain and writes its profile
 ";
 
 fn main() -> ExitCode {
@@ -27,7 +24,6 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["serve"] => serve::serve(),
         ["profile", folder, url, contract] => serve::profile(folder.as_ref(), url, contract),
-        ["deploy", arguments @ ..] => deploy::deploy(arguments),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);
