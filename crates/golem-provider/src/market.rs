@@ -89,7 +89,7 @@ pub async fn start(
 ) -> anyhow::Result<Vec<Advertising>> {
     let mut kept = Vec::new();
     let market = &settings.marketplace.market;
-    let is_in = |kind| market.advertises_in(kind);
+    let is_in = |kind| settings.marketplace.advertises_in(kind);
     if ![Advertiser::WebSocket, Advertiser::Arkiv, Advertiser::Http].into_iter().any(is_in) {
         return Ok(kept);
     }
@@ -103,7 +103,7 @@ pub async fn start(
     };
     let wish = wishes(node, offers(node, offered, ip_address, prices));
     if is_in(Advertiser::WebSocket) {
-        for url in &market.discovery_ws_url.0 {
+        for url in &settings.marketplace.sockets {
             let minimum = node.config().limits.minimum;
             let config = LiveConfig { url: url.clone(), minimum, pace: Pace::default() };
             let (wallet, wish, endpoint) = (wallet.clone(), wish.clone(), endpoint.clone());

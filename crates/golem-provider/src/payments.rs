@@ -155,7 +155,7 @@ pub fn key(payment: &PaymentNetwork) -> String {
 }
 
 /// What gas may cost on `network`.
-fn gas_rules(network: &network::Network, settings: &ChainSettings) -> GasRules {
+pub(crate) fn gas_rules(network: &network::Network, settings: &ChainSettings) -> GasRules {
     GasRules {
         maximum_price: settings.payments.max_gas_price_wei().or_else(|| network.maximum_gas_price()),
         daily_limit: settings.payments.daily_gas_limit_wei().or_else(|| network.daily_gas_limit()),

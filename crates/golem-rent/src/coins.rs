@@ -11,9 +11,14 @@ pub(crate) fn source(profile: &PaymentNetwork) -> String {
         return "it is a chain on a machine of your own, which gives coins to the accounts that it was started with".to_owned();
     }
     if network.testnet {
-        return match &network.faucet {
-            Some(faucet) => format!("its coins are for tests and free: {}", faucet.url),
-            None => format!("its coins are for tests and free: look for a faucet of {name}"),
+        let faucet = network.faucet.as_ref().map(|faucet| &faucet.url).or(network.faucet_page.as_ref());
+        let place = faucet.map_or_else(|| format!("look for a faucet of {name}"), Clone::clone);
+        let (coin, token) = (&network.symbol, profile.symbol());
+        return match network.token_minter {
+            Some(_) => format!(
+                "its coins are for tests and free: {coin} for gas from {place}, then {token} by `golem-provider rent faucet`"
+            ),
+            None => format!("its coins are for tests and free: {place}"),
         };
     }
     let (chain, coin) = (network.chain_id, &network.symbol);

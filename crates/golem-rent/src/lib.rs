@@ -16,6 +16,7 @@ mod coins;
 mod create;
 mod destroy;
 mod find;
+pub mod hook;
 mod lease;
 mod login_key;
 mod offer;

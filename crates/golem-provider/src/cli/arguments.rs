@@ -16,7 +16,9 @@ mod config;
 mod money;
 
 pub(super) use config::{Config, Form};
-pub(super) use money::{AddNetwork, Books, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet};
+pub(super) use money::{
+    AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
+};
 
 /// Exit codes, for the end of the help.
 const EXIT_CODES: &str = "Exit codes:

@@ -32,16 +32,17 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
     // Who offers nothing anywhere can still see what others ask.
-    let is_in = |market| settings.market.advertises_in(market);
+    let marketplace = settings.marketplace();
+    let is_in = |market| marketplace.advertises_in(market);
     if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
-        let market = market::network(&settings.marketplace())?;
+        let market = market::network(&marketplace)?;
         let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
         let payments_network = settings.chain().networks().swap_remove(0);
         let environment = (settings.node.network.as_str(), payments_network.as_str());
         markets.push(MarketView::of_network(market, environment, own, size, asked).await);
     }
     if is_in(Advertiser::WebSocket) {
-        for url in settings.market.discovery_ws_url.0.clone() {
+        for url in marketplace.sockets.clone() {
             let _waiting = invocation.printer.waiting(format!("Asking {url}"));
             markets.push(MarketView::of_socket(url, own, size, asked).await);
         }

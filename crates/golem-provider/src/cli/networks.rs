@@ -67,6 +67,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
                 )
             });
         }
+        Networks::Deploy(wanted) => return super::deploy::deploy(invocation, wanted).await,
         Networks::Check { name } => {
             let name = name.unwrap_or_else(|| active.first().cloned().unwrap_or_default());
             let network = network::load(folder, &name)?;
@@ -189,6 +190,9 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         maximum_gas_price_gwei: add.maximum_gas_price_gwei,
         explorer: None,
         faucet: None,
+        faucet_page: None,
+        token_minter: None,
+        discovery_urls: Vec::new(),
         note: None,
     };
     Ok((add.name, network))

@@ -16,14 +16,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::arguments::Wallet;
-use super::{Exit, Invocation, keys, layout, transactions};
+use super::{Exit, Invocation, keys, layout, test_tokens, transactions};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
+use crate::pid_file::PidFile;
 use golem_api::views::PayoutsView;
 use golem_types::amount::{Money, coins};
 
-/// `wallet faucet-l2`.
+/// `wallet faucet`.
 async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
     let network = network::load(&settings.node.data_dir, &settings.chain().networks().swap_remove(0));
@@ -32,6 +33,17 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
         true => None,
         false => payments::profile(&settings.chain())?,
     };
+    let is_empty = |profile: &PaymentNetwork| payments::faucet(profile, &settings.faucets).is_none();
+    if let Some(profile) =
+        profile.as_ref().filter(|profile| profile.network.token_minter.is_some() && is_empty(profile))
+    {
+        // A node that runs numbers the wallet's transactions.
+        let _lock = PidFile::take(&invocation.pid_file).await?;
+        let passphrases = Passphrases::of_node(&settings.node, Asking::Terminal);
+        let identity = identity::of_node(&settings.node, &passphrases)?;
+        let most = payments::gas_rules(&profile.network, &settings.chain()).maximum_price;
+        return test_tokens::get(printer, profile, identity.wallet(), most).await;
+    }
     let faucet = profile
         .and_then(|profile| payments::faucet(&profile, &settings.faucets).map(|faucet| (profile, faucet)));
     let Some((profile, faucet)) = faucet else {
@@ -133,7 +145,7 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
     match command {
         Wallet::Show => show(invocation).await,
         Wallet::Balance => balance(invocation).await,
-        Wallet::FaucetL2 => faucet(invocation).await,
+        Wallet::Faucet => faucet(invocation).await,
         Wallet::Transactions { all } => transactions::list(invocation, all).await,
         Wallet::Cancel { nonce, yes, .. } => transactions::cancel(invocation, nonce, yes).await,
         Wallet::Keys(command) => keys::keys(invocation, command).await,

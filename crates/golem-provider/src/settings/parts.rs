@@ -57,6 +57,10 @@ pub struct MarketplaceSettings {
     pub network: Network,
     /// The settings of the market.
     pub market: MarketSettings,
+    /// Discovery servers that show who is connected: the operator's, else those of the networks on which rentals are paid.
+    pub sockets: Vec<String>,
+    /// Whether rentals are paid on a network whose profile names none: who pays there looks elsewhere.
+    pub has_other_networks: bool,
 }
 
 /// What the node's adverts are made of.
@@ -151,16 +155,21 @@ impl PaymentSettings {
     }
 }
 
-impl MarketSettings {
+impl MarketplaceSettings {
     /// Whether the node offers itself in `market`.
     #[must_use]
     pub fn advertises_in(&self, market: Advertiser) -> bool {
-        match (&self.advertisers, self.advertiser_type) {
+        match (&self.market.advertisers, self.market.advertiser_type) {
             (Some(Advertisers(named)), _) => named.contains(&market),
-            (None, AdvertiserType::None) => false,
-            (None, AdvertiserType::Both) => market != Advertiser::WebSocket,
-            (None, AdvertiserType::GolemBase) => market == Advertiser::Arkiv,
-            (None, AdvertiserType::DiscoveryServer) => market == Advertiser::Http,
+            (None, Some(AdvertiserType::None)) => false,
+            (None, Some(AdvertiserType::Both)) => market != Advertiser::WebSocket,
+            (None, Some(AdvertiserType::GolemBase)) => market == Advertiser::Arkiv,
+            (None, Some(AdvertiserType::DiscoveryServer)) => market == Advertiser::Http,
+            (None, None) => match market {
+                Advertiser::WebSocket => !self.sockets.is_empty(),
+                Advertiser::Arkiv => self.has_other_networks,
+                Advertiser::Http => false,
+            },
         }
     }
 }
@@ -201,7 +210,16 @@ impl Settings {
     /// Which market the node is in.
     #[must_use]
     pub fn marketplace(&self) -> MarketplaceSettings {
+        let networks = self.chain().networks();
+        // One that is not known, or is damaged, is told where it is used.
+        let of_profile = |name: &String| network::load(&self.node.data_dir, name).ok();
+        let of_networks: Vec<Vec<String>> =
+            networks.iter().filter_map(of_profile).map(|profile| profile.discovery_urls).collect();
+        let has_other_networks = of_networks.iter().any(Vec::is_empty) || of_networks.is_empty();
+        let set = self.market.discovery_ws_url.as_ref().map(|urls| urls.0.clone());
         MarketplaceSettings {
+            sockets: set.unwrap_or_else(|| of_networks.concat()),
+            has_other_networks,
             data_dir: self.node.data_dir.clone(),
             environment: self.node.environment,
             network: self.node.network,
@@ -286,8 +304,8 @@ impl Settings {
             check_servers: self.ports.port_check_servers.0.clone(),
             skip_verification: self.ports.skip_port_verification,
             map_ports: self.ports.port_mapping,
-            peers: (self.ports.verify_peers && self.market.advertises_in(Advertiser::Arkiv))
-                .then(|| self.marketplace()),
+            peers: Some(self.marketplace())
+                .filter(|market| self.ports.verify_peers && market.advertises_in(Advertiser::Arkiv)),
         }
     }
 

@@ -337,14 +337,16 @@ table! {
     "Market" market: MarketSettings {
         /// Where the node offers itself: on discovery servers that show who is connected (`websocket`, what renters'
         /// web page reads; it shows only nodes with an https endpoint), on the network of Golem Base or its successor
-        /// (`arkiv`), on a discovery server that is posted to (`http`), or nowhere (`none`). Unset, the setting below
-        /// counts.
+        /// (`arkiv`), on a discovery server that is posted to (`http`), or nowhere (`none`). Unset, the setting
+        /// `ADVERTISER_TYPE` counts; where that is unset, too, the networks on which rentals are paid: `websocket` where a
+        /// profile names discovery servers, `arkiv` where one names none.
         advertisers: Option<Advertisers> = "GOLEM_PROVIDER_ADVERTISERS";
-        /// Discovery servers that show who is connected. `golem-provider rent` looks there, too.
-        discovery_ws_url: WebSocketUrls = "GOLEM_PROVIDER_DISCOVERY_WS_URL" default "wss://78.46.172.104/api/v1/discovery/providers";
+        /// Discovery servers that show who is connected, in place of those of the networks' profiles. `golem-provider rent`
+        /// looks there, too.
+        discovery_ws_url: Option<WebSocketUrls> = "GOLEM_PROVIDER_DISCOVERY_WS_URL";
         /// Where the node offers itself, as earlier versions have it: on the network of Golem Base, on a discovery
         /// server that is posted to, on both, or nowhere.
-        advertiser_type: AdvertiserType = "GOLEM_PROVIDER_ADVERTISER_TYPE" default "golem_base";
+        advertiser_type: Option<AdvertiserType> = "GOLEM_PROVIDER_ADVERTISER_TYPE";
         /// Discovery server on which adverts are posted.
         discovery_url: Url = "GOLEM_PROVIDER_DISCOVERY_URL" default "http://discovery.golem.network:9001";
         /// How often they are posted there when nothing changes, in seconds. Servers forget them after 300.

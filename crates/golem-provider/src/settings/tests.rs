@@ -67,11 +67,15 @@ fn defaults_are_the_documented_ones() {
 fn markets_are_a_list_and_the_earlier_setting_counts_where_it_is_unset() {
     let all = [Advertiser::WebSocket, Advertiser::Arkiv, Advertiser::Http];
     let markets = |pairs: &[(&str, &str)]| {
-        let market = with(pairs).unwrap().settings.market;
+        let market = with(pairs).unwrap().settings.marketplace();
         all.map(|advertiser| market.advertises_in(advertiser))
     };
     let (list, kind) = ("GOLEM_PROVIDER_ADVERTISERS", "GOLEM_PROVIDER_ADVERTISER_TYPE");
-    assert_eq!(markets(&[]), [false, true, false]);
+    // Where nothing is set, those who pay are met where they look.
+    let networks = "GOLEM_PROVIDER_PAYMENTS_NETWORK";
+    assert_eq!(markets(&[]), [true, false, false]);
+    assert_eq!(markets(&[(networks, "l2.holesky")]), [false, true, false]);
+    assert_eq!(markets(&[(networks, "hoodi,l2.holesky")]), [true, true, false]);
     for (word, expected) in [
         ("golem_base", [false, true, false]),
         ("discovery_server", [false, false, true]),
@@ -93,7 +97,10 @@ fn markets_are_a_list_and_the_earlier_setting_counts_where_it_is_unset() {
     }
     let url = "GOLEM_PROVIDER_DISCOVERY_WS_URL";
     let two = with(&[(url, "wss://a/x, ws://192.0.2.1:9001/y,wss://a/x")]).unwrap().settings;
-    assert_eq!(two.market.discovery_ws_url.0, ["wss://a/x", "ws://192.0.2.1:9001/y"]);
+    assert_eq!(two.marketplace().sockets, ["wss://a/x", "ws://192.0.2.1:9001/y"]);
+    let by_default = with(&[]).unwrap().settings.marketplace().sockets;
+    assert_eq!(by_default, golem_chain::network::shipped()["hoodi"].discovery_urls);
+    assert_eq!(by_default.len(), 1);
     assert_eq!(variables(with(&[(url, "wss://a/x,https://b/y")])), [url]);
 }
 

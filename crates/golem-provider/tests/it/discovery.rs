@@ -219,11 +219,22 @@ fn a_node_is_found_by_web_socket_while_it_runs() {
     assert_eq!(node.end(), Some(0));
     assert_eq!(found(&socket("requestors")), json!([]), "it said that it ends");
 
-    let plain = home();
+    // Nothing is set: the profile of the network on which rentals are paid says where renters look.
+    let mut plain = home();
+    for variable in ["ADVERTISERS", "ADVERTISER_TYPE", "DISCOVERY_WS_URL"] {
+        plain.environment.remove(&format!("GOLEM_PROVIDER_{variable}"));
+    }
+    let folder = plain.data().join("networks");
+    std::fs::create_dir_all(&folder).unwrap();
+    let profile = format!("chain_id = 5\ndiscovery_urls = [\"{}\"]", socket("providers"));
+    std::fs::write(folder.join("mine.toml"), profile).unwrap();
+    let plain = plain.set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "mine");
     let _node = plain.start(&[]);
     wait_until("why it is not shown", || {
         let advert = plain.json(&["status", "--json"])["adverts"][0].clone();
         advert["problem"].as_str().is_some_and(|problem| problem.contains("no https endpoint"))
     });
+    let adverts = plain.json(&["status", "--json"])["adverts"].clone();
+    assert_eq!((adverts.as_array().unwrap().len(), &adverts[0]["place"]), (1, &json!(socket("providers"))));
     assert_eq!(found(&socket("requestors")), json!([]));
 }

@@ -43,3 +43,5 @@ mod network;
 mod rent;
 #[cfg(feature = "service-tests")]
 mod service;
+#[cfg(feature = "chain-tests")]
+mod test_network;

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use alloy_primitives::Address;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `streams …`. A VM is meant by its id, by the start of it, or by its name.
@@ -119,8 +120,9 @@ pub(in crate::cli) enum Wallet {
     Show,
     /// Ask the chain what the wallet has for gas.
     Balance,
-    /// Get test money for gas from the faucet of the payment network, where it has one.
-    FaucetL2,
+    /// Get test money of the payment network: for gas from its faucet, tokens from their contract, or a link.
+    #[command(visible_alias = "faucet-l2")]
+    Faucet,
     /// List the transactions that wait, and what each is for.
     Transactions {
         /// Also the last ones that ended.
@@ -194,11 +196,38 @@ pub(in crate::cli) enum Networks {
     },
     /// Add a network, or replace one.
     Add(Box<AddNetwork>),
+    /// Make a payment contract on a network that has none, and write its profile; the node's wallet pays the gas.
+    Deploy(DeployContract),
     /// Ask the endpoint of a network whether it is of the right chain and has the contract.
     Check {
         /// Name of the network; by default, the one in use.
         name: Option<String>,
     },
+}
+
+/// `networks deploy`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DeployContract {
+    /// Name of the network; one that is not known yet needs an endpoint.
+    pub name: String,
+    /// Version of the contract: 1, or 4 for that of golem-streaming-abi 0.1.2.
+    #[arg(long = "version", value_parser = clap::value_parser!(u8).range(1..))]
+    pub contract_version: u8,
+    /// The token of version 4; without it, the profile's.
+    #[arg(long)]
+    pub token: Option<Address>,
+    /// Who gets what renters donate on version 4.
+    #[arg(long)]
+    pub donation_recipient: Option<Address>,
+    /// URL of a JSON-RPC endpoint of the chain.
+    #[arg(long)]
+    pub rpc_url: Option<String>,
+    /// It is a test network: its money is worth nothing.
+    #[arg(long)]
+    pub testnet: bool,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `networks add`.

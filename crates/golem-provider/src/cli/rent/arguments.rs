@@ -92,6 +92,8 @@ pub(in crate::cli) enum Command {
     },
     /// Show the wallet that pays.
     Wallet,
+    /// Get tokens on a test network whose contract gives them, and be told where gas comes from.
+    Faucet,
     /// Show what the wallet has on each network, and where coins come from.
     Balance,
 }

@@ -7,7 +7,6 @@ mod agree;
 mod arguments;
 mod progress;
 mod text;
-mod warn;
 
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use progress::RentProgress;
 
 use super::printer::Printer;
 use super::ssh::Login;
-use super::{Exit, Invocation};
+use super::{Exit, Invocation, test_tokens};
 use crate::identity;
 use crate::payments;
 use crate::settings::{MarketplaceSettings, RentingSettings};
@@ -42,7 +41,13 @@ impl Size {
 pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
     let Rent { payments_network, rpc_url, discovery, command } = arguments;
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let markets = || markets(&settings.marketplace(), discovery.clone());
+    let markets = {
+        let mut settings = settings.clone();
+        if let Some(name) = &payments_network {
+            name.clone_into(&mut settings.payments.payments_network);
+        }
+        move || markets(&settings.marketplace(), discovery.clone())
+    };
     let networks = || payments::of_renter(settings.chain(), payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renting.renter_dir)?;
     let identity = identity::of_renter(&settings.renting)?;
@@ -64,7 +69,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             printer.answer(&found.listings, || text::providers(&found.listings));
         }
         Command::Quote { provider, size } => {
-            let (url, id) = golem_rent::named(markets, &provider).await?;
+            let (url, id) = golem_rent::named(&markets, &provider).await?;
             let networks = networks().unwrap_or_default();
             let offer = golem_rent::quote(&renter, &url, id, size.resources(), &networks).await?;
             let decimals = offer.paying.as_ref().map_or(18, |paying| paying.decimals(&networks));
@@ -72,7 +77,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         }
         Command::Create(create) => {
             agree::somebody_decides(create.free, create.yes, create.most.is_some())?;
-            let (url, id) = golem_rent::named(markets, &create.provider).await?;
+            let (url, id) = golem_rent::named(&markets, &create.provider).await?;
             let median = match id {
                 // Who is looked for on the market is compared with it.
                 Some(_) => golem_rent::median_price(&markets()?, create.size.resources()).await,
@@ -127,6 +132,13 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             };
             printer.answer(&all, || text::balances(&all));
         }
+        Command::Faucet => {
+            let _lock = store.lock()?;
+            let networks = networks()?;
+            let gives = |profile: &&PaymentNetwork| profile.network.token_minter.is_some();
+            let profile = networks.iter().find(gives).or(networks.first()).context("no network is known")?;
+            return test_tokens::get(printer, profile, identity.wallet(), None).await;
+        }
         Command::Wallet => wallet(&settings.renting, printer, &identity, networks()?).await?,
     }
     Ok(Exit::Done)
@@ -141,7 +153,7 @@ fn markets(settings: &MarketplaceSettings, discovery: Option<String>) -> anyhow:
         Some(url) => return Ok(vec![Market::Server { url }]),
         None => {}
     }
-    let live = settings.market.discovery_ws_url.0.iter().map(|url| Market::Live { url: url.clone() });
+    let live = settings.sockets.iter().map(|url| Market::Live { url: url.clone() });
     let network = crate::market::network(settings)?;
     let client = network.client()?;
     let environment = settings.network.as_str().to_owned();
@@ -212,8 +224,10 @@ async fn keep(
     }
     let hook = wanted.warn.as_deref();
     let warn = async |short: &golem_rent::Short| {
-        if let Some(hook) = hook {
-            warn::warn(printer, hook, short).await;
+        if let Some(hook) = hook
+            && let Err(error) = golem_rent::hook::tell(hook, short).await
+        {
+            printer.warning(&format!("nobody was told that money gets short: {error:#}"));
         }
     };
     let kept = tokio::select! {

@@ -84,6 +84,9 @@ const CREATE: &[(&str, &str)] = &[
     ("rent-rented", "return"),
 ];
 
+/// From which of them on the transaction that opens the stream may have been sent.
+const OPENED: usize = 7;
+
 /// Runs the renter, which kills itself at `point`.
 fn dies(world: &World, (point, when): (&str, &str), arguments: &[&str]) {
     let mut command = world.command(arguments);
@@ -110,11 +113,16 @@ fn a_renter_of_a_lease_killed_anywhere_goes_on_or_undoes_and_pays_once() {
             world.create(&name, &["--hours", &hours]);
         }
         assert_eq!((world.streams(), world.running()), ((opened + 1, 1), 1), "{point:?}");
-        dies(&world, ("rent-sent", "return"), &["destroy", &name]);
+        if number == 0 {
+            // An end that was cut off, too.
+            dies(&world, ("rent-sent", "return"), &["destroy", &name]);
+        }
         world.json(&["destroy", &name]);
         assert_eq!(world.streams().1, 0, "{point:?}");
         wait_until("it is gone", || world.running() == 0);
-
+        if number < OPENED {
+            continue;
+        }
         let undone = format!("undone-{number}");
         dies(&world, *point, &["create", &undone, "--provider", &url, "--hours", &more]);
         world.json(&["destroy", &undone]);

@@ -7,12 +7,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use golem_rent::Short;
 use golem_service::http::{Client, Options};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::printer::Printer;
+use super::top_up::Short;
 
 /// Longest that a hook may take.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -21,14 +20,14 @@ const LONGEST: Duration = Duration::from_secs(30);
 const ANSWER_BYTES: usize = 64 << 10;
 
 /// Tells `hook` of `short`.
-pub(super) async fn warn(printer: Printer, hook: &str, short: &Short) {
-    let told = if hook.starts_with("http://") || hook.starts_with("https://") {
+///
+/// # Errors
+/// When it fails, cannot be reached or started, or takes more than 30 s.
+pub async fn tell(hook: &str, short: &Short) -> anyhow::Result<()> {
+    if hook.starts_with("http://") || hook.starts_with("https://") {
         post(hook, short).await
     } else {
         run(hook, short).await
-    };
-    if let Err(error) = told {
-        printer.warning(&format!("nobody was told that money gets short: {error:#}"));
     }
 }
 
