@@ -12,7 +12,7 @@ use golem_chain::network::PaymentNetwork;
 use golem_types::{ImageName, Resources, VmName};
 
 use super::Renter;
-use super::create::CreateError;
+use super::create_error::CreateError;
 use super::lease::LeaseWish;
 use super::offer::Offer;
 use super::provider::{Provider, ProviderError};

@@ -3,26 +3,23 @@
 //! Owns the order of the steps, and that one that fails after the stream was opened ends the stream. What an
 //! earlier run of the same command left behind is finished first, or undone.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use alloy_primitives::Address;
-use golem_chain::network::PaymentNetwork;
 use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
-use golem_chain::{ChainError, Place, SignedQuote};
+use golem_chain::{Place, SignedQuote};
 use golem_service::log::with_causes;
 use golem_types::wire::Exact;
-use golem_types::{Decimal, ImageName, Resources, StreamId, VmName, VmState};
+use golem_types::{StreamId, VmName, VmState};
 use jiff::Timestamp;
 
-use super::ask_offer::{OfferRequest, ask_offer};
+use super::agree::{Proposal, RentRequest, agreed};
 use super::coins;
-use super::destroy::{DestroyError, Destroyed, destroy};
-use super::offer::{Offer, OfferError, Paying, Signed};
-use super::payments::{PaymentError, Payments, chain_time};
+use super::create_error::CreateError;
+use super::destroy::destroy;
+use super::offer::Signed;
+use super::payments::{PaymentError, Payments};
 use super::provider::{Accepted, Provider, ProviderError};
 use super::rental::{Payment, Rental, RentalLease, RentalStep};
-use super::store::StoreError;
 use super::{Event, Renter, crash_point};
 
 /// Pause between two questions whether the VM runs: at first, and the longest.
@@ -34,153 +31,6 @@ const MAKING: &str = "the VM is being made";
 
 /// How many times a create is sent while no answer comes.
 const TRIES: u32 = 5;
-
-/// What is to be rented, and on what terms.
-pub struct RentRequest {
-    pub name: VmName,
-    /// Where the provider's API is.
-    pub url: String,
-    /// The provider that has to answer there; `None` if any may.
-    pub provider_id: Option<Address>,
-    pub resources: Resources,
-    pub image: Option<ImageName>,
-    pub ssh_key: String,
-    pub identity: Option<PathBuf>,
-    /// How many hours are paid for at the start.
-    pub hours: u32,
-    /// Refuses a provider that wants money.
-    pub free: bool,
-    /// The highest price that is accepted, in coins a month.
-    pub most: Option<Decimal>,
-    /// Payment networks that may be used.
-    pub networks: Vec<PaymentNetwork>,
-    /// How long the VM may take until it runs.
-    pub deadline: Duration,
-}
-
-impl RentRequest {
-    fn offer_request(&self, provider_id: Option<Address>) -> OfferRequest<'_> {
-        OfferRequest {
-            name: &self.name,
-            image: self.image.as_ref(),
-            resources: self.resources,
-            hours: self.hours,
-            networks: &self.networks,
-            provider_id,
-        }
-    }
-}
-
-/// Why there is no VM.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// The name is taken.
-    #[error(
-        "you rent a VM called {0} already; fix: choose another name, or see `golem-provider rent show {0}`"
-    )]
-    Exists(VmName),
-    /// An earlier create of the name waits to be finished, and it was another one.
-    #[error(
-        "an earlier create of {0} was cut off after its stream was opened, for another size or provider; fix: `golem-provider \
-         rent destroy {0}` gets the money back"
-    )]
-    Unfinished(VmName),
-    /// The provider gives no quote.
-    #[error("no quote")]
-    Quote(#[source] ProviderError),
-    /// The provider's address is not a URL.
-    #[error(transparent)]
-    Provider(ProviderError),
-    /// The renter does not want it at this price.
-    #[error("{0}; nothing was paid")]
-    Declined(String),
-    /// The quote expired while it was thought about, and the next one is dearer.
-    #[error(
-        "the provider asks for more now than when you agreed; nothing was paid; fix: run the command again"
-    )]
-    Dearer,
-    /// The provider lets nobody in, so that no VM could be asked for.
-    #[error("the provider opens no session for your wallet; nothing was paid")]
-    Session(#[source] ProviderError),
-    /// The quote is not acceptable.
-    #[error(transparent)]
-    Offer(#[from] OfferError),
-    /// The wallet could not pay it; nothing was sent.
-    #[error("nothing was paid")]
-    Unpaid(#[source] PaymentError),
-    /// It could not be paid.
-    #[error(transparent)]
-    Money(#[from] PaymentError),
-    /// The renter's folder cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It failed, and nothing of it is left.
-    #[error("{why}; {}", .ended.summary())]
-    Undone {
-        /// Why it failed.
-        why: String,
-        /// What came back.
-        ended: Box<Destroyed>,
-    },
-    /// It failed, and something of it may be left.
-    #[error("{why}; and it could not be undone")]
-    Left {
-        /// Why it failed.
-        why: String,
-        /// Why it was not undone.
-        #[source]
-        source: DestroyError,
-    },
-    /// What an earlier run left could not be undone.
-    #[error("what an earlier create left could not be undone")]
-    Earlier(#[source] DestroyError),
-    /// Another command destroyed it.
-    #[error("{0} was destroyed meanwhile")]
-    Destroyed(VmName),
-    /// The VM did not run in time; it may still come up.
-    #[error(
-        "{0} does not run yet; it is rented: see `golem-provider rent show {0}`, or `golem-provider rent destroy {0}`"
-    )]
-    Late(VmName),
-}
-
-/// What a create is about to pay.
-#[derive(Debug, Clone)]
-pub struct Proposal {
-    /// What is offered.
-    pub offer: Offer,
-    /// Where it would be paid.
-    pub network: PaymentNetwork,
-    /// For how many hours.
-    pub hours: u32,
-    /// What an hour costs, in coins.
-    pub price_per_hour: Decimal,
-    /// What a month of 730 hours costs, in coins.
-    pub price_per_month: Decimal,
-    /// What is paid at once, in coins.
-    pub deposit: Decimal,
-}
-
-impl Destroyed {
-    /// What was paid and what came back, in one sentence.
-    pub fn summary(&self) -> String {
-        let coins = |wei: Exact| Decimal::from_units(wei.0, self.decimals);
-        match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
-            (Some(symbol), Some(id), Some(deposit), Some(refunded)) => {
-                let paid = deposit.0.saturating_sub(refunded.0);
-                format!(
-                    "stream {} has ended: {} of {} {symbol} came back, {} went to the provider",
-                    id.0,
-                    coins(refunded),
-                    coins(deposit),
-                    coins(Exact(paid))
-                )
-            }
-            (_, Some(id), _, None) => format!("stream {} had ended before", id.0),
-            _ => "nothing was paid".to_owned(),
-        }
-    }
-}
 
 /// Rents what is wanted, and waits until it runs. Nothing is paid unless `agree` says so, to what is proposed; why not is
 /// its error.
@@ -238,73 +88,6 @@ async fn recover(renter: &Renter<'_>, mut old: Rental) -> Result<Option<Rental>,
             renter.step(&format!("an earlier create was cut off and is undone: {}", ended.summary()));
             Ok(None)
         }
-    }
-}
-
-/// Seconds before the end of a lease in which no stream is opened with it any more: its transaction has to be in a block
-/// before.
-const LEASE_MARGIN: u128 = 30;
-
-/// Whether `paying` is over, and by which clock: a lease's end is judged by the chain, as its contract does, and a price by its
-/// provider, whose clock only this machine's can stand for.
-async fn over(
-    renter: &Renter<'_>,
-    paying: &Paying,
-    profile: &PaymentNetwork,
-) -> Result<Option<OfferError>, ChainError> {
-    let (now, margin) = match paying.signed {
-        Signed::Quote(_) => (u128::try_from(Timestamp::now().as_second()).unwrap_or_default(), 0),
-        Signed::Lease(_) => (chain_time(renter, profile).await?, LEASE_MARGIN),
-    };
-    let ended = paying.expires_at;
-    let is_over = u128::from(ended) <= now.saturating_add(margin);
-    Ok(is_over.then_some(OfferError::Expired { ended, now }))
-}
-
-/// What the renter has agreed to: an offer that can be paid now, and on which network.
-async fn agreed(
-    renter: &Renter<'_>,
-    wanted: &RentRequest,
-    provider: &Provider,
-    agree: impl AsyncFn(&Proposal) -> Result<(), String>,
-) -> Result<(Offer, Option<PaymentNetwork>), CreateError> {
-    let offer = ask_offer(renter, provider, &wanted.offer_request(wanted.provider_id)).await?;
-    let Some(paying) = &offer.paying else { return Ok((offer, None)) };
-    if wanted.free {
-        let (price, symbol) = (paying.price_for_people(18), paying.symbol.clone());
-        return Err(OfferError::NotFree { price, symbol }.into());
-    }
-    let profile = paying.network(wanted.networks.clone())?;
-    let decimals = profile.decimals();
-    paying.within(wanted.most, decimals)?;
-    let unknown = |error: ChainError| CreateError::Unpaid(error.into());
-    if let (Signed::Lease(_), Some(over)) =
-        (&paying.signed, over(renter, paying, &profile).await.map_err(unknown)?)
-    {
-        return Err(over.into());
-    }
-    let most = paying.rate;
-    let proposal = Proposal {
-        network: profile.clone(),
-        hours: wanted.hours,
-        price_per_hour: paying.price(3600, decimals),
-        price_per_month: paying.price_for_people(decimals),
-        deposit: Decimal::from_units(paying.deposit(wanted.hours), decimals),
-        offer: offer.clone(),
-    };
-    agree(&proposal).await.map_err(CreateError::Declined)?;
-    // People take their time.
-    if over(renter, paying, &profile).await.map_err(unknown)?.is_none() {
-        return Ok((offer, Some(profile)));
-    }
-    let again = ask_offer(renter, provider, &wanted.offer_request(Some(offer.provider_id))).await?;
-    let Some(paying) = &again.paying else { return Ok((again, None)) };
-    if paying.rate > most || !paying.fits(&profile) {
-        return Err(CreateError::Dearer);
-    }
-    match over(renter, paying, &profile).await.map_err(unknown)? {
-        Some(over) => Err(over.into()),
-        None => Ok((again, Some(profile))),
     }
 }
 

@@ -4,8 +4,8 @@
 //! does not answer must not keep it. On version 4, money first: other implementations delete only what is not paid any more.
 //! Never forgets a rental whose stream may still run.
 
-use golem_types::VmName;
 use golem_types::wire::Exact;
+use golem_types::{Decimal, VmName};
 use ruint::aliases::U256;
 use serde::Serialize;
 
@@ -37,6 +37,27 @@ pub struct Destroyed {
     pub gas_wei: Option<Exact>,
 }
 
+impl Destroyed {
+    /// What was paid and what came back, in one sentence.
+    pub fn summary(&self) -> String {
+        let coins = |wei: Exact| Decimal::from_units(wei.0, self.decimals);
+        match (&self.symbol, self.stream_id, self.deposit_wei, self.refunded_wei) {
+            (Some(symbol), Some(id), Some(deposit), Some(refunded)) => {
+                let paid = deposit.0.saturating_sub(refunded.0);
+                format!(
+                    "stream {} has ended: {} of {} {symbol} came back, {} went to the provider",
+                    id.0,
+                    coins(refunded),
+                    coins(deposit),
+                    coins(Exact(paid))
+                )
+            }
+            (_, Some(id), _, None) => format!("stream {} had ended before", id.0),
+            _ => "nothing was paid".to_owned(),
+        }
+    }
+}
+
 /// Why a rental is not destroyed.
 #[derive(Debug, thiserror::Error)]
 pub enum DestroyError {
@@ -54,11 +75,19 @@ pub enum DestroyError {
     Store(#[from] StoreError),
 }
 
-/// Has the provider delete the VM, if it granted one; why it does not.
-async fn delete(renter: &Renter<'_>, rental: &Rental) -> Option<ProviderError> {
-    let reference = rental.reference()?;
-    let delete = async { Provider::of(renter, rental)?.delete(reference).await };
-    delete.await.err()
+/// Has the provider delete the VM, if it granted one; whether it did. One whose grant may have been lost on its way is known by
+/// the stream that pays it: another VM of the wallet may have the name.
+async fn delete(renter: &Renter<'_>, rental: &Rental) -> Result<bool, ProviderError> {
+    let provider = Provider::of(renter, rental)?;
+    let payment = rental.payment.as_ref();
+    let leased = payment.filter(|payment| payment.lease.is_some()).and_then(|payment| payment.stream_id);
+    match (rental.reference(), leased) {
+        (Some(reference), _) => provider.delete(reference).await.map(|()| true),
+        (None, Some(stream)) if provider.is_paid_by(rental.name.as_str(), stream).await? => {
+            provider.delete(rental.name.as_str()).await.map(|()| true)
+        }
+        (None, _) => Ok(false),
+    }
 }
 
 /// Destroys the rental `name`, whatever its step, and removes its record.
@@ -69,28 +98,26 @@ pub async fn destroy(renter: &Renter<'_>, name: &VmName) -> Result<Destroyed, De
     // Held from before it is read: what another command is paying is in the record then.
     let lock = renter.store.lock()?;
     let mut rental = renter.store.rental(name)?;
-    let is_granted = rental.reference().is_some();
     rental.step = RentalStep::Ending;
     renter.store.keep(&rental)?;
     crash_point!("rent-ending");
     let name = rental.name.to_string();
     let money = |source| DestroyError::Money { name: name.clone(), source };
-    let problem = if rental.lease().is_some() {
+    let deleted = if rental.lease().is_some() {
         end_stream(renter, &mut rental, lock).await.map_err(money)?;
         delete(renter, &rental).await
     } else {
-        let problem = delete(renter, &rental).await;
+        let deleted = delete(renter, &rental).await;
         end_stream(renter, &mut rental, lock).await.map_err(money)?;
-        problem
+        deleted
     };
-    let deleted = is_granted && problem.is_none();
     renter.store.forget(&rental.name)?;
     let payment = rental.payment.as_ref();
     let opened = payment.filter(|payment| payment.stream_id.is_some());
     Ok(Destroyed {
         name,
-        deleted,
-        provider_error: problem.map(|error| error.to_string()),
+        deleted: matches!(deleted, Ok(true)),
+        provider_error: deleted.err().map(|error| error.to_string()),
         stream_id: opened.and_then(|payment| payment.stream_id),
         symbol: opened.map(|payment| payment.symbol.clone()),
         decimals: opened.map_or(18, |payment| payment.decimals),

@@ -17,7 +17,8 @@ use golem_service::http::Url;
 use golem_types::{Decimal, Resources};
 use serde::Serialize;
 
-use super::provider::{Provider, shown};
+use super::provider::Provider;
+use super::shown::shown;
 
 /// Most adverts that are shown.
 const MOST: usize = 500;

@@ -11,7 +11,7 @@ use golem_types::wire::LeaseQuoteInfo;
 use golem_types::{ImageName, Resources, VmName};
 use ruint::aliases::U256;
 
-use super::offer::{Offer, OfferError, Paying, Signed, address};
+use super::offer::{Offer, OfferError, OfferedLease, Paying, Signed, address};
 
 /// What a lease is asked for.
 #[derive(Debug, Clone)]
@@ -25,17 +25,6 @@ pub struct LeaseWish {
     pub duration: u64,
     /// The wallet that will pay.
     pub requestor: Address,
-}
-
-/// A lease that a provider has signed, for what was asked.
-#[derive(Debug, Clone)]
-pub struct OfferedLease {
-    /// What opens its stream.
-    pub open: OpenLease,
-    /// How long it is paid for, in seconds.
-    pub duration: u64,
-    /// The image that it is for.
-    pub image: ImageName,
 }
 
 impl Offer {

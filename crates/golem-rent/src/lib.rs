@@ -10,10 +10,12 @@
 //! Trusts no provider: who is paid, where, in what and how much is checked before a wei moves. Never
 //! runs any part of a node, and never prints.
 
+mod agree;
 mod ask_offer;
 pub mod balance;
 mod coins;
 mod create;
+mod create_error;
 mod destroy;
 mod find;
 pub mod hook;
@@ -24,13 +26,16 @@ mod payments;
 mod provider;
 mod rental;
 mod session;
+mod shown;
 mod store;
 mod top_up;
 mod use_vm;
 pub mod view;
 
+pub use agree::{Proposal, RentRequest};
 pub use ask_offer::quote;
-pub use create::{CreateError, Proposal, RentRequest, create};
+pub use create::create;
+pub use create_error::CreateError;
 pub use destroy::{DestroyError, Destroyed, destroy};
 pub use find::{Found, Listing, Market, Search, find, median_price, named};
 pub use login_key::login_key;

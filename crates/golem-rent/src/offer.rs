@@ -5,15 +5,15 @@
 //! ([`super::lease`]). Never asks anybody.
 
 use alloy_primitives::{Address, hex};
+use golem_chain::contract::v4::OpenLease;
 use golem_chain::network::PaymentNetwork;
 use golem_chain::{Place, Quote, SignedQuote, Version};
 use golem_types::wire::{Exact, QuoteInfo};
-use golem_types::{Decimal, Resources};
+use golem_types::{Decimal, ImageName, Resources};
 use ruint::aliases::U256;
 use serde::Serialize;
 
-use super::lease::OfferedLease;
-use super::provider::shown;
+use super::shown::shown;
 
 /// Seconds of the month for which prices are told: 730 hours.
 const MONTH_SECONDS: u64 = 730 * 3600;
@@ -91,6 +91,17 @@ pub struct Offer {
     pub paying: Option<Paying>,
     /// What the provider asks in US dollars for a month, in its words.
     pub usd_per_month: Option<String>,
+}
+
+/// A lease that a provider has signed, for what was asked.
+#[derive(Debug, Clone)]
+pub struct OfferedLease {
+    /// What opens its stream.
+    pub open: OpenLease,
+    /// How long it is paid for, in seconds.
+    pub duration: u64,
+    /// The image that it is for.
+    pub image: ImageName,
 }
 
 /// What the provider has signed.

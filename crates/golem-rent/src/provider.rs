@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_service::http::{self, Answer, HttpError, Method, Options, StatusCode, Url};
-use golem_types::wire::{LeaseQuoteInfo, QuoteInfo};
+use golem_types::wire::{Exact, LeaseQuoteInfo, QuoteInfo};
 use golem_types::{ImageName, Resources, VmId, VmState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use super::Renter;
 use super::lease::LeaseWish;
 use super::rental::Rental;
 use super::session::Session;
+use super::shown::shown;
 use super::store::StoreError;
 
 /// How long a question may take.
@@ -29,9 +30,6 @@ const LONG_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Largest answer.
 const ANSWER_BYTES: usize = 256 << 10;
-
-/// Most characters of a provider's error text that are shown.
-const SHOWN: usize = 300;
 
 /// Why a request to a provider failed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +97,12 @@ impl Accepted {
     }
 }
 
+/// The stream of a VM.
+#[derive(Debug, Deserialize)]
+struct Paying {
+    stream_id: Exact,
+}
+
 /// How far a create is.
 #[derive(Debug, Deserialize)]
 struct Job {
@@ -146,11 +150,6 @@ impl Access {
         let begins = user.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
         (begins && user.len() <= 32 && user.bytes().all(inside)).then_some(user)
     }
-}
-
-/// The start of `text`, without control characters.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
 /// What `answer` says, or why it was refused.
@@ -218,7 +217,8 @@ impl Provider {
     async fn renew(&self, session: &Session) -> Result<String, ProviderError> {
         let body = session.request().ok_or(ProviderError::Unsigned)?;
         let answer = self.send(Method::POST, "/auth/requestor-sessions", Some(&body), None).await?;
-        session.accept(&read::<Value>(&answer)?)
+        let token = session.accept(&read::<Value>(&answer)?)?;
+        token.ok_or(ProviderError::Nonsense("there is no session's token in it"))
     }
 
     /// The URL of the API of the provider at `address`, on the port that existing clients know.
@@ -387,6 +387,18 @@ impl Provider {
     /// [`ProviderError`].
     pub async fn order(&self, id: &str, order: &'static str) -> Result<VmStatus, ProviderError> {
         self.call(Method::POST, &format!("/vms/{id}/{order}"), None).await
+    }
+
+    /// Whether there is a VM `name` of the wallet in the session, and the stream `id` pays it.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn is_paid_by(&self, name: &str, id: Exact) -> Result<bool, ProviderError> {
+        match self.call::<Paying>(Method::GET, &format!("/vms/{name}/stream"), None).await {
+            Ok(paying) => Ok(paying.stream_id == id),
+            Err(ProviderError::Refused { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes the VM `id`; one that is gone is fine.

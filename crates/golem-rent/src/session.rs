@@ -13,7 +13,6 @@ use golem_types::Wallet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::provider::ProviderError;
 use super::store::{Store, StoreError};
 
 /// How long a signature counts, in seconds: a day, which leaves hours where the clocks differ by one.
@@ -71,20 +70,19 @@ impl Session {
         }))
     }
 
-    /// Keeps the token in `answer`, and gives it.
+    /// Keeps the token in `answer`, and gives it; `None` if there is none.
     ///
     /// # Errors
-    /// [`ProviderError::Nonsense`] if there is none, [`ProviderError::Store`].
-    pub(crate) fn accept(&self, answer: &Value) -> Result<String, ProviderError> {
-        let text = answer["access_token"].as_str().and_then(token);
-        let text = text.ok_or(ProviderError::Nonsense("there is no session's token in it"))?;
+    /// [`StoreError::File`].
+    pub(crate) fn accept(&self, answer: &Value) -> Result<Option<String>, StoreError> {
+        let Some(text) = answer["access_token"].as_str().and_then(token) else { return Ok(None) };
         let kept = match self.file.parent() {
             Some(folder) => golem_files::private_folder(folder)
                 .and_then(|()| golem_files::replace(&self.file, text.as_bytes())),
             None => Err(ErrorKind::NotFound.into()),
         };
         kept.map_err(|source| StoreError::File { path: self.file.clone(), source })?;
-        Ok(text)
+        Ok(Some(text))
     }
 }
 
@@ -122,7 +120,7 @@ mod tests {
 
         assert_eq!(session.token(), None);
         for bad in [json!({}), json!({ "access_token": 7 }), json!({ "access_token": "a\r\nb: c" })] {
-            assert!(matches!(session.accept(&bad), Err(ProviderError::Nonsense(_))), "{bad}");
+            assert_eq!(session.accept(&bad).unwrap(), None, "{bad}");
         }
         session.accept(&json!({ "access_token": "secret" })).unwrap();
         assert_eq!(session.token().as_deref(), Some("secret"));

@@ -177,7 +177,7 @@ impl Anvil {
     /// # Errors
     /// When the chain refuses it.
     pub async fn deploy(&self, contracts: &Path, name: &str, arguments: &[U256]) -> anyhow::Result<Address> {
-        deploy(self.rpc.clone(), Self::wallet(0)?, contracts, (name, arguments)).await
+        deploy((self.rpc.clone(), CHAIN_ID), Self::wallet(0)?, contracts, (name, arguments)).await
     }
 
     /// Has account `from` call the function `signature` of the contract `to` with the words `arguments`.
