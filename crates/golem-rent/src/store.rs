@@ -249,12 +249,12 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let old = rental("old", 5);
-        let mut json = serde_json::to_value(&old).unwrap();
-        for member in ["job_id", "ssh_user"] {
-            json.as_object_mut().unwrap().remove(member);
+        let mut text = serde_json::to_string(&old).unwrap();
+        for member in [r#""job_id":null,"#, r#""ssh_user":null,"#, r#","lease":null"#] {
+            assert!(text.contains(member), "{member}: {text}");
+            text = text.replace(member, "");
         }
-        json["payment"].as_object_mut().unwrap().remove("lease");
-        let read = parse(PathBuf::new(), json.to_string().as_bytes()).unwrap();
+        let read = parse(PathBuf::new(), text.as_bytes()).unwrap();
         assert_eq!(read, old);
         assert_eq!(read.payment.unwrap().version(), golem_chain::Version::V1);
     }
