@@ -164,6 +164,7 @@ mod tests {
             min_runway_seconds: wish.duration,
             quote_expires_at: quote.expires_at,
             signature: hex::encode_prefixed(quote.sign(PLACE, signer).unwrap()),
+            reserved_until: None,
         }
     }
 

@@ -165,6 +165,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         },
         provider: ProviderDetails {
             provider_id: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed".to_owned(),
+            name: "bench".to_owned(),
             public_ip: tokio::sync::watch::channel(Some(Ipv4Addr::LOCALHOST.into())).1,
             host: Ipv4Addr::LOCALHOST.into(),
             port,

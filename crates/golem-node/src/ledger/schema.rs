@@ -406,8 +406,7 @@ ALTER TABLE transactions ADD COLUMN block_hash TEXT;
 CREATE INDEX transactions_by_block ON transactions (chain_id, block) WHERE block_hash IS NOT NULL;
 ";
 
-/// A reorganisation opens several transactions again that do the same, or of which another has the number by then. Of those
-/// that are wanted there is still one, which what wants them sees to.
+/// A reorganisation opens several transactions again that do the same, or of which another has the number by then.
 const REOPENED: &str = "
 DROP INDEX one_open_transaction;
 DROP INDEX one_transaction_of_a_number;
