@@ -160,7 +160,8 @@ pub const CONFIRMATIONS: u64 = 12;
 
 impl Network {
     /// A network of which nothing but its chain is known.
-    pub(crate) fn bare(chain_id: u64) -> Self {
+    #[must_use]
+    pub fn bare(chain_id: u64) -> Self {
         Self {
             chain_id,
             rpc_url: None,

@@ -163,6 +163,7 @@ mod tests {
             provider_deposit_wei: Exact(quote.deposit),
             min_runway_seconds: wish.duration,
             quote_expires_at: quote.expires_at,
+            reserved_until: None,
             signature: hex::encode_prefixed(quote.sign(PLACE, signer).unwrap()),
             reserved_until: None,
         }
@@ -204,6 +205,11 @@ mod tests {
         dearer.provider_rate_per_second_wei = Exact(U256::from(RATE / 2));
         dearer.provider_deposit_wei = Exact(U256::from(RATE / 2 * 7200));
         assert!(Offer::of_lease(&dearer, &wish(), None).is_err());
+        // Nor is a deposit that is more than that, whoever signed it.
+        let mut more = info();
+        more.provider_deposit_wei.0 += U256::ONE;
+        let read = Offer::of_lease(&more, &wish(), None);
+        assert!(matches!(read, Err(OfferError::Nonsense("its deposit is not its rate times its duration"))));
         let none = signed(&wish(), 0, &provider());
         assert!(matches!(Offer::of_lease(&none, &wish(), None), Err(OfferError::Nonsense("no rate"))));
         let other = Offer::of_lease(&info(), &wish(), Some(Address::repeat_byte(1)));

@@ -83,7 +83,6 @@ pub(super) async fn deploy(invocation: &Invocation, wanted: DeployContract) -> a
         "chain_id": network.chain_id,
         "stream_payment_address": address,
         "contract_version": network.contract_version,
-        "token_address": network.token_address,
         "transaction": receipt.hash,
         "gas_wei": receipt.cost.to_string(),
     });

@@ -172,7 +172,6 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         text.parse().with_context(|| format!("{text:?} is no Ethereum address"))
     };
     let network = Network {
-        chain_id: add.chain_id,
         rpc_url: add.rpc_url.first().cloned(),
         rpc_urls: add.rpc_url.get(1..).unwrap_or_default().to_vec(),
         maximum_head_age_seconds: add.maximum_head_age_seconds,
@@ -186,14 +185,8 @@ fn added(add: AddNetwork) -> anyhow::Result<(String, Network)> {
         token_decimals: add.token_decimals,
         testnet: add.testnet,
         local: add.local,
-        confirmations: None,
         maximum_gas_price_gwei: add.maximum_gas_price_gwei,
-        explorer: None,
-        faucet: None,
-        faucet_page: None,
-        token_minter: None,
-        discovery_urls: Vec::new(),
-        note: None,
+        ..Network::bare(add.chain_id)
     };
     Ok((add.name, network))
 }
