@@ -258,7 +258,7 @@ async fn a_promise_is_not_given_to_a_rental_that_comes_back() {
     let at = world.at();
     let running = Change { has_booted: true, ..Change::to(VmState::Running) };
     world.ledger.advance(&id, running, at).await.unwrap();
-    world.ledger.set_unpaid(&id, Some("over".to_owned()), at).await.unwrap();
+    world.ledger.set_unpaid(&id, Some(("over".to_owned(), 1_800_000_000)), at).await.unwrap();
     for state in [VmState::Stopping, VmState::Stopped] {
         world.ledger.advance(&id, Change::to(state), at).await.unwrap();
     }
