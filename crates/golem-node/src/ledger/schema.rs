@@ -444,9 +444,7 @@ CREATE TABLE promises (
     requestor   TEXT NOT NULL,
     customer    TEXT NOT NULL,
     network     TEXT NOT NULL,
-    cpu         INTEGER NOT NULL,
-    memory      INTEGER NOT NULL,
-    storage     INTEGER NOT NULL,
+    cpu INTEGER NOT NULL, memory INTEGER NOT NULL, storage INTEGER NOT NULL,
     until       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
