@@ -165,7 +165,6 @@ mod tests {
             quote_expires_at: quote.expires_at,
             reserved_until: None,
             signature: hex::encode_prefixed(quote.sign(PLACE, signer).unwrap()),
-            reserved_until: None,
         }
     }
 
