@@ -87,15 +87,18 @@ pub struct Pebble {
     child: Child,
     /// Its directory, as a URL.
     pub directory: String,
+    /// The port on which it tells of itself.
+    management: u16,
 }
 
 impl Pebble {
     /// Starts one with the certificate in `folder`, which [`trusting_pebble`] gave.
     pub fn start(folder: &Path, config: PebbleConfig) -> Self {
         let PebbleConfig { port, http, tls, life } = config;
+        let management = ports(1);
         let settings = json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{port}"),
-            "managementListenAddress": format!("127.0.0.1:{}", ports(1)),
+            "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": folder.join("pebble.pem"),
             "privateKey": folder.join("pebble.key"),
             "httpPort": http,
@@ -116,9 +119,20 @@ impl Pebble {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let pebble = Self { child, directory: Self::directory_at(port) };
+        let pebble = Self { child, directory: Self::directory_at(port), management };
         wait_until("Pebble listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         pebble
+    }
+
+    /// The root that its certificates go back to, as PEM.
+    pub fn root(&self) -> String {
+        golem_service::http::install_cryptography();
+        let url = format!("https://127.0.0.1:{}/roots/0", self.management);
+        // It is this test's own, and its certificate's authority is nobody's.
+        let client =
+            reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { client.get(url).send().await.unwrap().text().await.unwrap() })
     }
 
     /// The directory of one at `port`.

@@ -1,5 +1,5 @@
 //! The published requestor rents a real guest: it boots, is logged in to, is stopped and started with its disk,
-//! and leaves nothing behind.
+//! and leaves nothing behind. Beside it a renter of today rents from the same node, over https and by a lease.
 //!
 //! Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
 
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::rent::{create, find_and_open, listed, streams};
 use super::table::Table;
+use super::today::{Today, end};
 use super::world::{World, tail};
 
 /// Longest that a boot may take; half a minute on an idle machine without hardware virtualisation.
@@ -35,7 +36,7 @@ fn runs(world: &World, name: &str) -> String {
 }
 
 #[test]
-fn the_published_requestor_rents_a_real_guest() {
+fn the_published_requestor_and_a_renter_of_today_rent_real_guests_at_once() {
     let image = golem_test_support::guest::image();
     let mut world = World::new();
     world.home = world
@@ -44,9 +45,11 @@ fn the_published_requestor_rents_a_real_guest() {
         .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
         .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
     world.home.json(&["images", "add", "debian-12", &image, "--json"]);
+    let (today, world) = Today::new(world);
     let _no_guest_left = NoGuestLeft(&world.home);
     let _node = world.home.start(&[]);
     world.wait_for_advert();
+    let renter = today.as_ref().map(|today| today.rent(&world, "debian-12"));
     let mut table = Table::new("request-vm-on-golem 0.1.58, Golem Base driver, a real guest (QEMU)");
     let opened = find_and_open(&world, &mut table);
     table.step("vm create --stream-id", || {
@@ -57,6 +60,9 @@ fn the_published_requestor_rents_a_real_guest() {
         ((), format!("runs after {seconds} s, port {port}; the requestor then fails on its own row, which is repaired"))
     });
     listed(&world, &mut table, 1);
+    if let Some(renter) = renter {
+        end(renter);
+    }
     table.step("vm ssh", || {
         let text = typed(&world, "echo mine > kept && sync; echo \"$(whoami)@$(hostname), $(nproc) CPU\"");
         assert!(text.contains("ubuntu@first, 1 CPU"), "{}", tail(&text));

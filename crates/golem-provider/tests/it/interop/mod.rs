@@ -13,4 +13,6 @@ mod moving;
 mod newer_abi;
 mod rent;
 mod table;
+#[cfg(feature = "guest-tests")]
+mod today;
 mod world;

@@ -32,7 +32,7 @@ pub(crate) struct World {
     market: Emulator,
     /// The renter's home.
     pub(crate) renter: tempfile::TempDir,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
 }
 
 impl World {
