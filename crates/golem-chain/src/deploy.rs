@@ -103,7 +103,8 @@ impl NewContract {
         address: Address,
     ) -> Result<Network, DeployError> {
         let network =
-            Network { stream_payment_address: Some(address), contract_version: self.version(), ..network };
+            // What was said of it was that it has none.
+            Network { stream_payment_address: Some(address), contract_version: self.version(), note: None, ..network };
         let Self::V4 { token: contract, .. } = *self else { return Ok(network) };
         let wrong = |error| DeployError::Token(contract, error);
         let token_decimals = token::decimals(rpc, contract).await.map_err(wrong)?;
@@ -120,6 +121,11 @@ impl NewContract {
 pub async fn unknown_network(rpc: &Rpc, rpc_url: &str, testnet: bool) -> Result<Network, ChainError> {
     let answers = rpc.calls(&[("eth_chainId", json!([]))]).await?;
     let chain_id = answers.first().and_then(quantity).ok_or(ChainError::Nonsense("no chain id"))?;
+    let is_real =
+        crate::network::shipped().values().any(|known| known.chain_id == chain_id && !known.testnet);
+    if testnet && is_real {
+        return Err(ChainError::Nonsense("a test network, and the chain id of one with real money"));
+    }
     let local = LOCAL.contains(&chain_id);
     let mut urls = rpc_url.split(',').map(str::to_owned);
     Ok(Network {

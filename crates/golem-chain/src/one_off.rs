@@ -49,9 +49,15 @@ pub async fn carry_out(
     let transaction = sender.sign(&plan)?;
     let hash = transaction.hash;
     signed(hash);
-    sender.send(&transaction.raw).await?;
-    let attempt = Attempt { transaction: plan.transaction, signed: transaction };
-    match Pursuit::new(vec![attempt], LIMITS).sent().follow(sender, &mut Unrecorded).await? {
+    let sent = sender.send(&transaction.raw).await;
+    let pursuit = Pursuit::new(vec![Attempt { transaction: plan.transaction, signed: transaction }], LIMITS);
+    let pursuit = match sent {
+        Ok(()) => pursuit.sent(),
+        // It may have been taken, though the answer is lost: it is followed, and sent again.
+        Err(SendError::Chain(_)) => pursuit,
+        Err(error) => return Err(error.into()),
+    };
+    match pursuit.follow(sender, &mut Unrecorded).await? {
         Fate::Mined(receipt) if receipt.succeeded => Ok(receipt),
         Fate::Mined(_) => Err(OneOffError::Failed(hash)),
         Fate::Lost => Err(OneOffError::Lost(hash)),

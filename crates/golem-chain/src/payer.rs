@@ -152,14 +152,25 @@ impl Payer {
         Ok(Attempt { transaction: plan.transaction, signed })
     }
 
+    /// The same, which pays no more than `maximum` wei for a unit of gas.
+    #[must_use]
+    pub fn capped(mut self, maximum: Option<u128>) -> Self {
+        self.sender = self.sender.capped(maximum);
+        self
+    }
+
     /// The stream that the transaction of `receipt` opened: the one that the contract says was created, and that this
-    /// wallet pays.
+    /// wallet pays. Where it says so in a layout that is not known, the first number that it tells: whoever uses that has to
+    /// look whose stream it is.
     #[must_use]
     pub fn opened(&self, receipt: &Receipt) -> Option<StreamId> {
-        let of_contract = receipt.logs.iter().filter(|log| log.address == self.contract);
-        let mut said = of_contract.filter_map(|log| decode(&log.topics, &log.data));
+        let of_contract = || receipt.logs.iter().filter(|log| log.address == self.contract);
+        let said: Vec<_> = of_contract().filter_map(|log| decode(&log.topics, &log.data)).collect();
         let is_ours = |what: &Happened| matches!(what, Happened::Created { sender, .. } if *sender == number(self.address()));
-        let (id, _) = said.find(|(_, what)| is_ours(what))?;
+        let ours = said.iter().find(|(_, what)| is_ours(what)).map(|(id, _)| *id);
+        let told =
+            || of_contract().find_map(|log| log.topics.get(1)).map(|id| StreamId(U256::from_be_bytes(id.0)));
+        let id = ours.or_else(|| said.is_empty().then(told).flatten())?;
         receipt.succeeded.then_some(id)
     }
 }

@@ -50,7 +50,7 @@ pub enum SendError {
     },
     /// Gas costs more than may be paid.
     #[error(
-        "gas costs {} gwei, and no more than {} gwei are paid; fix: wait, or allow more (GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI)",
+        "gas costs {} gwei, and no more than {} gwei are paid; fix: wait, or allow more (a node: GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI; a renter: the network's maximum_gas_price_gwei)",
         gwei(*.price), gwei(*.maximum)
     )]
     TooDear {

@@ -75,6 +75,14 @@ pub struct AdmissionFacts {
     pub draining: bool,
 }
 
+impl AdmissionFacts {
+    /// The same for what has its room already, because that was promised.
+    #[must_use]
+    pub fn with_room(self) -> Self {
+        Self { held: Resources::default(), vms: 0, ..self }
+    }
+}
+
 const CPU_UNIT: &str = "CPU cores";
 const MEMORY_UNIT: &str = "GB of memory";
 const STORAGE_UNIT: &str = "GB of storage";

@@ -3,7 +3,7 @@
 //! Owns the proof without which nothing is reserved, and a stream as it was last read. Never asks a chain:
 //! [`crate::payment`] does, and makes a [`Paid`] of nothing but the chain's word.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use golem_chain::{Bad, Block};
 use golem_types::stream::address;
 use golem_types::{Stream, StreamKey, VmId};
@@ -73,6 +73,11 @@ impl Paid {
     /// Who pays, as the ledger writes an owner.
     pub(crate) fn owner(&self) -> Option<String> {
         self.0.as_ref().map(|by| owner_of(address(by.stream.sender)))
+    }
+
+    /// The lease that its stream was opened for, on contract version 4.
+    pub(crate) fn lease(&self) -> Option<B256> {
+        self.0.as_ref()?.stream.lease.map(|lease| lease.id)
     }
 
     /// The stream as it was read, for the rental `vm`.

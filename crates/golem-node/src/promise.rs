@@ -6,7 +6,7 @@
 //! ```
 //! Owns which quotes may promise some, as one pure function. Asking for a quote costs nothing and proves nothing, so that
 //! strangers must not have all capacity by it: one renter's address and one customer (an IPv4 address, an IPv6 /64) have one
-//! promise at a time, one network (a /24, a /48) two, and all together at most half of the cores, of the memory, of the
+//! promise at a time, the newest, one network (a /24, a /48) two, and all together at most half of the cores, of the memory, of the
 //! storage and of the VMs that this node offers. A quote beyond that is as good, but keeps nothing. Never reads the ledger,
 //! which keeps promises, and never says whether there is room ([`crate::admit`] does).
 
@@ -42,6 +42,13 @@ pub struct Promise {
     pub resources: Resources,
     /// When the quote is over.
     pub until: Timestamp,
+}
+
+impl Promise {
+    /// Whether `requestor` has it, by an answer to `source`. Neither alone is enough: anybody can name an address.
+    pub(crate) fn is_of(&self, requestor: Address, source: Source) -> bool {
+        self.requestor == requestor && self.source.customer == source.customer
+    }
 }
 
 /// Whether `wanted`, for which there is room as `facts` say, may be promised beside what is `promised`.

@@ -278,3 +278,10 @@ pub enum Refusal {
     #[error("invalid stream_proof: {0}")]
     Proof(BadProof),
 }
+
+impl Refusal {
+    /// Whether there is no stream of that number for the node, as far as the contract that was looked at goes.
+    pub(crate) const fn is_of_no_stream_here(&self) -> bool {
+        matches!(self, Self::Stream(Bad::Recipient) | Self::Quote(_))
+    }
+}

@@ -110,6 +110,14 @@ pub(crate) async fn agreed(
     let profile = paying.network(wanted.networks.clone())?;
     let decimals = profile.decimals();
     paying.within(wanted.most, decimals)?;
+    // The provider chooses among the renter's networks, and a bound is in coins of the first.
+    let money = |profile: &PaymentNetwork| (profile.symbol().to_owned(), profile.network.testnet);
+    if wanted.most.is_some() && wanted.networks.first().is_some_and(|first| money(first) != money(&profile)) {
+        let (symbol, name) = (profile.symbol(), &profile.name);
+        return Err(CreateError::Declined(format!(
+            "it is paid in {symbol} on {name}, and --most is of another coin; fix: --payments-network {name}"
+        )));
+    }
     let unknown = |error: ChainError| CreateError::Unpaid(error.into());
     if let (Signed::Lease(_), Some(over)) =
         (&paying.signed, over(renter, paying, &profile).await.map_err(unknown)?)
@@ -135,8 +143,9 @@ pub(crate) async fn agreed(
     if paying.rate > most || !paying.fits(&profile) {
         return Err(CreateError::Dearer);
     }
+    // A price that is over by this machine's clock was signed a moment ago: then the clock is wrong.
     match over(renter, paying, &profile).await.map_err(unknown)? {
-        Some(over) => Err(over.into()),
-        None => Ok((again, Some(profile))),
+        Some(over) if matches!(paying.signed, Signed::Lease(_)) => Err(over.into()),
+        _ => Ok((again, Some(profile))),
     }
 }

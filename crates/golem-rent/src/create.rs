@@ -20,6 +20,7 @@ use super::offer::Signed;
 use super::payments::{PaymentError, Payments};
 use super::provider::{Accepted, Provider, ProviderError};
 use super::rental::{Payment, Rental, RentalLease, RentalStep};
+use super::use_vm::keep_access;
 use super::{Event, Renter, crash_point};
 
 /// Pause between two questions whether the VM runs: at first, and the longest.
@@ -142,6 +143,7 @@ async fn begin(
         chain_id: profile.network.chain_id,
         contract: profile.contract,
         token: profile.token,
+        max_gas_price: profile.network.maximum_gas_price().map(|wei| u64::try_from(wei).unwrap_or(u64::MAX)),
         rate: paying.rate.into(),
         deposit: Exact(deposit),
         stream_id: None,
@@ -162,6 +164,7 @@ async fn begin(
         return Err(CreateError::Exists(wanted.name.clone()));
     }
     let payments = Payments::open(renter, &payment, lock).map_err(CreateError::Unpaid)?;
+    payments.check().await.map_err(CreateError::Unpaid)?;
     payments.afford(&payment, deposit).await.map_err(CreateError::Unpaid)?;
     rental.payment = Some(payment);
     rental.step = RentalStep::Opening;
@@ -297,9 +300,7 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
                 if let Ok(access) = provider.access(&id).await
                     && access.ssh_port.is_some()
                 {
-                    rental.ssh_port = access.ssh_port;
-                    rental.ssh_user = access.ssh_user().map(str::to_owned);
-                    renter.store.keep(&rental)?;
+                    keep_access(renter, &mut rental, &access)?;
                     return Ok(rental);
                 }
             }

@@ -35,7 +35,8 @@ async fn post(url: &str, short: &Short) -> anyhow::Result<()> {
     let client = Client::new(Options::within(LONGEST))?;
     let body = json!({ "vm": short.vm, "reason": short.reason.as_str(), "message": short.message });
     let answer = client.post(url).json(&body).send(ANSWER_BYTES).await?;
-    ensure!(answer.status.is_success(), "{url} answers with HTTP status {}", answer.status);
+    // Its URL may be a secret.
+    ensure!(answer.status.is_success(), "the webhook answers with HTTP status {}", answer.status);
     Ok(())
 }
 
@@ -45,6 +46,7 @@ async fn run(program: &str, short: &Short) -> anyhow::Result<()> {
         .env("GOLEM_RENT_REASON", short.reason.as_str())
         .env("GOLEM_RENT_MESSAGE", &short.message)
         .env_remove("GOLEM_RENTER_PRIVATE_KEY")
+        .env_remove("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .kill_on_drop(true)

@@ -35,6 +35,10 @@ const LIMITS: Limits = Limits {
     lost: LOST_AFTER,
 };
 
+/// How often an endpoint is asked that may be a few blocks behind the one that told of a transaction, and the pause between.
+const LOOKS: u32 = 15;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Most gas that is tried where less was too little.
 const GAS_MOST: u64 = 2_000_000;
 
@@ -100,6 +104,11 @@ pub enum PaymentError {
     /// It did not open the stream that it should have.
     #[error("transaction {0} opened no stream to the provider; is the contract the right one?")]
     NoStream(B256),
+    /// The endpoint does not know the stream, which is no sign that there is none.
+    #[error(
+        "the RPC endpoint does not know stream {0}; it may be behind; fix: run the same command again, or name another one"
+    )]
+    Unseen(U256),
     /// The rental has no stream.
     #[error("the rental has no stream: it is free, or its stream has ended")]
     Free,
@@ -182,8 +191,17 @@ impl<'a> Payments<'a> {
     ) -> Result<Self, PaymentError> {
         let rpc = Rpc::new(renter.rpc_url.unwrap_or(&payment.rpc_url))?;
         let place = (payment.contract, payment.token);
-        let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place);
+        let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place)
+            .capped(payment.max_gas_price.map(u128::from));
         Ok(Self { renter, payer, reader: reader(renter, payment)?, _lock: lock })
+    }
+
+    /// Makes sure that the payment contract is there, and of its version: what is sent to an address without code is gone.
+    ///
+    /// # Errors
+    /// [`PaymentError::Chain`].
+    pub async fn check(&self) -> Result<(), PaymentError> {
+        Ok(self.reader.check().await?)
     }
 
     /// Makes sure that the wallet can pay `amount` wei, before anything is written or sent.
@@ -215,7 +233,7 @@ impl<'a> Payments<'a> {
     /// The stream of `rental` as the chain has it, and the chain's time.
     ///
     /// # Errors
-    /// [`PaymentError::Free`], [`PaymentError::Chain`].
+    /// [`PaymentError::Free`], [`PaymentError::Unseen`], [`PaymentError::Chain`].
     pub async fn stream(&self, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
         stream(&self.reader, rental).await
     }
@@ -227,14 +245,13 @@ impl<'a> Payments<'a> {
     pub async fn pay(&self, rental: &mut Rental, lease: Option<&OpenLease>) -> Result<(), PaymentError> {
         let payment = rental.payment.as_ref().ok_or(PaymentError::Free)?;
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
-        if !self.payer.is_approved(deposit).await? {
-            let attempt = self.payer.approve(deposit).await?;
-            self.transact(rental, RentalOperation::Approve, attempt).await?;
-        }
-        let attempt = match lease {
-            Some(lease) => self.payer.open_lease(lease).await?,
-            None => self.payer.open(rental.provider_id, deposit, rate).await?,
-        };
+        let approved = self.approve(rental, deposit).await?;
+        let provider = rental.provider_id;
+        let attempt = after(approved, async || match lease {
+            Some(lease) => self.payer.open_lease(lease).await,
+            None => self.payer.open(provider, deposit, rate).await,
+        });
+        let attempt = attempt.await?;
         self.transact(rental, RentalOperation::Open, attempt).await
     }
 
@@ -245,12 +262,19 @@ impl<'a> Payments<'a> {
     pub async fn top_up(&self, rental: &mut Rental, amount: U256) -> Result<(), PaymentError> {
         let (id, payment) = paid(rental)?;
         self.afford(payment, amount).await?;
-        if !self.payer.is_approved(amount).await? {
-            let attempt = self.payer.approve(amount).await?;
-            self.transact(rental, RentalOperation::Approve, attempt).await?;
-        }
-        let attempt = self.payer.top_up(id, amount).await?;
+        let approved = self.approve(rental, amount).await?;
+        let attempt = after(approved, async || self.payer.top_up(id, amount).await).await?;
         self.transact(rental, RentalOperation::TopUp(Exact(amount)), attempt).await
+    }
+
+    /// Lets the contract take `amount` units of the token, unless it may already; whether that was needed.
+    async fn approve(&self, rental: &mut Rental, amount: U256) -> Result<bool, PaymentError> {
+        if self.payer.is_approved(amount).await? {
+            return Ok(false);
+        }
+        let attempt = self.payer.approve(amount).await?;
+        self.transact(rental, RentalOperation::Approve, attempt).await?;
+        Ok(true)
     }
 
     /// Ends the stream of `rental`, unless it has ended already; what comes back is in its record then.
@@ -340,6 +364,20 @@ impl<'a> Payments<'a> {
         }
     }
 
+    /// The stream `id`, which was opened in `block`: an endpoint that is behind that knows nothing of it yet.
+    async fn opened(&self, id: StreamId, block: u64) -> Result<Stream, ChainError> {
+        for _ in 0..LOOKS {
+            let seen = self.reader.streams(&[id]).await?;
+            if let Some(stream) = seen.streams.first().filter(|stream| !stream.sender.is_zero())
+                && seen.block.number >= block
+            {
+                return Ok(*stream);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(ChainError::NoState)
+    }
+
     /// Writes into `rental` what the transaction of `receipt` did. The outer error means that it is not
     /// known; the inner one, that it did nothing.
     async fn apply_receipt(
@@ -360,13 +398,12 @@ impl<'a> Payments<'a> {
         match what {
             RentalOperation::Approve => {}
             RentalOperation::Open => {
-                let Some(id) = self.payer.opened(receipt) else {
-                    payment.gas = gas;
-                    return Ok(Err(PaymentError::NoStream(hash)));
-                };
-                let seen = self.reader.streams(&[id]).await.map_err(unknown)?;
+                // It succeeded, so money moved: without its stream it stays what is not known.
+                let nothing = ChainError::Nonsense("a receipt without the stream that was opened");
+                let id = self.payer.opened(receipt).ok_or_else(|| unknown(nothing))?;
+                let stream = self.opened(id, receipt.block).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
-                let right = seen.streams.first().is_some_and(|stream| {
+                let right = Some(stream).is_some_and(|stream| {
                     stream.sender == ours
                         && stream.recipient == provider
                         && Exact::from(stream.rate) == payment.rate
@@ -398,6 +435,24 @@ impl<'a> Payments<'a> {
     }
 }
 
+/// Makes a transaction that needs what was `approved` a moment ago, where that was needed: an endpoint that has not seen it yet
+/// says that the contract refuses.
+async fn after(
+    approved: bool,
+    attempt: impl AsyncFn() -> Result<Attempt, SendError>,
+) -> Result<Attempt, SendError> {
+    let mut left = if approved { LOOKS / 3 } else { 0 };
+    loop {
+        match attempt().await {
+            Err(SendError::Reverts(_)) if left > 0 => {
+                left -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            made => return made,
+        }
+    }
+}
+
 /// The stream of `rental` and how it is paid for.
 fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
     let payment =
@@ -420,6 +475,10 @@ async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), Paym
     let (id, _) = paid(rental)?;
     let seen = reader.streams(&[id]).await?;
     let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
+    // One that has ended keeps its sender, on every version of the contract.
+    if stream.sender.is_zero() {
+        return Err(PaymentError::Unseen(id.0));
+    }
     Ok((*stream, seen.block.time))
 }
 
@@ -435,6 +494,7 @@ pub(crate) async fn stream_of(
     match stream(&reader(renter, payment)?, rental).await {
         Ok(seen) => Ok(Some(seen)),
         Err(PaymentError::Chain(error)) => Err(error),
+        Err(PaymentError::Unseen(_)) => Err(ChainError::NoState),
         Err(_) => Ok(None),
     }
 }

@@ -102,6 +102,9 @@ pub struct Payment {
     /// Where coins can be had.
     #[serde(default)]
     pub coins_from: String,
+    /// Most wei that a unit of gas may cost; `None` if anything short of absurd.
+    #[serde(default)]
+    pub max_gas_price: Option<u64>,
     /// Wei a second.
     pub rate: Exact,
     /// Wei that were paid in, or are to be.

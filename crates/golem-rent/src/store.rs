@@ -209,6 +209,7 @@ mod tests {
                 symbol: "ETH".to_owned(),
                 decimals: 18,
                 coins_from: String::new(),
+                max_gas_price: None,
                 rate: Exact(U256::MAX),
                 deposit: Exact(U256::MAX),
                 stream_id: Some(Exact(U256::MAX)),

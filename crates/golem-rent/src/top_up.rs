@@ -126,13 +126,19 @@ impl<F: AsyncFn(&Short)> Warned<F> {
     }
 }
 
-/// Pays for `hours` more of the rental `name`.
+/// Pays for `hours` more of the rental `name`; a top-up that an earlier command sent is finished instead, so that the same
+/// command, given again, pays once.
 ///
 /// # Errors
 /// [`PaymentError`].
 pub async fn top_up(renter: &Renter<'_>, name: &VmName, hours: u32) -> Result<Rental, PaymentError> {
     let (payments, mut rental) = Payments::of(renter, name)?;
+    let before = deposit(&rental);
     payments.settle(&mut rental).await?;
+    if deposit(&rental) > before {
+        renter.step("the top-up that was under way is paid; nothing more was paid");
+        return Ok(rental);
+    }
     let rate = rental.payment.as_ref().map_or(U256::ZERO, |payment| payment.rate.0);
     let amount = rate.saturating_mul(U256::from(hours)).saturating_mul(U256::from(3600));
     payments.top_up(&mut rental, amount).await?;

@@ -4,7 +4,7 @@
 
 use golem_types::VmName;
 
-use super::provider::{Provider, ProviderError, VmStatus};
+use super::provider::{Access, Provider, ProviderError, VmStatus};
 use super::rental::Rental;
 use super::{Renter, StoreError};
 
@@ -35,11 +35,26 @@ pub async fn reachable(renter: &Renter<'_>, name: &VmName) -> Result<Rental, Use
     let reference = granted(&rental)?;
     if rental.ssh_port.is_none() {
         let access = Provider::of(renter, &rental)?.access(reference).await?;
-        rental.ssh_user = access.ssh_user().map(str::to_owned);
-        rental.ssh_port = access.ssh_port;
-        renter.store.keep(&rental)?;
+        keep_access(renter, &mut rental, &access)?;
     }
     Ok(rental)
+}
+
+/// Writes into `rental` where its VM is reached, and keeps that; not while another command pays for something, whose record must
+/// not be replaced by an older one. The provider is asked again then.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn keep_access(
+    renter: &Renter<'_>,
+    rental: &mut Rental,
+    access: &Access,
+) -> Result<(), StoreError> {
+    (rental.ssh_port, rental.ssh_user) = (access.ssh_port, access.ssh_user().map(str::to_owned));
+    let Ok(_lock) = renter.store.lock() else { return Ok(()) };
+    let Some(mut now) = renter.store.find(&rental.name)? else { return Ok(()) };
+    (now.ssh_port, now.ssh_user) = (rental.ssh_port, rental.ssh_user.clone());
+    renter.store.keep(&now)
 }
 
 /// Has the provider `start` or `stop` the VM of the rental `name`.

@@ -4,10 +4,12 @@
 //! transaction that reserves ([`super::writer`]). On disk, because a renter opens a stream on a promise's word: it outlives the
 //! process. Never decides which quotes may keep something: [`crate::promise`] does.
 
+use std::time::Duration;
+
 use alloy_primitives::B256;
 use golem_types::Resources;
 use golem_types::net::Source;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::columns::{parsed, rounded, time};
@@ -15,6 +17,9 @@ use super::{Ledger, LedgerError, Writer};
 use crate::admit::{AdmissionLimits, admit};
 use crate::host::{HostOffer, HostUse};
 use crate::promise::{Promise, QUOTE_LIFE, may_be_made};
+
+/// By how much a clock may be set back without any promise ending early.
+const CLOCK: Duration = Duration::from_secs(60);
 
 fn promise(row: &Row<'_>) -> rusqlite::Result<Promise> {
     Ok(Promise {
@@ -62,14 +67,6 @@ impl Ledger {
     pub(crate) async fn end_promises(&self, now: Timestamp) -> Result<(), LedgerError> {
         self.ask(move |writer| writer.end_promises(now)).await
     }
-
-    /// Frees what the quote of `lease` keeps, if anything.
-    ///
-    /// # Errors
-    /// [`LedgerError::Sql`].
-    pub(crate) async fn end_promise(&self, lease: B256) -> Result<(), LedgerError> {
-        self.ask(move |writer| writer.end_promises_of(|promise| promise.lease == lease)).await
-    }
 }
 
 impl Writer {
@@ -82,14 +79,19 @@ impl Writer {
         now: Timestamp,
     ) -> Result<bool, LedgerError> {
         self.end_promises(now)?;
-        let facts = self.now.admission(offer, host, None);
-        if admit(promise.resources, limits, &facts).is_err()
-            || !may_be_made(&promise, self.now.promised.values(), limits, &facts)
+        let is_before = |other: &&Promise| other.is_of(promise.requestor, promise.source);
+        let before = self.now.promised.values().find(is_before).cloned();
+        let facts = self.now.admission(offer, host, before.as_ref());
+        let others = self.now.promised.values().filter(|other| !is_before(other));
+        if admit(promise.resources, limits, &facts).is_err() || !may_be_made(&promise, others, limits, &facts)
         {
             return Ok(false);
         }
         let promise = Promise { until: rounded(promise.until), ..promise };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(before) = &before {
+            remove(&transaction, &before.lease)?;
+        }
         transaction.execute(
             "INSERT INTO promises (lease, requestor, customer, network, cpu, memory, storage, until) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -105,21 +107,22 @@ impl Writer {
             ],
         )?;
         transaction.commit()?;
+        if let Some(before) = before {
+            self.now.promised.remove(&before.lease);
+        }
         self.now.promised.insert(promise.lease, promise);
         self.publish();
         Ok(true)
     }
 
-    /// Frees what is over at `now`, and what a clock that was wrong has kept for longer than any quote counts.
+    /// Frees what is over at `now`, and what a clock that was wrong by more than a minute has kept for longer than any quote
+    /// counts.
     pub(super) fn end_promises(&mut self, now: Timestamp) -> Result<(), LedgerError> {
-        let longest = jiff::SignedDuration::try_from(QUOTE_LIFE).unwrap_or_default();
-        self.end_promises_of(|promise| {
+        let longest = SignedDuration::try_from(QUOTE_LIFE + CLOCK).unwrap_or_default();
+        let is_it = |promise: &Promise| {
             let left = promise.until.duration_since(now);
-            left <= jiff::SignedDuration::ZERO || left > longest
-        })
-    }
-
-    fn end_promises_of(&mut self, is_it: impl Fn(&Promise) -> bool) -> Result<(), LedgerError> {
+            left <= SignedDuration::ZERO || left > longest
+        };
         let over: Vec<B256> = self
             .now
             .promised

@@ -53,6 +53,8 @@ pub(super) fn reopen(
         let sql = "UPDATE transactions SET state = 'sent', hash = NULL, block = NULL, block_hash = NULL, gas_used = NULL, \
                    cost = NULL, l1_fee = NULL, error = 'its block is gone', updated_at = ?2 WHERE id = ?1";
         connection.prepare_cached(sql)?.execute(params![id, now.as_microsecond()])?;
+        // What a sweep really moved is looked at again where it comes to be.
+        connection.prepare_cached("DELETE FROM sweeps WHERE transaction_id = ?1")?.execute([id])?;
     }
     Ok(rows.len())
 }

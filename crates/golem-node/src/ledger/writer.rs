@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use alloy_primitives::{Address, B256};
 use golem_types::wire::CreateVm;
-use golem_types::{ImageName, JobId, VmId, VmState};
+use golem_types::{ImageName, JobId, Resources, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
@@ -15,6 +16,7 @@ use super::{LedgerError, Writer, claim, money, promises, refunds, rows};
 use crate::admit::{AdmissionContext, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
+use crate::promise::Promise;
 use crate::rental::{Goal, Rental};
 use crate::vm::{Job, JobState, Refusal, Unpaid, Vm, owner_of};
 
@@ -80,12 +82,11 @@ impl Writer {
             return Ok(Err(Refusal::NameTaken(name)));
         }
         self.end_promises(now)?;
-        let own = payment.and_then(|payment| self.now.promised.get(&payment.lease_id));
-        let own = own.filter(|own| Some(own.requestor) == renter).cloned();
-        let facts = self.now.admission(context.offer, context.host, own.as_ref());
-        if let Err(refusal) = admit(resources, &context.limits, &facts) {
-            return Ok(Err(refusal));
-        }
+        let lease = payment.map(|payment| payment.lease_id);
+        let own = match self.admit_renter(resources, context, renter, lease) {
+            Ok(own) => own,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let ssh_port = match self.free_port(context) {
             Ok(port) => port,
             Err(refusal) => return Ok(Err(refusal)),
@@ -140,6 +141,31 @@ impl Writer {
         Ok(Ok((vm, job)))
     }
 
+    /// Grants `resources` to `renter`, who pays by `lease`; gives the promise that is used up by that. What was promised for
+    /// just this has its room, whatever else waits for some; another promise to the same renter is used only if it has to be.
+    fn admit_renter(
+        &self,
+        resources: Resources,
+        context: &AdmissionContext,
+        renter: Option<Address>,
+        lease: Option<B256>,
+    ) -> Result<Option<Promise>, Refusal> {
+        let facts = |own| self.now.admission(context.offer, context.host, own);
+        let is_renters = |own: &&Promise| lease.is_some() && Some(own.requestor) == renter;
+        let exact = lease.and_then(|lease| self.now.promised.get(&lease)).filter(is_renters);
+        if let Some(own) = exact {
+            admit(resources, &context.limits, &facts(Some(own)).with_room())?;
+            return Ok(Some(own.clone()));
+        }
+        let refusal = match admit(resources, &context.limits, &facts(None)) {
+            Ok(()) => return Ok(None),
+            Err(refusal) => refusal,
+        };
+        let other = self.now.promised.values().find(is_renters).ok_or(refusal)?;
+        admit(resources, &context.limits, &facts(Some(other)))?;
+        Ok(Some(other.clone()))
+    }
+
     /// The live rental that the stream pays for already that is to pay.
     fn user_of(&self, paid: &Paid) -> Option<&Rental> {
         let key = paid.key()?;
@@ -191,7 +217,15 @@ impl Writer {
             refunds::forget(&transaction, &copy.key)?;
             money::put_event(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
         }
+        // What its quote keeps is for a VM that has its room.
+        let promised = paid.lease().filter(|lease| self.now.promised.contains_key(lease));
+        if let Some(lease) = &promised {
+            promises::remove(&transaction, lease)?;
+        }
         transaction.commit()?;
+        if let Some(lease) = promised {
+            self.now.promised.remove(&lease);
+        }
         let vm = Arc::clone(&rental.vm);
         self.now.mirror(rental);
         self.publish();

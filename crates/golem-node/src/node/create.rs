@@ -25,6 +25,7 @@ use crate::ledger::{ClaimedUse, Snapshot};
 use crate::paid::Paid;
 use crate::payment::Leased;
 use crate::ports::{offered, pick};
+use crate::promise::Promise;
 use crate::vm::{Job, Refusal, Vm};
 
 /// How many free ports a reservation may choose from: one would do, if nothing ever changed in between.
@@ -121,11 +122,11 @@ impl Node {
         }
     }
 
-    /// Whether a VM of `resources` would be granted now, as far as room goes.
-    pub(super) fn admits(&self, resources: Resources) -> Result<(), NodeError> {
+    /// Whether a VM of `resources` would be granted now, as far as room goes, in place of what is `promised`.
+    pub(super) fn admits(&self, resources: Resources, promised: Option<&Promise>) -> Result<(), NodeError> {
         let Node(inner) = self;
         let host = *inner.host.borrow();
-        let facts = inner.ledger.now().admission(host.offer, host.used, None);
+        let facts = inner.ledger.now().admission(host.offer, host.used, promised);
         Ok(admit(resources, &inner.config.limits, &facts)?)
     }
 

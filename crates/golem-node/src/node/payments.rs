@@ -137,7 +137,8 @@ impl Node {
         };
         let payments = inner.contracts.offered().iter().find(is_it).ok_or(Refusal::NoLeases)?;
         let image = self.image_of(request.image.as_ref())?;
-        self.admits(request.resources)?;
+        let before = source.and_then(|source| self.promised(request.requestor, source));
+        self.admits(request.resources, before.as_ref())?;
         let lease = payments.lease(request, &image, Timestamp::now())?;
         let reserved = match source {
             Some(source) => self.promise(&lease, request, source).await?,
@@ -219,10 +220,6 @@ impl Node {
             "another stream pays for the VM"
         );
         self.remember(&paid, id);
-        if let Some(payment) = &payment {
-            // It pays for a VM that has its room.
-            self.0.ledger.end_promise(payment.lease_id).await?;
-        }
         // Without room it waits, and the monitor tries again.
         let taken = self.0.ledger.take_room(id, self.room(), Timestamp::now()).await;
         let vm = taken.map_err(|error| lost(id, error))?.unwrap_or(vm);
@@ -293,18 +290,28 @@ impl Node {
 }
 
 /// What the `verdicts` of several `networks`, in the order of the settings, come to: the first stream that pays and is not used;
-/// else the first that pays. Where none does, what is wrong with the one that is the node's, and only then that a chain could
-/// not be asked, or that there is none.
+/// else the first that pays. One whose sender has said nothing counts where every network before says that it has none of that
+/// number for the node: it may be a stranger's, and a create that is sent again must not come to that one. Where none pays, what
+/// is wrong with the one that is the node's, and only then that a chain could not be asked, or that there is none.
 fn one_of(
     verdicts: Vec<Result<Paid, NodeError>>,
     networks: &[&str],
     is_used: impl Fn(&StreamKey) -> bool,
 ) -> Result<Paid, NodeError> {
     let (mut paying, mut refused) = (Vec::new(), Vec::new());
+    let mut is_nowhere = true;
     for verdict in verdicts {
         match verdict {
-            Ok(paid) => paying.push(paid),
-            Err(error) => refused.push(error),
+            Ok(paid) => {
+                let counts = paid.is_proven() || is_nowhere;
+                is_nowhere = false;
+                paying.extend(Some(paid).filter(|_| counts));
+            }
+            Err(error) => {
+                let elsewhere = Refusal::is_of_no_stream_here;
+                is_nowhere &= matches!(&error, NodeError::Refused(refusal) if elsewhere(refusal));
+                refused.push(error);
+            }
         }
     }
     let is_free = |paid: &Paid| paid.key().is_none_or(|key| !is_used(key));
@@ -313,8 +320,9 @@ fn one_of(
         return Ok(paying.swap_remove(first));
     }
     let rank = |error: &NodeError| match error {
-        // No stream of the node's there, or a quote of another network.
-        NodeError::Refused(Refusal::Stream(Bad::Recipient) | Refusal::Quote(_)) => 2,
+        NodeError::Refused(refusal) if refusal.is_of_no_stream_here() => 3,
+        // Somebody else's, of the same number.
+        NodeError::Refused(Refusal::Stream(Bad::Sender) | Refusal::Proof(_)) => 2,
         NodeError::Refused(_) => 0,
         _ => 1,
     };

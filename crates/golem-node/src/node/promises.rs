@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use golem_service::log_limited;
 use golem_types::net::Source;
 use golem_types::wire::LeaseRequest;
@@ -20,6 +21,12 @@ use crate::promise::Promise;
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Node {
+    /// What is promised to `requestor` by an earlier answer to `source`, which a new one takes the place of.
+    pub(super) fn promised(&self, requestor: Address, source: Source) -> Option<Promise> {
+        let now = self.0.ledger.now();
+        now.promised.values().find(|promise| promise.is_of(requestor, source)).cloned()
+    }
+
     /// Keeps what `lease`, for which `source` asked, is for, if the operator wants that of quotes and there is room for it.
     pub(super) async fn promise(
         &self,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::B256;
-use golem_chain::{Block, Receipt};
+use golem_chain::{Block, ChainError, Receipt};
 use golem_types::StreamId;
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -34,6 +34,8 @@ struct Known {
     place: Option<(u64, B256)>,
     /// Its row, if it was given up.
     lost: Option<Transaction>,
+    /// Most wei of gas that it can have cost, as it was signed.
+    most: Option<U256>,
 }
 
 /// Differences in what was spent, with what makes them good.
@@ -96,7 +98,9 @@ impl Payments {
             let lost = (row.state == TransactionState::Lost).then_some(row);
             // Of one that was given up any attempt may be in a block after all.
             for hash in row.attempts.iter().map(|attempt| attempt.signed.hash).chain(row.hash) {
-                known.insert(hash, Known { stream, place, lost: lost.cloned(), ..Known::default() });
+                let attempt = row.attempts.iter().find(|attempt| attempt.signed.hash == hash);
+                let most = attempt.map(|attempt| attempt.transaction.most_gas_cost());
+                known.insert(hash, Known { stream, place, lost: lost.cloned(), most, ..Known::default() });
             }
         }
         let open: BTreeSet<B256> = rows
@@ -141,6 +145,11 @@ impl Payments {
         let (gas, l1_fee, block) = match receipt {
             // Whoever answers may be ahead of what was read; and an old node does not tell the price.
             Some(receipt) if receipt.block > last.number || receipt.cost.is_zero() => return Ok(()),
+            Some(Receipt { cost, l1_fee, .. })
+                if known.most.is_some_and(|most| cost.saturating_sub(l1_fee) > most) =>
+            {
+                return Err(ChainError::Nonsense("a receipt that costs more than was signed").into());
+            }
             Some(Receipt { cost, l1_fee, block, block_hash, .. }) => {
                 (cost.saturating_sub(l1_fee), l1_fee, Some((block, block_hash)))
             }

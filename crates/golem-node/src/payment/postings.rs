@@ -188,8 +188,8 @@ impl Payments {
 
     /// What went back to the senders of streams that ended by `events`, which were read from the block `from` on, where books and
     /// events tell it themselves: both shares and all that was paid before are the deposit, of which a second vests the rate.
-    /// So a thousand ends cost no more requests than one. Where neither share is just that, as of a stream that was halted,
-    /// the stream has to be read.
+    /// So a thousand ends cost no more requests than one. Where neither share is just that, as of a stream that was halted, the
+    /// stream has to be read; so has one whose deposit had vested, because what is left of its last second went back, too.
     async fn told_refunds(
         &self,
         events: &[StreamEvent],
@@ -219,7 +219,7 @@ impl Payments {
             let seconds = time.saturating_sub(u128::from(start));
             let vested = U256::from(rate).saturating_mul(U256::from(seconds));
             let refund = deposit.saturating_sub(vested);
-            if refund == one || refund == other {
+            if !refund.is_zero() && (refund == one || refund == other) {
                 refunds.insert(event.id, refund);
             }
         }

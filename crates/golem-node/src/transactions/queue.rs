@@ -118,6 +118,10 @@ impl Queue {
                 return Err(TransactionError::Refused("it is not in the ledger".to_owned()));
             };
             if let Some(successor) = row.successor {
+                // Of two that a reorganisation opened again, each may be in the other's place.
+                if Instant::now() >= deadline {
+                    return Err(TransactionError::UnderWay(None));
+                }
                 id = successor;
                 continue;
             }

@@ -73,8 +73,11 @@ pub(super) async fn deploy(invocation: &Invocation, wanted: DeployContract) -> a
     if !wanted.yes && !confirmed("Make it?", "nobody can be asked whether to pay for it; fix: --yes")? {
         bail!("you did not agree; nothing was paid");
     }
-    let receipt =
-        carry_out(&sender, plan, |hash| printer.note(&format!("transaction {hash} makes {address}"))).await?;
+    let made =
+        carry_out(&sender, plan, |hash| printer.note(&format!("transaction {hash} makes {address}"))).await;
+    let receipt = made.with_context(|| {
+        format!("{name} was not written; once {address} has code: golem-provider networks add (its address is the contract)")
+    })?;
     ensure!(receipt.contract == Some(address), "transaction {} made another contract", receipt.hash);
     let path = network::save(folder, name, &network)?;
     let answer = json!({

@@ -247,6 +247,8 @@ impl<'a> Looker<'a> {
         let mut streams = interval(STREAM);
         streams.set_missed_tick_behavior(MissedTickBehavior::Delay);
         streams.reset();
+        // Kept from turn to turn: whoever says much must not put it off.
+        let mut look = self.next_look();
         loop {
             tokio::select! {
                 text = talk.hear() => self.obey(talk, &text?).await?,
@@ -258,7 +260,10 @@ impl<'a> Looker<'a> {
                     }
                 }
                 Ok(()) = ended.changed() => drop(self.tell(talk, &[]).await?),
-                () = sleep_until(self.next_look()) => self.tell_changes(talk).await?,
+                () = sleep_until(look) => {
+                    self.tell_changes(talk).await?;
+                    look = self.next_look();
+                }
                 _ = streams.tick() => drop(self.tell(talk, &[Scope::Stream]).await?),
                 _ = pulses.tick() => {
                     talk.pulse().await?;

@@ -121,6 +121,9 @@ impl World {
         };
         let AdmissionContext { limits, offer, host, .. } = Self::context();
         let is_kept = self.ledger.promise(promise, limits, offer, host, self.at()).await.unwrap();
+        // An earlier one of the same renter, from the same address, makes room for this one.
+        let before = self.kept.iter().position(|kept| (kept.who, kept.from) == (who, from));
+        let before = before.map(|place| self.kept.remove(place));
         let of = |is_it: &dyn Fn(&Quoted) -> bool| self.kept.iter().filter(|kept| is_it(kept)).count();
         let kept: u32 = self.kept.iter().map(|kept| kept.cpu).sum();
         let may = self.fits(cpu)
@@ -129,11 +132,9 @@ impl World {
             && of(&|kept| kept.from / 2 == from / 2) < 2
             && self.kept.len() < 3
             && kept + cpu <= 4;
-        assert_eq!(is_kept, may, "{quoted:?} beside {:?}", self.kept);
+        assert_eq!(is_kept, may, "{quoted:?} for {before:?} beside {:?}", self.kept);
         self.quoted.push(quoted);
-        if may {
-            self.kept.push(quoted);
-        }
+        self.kept.extend(if may { Some(quoted) } else { before });
     }
 
     /// A create of `cpu` CPUs, with the lease `quoted` as `renter`, if any.
@@ -168,8 +169,12 @@ impl World {
             assert!(self.create(quoted.cpu, Some((quoted, renter))).await, "what is promised is held");
             self.kept.remove(place);
         } else {
+            // Another promise to the same renter is used up where it is needed.
+            let other = self.kept.iter().position(|kept| own && kept.who == quoted.who);
+            let other = other.filter(|_| !self.fits(quoted.cpu)).map(|place| self.kept.remove(place));
             let may = self.fits(quoted.cpu);
             assert_eq!(self.create(quoted.cpu, Some((quoted, renter))).await, may);
+            self.kept.extend(other.filter(|_| !may));
         }
     }
 
@@ -271,11 +276,26 @@ async fn a_promise_is_not_given_to_a_rental_that_comes_back() {
         until: Timestamp::from_second(world.clock + LIFE).unwrap(),
     };
     let AdmissionContext { limits, offer, host, .. } = World::context();
-    assert!(world.ledger.promise(promise, limits, offer, host, at).await.unwrap());
+    let [kept, used] = [promise.clone(), promise];
+    assert!(world.ledger.promise(kept, limits, offer, host, at).await.unwrap());
     world.ledger.set_unpaid(&id, None, at).await.unwrap();
     let room = Room { offer, max_vms: MAX_VMS };
     let refused = world.ledger.take_room(&id, room, at).await.unwrap();
     assert!(matches!(refused, Err(Refusal::Insufficient { .. })), "{refused:?}");
+    // That one waits for room takes none from whom it was promised.
+    let payment = LeasePayment {
+        stream_id: StreamId(U256::ONE),
+        lease_id: used.lease,
+        terms_hash: B256::ZERO,
+        rate: 1,
+        duration: 3600,
+    };
+    let renter = Some(used.requestor);
+    let request =
+        CreateVm { resources: used.resources, payment: Some(payment), renter, ..wanted("promised") };
+    let image = "24.04".parse().unwrap();
+    let made = world.ledger.reserve(request, image, Paid::free(), World::context(), at).await.unwrap();
+    world.ledger.end(&made.unwrap().0.id, at).await.unwrap();
     world.pass(LIFE).await;
     assert!(!world.ledger.take_room(&id, room, world.at()).await.unwrap().unwrap().held);
 }

@@ -270,11 +270,12 @@ async fn a_quote_keeps_capacity_for_its_renter_if_the_operator_wants_that() {
     assert!(kept.reserved);
     assert_eq!(node.capacity().free, one, "as an advert shows it");
     // The other half is anybody's, and keeps nothing more.
-    let other = node.lease(&request("other", 3600), source).await.unwrap();
+    let elsewhere = Some(golem_types::net::Source::of([192, 0, 2, 2].into()));
+    let other = node.lease(&request("other", 3600), elsewhere).await.unwrap();
     assert!(!other.reserved);
     let other = world.open(&other).await;
     let (other_vm, _) = node.create(create("other", other)).await.unwrap();
-    let full = node.lease(&request("third", 3600), source).await.unwrap_err().to_string();
+    let full = node.lease(&request("third", 3600), elsewhere).await.unwrap_err().to_string();
     assert!(full.contains("capacity") || full.contains("limit"), "{full}");
     node.shutdown(false).await;
 

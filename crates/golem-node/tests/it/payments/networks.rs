@@ -1,6 +1,11 @@
 //! Rentals of clients that name no network, at a node that offers several.
 
+use alloy_primitives::Address;
+
 use super::*;
+
+/// Who pays.
+const SENDER: Address = alloy_primitives::address!("0000000000000000000000000000000000000abc");
 
 /// The second chain.
 const OTHER: u64 = CHAIN + 1;
@@ -32,17 +37,25 @@ async fn a_stream_is_judged_on_the_network_that_it_is_of() {
     let both = on_other(2, |_| {});
     // The first in the order of the settings, as long as it is not used.
     assert_eq!(chain_of("two", both).await, CHAIN);
-    assert_eq!(chain_of("three", both).await, OTHER);
-    let used = node.create(super::paid("four", both)).await;
+    // Sent again it does not come to the other's, which may be a stranger's.
+    let used = node.create(super::paid("three", both)).await;
     assert!(matches!(used, Err(NodeError::Refused(Refusal::StreamUsed))), "{used:?}");
+    // What its sender asks for is looked for further on.
+    let of_sender = |name: &str, stream| CreateVm { renter: Some(SENDER), ..super::paid(name, stream) };
+    let (vm, _) = node.create(of_sender("four", both)).await.unwrap();
+    assert!(vm.stream.as_ref().unwrap().contract.starts_with(&OTHER.to_string()), "{vm:?}");
     // What is wrong is told of the one that is ours, with the networks.
     let halted = refusal(&node, Some(on_other(3, |stream| stream.halted = true))).await;
     assert_eq!(halted.to_string(), "invalid stream: stream halted (looked for on test, other)");
     let nowhere = refusal(&node, Some(StreamId(U256::from(9)))).await;
     assert_eq!(nowhere.to_string(), "invalid stream: recipient mismatch (looked for on test, other)");
-    // A chain that cannot be asked hides no stream of another, and what may be there is no refusal.
+    // A chain that cannot be asked hides no stream of another that its sender asks for; what may be there is no refusal.
     paid.chain.misbehave(Fault::Down);
-    assert_eq!(chain_of("five", on_other(5, |_| {})).await, OTHER);
+    let five = on_other(5, |_| {});
+    let unknown = node.create(super::paid("five", five)).await;
+    assert!(matches!(unknown, Err(NodeError::ChainUnknown(_))), "{unknown:?}");
+    let (vm, _) = node.create(of_sender("five", five)).await.unwrap();
+    assert!(vm.stream.as_ref().unwrap().contract.starts_with(&OTHER.to_string()), "{vm:?}");
     let unknown = node.create(super::paid("six", StreamId(U256::from(6)))).await;
     assert!(matches!(unknown, Err(NodeError::ChainUnknown(_))), "{unknown:?}");
     node.shutdown(false).await;

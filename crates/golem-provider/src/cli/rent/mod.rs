@@ -137,7 +137,8 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             let networks = networks()?;
             let gives = |profile: &&PaymentNetwork| profile.network.token_minter.is_some();
             let profile = networks.iter().find(gives).or(networks.first()).context("no network is known")?;
-            return test_tokens::get(printer, profile, identity.wallet(), None).await;
+            let most = profile.network.maximum_gas_price();
+            return test_tokens::get(printer, profile, identity.wallet(), most).await;
         }
         Command::Wallet => wallet(&settings.renting, printer, &identity, networks()?).await?,
     }

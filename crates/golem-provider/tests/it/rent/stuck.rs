@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use golem_test_support::{Home, wait_until};
-use golem_testchain::{Limits, Provider};
+use golem_testchain::{Limits, Provider, Says};
 use serde_json::{Value, json};
 
 use super::world::{RENTER, World, wei};
@@ -74,4 +74,29 @@ fn m_18_a_transaction_that_ran_out_of_gas_is_sent_again_with_more() {
     assert_eq!(world.funds(), before - world.stream(1).deposit - gas, "what the first cost is booked, too");
     world.json(&["destroy", "web", "--rpc-url", endpoint.url()]);
     assert_eq!((world.streams().1, world.running()), (0, 0));
+}
+
+/// M-08: an endpoint that is behind the block that opened the stream knows nothing of it; nobody takes that for its end.
+#[test]
+fn m_08_an_endpoint_that_is_behind_loses_no_stream() {
+    let world = World::new();
+    let _node = world.home.start(&[]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let start = |limits| runtime.block_on(Provider::start(world.chain.url(), limits)).unwrap();
+    let replicas = start(Limits { lagging_percent: 70, ..Limits::NONE });
+    let before = world.funds();
+    let create = ["create", "web", "--provider", &world.url(), "--rpc-url", replicas.url(), "--json"];
+    let output = world.run(&create);
+    // M-08
+    assert!(output.status.success(), "{}", Home::show(&output));
+    assert_eq!((world.streams(), world.running()), ((1, 1), 1));
+    // One that stands where there was no stream yet.
+    let stalled = start(Limits::saying(Says::Stalled(1)));
+    let output = world.run(&["destroy", "web", "--rpc-url", stalled.url()]);
+    let said = Home::show(&output);
+    assert!(!output.status.success() && said.contains("does not know stream 1"), "{said}");
+    assert_eq!(world.streams(), (1, 1), "it is not forgotten");
+    let ended = world.json(&["destroy", "web"]);
+    assert_eq!((ended["stream_id"].clone(), world.streams().1), (json!(1), 0), "{ended}");
+    assert!(world.funds() > before - world.stream(1).deposit, "the rest came back: {ended}");
 }
