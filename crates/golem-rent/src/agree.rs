@@ -110,14 +110,6 @@ pub(crate) async fn agreed(
     let profile = paying.network(wanted.networks.clone())?;
     let decimals = profile.decimals();
     paying.within(wanted.most, decimals)?;
-    // The provider chooses among the renter's networks, and a bound is in coins of the first.
-    let money = |profile: &PaymentNetwork| (profile.symbol().to_owned(), profile.network.testnet);
-    if wanted.most.is_some() && wanted.networks.first().is_some_and(|first| money(first) != money(&profile)) {
-        let (symbol, name) = (profile.symbol(), &profile.name);
-        return Err(CreateError::Declined(format!(
-            "it is paid in {symbol} on {name}, and --most is of another coin; fix: --payments-network {name}"
-        )));
-    }
     let unknown = |error: ChainError| CreateError::Unpaid(error.into());
     if let (Signed::Lease(_), Some(over)) =
         (&paying.signed, over(renter, paying, &profile).await.map_err(unknown)?)
