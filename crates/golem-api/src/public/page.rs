@@ -119,12 +119,14 @@ impl Page {
 
 /// What a month costs here.
 fn prices(public: &Public) -> Vec<(&'static str, String)> {
-    let Some(payments) = &public.payments else { return vec![("Price", "free of charge".to_owned())] };
+    let offered = public.node.contracts().offered();
+    let Some(first) = offered.first() else { return vec![("Price", "free of charge".to_owned())] };
     let Some(prices) = public.prices.as_ref().map(|prices| *prices.borrow()) else {
         return vec![("Price", "as a quote says".to_owned())];
     };
     let streams = prices.of_streams.map(|prices| prices.month);
-    asked(&prices.usd, streams.as_ref(), payments.symbol(), &payments.name)
+    let networks: Vec<&str> = offered.iter().map(|payments| &*payments.config().name).collect();
+    asked(&prices.usd, streams.as_ref(), &first.config().symbol, &networks.join(", "))
 }
 
 /// A price in dollars, and in the money of streams, which is called `symbol`, where it is known.

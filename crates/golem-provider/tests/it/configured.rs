@@ -1,5 +1,8 @@
 //! What is set is what the true binary does.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use golem_test_support::{Home, Running, StopAtEnd, alive, wait_until, wanted};
 use rustix::process::Signal;
 use serde_json::json;
@@ -42,6 +45,20 @@ fn s_007_a_first_start_needs_nothing_but_the_network() {
     assert!(said.contains("contract=0xb5a225b2f82D3eFe743D95bA7Fe3BbC475C0a12E"), "{said}");
     node.signal(Signal::TERM);
     assert_eq!(node.end(), Some(0), "{:#?}", node.seen);
+}
+
+/// Whoever comes by browser reads on which network this node is paid, whatever old clients are told.
+#[test]
+fn the_page_names_the_network_that_the_node_is_paid_on() {
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "auto")
+        .set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "");
+    let _node = home.start(&[]);
+    let mut stream = TcpStream::connect((home.host, home.api)).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: test\r\nAccept: text/html\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.contains("Paid by the second on</th><td>hoodi</td>"), "{page}");
 }
 
 /// In the background as in the foreground, in production.
