@@ -73,11 +73,10 @@ pub(super) async fn deploy(invocation: &Invocation, wanted: DeployContract) -> a
     if !wanted.yes && !confirmed("Make it?", "nobody can be asked whether to pay for it; fix: --yes")? {
         bail!("you did not agree; nothing was paid");
     }
-    let made =
-        carry_out(&sender, plan, |hash| printer.note(&format!("transaction {hash} makes {address}"))).await;
-    let receipt = made.with_context(|| {
-        format!("{name} was not written; once {address} has code: golem-provider networks add (its address is the contract)")
-    })?;
+    let signed = |hash| printer.note(&format!("transaction {hash} makes {address}"));
+    let left =
+        || format!("{name} was not written; fix, once {address} has code: golem-provider networks add");
+    let receipt = carry_out(&sender, plan, signed).await.with_context(left)?;
     ensure!(receipt.contract == Some(address), "transaction {} made another contract", receipt.hash);
     let path = network::save(folder, name, &network)?;
     let answer = json!({
@@ -89,11 +88,9 @@ pub(super) async fn deploy(invocation: &Invocation, wanted: DeployContract) -> a
         "transaction": receipt.hash,
         "gas_wei": receipt.cost.to_string(),
     });
+    let file = path.display();
     printer.answer(&answer, || {
-        format!(
-            "Made {address} and wrote {}. To use it: GOLEM_PROVIDER_PAYMENTS_NETWORK={name}",
-            path.display()
-        )
+        format!("Made {address} and wrote {file}. To use it: GOLEM_PROVIDER_PAYMENTS_NETWORK={name}")
     });
     Ok(Exit::Done)
 }
