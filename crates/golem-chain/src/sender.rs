@@ -50,7 +50,8 @@ pub enum SendError {
     },
     /// Gas costs more than may be paid.
     #[error(
-        "gas costs {} gwei, and no more than {} gwei are paid; fix: wait, or allow more (a node: GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI; a renter: the network's maximum_gas_price_gwei)",
+        "gas costs {} gwei, and no more than {} gwei are paid; fix: wait, or allow more (a node: \
+         GOLEM_PROVIDER_MAX_GAS_PRICE_GWEI; a renter: the network's maximum_gas_price_gwei)",
         gwei(*.price), gwei(*.maximum)
     )]
     TooDear {
@@ -121,6 +122,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// What its gas cost, without what a chain below took, in wei.
+    #[must_use]
+    pub fn gas_cost(&self) -> U256 {
+        self.cost.saturating_sub(self.l1_fee)
+    }
+
     /// Whether it did nothing because `gas`, its limit, was too little. A call inside keeps a 64th of the gas back, so that
     /// not always all of it is used.
     #[must_use]

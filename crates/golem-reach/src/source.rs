@@ -11,6 +11,7 @@ use alloy_primitives::Address;
 use golem_service::http::{self, HttpError, Options};
 use golem_types::net::customer;
 use golem_types::net::is_public;
+use golem_types::visible::line_of;
 use golem_types::wallet::signer_of;
 use golem_types::wire::port_check::{CheckAnswer, CheckRequest};
 use jiff::Timestamp;
@@ -188,7 +189,7 @@ impl CheckSource {
                 return Err(SourceError::Elsewhere(caller));
             }
             let text = detail.as_str().map_or_else(|| detail.to_string(), str::to_owned);
-            let text = text.chars().filter(|c| !c.is_control()).take(REFUSAL).collect();
+            let text = line_of(&text, REFUSAL);
             return Err(SourceError::Refused { status: status.as_u16(), text });
         }
         let answer = answer.json();

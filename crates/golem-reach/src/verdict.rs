@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use golem_types::visible::line_of;
 use jiff::Timestamp;
 
 /// Longest text of a checker that is kept, in characters.
@@ -54,7 +55,7 @@ impl UnreachableReason {
         } else if has(&["no route", "unreachable"]) {
             Self::NoRoute
         } else {
-            let text: String = text.chars().filter(|c| !c.is_control()).take(TEXT_MAXIMUM).collect();
+            let text = line_of(text, TEXT_MAXIMUM);
             Self::Other(if text.is_empty() { "no reason given".to_owned() } else { text })
         }
     }

@@ -6,7 +6,7 @@ use golem_types::VmName;
 
 use super::destroy::{DestroyError, Destroyed};
 use super::offer::OfferError;
-use super::payments::PaymentError;
+use super::payment_error::PaymentError;
 use super::provider::ProviderError;
 use super::store::StoreError;
 

@@ -9,7 +9,8 @@ use golem_types::{Decimal, VmName};
 use ruint::aliases::U256;
 use serde::Serialize;
 
-use super::payments::{PaymentError, Payments};
+use super::payment_error::PaymentError;
+use super::payments::Payments;
 use super::provider::{Provider, ProviderError};
 use super::rental::{Rental, RentalStep};
 use super::store::WalletLock;

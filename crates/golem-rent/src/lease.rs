@@ -3,7 +3,7 @@
 //! Owns what is believed of a lease: every value of it follows from what was asked, and its recipient has signed it. Whether
 //! it can still be used is for the chain's clock, which the contract goes by: this machine's may be wrong. Never asks anybody.
 
-use alloy_primitives::{Address, hex};
+use alloy_primitives::{Address, B256, hex};
 use golem_chain::contract::v4::OpenLease;
 use golem_chain::{LeaseQuote, LeaseTerms, Place};
 use golem_types::wallet::signer_of_hash;
@@ -25,6 +25,30 @@ pub struct LeaseWish {
     pub duration: u64,
     /// The wallet that will pay.
     pub requestor: Address,
+}
+
+impl LeaseWish {
+    /// The terms of the lease `lease_id` for it, of `provider` at `rate`, paid in `token` at `place`.
+    fn terms(
+        &self,
+        provider: Address,
+        rate: u128,
+        (place, token): (Place, Address),
+        lease_id: B256,
+    ) -> LeaseTerms<'_> {
+        LeaseTerms {
+            provider,
+            requestor: self.requestor,
+            name: self.name.as_str(),
+            image: self.image.as_str(),
+            resources: self.resources,
+            rate,
+            duration: self.duration,
+            token,
+            place,
+            lease_id,
+        }
+    }
 }
 
 impl Offer {
@@ -64,18 +88,7 @@ impl Offer {
         if Some(quote.deposit) != U256::from(rate).checked_mul(U256::from(wish.duration)) {
             return Err(nonsense("its deposit is not its rate times its duration"));
         }
-        let terms = LeaseTerms {
-            provider,
-            requestor: wish.requestor,
-            name: wish.name.as_str(),
-            image: wish.image.as_str(),
-            resources: wish.resources,
-            rate,
-            duration: wish.duration,
-            token,
-            place,
-            lease_id: quote.lease_id,
-        };
+        let terms = wish.terms(provider, rate, (place, token), quote.lease_id);
         if terms.hash() != quote.terms_hash {
             return Err(nonsense("its terms are not what was asked for"));
         }
@@ -105,7 +118,6 @@ impl Offer {
 
 #[cfg(test)]
 mod tests {
-    use alloy_primitives::B256;
     use golem_types::Wallet;
     use golem_types::wire::Exact;
 
@@ -132,18 +144,7 @@ mod tests {
     /// A lease for `wish` at `rate`, all as it has to be, signed by `signer`.
     fn signed(wish: &LeaseWish, rate: u128, signer: &Wallet) -> LeaseQuoteInfo {
         let lease_id = B256::repeat_byte(5);
-        let terms = LeaseTerms {
-            provider: provider().address(),
-            requestor: wish.requestor,
-            name: wish.name.as_str(),
-            image: wish.image.as_str(),
-            resources: wish.resources,
-            rate,
-            duration: wish.duration,
-            token: TOKEN,
-            place: PLACE,
-            lease_id,
-        };
+        let terms = wish.terms(provider().address(), rate, (PLACE, TOKEN), lease_id);
         let quote = LeaseQuote {
             recipient: terms.provider,
             deposit: U256::from(rate) * U256::from(wish.duration),

@@ -14,14 +14,15 @@ use alloy_primitives::B256;
 use golem_chain::contract::v4::OpenLease;
 use golem_chain::network::PaymentNetwork;
 use golem_chain::pursuit::{Attempt, Fate, LOST_AFTER, Limits, Pursuit, Recorder};
-use golem_chain::{ChainError, Payer, Reader, Receipt, Rpc, SendError};
+use golem_chain::{Block, ChainError, Payer, Reader, Receipt, Rpc, SendError};
 use golem_types::stream::number;
 use golem_types::wire::Exact;
-use golem_types::{Decimal, Stream, StreamId, VmName};
+use golem_types::{Stream, StreamId, VmName};
 use ruint::aliases::U256;
 
+use super::payment_error::{PaymentError, TooFew};
 use super::rental::{Payment, Pending, Rental, RentalOperation, RentalStep};
-use super::store::{StoreError, WalletLock};
+use super::store::WalletLock;
 use super::{Event, Renter, crash_point};
 
 /// How a transaction is followed, while somebody waits for it: its fee is raised after a few blocks of a slow chain, to
@@ -35,87 +36,14 @@ const LIMITS: Limits = Limits {
     lost: LOST_AFTER,
 };
 
-/// How often an endpoint is asked that may be a few blocks behind the one that told of a transaction, and the pause between.
+/// How often an endpoint is asked that may be a few blocks behind the one that told of a transaction: for a stream that was paid
+/// for, and for leave that was given. And the pause between.
 const LOOKS: u32 = 15;
+const LOOKS_APPROVED: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Most gas that is tried where less was too little.
 const GAS_MOST: u64 = 2_000_000;
-
-/// That the wallet has too few coins.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the wallet {wallet} has {has} {symbol} on {network}, and {needs} {symbol} are needed, beside gas: {missing} {symbol} are \
-     missing; fix: send it some there ({from})"
-)]
-pub struct TooFew {
-    /// The wallet.
-    wallet: alloy_primitives::Address,
-    /// What it has.
-    has: Decimal,
-    /// What is needed.
-    needs: Decimal,
-    /// What is missing.
-    missing: Decimal,
-    /// What the coins are called.
-    symbol: String,
-    /// The network, its chain and endpoint, as a wallet asks for them.
-    network: String,
-    /// Where coins can be had.
-    from: String,
-}
-
-/// Why money did not move, or is not known to have moved.
-#[derive(Debug, thiserror::Error)]
-pub enum PaymentError {
-    /// The chain cannot be asked.
-    #[error("the payment chain cannot be asked")]
-    Chain(#[from] ChainError),
-    /// The transaction cannot be made.
-    #[error("the transaction cannot be made")]
-    Send(#[from] SendError),
-    /// The wallet has too little.
-    #[error(transparent)]
-    Funds(Box<TooFew>),
-    /// The wallet cannot pay for gas.
-    #[error(
-        "the wallet {wallet} has nothing of the own money of {network}, which pays for gas; fix: send it some there ({from})"
-    )]
-    NoGas {
-        /// The wallet.
-        wallet: alloy_primitives::Address,
-        /// The network, its chain and endpoint, as a wallet asks for them.
-        network: String,
-        /// Where coins can be had.
-        from: String,
-    },
-    /// It is sent, and not known to be mined.
-    #[error(
-        "transaction {0} was sent and is in no block yet; fix: run the same command again to go on, or `golem-provider rent \
-         destroy` to undo"
-    )]
-    UnderWay(B256, #[source] Option<ChainError>),
-    /// Another transaction took its number.
-    #[error("another transaction of the wallet took the number of {0}; is the key used elsewhere?")]
-    Lost(B256),
-    /// The contract refused it.
-    #[error("transaction {0} failed: the contract refused it")]
-    Failed(B256),
-    /// It did not open the stream that it should have.
-    #[error("transaction {0} opened no stream to the provider; is the contract the right one?")]
-    NoStream(B256),
-    /// The endpoint does not know the stream, which is no sign that there is none.
-    #[error(
-        "the RPC endpoint does not know stream {0}; it may be behind; fix: run the same command again, or name another one"
-    )]
-    Unseen(U256),
-    /// The rental has no stream.
-    #[error("the rental has no stream: it is free, or its stream has ended")]
-    Free,
-    /// The record cannot be kept.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The money of one rental; holds the wallet.
 pub struct Payments<'a> {
@@ -161,10 +89,15 @@ impl Recorder for InStore<'_> {
     }
 }
 
-/// A reader of the stream of `payment`. A renter's own clock may be wrong by hours: whatever time the chain has is taken.
-fn reader(renter: &Renter<'_>, payment: &Payment) -> Result<Reader, ChainError> {
-    let url = renter.rpc_url.unwrap_or(&payment.rpc_url);
-    Ok(Reader::new(Rpc::new(url)?, payment.contract, payment.chain_id, true).of(payment.version()))
+/// The endpoints at `url`, or at the one that the renter named.
+fn endpoints(renter: &Renter<'_>, url: &str) -> Result<Rpc, ChainError> {
+    Rpc::new(renter.rpc_url.unwrap_or(url))
+}
+
+/// A reader of the stream of `payment` over `rpc`. A renter's own clock may be wrong by hours: whatever time the chain has is
+/// taken.
+fn reader(rpc: Rpc, payment: &Payment) -> Reader {
+    Reader::new(rpc, payment.contract, payment.chain_id, true).of(payment.version())
 }
 
 impl<'a> Payments<'a> {
@@ -189,11 +122,11 @@ impl<'a> Payments<'a> {
         payment: &Payment,
         lock: WalletLock,
     ) -> Result<Self, PaymentError> {
-        let rpc = Rpc::new(renter.rpc_url.unwrap_or(&payment.rpc_url))?;
+        let rpc = endpoints(renter, &payment.rpc_url)?;
         let place = (payment.contract, payment.token);
-        let payer = Payer::new(rpc, renter.wallet.clone(), payment.chain_id, place)
+        let payer = Payer::new(rpc.clone(), renter.wallet.clone(), payment.chain_id, place)
             .capped(payment.max_gas_price.map(u128::from));
-        Ok(Self { renter, payer, reader: reader(renter, payment)?, _lock: lock })
+        Ok(Self { renter, payer, reader: reader(rpc, payment), _lock: lock })
     }
 
     /// Makes sure that the payment contract is there, and of its version: what is sent to an address without code is gone.
@@ -247,11 +180,11 @@ impl<'a> Payments<'a> {
         let (deposit, rate) = (payment.deposit.0, u128::try_from(payment.rate.0).unwrap_or(u128::MAX));
         let approved = self.approve(rental, deposit).await?;
         let provider = rental.provider_id;
-        let attempt = after(approved, async || match lease {
+        let open = async || match lease {
             Some(lease) => self.payer.open_lease(lease).await,
             None => self.payer.open(provider, deposit, rate).await,
-        });
-        let attempt = attempt.await?;
+        };
+        let attempt = after(approved, open).await?;
         self.transact(rental, RentalOperation::Open, attempt).await
     }
 
@@ -367,13 +300,10 @@ impl<'a> Payments<'a> {
     /// The stream `id`, which was opened in `block`: an endpoint that is behind that knows nothing of it yet.
     async fn opened(&self, id: StreamId, block: u64) -> Result<Stream, ChainError> {
         for _ in 0..LOOKS {
-            let seen = self.reader.streams(&[id]).await?;
-            if let Some(stream) = seen.streams.first().filter(|stream| !stream.sender.is_zero())
-                && seen.block.number >= block
-            {
-                return Ok(*stream);
+            match read(&self.reader, id).await? {
+                Some((stream, seen)) if seen.number >= block => return Ok(stream),
+                _ => tokio::time::sleep(PAUSE).await,
             }
-            tokio::time::sleep(PAUSE).await;
         }
         Err(ChainError::NoState)
     }
@@ -403,13 +333,11 @@ impl<'a> Payments<'a> {
                 let id = self.payer.opened(receipt).ok_or_else(|| unknown(nothing))?;
                 let stream = self.opened(id, receipt.block).await.map_err(unknown)?;
                 let ours = number(self.payer.address());
-                let right = Some(stream).is_some_and(|stream| {
-                    stream.sender == ours
-                        && stream.recipient == provider
-                        && Exact::from(stream.rate) == payment.rate
-                        && stream.lease.map(|lease| (lease.id, lease.terms_hash))
-                            == payment.lease.map(|lease| (lease.id, lease.terms_hash))
-                });
+                let right = stream.sender == ours
+                    && stream.recipient == provider
+                    && Exact::from(stream.rate) == payment.rate
+                    && stream.lease.map(|lease| (lease.id, lease.terms_hash))
+                        == payment.lease.map(|lease| (lease.id, lease.terms_hash));
                 // Kept all the same: whatever it is, it may be ended.
                 payment.stream_id = Some(Exact(id.0));
                 payment.gas = gas;
@@ -441,7 +369,7 @@ async fn after(
     approved: bool,
     attempt: impl AsyncFn() -> Result<Attempt, SendError>,
 ) -> Result<Attempt, SendError> {
-    let mut left = if approved { LOOKS / 3 } else { 0 };
+    let mut left = if approved { LOOKS_APPROVED } else { 0 };
     loop {
         match attempt().await {
             Err(SendError::Reverts(_)) if left > 0 => {
@@ -466,20 +394,23 @@ fn paid(rental: &Rental) -> Result<(StreamId, &Payment), PaymentError> {
 /// # Errors
 /// [`ChainError`].
 pub(crate) async fn chain_time(renter: &Renter<'_>, profile: &PaymentNetwork) -> Result<u128, ChainError> {
-    let rpc = Rpc::new(renter.rpc_url.unwrap_or(&profile.rpc_url))?;
+    let rpc = endpoints(renter, &profile.rpc_url)?;
     let reader = Reader::new(rpc, profile.contract, profile.network.chain_id, true);
     Ok(reader.head(None).await?.block.time)
 }
 
-async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
-    let (id, _) = paid(rental)?;
+/// The stream `id`, and the block as of which it was read; `None` where the endpoint does not know it. One that has ended keeps
+/// its sender, on every version of the contract.
+async fn read(reader: &Reader, id: StreamId) -> Result<Option<(Stream, Block)>, ChainError> {
     let seen = reader.streams(&[id]).await?;
     let stream = seen.streams.first().ok_or(ChainError::Nonsense("no answer to one question"))?;
-    // One that has ended keeps its sender, on every version of the contract.
-    if stream.sender.is_zero() {
-        return Err(PaymentError::Unseen(id.0));
-    }
-    Ok((*stream, seen.block.time))
+    Ok((!stream.sender.is_zero()).then_some((*stream, seen.block)))
+}
+
+async fn stream(reader: &Reader, rental: &Rental) -> Result<(Stream, u128), PaymentError> {
+    let (id, _) = paid(rental)?;
+    let (stream, block) = read(reader, id).await?.ok_or(PaymentError::Unseen(id.0))?;
+    Ok((stream, block.time))
 }
 
 /// The stream of `rental` as the chain has it, and the chain's time; `None` if there is no stream.
@@ -491,7 +422,7 @@ pub(crate) async fn stream_of(
     rental: &Rental,
 ) -> Result<Option<(Stream, u128)>, ChainError> {
     let Some(payment) = &rental.payment else { return Ok(None) };
-    match stream(&reader(renter, payment)?, rental).await {
+    match stream(&reader(endpoints(renter, &payment.rpc_url)?, payment), rental).await {
         Ok(seen) => Ok(Some(seen)),
         Err(PaymentError::Chain(error)) => Err(error),
         Err(PaymentError::Unseen(_)) => Err(ChainError::NoState),

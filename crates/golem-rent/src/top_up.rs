@@ -10,7 +10,8 @@ use golem_chain::contract::v4;
 use golem_types::{Decimal, Stream, VmName};
 use ruint::aliases::U256;
 
-use super::payments::{PaymentError, Payments, stream_of};
+use super::payment_error::PaymentError;
+use super::payments::{Payments, stream_of};
 use super::{Rental, Renter, StoreError};
 
 /// When and by how much streams are topped up.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use golem_types::visible::line_of;
 use hyper_util::client::proxy::matcher::Matcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -418,7 +419,7 @@ impl Answer {
 /// The beginning of `bytes`, as text that a log and a terminal can show.
 #[must_use]
 pub fn beginning(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+    line_of(&String::from_utf8_lossy(bytes), SHOWN)
 }
 
 #[cfg(test)]

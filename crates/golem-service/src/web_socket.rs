@@ -10,6 +10,7 @@
 //! of ours does. Never knows what a message says, and never opens a socket again.
 
 pub mod rate;
+pub mod seated;
 pub mod talk;
 
 use std::borrow::Cow;

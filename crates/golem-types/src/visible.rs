@@ -44,6 +44,12 @@ pub fn visible(text: &str, styles: bool) -> String {
     shown
 }
 
+/// The beginning of others' `text`, at most `most` characters, without control characters: what fits in a line of ours.
+#[must_use]
+pub fn line_of(text: &str, most: usize) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(most).collect()
+}
+
 /// The length of the colour or weight with which `text` begins.
 fn style(text: &str) -> Option<usize> {
     let end = text.strip_prefix("\x1b[")?.find(|letter: char| !letter.is_ascii_digit() && letter != ';')? + 2;
@@ -55,6 +61,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_begins_a_text_of_others_is_short_and_moves_nothing() {
+        assert_eq!(line_of("a\x1b[2Jb\r\n\u{9b}ü", 99), "a[2Jbü");
+        assert_eq!(line_of("\u{7}äöü", 2), "äö", "characters, not bytes");
+    }
 
     #[test]
     fn i_12_what_a_terminal_would_obey_is_shown() {

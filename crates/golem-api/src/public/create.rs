@@ -8,18 +8,14 @@ use golem_types::wire::{CreateVm, Lifecycle, Problem, Problems, parse_create};
 use golem_types::{JobId, VmId, VmState};
 use serde::Serialize;
 
-use super::Shared;
 use super::caller::{Caller, Deed};
+use super::{Shared, query_value};
 use crate::error::{ApiError, ApiResult};
 use crate::views::renter;
 
 /// Whether the query asks for an answer before the VM runs, in any of pydantic's spellings.
 fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
-    let value = query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .find_map(|pair| pair.strip_prefix("async="))
-        .unwrap_or("false");
+    let value = query_value(query, "async").unwrap_or("false");
     match value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "y" | "on" | "t" => Ok(true),
         "false" | "0" | "no" | "n" | "off" | "f" => Ok(false),

@@ -8,7 +8,6 @@ use golem_node::payment::SignedLease;
 use golem_service::server::json::ok;
 use golem_service::server::peer::Peer;
 use golem_service::server::serve::body;
-use golem_types::net::Source;
 use golem_types::wire::{Exact, LeaseQuoteInfo, parse_lease_request};
 use ruint::aliases::U256;
 
@@ -17,7 +16,7 @@ use crate::error::ApiResult;
 
 /// It reserves nothing, and nothing is remembered of it, unless the operator wants that.
 pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
-    let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
+    let source = Peer::source_of(&request);
     let request = parse_lease_request(&body(request).await?)?;
     Ok(ok(&info(&public.node.lease(&request, source).await?)))
 }

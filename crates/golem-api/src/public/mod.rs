@@ -45,6 +45,12 @@ use crate::config::{ApiConfig, ProviderDetails, VmAccess};
 use crate::error::ApiError;
 use live::Live;
 
+/// What a request's `query` says of `name`, as it stands there.
+fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
+}
+
 /// What every route knows.
 struct Public {
     node: Node,

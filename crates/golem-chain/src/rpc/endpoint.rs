@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use golem_service::http::{Client, HttpError, StatusCode, Url, header};
+use golem_types::visible::line_of;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -419,7 +420,7 @@ enum Missing {
 }
 
 fn refused(error: RpcError) -> ChainError {
-    let message = error.message.chars().filter(|c| !c.is_control()).take(WORDS).collect();
+    let message = line_of(&error.message, WORDS);
     ChainError::Refused { code: error.code, message }
 }
 

@@ -3,6 +3,7 @@
 //! Owns reading others' adverts, of which every byte is untrusted. Never decides what is charged.
 
 use alloy_primitives::B256;
+use golem_types::visible::line_of;
 
 use super::advert::names;
 use super::{AdvertPrices, Annotations, Entity, Generation};
@@ -121,7 +122,7 @@ impl FoundAdvert {
         let annotations = &entity.annotations;
         let text = |name: &str| -> String {
             let text = annotations.string(name).unwrap_or_default();
-            text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+            line_of(text, SHOWN)
         };
         if annotations.string(names::TYPE) != Some("provider") {
             return None;

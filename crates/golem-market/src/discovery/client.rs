@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::arkiv::AdvertPrices;
 use golem_service::http::header::CONTENT_TYPE;
 use golem_service::http::{self, HttpError, Method, Options, Request, StatusCode, Url};
+use golem_types::visible::line_of;
 use golem_types::wallet::Wallet;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -91,8 +92,7 @@ const SHOWN: usize = 64;
 impl Listed {
     /// Without what a terminal should not be sent.
     pub(super) fn cleaned(mut self) -> Self {
-        let clean =
-            |text: &mut String| *text = text.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
+        let clean = |text: &mut String| *text = line_of(text, SHOWN);
         let texts = [&mut self.provider_id, &mut self.ip_address, &mut self.country];
         texts.into_iter().chain(self.provider_name.as_mut()).chain(self.platform.as_mut()).for_each(clean);
         // Cut off, it would be another address.

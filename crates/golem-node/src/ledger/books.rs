@@ -17,9 +17,7 @@ use ruint::aliases::{U160, U256};
 use rusqlite::{Row, TransactionBehavior, params};
 
 use super::columns::{address, address_text, optional, parsed};
-use super::entries::{
-    BookedStream, COLUMNS, Entry, NewEntry, StreamSums, entry, living, put, put_book_stream, reverse, sums,
-};
+use super::entries::{BookedStream, COLUMNS, Entry, NewEntry, entry, living, put, put_book_stream, reverse};
 use super::money::{put_stream, stream_copy};
 use super::readings::Page;
 use super::transaction_ends::reopen;
@@ -93,7 +91,8 @@ impl Writing<'_> {
     /// Takes back what is booked in the blocks that were read and is not there, and what is booked above the last of them in
     /// blocks that were earlier: time goes forward along a chain, so they are not of this one, which has not come as far again.
     /// An endpoint that is only some blocks behind has an earlier time, too. M-10
-    fn unbook(&self) -> Result<usize, LedgerError> {
+    /// Gives the streams of what was taken back, once for each entry.
+    fn unbook(&self) -> Result<Vec<Option<StreamId>>, LedgerError> {
         let place = |at: &Position| (at.transaction.to_string(), at.log, Some(at.block_hash));
         let there: BTreeMap<_, U256> = self
             .batch
@@ -116,7 +115,7 @@ impl Writing<'_> {
                 i64::try_from(time).unwrap_or(i64::MAX)
             ],
         )?;
-        let mut unbooked = 0;
+        let mut unbooked = Vec::new();
         for entry in booked {
             let (Some(transaction), Some(log)) = (entry.transaction.clone(), entry.log) else { continue };
             let place = (transaction, log, entry.block_hash);
@@ -127,7 +126,7 @@ impl Writing<'_> {
             };
             if !stands {
                 reverse(self.page.connection, entry.id, self.page.now)?;
-                unbooked += 1;
+                unbooked.push(entry.stream);
             }
         }
         Ok(unbooked)
@@ -178,7 +177,8 @@ impl Writing<'_> {
         for id in streams {
             read.extend(self.page.read_before(id)?);
         }
-        let mut booked = Booked { new: 0, unbooked: self.unbook()?, reopened: 0 };
+        let unbooked = self.unbook()?;
+        let mut booked = Booked { new: 0, unbooked: unbooked.len(), reopened: 0 };
         for gone in &self.batch.gone {
             booked.reopened += reopen(self.page.connection, self.batch.chain_id, *gone, self.page.now)?;
         }
@@ -202,6 +202,10 @@ impl Writing<'_> {
         }
         for posting in ended.values() {
             self.page.earn(&self.entry(posting))?;
+        }
+        let fewer: BTreeSet<StreamId> = unbooked.into_iter().flatten().collect();
+        for id in fewer.into_iter().filter(|id| !ended.contains_key(id)) {
+            self.page.earn_what_is_left(id)?;
         }
         for copy in &self.batch.copies {
             put_stream(self.page.connection, copy)?;
@@ -367,21 +371,6 @@ impl Ledger {
                 streams.insert(stream.id, stream);
             }
             Ok(streams)
-        })
-        .await
-    }
-
-    /// What is booked of the streams `ids` of `contract`.
-    ///
-    /// # Errors
-    /// [`LedgerError::Sql`].
-    pub async fn book_sums(
-        &self,
-        contract: Arc<str>,
-        ids: Vec<StreamId>,
-    ) -> Result<BTreeMap<StreamId, StreamSums>, LedgerError> {
-        self.ask(move |writer| {
-            ids.iter().map(|id| Ok((*id, sums(&writer.connection, &contract, *id)?))).collect()
         })
         .await
     }

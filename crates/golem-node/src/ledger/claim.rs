@@ -75,8 +75,7 @@ impl Writer {
         if is_claimed(&self.connection, key)? {
             return Ok(None);
         }
-        let using = self.now.iter().find(|rental| rental.vm.stream.as_ref() == Some(key));
-        let stranger = using.filter(|rental| !wanted.is(rental)).cloned();
+        let stranger = self.now.paid_by(key).filter(|rental| !wanted.is(rental)).cloned();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute(
             "INSERT INTO claimed_streams (contract, id, at) VALUES (?1, ?2, ?3)",

@@ -319,27 +319,41 @@ pub(super) fn living(
 }
 
 /// What is booked of a stream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamSums {
-    /// Vested, by the books.
-    pub earned: U256,
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StreamSums {
+    /// Vested, by the books, but for what is in `earned_less`.
+    earned: U256,
+    /// What vested less. More than `earned` while a reorganisation took back only some of what belongs together.
+    earned_less: U256,
     /// Left the contract for the wallet; with what a token kept on the way.
-    pub received: U256,
+    pub(super) received: U256,
     /// When it was last booked as vested.
-    pub earned_until: Option<Timestamp>,
+    pub(super) earned_until: Option<Timestamp>,
+}
+
+impl StreamSums {
+    /// Vested, by the books.
+    pub(super) const fn earned(&self) -> U256 {
+        self.earned.saturating_sub(self.earned_less)
+    }
+
+    /// What has to be booked so that as much vested as was paid; of the amount zero if nothing.
+    pub(super) fn settlement(&self) -> (EntryKind, U256) {
+        let (plus, minus) = (self.received.saturating_add(self.earned_less), self.earned);
+        if plus >= minus { (EntryKind::Earned, plus - minus) } else { (EntryKind::EarnedLess, minus - plus) }
+    }
 }
 
 pub(super) fn sums(connection: &Connection, contract: &str, id: StreamId) -> Result<StreamSums, LedgerError> {
     let mut sums = StreamSums::default();
     for entry in living(connection, "stream_id = ?2", params![contract, id.to_string()])? {
-        match entry.kind {
-            EntryKind::Earned => sums.earned = sums.earned.saturating_add(entry.amount),
-            EntryKind::EarnedLess => sums.earned = sums.earned.saturating_sub(entry.amount),
-            EntryKind::Withdrawn | EntryKind::Terminated | EntryKind::TokenFee => {
-                sums.received = sums.received.saturating_add(entry.amount);
-            }
+        let sum = match entry.kind {
+            EntryKind::Earned => &mut sums.earned,
+            EntryKind::EarnedLess => &mut sums.earned_less,
+            EntryKind::Withdrawn | EntryKind::Terminated | EntryKind::TokenFee => &mut sums.received,
             _ => continue,
-        }
+        };
+        *sum = sum.saturating_add(entry.amount);
         if matches!(entry.kind, EntryKind::Earned | EntryKind::EarnedLess) {
             sums.earned_until = sums.earned_until.max(Some(entry.at));
         }

@@ -48,7 +48,7 @@ pub use adverts::{AdvertSpending, AdvertWrite};
 pub use books::{Batch, Booked};
 pub use boots::{BootFailure, KEPT_FOR};
 pub(crate) use claim::ClaimedUse;
-pub use entries::{BookedStream, Entry, StreamSums};
+pub use entries::{BookedStream, Entry};
 pub use error::LedgerError;
 pub use history::Pruned;
 pub use money::{Event, Withdrawal, WithdrawalState};
@@ -224,12 +224,8 @@ impl Ledger {
     ) -> Result<Option<(Arc<Vm>, Job)>, LedgerError> {
         let quote = quote_digest(quote_id);
         self.ask(move |writer| {
-            let is_it = |rental: &&Rental| {
-                rental.vm.stream.as_ref() == Some(&stream)
-                    && rental.vm.name == name
-                    && rental.goal != Goal::Deleted
-            };
-            let Some(rental) = writer.now.iter().find(is_it) else { return Ok(None) };
+            let is_it = |rental: &&Rental| rental.vm.name == name && rental.goal != Goal::Deleted;
+            let Some(rental) = writer.now.paid_by(&stream).filter(is_it) else { return Ok(None) };
             let job = rows::job_of_quote(&writer.connection, &rental.vm.id, &quote)?;
             Ok(job.map(|job| (Arc::clone(&rental.vm), job)))
         })

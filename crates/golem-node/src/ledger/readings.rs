@@ -67,14 +67,15 @@ impl<'a> Page<'a> {
         if stream.recipient.is_zero() {
             return Ok(());
         }
-        let mut sums = sums(self.connection, self.contract, id)?;
+        let sums = sums(self.connection, self.contract, id)?;
+        let mut earned = sums.earned();
         let Some(from) = sums.earned_until.or_else(|| timestamp(stream.start)) else { return Ok(()) };
         for midnight in midnights(from, until) {
             let vested = stream.vested(u128::try_from(midnight.as_second()).unwrap_or(0));
-            let Some(amount) = vested.checked_sub(sums.earned).filter(|amount| !amount.is_zero()) else {
+            let Some(amount) = vested.checked_sub(earned).filter(|amount| !amount.is_zero()) else {
                 continue;
             };
-            sums.earned = vested;
+            earned = vested;
             let entry = self.entry(id, stream.token, EntryKind::Earned, EntrySource::Clock);
             // The last moment of the day in which it vested.
             let at = midnight - jiff::SignedDuration::from_micros(1);
@@ -87,18 +88,38 @@ impl<'a> Page<'a> {
     /// that it was that much at least.
     pub(super) fn earn(&self, paid: &NewEntry<'_>) -> Result<(), LedgerError> {
         let Some(id) = paid.stream else { return Ok(()) };
-        let before = sums(self.connection, self.contract, id)?;
-        let (kind, amount) = if before.received >= before.earned {
-            (EntryKind::Earned, before.received - before.earned)
-        } else if paid.source == EntrySource::Reading {
+        let (kind, mut amount) = sums(self.connection, self.contract, id)?.settlement();
+        if amount.is_zero() || (kind == EntryKind::EarnedLess && paid.source == EntrySource::Reading) {
             return Ok(());
-        } else {
-            (EntryKind::EarnedLess, before.earned - before.received)
-        };
-        if !amount.is_zero() {
-            put(self.connection, &NewEntry { kind, amount, ..*paid })?;
         }
-        Ok(())
+        // One place has one entry of a kind.
+        let more = "stream_id = ?2 AND kind = ?3 AND tx = ?4 AND log_index = ?5";
+        let transaction = paid.place.transaction.map(|hash| hash.to_string());
+        let place = params![self.contract, id.to_string(), kind.as_str(), transaction, paid.place.log];
+        for standing in living(self.connection, more, place)? {
+            reverse(self.connection, standing.id, self.now)?;
+            amount = amount.saturating_add(standing.amount);
+        }
+        put(self.connection, &NewEntry { kind, amount, ..*paid }).map(drop)
+    }
+
+    /// Books what vested of the stream `id`, of which entries were taken back, where the last that is left of what it paid says
+    /// that it was more.
+    pub(super) fn earn_what_is_left(&self, id: StreamId) -> Result<(), LedgerError> {
+        let (EntryKind::Earned, amount) = sums(self.connection, self.contract, id)?.settlement() else {
+            return Ok(());
+        };
+        let more = "stream_id = ?2 AND kind IN ('withdrawn', 'terminated', 'token_fee')";
+        let left = living(self.connection, more, params![self.contract, id.to_string()])?;
+        let Some(last) = left.last().filter(|_| !amount.is_zero()) else { return Ok(()) };
+        let place = Place {
+            transaction: last.transaction.as_deref().and_then(|hash| hash.parse().ok()),
+            log: last.log,
+            block: last.block,
+            block_hash: last.block_hash,
+        };
+        let entry = self.entry(id, last.token, last.kind, last.source);
+        self.earn(&NewEntry { at: last.at, place, ..entry })
     }
 
     /// What is booked of the stream `id` because the stream said so, and no event.

@@ -92,11 +92,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub(crate) async fn begin_refund(&self, key: StreamKey) -> Result<bool, LedgerError> {
         self.ask(move |writer| {
-            if writer
-                .now
-                .iter()
-                .any(|rental| rental.vm.stream.as_ref() == Some(&key) && rental.goal != Goal::Deleted)
-            {
+            if writer.now.paid_by(&key).is_some_and(|rental| rental.goal != Goal::Deleted) {
                 forget(&writer.connection, &key)?;
                 return Ok(false);
             }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use golem_types::{Resources, VmId};
+use golem_types::VmId;
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
@@ -51,9 +51,7 @@ impl Writer {
             return Ok(Ok(Arc::clone(&rental.vm)));
         }
         // What is promised is taken as well. Others that wait have nothing yet.
-        let mut vms = u32::try_from(self.now.promised.len()).unwrap_or(u32::MAX);
-        let mut taken =
-            self.now.promised.values().fold(Resources::default(), |sum, promise| sum.plus(promise.resources));
+        let (mut vms, mut taken) = self.now.promised_in_all();
         for other in self.now.iter().filter(|other| !other.vm.held) {
             vms = vms.saturating_add(1);
             taken = taken.plus(other.vm.resources);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use alloy_primitives::B256;
 use golem_reach::verdict::PortVerdict;
-use golem_types::{Resources, VmId, VmState};
+use golem_types::{Resources, StreamKey, VmId, VmState};
 
 use crate::admit::AdmissionFacts;
 use crate::host::{HostOffer, HostUse};
@@ -41,6 +41,12 @@ impl Snapshot {
         self.rentals.get(id.as_str())
     }
 
+    /// The live rental that the stream `key` pays for.
+    #[must_use]
+    pub fn paid_by(&self, key: &StreamKey) -> Option<&Rental> {
+        self.iter().find(|rental| rental.vm.stream.as_ref() == Some(key))
+    }
+
     /// Every live rental, by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rental> {
         self.rentals.values()
@@ -54,14 +60,21 @@ impl Snapshot {
             let whole = rental.vm.resources;
             sum.plus(if has_room(rental) { whole } else { Resources { cpu: 0, memory: 0, ..whole } })
         });
-        self.promised.values().fold(held, |sum, promise| sum.plus(promise.resources))
+        held.plus(self.promised_in_all().1)
+    }
+
+    /// To how many VMs CPU and memory are promised, and how much of everything.
+    pub(super) fn promised_in_all(&self) -> (u32, Resources) {
+        let promises = self.promised.values();
+        let sum = promises.fold(Resources::default(), |sum, promise| sum.plus(promise.resources));
+        (u32::try_from(self.promised.len()).unwrap_or(u32::MAX), sum)
     }
 
     /// Live rentals that have, or will have before new ones, CPU and memory, and VMs to which they are promised.
     #[must_use]
     pub fn with_room(&self) -> u32 {
         let rentals = self.iter().filter(|rental| has_room(rental)).count();
-        u32::try_from(rentals + self.promised.len()).unwrap_or(u32::MAX)
+        u32::try_from(rentals).unwrap_or(u32::MAX).saturating_add(self.promised_in_all().0)
     }
 
     /// What a create is judged by beside rentals as they are now, where the host has `offer` and is as busy as `host`. What

@@ -3,6 +3,7 @@
 //! Owns every SQL statement on them. Never asks a chain and never decides.
 
 use alloy_primitives::{Address, B256, Bytes};
+use golem_chain::Receipt;
 use golem_types::stream::number;
 use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
@@ -185,6 +186,23 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Takes over what `receipt` says, that of one of its attempts, which `cancels` if it does nothing in place of what was
+    /// wanted.
+    pub(crate) fn ends_by(&mut self, receipt: &Receipt, cancels: bool) {
+        self.hash = Some(receipt.hash);
+        self.block = Some(receipt.block);
+        self.block_hash = receipt.block_hash;
+        self.gas_used = Some(receipt.gas_used);
+        self.cost = Some(receipt.cost);
+        self.l1_fee = Some(receipt.l1_fee);
+        self.error = None;
+        self.state = match (receipt.succeeded, cancels) {
+            (true, true) => TransactionState::Cancelled,
+            (true, false) => TransactionState::Mined,
+            (false, _) => TransactionState::Failed,
+        };
+    }
+
     /// Whether `attempt` is one that does nothing, in place of what was wanted.
     #[must_use]
     pub fn is_cancel(&self, attempt: &Try) -> bool {

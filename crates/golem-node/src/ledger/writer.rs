@@ -168,8 +168,7 @@ impl Writer {
 
     /// The live rental that the stream pays for already that is to pay.
     fn user_of(&self, paid: &Paid) -> Option<&Rental> {
-        let key = paid.key()?;
-        self.now.iter().find(|rental| rental.vm.stream.as_ref() == Some(key))
+        self.now.paid_by(paid.key()?)
     }
 
     /// Whether the stream that is to pay is being ended, because its VM was deleted.

@@ -61,10 +61,8 @@ impl Node {
             return Err(Refusal::Disk(trouble).into());
         }
         let (name, key) = (&request.name, &request.ssh_key);
-        let wanted = StreamUse::Create { name: name.as_str(), ssh_key: key.as_str() };
-        let paid = self.judge_payment(&request, &image, wanted).await?;
-        let proof = request.stream_proof.as_deref();
-        let paid = self.claim(paid, proof, wanted, ClaimedUse::Create(name.clone(), key.clone())).await?;
+        let paid = self.judge_payment(&request, &image).await?;
+        self.claim(&paid, ClaimedUse::Create(name.clone(), key.clone())).await?;
         crash_point!("before-reserve");
         let (probes, bind) = (inner.probes.clone(), inner.config.ssh_bind);
         // A listener of ours may come or go while the port is tried.
@@ -93,17 +91,13 @@ impl Node {
         }
     }
 
-    async fn judge_payment(
-        &self,
-        request: &CreateVm,
-        image: &ImageName,
-        wanted: StreamUse<'_>,
-    ) -> Result<Paid, NodeError> {
+    async fn judge_payment(&self, request: &CreateVm, image: &ImageName) -> Result<Paid, NodeError> {
         let CreateVm { name, resources, renter, .. } = request;
         if let Some(payment) = request.payment.filter(|_| !self.0.contracts.offered().is_empty()) {
             let renter = renter.ok_or(Refusal::SessionRequired)?;
             return self.gate_lease(&payment, Leased { renter, name, image, resources: *resources }).await;
         }
+        let wanted = StreamUse::Create { name: name.as_str(), ssh_key: request.ssh_key.as_str() };
         let asked = AskedBy { renter: *renter, proof: request.stream_proof.as_deref(), wanted };
         self.gate(request.stream_id, *resources, request.quote_id.as_deref(), asked).await
     }

@@ -99,8 +99,7 @@ impl Node {
             contracts.all_without_leases().map(|payments| &*payments.config().name).collect();
         let verdicts = join_all(contracts.all_without_leases().map(judge)).await;
         let now = self.0.ledger.now();
-        let is_used = |key: &StreamKey| now.iter().any(|rental| rental.vm.stream.as_ref() == Some(key));
-        one_of(verdicts, &networks, is_used)
+        one_of(verdicts, &networks, |key| now.paid_by(key).is_some())
     }
 
     /// The verdict on the lease that is to pay for `leased`.
@@ -147,17 +146,9 @@ impl Node {
         Ok(SignedLease { reserved, ..lease })
     }
 
-    /// The payment `paid`, by the word of the stream's sender if `proof` is that. The stream is the sender's alone from
-    /// then on: a VM that somebody else made with it is removed first.
-    pub(super) async fn claim(
-        &self,
-        paid: Paid,
-        proof: Option<&str>,
-        wanted: StreamUse<'_>,
-        claimed: ClaimedUse,
-    ) -> Result<Paid, NodeError> {
-        let Some(payments) = paid.key().and_then(|key| self.0.contracts.of(key)) else { return Ok(paid) };
-        let paid = if paid.is_proven() { paid } else { payments.prove(paid, proof, wanted)? };
+    /// Makes the stream of `paid` its sender's alone from now on, if its sender said what it is to pay: a VM that somebody
+    /// else made with it is removed first.
+    pub(super) async fn claim(&self, paid: &Paid, claimed: ClaimedUse) -> Result<(), NodeError> {
         crash_point!("before-claim");
         if paid.is_proven()
             && let Some(stranger) = self.0.ledger.claim(paid.clone(), claimed, Timestamp::now()).await?
@@ -174,7 +165,7 @@ impl Node {
             let gone = changes.wait_for(|now| now.get(&stranger).is_none());
             let _ = timeout(REMOVAL, gone).await;
         }
-        Ok(paid)
+        Ok(())
     }
 
     pub(super) fn remember(&self, paid: &Paid, vm: &VmId) {
@@ -197,7 +188,6 @@ impl Node {
         if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
-        let wanted = StreamUse::Attach { vm_id: id.as_str() };
         let paid = match &payment {
             Some(payment) => {
                 let renter = renter.ok_or(Refusal::SessionRequired)?;
@@ -205,11 +195,12 @@ impl Node {
                 self.gate_lease(payment, leased).await?
             }
             None => {
+                let wanted = StreamUse::Attach { vm_id: id.as_str() };
                 let asked = AskedBy { renter, proof: stream_proof.as_deref(), wanted };
                 self.gate(Some(stream), vm.resources, None, asked).await?
             }
         };
-        let paid = self.claim(paid, stream_proof.as_deref(), wanted, ClaimedUse::Attach(id.clone())).await?;
+        self.claim(&paid, ClaimedUse::Attach(id.clone())).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
         golem_service::log_limited_each!(
@@ -298,6 +289,8 @@ fn one_of(
     networks: &[&str],
     is_used: impl Fn(&StreamKey) -> bool,
 ) -> Result<Paid, NodeError> {
+    let says_none =
+        |error: &NodeError| matches!(error, NodeError::Refused(refusal) if refusal.is_of_no_stream_here());
     let (mut paying, mut refused) = (Vec::new(), Vec::new());
     let mut is_nowhere = true;
     for verdict in verdicts {
@@ -308,8 +301,7 @@ fn one_of(
                 paying.extend(Some(paid).filter(|_| counts));
             }
             Err(error) => {
-                let elsewhere = Refusal::is_of_no_stream_here;
-                is_nowhere &= matches!(&error, NodeError::Refused(refusal) if elsewhere(refusal));
+                is_nowhere &= says_none(&error);
                 refused.push(error);
             }
         }
@@ -320,7 +312,7 @@ fn one_of(
         return Ok(paying.swap_remove(first));
     }
     let rank = |error: &NodeError| match error {
-        NodeError::Refused(refusal) if refusal.is_of_no_stream_here() => 3,
+        error if says_none(error) => 3,
         // Somebody else's, of the same number.
         NodeError::Refused(Refusal::Stream(Bad::Sender) | Refusal::Proof(_)) => 2,
         NodeError::Refused(_) => 0,

@@ -97,9 +97,11 @@ impl Payments {
             let place = row.block.filter(|block| *block <= last.number).zip(row.block_hash);
             let lost = (row.state == TransactionState::Lost).then_some(row);
             // Of one that was given up any attempt may be in a block after all.
-            for hash in row.attempts.iter().map(|attempt| attempt.signed.hash).chain(row.hash) {
-                let attempt = row.attempts.iter().find(|attempt| attempt.signed.hash == hash);
-                let most = attempt.map(|attempt| attempt.transaction.most_gas_cost());
+            let attempts = row
+                .attempts
+                .iter()
+                .map(|attempt| (attempt.signed.hash, Some(attempt.transaction.most_gas_cost())));
+            for (hash, most) in row.hash.map(|hash| (hash, None)).into_iter().chain(attempts) {
                 known.insert(hash, Known { stream, place, lost: lost.cloned(), most, ..Known::default() });
             }
         }
@@ -145,14 +147,10 @@ impl Payments {
         let (gas, l1_fee, block) = match receipt {
             // Whoever answers may be ahead of what was read; and an old node does not tell the price.
             Some(receipt) if receipt.block > last.number || receipt.cost.is_zero() => return Ok(()),
-            Some(Receipt { cost, l1_fee, .. })
-                if known.most.is_some_and(|most| cost.saturating_sub(l1_fee) > most) =>
-            {
+            Some(receipt) if known.most.is_some_and(|most| receipt.gas_cost() > most) => {
                 return Err(ChainError::Nonsense("a receipt that costs more than was signed").into());
             }
-            Some(Receipt { cost, l1_fee, block, block_hash, .. }) => {
-                (cost.saturating_sub(l1_fee), l1_fee, Some((block, block_hash)))
-            }
+            Some(receipt) => (receipt.gas_cost(), receipt.l1_fee, Some((receipt.block, receipt.block_hash))),
             None => {
                 let Some(place) = known.place.filter(|_| is_booked) else { return Ok(()) };
                 let found = self.0.reader.blocks(&[place.0]).await?.first().copied().flatten();
@@ -188,22 +186,9 @@ impl Payments {
 }
 
 /// `row`, which was given up, as `receipt` says that it ended.
-fn found(row: Transaction, receipt: &Receipt) -> Option<Transaction> {
+fn found(mut row: Transaction, receipt: &Receipt) -> Option<Transaction> {
     let attempt = row.attempts.iter().find(|attempt| attempt.signed.hash == receipt.hash)?;
-    let state = match (receipt.succeeded, row.is_cancel(attempt)) {
-        (true, true) => TransactionState::Cancelled,
-        (true, false) => TransactionState::Mined,
-        (false, _) => TransactionState::Failed,
-    };
-    Some(Transaction {
-        state,
-        hash: Some(receipt.hash),
-        block: Some(receipt.block),
-        block_hash: receipt.block_hash,
-        gas_used: Some(receipt.gas_used),
-        cost: Some(receipt.cost),
-        l1_fee: Some(receipt.l1_fee),
-        error: None,
-        ..row
-    })
+    let cancels = row.is_cancel(attempt);
+    row.ends_by(receipt, cancels);
+    Some(row)
 }

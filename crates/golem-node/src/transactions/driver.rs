@@ -263,22 +263,11 @@ impl Driver {
             .iter()
             .filter_map(|attempt| found.get(&attempt.signed.hash).map(|receipt| (attempt, *receipt)));
         let Some((attempt, receipt)) = found.next() else { return Ok(()) };
-        if receipt.cost.saturating_sub(receipt.l1_fee) > attempt.transaction.most_gas_cost() {
+        if receipt.gas_cost() > attempt.transaction.most_gas_cost() {
             return Err(ChainError::Nonsense("a receipt that costs more than was allowed").into());
         }
         let (gas, cancels) = (attempt.transaction.gas, row.is_cancel(attempt));
-        row.hash = Some(receipt.hash);
-        row.block = Some(receipt.block);
-        row.block_hash = receipt.block_hash;
-        row.gas_used = Some(receipt.gas_used);
-        row.cost = Some(receipt.cost);
-        row.l1_fee = Some(receipt.l1_fee);
-        row.error = None;
-        row.state = match (receipt.succeeded, cancels) {
-            (true, true) => TransactionState::Cancelled,
-            (true, false) => TransactionState::Mined,
-            (false, _) => TransactionState::Failed,
-        };
+        row.ends_by(receipt, cancels);
         let more = gas.saturating_mul(2);
         if receipt.ran_out_of(gas) && !cancels && row.successor.is_none() && more <= GAS_MOST {
             tracing::warn!(hash = %receipt.hash, gas, "a transaction ran out of gas, and is sent again with more");

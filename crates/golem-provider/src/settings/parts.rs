@@ -304,8 +304,8 @@ impl Settings {
             check_servers: self.ports.port_check_servers.0.clone(),
             skip_verification: self.ports.skip_port_verification,
             map_ports: self.ports.port_mapping,
-            peers: Some(self.marketplace())
-                .filter(|market| self.ports.verify_peers && market.advertises_in(Advertiser::Arkiv)),
+            peers: (self.ports.verify_peers.then(|| self.marketplace()))
+                .filter(|market| market.advertises_in(Advertiser::Arkiv)),
         }
     }
 

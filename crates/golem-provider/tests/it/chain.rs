@@ -1,9 +1,8 @@
 //! The true binary and a real EVM: money that reaches the wallet, and a node that is killed at every
 //! step of a monitor's tick and of a withdrawal.
-use std::path::PathBuf;
 
 use golem_test_support::{Home, Running, wait_until};
-use golem_testchain::{Anvil, CHAIN_ID, FaucetServer};
+use golem_testchain::{Anvil, CHAIN_ID, FaucetServer, contracts};
 use golem_types::StreamId;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
@@ -25,8 +24,7 @@ struct Market {
 impl Market {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-        let chain = runtime.block_on(Anvil::start(&contracts, &[])).unwrap();
+        let chain = runtime.block_on(Anvil::start(&contracts(), &[])).unwrap();
         let home = Home::new()
             .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", Anvil::key(PROVIDER))
             .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "anvil")
@@ -284,10 +282,9 @@ fn the_faucet_is_asked_on_test_networks_only() {
 #[test]
 fn a_contract_that_is_not_the_profiles_is_named() {
     let market = Market::new();
-    let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
     let deploy = |name: &str| {
         let words = [U256::ONE, U256::ONE];
-        market.runtime.block_on(market.chain.deploy(&contracts, name, &words)).unwrap().to_string()
+        market.runtime.block_on(market.chain.deploy(&contracts(), name, &words)).unwrap().to_string()
     };
     let (four, token) = (deploy("StreamPaymentV4"), deploy("TestToken"));
     let add = |name: &str, contract: &str, more: &[&str]| {

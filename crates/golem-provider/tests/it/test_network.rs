@@ -1,12 +1,10 @@
 //! A payment contract of one's own, and test money, by the true binary on a real EVM.
 
-use std::path::PathBuf;
-
 use alloy_primitives::Address;
 use golem_chain::Network;
 use golem_chain::contract::Version;
 use golem_test_support::Home;
-use golem_testchain::{Anvil, CHAIN_ID, word};
+use golem_testchain::{Anvil, CHAIN_ID, contracts, word};
 use ruint::aliases::U256;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -24,9 +22,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let contracts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-        let chain = runtime.block_on(Anvil::start(&contracts, &[])).unwrap();
-        let token = runtime.block_on(chain.deploy(&contracts, "TestToken", &[U256::ZERO])).unwrap();
+        let chain = runtime.block_on(Anvil::start(&contracts(), &[])).unwrap();
+        let token = runtime.block_on(chain.deploy(&contracts(), "TestToken", &[U256::ZERO])).unwrap();
         let home = Home::new()
             .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", Anvil::key(OWN))
             .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "mine")

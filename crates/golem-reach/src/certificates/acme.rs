@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use golem_service::log::with_causes;
 use golem_service::server::tls::TlsKeys;
+use golem_types::visible::line_of;
 use instant_acme::{
     Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder, Order, OrderStatus,
     Problem, RetryPolicy,
@@ -86,7 +87,7 @@ fn detail(problem: &Problem) -> String {
 
 /// `text` of a stranger as a log and a terminal may show it.
 fn shown(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(SHOWN).collect()
+    line_of(text, SHOWN)
 }
 
 /// Whom and with what to ask.

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use golem_types::visible::line_of;
 use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -111,7 +112,7 @@ fn facts(certificate: &CertificateDer<'_>) -> Option<CertificateFacts> {
 
 /// `text` as a terminal may show it.
 fn shown(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(253).collect()
+    line_of(text, 253)
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

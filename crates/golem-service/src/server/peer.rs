@@ -6,7 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Request, header};
+use golem_types::net::Source;
 use ipnet::IpNet;
 
 /// Most steps of a request's way that are looked at, from its end.
@@ -17,6 +18,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The address that a request is counted to.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// Whom `request` is counted to; `None` where nobody noted from where it came.
+    #[must_use]
+    pub fn source_of<B>(request: &Request<B>) -> Option<Source> {
+        request.extensions().get::<Self>().map(|Self(address)| Source::of(*address))
+    }
+}
 
 /// The reverse proxies whose forwarding headers are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -21,17 +21,17 @@ use golem_service::places::{HolderState, PATIENCE, PlaceLimits};
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
 use golem_service::tasks::Tasks;
+use golem_service::web_socket::seated::Seated;
 use golem_service::web_socket::talk::{End, Pulse, Talk};
-use golem_service::web_socket::{Accepted, GOING_AWAY, Limits, NORMAL, POLICY, TRY_AGAIN, WebSocket, accept};
+use golem_service::web_socket::{Accepted, Limits, NORMAL, POLICY, TRY_AGAIN, WebSocket, accept};
 use golem_service::{descriptors, log_limited};
-use golem_types::net::Source;
 use golem_types::{JobId, VmState};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::caller::{Caller, Deed};
-use super::{Public, Shared};
+use super::{Public, Shared, query_value};
 use crate::error::{ApiError, ApiResult};
 use picture::{Readings, lifecycle, part};
 use words::{BadMessage, FromClient, Part, Scope, check_history_range};
@@ -102,36 +102,24 @@ struct Asked {
 
 /// Opens a socket as a task, which goes on until it ends, has to give way, or the node stops.
 pub(super) async fn open(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
-    let query = request.uri().query().unwrap_or_default();
-    let value = |name: &str| {
-        let found = query.split('&').find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name));
-        found.map(|(_, value)| value.to_owned()).filter(|value| !value.is_empty())
+    let value = |name| {
+        let value = query_value(request.uri().query(), name).filter(|value| !value.is_empty());
+        value.map(str::to_owned)
     };
     let asked = Asked { which, job: value("job_id"), history_range: value("history_range") };
-    let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
+    let source = Peer::source_of(&request);
     let (response, accepted) = accept(request)?;
     let live = &public.live;
-    let stop = live.tasks.stopping().clone();
     let Some(seat) = live.seats.take(source) else {
         return turn_away(live, accepted).map(|()| response);
     };
-    let tasks = live.tasks.clone();
-    tasks.spawn("live socket", async move {
-        let socket = tokio::select! {
-            socket = accepted.socket(LIMITS) => socket,
-            () = seat.holder().gives_way() => None,
-            () = stop.cancelled() => None,
-        };
-        let Some(mut socket) = socket else { return };
-        let end = tokio::select! {
-            end = look_on(&mut socket, seat.holder(), &public, &asked) => end,
-            () = seat.holder().gives_way() => End::told(TRY_AGAIN, "others, who hold fewer sockets, need the place"),
-            () = stop.cancelled() => End::told(GOING_AWAY, "the provider's node stops"),
-        };
-        if let End::Told(code, reason) = end {
-            tracing::debug!(code, %reason, "a live socket was ended");
-            socket.close(code, &reason).await;
-        }
+    let seated = Seated::new(seat, live.tasks.stopping().clone(), "the provider's node stops");
+    let (name, tasks) = ("live socket", live.tasks.clone());
+    tasks.spawn(name, async move {
+        let Ok(Some(mut socket)) = seated.while_seated(accepted.socket(LIMITS)).await else { return };
+        let looks_on = look_on(&mut socket, seated.holder(), &public, &asked);
+        let end = seated.while_seated(looks_on).await.unwrap_or_else(|end| end);
+        end.tell(socket, name).await;
     });
     Ok(response)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use golem_service::http::{self, HttpError, Options};
 use golem_service::web_socket::rate::{ALIVE, Rate};
 use golem_service::web_socket::{self, Limits, NORMAL, Received, SocketError, WebSocket};
+use golem_types::visible::line_of;
 use golem_types::wallet::Wallet;
 use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -89,7 +90,7 @@ impl ProviderSocket {
             return Err(LiveError::Nonsense);
         };
         if protocol != PROTOCOL {
-            return Err(LiveError::Protocol(protocol.chars().filter(|c| !c.is_control()).take(64).collect()));
+            return Err(LiveError::Protocol(line_of(&protocol, 64)));
         }
         if !is_nonce(&nonce) {
             return Err(LiveError::Nonsense);

@@ -10,6 +10,7 @@ use std::fmt::Write;
 
 use alloy_primitives::{Address, hex};
 use golem_service::web_socket::Utf8Bytes;
+use golem_types::visible::line_of;
 use golem_types::wallet::{Wallet, signer_of};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -76,7 +77,7 @@ fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadMessage> {
 }
 
 fn unknown(kind: &str) -> BadMessage {
-    BadMessage::Unknown(kind.chars().filter(|c| !c.is_control()).take(32).collect())
+    BadMessage::Unknown(line_of(kind, 32))
 }
 
 /// How a provider proves who it is.
@@ -317,7 +318,7 @@ impl FromServer {
             "error" => {
                 let Failure { message } = fields(text)?;
                 let text = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-                Ok(Self::Error(text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()))
+                Ok(Self::Error(line_of(&text, SHOWN)))
             }
             _ => Ok(Self::Other),
         }

@@ -20,9 +20,9 @@ use golem_service::server::error::ErrorResponse;
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
 use golem_service::tasks::Tasks;
+use golem_service::web_socket::seated::Seated;
 use golem_service::web_socket::talk::{End, Pulse, Talk};
 use golem_service::web_socket::{Bytes, GOING_AWAY, Limits, POLICY, TRY_AGAIN, Utf8Bytes, WebSocket, accept};
-use golem_types::net::Source;
 use jiff::Timestamp;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Duration, timeout};
@@ -110,31 +110,20 @@ fn open(live: Arc<Live>, request: Request, role: Role) -> Result<Response, Error
         Role::Provider => ("discovery provider", &live.providers),
         Role::Requestor => ("discovery requestor", &live.requestors),
     };
-    let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
+    let source = Peer::source_of(&request);
     let (response, accepted) = accept(request)?;
     let Some(seat) = seats.take(source) else {
         log_limited!(warn, name, "sockets refused: their sources have too many open");
         let text = "too many sockets of this network; try again later";
         return Err(ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };
-    let stop = live.tasks.stopping().clone();
+    let seated = Seated::new(seat, live.tasks.stopping().clone(), "the server ends");
     let tasks = live.tasks.clone();
     tasks.spawn(name, async move {
-        let socket = tokio::select! {
-            socket = accepted.socket(LIMITS) => socket,
-            () = seat.holder().gives_way() => None,
-            () = stop.cancelled() => None,
-        };
-        let Some(mut socket) = socket else { return };
-        let end = tokio::select! {
-            end = session(&mut socket, role, seat.holder(), &live.directory) => end,
-            () = seat.holder().gives_way() => End::told(TRY_AGAIN, "others, who hold fewer sockets, need the place"),
-            () = stop.cancelled() => End::told(GOING_AWAY, "the server ends"),
-        };
-        if let End::Told(code, reason) = end {
-            tracing::debug!(name, code, %reason, "a socket was ended");
-            socket.close(code, &reason).await;
-        }
+        let Ok(Some(mut socket)) = seated.while_seated(accepted.socket(LIMITS)).await else { return };
+        let session = session(&mut socket, role, seated.holder(), &live.directory);
+        let end = seated.while_seated(session).await.unwrap_or_else(|end| end);
+        end.tell(socket, name).await;
     });
     Ok(response)
 }

@@ -20,7 +20,6 @@ use golem_service::server::json::{json_response, ok};
 use golem_service::server::peer::Peer;
 use golem_service::server::rate_limit::{self, RateLimit};
 use golem_service::server::serve::body;
-use golem_types::net::Source;
 use golem_types::wire::WireTime;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -236,7 +235,7 @@ async fn advertise(
     request: Request,
 ) -> Result<Response, RouteError> {
     let credentials = Credentials::of(&headers);
-    let source = request.extensions().get::<Peer>().map(|Peer(address)| Source::of(*address));
+    let source = Peer::source_of(&request);
     let body = body(request).await?;
     let (credentials, advert) = match (credentials, parse(&body)) {
         (Ok(credentials), Ok(advert)) => (credentials, advert),

@@ -41,12 +41,12 @@ impl Size {
 pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Result<Exit> {
     let Rent { payments_network, rpc_url, discovery, command } = arguments;
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
-    let markets = {
+    let markets = || {
         let mut settings = settings.clone();
         if let Some(name) = &payments_network {
             name.clone_into(&mut settings.payments.payments_network);
         }
-        move || markets(&settings.marketplace(), discovery.clone())
+        markets(&settings.marketplace(), discovery.clone())
     };
     let networks = || payments::of_renter(settings.chain(), payments_network.as_deref(), rpc_url.as_deref());
     let store = Store::open(&settings.renting.renter_dir)?;

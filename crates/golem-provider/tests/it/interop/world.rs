@@ -3,12 +3,12 @@
 //!
 //! Owns how they find each other. Never judges a step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use golem_test_support::peers::REQUESTOR;
 use golem_test_support::{Home, own_address, wait_until};
-use golem_testchain::{Anvil, CHAIN_ID};
+use golem_testchain::{Anvil, CHAIN_ID, contracts};
 use golem_types::{Stream, StreamId};
 use market_emulator::{Emulator, Protocol};
 use ruint::aliases::U256;
@@ -40,8 +40,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../contracts");
-        let chain = runtime.block_on(Anvil::start(&contracts, &[])).unwrap();
+        let chain = runtime.block_on(Anvil::start(&contracts(), &[])).unwrap();
         let market = runtime.block_on(Emulator::start(Protocol::GolemBase, MARKET_CHAIN)).unwrap();
         let host = own_address(PORT);
         let mut home = Home::new()

@@ -1,13 +1,12 @@
 //! A node that is paid on a real EVM, and a renter with a home and a wallet of its own.
 
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use alloy_primitives::Address;
 use golem_chain::contract::Version;
 use golem_chain::{Reader, Rpc};
 use golem_test_support::Home;
-use golem_testchain::{Anvil, CHAIN_ID, Leases};
+use golem_testchain::{Anvil, CHAIN_ID, Leases, contracts};
 use golem_types::{Stream, StreamId};
 use ruint::aliases::{U160, U256};
 use serde_json::Value;
@@ -19,10 +18,6 @@ pub(crate) const PROVIDER: usize = 2;
 
 /// 40 coins a month of 730 hours, for the smallest VM.
 pub(crate) const RATE: u64 = 15_220_700_152_207;
-
-pub(crate) fn contracts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../contracts")
-}
 
 pub(crate) struct World {
     runtime: Runtime,
