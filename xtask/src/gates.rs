@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change is taken.
 //!
-//! Everything is compiled once. Tests with deadlines have the machine to themselves; real guests boot at the end, beside
-//! what the compiler says of everything. A gate's output goes to a file, and is shown if it fails.
+//! Everything is compiled once. Tests with short deadlines have the machine to themselves. Real guests, which mostly have
+//! one processor, boot at the end, beside what the compiler says of everything and tests that mostly wait. A gate's output
+//! goes to a file, and is shown if it fails.
 
 use std::fs::File;
 use std::io::Write;
@@ -251,7 +252,10 @@ pub(crate) fn test() -> anyhow::Result<()> {
             gates.modules("isolation", &["isolation"], programs, |command| with_guests(command, image));
             gates.gate("published clients", |log| clients(image, programs, log));
         });
-        scope.spawn(|| compiler(&gates));
+        scope.spawn(|| {
+            compiler(&gates);
+            waiting_tests(&gates, programs);
+        });
     });
     // Last: it puts a program without crash points in the place of the one that tests run.
     gates.modules("installing", &["install"], programs, |command| command);
@@ -259,7 +263,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     gates.end()
 }
 
-/// What needs root, a network of its own or a chain, and no guest.
+/// What needs root or another program, and no guest.
 fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
     gates.modules("crashes", &["crash"], programs, waiting);
     gates.modules("multipass", &["multipass"], programs, waiting);
@@ -271,8 +275,12 @@ fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
         });
         all(libraries, log)
     });
-    gates.modules("ports behind a router", &["network"], programs, |command| with_root(waiting(command)));
     gates.modules("service", &["service"], programs, with_root);
+}
+
+/// What mostly waits, for blocks and for leases.
+fn waiting_tests(gates: &Gates, programs: &[Program]) {
+    gates.modules("ports behind a router", &["network"], programs, |command| with_root(waiting(command)));
     gates.gate("contracts", |log| {
         let mut npm = Command::new("npm");
         npm.args(["--silent", "test"]).current_dir(root().join("contracts"));
@@ -281,7 +289,7 @@ fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
 }
 
-/// What the compiler says of everything, fuzz targets too. It has no deadlines, and runs beside guests, which mostly have one processor.
+/// What the compiler says of everything, fuzz targets too. It has no deadlines.
 fn compiler(gates: &Gates) {
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     gates.gate("clippy", |log| run(cargo(&clippy), log));

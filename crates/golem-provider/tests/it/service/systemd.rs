@@ -264,8 +264,11 @@ fn h_04_i4_vms_outlive_the_service_and_come_back_with_the_host() {
     let verified = host.run(&["systemd-analyze", "verify", &format!("{UNIT}.service")]);
     assert!(verified.status.success() && verified.stderr.is_empty(), "{}", Home::show(&verified));
 
-    host.http("POST", "/api/v1/vms?async=true", &wanted("web", None).to_string());
-    host.until("a guest in its scope", || host.guest().is_some() && host.is(&["is-active", &host.scope()]));
+    let job = host.http("POST", "/api/v1/vms?async=true", &wanted("web", None).to_string())["job_id"].clone();
+    let job = format!("/api/v1/vms/jobs/{}", job.as_str().unwrap_or_default());
+    // One that is still being launched when the node ends is launched again.
+    host.until("a guest that was launched", || host.http("GET", &job, "")["stage"] == "boot");
+    assert!(host.guest().is_some() && host.is(&["is-active", &host.scope()]), "{}", host.story());
     let (guest, scope) = (host.guest(), host.scope());
     // I-04: in a scope of its own, with bounds, and not in the service.
     assert_eq!(host.property(&scope, "Slice"), "golem-vms.slice");
