@@ -196,6 +196,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_has_its_room_already_is_granted_on_a_full_node_and_not_on_one_that_drains() {
+        let full = AdmissionFacts { held: facts().total, vms: 10, ..facts() };
+        assert_eq!(admit(WANTED, &AdmissionLimits::default(), &full.with_room()), Ok(()));
+        let draining = AdmissionFacts { draining: true, ..full };
+        assert_eq!(admit(WANTED, &AdmissionLimits::default(), &draining.with_room()), Err(Refusal::Draining));
+    }
+
     proptest! {
         /// S-080, I6: whatever is granted fits into what the ledger leaves.
         #[test]
