@@ -88,38 +88,50 @@ impl<'a> Page<'a> {
     /// that it was that much at least.
     pub(super) fn earn(&self, paid: &NewEntry<'_>) -> Result<(), LedgerError> {
         let Some(id) = paid.stream else { return Ok(()) };
-        let (kind, mut amount) = sums(self.connection, self.contract, id)?.settlement();
+        let (kind, amount) = sums(self.connection, self.contract, id)?.settlement();
         if amount.is_zero() || (kind == EntryKind::EarnedLess && paid.source == EntrySource::Reading) {
             return Ok(());
         }
-        // One place has one entry of a kind.
-        let more = "stream_id = ?2 AND kind = ?3 AND tx = ?4 AND log_index = ?5";
-        let transaction = paid.place.transaction.map(|hash| hash.to_string());
-        let place = params![self.contract, id.to_string(), kind.as_str(), transaction, paid.place.log];
-        for standing in living(self.connection, more, place)? {
-            reverse(self.connection, standing.id, self.now)?;
-            amount = amount.saturating_add(standing.amount);
-        }
-        put(self.connection, &NewEntry { kind, amount, ..*paid }).map(drop)
+        self.settle(&NewEntry { kind, amount, ..*paid })
     }
 
     /// Books what vested of the stream `id`, of which entries were taken back, where the last that is left of what it paid says
     /// that it was more.
     pub(super) fn earn_what_is_left(&self, id: StreamId) -> Result<(), LedgerError> {
-        let (EntryKind::Earned, amount) = sums(self.connection, self.contract, id)?.settlement() else {
+        let (kind, amount) = sums(self.connection, self.contract, id)?.settlement();
+        if amount.is_zero() || kind != EntryKind::Earned {
             return Ok(());
-        };
+        }
         let more = "stream_id = ?2 AND kind IN ('withdrawn', 'terminated', 'token_fee')";
         let left = living(self.connection, more, params![self.contract, id.to_string()])?;
-        let Some(last) = left.last().filter(|_| !amount.is_zero()) else { return Ok(()) };
+        let Some(last) = left.last() else { return Ok(()) };
         let place = Place {
             transaction: last.transaction.as_deref().and_then(|hash| hash.parse().ok()),
             log: last.log,
             block: last.block,
             block_hash: last.block_hash,
         };
-        let entry = self.entry(id, last.token, last.kind, last.source);
-        self.earn(&NewEntry { at: last.at, place, ..entry })
+        let entry = self.entry(id, last.token, kind, last.source);
+        self.settle(&NewEntry { at: last.at, amount, place, ..entry })
+    }
+
+    /// Books `entry`, of what vested more or less. One place has one entry of a kind: with one that stands there it is one.
+    fn settle(&self, entry: &NewEntry<'_>) -> Result<(), LedgerError> {
+        let mut amount = entry.amount;
+        let more = "stream_id = ?2 AND kind = ?3 AND tx = ?4 AND log_index = ?5";
+        let (stream, transaction) = (entry.stream, entry.place.transaction);
+        let place = params![
+            self.contract,
+            stream.map(|id| id.to_string()),
+            entry.kind.as_str(),
+            transaction.map(|hash| hash.to_string()),
+            entry.place.log
+        ];
+        for standing in living(self.connection, more, place)? {
+            reverse(self.connection, standing.id, self.now)?;
+            amount = amount.saturating_add(standing.amount);
+        }
+        put(self.connection, &NewEntry { amount, ..*entry }).map(drop)
     }
 
     /// What is booked of the stream `id` because the stream said so, and no event.
