@@ -15,7 +15,6 @@ pub mod logs;
 pub mod market;
 mod passphrase;
 pub mod payments;
-pub mod pid_file;
 pub mod port_checker;
 pub mod ports;
 pub mod pricing;

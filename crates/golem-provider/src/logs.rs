@@ -1,16 +1,15 @@
 //! Log lines: where they go and how they look.
 //!
-//! Owns the subscriber and the log file of a node in the background. Never decides what is
+//! Owns the subscriber, and when lines go to a file. Never decides what is
 //! logged: secrets never reach it because their types do not print.
 
-mod json;
-
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};
 
 use golem_service::log::SiteOfEach;
+use golem_service::log_file::RotatingFile;
+use golem_service::log_json::Json;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -19,19 +18,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{LogFormat, LogLevel};
-use json::Json;
-
-/// Size at which the log file is put aside, in bytes.
-const FILE_MAXIMUM: u64 = 10 << 20;
-
-/// Log files that are kept beside the current one.
-const FILES_KEPT: u32 = 4;
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "golem_api",
     "golem_chain",
     "golem_files",
+    "golem_host",
     "golem_market",
     "golem_node",
     "golem_provider",
@@ -61,7 +54,7 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
             install(format, level, is_coloured(), || Screen);
         }
         Destination::Folder(folder) => {
-            install(format, level, false, Mutex::new(RotatingFile::open(&folder, FILE_MAXIMUM)?));
+            install(format, level, false, Mutex::new(RotatingFile::open(&folder)?));
         }
     }
     // A background node has no standard error to panic on.
@@ -141,62 +134,6 @@ where
     }
 }
 
-/// A log file that is put aside when it grows too large.
-#[derive(Debug)]
-struct RotatingFile {
-    path: PathBuf,
-    file: File,
-    size: u64,
-    maximum: u64,
-}
-
-impl RotatingFile {
-    fn open(folder: &Path, maximum: u64) -> io::Result<Self> {
-        golem_files::private_subfolder(folder)?;
-        let path = folder.join("provider.log");
-        let file = Self::append(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { path, file, size, maximum })
-    }
-
-    fn append(path: &Path) -> io::Result<File> {
-        golem_files::private_file(path, OpenOptions::new().append(true))
-    }
-
-    /// `provider.log` becomes `provider.log.1`, that `.2`, and so on; the last is dropped.
-    fn rotate(&mut self) -> io::Result<()> {
-        let aside = |number: u32| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        for number in (1..FILES_KEPT).rev() {
-            let _ = std::fs::rename(aside(number), aside(number + 1));
-        }
-        std::fs::rename(&self.path, aside(1))?;
-        self.file = Self::append(&self.path)?;
-        self.size = 0;
-        Ok(())
-    }
-}
-
-impl Write for RotatingFile {
-    /// The subscriber writes a whole line at a time, so that no line is split over two files.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.size > 0 && self.size + line.len() as u64 > self.maximum {
-            // A folder that forbids it keeps the one file growing: better than losing lines.
-            let _ = self.rotate();
-        }
-        self.file.write_all(line)?;
-        self.size += line.len() as u64;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,26 +191,5 @@ mod tests {
         assert_eq!((&line["level"], &line["port"]), (&"ERROR".into(), &7.into()));
         assert_eq!(line["message"], "a \"step\"\nfailed");
         assert!(line["timestamp"].is_string() && line["target"].is_string(), "{line}");
-    }
-
-    #[test]
-    fn the_log_is_bounded_and_keeps_the_newest_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let logs = folder.path().join("logs");
-        let mut file = RotatingFile::open(&logs, 100).unwrap();
-        for number in 0..100 {
-            file.write_all(format!("line {number:04}\n").as_bytes()).unwrap();
-        }
-        drop(file);
-        // Appends to what is there.
-        let mut file = RotatingFile::open(&logs, 100).unwrap();
-        file.write_all(b"line 0100\n").unwrap();
-        let files: Vec<_> = std::fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(files.len(), 1 + FILES_KEPT as usize, "{files:?}");
-        assert!(files.iter().all(|file| std::fs::metadata(file).unwrap().len() <= 100));
-        let newest = std::fs::read_to_string(logs.join("provider.log")).unwrap();
-        assert!(newest.ends_with("line 0099\nline 0100\n") || newest == "line 0100\n", "{newest}");
-        let before = std::fs::read_to_string(logs.join("provider.log.1")).unwrap();
-        assert!(before.lines().all(|line| line.len() == 9) && before.lines().count() == 10, "{before}");
     }
 }

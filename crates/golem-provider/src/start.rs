@@ -38,7 +38,6 @@ use crate::identity;
 use crate::market;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
-use crate::pid_file::PidFile;
 use crate::ports;
 use crate::pricing;
 use crate::reload::Reload;
@@ -47,6 +46,7 @@ use crate::settings::{
 };
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
+use golem_host::pid_file::PidFile;
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]

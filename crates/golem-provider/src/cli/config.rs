@@ -12,8 +12,8 @@ use super::arguments::{Config, Form};
 use super::layout::table;
 use super::printer::Printer;
 use super::{Exit, Invocation};
-use crate::pid_file;
 use crate::settings::{self, Origin, Resolved, TABLE};
+use golem_host::pid_file;
 
 #[derive(Serialize)]
 struct SettingRow {
@@ -64,7 +64,8 @@ pub(super) fn change<const N: usize>(
     settings::valid(&changes)?;
     let path = settings::user_file(&invocation.environment)
         .context("HOME is not set, so the file of settings cannot be found")?;
-    settings::write(&path, &changes).with_context(|| format!("{} cannot be written", path.display()))?;
+    golem_host::settings_file::write(&path, &changes)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     let running = pid_file::holder(&invocation.pid_file)?.is_some();
     let answer = json!({ "file": path.display().to_string(), "changed": changes, "restart_needed": running });
     invocation.printer.answer(&answer, || {

@@ -18,7 +18,7 @@ use super::{Exit, Invocation};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
-use crate::pid_file::PidFile;
+use golem_host::pid_file::PidFile;
 
 /// What is to be made for `network`, where the wallet `own` pays.
 fn contract(wanted: &DeployContract, network: &Network, own: Address) -> anyhow::Result<NewContract> {

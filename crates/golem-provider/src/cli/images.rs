@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::arguments::Images as Command;
 use super::layout::table;
 use super::{Exit, Invocation};
-use crate::{image, pid_file};
+use crate::image;
+use golem_host::pid_file;
 
 /// `images …`.
 pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow::Result<Exit> {

@@ -8,8 +8,8 @@ use golem_node::import::{self, ImportReport};
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::backend;
-use crate::pid_file::PidFile;
 use crate::start::import_config;
+use golem_host::pid_file::PidFile;
 
 /// `import [--dry-run]`.
 pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Result<Exit> {

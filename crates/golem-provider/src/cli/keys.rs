@@ -23,7 +23,7 @@ use super::confirm::confirmed;
 use super::{Exit, Invocation};
 use crate::identity::{keys_of_node, of_node};
 use crate::passphrase::{Asking, Passphrases};
-use crate::pid_file::{self, Held, PidFile};
+use golem_host::pid_file::{self, Held, PidFile};
 
 /// Longest that a node may take to start anew with another key.
 const ANEW: Duration = Duration::from_secs(30);

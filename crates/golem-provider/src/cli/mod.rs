@@ -46,9 +46,10 @@ use clap::Parser;
 
 use crate::logs::{self, Destination};
 use crate::settings::{self, LogSettings, Mistakes, Resolved};
-use crate::{daemon, data_dir, pid_file};
+use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::Client;
+use golem_host::pid_file;
 use printer::Printer;
 
 /// How a command ends.

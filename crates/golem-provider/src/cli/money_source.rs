@@ -18,7 +18,7 @@ use super::{Invocation, NotRunning};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
-use crate::pid_file::{self, PidFile};
+use golem_host::pid_file::{self, PidFile};
 
 /// Who knows what was paid.
 pub(super) enum MoneySource {

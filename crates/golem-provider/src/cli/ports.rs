@@ -14,9 +14,9 @@ use super::arguments::Ports;
 use super::layout::{age, table};
 use super::printer::Printer;
 use super::{Exit, Invocation};
-use crate::pid_file;
 use crate::ports::{self, Display};
 use golem_api::operator::Client;
+use golem_host::pid_file;
 
 /// Longest that a verification may take.
 const DEADLINE: Duration = Duration::from_secs(900);

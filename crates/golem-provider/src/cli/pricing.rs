@@ -16,8 +16,8 @@ use serde_json::json;
 use super::arguments::Pricing;
 use super::layout::table;
 use super::{Exit, Invocation, config};
-use crate::pid_file;
 use crate::{payments, pricing};
+use golem_host::pid_file;
 use golem_types::amount::coins;
 
 /// What is asked now: the node that runs knows, else the feed is asked.

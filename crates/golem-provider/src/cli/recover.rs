@@ -17,8 +17,8 @@ use serde::Serialize;
 use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation};
-use crate::pid_file::PidFile;
 use crate::{backend, data_dir, payments};
+use golem_host::pid_file::PidFile;
 
 #[derive(Debug, Serialize)]
 struct RecoveryReport {

@@ -11,10 +11,10 @@ use serde_json::json;
 use super::{Exit, Invocation, arguments};
 use crate::logs::{self, Destination};
 use crate::passphrase::{Asking, Passphrases};
-use crate::pid_file::{self, PidFileError};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
+use golem_host::pid_file::{self, PidFileError};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {

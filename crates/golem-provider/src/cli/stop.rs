@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Exit, Invocation};
-use crate::pid_file::{self, Held};
 use golem_api::operator::Client;
+use golem_host::pid_file::{self, Held};
 
 /// How often it is looked whether the node has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
-use crate::pid_file::{self, PidFile};
+use golem_host::pid_file::{self, PidFile};
 use golem_types::amount::coins;
 
 /// Who knows them.

@@ -20,8 +20,8 @@ use super::{Exit, Invocation, keys, layout, test_tokens, transactions};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
-use crate::pid_file::PidFile;
 use golem_api::views::PayoutsView;
+use golem_host::pid_file::PidFile;
 use golem_types::amount::{Money, coins};
 
 /// `wallet faucet`.

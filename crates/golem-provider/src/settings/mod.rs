@@ -4,7 +4,6 @@
 //! with its fix. Never shows a secret, never changes the environment of the process.
 
 mod check;
-mod dotenv;
 mod lists;
 mod parts;
 mod reader;
@@ -153,30 +152,6 @@ fn check_values(layers: &Layers, names: impl Iterator<Item = &'static str>) -> V
     let names: Vec<_> = names.collect();
     reader.mistakes.retain(|mistake| names.contains(&mistake.variable.as_str()));
     reader.mistakes
-}
-
-/// Sets `changes` in the file `path`, in place of earlier lines; the rest of it stays as it is.
-///
-/// # Errors
-/// Any error of reading or writing it.
-pub fn write(path: &Path, changes: &BTreeMap<&'static str, String>) -> std::io::Result<()> {
-    let before = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        read => read?,
-    };
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        line.split_once('=').is_some_and(|(name, _)| changes.contains_key(name.trim_end()))
-    };
-    let kept = before.lines().filter(|line| !sets(line)).map(str::to_owned);
-    let added = changes.iter().map(|(name, text)| format!("{name}={text}"));
-    let text: String = kept.chain(added).map(|line| line + "\n").collect();
-    if let Some(folder) = path.parent() {
-        golem_files::private_subfolder(folder)?;
-    }
-    // It may hold the key.
-    golem_files::replace(path, text.as_bytes())
 }
 
 /// Reads the settings from `layers`.

@@ -6,17 +6,12 @@
 //! Owns precedence, and the record of where each value came from. Never changes the environment of the process.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Mistake;
-use super::dotenv;
-use super::variable::Variable;
+use golem_host::settings_file::{self, Problem};
 
-/// Largest `.env` that is read, in bytes: far beyond any that people write.
-const DOTENV_MAXIMUM: u64 = 1 << 20;
+use super::Mistake;
+use super::variable::Variable;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,10 +93,10 @@ impl Layers {
     /// Adds the `.env` file at `path`, below what was added before; `programs` tells whether it may name
     /// programs. Its absence is no mistake.
     pub fn add_file(&mut self, path: &Path, programs: bool) {
-        let text = match read(path) {
+        let text = match settings_file::read(path) {
             Ok(Some(text)) => text,
             Ok(None) => return,
-            Err((problem, fix)) => {
+            Err(Problem { problem, fix }) => {
                 return self.mistakes.push(Mistake {
                     variable: path.display().to_string(),
                     value: None,
@@ -111,7 +106,7 @@ impl Layers {
                 });
             }
         };
-        let (assignments, bad) = dotenv::parse(&text);
+        let (assignments, bad) = settings_file::parse(&text);
         self.mistakes.extend(bad.into_iter().map(|bad| Mistake {
             variable: format!("{}:{}", path.display(), bad.line),
             value: None,
@@ -155,55 +150,5 @@ impl Layers {
     pub(super) fn is_from_the_directory(&self, found: &Found) -> bool {
         let Origin::File { path, .. } = &found.origin else { return false };
         self.files.iter().any(|file| file.path == *path && !file.programs)
-    }
-}
-
-/// What the `.env` file at `path` holds, if it is there; or what is wrong with it, and the fix. Whoever can
-/// write it decides what this process does: so only its user, or root, may.
-fn read(path: &Path) -> Result<Option<String>, (String, String)> {
-    let wrong = |problem: String, fix: String| Err((problem, fix));
-    let text_file = || "make it a readable text file".to_owned();
-    let user = rustix::process::geteuid().as_raw();
-    let is_trusted = |owner: u32| owner == user || owner == 0;
-    let foreign = |what: &str, owner: u32| {
-        let fix = format!("look at what it says, then `chown -h {user} {}`, or remove it", path.display());
-        Err((format!("{what} user {owner}, and this process runs as user {user}"), fix))
-    };
-    match std::fs::symlink_metadata(path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Ok(link) if link.is_symlink() && !is_trusted(link.uid()) => {
-            return foreign("is a symbolic link of", link.uid());
-        }
-        _ => {}
-    }
-    // Opening a pipe must not wait for its other end.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return wrong(format!("cannot be read: {error}"), text_file()),
-        Ok(file) => file,
-    };
-    let found = match file.metadata() {
-        Err(error) => return wrong(format!("cannot be read: {error}"), text_file()),
-        Ok(found) if !found.is_file() => return wrong("is not a file".to_owned(), text_file()),
-        Ok(found) if found.len() > DOTENV_MAXIMUM => {
-            return wrong("is larger than 1 MiB".to_owned(), text_file());
-        }
-        Ok(found) => found,
-    };
-    if !is_trusted(found.uid()) {
-        return foreign("belongs to", found.uid());
-    }
-    let mode = found.permissions().mode() & 0o777;
-    if mode & 0o022 != 0 {
-        let fix = format!("look at what it says, then `chmod go-w {}`", path.display());
-        return wrong(format!("can be written by other users ({mode:03o})"), fix);
-    }
-    let mut text = String::new();
-    match file.take(DOTENV_MAXIMUM).read_to_string(&mut text) {
-        Ok(_) => Ok(Some(text)),
-        Err(error) => wrong(format!("cannot be read: {error}"), text_file()),
     }
 }

@@ -13,9 +13,9 @@ use super::problem;
 use crate::cli::layout::table;
 use crate::cli::printer::Printer;
 use crate::cli::{Exit, Invocation};
-use crate::pid_file;
 use crate::ports;
 use crate::signals::Signals;
+use golem_host::pid_file;
 
 /// Whether a running node keeps the ports forwarded by itself.
 fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {

@@ -14,8 +14,8 @@ use golem_api::status::{Grade, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
-use crate::pid_file;
 use gather::Gathered;
+use golem_host::pid_file;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;

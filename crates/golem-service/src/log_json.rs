@@ -15,7 +15,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// Writes each event as one line of JSON.
-pub(super) struct Json;
+#[derive(Debug, Clone, Copy)]
+pub struct Json;
 
 impl<S, N> FormatEvent<S, N> for Json
 where

@@ -7,7 +7,7 @@
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Assignment {
+pub struct Assignment {
     /// The variable's name.
     pub name: String,
     /// Its value, unquoted.
@@ -18,7 +18,7 @@ pub(super) struct Assignment {
 
 /// A line that could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadLine {
+pub struct BadLine {
     /// Its number, counted from 1.
     pub line: usize,
     /// What is wrong with it.
@@ -26,7 +26,8 @@ pub(super) struct BadLine {
 }
 
 /// Reads `text`: what could be read, and what could not.
-pub(super) fn parse(text: &str) -> (Vec<Assignment>, Vec<BadLine>) {
+#[must_use]
+pub fn parse(text: &str) -> (Vec<Assignment>, Vec<BadLine>) {
     let mut assignments = Vec::new();
     let mut bad = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

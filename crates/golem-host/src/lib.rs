@@ -1,0 +1,7 @@
+//! The machine that a node lives on, as its operator sees it.
+//!
+//! Owns which process is the node ([`pid_file`]), and the files that settings are in ([`settings_file`]). Knows no
+//! setting by its name, and no rental.
+
+pub mod pid_file;
+pub mod settings_file;
