@@ -34,7 +34,7 @@ cargo xtask COMMAND
                      ports, proxy
   interop            the published clients with the true node: each step, passed or failed
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
-  mutants            changes what decides on money, machines and ports in every way that cargo-mutants knows,
+  mutants [CRATE]    changes what decides on money, machines and ports in every way that cargo-mutants knows,
                      and writes into docs/mutants.md which changes no test noticed (about 40 min)
   circles            names the files of a crate that use each other
   generate           rewrites the files that are generated from the settings
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
         }
         ["interop"] => gates::interop(),
         ["bench", name] => run::bench(name),
-        ["mutants"] => mutants::run(),
+        ["mutants"] => mutants::run(None),
+        ["mutants", name] => mutants::run(Some(name)),
         ["circles"] => circles::check(),
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),

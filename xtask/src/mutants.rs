@@ -2,7 +2,7 @@
 //!
 //! Owns which files these are, and the report. No gate: it compiles a crate anew for each change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +13,9 @@ use crate::run::root;
 use crate::tools::program;
 
 const VERSION: &str = "27.1.0";
+
+/// Seconds that the tests may take with a change: an endless loop is noticed, a machine with other work is not.
+const TIMEOUT: &str = "300";
 
 /// The deciders: crate, and file below it. The unit tests of the file's name have to notice.
 const DECIDERS: [(&str, &str); 9] = [
@@ -43,38 +46,58 @@ struct Outcome {
     missed: Vec<String>,
 }
 
-/// Changes every decider, in a copy of the sources, and writes the report.
+/// Changes the deciders of `only` this crate, or of every one, in a copy of the sources, and writes the report: with what was
+/// seen of the other crates the last time.
 ///
 /// # Errors
 /// When a change was not noticed, and what there is of cargo-mutants.
-pub(crate) fn run() -> anyhow::Result<()> {
-    let mut mutants = Command::new(program("cargo-mutants", VERSION, &["mutants", "--version"])?);
+pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
     let folder = root().join("target/mutants");
-    std::fs::create_dir_all(&folder)?;
-    mutants.args(["mutants", "--no-shuffle", "--output"]).arg(&folder).current_dir(root());
-    // What is compiled of others is kept for the next run.
-    mutants.env("CARGO_TARGET_DIR", folder.join("build"));
-    // Nobody looks at them with a debugger, and most of the time goes into linking.
-    mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
-    for (name, file) in DECIDERS {
-        mutants.arg("--file").arg(format!("crates/{name}/{file}"));
-    }
-    mutants.args(["--", "--all-features", "--lib", "--"]);
-    mutants.args(DECIDERS.iter().filter_map(|(_, file)| Path::new(file).file_stem()));
-    mutants.status().context("cargo-mutants did not start")?;
-    let said =
-        std::fs::read(folder.join("mutants.out/outcomes.json")).context("cargo-mutants says nothing")?;
-    let outcomes = read(&serde_json::from_slice(&said)?);
-    for (name, file) in DECIDERS {
-        if outcomes.get(&format!("crates/{name}/{file}")).is_none_or(|outcome| outcome.caught == 0) {
-            bail!("no test notices any change of {name}/{file}");
+    let mut outcomes = BTreeMap::new();
+    for name in DECIDERS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>() {
+        let folder = folder.join(name);
+        let files = DECIDERS.iter().filter(|decider| decider.0 == name).map(|(_, file)| *file);
+        let files: Vec<&str> = files.collect();
+        if only.is_none_or(|only| only == name) {
+            change(name, &files, &folder)?;
         }
+        let said = std::fs::read(folder.join("mutants.out/outcomes.json"))
+            .with_context(|| format!("no run is known; fix: cargo xtask mutants {name}"))?;
+        let of_crate = read(&serde_json::from_slice(&said)?);
+        for file in files {
+            let is_noticed = |outcome: &Outcome| outcome.caught > 0;
+            if !of_crate.get(&format!("crates/{name}/{file}")).is_some_and(is_noticed) {
+                bail!("no test notices any change of {name}/{file}");
+            }
+        }
+        outcomes.extend(of_crate);
     }
     std::fs::write(root().join("docs/mutants.md"), report(&outcomes))?;
     let missed: usize = outcomes.values().map(|outcome| outcome.missed.len()).sum();
     if missed > 0 {
         bail!("{missed} changes were not noticed; they are in docs/mutants.md");
     }
+    Ok(())
+}
+
+/// Changes `files` of the crate `name`; what cargo-mutants says of it lies in `folder`.
+fn change(name: &str, files: &[&str], folder: &Path) -> anyhow::Result<()> {
+    let mut mutants = Command::new(program("cargo-mutants", VERSION, &["mutants", "--version"])?);
+    std::fs::create_dir_all(folder)?;
+    mutants
+        .args(["mutants", "--no-shuffle", "--timeout", TIMEOUT, "--output"])
+        .arg(folder)
+        .current_dir(root());
+    // What is compiled of others is kept for the next run.
+    mutants.env("CARGO_TARGET_DIR", root().join("target/mutants/build"));
+    // Nobody looks at them with a debugger, and most of the time goes into linking.
+    mutants.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    for file in files {
+        mutants.arg("--file").arg(format!("crates/{name}/{file}"));
+    }
+    mutants.args(["--", "--all-features", "--lib", "--"]);
+    mutants.args(files.iter().filter_map(|file| Path::new(file).file_stem()));
+    mutants.status().context("cargo-mutants did not start")?;
     Ok(())
 }
 
