@@ -2,7 +2,7 @@
 //!
 //! Owns which files these are, and the report. No gate: it compiles a crate anew for each change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -52,25 +52,26 @@ struct Outcome {
 /// # Errors
 /// When a change was not noticed, and what there is of cargo-mutants.
 pub(crate) fn run(only: Option<&str>) -> anyhow::Result<()> {
-    let folder = root().join("target/mutants");
+    let mut crates = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, file) in DECIDERS {
+        crates.entry(name).or_default().push(file);
+    }
+    let folder = |name: &str| root().join("target/mutants").join(name);
+    for (name, files) in &crates {
+        if only.is_none_or(|only| only == *name) {
+            change(name, files, &folder(name))?;
+        }
+    }
     let mut outcomes = BTreeMap::new();
-    for name in DECIDERS.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>() {
-        let folder = folder.join(name);
-        let files = DECIDERS.iter().filter(|decider| decider.0 == name).map(|(_, file)| *file);
-        let files: Vec<&str> = files.collect();
-        if only.is_none_or(|only| only == name) {
-            change(name, &files, &folder)?;
+    for name in crates.keys() {
+        let said = std::fs::read(folder(name).join("mutants.out/outcomes.json"))
+            .with_context(|| format!("not all have been run; fix: cargo xtask mutants {name}"))?;
+        outcomes.extend(read(&serde_json::from_slice(&said)?));
+    }
+    for (name, file) in DECIDERS {
+        if outcomes.get(&format!("crates/{name}/{file}")).is_none_or(|outcome| outcome.caught == 0) {
+            bail!("no test notices any change of {name}/{file}");
         }
-        let said = std::fs::read(folder.join("mutants.out/outcomes.json"))
-            .with_context(|| format!("no run is known; fix: cargo xtask mutants {name}"))?;
-        let of_crate = read(&serde_json::from_slice(&said)?);
-        for file in files {
-            let is_noticed = |outcome: &Outcome| outcome.caught > 0;
-            if !of_crate.get(&format!("crates/{name}/{file}")).is_some_and(is_noticed) {
-                bail!("no test notices any change of {name}/{file}");
-            }
-        }
-        outcomes.extend(of_crate);
     }
     std::fs::write(root().join("docs/mutants.md"), report(&outcomes))?;
     let missed: usize = outcomes.values().map(|outcome| outcome.missed.len()).sum();

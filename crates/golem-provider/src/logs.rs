@@ -104,33 +104,37 @@ impl Write for Screen {
     }
 }
 
-/// Begins logging for a command that ends soon: what may be wrong, on standard error, without
-/// the time; once in a process.
-pub fn begin_for_command() {
+/// Begins logging for a command that ends soon: from `level` on, on standard error, without the time; once in a process.
+pub fn begin_for_command(level: LogLevel) {
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(is_coloured());
-    let targets = Targets::new().with_default(LevelFilter::WARN);
-    tracing_subscriber::registry().with(targets).with(lines.without_time().with_target(false)).init();
+    tracing_subscriber::registry().with(targets(level)).with(lines.without_time().with_target(false)).init();
+}
+
+/// Which lines are written: ours from `level` on, others' from `warn`.
+fn targets(level: LogLevel) -> Targets {
+    let level = filter(level);
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets(OURS.map(|ours| (ours, level)))
+}
+
+const fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
 }
 
 fn install<W>(format: LogFormat, level: LogLevel, colour: bool, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let targets = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_targets(OURS.map(|ours| (ours, level)));
-    let registry = tracing_subscriber::registry().with(targets);
+    let registry = tracing_subscriber::registry().with(targets(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
     match format {
         LogFormat::Json => registry.with(lines.event_format(Json)).init(),
-        LogFormat::Text => registry.with(lines.with_target(level >= LevelFilter::DEBUG)).init(),
+        LogFormat::Text => registry.with(lines.with_target(filter(level) >= LevelFilter::DEBUG)).init(),
     }
 }
 

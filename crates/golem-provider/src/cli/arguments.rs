@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::settings;
-
 mod config;
 mod money;
 
@@ -20,39 +18,23 @@ pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
 };
 
-/// Exit codes, for the end of the help.
-const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  failed
-  2  wrong use: unknown arguments, or settings that are wrong
-  3  the provider is not running, and the command needs it";
-
-/// What `--version` says; `-V` says its first line without the rest.
-const LONG_VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    "\nHomepage:   ",
-    env!("CARGO_PKG_HOMEPAGE"),
-    "\nRepository: ",
-    env!("CARGO_PKG_REPOSITORY"),
-    "\nLicence:    ",
-    env!("CARGO_PKG_LICENSE")
-);
-
-fn after_help() -> String {
-    format!("{}\n{EXIT_CODES}", settings::help())
-}
-
 /// Rents out this machine as virtual machines.
 #[derive(Debug, Parser)]
-#[command(name = "golem-provider", version, long_version = LONG_VERSION, after_help = EXIT_CODES, after_long_help = after_help())]
+#[command(name = "golem-provider", version)]
 #[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
 pub(super) struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Print one JSON document on standard output, and nothing else there.
+    /// Print one JSON document on standard output, and no more.
     #[arg(long, global = true)]
     pub json: bool,
+    /// Print answers and errors only: no notes, warnings or progress.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell on standard error what is done.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
 }
 
 /// What the command line can do.
@@ -96,7 +78,7 @@ pub(super) enum Command {
     },
     /// Sum up what was earned and received.
     Earnings(Earnings),
-    /// Compare what the node has written down of its money with the chain.
+    /// Compare the node's books with the chain.
     Books {
         /// What to do with them.
         #[command(subcommand)]
@@ -116,13 +98,17 @@ pub(super) enum Command {
     },
     /// See the node's advert as renters do, and what others ask.
     Market(Market),
-    /// Take over the VMs of a Python provider on this machine; a first start does so by itself.
+    /// Take over the VMs of a Python provider on this machine.
+    ///
+    /// A first start does so by itself.
     Import {
         /// Only tell what would be taken over.
         #[arg(long)]
         dry_run: bool,
     },
-    /// Rebuild a lost ledger from the VMs that are on this host; asks for confirmation.
+    /// Rebuild a lost ledger from the VMs that are on this host.
+    ///
+    /// Asks for confirmation.
     Recover {
         /// Only tell what would be taken back.
         #[arg(long)]
@@ -151,7 +137,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Isolation,
     },
-    /// Run a discovery server, on which providers advertise and renters find them.
+    /// Run a discovery server, where renters find providers.
     Discovery(Discovery),
     /// Run a server that tries other nodes' ports from outside.
     PortChecker(PortChecker),
@@ -161,6 +147,13 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Config,
     },
+    /// Tell more of a command, or of the settings.
+    Help {
+        /// The command, or `settings` and a word that their names or texts have.
+        topic: Vec<String>,
+    },
+    /// Tell the version; with --verbose, whose program it is.
+    Version,
 }
 
 /// `start`.
@@ -225,6 +218,7 @@ impl Start {
 #[derive(Debug, Subcommand)]
 pub(super) enum Vms {
     /// List the VMs, oldest first.
+    #[command(visible_alias = "ls")]
     List,
     /// Show one VM.
     Show {
@@ -247,6 +241,7 @@ pub(super) enum Vms {
         vm: String,
     },
     /// Delete a VM and its disk. Its renter may have paid for it.
+    #[command(visible_alias = "rm")]
     Delete {
         /// Name or id.
         vm: String,
@@ -292,6 +287,7 @@ pub(super) enum OnOff {
 #[derive(Debug, Subcommand)]
 pub(super) enum Images {
     /// List the images that renters can name.
+    #[command(visible_alias = "ls")]
     List,
     /// Download an image of the catalogue, or what its publisher has in its place now; VMs keep what they
     /// started from.
@@ -311,6 +307,7 @@ pub(super) enum Images {
         file: PathBuf,
     },
     /// Remove an image from this machine; VMs keep what they started from.
+    #[command(visible_alias = "rm")]
     Remove {
         /// Name of the image.
         name: String,
@@ -346,6 +343,7 @@ pub(super) struct Market {
 #[derive(Debug, Subcommand)]
 pub(super) enum Ports {
     /// Show what was last found out about each port.
+    #[command(visible_alias = "ls")]
     List,
     /// Have the ports tried from outside now; works whether or not the provider runs.
     Check,

@@ -27,7 +27,8 @@ struct SettingRow {
 pub(super) fn config(invocation: &Invocation, command: Config) -> anyhow::Result<Exit> {
     let text = |flag: Option<bool>| flag.map(|flag| flag.to_string());
     match command {
-        Config::Show | Config::Render { .. } => Ok(show(&invocation.resolved, invocation.printer)),
+        Config::Show { word } => show(&invocation.resolved, word.as_deref(), invocation.printer),
+        Config::Render { form } => Ok(render(form, invocation.printer)),
         Config::Monitor { enable, interval, min_remaining } => change(
             invocation,
             [
@@ -82,15 +83,19 @@ pub(super) fn change<const N: usize>(
 }
 
 /// `config show`.
-fn show(resolved: &Resolved, printer: Printer) -> Exit {
+fn show(resolved: &Resolved, word: Option<&str>, printer: Printer) -> anyhow::Result<Exit> {
     let rows: Vec<SettingRow> = TABLE
         .iter()
+        .filter(|row| word.is_none_or(|word| row.mentions(word)))
         .map(|row| {
             let (value, origin) = resolved.shown(row);
             let value = (origin != Origin::Unset).then_some(value);
             SettingRow { name: row.name, value, source: origin.describe(row.name) }
         })
         .collect();
+    if let Some(word) = word.filter(|_| rows.is_empty()) {
+        bail!("no setting has {word} in it; fix: `golem-provider config show`");
+    }
     printer.answer(&serde_json::json!({ "settings": rows, "warnings": resolved.warnings }), || {
         table(
             ["SETTING", "VALUE", "FROM"],
@@ -102,7 +107,7 @@ fn show(resolved: &Resolved, printer: Printer) -> Exit {
     if !printer.json {
         resolved.warnings.iter().for_each(|warning| printer.warning(warning));
     }
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 /// `config render`.

@@ -10,6 +10,7 @@ mod confirm;
 mod deploy;
 mod discovery;
 mod earnings;
+pub mod help;
 mod images;
 mod import;
 mod isolation;
@@ -42,10 +43,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 use crate::logs::{self, Destination};
-use crate::settings::{self, LogSettings, Mistakes, Resolved};
+use crate::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::Client;
@@ -63,6 +63,18 @@ pub(crate) enum Exit {
     WrongUse,
     /// The provider is not running.
     NotRunning,
+}
+
+impl Exit {
+    /// What programs are told of it, beside the number.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::WrongUse => "wrong_use",
+            Self::NotRunning => "not_running",
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -128,8 +140,11 @@ fn foreground(settings: &LogSettings, run: impl Future<Output = anyhow::Result<(
 #[must_use]
 pub fn run() -> ExitCode {
     golem_files::private_by_default();
-    let arguments = Arguments::parse();
-    let printer = Printer { json: arguments.json };
+    let arguments = match help::read(&std::env::args_os().collect::<Vec<_>>()) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let printer = Printer { json: arguments.json, quiet: arguments.quiet };
     if let Some(path) = search_path() {
         printer.warning("PATH names folders that are not absolute; programs in them are not run");
         // In place of this process: every program that is started later looks there.
@@ -143,24 +158,25 @@ pub fn run() -> ExitCode {
                 anew.exec()
             },
         );
-        printer.error(&format!("this program cannot be started without them: {why}"));
+        printer.error(Exit::Failed, &format!("this program cannot be started without them: {why}"));
         return Exit::Failed.into();
     }
     let detached = matches!(&arguments.command, Command::Start(start) if start.detached);
     let exit = execute(arguments, printer).unwrap_or_else(|error| {
-        let text = format!("{error:#}");
-        if detached {
-            daemon::report_error(&text);
-        } else {
-            printer.error(&text);
-        }
-        if error.is::<Mistakes>() {
+        let exit = if error.is::<Mistakes>() {
             Exit::WrongUse
         } else if error.is::<NotRunning>() {
             Exit::NotRunning
         } else {
             Exit::Failed
+        };
+        let text = format!("{error:#}");
+        if detached {
+            daemon::report_error(&text);
+        } else {
+            printer.error(exit, &text);
         }
+        exit
     });
     exit.into()
 }
@@ -174,8 +190,11 @@ fn search_path() -> Option<Option<OsString>> {
 }
 
 fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
-    if let Command::Config { command: Config::Render { form } } = &arguments.command {
-        return Ok(config::render(*form, printer));
+    match &arguments.command {
+        Command::Config { command: Config::Render { form } } => return Ok(config::render(*form, printer)),
+        Command::Help { topic } => return help::help(topic, printer),
+        Command::Version => return Ok(help::version(arguments.verbose, printer)),
+        _ => {}
     }
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
@@ -186,13 +205,18 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     let pid_file = pid_file(&resolved);
     let context = Invocation { pid_file, resolved, environment, printer };
 
+    let level = match (arguments.quiet, arguments.verbose) {
+        (true, _) => LogLevel::Error,
+        (_, true) => LogLevel::Info,
+        _ => LogLevel::Warn,
+    };
     match &arguments.command {
         Command::Start(start) => return start::start(&context, start),
         Command::Discovery(_) => return discovery::discovery(&context),
         Command::PortChecker(typed) => return port_checker::port_checker(&context, typed),
         _ => {}
     }
-    logs::begin_for_command();
+    logs::begin_for_command(level);
     data_dir::close(&context.resolved.settings.node.data_dir);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -223,7 +247,11 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
-            Command::Start(_) | Command::Discovery(_) | Command::PortChecker(_) => Ok(Exit::Done),
+            Command::Start(_)
+            | Command::Discovery(_)
+            | Command::PortChecker(_)
+            | Command::Help { .. }
+            | Command::Version => Ok(Exit::Done),
         }
     });
     if is_prompt {

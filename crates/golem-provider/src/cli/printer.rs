@@ -4,14 +4,14 @@
 //! output gets exactly one document. A reader that went away (`| head`) is no error.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::json;
 
-use super::layout;
+use super::{Exit, layout};
 use crate::logs;
 use golem_types::visible::visible;
 
@@ -27,6 +27,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Printer {
     /// Whether standard output is for a program.
     pub json: bool,
+    /// Whether only answers and errors are wanted.
+    pub quiet: bool,
 }
 
 impl Printer {
@@ -35,7 +37,7 @@ impl Printer {
         if self.json {
             match serde_json::to_string_pretty(document) {
                 Ok(line) => self.out(&line),
-                Err(error) => self.error(&error),
+                Err(error) => self.error(Exit::Failed, &error.to_string()),
             }
         } else {
             self.show(&text());
@@ -72,17 +74,21 @@ impl Printer {
 
     /// Tells people something beside the answer.
     pub(super) fn note(self, text: &str) {
-        let _ = writeln!(anstream::stderr(), "{}", visible(text, true));
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{}", visible(text, true));
+        }
     }
 
     /// Tells people about something that may be wrong.
     pub(super) fn warning(self, text: &str) {
-        let _ = writeln!(anstream::stderr(), "{WARNING}: {}", visible(text, true));
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{WARNING}: {}", visible(text, true));
+        }
     }
 
     /// Shows people that something goes on, until the answer is dropped; nothing without a terminal.
     pub(super) fn waiting(self, what: impl Into<Cow<'static, str>>) -> Spinner {
-        if !logs::can_redraw() {
+        if self.quiet || !logs::can_redraw() {
             return Spinner(ProgressBar::hidden());
         }
         let spinner = ProgressBar::new_spinner().with_message(what);
@@ -90,12 +96,20 @@ impl Printer {
         Spinner(spinner)
     }
 
-    /// Tells why a command failed; programs read `{"error": …}`.
-    pub(super) fn error(self, error: &dyn Display) {
+    /// Tells why a command ends with `exit`. The fix stands in the text, after `; fix: `.
+    pub(super) fn error(self, exit: Exit, text: &str) {
         if self.json {
-            let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({ "error": error.to_string() }));
+            let parts = text.split_once("; fix: ").filter(|(_, fix)| !fix.contains("; fix: "));
+            let (message, fix) = parts.map_or((text, None), |(message, fix)| (message, Some(fix)));
+            self.failure(exit, message, fix);
         }
-        let _ = writeln!(anstream::stderr(), "{ERROR}: {}", visible(&error.to_string(), true));
+        let _ = writeln!(anstream::stderr(), "{ERROR}: {}", visible(text, true));
+    }
+
+    /// Tells programs why a command ends with `exit`, as they read it everywhere.
+    pub(super) fn failure(self, exit: Exit, message: &str, fix: Option<&str>) {
+        let error = json!({ "error": { "code": exit.code(), "message": message, "fix": fix } });
+        let _ = writeln!(anstream::stdout(), "{error:#}");
     }
 }
 

@@ -102,21 +102,27 @@ pub fn markdown() -> String {
     out
 }
 
-/// The variables for the end of `golem-provider --help`.
+/// The variables that have each of `words` in their name or text, for people; empty if there is none.
 #[must_use]
-pub fn help() -> String {
-    let mut out = String::from(
-        "Settings (environment or .env; `golem-provider config show` tells what is in force):\n",
-    );
+pub fn help(words: &[&str]) -> String {
+    let mut out = String::new();
     for (section, rows) in sections() {
+        let rows: Vec<_> =
+            rows.into_iter().filter(|row| words.iter().all(|word| row.mentions(word))).collect();
+        if rows.is_empty() {
+            continue;
+        }
         let _ = write!(out, "\n  {section}\n");
         for row in rows {
             let default = row.default.map_or_else(String::new, |text| format!(" [default: {text}]"));
             let _ = writeln!(out, "    {}{default}", row.name);
-            for line in wrap(row.doc, 84) {
+            for line in wrap(&format!("{} Expects {}.", sentence(row), (row.expects)()), 84) {
                 let _ = writeln!(out, "        {line}");
             }
         }
     }
-    out
+    if out.is_empty() {
+        return out;
+    }
+    format!("Settings (environment or .env; `golem-provider config show` tells what is in force):\n{out}")
 }

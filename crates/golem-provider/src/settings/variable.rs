@@ -23,3 +23,12 @@ pub struct Variable {
     /// What a good value looks like.
     pub expects: fn() -> String,
 }
+
+impl Variable {
+    /// Whether its name or its text has `word` in it, in letters of either case.
+    #[must_use]
+    pub fn mentions(&self, word: &str) -> bool {
+        let word = word.to_lowercase();
+        [self.section, self.name, self.doc].iter().any(|text| text.to_lowercase().contains(&word))
+    }
+}

@@ -20,17 +20,55 @@ fn s_184_start_help_names_the_documented_flags() {
 }
 
 #[test]
-fn s_002_the_version_is_the_built_one() {
-    let output = Home::bare().run(&["-V"]);
-    assert_eq!(
-        String::from_utf8(output.stdout).unwrap(),
-        format!("golem-provider {}\n", env!("CARGO_PKG_VERSION"))
-    );
+fn s_002_u_09_the_version_is_the_built_one_in_one_line() {
+    let line = format!("golem-provider {}\n", env!("CARGO_PKG_VERSION"));
+    for typed in ["-V", "--version", "version"] {
+        let output = Home::bare().run(&[typed]);
+        assert_eq!(
+            (output.status.code(), String::from_utf8(output.stdout).unwrap()),
+            (Some(0), line.clone())
+        );
+    }
+    assert_snapshot!(snapshot(&Home::bare(), &["--version", "--verbose"]));
+    assert_eq!(Home::bare().json(&["version", "--json"])["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
 fn wrong_arguments_exit_with_2() {
     assert_snapshot!(snapshot(&Home::bare(), &["vms", "lsit"]));
+    // U-09
+    assert_snapshot!(snapshot(&Home::bare(), &["vms", "lsit", "--json"]));
+    assert_snapshot!(snapshot(&Home::bare(), &["vms", "show", "--json"]));
+    assert_snapshot!(snapshot(&Home::bare(), &["start", "--network", "--json"]));
+    // What is meant for a command in a VM is no word of ours.
+    let output = Home::bare().run(&["vms", "shw", "--", "--json"]);
+    assert!(output.stdout.is_empty() && output.status.code() == Some(2), "{output:?}");
+}
+
+#[test]
+fn u_10_help_tells_of_a_command_and_of_settings() {
+    let home = Home::bare();
+    let help = |typed: &[&str]| {
+        let output = home.run(typed);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(help(&["help", "start"]), help(&["start", "--help"]));
+    assert_eq!(help(&["help", "vms", "show"]), help(&["vms", "show", "--help"]));
+    assert_eq!(help(&["help"]), help(&["--help"]));
+    let all = help(&["help", "settings"]);
+    let some = help(&["help", "settings", "tls", "key"]);
+    for setting in ["GOLEM_PROVIDER_TLS_KEY", "GOLEM_PROVIDER_PORT "] {
+        assert!(all.contains(setting), "{setting}: {all}");
+    }
+    assert!(some.contains("GOLEM_PROVIDER_TLS_KEY") && !some.contains("GOLEM_PROVIDER_PORT "), "{some}");
+    let shown = home.json(&["config", "list", "tls", "--json"]);
+    let names: Vec<_> = shown["settings"].as_array().unwrap().iter().map(|row| &row["name"]).collect();
+    assert!(names.iter().any(|name| **name == "GOLEM_PROVIDER_TLS_PORT"), "{names:?}");
+    assert!(names.iter().all(|name| **name != "GOLEM_PROVIDER_LOG_LEVEL"), "{names:?}");
+    assert_snapshot!(snapshot(&home, &["help", "strat"]));
+    assert_snapshot!(snapshot(&home, &["help", "settings", "nonsense"]));
+    assert_snapshot!(snapshot(&home, &["images", "ls"]));
 }
 
 #[test]

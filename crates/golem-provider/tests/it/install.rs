@@ -36,7 +36,8 @@ fn s_004_installing_takes_one_command() {
 /// S-006: the program and the documentation say whose it is, and under what licence.
 #[test]
 fn s_006_homepage_repository_and_licence_are_stated() {
-    let output = Command::new(env!("CARGO_BIN_EXE_golem-provider")).arg("--version").output().unwrap();
+    let program = env!("CARGO_BIN_EXE_golem-provider");
+    let output = Command::new(program).args(["version", "--verbose"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     for stated in [env!("CARGO_PKG_HOMEPAGE"), env!("CARGO_PKG_REPOSITORY"), env!("CARGO_PKG_LICENSE")] {
         assert!(!stated.is_empty() && said.contains(stated), "{stated}: {said}");

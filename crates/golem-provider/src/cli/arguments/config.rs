@@ -41,7 +41,11 @@ pub(in crate::cli) enum Config {
         float: Option<String>,
     },
     /// Show every setting, its value and where it came from, without secrets.
-    Show,
+    #[command(visible_alias = "list")]
+    Show {
+        /// Only those that have this in their name or their text.
+        word: Option<String>,
+    },
     /// Print a file of the repository that is made from the settings table.
     #[command(hide = true)]
     Render {

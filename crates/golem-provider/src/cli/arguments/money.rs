@@ -11,6 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Streams {
     /// List the streams, oldest first.
+    #[command(visible_alias = "ls")]
     List,
     /// Show the stream that pays for one VM.
     Show {
@@ -188,6 +189,7 @@ pub(in crate::cli) enum Keys {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Networks {
     /// List the networks; the one in use has a star.
+    #[command(visible_alias = "ls")]
     List,
     /// Show one network.
     Show {

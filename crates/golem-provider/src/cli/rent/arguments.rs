@@ -48,6 +48,7 @@ pub(in crate::cli) enum Command {
     /// Rent a VM: get a quote, open a stream that pays it, and wait until the VM runs.
     Create(Create),
     /// List your rentals, oldest first.
+    #[command(visible_alias = "ls")]
     List,
     /// Show one rental, its VM and its stream.
     Show {
