@@ -87,8 +87,23 @@ pub(super) async fn summary(State(public): Shared) -> Response {
         "status": "running",
         "env": { "environment": public.provider.environment, "network": public.provider.network },
         "resources": { "total": capacity.total, "available": capacity.free },
+        "pricing": pricing(&public),
         "vms": vms,
     }))
+}
+
+/// What is asked for a month, as the original's desktop program reads it: numbers, 0 where none is known.
+fn pricing(public: &Public) -> serde_json::Value {
+    let prices = public.prices.as_ref().map(|prices| *prices.borrow());
+    let (usd, glm) = prices.map_or_else(Default::default, |prices| (prices.usd, prices.glm));
+    json!({
+        "usd_per_core_month": usd.core.to_float(),
+        "usd_per_gb_ram_month": usd.memory.to_float(),
+        "usd_per_gb_storage_month": usd.storage.to_float(),
+        "glm_per_core_month": glm.core.to_float(),
+        "glm_per_gb_ram_month": glm.memory.to_float(),
+        "glm_per_gb_storage_month": glm.storage.to_float(),
+    })
 }
 
 pub(super) async fn shutdown(State(public): Shared, method: Method) -> Response {

@@ -15,7 +15,7 @@ fn home(feed: &Feed) -> Home {
 #[test]
 fn prices_are_set_in_dollars_and_follow_in_glm() {
     let feed = Feed::start(QUARTER);
-    let home = home(&feed);
+    let home = home(&feed).set("GOLEM_PROVIDER_API_AUTH", "open");
     home.json(&[
         "pricing",
         "set",
@@ -48,6 +48,14 @@ fn prices_are_set_in_dollars_and_follow_in_glm() {
         let _node = home.start(&[]);
         wait_until("the node has asked", || !home.json(&["pricing", "show", "--json"])["glm"].is_null());
         check(&home.json(&["pricing", "show", "--json"]));
+        // U-13
+        assert_eq!(
+            home.http("GET", "/api/v1/summary", "").1["pricing"],
+            json!({
+                "usd_per_core_month": 12.0, "usd_per_gb_ram_month": 4.0, "usd_per_gb_storage_month": 0.1,
+                "glm_per_core_month": 48.0, "glm_per_gb_ram_month": 16.0, "glm_per_gb_storage_month": 0.4,
+            })
+        );
     }
     let quote = home.json(&[
         "pricing",
