@@ -398,7 +398,7 @@ mod tests {
     fn how_it_is_shown_follows_from_the_place() {
         for (place, way) in [
             ("crates/golem-node/src/admit.rs", Way::Unit),
-            ("crates/golem-provider/src/settings/tests.rs", Way::Unit),
+            ("crates/golem-host/src/settings/tests.rs", Way::Unit),
             ("crates/golem-vm/src/qemu/cgroup/tests/real.rs", Way::Unit),
             ("xtask/src/policy.rs", Way::Unit),
             ("crates/golem-node/tests/it/lifecycle.rs", Way::Program),

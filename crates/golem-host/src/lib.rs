@@ -1,7 +1,8 @@
 //! The machine that a node lives on, as its operator sees it.
 //!
-//! Owns which process is the node ([`pid_file`]), and the files that settings are in ([`settings_file`]). Knows no
-//! setting by its name, and no rental.
+//! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), and which process is the node
+//! ([`pid_file`]). Never starts a part of the node, and prints nothing.
 
 pub mod pid_file;
+pub mod settings;
 pub mod settings_file;

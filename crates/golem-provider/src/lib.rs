@@ -1,4 +1,4 @@
-//! The edges of a provider node: settings, command line, process.
+//! The edges of a provider node: command line, process.
 //!
 //! Owns everything that meets an operator, a shell or the host that the process runs on. Never decides about a
 //! rental: `golem_node` does.
@@ -19,6 +19,6 @@ pub mod port_checker;
 pub mod ports;
 pub mod pricing;
 mod reload;
-pub mod settings;
+pub use golem_host::settings;
 mod signals;
 pub mod start;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use golem_host::settings_file::{self, Problem};
+use crate::settings_file::{self, Problem};
 
 use super::Mistake;
 use super::variable::Variable;
