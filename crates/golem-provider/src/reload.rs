@@ -52,7 +52,9 @@ impl Reload {
         let directory = std::env::current_dir().context("the working directory cannot be found")?;
         let watched = match kind {
             Environment::Development => {
-                settings::files(&environment, &directory).into_iter().chain([program.clone()]).collect()
+                let node = settings::own_node(&environment, &directory);
+                let files = settings::files(node.as_ref(), &environment, &directory);
+                files.into_iter().chain([program.clone()]).collect()
             }
             Environment::Production => Vec::new(),
         };

@@ -6,11 +6,12 @@
 //! Owns the order of start and stop. Never decides what a part does.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_api::operator::OperatorSocket;
 use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
@@ -46,6 +47,7 @@ use crate::settings::{
 };
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
+use golem_host::node::{Places, SOCKET};
 use golem_host::pid_file::PidFile;
 
 /// How the process is started, beside the settings.
@@ -138,6 +140,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         .context("the operator's token cannot be kept")?;
     if let Some((listener, keys)) = served {
         api.serve_https(listener, keys);
+    }
+    for socket in operator_sockets(&settings.node.data_dir).await {
+        api.serve_operator(socket);
     }
 
     let address = format!("http://{}", SocketAddr::new(settings.api.host, settings.api.port.get()));
@@ -330,6 +335,27 @@ fn warn_of_another_id(settings: &NodeSettings, identity: &Identity) {
             "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
         );
     }
+}
+
+/// The operator API's sockets: in the data directory, and in the folder of the package's service, if systemd made it for
+/// this process. Without them commands use the port.
+async fn operator_sockets(data_dir: &Path) -> Vec<OperatorSocket> {
+    let places = Places::default();
+    let is_given =
+        std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|given| given == places.runtime.as_os_str());
+    let shared = is_given.then(|| (places.socket(), true));
+    let mut sockets = Vec::new();
+    for (path, is_shared) in [(data_dir.join(SOCKET), false)].into_iter().chain(shared) {
+        match OperatorSocket::bind(&path, is_shared).await {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                path = %path.display(),
+                "the operator API has no socket there"
+            ),
+        }
+    }
+    sockets
 }
 
 async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {

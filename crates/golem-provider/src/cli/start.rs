@@ -14,7 +14,7 @@ use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
-use golem_host::pid_file::{self, PidFileError};
+use golem_host::pid_file::PidFileError;
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -43,7 +43,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     let reload = Reload::new(settings.node.environment, typed.flags(), invocation.environment.clone())?;
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
-        pid_file: invocation.pid_file.clone(),
+        pid_file: invocation.node.pid_file.clone(),
         detached: typed.detached,
         reload: reload.clone(),
     }));
@@ -65,7 +65,7 @@ async fn background(
     typed: &arguments::Start,
     logs: PathBuf,
 ) -> anyhow::Result<Exit> {
-    if let Some(held) = pid_file::holder(&invocation.pid_file)? {
+    if let Some(held) = invocation.node.running()? {
         return Err(PidFileError::Running(held.pid).into());
     }
     // Before a download: whatever is missing is told at once.

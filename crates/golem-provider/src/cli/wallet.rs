@@ -38,7 +38,7 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
         profile.as_ref().filter(|profile| profile.network.token_minter.is_some() && is_empty(profile))
     {
         // A node that runs numbers the wallet's transactions.
-        let _lock = PidFile::take(&invocation.pid_file).await?;
+        let _lock = PidFile::take(&invocation.node.pid_file).await?;
         let passphrases = Passphrases::of_node(&settings.node, Asking::Terminal);
         let identity = identity::of_node(&settings.node, &passphrases)?;
         let most = payments::gas_rules(&profile.network, &settings.chain()).maximum_price;

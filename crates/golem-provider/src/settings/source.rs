@@ -1,7 +1,8 @@
 //! Where the text of a setting comes from.
 //!
 //! ```text
-//! flags ──► environment ──► ./.env ──► ~/.golem/provider/.env ──► default
+//! flags ──► environment ──► ./.env ──► DATA/.env ──► ~/.golem/provider/.env ──► default
+//! flags ──► environment ──► /etc/golem-provider/env ──► DATA/.env ──► default     (this machine's service)
 //! ```
 //! Owns precedence, and the record of where each value came from. Never changes the environment of the process.
 
@@ -27,6 +28,8 @@ pub enum Origin {
         /// Line, counted from 1.
         line: usize,
     },
+    /// Where the package has it.
+    Service,
     /// The table.
     Default,
     /// The table, under `GOLEM_ENVIRONMENT=development`.
@@ -44,10 +47,18 @@ impl Origin {
             Self::Environment(used) if used == name => "environment".to_owned(),
             Self::Environment(used) => format!("environment ({used})"),
             Self::File { path, line } => format!("{}:{line}", path.display()),
+            Self::Service => "this machine's service".to_owned(),
             Self::Default => "default".to_owned(),
             Self::Development => "default in development".to_owned(),
             Self::Unset => "not set".to_owned(),
         }
+    }
+
+    /// As [`Self::describe`], after "in".
+    #[must_use]
+    pub fn place(&self, name: &str) -> String {
+        let place = self.describe(name);
+        if matches!(self, Self::Environment(_)) { format!("the {place}") } else { place }
     }
 }
 

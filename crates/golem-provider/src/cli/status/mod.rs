@@ -15,7 +15,6 @@ use golem_api::status::{Grade, judge};
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use gather::Gathered;
-use golem_host::pid_file;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -48,7 +47,7 @@ const fn exit(grade: Grade) -> Exit {
 }
 
 async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Result<Gathered> {
-    let held = pid_file::holder(&invocation.pid_file)?;
+    let held = invocation.node.running()?;
     Ok(gather::gather(invocation, held, last).await)
 }
 
