@@ -15,11 +15,13 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::handover;
 use crate::pid_file::{self, Held, PidFileError};
 
 /// Who, beside root, may use the service's node.
@@ -250,8 +252,7 @@ impl Node {
             Err(error) if self.whose == Whose::Service && may_not(&error) => {
                 let socket = self.places.socket();
                 Ok(UnixStream::connect(&socket).ok().map(|stream| {
-                    let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
-                    let pid = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+                    let pid = handover::peer(stream.as_fd());
                     Running { pid, seen: Seen::Socket(socket) }
                 }))
             }

@@ -7,6 +7,7 @@
 //! as the node is about to listen.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use golem_host::node::{Node, Whose};
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
 
 use super::token::Token;
@@ -66,6 +68,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// A client.
 pub struct Client {
     node: Node,
+    port: u16,
     /// The likeliest first.
     ways: Vec<Way>,
 }
@@ -98,13 +101,30 @@ impl Client {
             Err(error) if error.kind() == io::ErrorKind::NotFound || node.whose == Whose::Service => {}
             Err(error) => return Err(OperatorError::Token(error)),
         }
-        Ok(Self { node, ways })
+        Ok(Self { node, port, ways })
     }
 
     /// Waits until the node takes connections, as long as it is about to; at most 10 seconds.
     pub async fn listens(&self) {
-        // Nothing is there, so nothing is done.
-        let _ = self.send(Method::GET, "/", None).await;
+        let end = Instant::now() + STARTS;
+        while !self.is_listening().await && Instant::now() < end && self.is_coming().await {
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn is_listening(&self) -> bool {
+        for socket in self.node.sockets() {
+            if UnixStream::connect(socket).await.is_ok() {
+                return true;
+            }
+        }
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok()
+    }
+
+    async fn is_coming(&self) -> bool {
+        let node = self.node.clone();
+        // It may ask systemd.
+        tokio::task::spawn_blocking(move || node.is_coming()).await.unwrap_or(false)
     }
 
     /// The answer of the first way that leads to the node.
@@ -127,9 +147,7 @@ impl Client {
                     Err(error) => return Err(OperatorError::NoAnswer(error)),
                 }
             }
-            let node = self.node.clone();
-            // It may ask systemd.
-            let is_coming = tokio::task::spawn_blocking(move || node.is_coming()).await.unwrap_or(false);
+            let is_coming = self.is_coming().await;
             match unreachable {
                 _ if is_coming && Instant::now() < end => sleep(AGAIN).await,
                 Some(error) if is_coming => return Err(OperatorError::NoAnswer(error)),

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use super::arguments::Keys;
 use super::confirm::confirmed;
 use super::{Exit, Invocation};
-use crate::identity::{keys_of_node, of_node};
+use crate::identity::{existing_of_node, keys_of_node, no_key, of_node};
 use crate::passphrase::{Asking, Passphrases};
 use golem_host::node::Running;
 use golem_host::pid_file::PidFile;
@@ -63,7 +63,7 @@ fn export(
         return Ok(Exit::Failed);
     }
     let own = Passphrases::of_node(settings, Asking::Terminal);
-    let identity = of_node(settings, &own)?;
+    let identity = existing_of_node(settings, &own)?;
     let passphrase = match (encrypted, passphrase_file) {
         (false, _) => None,
         (true, None) => Some(own.new_one()?),
@@ -150,11 +150,7 @@ async fn rotate(invocation: &Invocation, yes: bool) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings.node, invocation.printer);
     refuse_given(invocation)?;
     let keys = keys_of_node(settings);
-    ensure!(
-        keys.content()?.is_some(),
-        "there is no key yet in {}; fix: start the node once, which makes one",
-        keys.path().display()
-    );
+    ensure!(keys.content()?.is_some(), no_key(settings));
     let node = invocation.node.running()?;
     // No node starts meanwhile with the old one.
     let _lock = match node {

@@ -271,6 +271,11 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Start(_) | Command::Discovery(_) | Command::PortChecker(_) => Ok(Exit::Done),
         }
     });
+    if exit.is_err() && !context.node.is_readable() {
+        let folder = context.node.data_dir.display();
+        printer
+            .note(&format!("This user may not look into {folder}, which some commands need; fix: use sudo."));
+    }
     if is_prompt {
         // The system's resolver goes on waiting for name servers that are silent, and a read of a terminal for a
         // line.

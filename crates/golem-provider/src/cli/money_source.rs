@@ -41,8 +41,10 @@ impl MoneySource {
         let chain = settings.chain();
         let profiles = payments::profiles(&chain)?;
         let lock = PidFile::take(&invocation.node.pid_file).await?;
-        let identity =
-            identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
+        let identity = identity::existing_of_node(
+            &settings.node,
+            &Passphrases::of_node(&settings.node, Asking::Terminal),
+        )?;
         let ledger = Ledger::open(&file)?;
         let configs: Vec<_> =
             profiles.iter().map(|profile| payments::config(profile, &chain, &identity)).collect();

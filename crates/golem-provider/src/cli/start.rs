@@ -14,11 +14,13 @@ use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
+use golem_host::handover;
 use golem_host::pid_file::PidFileError;
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
+    let handed_over = handover::take().context("what the program before handed over cannot be taken")?;
     if typed.detached {
         daemon::leave_session()?;
     }
@@ -46,6 +48,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         pid_file: invocation.node.pid_file.clone(),
         detached: typed.detached,
         reload: reload.clone(),
+        handed_over,
     }));
     // Whoever stopped twice does not want to wait for what still runs.
     runtime.shutdown_background();
@@ -54,7 +57,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     }
     match done? {
         Ended::Stopped => Ok(Exit::Done),
-        Ended::Reload => Err(reload.start_anew()),
+        Ended::Reload(files) => Err(reload.start_anew(files)),
     }
 }
 

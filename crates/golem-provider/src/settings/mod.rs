@@ -311,7 +311,10 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
         mistakes.is_empty().then_some(settings)
     });
     match settings {
-        Some(settings) => Ok(Resolved { settings, found, warnings: unknown::unknown(layers) }),
+        Some(settings) => {
+            let warnings = [unknown::placeholders(layers), unknown::unknown(layers)].concat();
+            Ok(Resolved { settings, found, warnings })
+        }
         None => Err(Mistakes(mistakes)),
     }
 }

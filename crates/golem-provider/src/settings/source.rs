@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use golem_host::settings_file::{self, Problem};
 
 use super::Mistake;
+use super::unknown::is_placeholder;
 use super::variable::Variable;
 
 /// Where a value came from.
@@ -130,9 +131,12 @@ impl Layers {
         self.files.push(File { path: path.to_owned(), programs, values });
     }
 
-    /// The text for `row`, or `None`. An empty text counts as not set.
+    /// The text for `row`, or `None`. An empty text counts as not set, and so does a placeholder of the original's README.
     pub(super) fn find(&self, row: &Variable) -> Option<Found> {
-        let set = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let set = |text: &str| {
+            let text = text.trim();
+            (!text.is_empty() && !is_placeholder(row.name, text)).then(|| text.to_owned())
+        };
         if let Some(text) = self.flags.get(row.name).and_then(|text| set(text)) {
             return Some(Found { text, origin: Origin::Flag });
         }
