@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ApiConfig;
+use crate::operator::OperatorSocket;
 use crate::{operator, public};
 
 /// The APIs while they are served.
@@ -21,6 +22,8 @@ pub struct Api {
     stop_requested: CancellationToken,
     https: Router,
     proxies: TrustedProxies,
+    /// The operator API for those whom the kernel knows.
+    known: Router,
 }
 
 /// Serves the public API on `public` and the operator API on `operator`.
@@ -36,12 +39,12 @@ pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpLi
     let proxies = config.public.trusted_proxies.clone();
     let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
     tasks.spawn("public API", serving);
-    let routes = operator::router(config, node, token, stop_requested.clone());
+    let operator::Routes { guarded, known } = operator::routes(config, node, token, stop_requested.clone());
     tasks.spawn(
         "operator API",
-        serve::serve("operator API connection", operator, routes, TrustedProxies::default(), tasks.clone()),
+        serve::serve("operator API connection", operator, guarded, TrustedProxies::default(), tasks.clone()),
     );
-    Ok(Api { tasks, stop_requested, https, proxies })
+    Ok(Api { tasks, stop_requested, https, proxies, known })
 }
 
 impl Api {
@@ -54,6 +57,15 @@ impl Api {
                 tracing::error!(error = &error as &dyn std::error::Error, "https cannot be served");
             }
         });
+    }
+
+    /// Serves the operator API on `socket` as well, until the stop, which removes it.
+    pub fn serve_operator(&self, socket: OperatorSocket) {
+        let may = socket.rule();
+        let OperatorSocket { listener, path, .. } = socket;
+        let (name, known, tasks) = ("operator API connection", self.known.clone(), self.tasks.clone());
+        self.tasks
+            .spawn("operator API's socket", serve::serve_socket(name, listener, path, may, known, tasks));
     }
 
     /// Ready when somebody who may has asked that the node stop.

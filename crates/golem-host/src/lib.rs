@@ -1,8 +1,11 @@
 //! The machine that a node lives on, as its operator sees it.
 //!
-//! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), and which process is the node
-//! ([`pid_file`]). Never starts a part of the node, and prints nothing.
+//! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), which node a command speaks to
+//! ([`node`]), which process is the node ([`pid_file`]), and what that hands to the program that takes its place
+//! ([`handover`]). Never starts a part of the node, and prints nothing.
 
+pub mod handover;
+pub mod node;
 pub mod pid_file;
 pub mod settings;
 pub mod settings_file;

@@ -59,7 +59,7 @@ pub fn place(environment: &BTreeMap<String, String>, data_dir: &Path) -> PathBuf
 pub struct PidFile {
     path: PathBuf,
     /// Holds the lock.
-    _file: ManuallyDrop<File>,
+    file: ManuallyDrop<File>,
 }
 
 impl PidFile {
@@ -68,22 +68,33 @@ impl PidFile {
     /// # Errors
     /// [`PidFileError::Running`] when another process holds it.
     pub async fn take(path: &Path) -> Result<Self, PidFileError> {
+        Self::take_over(path, None).await
+    }
+
+    /// As [`Self::take`], with the file `handed` over by the program that this process was before, if it is the one at
+    /// `path`: its lock was never let go of.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_over(path: &Path, handed: Option<File>) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError::Io { path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
             golem_files::private_folder(folder).map_err(failed)?;
         }
         let deadline = Instant::now() + PATIENCE;
+        let mut handed = handed.filter(|file| is_at(file, path));
         loop {
-            let mut file =
-                golem_files::private_file(path, OpenOptions::new().read(true).write(true)).map_err(failed)?;
+            let opened =
+                || golem_files::private_file(path, OpenOptions::new().read(true).write(true)).map_err(failed);
+            let mut file = handed.take().map_or_else(opened, Ok)?;
             match file.try_lock() {
                 // The last holder may have removed the file between our opening and locking it.
                 Ok(()) if !is_at(&file, path) => {}
                 Ok(()) => {
-                    file.set_len(0).map_err(failed)?;
+                    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
                     write!(file, "{}", std::process::id()).map_err(failed)?;
                     file.flush().map_err(failed)?;
-                    return Ok(Self { path: path.to_owned(), _file: ManuallyDrop::new(file) });
+                    return Ok(Self { path: path.to_owned(), file: ManuallyDrop::new(file) });
                 }
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                     return Err(PidFileError::Running(read(&mut file)));
@@ -92,6 +103,16 @@ impl PidFile {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
             }
         }
+    }
+
+    /// Leaves the file where it is, and gives what holds its lock, for the program that takes this one's place.
+    ///
+    /// # Errors
+    /// When no descriptor is left; then it is removed.
+    pub fn hand_over(self) -> io::Result<File> {
+        let file = self.file.try_clone()?;
+        std::mem::forget(self);
+        Ok(file)
     }
 }
 
@@ -177,6 +198,23 @@ mod tests {
         assert!(!path.exists());
         assert!(seen.still().unwrap(), "this process still runs");
         assert!(holder(&path).unwrap().is_none());
+    }
+
+    /// U-01: between a program and the one that takes its place, the node is never seen to be gone.
+    #[tokio::test]
+    async fn a_file_that_is_handed_over_is_held_all_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("provider.pid");
+        let handed = PidFile::take(&path).await.unwrap().hand_over().unwrap();
+        assert!(holder(&path).unwrap().is_some());
+        let held = PidFile::take_over(&path, Some(handed)).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        // One of another place is not what was asked for.
+        let other = folder.path().join("other.pid");
+        let refused = PidFile::take_over(&path, Some(File::create(&other).unwrap())).await.unwrap_err();
+        assert!(matches!(refused, PidFileError::Running(_)));
+        drop(held);
+        assert!(!path.exists());
     }
 
     #[tokio::test]

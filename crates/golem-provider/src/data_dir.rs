@@ -11,7 +11,7 @@ use std::path::Path;
 const MARKS: [&str; 4] = ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
 
 /// What a data directory may hold; the Python provider's too.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     ".env",
     "images",
     "keys",
@@ -19,6 +19,7 @@ const NAMES: [&str; 17] = [
     "markets",
     "multipass",
     "networks",
+    "operator.sock",
     "operator.token",
     "provider.db",
     "ports.json",

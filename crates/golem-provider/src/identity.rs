@@ -3,6 +3,7 @@
 //! Owns the choice between a key in the settings and one in a file. Never writes a key: `golem_chain::identity` does.
 
 use alloy_primitives::Address;
+use anyhow::bail;
 use golem_chain::identity::{GivenKey, Identity, IdentityError, KeyFolder};
 
 use crate::passphrase::{Asking, Passphrases};
@@ -43,6 +44,26 @@ pub fn address_of_node(settings: &NodeSettings) -> Result<Option<Address>, Ident
         None => Ok(Some(opened()?.wallet().address())),
         address => Ok(address),
     }
+}
+
+/// As [`of_node`], but makes no key.
+///
+/// # Errors
+/// [`IdentityError`], or that there is none, with the fix.
+pub fn existing_of_node(settings: &NodeSettings, passphrases: &Passphrases) -> anyhow::Result<Identity> {
+    if settings.private_key.is_none() && keys_of_node(settings).content()?.is_none() {
+        bail!(no_key(settings));
+    }
+    Ok(of_node(settings, passphrases)?)
+}
+
+/// That the node has no key yet, and the fix.
+#[must_use]
+pub fn no_key(settings: &NodeSettings) -> String {
+    format!(
+        "there is no key yet in {}; fix: start the node once, which makes one, or `golem-provider wallet import`",
+        keys_of_node(settings).path().display()
+    )
 }
 
 /// A renter's identity: `keys/renter_key.json` in the renter's folder, unless a key is set.

@@ -9,13 +9,15 @@
 //! Owns what is watched, and starting anew under the same process id. Never stops the node: `start` does.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_host::handover;
 
 use crate::settings::{self, Environment, Settings};
 
@@ -52,7 +54,9 @@ impl Reload {
         let directory = std::env::current_dir().context("the working directory cannot be found")?;
         let watched = match kind {
             Environment::Development => {
-                settings::files(&environment, &directory).into_iter().chain([program.clone()]).collect()
+                let node = settings::own_node(&environment, &directory);
+                let files = settings::files(node.as_ref(), &environment, &directory);
+                files.into_iter().chain([program.clone()]).collect()
             }
             Environment::Production => Vec::new(),
         };
@@ -82,11 +86,22 @@ impl Reload {
         Ok(settings::load(self.flags.clone(), self.environment.clone(), &self.directory)?.settings)
     }
 
-    /// Makes this process the program anew, with the same arguments. Returns only when that fails.
+    /// Makes this process the program anew, with the same arguments, and hands `files` over to it. Returns only when that
+    /// fails.
     #[must_use]
-    pub fn start_anew(&self) -> anyhow::Error {
-        let error = Command::new(&self.program).args(std::env::args_os().skip(1)).exec();
-        anyhow::Error::new(error).context(format!("{} cannot be started anew", self.program.display()))
+    pub fn start_anew(&self, files: Vec<OwnedFd>) -> anyhow::Error {
+        let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        let mut program = Command::new(&self.program);
+        program.args(std::env::args_os().skip(1));
+        match handover::give(&borrowed) {
+            Ok(input) => _ = program.stdin(Stdio::from(input)),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "connections are refused until the node listens again"
+            ),
+        }
+        anyhow::Error::new(program.exec())
+            .context(format!("{} cannot be started anew", self.program.display()))
     }
 }
 

@@ -5,12 +5,16 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use golem_api::operator::OperatorSocket;
 use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
@@ -46,6 +50,7 @@ use crate::settings::{
 };
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
+use golem_host::node::{Places, SOCKET};
 use golem_host::pid_file::PidFile;
 
 /// How the process is started, beside the settings.
@@ -59,14 +64,23 @@ pub struct Start {
     pub detached: bool,
     /// How the node is started anew.
     pub reload: Reload,
+    /// What the program that this process was before left open for it: its PID file, and what it listened on.
+    pub handed_over: Vec<OwnedFd>,
 }
 
 /// Why the node ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Ended {
     /// It was told to.
     Stopped,
-    /// To be started anew.
+    /// To be started anew, with these files left open.
+    Reload(Vec<OwnedFd>),
+}
+
+/// What ends the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Stop,
     Reload,
 }
 
@@ -84,9 +98,10 @@ const STOP: Duration = Duration::from_secs(90);
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
 pub async fn run(start: Start) -> anyhow::Result<Ended> {
-    let Start { settings, pid_file, detached, mut reload } = start;
+    let Start { settings, pid_file, detached, mut reload, handed_over } = start;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    let _lock = PidFile::take(&pid_file).await?;
+    let HandedOver { lock, mut listeners } = HandedOver::of(handed_over);
+    let lock = PidFile::take_over(&pid_file, lock).await?;
     descriptors::raise_limit();
     service_manager::lower_oom_score();
     let asking = if detached { Asking::Parent } else { Asking::Terminal };
@@ -104,8 +119,13 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
     image::ensure(&vms).await?;
     import_vms(&settings, &backend).await?;
-    let public =
-        listen(SocketAddr::new(settings.api.host, settings.api.port.get()), "GOLEM_PROVIDER_PORT").await?;
+    let public = SocketAddr::new(settings.api.host, settings.api.port.get());
+    let public = match listeners.remove(&public) {
+        Some(listener) => TcpListener::from_std(listener).context("the handed listener cannot be used")?,
+        None => listen(public, "GOLEM_PROVIDER_PORT").await?,
+    };
+    // Whoever connects between this program and the next waits there, instead of being refused.
+    let kept_open = public.as_fd().try_clone_to_owned().context("no descriptor is left")?;
     let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
@@ -138,6 +158,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         .context("the operator's token cannot be kept")?;
     if let Some((listener, keys)) = served {
         api.serve_https(listener, keys);
+    }
+    for socket in operator_sockets(&settings.node.data_dir).await {
+        api.serve_operator(socket);
     }
 
     let address = format!("http://{}", SocketAddr::new(settings.api.host, settings.api.port.get()));
@@ -172,12 +195,13 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
 
     let why = tokio::select! {
         ended = until_stop_or_reload(&mut signals, &mut reload, mapped.as_ref()) => Ok(ended),
-        () = api.stop_requested() => Ok((Ended::Stopped, "the operator")),
+        () = api.stop_requested() => Ok((End::Stop, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
     };
     tracing::info!(by = why.as_ref().map_or("a failure", |(_, by)| by), "stopping");
-    let stop_vms = if matches!(why, Ok((Ended::Reload, _))) {
+    let kept_open = matches!(why, Ok((End::Reload, _))).then_some(kept_open);
+    let stop_vms = if kept_open.is_some() {
         service_manager::reloading();
         reserved_ports.leave();
         false
@@ -195,7 +219,36 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         () = stop => tracing::info!("stopped"),
         asked = signals.next() => tracing::warn!(?asked, "stopped at once, because it was asked for twice"),
     }
-    why.map(|(ended, _)| ended)
+    why?;
+    let Some(kept_open) = kept_open else { return Ok(Ended::Stopped) };
+    let lock = lock.hand_over().context("no descriptor is left")?;
+    Ok(Ended::Reload(vec![lock.into(), kept_open]))
+}
+
+/// What the program that this process was before left open.
+#[derive(Default)]
+struct HandedOver {
+    /// Its PID file.
+    lock: Option<File>,
+    /// By their addresses; those that are not wanted any more are closed with the rest.
+    listeners: BTreeMap<SocketAddr, std::net::TcpListener>,
+}
+
+impl HandedOver {
+    fn of(files: Vec<OwnedFd>) -> Self {
+        let mut all = Self::default();
+        for file in files {
+            if rustix::net::sockopt::socket_acceptconn(&file) != Ok(true) {
+                all.lock = Some(file.into());
+                continue;
+            }
+            let listener = std::net::TcpListener::from(file);
+            if let (Ok(address), Ok(())) = (listener.local_addr(), listener.set_nonblocking(true)) {
+                all.listeners.insert(address, listener);
+            }
+        }
+        all
+    }
 }
 
 /// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
@@ -203,11 +256,11 @@ async fn until_stop_or_reload(
     signals: &mut Signals,
     reload: &mut Reload,
     mapped: Option<&ports::Kept>,
-) -> (Ended, &'static str) {
+) -> (End, &'static str) {
     loop {
         let by = tokio::select! {
             request = signals.next() => match request {
-                SignalRequest::Stop(by) => return (Ended::Stopped, by),
+                SignalRequest::Stop(by) => return (End::Stop, by),
                 SignalRequest::Reload(by) => by,
             },
             () = reload.changed() => "a file that changed",
@@ -218,7 +271,7 @@ async fn until_stop_or_reload(
                     mapped.hand_over(&settings.reach());
                 }
                 tracing::info!(by, "reloading: the node starts anew, VMs run on");
-                return (Ended::Reload, by);
+                return (End::Reload, by);
             }
             Err(error) => tracing::error!("not reloaded, the node goes on as it is: {error:#}"),
         }
@@ -330,6 +383,27 @@ fn warn_of_another_id(settings: &NodeSettings, identity: &Identity) {
             "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
         );
     }
+}
+
+/// The operator API's sockets: in the data directory, and in the folder of the package's service, if systemd made it for
+/// this process. Without them commands use the port.
+async fn operator_sockets(data_dir: &Path) -> Vec<OperatorSocket> {
+    let places = Places::default();
+    let is_given =
+        std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|given| given == places.runtime.as_os_str());
+    let shared = is_given.then(|| (places.socket(), true));
+    let mut sockets = Vec::new();
+    for (path, is_shared) in [(data_dir.join(SOCKET), false)].into_iter().chain(shared) {
+        match OperatorSocket::bind(&path, is_shared).await {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                path = %path.display(),
+                "the operator API has no socket there"
+            ),
+        }
+    }
+    sockets
 }
 
 async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,12 @@ pub enum HttpError {
 }
 
 impl HttpError {
+    /// Whether no connection was made, so that nothing was asked.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::NoAnswer(unanswered) if unanswered.error.is_connect())
+    }
+
     /// For a sentence on an endpoint that does not answer: empty, or ` through the proxy …`.
     #[must_use]
     pub fn through(&self) -> String {
@@ -213,16 +220,31 @@ impl Client {
     /// # Errors
     /// [`HttpError::Client`], [`HttpError::ProxyName`].
     pub fn new(options: Options) -> Result<Self, HttpError> {
-        Self::with(options, |name| std::env::var(name).ok())
+        Self::with(options, |name| std::env::var(name).ok(), None)
     }
 
-    fn with(options: Options, environment: impl Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
+    /// A client of what listens on the Unix socket `path`, whatever address a request names.
+    ///
+    /// # Errors
+    /// [`HttpError::Client`].
+    pub fn of_socket(path: &Path, options: Options) -> Result<Self, HttpError> {
+        Self::with(Options { is_direct: true, ..options }, |_| None, Some(path))
+    }
+
+    fn with(
+        options: Options,
+        environment: impl Fn(&str) -> Option<String>,
+        socket: Option<&Path>,
+    ) -> Result<Self, HttpError> {
         let proxies = if options.is_direct { Proxies::default() } else { Proxies::read(environment) };
         install_cryptography();
         let mut builder = reqwest::Client::builder()
             .connect_timeout(options.connect)
             .local_address(options.from)
             .redirect(redirects(options.follows_redirects));
+        if let Some(socket) = socket {
+            builder = builder.unix_socket(socket);
+        }
         if let Some(deadline) = options.deadline {
             builder = builder.timeout(deadline);
         }

@@ -1,18 +1,25 @@
 //! The operator's own programs' end of the operator API.
 //!
-//! Owns the request: with the token, to this machine, bounded in time and size. Never asks twice.
+//! ```text
+//!   sockets of the node ─► its port on this machine, with the token ─► nobody? the node is just starting ─► again
+//! ```
+//! Owns the request: on this machine, bounded in time and size. Never asks twice: only a connection is tried again, as long
+//! as the node is about to listen.
 
 use std::io;
-use std::path::Path;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use golem_host::node::{Node, Whose};
 use golem_node::ledger::Event;
 use golem_reach::report::PortsReport;
-use golem_service::http::{self, HttpError, Method, Options};
+use golem_service::http::{self, Answer, HttpError, Method, Options};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep};
 
 use super::token::Token;
 use crate::views::{
@@ -35,43 +42,118 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Why the operator API could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// No node has run in this data directory.
-    #[error("the provider has never run here")]
-    NeverRan,
+    /// It ended, before anything was asked.
+    #[error("the provider is not running any more; fix: `golem-provider start`")]
+    Ended,
     /// The token cannot be read.
     #[error("the operator token cannot be read; fix: run as the user who runs the provider")]
     Token(#[source] io::Error),
     /// Nobody answers.
-    #[error("the provider does not answer on its operator port")]
+    #[error("the provider does not answer on its operator API")]
     NoAnswer(#[source] HttpError),
     /// What came back is not what the node says.
-    #[error("the answer on the operator port is not the provider's")]
+    #[error("the answer on the operator API is not the provider's")]
     InvalidResponse(#[source] serde_json::Error),
     /// The node says no.
     #[error("{0}")]
     Refused(String),
 }
 
+/// How long a node that is about to listen is waited for.
+const STARTS: Duration = Duration::from_secs(10);
+
+/// Between two tries to connect.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// A client.
 pub struct Client {
+    node: Node,
+    port: u16,
+    /// The likeliest first.
+    ways: Vec<Way>,
+}
+
+struct Way {
     http: http::Client,
     base: String,
-    token: Token,
+    /// `None` where the kernel says who asks.
+    token: Option<Token>,
 }
 
 impl Client {
-    /// A client of the node that runs in `data_dir` with its operator API on `port`.
+    /// A client of `node`, whose operator API is on `port` where its sockets cannot be used.
     ///
     /// # Errors
-    /// [`OperatorError::NeverRan`], [`OperatorError::Token`].
-    pub fn open(data_dir: &Path, port: u16) -> Result<Self, OperatorError> {
-        let token = Token::read(data_dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => OperatorError::NeverRan,
-            _ => OperatorError::Token(error),
-        })?;
+    /// [`OperatorError::Token`].
+    pub fn open(node: Node, port: u16) -> Result<Self, OperatorError> {
         let options = Options { connect: CONNECT, is_direct: true, ..Options::within(DEADLINE) };
-        let http = http::Client::new(options).map_err(OperatorError::NoAnswer)?;
-        Ok(Self { http, base: format!("http://127.0.0.1:{port}/v1"), token })
+        let mut ways = Vec::new();
+        for socket in node.sockets() {
+            let http = http::Client::of_socket(&socket, options).map_err(OperatorError::NoAnswer)?;
+            ways.push(Way { http, base: "http://localhost/v1".to_owned(), token: None });
+        }
+        match Token::read(&node.data_dir) {
+            Ok(token) => {
+                let http = http::Client::new(options).map_err(OperatorError::NoAnswer)?;
+                ways.push(Way { http, base: format!("http://127.0.0.1:{port}/v1"), token: Some(token) });
+            }
+            // One that has just made its data directory; the service's, which its group need not read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound || node.whose == Whose::Service => {}
+            Err(error) => return Err(OperatorError::Token(error)),
+        }
+        Ok(Self { node, port, ways })
+    }
+
+    /// Waits until the node takes connections, as long as it is about to; at most 10 seconds.
+    pub async fn listens(&self) {
+        let end = Instant::now() + STARTS;
+        while !self.is_listening().await && Instant::now() < end && self.is_coming().await {
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn is_listening(&self) -> bool {
+        for socket in self.node.sockets() {
+            if UnixStream::connect(socket).await.is_ok() {
+                return true;
+            }
+        }
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok()
+    }
+
+    async fn is_coming(&self) -> bool {
+        let node = self.node.clone();
+        // It may ask systemd.
+        tokio::task::spawn_blocking(move || node.is_coming()).await.unwrap_or(false)
+    }
+
+    /// The answer of the first way that leads to the node.
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, OperatorError> {
+        let deadline = if method == Method::GET { LOOK } else { DEADLINE };
+        let end = Instant::now() + STARTS;
+        loop {
+            let mut unreachable = None;
+            for Way { http, base, token } in &self.ways {
+                let mut request = http.request(method.clone(), &format!("{base}{path}")).within(deadline);
+                if let Some(token) = token {
+                    request = request.header("authorization", token.bearer());
+                }
+                if let Some(body) = body {
+                    request = request.json(body);
+                }
+                match request.send(ANSWER_BYTES).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if error.is_unreachable() => unreachable = Some(error),
+                    Err(error) => return Err(OperatorError::NoAnswer(error)),
+                }
+            }
+            let is_coming = self.is_coming().await;
+            match unreachable {
+                _ if is_coming && Instant::now() < end => sleep(AGAIN).await,
+                Some(error) if is_coming => return Err(OperatorError::NoAnswer(error)),
+                _ => return Err(OperatorError::Ended),
+            }
+        }
     }
 
     async fn call<T: DeserializeOwned>(
@@ -80,16 +162,7 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> Result<T, OperatorError> {
-        let deadline = if method == Method::GET { LOOK } else { DEADLINE };
-        let mut request = self
-            .http
-            .request(method, &format!("{}{path}", self.base))
-            .within(deadline)
-            .header("authorization", self.token.bearer());
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send(ANSWER_BYTES).await.map_err(OperatorError::NoAnswer)?;
+        let answer = self.send(method, path, body.as_ref()).await?;
         if answer.status.is_success() {
             return answer.json().map_err(OperatorError::InvalidResponse);
         }

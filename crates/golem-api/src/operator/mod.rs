@@ -1,7 +1,8 @@
 //! The operator API: everything that the owner of the machine may do, on loopback only.
 //!
 //! Owns `127.0.0.1:7467`: a token that only the operator's own user can read, and the `Host` that
-//! a web page on another site cannot fake. Never reached by a renter.
+//! a web page on another site cannot fake; and Unix sockets ([`socket`]), where the kernel says who asks. Never reached by
+//! a renter.
 
 mod adverts;
 mod client;
@@ -9,6 +10,7 @@ mod logs;
 mod node;
 mod payments;
 mod ports;
+mod socket;
 mod token;
 mod vms;
 
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use client::{Client, OperatorError};
+pub use socket::OperatorSocket;
 pub use token::Token;
 
 use crate::config::ApiConfig;
@@ -42,9 +45,24 @@ struct Operator {
 
 type Shared = State<Arc<Operator>>;
 
+/// The API's routes.
+pub(crate) struct Routes {
+    /// For those who have the token.
+    pub guarded: Router,
+    /// For those whom the kernel knows.
+    pub known: Router,
+}
+
 /// The routes; `stop` is cancelled when the operator stops the node.
-pub(crate) fn router(config: ApiConfig, node: Node, token: Token, stop: CancellationToken) -> Router {
+pub(crate) fn routes(config: ApiConfig, node: Node, token: Token, stop: CancellationToken) -> Routes {
     let operator = Arc::new(Operator { config, node, token, stop });
+    let known = router(&operator);
+    let guard = middleware::from_fn_with_state(operator, guarded);
+    let guarded = known.clone().layer(guard).layer(middleware::from_fn(cross_site::same_origin_only));
+    Routes { guarded, known }
+}
+
+fn router(operator: &Arc<Operator>) -> Router {
     Router::new()
         .route("/v1/summary", get(node::summary))
         .route("/v1/vms", get(vms::list))
@@ -70,9 +88,7 @@ pub(crate) fn router(config: ApiConfig, node: Node, token: Token, stop: Cancella
         })
         .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&operator), guarded))
-        .layer(middleware::from_fn(cross_site::same_origin_only))
-        .with_state(operator)
+        .with_state(Arc::clone(operator))
 }
 
 /// Lets in who carries the token and means this host. A web page that made its own name point at

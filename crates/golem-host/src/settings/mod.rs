@@ -1,6 +1,6 @@
 //! Settings: flags over environment over `.env` over defaults.
 //!
-//! Owns every name that starts with `GOLEM_PROVIDER_`. All mistakes are found in one run, each
+//! Owns which files are a node's, and every name that starts with `GOLEM_PROVIDER_`. All mistakes are found in one run, each
 //! with its fix. Never shows a secret, never changes the environment of the process.
 
 mod check;
@@ -14,10 +14,12 @@ mod unknown;
 mod value;
 mod variable;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
+
+use crate::node::{Node, Whose};
 
 pub use lists::{Advertisers, Urls, WebSocketUrls};
 pub use parts::{AdvertSettings, BackendSettings, ChainSettings, MarketplaceSettings, ReachSettings};
@@ -38,6 +40,9 @@ const MASK: &str = "(secret)";
 
 /// Put before the node's name in development.
 const DEVELOPMENT_PREFIX: &str = "DEVMODE-";
+
+/// The setting that names a node.
+const DATA_DIR: &str = "GOLEM_PROVIDER_DATA_DIR";
 
 /// Something wrong with one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +108,7 @@ impl Resolved {
     }
 }
 
-/// Reads the settings from `flags`, the environment and the `.env` files in `directory` and under
-/// the home directory that the environment names.
+/// Reads the settings of the node that `flags`, the environment or a `.env` file name, else of the caller's own.
 ///
 /// # Errors
 /// Every mistake of every layer.
@@ -113,27 +117,114 @@ pub fn load(
     environment: BTreeMap<String, String>,
     directory: &Path,
 ) -> Result<Resolved, Mistakes> {
-    let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    let files = files(&environment, directory);
-    let own = user_file(&environment);
+    load_of(own_node(&environment, directory).as_ref(), flags, environment, directory)
+}
+
+/// Reads the settings of `node`: from `flags`, the environment, and its files. `None` is that of a caller without a home,
+/// which is a mistake among others.
+///
+/// # Errors
+/// Every mistake of every layer.
+pub fn load_of(
+    node: Option<&Node>,
+    flags: BTreeMap<&'static str, String>,
+    environment: BTreeMap<String, String>,
+    directory: &Path,
+) -> Result<Resolved, Mistakes> {
+    let files = files(node, &environment, directory);
+    let home = home(&environment);
     let mut layers = Layers::new(flags, environment);
+    let service = node.filter(|node| node.whose == Whose::Service);
     for file in files {
-        layers.add_file(&file, own.as_ref() == Some(&file));
+        // The group may ask the service's node, and need not be able to read what it holds.
+        if service.is_none() || !is_forbidden(&file) {
+            let names_programs = file != directory.join(".env")
+                || node.is_some_and(|node| is_of(node, &file, home.as_deref()));
+            layers.add_file(&file, names_programs);
+        }
     }
-    resolve(&layers, home.as_deref(), directory)
+    let Some(service) = service else { return resolve(&layers, home.as_deref(), directory) };
+    layers.flags.insert(DATA_DIR, service.data_dir.display().to_string());
+    // As its unit has it: there `~` and the working directory are the data directory.
+    let mut resolved = resolve(&layers, Some(&service.data_dir), &service.data_dir)?;
+    if let Some(found) = resolved.found.get_mut(DATA_DIR) {
+        found.origin = Origin::Service;
+    }
+    Ok(resolved)
 }
 
-/// The files that settings are read from, the strongest first: the working directory's, then the user's.
-#[must_use]
-pub fn files(environment: &BTreeMap<String, String>, directory: &Path) -> Vec<PathBuf> {
-    [directory.join(".env")].into_iter().chain(user_file(environment)).collect()
+fn is_forbidden(file: &Path) -> bool {
+    std::fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// The user's own file of settings, which counts after the environment and the working directory's.
+/// Whether `file` is `node`'s, or its caller's, own file of settings.
+fn is_of(node: &Node, file: &Path, home: Option<&Path>) -> bool {
+    node.settings_file() == file || home.map(user_file).as_deref() == Some(file)
+}
+
+fn home(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// The file of whoever has this home, which counts for every node that they start.
+fn user_file(home: &Path) -> PathBuf {
+    home.join(".golem/provider/.env")
+}
+
+/// The files that `node`'s settings are read from, the strongest first: the working directory's, then the node's, then the
+/// caller's; of the service its file of environment, then the node's.
 #[must_use]
-pub fn user_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let home = environment.get("HOME").filter(|home| !home.is_empty())?;
-    Some(Path::new(home).join(".golem/provider/.env"))
+pub fn files(node: Option<&Node>, environment: &BTreeMap<String, String>, directory: &Path) -> Vec<PathBuf> {
+    let own = node.map(Node::settings_file);
+    let mut files: Vec<PathBuf> = match node.and_then(Node::environment_file) {
+        Some(file) => [file.to_owned()].into_iter().chain(own).collect(),
+        None => {
+            let user = home(environment).as_deref().map(user_file);
+            [directory.join(".env")].into_iter().chain(own).chain(user).collect()
+        }
+    };
+    let mut seen = BTreeSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    files
+}
+
+/// The data directory that the environment or a `.env` file of the caller names.
+#[must_use]
+pub fn named_data_dir(environment: &BTreeMap<String, String>, directory: &Path) -> Option<PathBuf> {
+    let mut layers = Layers::new(BTreeMap::new(), environment.clone());
+    for file in files(None, environment, directory) {
+        // What is wrong with them is told when they are read as settings.
+        layers.add_file(&file, false);
+    }
+    let found = layers.find(variable(DATA_DIR)?)?;
+    place(Path::new(&found.text), home(environment).as_deref(), directory)
+}
+
+/// The node that is named, else the caller's own; `None` if the caller has no home.
+#[must_use]
+pub fn own_node(environment: &BTreeMap<String, String>, directory: &Path) -> Option<Node> {
+    match named_data_dir(environment, directory) {
+        Some(data_dir) => Some(Node::named(data_dir, environment)),
+        None => Node::own(environment),
+    }
+}
+
+/// Which of `names` are set where that wins over `node`'s own file, and where. The service has none of its caller's
+/// environment.
+#[must_use]
+pub fn set_elsewhere<'a>(
+    node: &Node,
+    environment: &BTreeMap<String, String>,
+    directory: &Path,
+    names: impl Iterator<Item = &'a str>,
+) -> Vec<(&'a str, Origin)> {
+    let own = (node.whose != Whose::Service).then(|| environment.clone());
+    let mut layers = Layers::new(BTreeMap::new(), own.unwrap_or_default());
+    let written = node.settings_file();
+    for file in files(Some(node), environment, directory).iter().take_while(|file| **file != written) {
+        layers.add_file(file, false);
+    }
+    names.filter_map(|name| Some((name, layers.find(variable(name)?)?.origin))).collect()
 }
 
 /// Whether `changes` are good values.
@@ -209,7 +300,7 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             }),
         }
         for (name, dir) in [
-            ("GOLEM_PROVIDER_DATA_DIR", &settings.node.data_dir),
+            (DATA_DIR, &settings.node.data_dir),
             ("GOLEM_RENTER_DIR", &settings.renting.renter_dir),
             ("GOLEM_DISCOVERY_DATABASE_DIR", &settings.discovery_server.dir),
         ] {
@@ -220,7 +311,10 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
         mistakes.is_empty().then_some(settings)
     });
     match settings {
-        Some(settings) => Ok(Resolved { settings, found, warnings: unknown::unknown(layers) }),
+        Some(settings) => {
+            let warnings = [unknown::placeholders(layers), unknown::unknown(layers)].concat();
+            Ok(Resolved { settings, found, warnings })
+        }
         None => Err(Mistakes(mistakes)),
     }
 }

@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use golem_api::status::StatusSettings;
 use golem_chain::network;
 use golem_node::AdmissionLimits;
 use golem_node::ports::PortPolicy;
@@ -306,23 +305,6 @@ impl Settings {
             map_ports: self.ports.port_mapping,
             peers: (self.ports.verify_peers.then(|| self.marketplace()))
                 .filter(|market| market.advertises_in(Advertiser::Arkiv)),
-        }
-    }
-
-    /// What a node is judged by.
-    #[must_use]
-    pub fn status(&self) -> StatusSettings {
-        StatusSettings {
-            installed: env!("CARGO_PKG_VERSION"),
-            data_dir: self.node.data_dir.clone(),
-            environment: self.node.environment.as_str(),
-            network: self.node.network.as_str(),
-            host: self.api.host,
-            port: self.api.port.get(),
-            ssh_ports: self.ports.ssh_ports(),
-            skip_port_verification: self.ports.skip_port_verification,
-            limits: self.vms.limits(),
-            withdraws: self.payments.stream_withdraw_enabled,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Where the text of a setting comes from.
 //!
 //! ```text
-//! flags ──► environment ──► ./.env ──► ~/.golem/provider/.env ──► default
+//! flags ──► environment ──► ./.env ──► DATA/.env ──► ~/.golem/provider/.env ──► default
+//! flags ──► environment ──► /etc/golem-provider/env ──► DATA/.env ──► default     (this machine's service)
 //! ```
 //! Owns precedence, and the record of where each value came from. Never changes the environment of the process.
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::settings_file::{self, Problem};
 
 use super::Mistake;
+use super::unknown::is_placeholder;
 use super::variable::Variable;
 
 /// Where a value came from.
@@ -27,6 +29,8 @@ pub enum Origin {
         /// Line, counted from 1.
         line: usize,
     },
+    /// Where the package has it.
+    Service,
     /// The table.
     Default,
     /// The table, under `GOLEM_ENVIRONMENT=development`.
@@ -44,10 +48,18 @@ impl Origin {
             Self::Environment(used) if used == name => "environment".to_owned(),
             Self::Environment(used) => format!("environment ({used})"),
             Self::File { path, line } => format!("{}:{line}", path.display()),
+            Self::Service => "this machine's service".to_owned(),
             Self::Default => "default".to_owned(),
             Self::Development => "default in development".to_owned(),
             Self::Unset => "not set".to_owned(),
         }
+    }
+
+    /// As [`Self::describe`], after "in".
+    #[must_use]
+    pub fn place(&self, name: &str) -> String {
+        let place = self.describe(name);
+        if matches!(self, Self::Environment(_)) { format!("the {place}") } else { place }
     }
 }
 
@@ -119,9 +131,12 @@ impl Layers {
         self.files.push(File { path: path.to_owned(), programs, values });
     }
 
-    /// The text for `row`, or `None`. An empty text counts as not set.
+    /// The text for `row`, or `None`. An empty text counts as not set, and so does a placeholder of the original's README.
     pub(super) fn find(&self, row: &Variable) -> Option<Found> {
-        let set = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let set = |text: &str| {
+            let text = text.trim();
+            (!text.is_empty() && !is_placeholder(row.name, text)).then(|| text.to_owned())
+        };
         if let Some(text) = self.flags.get(row.name).and_then(|text| set(text)) {
             return Some(Found { text, origin: Origin::Flag });
         }

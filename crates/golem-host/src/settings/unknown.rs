@@ -1,4 +1,4 @@
-//! Variables that look like settings and are none.
+//! Variables and values that look like settings and are none.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,23 @@ use super::table::{TABLE, variable};
 
 /// Prefix of the variables that are ours, and so are worth a warning when nobody reads them.
 const PREFIX: &str = "GOLEM_PROVIDER_";
+
+/// Whether `text` is what the original's README has for `name`, to be replaced by whoever copies it. (A name that is copied
+/// so is a good name, if not a nice one.)
+pub(super) fn is_placeholder(name: &str, text: &str) -> bool {
+    (name, text) == ("GOLEM_PROVIDER_ID", "your-provider-id")
+}
+
+/// One warning for each placeholder that nobody replaced.
+pub(super) fn placeholders(layers: &Layers) -> Vec<String> {
+    let environment = layers.environment.iter().map(|(name, text)| (name, text));
+    let files = layers.files.iter().flat_map(|file| file.values.iter().map(|(name, (text, _))| (name, text)));
+    let left = environment.chain(files).filter(|(name, text)| is_placeholder(name, text.trim()));
+    let left: BTreeSet<_> = left.collect();
+    left.into_iter()
+        .map(|(name, text)| format!("{name}={text} is a placeholder and has no effect; fix: remove it"))
+        .collect()
+}
 
 /// One warning for each variable with our prefix that the table does not have.
 pub(super) fn unknown(layers: &Layers) -> Vec<String> {

@@ -455,6 +455,18 @@ impl Command {
             _ => BTreeMap::new(),
         }
     }
+
+    /// Whether it is about a node that is there: others start one, or are a renter's or a server's.
+    pub(super) const fn speaks_to_node(&self) -> bool {
+        !matches!(
+            self,
+            Self::Start(_)
+                | Self::Discovery(_)
+                | Self::PortChecker(_)
+                | Self::Rent(_)
+                | Self::Config { command: Config::Render { .. } }
+        )
+    }
 }
 
 /// `seconds` as a duration.

@@ -1,6 +1,6 @@
 //! `config …`: what is in force, and the files that are made from the settings table.
 //!
-//! Owns how settings are shown, and the user's own file of them. Never checks a value: `settings` does.
+//! Owns how settings are shown, and the node's own file of them. Never checks a value: `settings` does.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use super::layout::table;
 use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::settings::{self, Origin, Resolved, TABLE};
-use golem_host::pid_file;
 
 #[derive(Serialize)]
 struct SettingRow {
@@ -52,7 +51,7 @@ pub(super) fn config(invocation: &Invocation, command: Config) -> anyhow::Result
     }
 }
 
-/// Keeps `changes` in the user's `.env`, if they are good settings.
+/// Keeps `changes` in the node's `.env`, if they are good settings and nothing wins over them there.
 pub(super) fn change<const N: usize>(
     invocation: &Invocation,
     changes: [(&'static str, Option<String>); N],
@@ -63,22 +62,29 @@ pub(super) fn change<const N: usize>(
         bail!("nothing to change; fix: name a flag (--help shows them)");
     }
     settings::valid(&changes)?;
-    let path = settings::user_file(&invocation.environment)
-        .context("HOME is not set, so the file of settings cannot be found")?;
+    let Invocation { node, environment, directory, printer, .. } = invocation;
+    let path = node.settings_file();
+    let elsewhere = settings::set_elsewhere(node, environment, directory, changes.keys().copied());
+    if !elsewhere.is_empty() {
+        let wins: Vec<_> = elsewhere
+            .iter()
+            .map(|(name, origin)| format!("{name} is set in {}", origin.place(name)))
+            .collect();
+        bail!(
+            "{}, which wins over {}; nothing was changed; fix: change it there, or remove it there and try again",
+            wins.join(", "),
+            path.display()
+        );
+    }
     golem_host::settings_file::write(&path, &changes)
         .with_context(|| format!("{} cannot be written", path.display()))?;
-    let running = pid_file::holder(&invocation.pid_file)?.is_some();
+    let running = invocation.runs()?;
     let answer = json!({ "file": path.display().to_string(), "changed": changes, "restart_needed": running });
-    invocation.printer.answer(&answer, || {
+    printer.answer(&answer, || {
         let lines: Vec<_> = changes.iter().map(|(name, text)| format!("{name}={text}")).collect();
         let when = if running { "\nThe provider that runs takes it at its next start." } else { "" };
         format!("Wrote to {}:\n{}{when}", path.display(), lines.join("\n"))
     });
-    for name in changes.keys() {
-        if invocation.environment.get(*name).is_some_and(|text| !text.is_empty()) {
-            invocation.printer.warning(&format!("{name} is also set in the environment, which wins"));
-        }
-    }
     Ok(Exit::Done)
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn deploy(invocation: &Invocation, wanted: DeployContract) -> a
     let url = wanted.rpc_url.clone().or_else(|| network.endpoints());
     let rpc = Rpc::new(&url.with_context(|| format!("{name} has no endpoint; fix: --rpc-url URL"))?)?;
     // A node that runs numbers the wallet's transactions.
-    let _lock = PidFile::take(&invocation.pid_file).await?;
+    let _lock = PidFile::take(&invocation.node.pid_file).await?;
     let identity =
         identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
     let wallet = identity.wallet();

@@ -10,7 +10,6 @@ use super::arguments::Images as Command;
 use super::layout::table;
 use super::{Exit, Invocation};
 use crate::image;
-use golem_host::pid_file;
 
 /// `images …`.
 pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow::Result<Exit> {
@@ -96,7 +95,7 @@ fn summary(pulled: &Pulled) -> String {
 
 /// The VMs of the running node that were made from the image `name`.
 async fn users(invocation: &Invocation, name: &ImageName) -> anyhow::Result<Vec<String>> {
-    if pid_file::holder(&invocation.pid_file)?.is_none() {
+    if !invocation.runs()? {
         return Ok(Vec::new());
     }
     let name = canonical(name);

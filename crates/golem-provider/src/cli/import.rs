@@ -15,7 +15,7 @@ use golem_host::pid_file::PidFile;
 pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
-    let _lock = PidFile::take(&invocation.pid_file).await?;
+    let _lock = PidFile::take(&invocation.node.pid_file).await?;
     let multipass = backend::multipass_for_import(&settings.backend())
         .context("the Python provider's VMs run on Multipass")?;
     let report = {

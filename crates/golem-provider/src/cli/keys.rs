@@ -21,9 +21,10 @@ use zeroize::Zeroizing;
 use super::arguments::Keys;
 use super::confirm::confirmed;
 use super::{Exit, Invocation};
-use crate::identity::{keys_of_node, of_node};
+use crate::identity::{existing_of_node, keys_of_node, no_key, of_node};
 use crate::passphrase::{Asking, Passphrases};
-use golem_host::pid_file::{self, Held, PidFile};
+use golem_host::node::Running;
+use golem_host::pid_file::PidFile;
 
 /// Longest that a node may take to start anew with another key.
 const ANEW: Duration = Duration::from_secs(30);
@@ -62,7 +63,7 @@ fn export(
         return Ok(Exit::Failed);
     }
     let own = Passphrases::of_node(settings, Asking::Terminal);
-    let identity = of_node(settings, &own)?;
+    let identity = existing_of_node(settings, &own)?;
     let passphrase = match (encrypted, passphrase_file) {
         (false, _) => None,
         (true, None) => Some(own.new_one()?),
@@ -115,7 +116,7 @@ async fn import(
     let (settings, printer) = (&invocation.resolved.settings.node, invocation.printer);
     refuse_given(invocation)?;
     // Held to the end: a node that runs has its key in memory, and would go on with it.
-    let _lock = PidFile::take(&invocation.pid_file).await?;
+    let _lock = PidFile::take(&invocation.node.pid_file).await?;
     let passphrases = Passphrases::new(passphrase_file, Asking::Terminal);
     let wallet = wallet_in(file, &passphrases)?;
     let keys = keys_of_node(settings);
@@ -149,16 +150,12 @@ async fn rotate(invocation: &Invocation, yes: bool) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings.node, invocation.printer);
     refuse_given(invocation)?;
     let keys = keys_of_node(settings);
-    ensure!(
-        keys.content()?.is_some(),
-        "there is no key yet in {}; fix: start the node once, which makes one",
-        keys.path().display()
-    );
-    let node = pid_file::holder(&invocation.pid_file)?;
+    ensure!(keys.content()?.is_some(), no_key(settings));
+    let node = invocation.node.running()?;
     // No node starts meanwhile with the old one.
     let _lock = match node {
         Some(_) => None,
-        None => Some(PidFile::take(&invocation.pid_file).await?),
+        None => Some(PidFile::take(&invocation.node.pid_file).await?),
     };
     // A node that runs reads its keys again by itself, where nobody can be asked.
     let asking = if node.is_some() { Asking::Nobody } else { Asking::Terminal };
@@ -293,7 +290,7 @@ fn wallet_in(file: &Path, passphrases: &Passphrases) -> anyhow::Result<Wallet> {
 }
 
 /// Has the node start anew, and waits until it has the key of `address`.
-async fn start_anew(invocation: &Invocation, node: &Held, address: &str) -> anyhow::Result<()> {
+async fn start_anew(invocation: &Invocation, node: &Running, address: &str) -> anyhow::Result<()> {
     let pid = node.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     let pid = pid.context("the PID file holds no process id")?;
     kill_process(pid, Signal::HUP).context("it cannot be signalled")?;

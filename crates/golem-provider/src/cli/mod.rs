@@ -39,8 +39,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -48,8 +49,8 @@ use crate::logs::{self, Destination};
 use crate::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
-use golem_api::operator::Client;
-use golem_host::pid_file;
+use golem_api::operator::{Client, OperatorError};
+use golem_host::node::{Node, Places, Whose};
 use printer::Printer;
 
 /// How a command ends.
@@ -93,11 +94,15 @@ impl From<Exit> for ExitCode {
 #[error("the provider is not running; fix: `golem-provider start`")]
 pub(crate) struct NotRunning;
 
+/// Longest that a node which is being restarted is waited for.
+const RESTART: Duration = Duration::from_secs(10);
+
 /// What every command knows.
 pub(crate) struct Invocation {
+    node: Node,
     resolved: Resolved,
     environment: BTreeMap<String, String>,
-    pid_file: PathBuf,
+    directory: PathBuf,
     printer: Printer,
 }
 
@@ -107,11 +112,18 @@ impl Invocation {
     /// # Errors
     /// [`NotRunning`], or what keeps the operator API from being asked.
     fn client(&self) -> anyhow::Result<Client> {
-        if pid_file::holder(&self.pid_file)?.is_none() {
+        if !self.runs()? {
             return Err(NotRunning.into());
         }
-        let settings = &self.resolved.settings;
-        Ok(Client::open(&settings.node.data_dir, settings.operator.operator_port.get())?)
+        Ok(Client::open(self.node.clone(), self.resolved.settings.operator.operator_port.get())?)
+    }
+
+    /// Whether the node runs.
+    ///
+    /// # Errors
+    /// When that cannot be seen.
+    fn runs(&self) -> anyhow::Result<bool> {
+        Ok(self.node.running()?.is_some())
     }
 }
 
@@ -165,7 +177,7 @@ pub fn run() -> ExitCode {
     let exit = execute(arguments, printer).unwrap_or_else(|error| {
         let exit = if error.is::<Mistakes>() {
             Exit::WrongUse
-        } else if error.is::<NotRunning>() {
+        } else if error.is::<NotRunning>() || matches!(error.downcast_ref(), Some(OperatorError::Ended)) {
             Exit::NotRunning
         } else {
             Exit::Failed
@@ -189,6 +201,34 @@ fn search_path() -> Option<Option<OsString>> {
     (!bad.is_empty()).then(|| std::env::join_paths(good).ok().filter(|path| !path.is_empty()))
 }
 
+/// The node that `command` is about. Those that are about none have the caller's own settings.
+fn node_of(
+    command: &Command,
+    environment: &BTreeMap<String, String>,
+    directory: &Path,
+) -> anyhow::Result<Option<Node>> {
+    let spoken_to = || {
+        let named = settings::named_data_dir(environment, directory);
+        Node::find(named.as_deref(), environment, Places::default())
+    };
+    if command.speaks_to_node() {
+        return Ok(spoken_to()?);
+    }
+    let own = settings::own_node(environment, directory);
+    if let (Command::Start(_), Some(own)) = (command, &own)
+        && own.whose == Whose::Own
+        && !own.data_dir.exists()
+        && let Some(service) = spoken_to()?.filter(|node| node.whose == Whose::Service)
+    {
+        anyhow::bail!(
+            "this machine's service has a node, of {}; fix: `systemctl start golem-provider`, or set GOLEM_PROVIDER_DATA_DIR \
+             to have another",
+            service.data_dir.display()
+        );
+    }
+    Ok(own)
+}
+
 fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Config { command: Config::Render { form } } => return Ok(config::render(*form, printer)),
@@ -200,10 +240,15 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
         .collect();
     let directory = std::env::current_dir().context("the working directory cannot be found")?;
-    let pid_file = |resolved: &Resolved| pid_file::place(&environment, &resolved.settings.node.data_dir);
-    let resolved = settings::load(arguments.command.flags(), environment.clone(), &directory)?;
-    let pid_file = pid_file(&resolved);
-    let context = Invocation { pid_file, resolved, environment, printer };
+    let node = node_of(&arguments.command, &environment, &directory)?;
+    let resolved =
+        settings::load_of(node.as_ref(), arguments.command.flags(), environment.clone(), &directory)?;
+    let node = node.context("HOME is not set; fix: set it")?;
+    let context = Invocation { node, resolved, environment, directory, printer };
+    if arguments.command.speaks_to_node() {
+        context.node.note().iter().for_each(|note| printer.note(note));
+        context.node.wait_while_restarting(RESTART);
+    }
 
     let level = match (arguments.quiet, arguments.verbose) {
         (true, _) => LogLevel::Error,
@@ -254,6 +299,11 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             | Command::Version => Ok(Exit::Done),
         }
     });
+    if exit.is_err() && !context.node.is_readable() {
+        let folder = context.node.data_dir.display();
+        printer
+            .note(&format!("This user may not look into {folder}, which some commands need; fix: use sudo."));
+    }
     if is_prompt {
         // The system's resolver goes on waiting for name servers that are silent, and a read of a terminal for a
         // line.

@@ -18,7 +18,7 @@ use super::{Invocation, NotRunning};
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
-use golem_host::pid_file::{self, PidFile};
+use golem_host::pid_file::PidFile;
 
 /// Who knows what was paid.
 pub(super) enum MoneySource {
@@ -30,7 +30,7 @@ pub(super) enum MoneySource {
 
 impl MoneySource {
     pub(super) async fn open(invocation: &Invocation) -> anyhow::Result<Self> {
-        if pid_file::holder(&invocation.pid_file)?.is_some() {
+        if invocation.runs()? {
             return Ok(Self::Node(invocation.client()?));
         }
         let settings = &invocation.resolved.settings;
@@ -40,9 +40,11 @@ impl MoneySource {
         }
         let chain = settings.chain();
         let profiles = payments::profiles(&chain)?;
-        let lock = PidFile::take(&invocation.pid_file).await?;
-        let identity =
-            identity::of_node(&settings.node, &Passphrases::of_node(&settings.node, Asking::Terminal))?;
+        let lock = PidFile::take(&invocation.node.pid_file).await?;
+        let identity = identity::existing_of_node(
+            &settings.node,
+            &Passphrases::of_node(&settings.node, Asking::Terminal),
+        )?;
         let ledger = Ledger::open(&file)?;
         let configs: Vec<_> =
             profiles.iter().map(|profile| payments::config(profile, &chain, &identity)).collect();

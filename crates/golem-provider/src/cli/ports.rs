@@ -16,7 +16,6 @@ use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::ports::{self, Display};
 use golem_api::operator::Client;
-use golem_host::pid_file;
 
 /// Longest that a verification may take.
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -36,7 +35,7 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
             Ok(Exit::Done)
         }
         Ports::Check => {
-            let report = if pid_file::holder(&invocation.pid_file)?.is_some() {
+            let report = if invocation.runs()? {
                 verify(&invocation.client()?, printer).await?
             } else {
                 let display = shown(printer);

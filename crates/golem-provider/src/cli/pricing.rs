@@ -17,7 +17,6 @@ use super::arguments::Pricing;
 use super::layout::table;
 use super::{Exit, Invocation, config};
 use crate::{payments, pricing};
-use golem_host::pid_file;
 use golem_types::amount::coins;
 
 /// What is asked now: the node that runs knows, else the feed is asked.
@@ -50,7 +49,7 @@ pub(super) async fn pricing(invocation: &Invocation, command: Pricing) -> anyhow
     let printer = invocation.printer;
     match command {
         Pricing::Show => {
-            let shown = if pid_file::holder(&invocation.pid_file)?.is_some() {
+            let shown = if invocation.runs()? {
                 invocation.client()?.pricing().await?
             } else {
                 PricingView::of(&current(invocation).await?)

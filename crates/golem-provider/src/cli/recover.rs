@@ -51,7 +51,7 @@ pub(super) async fn recover(invocation: &Invocation, dry_run: bool, yes: bool) -
             settings.node.data_dir.display()
         );
     }
-    let _lock = PidFile::take(&invocation.pid_file)
+    let _lock = PidFile::take(&invocation.node.pid_file)
         .await
         .context("a running provider writes its ledger itself; fix: `golem-provider stop`, VMs run on")?;
     data_dir::make(&settings.node.data_dir)

@@ -14,11 +14,13 @@ use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
-use golem_host::pid_file::{self, PidFileError};
+use golem_host::handover;
+use golem_host::pid_file::PidFileError;
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
+    let handed_over = handover::take().context("what the program before handed over cannot be taken")?;
     if typed.detached {
         daemon::leave_session()?;
     }
@@ -43,9 +45,10 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     let reload = Reload::new(settings.node.environment, typed.flags(), invocation.environment.clone())?;
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
-        pid_file: invocation.pid_file.clone(),
+        pid_file: invocation.node.pid_file.clone(),
         detached: typed.detached,
         reload: reload.clone(),
+        handed_over,
     }));
     // Whoever stopped twice does not want to wait for what still runs.
     runtime.shutdown_background();
@@ -54,7 +57,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     }
     match done? {
         Ended::Stopped => Ok(Exit::Done),
-        Ended::Reload => Err(reload.start_anew()),
+        Ended::Reload(files) => Err(reload.start_anew(files)),
     }
 }
 
@@ -65,7 +68,7 @@ async fn background(
     typed: &arguments::Start,
     logs: PathBuf,
 ) -> anyhow::Result<Exit> {
-    if let Some(held) = pid_file::holder(&invocation.pid_file)? {
+    if let Some(held) = invocation.node.running()? {
         return Err(PidFileError::Running(held.pid).into());
     }
     // Before a download: whatever is missing is told at once.

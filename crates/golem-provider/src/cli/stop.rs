@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Exit, Invocation};
 use golem_api::operator::Client;
-use golem_host::pid_file::{self, Held};
+use golem_host::node::Running;
 
 /// How often it is looked whether the node has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ pub(super) async fn stop(
     patience: Option<Duration>,
     withdraw_advert: bool,
 ) -> anyhow::Result<Exit> {
-    let Some(held) = pid_file::holder(&invocation.pid_file)? else {
+    let Some(held) = invocation.node.running()? else {
         invocation.printer.answer(&json!({ "stopped": false, "running": false }), || {
             "The provider is not running; nothing to stop.".to_owned()
         });
@@ -49,7 +49,7 @@ pub(super) async fn stop(
             invocation.printer.warning(&format!("{error:#}; adverts lapse by themselves"));
         }
     }
-    let asked = match Client::open(&settings.node.data_dir, settings.operator.operator_port.get()) {
+    let asked = match Client::open(invocation.node.clone(), settings.operator.operator_port.get()) {
         // It only says that it was heard.
         Ok(client) => match timeout(AT_ONCE, client.shutdown()).await {
             Ok(asked) => asked.map_err(anyhow::Error::from),
@@ -99,7 +99,7 @@ fn signal(pid: Option<u32>) -> anyhow::Result<()> {
 }
 
 /// Waits until the node has ended, at most for `patience`.
-async fn gone(node: &Held, patience: Duration) -> anyhow::Result<bool> {
+async fn gone(node: &Running, patience: Duration) -> anyhow::Result<bool> {
     let deadline = Instant::now() + patience;
     while node.still().context("the PID file cannot be watched")? {
         if Instant::now() >= deadline {

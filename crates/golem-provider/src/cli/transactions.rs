@@ -12,7 +12,7 @@ use serde_json::json;
 use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation, NotRunning};
-use golem_host::pid_file::{self, PidFile};
+use golem_host::pid_file::PidFile;
 use golem_types::amount::coins;
 
 /// Who knows them.
@@ -25,14 +25,14 @@ enum Source {
 
 impl Source {
     async fn open(invocation: &Invocation) -> anyhow::Result<Self> {
-        if pid_file::holder(&invocation.pid_file)?.is_some() {
+        if invocation.runs()? {
             return Ok(Self::Node(invocation.client()?));
         }
         let file = invocation.resolved.settings.node.data_dir.join(LEDGER_FILE);
         if !file.exists() {
             return Err(NotRunning.into());
         }
-        let lock = PidFile::take(&invocation.pid_file).await?;
+        let lock = PidFile::take(&invocation.node.pid_file).await?;
         Ok(Self::Own { ledger: Ledger::open(&file)?, _lock: lock })
     }
 

@@ -38,9 +38,9 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
         profile.as_ref().filter(|profile| profile.network.token_minter.is_some() && is_empty(profile))
     {
         // A node that runs numbers the wallet's transactions.
-        let _lock = PidFile::take(&invocation.pid_file).await?;
+        let _lock = PidFile::take(&invocation.node.pid_file).await?;
         let passphrases = Passphrases::of_node(&settings.node, Asking::Terminal);
-        let identity = identity::of_node(&settings.node, &passphrases)?;
+        let identity = identity::existing_of_node(&settings.node, &passphrases)?;
         let most = payments::gas_rules(&profile.network, &settings.chain()).maximum_price;
         return test_tokens::get(printer, profile, identity.wallet(), most).await;
     }
@@ -152,13 +152,10 @@ pub(super) async fn wallet(invocation: &Invocation, command: Wallet) -> anyhow::
     }
 }
 
-/// The address of the node's key, which is made if there is none.
+/// The address of the node's key; a look makes none.
 fn address(invocation: &Invocation) -> anyhow::Result<Address> {
     let settings = &invocation.resolved.settings.node;
-    if let Some(address) = identity::address_of_node(settings)? {
-        return Ok(address);
-    }
-    Ok(identity::of_node(settings, &Passphrases::of_node(settings, Asking::Nobody))?.wallet().address())
+    identity::address_of_node(settings)?.with_context(|| identity::no_key(settings))
 }
 
 /// `wallet show`.

@@ -9,6 +9,7 @@ mod address;
 mod cli;
 mod configured;
 mod discovery;
+mod find;
 mod generated;
 mod https;
 mod import;

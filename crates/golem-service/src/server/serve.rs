@@ -10,6 +10,8 @@
 //! response; and their end at a stop. One whose request is being worked on keeps its place, any other has
 //! to give way when others need it more. Never looks into a request.
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,7 +27,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::unix::UCred;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -154,6 +157,63 @@ pub async fn serve_tls(
     let handshakes = Handshakes::new(name, &keys)?;
     accept(name, listener, Some(handshakes), router, trusted, tasks).await;
     Ok(())
+}
+
+/// Serves `router` on the Unix socket `listener` at `path` until `tasks` are stopped, to those whose user `may` use it.
+/// Removes the socket first then, and serves whoever came before: so that nobody who could connect is turned away.
+pub async fn serve_socket(
+    name: &'static str,
+    listener: UnixListener,
+    path: PathBuf,
+    may: impl Fn(UCred) -> bool,
+    router: Router,
+    tasks: Tasks,
+) {
+    let stop = tasks.stopping().clone();
+    let seats = seats();
+    let serve = |stream: UnixStream| {
+        let user = stream.peer_cred();
+        // Whoever does not get a place, or may not, learns it by the connection's end.
+        if let (Ok(user), Some(seat)) = (user, seats.take(None))
+            && may(user)
+        {
+            let (router, stop) = (router.clone(), stop.clone());
+            tasks.spawn(name, async move {
+                let stream = Reader { stream, stuck: None };
+                let trusted = TrustedProxies::default();
+                connection(stream, Ipv4Addr::LOCALHOST.into(), router, trusted, stop, seat.holder()).await;
+            });
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => serve(stream),
+            Err(error) => {
+                log_limited!(
+                    warn,
+                    error = &error as &dyn std::error::Error,
+                    listener = name,
+                    "a connection could not be accepted"
+                );
+                seats.relieve();
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    let _ = std::fs::remove_file(path);
+    // Asks the kernel itself, of which the runtime may not have heard yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, _)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = UnixStream::from_std(stream)
+        {
+            serve(stream);
+        }
+    }
 }
 
 async fn accept(

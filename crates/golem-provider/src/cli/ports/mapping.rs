@@ -15,11 +15,10 @@ use crate::cli::printer::Printer;
 use crate::cli::{Exit, Invocation};
 use crate::ports;
 use crate::signals::Signals;
-use golem_host::pid_file;
 
 /// Whether a running node keeps the ports forwarded by itself.
 fn node_does_it(invocation: &Invocation) -> anyhow::Result<bool> {
-    Ok(invocation.resolved.settings.ports.port_mapping && pid_file::holder(&invocation.pid_file)?.is_some())
+    Ok(invocation.resolved.settings.ports.port_mapping && invocation.runs()?)
 }
 
 /// Who asks the router; `None` if no router has to be asked, which is said.

@@ -24,7 +24,7 @@ use crate::ports;
 use crate::settings::{ChainSettings, NodeSettings, PublicApiSettings, ReachSettings};
 use golem_api::operator::Client;
 use golem_api::status::{Local, NodeFacts, StatusFacts, WalletFacts};
-use golem_host::pid_file::Held;
+use golem_host::node::Running;
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);
@@ -50,13 +50,21 @@ pub(super) struct Gathered {
 }
 
 /// Looks at everything. What others said at the `last` look stands for a while.
-pub(super) async fn gather(invocation: &Invocation, held: Option<Held>, last: Option<&Gathered>) -> Gathered {
+pub(super) async fn gather(
+    invocation: &Invocation,
+    held: Option<Running>,
+    last: Option<&Gathered>,
+) -> Gathered {
     let settings = &invocation.resolved.settings;
     let (vms, reach) = (settings.backend(), settings.reach());
     let running = held.is_some();
     let last = last.filter(|last| last.facts.running == running && last.asked.elapsed() < STANDS);
     let client = running.then(|| invocation.client().map_err(|error| format!("{error:#}")));
     let answering = client.as_ref().and_then(|client| client.as_ref().ok());
+    // One that is just starting is given its time, before the look that takes no longer than its deadline.
+    if let Some(client) = answering {
+        client.listens().await;
+    }
     let node = async {
         match &client {
             None => None,

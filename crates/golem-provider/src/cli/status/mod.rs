@@ -10,12 +10,12 @@ mod text;
 
 use std::io::{IsTerminal, Write};
 
-use golem_api::status::{Grade, judge};
+use golem_api::status::{Grade, StatusSettings, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
+use crate::settings::Settings;
 use gather::Gathered;
-use golem_host::pid_file;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -29,7 +29,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
         return watch(invocation).await;
     }
     let gathered = gather(invocation, None).await?;
-    let status = judge(&invocation.resolved.settings.status(), gathered.facts);
+    let status = judge(&judged_by(&invocation.resolved.settings), gathered.facts);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => exit(status.overall.status),
@@ -48,14 +48,14 @@ const fn exit(grade: Grade) -> Exit {
 }
 
 async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Result<Gathered> {
-    let held = pid_file::holder(&invocation.pid_file)?;
+    let held = invocation.node.running()?;
     Ok(gather::gather(invocation, held, last).await)
 }
 
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
-    let settings = invocation.resolved.settings.status();
+    let settings = judged_by(&invocation.resolved.settings);
     let watching = async {
         let mut last = None;
         loop {
@@ -79,5 +79,21 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     tokio::select! {
         ended = watching => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
+    }
+}
+
+/// What a node with these `settings` is judged by.
+fn judged_by(settings: &Settings) -> StatusSettings {
+    StatusSettings {
+        installed: env!("CARGO_PKG_VERSION"),
+        data_dir: settings.node.data_dir.clone(),
+        environment: settings.node.environment.as_str(),
+        network: settings.node.network.as_str(),
+        host: settings.api.host,
+        port: settings.api.port.get(),
+        ssh_ports: settings.ports.ssh_ports(),
+        skip_port_verification: settings.ports.skip_port_verification,
+        limits: settings.vms.limits(),
+        withdraws: settings.payments.stream_withdraw_enabled,
     }
 }

@@ -2,4 +2,5 @@
 //!
 //! Needs root, systemd (which need not be this machine's first process) and QEMU.
 mod bounds;
+mod find;
 mod systemd;
