@@ -15,6 +15,7 @@ mod import;
 mod isolation;
 mod keys;
 mod layout;
+mod manual;
 mod market;
 mod money_source;
 mod networks;
@@ -31,6 +32,7 @@ mod stop;
 mod streams;
 mod test_tokens;
 mod transactions;
+mod uninstall;
 mod vms;
 mod wallet;
 
@@ -174,8 +176,12 @@ fn search_path() -> Option<Option<OsString>> {
 }
 
 fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
-    if let Command::Config { command: Config::Render { form } } = &arguments.command {
-        return Ok(config::render(*form, printer));
+    // What needs no settings.
+    match &arguments.command {
+        Command::Config { command: Config::Render { form } } => return Ok(config::render(*form, printer)),
+        Command::Completions { shell } => return Ok(manual::completions(*shell, printer)),
+        Command::Manual { folder } => return manual::manual(folder),
+        _ => {}
     }
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
@@ -223,7 +229,9 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
+            Command::Uninstall(typed) => uninstall::uninstall(&context, typed).await,
             Command::Start(_) | Command::Discovery(_) | Command::PortChecker(_) => Ok(Exit::Done),
+            Command::Completions { .. } | Command::Manual { .. } => Ok(Exit::Done),
         }
     });
     if is_prompt {
