@@ -12,6 +12,7 @@ mod demo;
 mod gates;
 mod log_lines;
 mod mutants;
+mod package;
 mod policy;
 mod programs;
 mod promises;
@@ -32,6 +33,10 @@ cargo xtask COMMAND
                      with --paid it is paid for by a stream on a chain of its own
   bench NAME         one of the benchmarks: advertise, api, boot, discovery, hostile, monitor, network,
                      ports, proxy
+  package [--profile dev|release] [--target TRIPLE]
+                     the Debian package and the archive for other distributions, in target/package; for
+                     aarch64-unknown-linux-gnu on another machine it needs gcc-aarch64-linux-gnu and
+                     `rustup target add aarch64-unknown-linux-gnu`
   interop            the published clients with the true node: each step, passed or failed
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
   mutants            changes what decides on money, machines and ports in every way that cargo-mutants knows,
@@ -49,6 +54,9 @@ fn main() -> ExitCode {
         ["test", "--quick"] => gates::quick(),
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
+        }
+        ["package", words @ ..] if package::Package::from_words(words).is_some() => {
+            package::Package::from_words(words).map_or(Ok(()), |wanted| package::package(&wanted))
         }
         ["interop"] => gates::interop(),
         ["bench", name] => run::bench(name),

@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod http;
 pub mod log;
 pub mod log_file;
+pub mod log_journal;
 pub mod log_json;
 pub mod places;
 pub mod release_index;
