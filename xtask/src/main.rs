@@ -34,7 +34,8 @@ cargo xtask COMMAND
   bench NAME         one of the benchmarks: advertise, api, boot, discovery, hostile, monitor, network,
                      ports, proxy
   package [--profile dev|release] [--target TRIPLE]
-                     the Debian package and the archive for other distributions, in target/package; for
+                     the Debian package and the archive for other distributions, in target/package; with
+                     dev they have the program that was built last for tests; for
                      aarch64-unknown-linux-gnu on another machine it needs gcc-aarch64-linux-gnu and
                      `rustup target add aarch64-unknown-linux-gnu`
   interop            the published clients with the true node: each step, passed or failed
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),
         ["generate"] => run::generate(),
-        ["setup"] => setup::setup().and_then(|_| setup::arm64_image()).map(drop),
+        ["setup"] => setup::setup().and_then(|_| setup::arm64_image()).and_then(|_| setup::package_root()).map(drop),
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

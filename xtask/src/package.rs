@@ -24,7 +24,7 @@ const CARGO_DEB: &str = "3.8.0";
 /// What is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Package<'a> {
-    /// Cargo's profile: `release`, or `dev`, which packs the program of the tests.
+    /// Cargo's profile: `release`, or `dev`, which packs the program that tests have built, as it is.
     pub(crate) profile: &'a str,
     /// A target of rustc's; `None` for this machine's.
     pub(crate) target: Option<&'a str>,
@@ -65,6 +65,15 @@ impl<'a> Package<'a> {
 
 /// Builds the program and packs it.
 pub(crate) fn package(package: &Package<'_>) -> anyhow::Result<()> {
+    if package.profile == "release" {
+        build(package)?;
+    }
+    let made = pack(package)?;
+    println!("{}\n{}", made.debian.display(), made.archive.display());
+    Ok(())
+}
+
+fn build(package: &Package<'_>) -> anyhow::Result<()> {
     let mut build = cargo(&["build", "-p", "golem-provider", "--locked", "--profile", package.profile]);
     if let Some(target) = package.target {
         build.args(["--target", target]);
@@ -72,10 +81,7 @@ pub(crate) fn package(package: &Package<'_>) -> anyhow::Result<()> {
         // A program of this machine prints the settings, the completions and the man pages.
         step("build for this machine", cargo(&["build", "-p", "golem-provider", "--locked"]))?;
     }
-    step("build", build)?;
-    let made = pack(package)?;
-    println!("{}\n{}", made.debian.display(), made.archive.display());
-    Ok(())
+    step("build", build)
 }
 
 /// What was made.
@@ -104,7 +110,9 @@ fn collect(package: &Package<'_>, files: &Path) -> anyhow::Result<()> {
     let strip = if foreign { format!("{kernel}-linux-gnu-strip") } else { "strip".to_owned() };
     let mut strip = Command::new(strip);
     strip.arg("-o").arg(files.join("golem-provider")).arg(package.program());
-    run(strip).context("the program cannot be stripped; fix: install binutils")?;
+    run(strip).context(
+        "the program cannot be stripped; fix: cargo build -p golem-provider, with binutils installed",
+    )?;
 
     let speaker = if foreign { built("golem-provider") } else { package.program() };
     let says = |arguments: &[&str]| {

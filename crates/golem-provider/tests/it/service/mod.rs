@@ -2,4 +2,4 @@
 //!
 //! Needs root, systemd (which need not be this machine's first process) and QEMU.
 mod bounds;
-mod systemd;
+pub(crate) mod systemd;
