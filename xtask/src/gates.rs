@@ -15,11 +15,11 @@ use anyhow::{Context, bail};
 
 use crate::programs::{Kind, Program, compile, not_tried};
 use crate::run::{cargo, root, step};
-use crate::{circles, log_lines, policy, promises, setup};
+use crate::{circles, log_lines, package, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
-const SLOW: [&str; 11] = [
+const SLOW: [&str; 12] = [
     "chain",
     "crash",
     "guest",
@@ -28,6 +28,7 @@ const SLOW: [&str; 11] = [
     "isolation",
     "multipass",
     "network",
+    "package",
     "published_sdk",
     "rent",
     "service",
@@ -229,14 +230,15 @@ pub(crate) fn test() -> anyhow::Result<()> {
     // Images and packages wait for disks and servers, the compiler for neither.
     let (programs, images) = std::thread::scope(|scope| {
         let images = scope.spawn(|| {
-            let images = (setup::image()?, setup::arm64_image()?);
+            let images = (setup::image()?, setup::arm64_image()?, setup::package_root()?);
             chain_packages().map(|()| images)
         });
         // What a whole run compiles is seldom changed a little and compiled again.
         let programs = compiled(&gates, false);
         (programs, images.join())
     });
-    let (image, arm64) = images.map_err(|_| anyhow::anyhow!("the image's builder panicked"))??;
+    let (image, arm64, package_root) =
+        images.map_err(|_| anyhow::anyhow!("the image's builder panicked"))??;
     if programs.is_empty() {
         return gates.end();
     }
@@ -255,6 +257,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         scope.spawn(|| {
             compiler(&gates);
             waiting_tests(&gates, programs);
+            packages(&gates, programs, image, &package_root);
         });
     });
     // Last: it puts a program without crash points in the place of the one that tests run.
@@ -287,6 +290,21 @@ fn waiting_tests(gates: &Gates, programs: &[Program]) {
         run(npm, log)
     });
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
+}
+
+/// The package, of the program that was compiled for tests, on machines with the root `package_root`.
+fn packages(gates: &Gates, programs: &[Program], image: &Path, package_root: &Path) {
+    let mut made = None;
+    gates.gate("package made", |_| {
+        made = Some(package::pack(&package::Package { profile: "dev", target: None })?.debian);
+        Ok(())
+    });
+    if let Some(file) = made {
+        gates.modules("package", &["package"], programs, |mut command| {
+            command.env("GOLEM_TEST_PACKAGE", &file).env("GOLEM_TEST_PACKAGE_ROOT", package_root);
+            with_guests(command, image)
+        });
+    }
 }
 
 /// What the compiler says of everything, fuzz targets too. It has no deadlines.

@@ -12,6 +12,7 @@ mod demo;
 mod gates;
 mod log_lines;
 mod mutants;
+mod package;
 mod policy;
 mod programs;
 mod promises;
@@ -32,6 +33,11 @@ cargo xtask COMMAND
                      with --paid it is paid for by a stream on a chain of its own
   bench NAME         one of the benchmarks: advertise, api, boot, discovery, hostile, monitor, network,
                      ports, proxy
+  package [--profile dev|release] [--target TRIPLE]
+                     the Debian package and the archive for other distributions, in target/package; with
+                     dev they have the program that was built last for tests; for
+                     aarch64-unknown-linux-gnu on another machine it needs gcc-aarch64-linux-gnu and
+                     `rustup target add aarch64-unknown-linux-gnu`
   interop            the published clients with the true node: each step, passed or failed
   promises [--check] writes docs/promises.md from the tests, or checks that it is current
   mutants [CRATE]    changes what decides on money, machines and ports in every way that cargo-mutants knows,
@@ -50,6 +56,9 @@ fn main() -> ExitCode {
         ["demo", flags @ ..] if flags.iter().all(|flag| matches!(*flag, "--once" | "--paid")) => {
             demo::demo(flags.contains(&"--once"), flags.contains(&"--paid"))
         }
+        ["package", words @ ..] if package::Package::from_words(words).is_some() => {
+            package::Package::from_words(words).map_or(Ok(()), |wanted| package::package(&wanted))
+        }
         ["interop"] => gates::interop(),
         ["bench", name] => run::bench(name),
         ["mutants"] => mutants::run(None),
@@ -58,7 +67,9 @@ fn main() -> ExitCode {
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),
         ["generate"] => run::generate(),
-        ["setup"] => setup::setup().and_then(|_| setup::arm64_image()).map(drop),
+        ["setup"] => {
+            setup::setup().and_then(|_| setup::arm64_image()).and_then(|_| setup::package_root()).map(drop)
+        }
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

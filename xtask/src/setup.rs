@@ -113,20 +113,25 @@ pub(crate) fn programs() -> anyhow::Result<()> {
 
 /// The guest image of tests and demo, built once for each version of its recipe.
 pub(crate) fn image() -> anyhow::Result<PathBuf> {
-    built("images/build-test-image.sh", "takes about a minute")
+    built("images/build-test-image.sh", "qcow2", "takes about a minute")
 }
 
 /// The guest image for 64-bit ARM of tests, built likewise.
 pub(crate) fn arm64_image() -> anyhow::Result<PathBuf> {
-    built("images/build-arm64-image.sh", "takes about twenty seconds")
+    built("images/build-arm64-image.sh", "qcow2", "takes about twenty seconds")
 }
 
-fn built(script: &str, takes: &str) -> anyhow::Result<PathBuf> {
+/// The folder with the root of a machine on which tests install the package, built likewise.
+pub(crate) fn package_root() -> anyhow::Result<PathBuf> {
+    built("images/build-package-root.sh", "root", "takes about a minute")
+}
+
+fn built(script: &str, kind: &str, takes: &str) -> anyhow::Result<PathBuf> {
     let script = root().join(script);
     let recipe = std::fs::read(&script).with_context(|| format!("{} cannot be read", script.display()))?;
     let hash: String = Sha256::digest(&recipe).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let image = root().join(format!(".cache/images/{hash}.qcow2"));
-    if !image.is_file() {
+    let image = root().join(format!(".cache/images/{hash}.{kind}"));
+    if !image.exists() {
         println!("A guest image is built from packages; this {takes}, once.");
         let mut build = as_root("bash");
         build.arg(&script).arg(&image);

@@ -9,6 +9,7 @@ use std::sync::{LazyLock, Mutex};
 
 use golem_service::log::SiteOfEach;
 use golem_service::log_file::RotatingFile;
+use golem_service::log_journal::Journal;
 use golem_service::log_json::Json;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
@@ -38,7 +39,7 @@ const OURS: [&str; 12] = [
 /// Where log lines go.
 #[derive(Debug)]
 pub enum Destination {
-    /// Standard error.
+    /// Standard error: a terminal, or the journal of systemd.
     Terminal,
     /// `provider.log` in this folder.
     Folder(PathBuf),
@@ -50,9 +51,10 @@ pub enum Destination {
 /// When the log file cannot be made.
 pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io::Result<()> {
     match destination {
-        Destination::Terminal => {
-            install(format, level, is_coloured(), || Screen);
-        }
+        Destination::Terminal => match Journal::of_standard_error() {
+            Some(journal) => install(format, level, false, journal),
+            None => install(format, level, is_coloured(), || Screen),
+        },
         Destination::Folder(folder) => {
             install(format, level, false, Mutex::new(RotatingFile::open(&folder)?));
         }

@@ -41,26 +41,44 @@ const PIECE: usize = 4000;
 
 /// Why ports are not reserved.
 #[derive(Debug, thiserror::Error)]
-enum ReservedPortsError {
+pub enum ReservedPortsError {
+    /// A value of the kernel cannot be read.
     #[error("{path} cannot be read", path = .path.display())]
     Read {
+        /// The value.
         path: PathBuf,
+        /// Why.
         #[source]
         source: io::Error,
     },
+    /// A value of the kernel is no list of ports.
     #[error("{path} holds {text:?}, which is not understood, and is left alone", path = .path.display())]
-    Unknown { path: PathBuf, text: String },
+    Unknown {
+        /// The value.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+    },
+    /// The file in the data directory cannot be read or written.
     #[error("what was reserved cannot be remembered, so nothing is")]
     Memory(#[source] io::Error),
+    /// The kernel does not take the list.
     #[error("the list of reserved ports cannot be changed")]
     Write {
         /// The list as it should be.
         wanted: String,
+        /// Why.
         #[source]
         source: io::Error,
     },
+    /// The kernel has another list than was written.
     #[error("the list of reserved ports is {found:?} after it was set to {wanted:?}")]
-    Lost { wanted: String, found: String },
+    Lost {
+        /// The list as it should be.
+        wanted: String,
+        /// The list as it is.
+        found: String,
+    },
 }
 
 /// What this node added, and where: on another boot or in another network the list is another one.
@@ -188,8 +206,17 @@ impl ReservedPorts {
         Ok(missing)
     }
 
-    /// Takes away what was added and is still there.
-    fn release(&self) -> Result<(), ReservedPortsError> {
+    /// Whether a node that ended without releasing them left ports reserved, or a memory of that.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.memory.exists()
+    }
+
+    /// Takes away what was added and is still there. No node of this data directory may run.
+    ///
+    /// # Errors
+    /// [`ReservedPortsError`].
+    pub fn release(&self) -> Result<(), ReservedPortsError> {
         if let Some(reserved) = self.reserved()? {
             let own = self.remembered(&reserved)?;
             if !own.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! Owns tasks ([`tasks`]), an HTTP server ([`server`]) and client ([`http`]), WebSockets of both kinds
 //! ([`web_socket`]), fair shares of places ([`places`], [`shares`]), rate-limited logs ([`log`]), their file
-//! and their form ([`log_file`], [`log_json`]), the division of
+//! and their form ([`log_file`], [`log_json`], [`log_journal`]), the division of
 //! file descriptors ([`descriptors`]), what is told to systemd ([`service_manager`]), and whether a newer version
 //! exists ([`release_index`]). Knows no VM and no money.
 
@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod http;
 pub mod log;
 pub mod log_file;
+pub mod log_journal;
 pub mod log_json;
 pub mod places;
 pub mod release_index;

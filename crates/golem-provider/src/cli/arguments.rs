@@ -154,6 +154,21 @@ pub(super) enum Command {
     },
     /// Tell the version; with --verbose, whose program it is.
     Version,
+    /// Remove the provider, its VMs and all it made on this machine.
+    ///
+    /// Copies its keys first, and asks for confirmation.
+    Uninstall(Uninstall),
+    /// Print a script with which a shell completes commands and flags.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
+    },
 }
 
 /// `start`.
@@ -323,6 +338,23 @@ pub(super) struct Status {
     /// Exit with 0 when healthy, 1 with issues, 2 on errors, running or not.
     #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,
+}
+
+/// `uninstall`.
+#[derive(Debug, Args)]
+pub(super) struct Uninstall {
+    /// Only tell what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for confirmation.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// File to which the wallet's key is copied [default: golem-provider-key-DATE.json in the home directory].
+    #[arg(long, value_name = "FILE", conflicts_with = "keep_data")]
+    pub key_file: Option<PathBuf>,
+    /// Only shut the VMs down and take away what is outside of the data directory; a start goes on from there.
+    #[arg(long)]
+    pub keep_data: bool,
 }
 
 /// `market`: the VM that prices are compared for.

@@ -17,12 +17,12 @@ use crate::settings;
 
 /// The commands of the first screen, in groups. A test holds them against those that there are.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("The node", &["start", "stop", "status", "drain", "config"]),
+    ("The node", &["start", "stop", "status", "drain", "config", "uninstall"]),
     ("Its VMs", &["vms", "images", "isolation", "recover", "import"]),
     ("Found and reached", &["market", "ports"]),
     ("Money", &["pricing", "earnings", "streams", "books", "wallet", "networks"]),
     ("Renting from others", &["rent"]),
-    ("Beside the node", &["discovery", "port-checker", "help", "version"]),
+    ("Beside the node", &["discovery", "port-checker", "completions", "help", "version"]),
 ];
 
 /// Exit codes, for the end of the help.

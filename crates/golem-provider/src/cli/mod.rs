@@ -16,6 +16,7 @@ mod import;
 mod isolation;
 mod keys;
 mod layout;
+mod manual;
 mod market;
 mod money_source;
 mod networks;
@@ -32,6 +33,7 @@ mod stop;
 mod streams;
 mod test_tokens;
 mod transactions;
+mod uninstall;
 mod vms;
 mod wallet;
 
@@ -230,8 +232,11 @@ fn node_of(
 }
 
 fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
+    // What needs no settings.
     match &arguments.command {
         Command::Config { command: Config::Render { form } } => return Ok(config::render(*form, printer)),
+        Command::Completions { shell } => return Ok(manual::completions(*shell, printer)),
+        Command::Manual { folder } => return manual::manual(folder),
         Command::Help { topic } => return help::help(topic, printer),
         Command::Version => return Ok(help::version(arguments.verbose, printer)),
         _ => {}
@@ -292,9 +297,12 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Rent(arguments) => rent::rent(&context, arguments).await,
             Command::Market(wanted) => market::market(&context, &wanted).await,
             Command::Config { command } => config::config(&context, command),
+            Command::Uninstall(typed) => uninstall::uninstall(&context, typed).await,
             Command::Start(_)
             | Command::Discovery(_)
             | Command::PortChecker(_)
+            | Command::Completions { .. }
+            | Command::Manual { .. }
             | Command::Help { .. }
             | Command::Version => Ok(Exit::Done),
         }

@@ -41,6 +41,21 @@ pub(super) async fn stop(
         return Ok(Exit::Done);
     };
     let pid = held.pid;
+    end(invocation, &held, patience, withdraw_advert).await?;
+    invocation.printer.answer(&json!({ "stopped": true, "running": false, "pid": pid }), || {
+        "The provider has stopped.".to_owned()
+    });
+    Ok(Exit::Done)
+}
+
+/// Ends the node that holds the PID file as `held`, with `patience` until it is ended at once.
+pub(super) async fn end(
+    invocation: &Invocation,
+    held: &Running,
+    patience: Option<Duration>,
+    withdraw_advert: bool,
+) -> anyhow::Result<()> {
+    let pid = held.pid;
     let settings = &invocation.resolved.settings;
     let patience = patience.unwrap_or(settings.vms.stop_grace.saturating_add(BESIDES));
     if withdraw_advert {
@@ -62,23 +77,20 @@ pub(super) async fn stop(
         signal(pid)?;
     }
     let waiting = invocation.printer.waiting("Waiting for the provider to stop");
-    let in_time = gone(&held, patience).await?;
+    let in_time = gone(held, patience).await?;
     drop(waiting);
     if !in_time {
         invocation.printer.note("The provider takes long to stop; ending it at once. Its VMs run on.");
         signal(pid)?;
         signal(pid)?;
-        if !gone(&held, AT_ONCE).await? {
+        if !gone(held, AT_ONCE).await? {
             let pid = pid.map_or_else(|| "its pid".to_owned(), |pid| pid.to_string());
             bail!(
                 "the provider does not end; fix: kill -9 {pid}, its VMs run on and are taken back at the next start"
             );
         }
     }
-    invocation.printer.answer(&json!({ "stopped": true, "running": false, "pid": pid }), || {
-        "The provider has stopped.".to_owned()
-    });
-    Ok(Exit::Done)
+    Ok(())
 }
 
 async fn remove_adverts(invocation: &Invocation) -> anyhow::Result<()> {

@@ -40,6 +40,8 @@ mod interop;
 mod isolation;
 #[cfg(feature = "network-tests")]
 mod network;
+#[cfg(all(feature = "guest-tests", feature = "service-tests"))]
+mod package;
 #[cfg(all(feature = "chain-tests", feature = "failpoints"))]
 mod rent;
 #[cfg(feature = "service-tests")]

@@ -3,4 +3,4 @@
 //! Needs root, systemd (which need not be this machine's first process) and QEMU.
 mod bounds;
 mod find;
-mod systemd;
+pub(crate) mod systemd;

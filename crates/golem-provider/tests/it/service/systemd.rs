@@ -14,7 +14,7 @@ use golem_vm::cgroup::CgroupPlaces;
 use serde_json::Value;
 
 /// Between two looks.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+pub(crate) const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 const UNIT: &str = "golem-provider";
 
@@ -28,7 +28,7 @@ struct Host {
 }
 
 /// The first process in the container.
-fn leader(container: &Child) -> Option<u32> {
+pub(crate) fn leader(container: &Child) -> Option<u32> {
     let pid = container.id();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     let leader = children.split_whitespace().next()?.parse().ok()?;
@@ -247,7 +247,7 @@ impl Drop for Host {
 }
 
 /// Removes a group and those below it.
-fn removed(group: &Path) -> bool {
+pub(crate) fn removed(group: &Path) -> bool {
     for inside in std::fs::read_dir(group).into_iter().flatten().flatten() {
         if inside.file_type().is_ok_and(|kind| kind.is_dir()) {
             removed(&inside.path());

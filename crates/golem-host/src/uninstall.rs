@@ -1,0 +1,548 @@
+//! What a node made on this machine, and its removal.
+//!
+//! ```text
+//!   the node has ended ─► find ─► keys copied ─► VMs: shut down, then deleted ─► processes ─► packet filter, ports ─► files
+//!                          │                      with disk, control group and                                       │
+//!                          └ nothing: done        namespace                       what cannot be removed is told ◄────┘
+//! ```
+//! Owns the list of such traces, and the removal of each. Removing one that is gone already succeeds, so a run that was cut
+//! off is simply repeated. Never removes what another node on this machine has, a file that no node makes, or the
+//! program itself. Ends no node: its command does.
+
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use golem_files::absent_is_fine;
+use golem_reach::reserved_ports::{ReservedPorts, ReservedPortsError};
+use golem_types::VmId;
+use golem_vm::qemu::is_guest_user;
+use golem_vm::{Backend, BackendError};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout};
+
+/// What a data directory may hold: whole names.
+const NAMES: [&str; 20] = [
+    ".env",
+    "certificates",
+    "env.removed",
+    "images",
+    "isolation-check",
+    "keys",
+    "known_hosts",
+    "logs",
+    "markets",
+    "multipass",
+    "networks",
+    "operator.sock",
+    "operator.token",
+    "ports.json",
+    "provider.pid",
+    "proxy",
+    "reserved-ports.json",
+    "sim",
+    "streams.json",
+    "vms",
+];
+
+/// What a data directory may hold: beginnings of names.
+const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
+
+/// The tables of the packet filter that a node makes: the guests' one, and beginnings of those that last for a look.
+const TABLE: &str = "golem_provider";
+const SHORT_TABLE: &str = "golem_provider_ports_";
+
+/// A setting that may hold the wallet's key, in place of a file of it.
+const KEY_SETTING: &str = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY";
+
+/// Longest that a program of the host may take for an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Longest that a process may take to end once it was killed.
+const END: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Most bytes of a file that a key is copied from.
+const KEY_FILE_MAXIMUM: u64 = 1 << 20;
+
+/// Why something cannot be found or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum UninstallError {
+    /// The VMs cannot be seen.
+    #[error("the VMs on this machine cannot be seen")]
+    Vms(#[source] BackendError),
+    /// A VM cannot be shut down or deleted.
+    #[error("a VM cannot be ended and deleted; fix: look at its process, then try again")]
+    Vm(#[source] BackendError),
+    /// A process of a guest does not end.
+    #[error("process {pid} does not end; fix: kill -9 {pid}, then try again")]
+    Process {
+        /// Its process id.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The packet filter cannot be asked or changed.
+    #[error("nftables does not do what it is told; fix: nft delete table inet golem_provider")]
+    PacketFilter(#[source] io::Error),
+    /// The list of reserved ports cannot be changed.
+    #[error("ports stay reserved until a reboot")]
+    ReservedPorts(#[source] ReservedPortsError),
+    /// A file or folder cannot be listed or removed.
+    #[error("{path} cannot be removed; fix: look at what is there, then try again", path = .path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A key cannot be copied.
+    #[error("the key in {path} cannot be copied; fix: --key-file with a file that is not there yet", path = .path.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// One thing that a node made on this machine. They are removed in this order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "snake_case")]
+pub enum Trace {
+    /// A VM: its process, its control group, its namespace and its disk.
+    Vm(VmId),
+    /// A process of a VM whose files are gone, by its id.
+    Process(u32),
+    /// A table of nftables, by its name in the family `inet`.
+    PacketFilter(String),
+    /// Ports that were taken out of `net.ipv4.ip_local_port_range`.
+    ReservedPorts,
+    /// A file or folder, with all that is in it.
+    File(PathBuf),
+}
+
+impl Trace {
+    /// What it is, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Vm(id) => format!("VM {id}: its process, control group, network namespace and disk"),
+            Self::Process(pid) => format!("process {pid} of a VM whose files are gone"),
+            Self::PacketFilter(table) => format!("nftables table inet {table}"),
+            Self::ReservedPorts => "ports in net.ipv4.ip_local_reserved_ports".to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Whether it is outside of the data directory, and goes where only the data is to stay.
+    #[must_use]
+    pub const fn is_outside(&self) -> bool {
+        matches!(self, Self::Process(_) | Self::PacketFilter(_) | Self::ReservedPorts)
+    }
+}
+
+/// The node whose traces are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// Its data directory.
+    pub data_dir: &'a Path,
+    /// Its PID file, which may be elsewhere.
+    pub pid_file: &'a Path,
+    /// Where its VMs are; `None` if there is no data directory, and so none.
+    pub backend: Option<&'a Backend>,
+}
+
+impl Installation<'_> {
+    /// Everything that the node made and that is still here.
+    ///
+    /// # Errors
+    /// When VMs, processes or files cannot be looked at.
+    pub async fn find(&self) -> Result<Vec<Trace>, UninstallError> {
+        let mut traces = Vec::new();
+        if let Some(backend) = self.backend {
+            traces.extend(backend.list().await.map_err(UninstallError::Vms)?.into_keys().map(Trace::Vm));
+        }
+        let seen = guests(self.data_dir).map_err(|source| file(Path::new("/proc"), source))?;
+        if traces.is_empty() {
+            traces.extend(seen.own.into_iter().map(Trace::Process));
+        }
+        if !seen.others {
+            traces.extend(tables().await.into_iter().map(Trace::PacketFilter));
+        }
+        if self.ports().is_left() {
+            traces.push(Trace::ReservedPorts);
+        }
+        let found = own_files(self.data_dir).map_err(|source| file(self.data_dir, source))?;
+        traces.extend(found.into_iter().map(Trace::File));
+        if self.pid_file.exists() && !self.pid_file.starts_with(self.data_dir) {
+            traces.push(Trace::File(self.pid_file.to_owned()));
+        }
+        Ok(traces)
+    }
+
+    /// The node's part of the list of reserved ports; which ports it is remembered in the data directory.
+    fn ports(&self) -> ReservedPorts {
+        ReservedPorts::new(self.data_dir, 0..0)
+    }
+
+    /// Shuts the VMs among `traces` down side by side, and ends each after `grace`; those for which that failed.
+    pub async fn shut_down(&self, traces: &[Trace], grace: Duration) -> Vec<(VmId, UninstallError)> {
+        let Some(backend) = self.backend else { return Vec::new() };
+        let vms = traces.iter().filter_map(|trace| match trace {
+            Trace::Vm(id) => Some(id),
+            _ => None,
+        });
+        let stop = async |id: &VmId| {
+            let stopped = backend.stop(id, grace).await;
+            stopped.err().map(|error| (id.clone(), UninstallError::Vm(error)))
+        };
+        futures_util::future::join_all(vms.map(stop)).await.into_iter().flatten().collect()
+    }
+
+    /// Removes `trace`. Gone already is fine.
+    ///
+    /// # Errors
+    /// [`UninstallError`]; the rest can be removed all the same.
+    pub async fn remove(&self, trace: &Trace) -> Result<(), UninstallError> {
+        match trace {
+            Trace::Vm(id) => match self.backend {
+                Some(backend) => backend.delete(id).await.map_err(UninstallError::Vm),
+                None => Ok(()),
+            },
+            Trace::Process(pid) => {
+                end(*pid).await.map_err(|source| UninstallError::Process { pid: *pid, source })
+            }
+            Trace::PacketFilter(table) => {
+                // The first line makes it where it is gone, so that the second one cannot fail for that.
+                let rules = format!("table inet {table}\ndelete table inet {table}\n");
+                nft(&["-f", "-"], &rules).await.map(drop).map_err(UninstallError::PacketFilter)
+            }
+            Trace::ReservedPorts => self.ports().release().map_err(UninstallError::ReservedPorts),
+            Trace::File(path) => remove_file(path).map_err(|source| file(path, source)),
+        }
+    }
+
+    /// Removes the data directory itself, once all that nodes make is gone from it; what else it holds, if it holds
+    /// something. A mount point stays.
+    ///
+    /// # Errors
+    /// [`UninstallError::File`].
+    pub fn close(&self) -> Result<Vec<PathBuf>, UninstallError> {
+        let failed = |source| file(self.data_dir, source);
+        let left: Vec<PathBuf> = match std::fs::read_dir(self.data_dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries
+                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+                .map_err(failed)?,
+        };
+        if !left.is_empty() {
+            return Ok(left);
+        }
+        match std::fs::remove_dir(self.data_dir) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(left),
+            removed => absent_is_fine(removed).map(|()| left).map_err(failed),
+        }
+    }
+}
+
+fn file(path: &Path, source: io::Error) -> UninstallError {
+    UninstallError::File { path: path.to_owned(), source }
+}
+
+/// The files of `data_dir` that hold a key, and where each is copied to: the wallet's to `copy`, the others beside it.
+///
+/// # Errors
+/// Any error of listing them.
+pub fn key_copies(data_dir: &Path, copy: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let beside = |suffix: &str| {
+        let mut name = copy.file_stem().unwrap_or_default().to_owned();
+        name.push(suffix);
+        copy.with_file_name(name)
+    };
+    let mut copies = Vec::new();
+    let wallet = data_dir.join("keys/provider_key.json");
+    if wallet.exists() {
+        copies.push((wallet, copy.to_owned()));
+    }
+    match std::fs::read_dir(data_dir.join("keys/former")) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        former => {
+            for former in former? {
+                let former = former?;
+                let suffix = format!("-former-{}", former.file_name().to_string_lossy());
+                copies.push((former.path(), beside(&suffix)));
+            }
+        }
+    }
+    for settings in [".env", "env.removed"] {
+        let path = data_dir.join(settings);
+        if std::fs::read_to_string(&path).is_ok_and(|text| has_key(&text)) {
+            copies.push((path, beside(&format!("-{}", settings.trim_start_matches('.')))));
+        }
+    }
+    copies.sort();
+    Ok(copies)
+}
+
+/// Whether settings hold a key.
+fn has_key(settings: &str) -> bool {
+    settings.lines().any(|line| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        line.split_once('=')
+            .is_some_and(|(name, text)| name.trim_end() == KEY_SETTING && !text.trim().is_empty())
+    })
+}
+
+/// Copies the key's file `from` to `to`, which must not be there, for this user alone.
+///
+/// # Errors
+/// [`UninstallError::Key`]; nothing is left then.
+pub fn copy_key(from: &Path, to: &Path) -> Result<(), UninstallError> {
+    let copy = || {
+        let bytes = golem_files::read(from, KEY_FILE_MAXIMUM)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+        let written = io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all());
+        if written.is_err() {
+            let _ = std::fs::remove_file(to);
+        }
+        written.and_then(|()| golem_files::sync_folder_of(&std::path::absolute(to)?))
+    };
+    copy().map_err(|source| UninstallError::Key { path: from.to_owned(), source })
+}
+
+/// Files and folders in `data_dir` that a node makes.
+fn own_files(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(data_dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut own = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_own_name) {
+            own.push(entry.path());
+        }
+    }
+    own.sort();
+    Ok(own)
+}
+
+fn is_own_name(name: &str) -> bool {
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Removes a file, or a folder with all that is in it. Of a link to a folder the folder's content goes, too: VMs may
+/// lie on another volume, where the folder itself is the operator's; so does a mount point's.
+fn remove_file(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?.file_type(),
+    };
+    if kind.is_symlink() && path.is_dir() {
+        empty(path)?;
+    }
+    if !kind.is_dir() {
+        return absent_is_fine(std::fs::remove_file(path));
+    }
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => empty(path),
+        removed => absent_is_fine(removed),
+    }
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let removed = match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+        absent_is_fine(removed)?;
+    }
+    Ok(())
+}
+
+/// Processes that run as guests' users.
+#[derive(Debug, Default)]
+struct Guests {
+    /// Those that lie in the node's data directory, by their ids.
+    own: Vec<u32>,
+    /// Whether there are others, of another node.
+    others: bool,
+}
+
+fn guests(data_dir: &Path) -> io::Result<Guests> {
+    let mut guests = Guests::default();
+    for process in std::fs::read_dir("/proc")? {
+        let process = process?;
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that has ended meanwhile is nobody's.
+        let status = std::fs::read_to_string(process.path().join("status")).unwrap_or_default();
+        let uid = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
+        if !uid.is_some_and(is_guest_user) {
+            continue;
+        }
+        match std::fs::read_link(process.path().join("cwd")) {
+            Ok(folder) if folder.starts_with(data_dir) => guests.own.push(pid),
+            Ok(_) => guests.others = true,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => guests.others = true,
+        }
+    }
+    Ok(guests)
+}
+
+/// Kills the process `pid` of a guest, and waits until it is gone.
+async fn end(pid: u32) -> io::Result<()> {
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    match kill_process(process, Signal::KILL) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        killed => killed?,
+    }
+    let deadline = Instant::now() + END;
+    while rustix::process::test_kill_process(process).is_ok() {
+        if Instant::now() >= deadline {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+    Ok(())
+}
+
+/// The tables that are ours. Without nftables, or without the right to ask, there are none that this user made.
+async fn tables() -> Vec<String> {
+    let said = nft(&["-j", "list", "tables"], "").await.unwrap_or_default();
+    parse_tables(&said)
+}
+
+fn parse_tables(said: &[u8]) -> Vec<String> {
+    let said: serde_json::Value = serde_json::from_slice(said).unwrap_or_default();
+    let tables = said["nftables"].as_array().into_iter().flatten().map(|part| &part["table"]);
+    let own = tables.filter(|table| table["family"] == "inet").filter_map(|table| table["name"].as_str());
+    own.filter(|name| *name == TABLE || name.starts_with(SHORT_TABLE)).map(str::to_owned).collect()
+}
+
+async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let run = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await?;
+        }
+        child.wait_with_output().await
+    };
+    let output = timeout(ANSWER, run).await.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn installation(data_dir: &Path) -> Installation<'_> {
+        Installation { data_dir, pid_file: Path::new("/nonexistent"), backend: None }
+    }
+
+    /// The files among `traces`, without their folder.
+    fn files(traces: &[Trace]) -> Vec<&str> {
+        let name = |trace: &'_ Trace| matches!(trace, Trace::File(_));
+        let files = traces.iter().filter(|trace| name(trace));
+        files
+            .filter_map(|trace| match trace {
+                Trace::File(path) => path.file_name()?.to_str(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Issue 17, part 7: what nodes make goes, what others put there stays and is named, and a second run finds nothing.
+    #[tokio::test]
+    async fn own_files_go_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let volume = folder.path().join("volume");
+        for made in [&data, &data.join("keys"), &volume, &volume.join(".bases")] {
+            std::fs::create_dir(made).unwrap();
+        }
+        for made in
+            ["provider.db", "provider.db-wal", "operator.token", "keys/provider_key.json", "diary.txt"]
+        {
+            std::fs::write(data.join(made), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(&volume, data.join("vms")).unwrap();
+        let here = installation(&data);
+        let found = here.find().await.unwrap();
+        assert_eq!(files(&found), ["keys", "operator.token", "provider.db", "provider.db-wal", "vms"]);
+        for trace in found.iter().filter(|trace| !trace.is_outside()) {
+            here.remove(trace).await.unwrap();
+            here.remove(trace).await.unwrap();
+        }
+        assert_eq!(here.close().unwrap(), [data.join("diary.txt")]);
+        // The operator's own folder stays, without what was in it.
+        assert!(std::fs::read_dir(&volume).unwrap().next().is_none());
+        assert!(files(&here.find().await.unwrap()).is_empty());
+        std::fs::remove_file(data.join("diary.txt")).unwrap();
+        assert!(here.close().unwrap().is_empty() && !data.exists());
+        assert!(here.close().unwrap().is_empty(), "again");
+    }
+
+    #[test]
+    fn every_key_is_copied_for_its_owner_alone_and_over_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        std::fs::create_dir_all(data.join("keys/former")).unwrap();
+        let copy = data.join("copy.json");
+        assert_eq!(key_copies(data, &copy).unwrap(), []);
+        for key in ["keys/provider_key.json", "keys/former/0xab.json"] {
+            std::fs::write(data.join(key), key).unwrap();
+        }
+        std::fs::write(data.join(".env"), format!("#{KEY_SETTING}=1\n{KEY_SETTING}=\n")).unwrap();
+        let to = |data: &Path| -> Vec<String> {
+            let copies = key_copies(data, &copy).unwrap();
+            copies.iter().map(|(_, to)| to.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(to(data), ["copy-former-0xab.json", "copy.json"]);
+        std::fs::write(data.join(".env"), format!("A=1\nexport {KEY_SETTING} = ab\n")).unwrap();
+        assert_eq!(to(data), ["copy-env", "copy-former-0xab.json", "copy.json"]);
+        for (from, to) in key_copies(data, &copy).unwrap() {
+            copy_key(&from, &to).unwrap();
+            assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
+            assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(matches!(copy_key(&from, &to), Err(UninstallError::Key { .. })), "one is there already");
+        }
+    }
+
+    #[test]
+    fn only_the_nodes_tables_are_found() {
+        let said = br#"{"nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "golem_provider"}},
+            {"table": {"family": "ip", "name": "golem_provider"}}, {"table": {"family": "inet", "name": "filter"}},
+            {"table": {"family": "inet", "name": "golem_provider_ports_7466"}},
+            {"table": {"family": "inet", "name": "golem_provider_other"}}]}"#;
+        assert_eq!(parse_tables(said), ["golem_provider", "golem_provider_ports_7466"]);
+        assert!(parse_tables(b"").is_empty() && parse_tables(b"[1]").is_empty());
+    }
+}

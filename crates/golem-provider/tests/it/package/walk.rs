@@ -1,0 +1,169 @@
+//! The whole way on a machine with systemd: installed, rented, upgraded, removed, purged.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use golem_test_support::guest::{image, keypair};
+use golem_test_support::{Home, wanted};
+use serde_json::Value;
+
+use super::machine::Machine;
+use super::traces::look;
+use super::{package, package_as};
+
+/// What the operator sets: guests under translation, and nobody out there is asked.
+const SETTINGS: &str = "GOLEM_PROVIDER_VM_BACKEND=qemu\nGOLEM_PROVIDER_VM_ACCEL=tcg\n\
+    GOLEM_PROVIDER_DEFAULT_VM_IMAGE=small\nGOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS=0x0\n\
+    GOLEM_PROVIDER_PRICING_UPDATE_ENABLED=false\nGOLEM_PROVIDER_ADVERTISER_TYPE=none\n\
+    GOLEM_PROVIDER_SKIP_PORT_VERIFICATION=true\nGOLEM_PROVIDER_ACME=off\nGOLEM_PROVIDER_PUBLIC_IP=127.0.0.1\n\
+    GOLEM_PROVIDER_CPU_THRESHOLD=100\nGOLEM_PROVIDER_MEMORY_THRESHOLD=100\nGOLEM_PROVIDER_STORAGE_THRESHOLD=100\n";
+
+/// Commands about the node of the service.
+const SERVICE: &str = "cd /var/lib/golem-provider && set -a && HOME=$PWD GOLEM_PROVIDER_DATA_DIR=$PWD && \
+    . /etc/golem-provider/env && golem-provider";
+
+/// One request to the node's API, from inside.
+fn http(machine: &Machine, method: &str, path: &str, body: &str) -> Value {
+    let script = "exec 3<>/dev/tcp/127.0.0.1/7466; printf '%s' \"$1\" >&3; cat <&3";
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = machine.says(&["bash", "-c", script, "bash", &request]);
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    serde_json::from_str(&body).unwrap_or(Value::Null)
+}
+
+/// The process of the only VM, inside.
+fn qemu(machine: &Machine) -> String {
+    machine.says(&["sh", "-c", "cat /var/lib/golem-provider/vms/*/qemu.pid"])
+}
+
+/// The longest time for which nobody listened at `port` of `machine` while `work` was done.
+fn gap(machine: &Machine, port: u16, work: impl FnOnce()) -> Duration {
+    let done = AtomicBool::new(false);
+    let network = std::fs::File::open(format!("/proc/{}/ns/net", machine.leader())).unwrap();
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+            use std::os::fd::AsFd;
+            // This thread alone goes there.
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            while !done.load(Ordering::SeqCst) {
+                if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            longest.max(last.elapsed())
+        });
+        work();
+        done.store(true, Ordering::SeqCst);
+        looks.join().unwrap()
+    })
+}
+
+/// H-04, I4: a package is installed, rented and upgraded under a VM, and purged; the machine is as it was, but for the key.
+#[test]
+fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
+    let began = Instant::now();
+    let machine = Machine::boot(|files| {
+        std::fs::copy(package(), files.join("golem-provider.deb")).unwrap();
+        package_as("9.9.9", files);
+        std::fs::copy(image(), files.join("small.qcow2")).unwrap();
+    });
+    let before = look(&machine);
+    let booted = began.elapsed();
+
+    let said = machine.must("apt-get install -y /opt/golem-provider.deb");
+    assert!(said.contains("sudo golem-provider setup"), "{said}");
+    // U-10: completions and man pages.
+    for file in ["man/man1/golem-provider-vms-list.1.gz", "bash-completion/completions/golem-provider"] {
+        machine.must(&format!("test -s /usr/share/{file}"));
+    }
+    // Nobody has set it up, so it does not rent out, now or after a reboot.
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    assert_eq!(machine.property("UnitFileState"), "disabled");
+    assert_eq!(machine.says(&["stat", "-c", "%a %U", "/etc/golem-provider/env"]), "600 root");
+    assert_eq!(
+        machine.says(&["stat", "-c", "%a %U %G", "/var/lib/golem-provider"]),
+        "700 root golem-provider"
+    );
+
+    machine.must(&format!("printf '%s' '{SETTINGS}' >> /etc/golem-provider/env"));
+    machine.must(&format!("{SERVICE} images add small /opt/small.qcow2"));
+    machine.must("systemctl enable --now golem-provider");
+    let installed = began.elapsed();
+
+    let key = keypair(machine.folder.path(), "key", &["-t", "ed25519"]);
+    let mut body = wanted("web", None);
+    body["ssh_key"] = std::fs::read_to_string(key.with_extension("pub")).unwrap().trim().into();
+    let vm = http(&machine, "POST", "/api/v1/vms?async=true", &body.to_string())["vm_id"].clone();
+    let vm = vm.as_str().unwrap_or_else(|| panic!("no VM\n{}", machine.story())).to_owned();
+    machine.until("a VM that runs", |machine| {
+        http(machine, "GET", &format!("/api/v1/vms/{vm}"), "")["status"] == "running"
+    });
+    let access = http(&machine, "GET", &format!("/api/v1/vms/{vm}/access"), "");
+    let port = access["ssh_port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = port.unwrap_or_else(|| panic!("{access}\n{}", machine.story()));
+    let said = machine.ssh(port, &key, "echo from the guest");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "from the guest\n", "{}", Home::show(&said));
+    let rented = began.elapsed();
+
+    // Lines in the journal say how urgent they are, in the journal's own way.
+    let journal = machine.says(&["journalctl", "-u", "golem-provider", "-o", "json"]);
+    let lines: Vec<Value> = journal.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let ours = lines.iter().filter(|line| line["_COMM"] == "golem-provider");
+    let urgency: std::collections::BTreeSet<_> =
+        ours.clone().map(|line| line["PRIORITY"].as_str().unwrap()).collect();
+    assert!(urgency.contains("6") && urgency.len() > 1, "{urgency:?}");
+    assert!(ours.clone().all(|line| !line["MESSAGE"].as_str().is_some_and(|text| text.starts_with('<'))));
+    machine.must("test ! -e /var/lib/golem-provider/logs");
+
+    let (guest, node) = (qemu(&machine), machine.property("MainPID"));
+    let gap = gap(&machine, port, || {
+        machine.must("apt-get install -y /opt/next.deb");
+    });
+    assert_eq!(machine.says(&["dpkg-query", "-W", "-f", "${Version}", "golem-provider"]), "9.9.9");
+    assert_eq!((qemu(&machine), machine.property("MainPID")), (guest.clone(), node.clone()));
+    // It is the new file that runs, and no other process.
+    let runs = machine.says(&["readlink", &format!("/proc/{node}/exe")]);
+    assert_eq!(runs, "/usr/bin/golem-provider");
+    let said = machine.ssh(port, &key, "cat /proc/sys/kernel/random/boot_id");
+    assert!(said.status.success(), "{}", Home::show(&said));
+    let upgraded = began.elapsed();
+
+    // Removed, it leaves what a new installation goes on with, and nothing that runs.
+    let said = machine.must("apt-get remove -y golem-provider");
+    assert!(!said.contains("not all was taken away"), "{said}");
+    let running = look(&machine);
+    let golem =
+        |line: &&String| ["unit ", "nft ", "process ", "cgroup "].iter().any(|kind| line.starts_with(kind));
+    assert_eq!(running.iter().filter(golem).collect::<Vec<_>>(), [] as [&String; 0], "{said}");
+    machine.must(&format!("test -s /var/lib/golem-provider/vms/{vm}/disk.qcow2"));
+    machine.must("apt-get install -y /opt/next.deb && systemctl start golem-provider");
+    machine.until("the VM again", |machine| ![String::new(), guest.clone()].contains(&qemu(machine)));
+
+    let address = machine.must("cat /var/lib/golem-provider/keys/provider_key.json");
+    let said = machine.must("apt-get purge -y golem-provider");
+    let copy = machine.says(&["sh", "-c", "ls /root/golem-provider-key-*.json"]);
+    assert!(said.contains(&copy), "{said}");
+    assert_eq!(machine.must(&format!("cat {copy}")), address);
+    let after = look(&machine);
+    let gone: Vec<_> = before.difference(&after).collect();
+    let new: Vec<_> = after.difference(&before).collect();
+    assert_eq!(gone, [] as [&String; 0], "{said}");
+    assert_eq!(new, [&format!("file {copy} f 600 root:root")], "{said}");
+    println!(
+        "booted {booted:.0?}, installed {installed:.0?}, a command in the VM {rented:.0?}, upgraded {upgraded:.0?} (nobody \
+         at the VM's port for {gap:.1?}), purged {:.0?}",
+        began.elapsed()
+    );
+    // Issue 17, part 6. The machine that tests run on has two busy cores.
+    assert!(gap < Duration::from_secs(10), "{gap:?}");
+}
