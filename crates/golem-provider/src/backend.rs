@@ -93,6 +93,13 @@ fn qemu(settings: &BackendSettings, data_dir: PathBuf) -> anyhow::Result<Backend
     Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
 }
 
+/// Whether a Python provider could have VMs here.
+#[must_use]
+pub(crate) fn has_multipass(settings: &BackendSettings) -> bool {
+    let given = settings.vms.multipass_binary_path.as_deref();
+    given.is_some() || golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()).is_some()
+}
+
 /// Multipass, for taking over what a Python provider left there.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
 //! error, as documented; one that the settings turn off is not.
 
+mod checklist;
 mod payments;
 mod ports;
 
@@ -33,8 +34,10 @@ pub fn judge(settings: &StatusSettings, facts: StatusFacts) -> Status {
     let summary = node.map(|node| &node.summary);
     let environment =
         summary.map_or_else(|| settings.environment.to_owned(), |summary| summary.environment.clone());
+    let checklist = checklist::checklist(settings, &facts, &check);
     Status {
         overall,
+        checklist,
         running: facts.running,
         pid: facts.pid,
         draining: summary.is_some_and(|summary| summary.draining),

@@ -10,12 +10,13 @@ mod text;
 
 use std::io::{IsTerminal, Write};
 
-use golem_api::status::{Grade, judge};
+use golem_api::status::{Checklist, Grade, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use gather::Gathered;
 use golem_host::pid_file;
+pub(super) use text::checklist as checklist_text;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -36,6 +37,12 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
         (false, true) => Exit::Done,
         (false, false) => Exit::NotRunning,
     })
+}
+
+/// Whether the node does what its operator wants of it, as seen now.
+pub(super) async fn checklist(invocation: &Invocation) -> anyhow::Result<Checklist> {
+    let gathered = gather(invocation, None).await?;
+    Ok(judge(&invocation.resolved.settings.status(), gathered.facts).checklist)
 }
 
 /// How the command ends with `--exit-code`: 0, 1 or 2.
