@@ -159,6 +159,23 @@ pub(crate) async fn check(settings: &BackendSettings) -> anyhow::Result<()> {
     }
 }
 
+/// Programs and files that the backend that `settings` mean needs and that are missing here, each with Debian's package.
+#[must_use]
+pub(crate) fn missing(settings: &BackendSettings) -> Vec<(&'static str, &'static str)> {
+    if matches!(choose(&settings.vms), Choice::Qemu) { golem_vm::qemu::missing_here() } else { Vec::new() }
+}
+
+/// Why guests run without hardware virtualization, with the fix; `None` if they have it, or the backend decides.
+pub(crate) async fn without_kvm(settings: &BackendSettings) -> Option<String> {
+    if !matches!(choose(&settings.vms), Choice::Qemu) {
+        return None;
+    }
+    let backend = open(settings).ok()?;
+    let found = backend.acceleration().await.ok()??;
+    let why = || found.problem.clone().unwrap_or_else(|| "GOLEM_PROVIDER_VM_ACCEL=tcg".to_owned());
+    (found.accelerator == Accelerator::Tcg).then(why)
+}
+
 /// Whether the backend that `settings` mean starts VMs from images of this machine.
 #[must_use]
 pub(crate) fn has_images(settings: &BackendSettings) -> bool {

@@ -14,6 +14,7 @@ use golem_service::release_index::is_newer;
 use golem_types::{ImageName, VmState};
 use golem_vm::images::{ENTRIES, canonical};
 
+pub use checklist::judge_ports;
 use ports::{check, last_known, provider, ssh};
 
 use super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};

@@ -10,7 +10,7 @@ mod judge;
 mod view;
 
 pub use facts::{Local, NodeFacts, StatusFacts, StatusSettings, WalletFacts};
-pub use judge::judge;
+pub use judge::{judge, judge_ports};
 pub use view::{
     Answer, BackendPart, Checklist, ChecklistRow, EnvironmentPart, Grade, Issue, LastKnown, Overall,
     PortCheck, PortsPart, ProviderPort, ResourcesPart, SshIssues, SshPort, SshPorts, Status, VersionPart,

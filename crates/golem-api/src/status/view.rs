@@ -81,6 +81,17 @@ pub enum Answer {
     Unknown,
 }
 
+impl Answer {
+    /// The word for it, for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "not known",
+        }
+    }
+}
+
 impl Checklist {
     /// The rows, each with its word.
     pub const fn rows(&self) -> [(&'static str, &ChecklistRow); 4] {

@@ -14,18 +14,21 @@ use crate::settings;
 
 mod config;
 mod money;
+mod setup;
 
 pub(super) use config::{Config, Form};
 pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
 };
+pub(super) use setup::Setup;
 
 /// Exit codes, for the end of the help.
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed
   2  wrong use: unknown arguments, or settings that are wrong
-  3  the provider is not running, and the command needs it";
+  3  the provider is not running, and the command needs it
+  130  interrupted while it asked";
 
 /// What `--version` says; `-V` says its first line without the rest.
 const LONG_VERSION: &str = concat!(
@@ -58,6 +61,8 @@ pub(super) struct Arguments {
 /// What the command line can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set a node up: asks what to rent out and for what, tries its ports, fetches the image, and starts the service.
+    Setup(Setup),
     /// Start the provider.
     Start(Start),
     /// Stop the provider; its VMs run on, unless it was told otherwise.

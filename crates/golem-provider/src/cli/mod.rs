@@ -14,7 +14,6 @@ mod images;
 mod import;
 mod isolation;
 mod keys;
-mod layout;
 mod market;
 mod money_source;
 mod networks;
@@ -24,6 +23,7 @@ mod pricing;
 mod printer;
 mod recover;
 mod rent;
+mod setup;
 mod ssh;
 mod start;
 mod status;
@@ -49,7 +49,7 @@ use crate::settings::{self, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::Client;
-use golem_host::pid_file;
+use golem_host::{layout, pid_file};
 use printer::Printer;
 
 /// How a command ends.
@@ -63,6 +63,8 @@ pub(crate) enum Exit {
     WrongUse,
     /// The provider is not running.
     NotRunning,
+    /// Whoever was asked interrupted it.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -72,6 +74,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::WrongUse => 2,
             Exit::NotRunning => 3,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -198,12 +201,14 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    let is_prompt = matches!(arguments.command, Command::Status(_) | Command::Isolation { .. });
+    let is_prompt =
+        matches!(arguments.command, Command::Status(_) | Command::Isolation { .. } | Command::Setup(_));
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
                 stop::stop(&context, timeout.map(arguments::seconds), withdraw_advert).await
             }
+            Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,

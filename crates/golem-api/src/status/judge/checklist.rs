@@ -7,6 +7,7 @@ use golem_reach::report::{PortsReport, ProblemReport, Reach};
 
 use super::super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
 use super::super::view::{Answer, Checklist, ChecklistRow, PortCheck};
+use super::ports::check;
 use super::{capital, is_of_check};
 use crate::views::{AdvertView, PaymentsClosed};
 use golem_types::wire::Exact;
@@ -228,6 +229,17 @@ fn reached(settings: &StatusSettings, facts: &StatusFacts, check: &PortCheck) ->
             );
         }
     }
+    outside(settings, report, check)
+}
+
+/// Whether renters reach the ports, as `ports` tells: whether or not the node runs.
+#[must_use]
+pub fn judge_ports(settings: &StatusSettings, ports: &Result<PortsReport, String>) -> ChecklistRow {
+    outside(settings, ports.as_ref().ok(), &check(settings, ports.as_ref()))
+}
+
+/// What was found out from outside.
+fn outside(settings: &StatusSettings, report: Option<&PortsReport>, check: &PortCheck) -> ChecklistRow {
     let problems = report.map_or(&[][..], |report| &report.problems);
     match check {
         PortCheck::Skipped => ChecklistRow::unknown(
