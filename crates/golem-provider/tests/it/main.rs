@@ -24,6 +24,7 @@ mod pricing;
 mod private;
 mod recover;
 mod reload;
+mod setup;
 mod status;
 mod terminal;
 

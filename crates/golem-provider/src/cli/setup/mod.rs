@@ -18,7 +18,7 @@ use golem_host::setup::form::{Answers, FormError};
 use golem_host::setup::plan::{self, Change};
 use golem_host::setup::prompt::{self, PromptError};
 use golem_host::setup::service::{self, Found};
-use golem_host::setup::{place, prerequisites};
+use golem_host::setup::{clock, place, prerequisites};
 use golem_host::{pid_file, settings_file};
 use golem_reach::mapping::Mapper;
 use golem_vm::images::Images;
@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use super::arguments::Setup;
 use super::{Exit, Invocation, status};
 use crate::settings::{self, Origin, Resolved};
-use crate::{backend, image};
+use crate::{backend, image, payments};
 use questions::Image;
 
 /// Longest that the service may take until it answers: its first start compares nothing and fetches nothing, but may wait for a
@@ -207,6 +207,12 @@ async fn look_at_host(target: &Target, invocation: &Invocation) -> anyhow::Resul
              money: {why}"
         ));
     }
+    let profile = payments::profile(&target.resolved.settings.chain()).ok().flatten();
+    if let Some(endpoint) = profile.as_ref().and_then(|profile| profile.rpc_url.split(',').next())
+        && let Some(wrong) = clock::problem(endpoint).await
+    {
+        invocation.printer.warning(&wrong);
+    }
     Ok(())
 }
 
@@ -225,13 +231,7 @@ async fn decide(
         Some(_) => Some(invocation.client()?),
         None => None,
     };
-    let reach = match typed.dry_run {
-        true => form
-            .settings("", ["GOLEM_PROVIDER_PORT_MAPPING"], [target.now("GOLEM_PROVIDER_PORT_MAPPING")])
-            .await
-            .map(|()| None)?,
-        false => Some(reach::ask(&mut form, target, client.as_ref(), mapper).await?),
-    };
+    let reach = reach::ask(&mut form, target, client.as_ref(), mapper, !typed.dry_run).await?;
     let image = questions::image(&mut form, target, typed.image.as_deref()).await?;
     let changes = form.changes();
     let file = target.file.display();
@@ -242,8 +242,10 @@ async fn decide(
         });
     }
     if typed.dry_run {
-        printer
-            .answer(&json!({ "file": file.to_string(), "changes": changes, "written": false }), String::new);
+        if printer.json {
+            let answer = json!({ "file": file.to_string(), "changes": changes, "written": false });
+            printer.answer(&answer, String::new);
+        }
         return Ok(None);
     }
     if asks && !changes.is_empty() && !form.yes_or_no("Write this?", true).await? {

@@ -22,14 +22,15 @@ const MAPPING: &str = "GOLEM_PROVIDER_PORT_MAPPING";
 /// Longest that a verification is waited for at a question; `ports check` waits longer.
 const DEADLINE: Duration = Duration::from_secs(40);
 
-/// Asks how the ports are reached, and tells what came of it. `client` is of a node that runs; `mapper` holds what the router
-/// forwards meanwhile.
+/// Asks how the ports are reached, and tells what came of it, if it is tried: `tries`. `client` is of a node that runs; `mapper`
+/// holds what the router forwards meanwhile.
 pub(super) async fn ask(
     form: &mut Form<'_>,
     target: &Target,
     client: Option<&Client>,
     mapper: &mut Option<Mapper>,
-) -> anyhow::Result<String> {
+    tries: bool,
+) -> anyhow::Result<Option<String>> {
     if client.is_none() {
         free_ports(form, target).await?;
     }
@@ -41,6 +42,9 @@ pub(super) async fn ask(
             None => form.yes_or_no(question, default == "true").await?,
         };
         form.accept(Answers::from([(MAPPING, wanted.to_string())])).map_err(FormError::Wrong)?;
+        if !tries {
+            return Ok(None);
+        }
         let settings = target.check(&form.wanted)?.settings;
         if wanted
             && client.is_none()
@@ -63,7 +67,7 @@ pub(super) async fn ask(
                 continue;
             }
         }
-        return Ok(told);
+        return Ok(Some(told));
     }
 }
 
