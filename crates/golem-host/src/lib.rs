@@ -2,11 +2,14 @@
 //!
 //! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), which node a command speaks to
 //! ([`node`]), which process is the node ([`pid_file`]), what that hands to the program that takes its place
-//! ([`handover`]), and the removal of all that a node made ([`uninstall`]). Never starts a part of the node, and prints nothing.
+//! ([`handover`]), what setting a node up can decide ([`setup`]), how text fits a terminal ([`layout`]), and the removal of
+//! all that a node made ([`uninstall`]). Never starts a part of the node, and prints nothing.
 
 pub mod handover;
+pub mod layout;
 pub mod node;
 pub mod pid_file;
 pub mod settings;
 pub mod settings_file;
+pub mod setup;
 pub mod uninstall;

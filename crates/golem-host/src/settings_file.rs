@@ -13,6 +13,8 @@ use std::path::Path;
 
 pub use syntax::{Assignment, BadLine, parse};
 
+use syntax::quoted;
+
 /// Largest file that is read, in bytes: far beyond any that people write.
 const MAXIMUM: u64 = 1 << 20;
 
@@ -93,7 +95,7 @@ pub fn write(path: &Path, changes: &BTreeMap<&str, String>) -> io::Result<()> {
         line.split_once('=').is_some_and(|(name, _)| changes.contains_key(name.trim_end()))
     };
     let kept = before.lines().filter(|line| !sets(line)).map(str::to_owned);
-    let added = changes.iter().map(|(name, text)| format!("{name}={text}"));
+    let added = changes.iter().map(|(name, text)| format!("{name}={}", quoted(text)));
     let text: String = kept.chain(added).map(|line| line + "\n").collect();
     if let Some(folder) = path.parent() {
         golem_files::private_subfolder(folder)?;

@@ -93,6 +93,13 @@ fn qemu(settings: &BackendSettings, data_dir: PathBuf) -> anyhow::Result<Backend
     Ok(Backend::Qemu(Qemu::open(config, Arc::new(images))))
 }
 
+/// Whether a Python provider could have VMs here.
+#[must_use]
+pub(crate) fn has_multipass(settings: &BackendSettings) -> bool {
+    let given = settings.vms.multipass_binary_path.as_deref();
+    given.is_some() || golem_vm::multipass::find(given, std::env::var_os("PATH").as_deref()).is_some()
+}
+
 /// Multipass, for taking over what a Python provider left there.
 ///
 /// # Errors
@@ -150,6 +157,23 @@ pub(crate) async fn check(settings: &BackendSettings) -> anyhow::Result<()> {
         Choice::Sim => Ok(()),
         Choice::Qemu | Choice::Multipass(_) => Ok(open(settings)?.check().await?),
     }
+}
+
+/// Programs and files that the backend that `settings` mean needs and that are missing here, each with Debian's package.
+#[must_use]
+pub(crate) fn missing(settings: &BackendSettings) -> Vec<(&'static str, &'static str)> {
+    if matches!(choose(&settings.vms), Choice::Qemu) { golem_vm::qemu::missing_here() } else { Vec::new() }
+}
+
+/// Why guests run without hardware virtualization, with the fix; `None` if they have it, or the backend decides.
+pub(crate) async fn without_kvm(settings: &BackendSettings) -> Option<String> {
+    if !matches!(choose(&settings.vms), Choice::Qemu) {
+        return None;
+    }
+    let backend = open(settings).ok()?;
+    let found = backend.acceleration().await.ok()??;
+    let why = || found.problem.clone().unwrap_or_else(|| "GOLEM_PROVIDER_VM_ACCEL=tcg".to_owned());
+    (found.accelerator == Accelerator::Tcg).then(why)
 }
 
 /// Whether the backend that `settings` mean starts VMs from images of this machine.

@@ -27,21 +27,32 @@ pub(crate) async fn ensure(settings: &BackendSettings) -> anyhow::Result<()> {
     let image = &settings.vms.default_vm_image;
     tracing::info!(%image, "the default image is not here yet; downloading it");
     let Err(error) = pull(&settings.data_dir, image).await else { return Ok(()) };
+    let error = error.context(cannot_be_had(image));
+    if settings.data_dir.join(golem_node::LEDGER_FILE).exists() {
+        tracing::warn!("{error:#}; until then, rentals of {image} are refused");
+        return Ok(());
+    }
+    Err(error)
+}
+
+/// What is said where the default image cannot be had.
+pub(crate) fn cannot_be_had(image: &ImageName) -> String {
     let file = match url(image) {
         Some(url) => format!(
             "download {url} on a machine that reaches it, then `golem-provider images add {image} FILE`"
         ),
         None => format!("`golem-provider images add {image} FILE`"),
     };
-    let error = error.context(format!(
+    format!(
         "the default image {image} cannot be had; fix: {file}, or set GOLEM_PROVIDER_DEFAULT_VM_IMAGE to an image \
          that is here"
-    ));
-    if settings.data_dir.join(golem_node::LEDGER_FILE).exists() {
-        tracing::warn!("{error:#}; until then, rentals of {image} are refused");
-        return Ok(());
-    }
-    Err(error)
+    )
+}
+
+/// Whether the catalogue has the image `name`.
+pub(crate) fn is_in_catalogue(name: &ImageName) -> bool {
+    let name = canonical(name);
+    ENTRIES.iter().any(|entry| entry.name == name.as_str())
 }
 
 /// Where the catalogue's image `name` is published.

@@ -99,6 +99,7 @@ const STOP: Duration = Duration::from_secs(90);
 /// When it cannot start, or when one of its tasks dies.
 pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let Start { settings, pid_file, detached, mut reload, handed_over } = start;
+    settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let HandedOver { lock, mut listeners } = HandedOver::of(handed_over);
     let lock = PidFile::take_over(&pid_file, lock).await?;
@@ -286,6 +287,7 @@ fn can_start(settings: Settings) -> anyhow::Result<Settings> {
     let identity = identity::of_node(&settings.node, &passphrases);
     let identity = identity.context("the node would start without its key")?;
     let chain = settings.chain();
+    chain.check_money()?;
     payments::payout(&chain, &identity, payments::profile(&chain)?.as_ref())?;
     Ok(settings)
 }

@@ -14,7 +14,7 @@ mod inbound_probe;
 pub mod mapping;
 pub mod peers;
 pub mod port_checker;
-mod port_owner;
+pub mod port_owner;
 pub mod probe;
 pub mod public_ip;
 pub mod report;

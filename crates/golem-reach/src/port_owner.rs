@@ -12,7 +12,7 @@ const PROC: &str = "/proc";
 const LISTENS: &str = "0A";
 
 /// The program that listens on `port`, as `name (pid 42)`, if it can be seen.
-pub(super) async fn port_owner(port: u16) -> Option<String> {
+pub async fn port_owner(port: u16) -> Option<String> {
     tokio::task::spawn_blocking(move || port_owner_in(Path::new(PROC), port)).await.ok().flatten()
 }
 

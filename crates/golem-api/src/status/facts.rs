@@ -35,6 +35,8 @@ pub struct StatusSettings {
     pub skip_port_verification: bool,
     /// What bounds new rentals.
     pub limits: AdmissionLimits,
+    /// The network of test money on which rentals are paid although the market is that of real money.
+    pub test_money_on_mainnet: Option<String>,
     /// Whether the node withdraws by itself, for which its wallet needs gas.
     pub withdraws: bool,
 }

@@ -4,6 +4,7 @@
 //! renters out, `issues` is anything else that is off. A check from outside that nobody answered is an
 //! error, as documented; one that the settings turn off is not.
 
+mod checklist;
 mod payments;
 mod ports;
 
@@ -13,6 +14,7 @@ use golem_service::release_index::is_newer;
 use golem_types::{ImageName, VmState};
 use golem_vm::images::{ENTRIES, canonical};
 
+pub use checklist::judge_ports;
 use ports::{check, last_known, provider, ssh};
 
 use super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
@@ -33,8 +35,10 @@ pub fn judge(settings: &StatusSettings, facts: StatusFacts) -> Status {
     let summary = node.map(|node| &node.summary);
     let environment =
         summary.map_or_else(|| settings.environment.to_owned(), |summary| summary.environment.clone());
+    let checklist = checklist::checklist(settings, &facts, &check);
     Status {
         overall,
+        checklist,
         running: facts.running,
         pid: facts.pid,
         draining: summary.is_some_and(|summary| summary.draining),

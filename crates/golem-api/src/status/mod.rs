@@ -10,8 +10,9 @@ mod judge;
 mod view;
 
 pub use facts::{Local, NodeFacts, StatusFacts, StatusSettings, WalletFacts};
-pub use judge::judge;
+pub use judge::{judge, judge_ports};
 pub use view::{
-    BackendPart, EnvironmentPart, Grade, Issue, LastKnown, Overall, PortCheck, PortsPart, ProviderPort,
-    ResourcesPart, SshIssues, SshPort, SshPorts, Status, VersionPart, WalletPart,
+    Answer, BackendPart, Checklist, ChecklistRow, EnvironmentPart, Grade, Issue, LastKnown, Overall,
+    PortCheck, PortsPart, ProviderPort, ResourcesPart, SshIssues, SshPort, SshPorts, Status, VersionPart,
+    WalletPart,
 };

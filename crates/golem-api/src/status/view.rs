@@ -15,6 +15,7 @@ use crate::views::{AdvertView, HostView, PaymentsView};
 #[derive(Debug, Serialize)]
 pub struct Status {
     pub overall: Overall,
+    pub checklist: Checklist,
     pub running: bool,
     pub pid: Option<u32>,
     pub draining: bool,
@@ -43,6 +44,64 @@ pub struct Overall {
     pub status: Grade,
     /// What is off, the worst first.
     pub issues: Vec<Issue>,
+}
+
+/// Whether the node does what its operator wants of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checklist {
+    /// Whether the next renter gets a VM.
+    pub rented: ChecklistRow,
+    /// Whether renters find the node in a market.
+    pub found: ChecklistRow,
+    /// Whether renters reach the API, and a port for a VM.
+    pub reached: ChecklistRow,
+    /// Whether rentals are paid for, and the money gets to the operator.
+    pub paid: ChecklistRow,
+}
+
+/// One of the four answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChecklistRow {
+    pub answer: Answer,
+    /// Why, as a sentence without its full stop.
+    pub reason: String,
+    /// What to do; there for every [`Answer::No`].
+    pub fix: Option<String>,
+    /// Whether a "no" is what the settings ask for.
+    pub by_choice: bool,
+}
+
+/// Whether something is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    Yes,
+    No,
+    /// Nobody could tell.
+    Unknown,
+}
+
+impl Answer {
+    /// The word for it, for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Unknown => "not known",
+        }
+    }
+}
+
+impl Checklist {
+    /// The rows, each with its word.
+    pub const fn rows(&self) -> [(&'static str, &ChecklistRow); 4] {
+        [("rented", &self.rented), ("found", &self.found), ("reached", &self.reached), ("paid", &self.paid)]
+    }
+
+    /// Whether something is in the way that the settings do not ask for.
+    pub fn is_blocked(&self) -> bool {
+        self.rows().iter().any(|(_, row)| row.answer == Answer::No && !row.by_choice)
+    }
 }
 
 /// Something that is off. Programs read its text.

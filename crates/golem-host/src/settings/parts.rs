@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{
-    Acme, Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Network,
-    PaymentSettings, PortSettings, PublicIp, Settings, VmSettings,
+    Acme, Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Mistake,
+    Mistakes, Network, Origin, PaymentSettings, PortSettings, PublicIp, Settings, VmSettings,
 };
 
 /// The port on which a certificate authority validates over HTTP (RFC 8555, 8.3).
@@ -128,6 +128,46 @@ impl ChainSettings {
             || payments.deployments_dir.is_some()
             || network::path(&self.data_dir, network::ORIGINAL).is_ok_and(|file| file.exists());
         if is_set { network::ORIGINAL } else { network::DEFAULT }
+    }
+}
+
+impl ChainSettings {
+    /// The network of test money on which rentals are paid although the market is that of real money; `None` if there
+    /// is none.
+    #[must_use]
+    pub fn test_money_on_mainnet(&self) -> Option<String> {
+        let is_free = self.payments.stream_payment_address.is_some_and(|address| address.0.is_zero());
+        if self.market != Network::Mainnet || is_free {
+            return None;
+        }
+        // One that is not known, or is damaged, is told where it is used.
+        let is_test = |name: &String| network::load(&self.data_dir, name).is_ok_and(|found| found.testnet);
+        self.networks().into_iter().find(is_test)
+    }
+
+    /// Refuses test money on the market of real money, unless the operator named the network of it: nobody who asks for
+    /// mainnet alone means that.
+    ///
+    /// # Errors
+    /// The mistake, with what to set.
+    pub fn check_money(&self) -> Result<(), Mistakes> {
+        let mut named = self.payments.payments_network.split(',').map(str::trim);
+        match self.test_money_on_mainnet() {
+            Some(test) if !named.any(|name| name == test) => Err(Mistakes(vec![Mistake {
+                variable: "GOLEM_PROVIDER_PAYMENTS_NETWORK".to_owned(),
+                value: None,
+                origin: Origin::Unset,
+                problem: format!(
+                    "names no network of real money, and GOLEM_PROVIDER_NETWORK is mainnet: rentals would be paid in the test \
+                     money of {test}"
+                ),
+                fix: format!(
+                    "set it to a network of real money (`golem-provider networks list`), set GOLEM_PROVIDER_NETWORK=testnet, \
+                     or set it to {test} if that is meant"
+                ),
+            }])),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -88,6 +88,16 @@ fn value(text: &str) -> Result<String, &'static str> {
     if rest.is_empty() || rest.starts_with('#') { Ok(value) } else { Err("has text after the closing quote") }
 }
 
+/// `text`, one line, as it is written after the `=`, so that [`parse`] reads it again.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.:,/+@%~*?&=".contains(c);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
+    format!("\"{escaped}\"")
+}
+
 /// The value up to the closing `"`, and what follows it.
 fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
     let mut value = String::new();
@@ -142,6 +152,16 @@ mod tests {
             ]
             .map(|(name, value, line)| (name.to_owned(), value.to_owned(), line))
         );
+    }
+
+    proptest! {
+        /// What is written is read again as it was.
+        #[test]
+        fn what_is_quoted_is_read_as_it_was(text in "[ -~äß✅\t]{0,20}") {
+            prop_assume!(text.trim() == text);
+            let line = format!("A={}", quoted(&text));
+            prop_assert_eq!(read(&line), vec![("A".to_owned(), text, 1)], "{}", line);
+        }
     }
 
     #[test]

@@ -12,11 +12,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod config;
 mod money;
+mod setup;
 
 pub(super) use config::{Config, Form};
 pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
 };
+pub(super) use setup::Setup;
 
 /// Rents out this machine as virtual machines.
 #[derive(Debug, Parser)]
@@ -40,6 +42,8 @@ pub(super) struct Arguments {
 /// What the command line can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Set a node up: asks what to rent out and for what, tries its ports, fetches the image, and starts the service.
+    Setup(Setup),
     /// Start the provider.
     Start(Start),
     /// Stop the provider; its VMs run on, unless it was told otherwise.

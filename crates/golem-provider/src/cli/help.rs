@@ -17,7 +17,7 @@ use crate::settings;
 
 /// The commands of the first screen, in groups. A test holds them against those that there are.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("The node", &["start", "stop", "status", "drain", "config", "uninstall"]),
+    ("The node", &["setup", "start", "stop", "status", "drain", "config", "uninstall"]),
     ("Its VMs", &["vms", "images", "isolation", "recover", "import"]),
     ("Found and reached", &["market", "ports"]),
     ("Money", &["pricing", "earnings", "streams", "books", "wallet", "networks"]),
@@ -30,7 +30,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed
   2  wrong use: unknown arguments, or settings that are wrong
-  3  the provider is not running, and the command needs it";
+  3  the provider is not running, and the command needs it
+  130  interrupted while it asked";
 
 const MORE: &str = "`golem-provider help COMMAND` tells more of a command,
 `golem-provider help settings [WORD]` of the settings.";

@@ -15,6 +15,14 @@ use golem_host::pid_file::PidFile;
 pub(super) async fn import(invocation: &Invocation, dry_run: bool) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
     let printer = invocation.printer;
+    if !import::is_needed(&settings.node.data_dir) && !backend::has_multipass(&settings.backend()) {
+        let nothing = ImportReport { dry_run, vms: Vec::new(), notes: Vec::new(), backup: None };
+        let place = settings.node.data_dir.display();
+        printer.answer(&nothing, || {
+            format!("There is nothing to import: {place} has no files of a Python provider, and Multipass is not installed.")
+        });
+        return Ok(Exit::Done);
+    }
     let _lock = PidFile::take(&invocation.node.pid_file).await?;
     let multipass = backend::multipass_for_import(&settings.backend())
         .context("the Python provider's VMs run on Multipass")?;

@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use super::arguments::Market as MarketArguments;
 use super::layout::table;
+use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
 use crate::pricing;
-use crate::settings::Advertiser;
+use crate::settings::{Advertiser, Settings};
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;
@@ -26,32 +27,8 @@ struct MarketsView {
 
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
-    let settings = &invocation.resolved.settings;
-    let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
-    let asked = advertised(pricing::config(&settings.prices, None).usd);
     let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
-    let mut markets = Vec::new();
-    // Who offers nothing anywhere can still see what others ask.
-    let marketplace = settings.marketplace();
-    let is_in = |market| marketplace.advertises_in(market);
-    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
-        let market = market::network(&marketplace)?;
-        let _waiting = invocation.printer.waiting(format!("Asking {}", market.name));
-        let payments_network = settings.chain().networks().swap_remove(0);
-        let environment = (settings.node.network.as_str(), payments_network.as_str());
-        markets.push(MarketView::of_network(market, environment, own, size, asked).await);
-    }
-    if is_in(Advertiser::WebSocket) {
-        for url in marketplace.sockets.clone() {
-            let _waiting = invocation.printer.waiting(format!("Asking {url}"));
-            markets.push(MarketView::of_socket(url, own, size, asked).await);
-        }
-    }
-    if is_in(Advertiser::Http) {
-        let url = settings.market.discovery_url.0.clone();
-        let _waiting = invocation.printer.waiting(format!("Asking {url}"));
-        markets.push(MarketView::of_server(url, own, size, asked).await);
-    }
+    let markets = survey(&invocation.resolved.settings, size, Some(invocation.printer)).await?;
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };
     invocation.printer.answer(&answer, || {
@@ -59,6 +36,43 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
         texts.join("\n\n")
     });
     Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+/// What each market says of VMs of this size; with a `printer`, whoever waits sees for whom.
+///
+/// # Errors
+/// When the key, or the profile of a market, cannot be read; a market that does not answer is no error but in its view.
+pub(super) async fn survey(
+    settings: &Settings,
+    size: Resources,
+    printer: Option<Printer>,
+) -> anyhow::Result<Vec<MarketView>> {
+    let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
+    let asked = advertised(pricing::config(&settings.prices, None).usd);
+    let mut markets = Vec::new();
+    let waiting = |what: String| printer.map(|printer| printer.waiting(what));
+    // Who offers nothing anywhere can still see what others ask.
+    let marketplace = settings.marketplace();
+    let is_in = |market| marketplace.advertises_in(market);
+    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
+        let market = market::network(&marketplace)?;
+        let _waiting = waiting(format!("Asking {}", market.name));
+        let payments_network = settings.chain().networks().swap_remove(0);
+        let environment = (settings.node.network.as_str(), payments_network.as_str());
+        markets.push(MarketView::of_network(market, environment, own, size, asked).await);
+    }
+    if is_in(Advertiser::WebSocket) {
+        for url in marketplace.sockets.clone() {
+            let _waiting = waiting(format!("Asking {url}"));
+            markets.push(MarketView::of_socket(url, own, size, asked).await);
+        }
+    }
+    if is_in(Advertiser::Http) {
+        let url = settings.market.discovery_url.0.clone();
+        let _waiting = waiting(format!("Asking {url}"));
+        markets.push(MarketView::of_server(url, own, size, asked).await);
+    }
+    Ok(markets)
 }
 
 /// The answer for people.

@@ -15,7 +15,6 @@ mod images;
 mod import;
 mod isolation;
 mod keys;
-mod layout;
 mod manual;
 mod market;
 mod money_source;
@@ -26,6 +25,7 @@ mod pricing;
 mod printer;
 mod recover;
 mod rent;
+mod setup;
 mod ssh;
 mod start;
 mod status;
@@ -52,6 +52,7 @@ use crate::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
 use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::{Client, OperatorError};
+use golem_host::layout;
 use golem_host::node::{Node, Places, Whose};
 use printer::Printer;
 
@@ -66,6 +67,8 @@ pub(crate) enum Exit {
     WrongUse,
     /// The provider is not running.
     NotRunning,
+    /// Whoever was asked interrupted it.
+    Interrupted,
 }
 
 impl Exit {
@@ -76,6 +79,7 @@ impl Exit {
             Self::Failed => "failed",
             Self::WrongUse => "wrong_use",
             Self::NotRunning => "not_running",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -87,6 +91,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::WrongUse => 2,
             Exit::NotRunning => 3,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -272,12 +277,14 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    let is_prompt = matches!(arguments.command, Command::Status(_) | Command::Isolation { .. });
+    let is_prompt =
+        matches!(arguments.command, Command::Status(_) | Command::Isolation { .. } | Command::Setup(_));
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
                 stop::stop(&context, timeout.map(arguments::seconds), withdraw_advert).await
             }
+            Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use golem_chain::keystore::Passphrase;
 use serde_json::json;
 
-use super::{Exit, Invocation, arguments};
+use super::{Exit, Invocation, arguments, status};
 use crate::logs::{self, Destination};
 use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
@@ -72,6 +72,7 @@ async fn background(
         return Err(PidFileError::Running(held.pid).into());
     }
     // Before a download: whatever is missing is told at once.
+    invocation.resolved.settings.chain().check_money()?;
     let vms = invocation.resolved.settings.backend();
     backend::check(&vms).await.context("the VM backend cannot be used")?;
     image::ensure(&vms).await?;
@@ -84,12 +85,15 @@ async fn background(
     drop(waiting);
     let started = started?;
     let log = logs.join("provider.log");
+    let checklist = status::checklist(invocation).await?;
+    let log = log.display().to_string();
     invocation.printer.answer(
-        &json!({ "pid": started.pid, "address": started.address, "log": log.display().to_string() }),
+        &json!({ "pid": started.pid, "address": started.address, "log": log, "checklist": checklist }),
         || {
             format!(
-                "The provider runs in the background (pid {}), listening on {}.\nLog: {}\nStop it with: golem-provider stop",
-                started.pid, started.address, log.display()
+                "The provider runs in the background (pid {}), listening on {}.\nLog: {log}\nStop it with: golem-provider \
+                 stop\n\n{}",
+                started.pid, started.address, status::checklist_text(&checklist)
             )
         },
     );

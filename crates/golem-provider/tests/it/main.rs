@@ -25,6 +25,7 @@ mod pricing;
 mod private;
 mod recover;
 mod reload;
+mod setup;
 mod status;
 mod terminal;
 

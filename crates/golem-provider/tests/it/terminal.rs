@@ -33,7 +33,7 @@ impl Terminal {
     }
 
     /// As [`Terminal::run`], on a terminal of `columns` columns that `environment` describes.
-    fn sized(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn sized(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let keyboard = File::from(openpt(flags).unwrap());
         grantpt(&keyboard).unwrap();
@@ -66,7 +66,7 @@ impl Terminal {
     }
 
     /// What is on the screen now.
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
@@ -78,9 +78,14 @@ impl Terminal {
         assert!(shown.is_ok(), "no {text:?} on the screen:\n{}", self.screen());
     }
 
+    /// All that was written so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
     /// How often `sequence` was written so far.
     fn count(&self, sequence: &str) -> usize {
-        String::from_utf8_lossy(&self.written.lock().unwrap()).matches(sequence).count()
+        self.text().matches(sequence).count()
     }
 
     /// Types Ctrl-C.
@@ -89,12 +94,12 @@ impl Terminal {
     }
 
     /// Waits for the program's end; its exit code.
-    fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
     /// How the terminal treats what is typed and written.
-    fn modes(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+    pub(crate) fn modes(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         let Termios { input_modes, output_modes, control_modes, local_modes, .. } =
             tcgetattr(&self.keyboard).unwrap();
         (input_modes, output_modes, control_modes, local_modes)

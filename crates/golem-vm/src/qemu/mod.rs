@@ -65,6 +65,7 @@ use base_images::Bases;
 use cgroup::Groups;
 use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
+pub use requirements::missing_here;
 
 use crate::images::Images;
 use crate::machine::{BackendError, Guest, GuestNetwork, NetworkLimits, Observed, Overhead};

@@ -8,10 +8,11 @@ use crate::Architecture;
 use crate::architecture::Firmware;
 use crate::machine::BackendError;
 
-/// Everything that is missing of what guests need and that is not `here`, with one command that installs
-/// it. Without what only their network needs they run, with no network but SSH in: that is named too, but is
-/// no reason of its own.
-fn missing(architecture: Architecture, root: bool, here: impl Fn(&str) -> bool) -> Option<String> {
+/// A program or file that is missing, Debian's package of it, and whether guests need it to run at all.
+type Missing = (&'static str, &'static str, bool);
+
+/// Everything that is missing of what guests need and that is not `here`.
+fn missing(architecture: Architecture, root: bool, here: impl Fn(&str) -> bool) -> Vec<Missing> {
     let firmware = architecture.needs_firmware().map(|(name, package)| (name, package, true));
     let needed = [
         ("qemu-img", "qemu-utils", true),
@@ -23,7 +24,12 @@ fn missing(architecture: Architecture, root: bool, here: impl Fn(&str) -> bool) 
     ];
     let needed =
         std::iter::once((architecture.program(), architecture.package(), true)).chain(firmware).chain(needed);
-    let missing: Vec<_> = needed.filter(|(name, ..)| !here(name)).collect();
+    needed.filter(|(name, ..)| !here(name)).collect()
+}
+
+/// All of it with one command that installs it. Without what only their network needs guests run, with no network but SSH
+/// in: that is named too, but is no reason of its own.
+fn told(missing: &[Missing]) -> Option<String> {
     if !missing.iter().any(|(.., must)| *must) {
         return None;
     }
@@ -33,14 +39,27 @@ fn missing(architecture: Architecture, root: bool, here: impl Fn(&str) -> bool) 
     Some(format!("{} not found; install with: apt-get install {}", names.join(", "), packages.join(" ")))
 }
 
+fn here(architecture: Architecture, name: &str) -> bool {
+    match architecture.needs_firmware() {
+        Some((firmware, _)) if firmware == name => architecture.firmware().is_some(),
+        _ => program(name).is_some(),
+    }
+}
+
+/// The programs and files that guests need, network included, and that are missing on this host; each with Debian's package
+/// of it.
+#[must_use]
+pub fn missing_here() -> Vec<(&'static str, &'static str)> {
+    let root = rustix::process::geteuid().is_root();
+    let Some(architecture) = Architecture::of_host() else { return Vec::new() };
+    let missing = missing(architecture, root, |name| here(architecture, name));
+    missing.into_iter().map(|(name, package, _)| (name, package)).collect()
+}
+
 impl Qemu {
     pub(crate) async fn check(&self) -> Result<(), BackendError> {
         let architecture = self.architecture()?;
-        let firmware = architecture.needs_firmware().map(|(name, _)| name);
-        let here = |name: &str| {
-            if Some(name) == firmware { architecture.firmware().is_some() } else { program(name).is_some() }
-        };
-        match missing(architecture, self.root, here) {
+        match told(&missing(architecture, self.root, |name| here(architecture, name))) {
             None => self.acceleration().await.map(drop),
             Some(message) => Err(unavailable(message)),
         }
@@ -93,7 +112,8 @@ mod tests {
 
     #[test]
     fn h_15_everything_missing_is_in_one_list_with_one_command() {
-        let without = |absent: &[&str]| missing(Architecture::X86_64, true, |name| !absent.contains(&name));
+        let without =
+            |absent: &[&str]| told(&missing(Architecture::X86_64, true, |name| !absent.contains(&name)));
         assert_eq!(without(&[]), None);
         assert_eq!(without(&["slirp4netns", "nft"]), None, "guests run without network");
         let all =
@@ -108,7 +128,7 @@ mod tests {
     #[test]
     fn h_12_missing_firmware_is_named_with_what_brings_it() {
         let here = |name: &str| ["setsid", "setpriv", "prlimit"].contains(&name);
-        let missing = |architecture| missing(architecture, true, here);
+        let missing = |architecture| told(&missing(architecture, true, here));
         assert_eq!(
             missing(Architecture::Aarch64).unwrap(),
             "qemu-system-aarch64, AAVMF_CODE.fd, qemu-img, nft, slirp4netns not found; install with: \

@@ -100,8 +100,14 @@ impl Verdict {
         ));
     }
 
-    /// Whether withdrawals can be paid for.
+    /// Whether the money is worth something where the market says so, and withdrawals can be paid for.
     pub(super) fn wallet(&mut self, settings: &StatusSettings, facts: &StatusFacts) {
+        if let Some(network) = &settings.test_money_on_mainnet {
+            self.issue(format!(
+                "The node offers itself on mainnet and takes the test money of {network}: set GOLEM_PROVIDER_PAYMENTS_NETWORK \
+                 to a network of real money (`golem-provider networks list`), or GOLEM_PROVIDER_NETWORK=testnet"
+            ));
+        }
         let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.withdraws) else {
             return;
         };

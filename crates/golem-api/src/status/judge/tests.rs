@@ -19,7 +19,7 @@ use crate::views::{PaymentsView, Summary};
 
 const FIRST: u16 = SSH_PORTS.start;
 
-fn settings() -> StatusSettings {
+pub(super) fn settings() -> StatusSettings {
     StatusSettings {
         installed: "0.1.0",
         data_dir: PathBuf::from("/nowhere"),
@@ -37,6 +37,7 @@ fn settings() -> StatusSettings {
             storage_threshold: 90,
             quotes_reserve: false,
         },
+        test_money_on_mainnet: None,
         withdraws: false,
     }
 }
@@ -63,7 +64,7 @@ fn read<T: serde::de::DeserializeOwned>(told: Value) -> T {
 }
 
 /// A node with a VM, with which nothing is wrong.
-fn good() -> StatusFacts {
+pub(super) fn good() -> StatusFacts {
     let node = NodeFacts {
         summary: summary(&[FIRST]),
         vms: vec![vm("web", FIRST)],

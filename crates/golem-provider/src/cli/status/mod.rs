@@ -10,12 +10,13 @@ mod text;
 
 use std::io::{IsTerminal, Write};
 
-use golem_api::status::{Grade, StatusSettings, judge};
+use golem_api::status::{Checklist, Grade, StatusSettings, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use crate::settings::Settings;
 use gather::Gathered;
+pub(super) use text::checklist as checklist_text;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -36,6 +37,12 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
         (false, true) => Exit::Done,
         (false, false) => Exit::NotRunning,
     })
+}
+
+/// Whether the node does what its operator wants of it, as seen now.
+pub(super) async fn checklist(invocation: &Invocation) -> anyhow::Result<Checklist> {
+    let gathered = gather(invocation, None).await?;
+    Ok(judge(&judged_by(&invocation.resolved.settings), gathered.facts).checklist)
 }
 
 /// How the command ends with `--exit-code`: 0, 1 or 2.
@@ -83,7 +90,7 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
 }
 
 /// What a node with these `settings` is judged by.
-fn judged_by(settings: &Settings) -> StatusSettings {
+pub(super) fn judged_by(settings: &Settings) -> StatusSettings {
     StatusSettings {
         installed: env!("CARGO_PKG_VERSION"),
         data_dir: settings.node.data_dir.clone(),
@@ -94,6 +101,7 @@ fn judged_by(settings: &Settings) -> StatusSettings {
         ssh_ports: settings.ports.ssh_ports(),
         skip_port_verification: settings.ports.skip_port_verification,
         limits: settings.vms.limits(),
+        test_money_on_mainnet: settings.chain().test_money_on_mainnet(),
         withdraws: settings.payments.stream_withdraw_enabled,
     }
 }

@@ -7,7 +7,8 @@ use golem_types::wire::Exact;
 
 use crate::cli::layout::age;
 use golem_api::status::{
-    BackendPart, Grade, Issue, LastKnown, PortCheck, PortsPart, ProviderPort, SshPorts, Status,
+    Answer, BackendPart, Checklist, Grade, Issue, LastKnown, PortCheck, PortsPart, ProviderPort, SshPorts,
+    Status,
 };
 use golem_api::views::{AdvertView, BooksView};
 use golem_types::amount::coins;
@@ -28,7 +29,23 @@ pub(super) fn text(status: &Status) -> String {
     lines.extend(status.ports.last_known.map(last_known));
     lines.push(String::new());
     lines.extend(rest(status));
+    lines.push(String::new());
+    lines.push(checklist(&status.checklist));
     lines.join("\n")
+}
+
+/// Whether the node does what its operator wants of it.
+pub(in crate::cli) fn checklist(list: &Checklist) -> String {
+    let rows = list.rows().map(|(word, row)| {
+        let mark = match row.answer {
+            Answer::Yes => "✅ yes",
+            Answer::No => "❌ no",
+            Answer::Unknown => "not known",
+        };
+        let fix = row.fix.as_ref().map_or_else(String::new, |fix| format!("\n      fix: {fix}"));
+        format!("{:<16}{mark}: {}{fix}", format!("Can be {word}"), row.reason)
+    });
+    rows.join("\n")
 }
 
 /// What is off, and what to do.

@@ -9,21 +9,27 @@ use jiff::{Timestamp, Unit};
 /// What stands before the further lines of a row.
 const INDENT: &str = "  ";
 
+/// Columns of a terminal that does not tell how many it has.
+pub const COLUMNS: usize = 80;
+
 /// Between two columns.
 const GAP: usize = 2;
 
 /// Columns of the terminal that standard output is; `None` if it is a file or a pipe.
-pub(super) fn terminal_width() -> Option<usize> {
+#[must_use]
+pub fn terminal_width() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 /// `time` to the second, in UTC.
-pub(super) fn time(time: Timestamp) -> String {
+#[must_use]
+pub fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// `time`, as long ago as it is.
-pub(super) fn age(time: Timestamp) -> String {
+#[must_use]
+pub fn age(time: Timestamp) -> String {
     let seconds = Timestamp::now().since((Unit::Second, time)).map_or(0, |span| span.get_seconds());
     match seconds {
         ..60 => format!("{} s ago", seconds.max(0)),
@@ -34,10 +40,8 @@ pub(super) fn age(time: Timestamp) -> String {
 
 /// `rows` under `headings`, in columns two spaces apart. On a terminal that is too narrow a row goes on in
 /// the next line, and never breaks inside of a cell.
-pub(super) fn table<const N: usize>(
-    headings: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
+#[must_use]
+pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     fitted(headings, rows, terminal_width())
 }
 
@@ -83,7 +87,8 @@ fn lines(widths: &[usize], limit: Option<usize>) -> Vec<std::ops::Range<usize>> 
 
 /// `text` with lines of at most `width` columns, broken at spaces; what has none stays whole. A line goes on
 /// below its own beginning.
-pub(super) fn wrapped(text: &str, width: usize) -> String {
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> String {
     text.lines().map(|line| wrapped_line(line, width)).collect::<Vec<_>>().join("\n")
 }
 

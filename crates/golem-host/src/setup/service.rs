@@ -1,0 +1,113 @@
+//! The service manager: whether the node is a service of this machine, and starting it.
+//!
+//! Owns what is asked of systemd. Never waits until the node is ready, and never installs a unit: the package does.
+
+use std::io;
+use std::path::Path;
+use std::process::Output;
+
+use tokio::process::Command;
+
+/// The node's unit.
+pub const UNIT: &str = "golem-provider.service";
+
+/// Where units are.
+const UNITS: [&str; 4] =
+    ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+
+/// What there is only where systemd runs (`sd_booted`).
+const BOOTED: &str = "run/systemd/system";
+
+/// What setup finds of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The unit is installed, and systemd runs.
+    Ready,
+    /// The unit is installed, and systemd does not run here.
+    NoManager,
+    /// There is no unit.
+    Nothing,
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// systemctl cannot be run.
+    #[error("systemctl cannot be run; fix: install systemd, or set up with `--here`")]
+    Run(#[source] io::Error),
+    /// It said why not.
+    #[error("systemctl {what} failed ({said}); fix: `journalctl -u golem-provider -n 20` says why")]
+    Refused {
+        /// What it was told.
+        what: &'static str,
+        /// Its words.
+        said: String,
+    },
+}
+
+/// What there is of a service below `root`, which is `/`.
+#[must_use]
+pub fn find(root: &Path) -> Found {
+    let has_unit = UNITS.iter().any(|folder| root.join(folder).join(UNIT).is_file());
+    match (has_unit, root.join(BOOTED).is_dir()) {
+        (false, _) => Found::Nothing,
+        (true, true) => Found::Ready,
+        (true, false) => Found::NoManager,
+    }
+}
+
+/// Has the service run with the settings as they are now, after this boot as well. VMs run on where it ran before.
+///
+/// # Errors
+/// [`ServiceError`].
+pub async fn start(settings_changed: bool) -> Result<(), ServiceError> {
+    let is_active = systemctl(&["is-active", "--quiet", UNIT]).await?.status.success();
+    tell("enable", &["enable", UNIT]).await?;
+    match (is_active, settings_changed) {
+        (true, false) => Ok(()),
+        (true, true) => tell("reload", &["reload", UNIT]).await,
+        // It is waited for by whoever wants it: a first start may take minutes, and has nothing to show here.
+        (false, _) => tell("start", &["start", "--no-block", UNIT]).await,
+    }
+}
+
+/// Why the service does not run any more; `None` if it runs or is starting.
+///
+/// # Errors
+/// [`ServiceError::Run`].
+pub async fn failure() -> Result<Option<String>, ServiceError> {
+    let output = systemctl(&["show", "--property=ActiveState,SubState,Result,ExecMainStatus", UNIT]).await?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", ");
+    let is_gone = ["ActiveState=failed", "ActiveState=inactive", "SubState=auto-restart"];
+    Ok(is_gone.iter().any(|state| said.contains(state)).then_some(said))
+}
+
+async fn systemctl(arguments: &[&str]) -> Result<Output, ServiceError> {
+    Command::new("systemctl").args(arguments).output().await.map_err(ServiceError::Run)
+}
+
+async fn tell(what: &'static str, arguments: &[&str]) -> Result<(), ServiceError> {
+    let output = systemctl(arguments).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+    Err(ServiceError::Refused { what, said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_counts_where_systemd_runs() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(find(root.path()), Found::Nothing);
+        let units = root.path().join("usr/lib/systemd/system");
+        std::fs::create_dir_all(&units).unwrap();
+        std::fs::write(units.join(UNIT), "").unwrap();
+        assert_eq!(find(root.path()), Found::NoManager);
+        std::fs::create_dir_all(root.path().join(BOOTED)).unwrap();
+        assert_eq!(find(root.path()), Found::Ready);
+    }
+}

@@ -1,0 +1,325 @@
+//! `setup`: a node from a fresh machine to its first renter, or another look at one that is set up.
+//!
+//! ```text
+//!   missing? writable? ─► questions (nothing is changed yet) ─► what would change ─► yes ─► settings ─► image ─► service ─► checklist
+//! ```
+//! Owns that order, and what an interrupt leaves. Never decides what a setting may be ([`crate::settings`]), nor what can be
+//! decided without asking ([`golem_host::setup`]).
+
+mod questions;
+mod reach;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use golem_host::node::{Node, Whose};
+use golem_host::settings_file;
+use golem_host::setup::form::{Answers, FormError};
+use golem_host::setup::plan::{self, Change};
+use golem_host::setup::prompt::{self, PromptError};
+use golem_host::setup::service::{self, Found};
+use golem_host::setup::{clock, place, prerequisites};
+use golem_reach::mapping::Mapper;
+use golem_vm::images::Images;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::arguments::Setup;
+use super::{Exit, Invocation, status};
+use crate::settings::{self, Origin, Resolved};
+use crate::{backend, image, payments};
+use questions::Image;
+
+/// Longest that the service may take until it answers: its first start compares nothing and fetches nothing, but may wait for a
+/// chain.
+const READY: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is said where nobody can be asked.
+const WOULD_ASK: &str = "setup would ask for the node's name and country, what to rent out, prices, the market, an address for \
+    earnings, how its ports are reached and whether to fetch the image now, and there is no terminal; fix: `--yes` takes what \
+    counts already, else what is good for this machine; flags (`golem-provider setup --help`) say otherwise, and `--dry-run` \
+    shows what would change";
+
+/// The node that is set up.
+struct Target {
+    /// Whether it is the service of this machine.
+    service: bool,
+    node: Node,
+    /// Where its settings are written.
+    file: PathBuf,
+    environment: BTreeMap<String, String>,
+    directory: PathBuf,
+    resolved: Resolved,
+}
+
+/// What was answered.
+struct Decision {
+    changes: Vec<Change>,
+    image: Image,
+    reach: Option<String>,
+}
+
+/// `setup`.
+pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    let asks = prompt::is_possible() && !printer.json && !typed.yes;
+    if !asks && !typed.yes && !typed.dry_run {
+        printer.error(Exit::WrongUse, WOULD_ASK);
+        return Ok(Exit::WrongUse);
+    }
+    let target = Target::choose(invocation, typed.here)?;
+    look_at_host(&target, invocation).await?;
+    // Here the node of an operator who ran from source is moved in, before anything is asked: `golem_host::move_in`.
+    let mut mapper: Option<Mapper> = None;
+    let invocation = &target.invocation(invocation);
+    let decided = tokio::select! {
+        decided = decide(&target, typed, asks, invocation, &mut mapper) => decided,
+        _ = tokio::signal::ctrl_c() => Err(FormError::Prompt(prompt::Ended.into()).into()),
+    };
+    if let Some(mapper) = &mut mapper {
+        // It was only tried: the node asks for itself.
+        mapper.undo(|_, _| ()).await;
+    }
+    let decision = match decided {
+        Ok(Some(decision)) => decision,
+        Ok(None) => {
+            printer.note("Nothing was changed.");
+            return Ok(Exit::Done);
+        }
+        Err(error) => match error.downcast_ref() {
+            Some(FormError::Prompt(PromptError::Ended(_))) => {
+                printer.note("\nInterrupted; nothing was changed.");
+                return Ok(Exit::Interrupted);
+            }
+            Some(FormError::Wrong(_)) => {
+                printer.error(Exit::WrongUse, &format!("{error:#}"));
+                return Ok(Exit::WrongUse);
+            }
+            _ => return Err(error),
+        },
+    };
+    if !decision.changes.is_empty() {
+        settings_file::write(&target.file, &plan::written(&decision.changes))
+            .with_context(|| format!("{} cannot be written; nothing was changed", target.file.display()))?;
+    }
+    let target = Target { resolved: target.load(Answers::new())?, ..target };
+    let invocation = &target.invocation(invocation);
+    tokio::select! {
+        done = carry_out(invocation, &target, &decision) => done,
+        _ = tokio::signal::ctrl_c() => {
+            printer.note("\nInterrupted; the settings are written, and `golem-provider setup` goes on from here.");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+impl Target {
+    /// The service of this machine, or the caller's own node.
+    fn choose(invocation: &Invocation, here: bool) -> anyhow::Result<Self> {
+        let (node, environment) = (&invocation.node, &invocation.environment);
+        let found = service::find(Path::new("/"));
+        let service = !here && node.whose == Whose::Service && found == Found::Ready;
+        if !here && node.whose == Whose::Service && found == Found::NoManager {
+            invocation
+                .printer
+                .note("systemd does not run here: this user's own node is set up, as with --here.");
+        }
+        let directory = invocation.directory.clone();
+        let (node, environment) = if service {
+            // Of whoever asks it has nothing.
+            (Some(node.clone()), BTreeMap::new())
+        } else if node.whose == Whose::Service || here {
+            (settings::own_node(environment, &directory), environment.clone())
+        } else {
+            (Some(node.clone()), environment.clone())
+        };
+        let node = node.context("HOME is not set; fix: set it")?;
+        let resolved = settings::load_of(Some(&node), BTreeMap::new(), environment.clone(), &directory)?;
+        let file = node.settings_file();
+        Ok(Self { service, node, file, environment, directory, resolved })
+    }
+
+    /// The settings with `answers` in place of what counts now.
+    fn load(&self, answers: Answers) -> anyhow::Result<Resolved> {
+        Ok(settings::load_of(Some(&self.node), answers, self.environment.clone(), &self.directory)?)
+    }
+
+    /// What counts now for the setting `name`, as text; empty if it is not set.
+    fn now(&self, name: &str) -> String {
+        self.resolved.found.get(name).map(|found| found.text.clone()).unwrap_or_default()
+    }
+
+    /// Whether all of `answers` may be, alone and together, and would count.
+    fn check(&self, answers: &Answers) -> anyhow::Result<Resolved> {
+        settings::valid(answers)?;
+        let resolved = self.load(answers.clone())?;
+        resolved.settings.chain().check_money()?;
+        for (name, text) in answers {
+            let Some(found) = self.resolved.found.get(name).filter(|found| found.text != *text) else {
+                continue;
+            };
+            let from = match &found.origin {
+                Origin::File { path, .. } if *path == self.file => continue,
+                Origin::Environment(_) | Origin::File { .. } => found.origin.describe(name),
+                _ => continue,
+            };
+            bail!(
+                "{name}={} is set in a place that wins ({from}); fix: change it there, or remove it",
+                found.text
+            );
+        }
+        Ok(resolved)
+    }
+
+    /// The program as if it had been called for this node.
+    fn invocation(&self, from: &Invocation) -> Invocation {
+        Invocation {
+            node: self.node.clone(),
+            resolved: self.resolved.clone(),
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+            printer: from.printer,
+        }
+    }
+
+    /// How its node is started by hand.
+    const fn how_to_start(&self) -> &'static str {
+        if self.service { "sudo systemctl start golem-provider" } else { "golem-provider start --daemon" }
+    }
+}
+
+/// Whether this machine has what a node needs, before anything is asked or fetched.
+async fn look_at_host(target: &Target, invocation: &Invocation) -> anyhow::Result<()> {
+    place::check(&target.file)?;
+    let vms = target.resolved.settings.backend();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let manager = prerequisites::PackageManager::of_host(&path);
+    let root = rustix::process::geteuid().is_root();
+    if let Some(missing) = prerequisites::told(&backend::missing(&vms), manager, root) {
+        bail!(missing);
+    }
+    backend::check(&vms).await.context("the VM backend cannot be used")?;
+    if let Some(why) = backend::without_kvm(&vms).await {
+        invocation.printer.warning(&format!(
+            "without hardware virtualization (KVM) guests boot in minutes instead of seconds, and nothing is rented out for real \
+             money: {why}"
+        ));
+    }
+    let profile = payments::profile(&target.resolved.settings.chain()).ok().flatten();
+    if let Some(endpoint) = profile.as_ref().and_then(|profile| profile.rpc_url.split(',').next())
+        && let Some(wrong) = clock::problem(endpoint).await
+    {
+        invocation.printer.warning(&wrong);
+    }
+    Ok(())
+}
+
+/// Asks for everything, and shows what would change. `None` if that is declined, or was only to be shown.
+async fn decide(
+    target: &Target,
+    typed: &Setup,
+    asks: bool,
+    invocation: &Invocation,
+    mapper: &mut Option<Mapper>,
+) -> anyhow::Result<Option<Decision>> {
+    let printer = invocation.printer;
+    let mut form = questions::form(target, typed.settings(), asks, printer.json);
+    questions::ask(&mut form, target).await?;
+    let client = match invocation.node.running()? {
+        Some(_) => Some(invocation.client()?),
+        None => None,
+    };
+    let reach = reach::ask(&mut form, target, client.as_ref(), mapper, !typed.dry_run).await?;
+    let image = questions::image(&mut form, target, typed.image.as_deref()).await?;
+    let changes = form.changes();
+    let file = target.file.display();
+    if !printer.json {
+        printer.note(&match &*changes {
+            [] => format!("\nNothing to change in {file}."),
+            changes => format!("\nTo be changed in {file}:\n{}", plan::told(changes)),
+        });
+    }
+    if typed.dry_run {
+        if printer.json {
+            let answer = json!({ "file": file.to_string(), "changes": changes, "written": false });
+            printer.answer(&answer, String::new);
+        }
+        return Ok(None);
+    }
+    if asks && !changes.is_empty() && !form.yes_or_no("Write this?", true).await? {
+        return Ok(None);
+    }
+    Ok(Some(Decision { changes, image, reach }))
+}
+
+/// Does what was decided, beside the settings: the image, the service, and how the node is then.
+async fn carry_out(invocation: &Invocation, target: &Target, decision: &Decision) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    let settings = &invocation.resolved.settings;
+    let (data_dir, name) = (&settings.node.data_dir, &settings.vms.default_vm_image);
+    match &decision.image {
+        Image::No => {}
+        Image::Pull => {
+            image::pull(data_dir, name).await.with_context(|| image::cannot_be_had(name))?;
+        }
+        Image::Add(file) => {
+            let (images, _waiting) =
+                (Images::open(data_dir)?, printer.waiting(format!("Copying {}", file.display())));
+            images.add(name, file)?;
+        }
+    }
+    if target.service {
+        service::start(!decision.changes.is_empty()).await?;
+        wait_until_ready(invocation).await?;
+    }
+    let running = invocation.node.running()?;
+    let checklist = match &running {
+        Some(_) => Some(status::checklist(invocation).await?),
+        None => None,
+    };
+    let next = match &running {
+        Some(held) if !target.service && !decision.changes.is_empty() => {
+            let pid = held.pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
+            Some(format!("the node that runs takes the changes with: kill -HUP {pid}"))
+        }
+        Some(_) => None,
+        None => Some(format!("start the node with: {}", target.how_to_start())),
+    };
+    let is_blocked = checklist.as_ref().is_some_and(golem_api::status::Checklist::is_blocked);
+    let answer = json!({
+        "file": target.file.display().to_string(), "changes": decision.changes, "written": !decision.changes.is_empty(),
+        "reach": decision.reach, "service": target.service, "running": running.is_some(), "next": next,
+        "checklist": checklist,
+    });
+    printer.answer(&answer, || {
+        let head = next.map(|next| format!("The node is set up; {next}"));
+        let list = checklist.map(|list| status::checklist_text(&list));
+        head.into_iter().chain(list).collect::<Vec<_>>().join("\n\n")
+    });
+    Ok(if is_blocked { Exit::Failed } else { Exit::Done })
+}
+
+/// Waits until the service's node answers.
+async fn wait_until_ready(invocation: &Invocation) -> anyhow::Result<()> {
+    let waiting = invocation.printer.waiting("Starting the service");
+    let begun = Instant::now();
+    loop {
+        if let Ok(client) = invocation.client()
+            && client.summary().await.is_ok()
+        {
+            return Ok(());
+        }
+        let why = service::failure().await?;
+        if let Some(why) = why.or_else(|| (begun.elapsed() > READY).then(|| "it does not answer".to_owned()))
+        {
+            bail!("the service did not start ({why}); fix: `journalctl -u golem-provider -n 20` says why");
+        }
+        waiting.say(format!("Starting the service: {} s", begun.elapsed().as_secs()));
+        sleep(LOOK).await;
+    }
+}
