@@ -20,6 +20,9 @@ use crate::layout;
 /// Texts of settings by name; an empty one is a setting that is not set.
 pub type Answers = BTreeMap<&'static str, String>;
 
+/// Why settings cannot be, with the fix; `Ok` if they can.
+pub type Check<'a> = Box<dyn Fn(&Answers) -> Result<(), String> + 'a>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {
@@ -43,8 +46,8 @@ pub struct Form<'a> {
     pub given: Answers,
     /// What was answered.
     pub wanted: Answers,
-    /// Why settings that differ from what counts now cannot be, with the fix.
-    pub check: Box<dyn Fn(&Answers) -> Result<(), String> + 'a>,
+    /// Asked of those that differ from what counts now.
+    pub check: Check<'a>,
 }
 
 impl Form<'_> {

@@ -5,8 +5,10 @@
 use std::io;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 /// The node's unit.
 pub const UNIT: &str = "golem-provider.service";
@@ -14,6 +16,12 @@ pub const UNIT: &str = "golem-provider.service";
 /// Where units are.
 const UNITS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+
+/// Longest that a node takes to start anew, beside what its guests take.
+const RELOAD: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What there is only where systemd runs (`sd_booted`).
 const BOOTED: &str = "run/systemd/system";
@@ -65,9 +73,35 @@ pub async fn start(settings_changed: bool) -> Result<(), ServiceError> {
     tell("enable", &["enable", UNIT]).await?;
     match (is_active, settings_changed) {
         (true, false) => Ok(()),
-        (true, true) => tell("reload", &["reload", UNIT]).await,
+        (true, true) => reload().await,
         // It is waited for by whoever wants it: a first start may take minutes, and has nothing to show here.
         (false, _) => tell("start", &["start", "--no-block", UNIT]).await,
+    }
+}
+
+/// Has the node that runs start anew, and waits until it has.
+async fn reload() -> Result<(), ServiceError> {
+    // What changes when the node says that it begins, and again when it is there.
+    let state = || async {
+        let shown =
+            systemctl(&["show", "--property=ActiveState,StateChangeTimestampMonotonic", UNIT]).await?;
+        Ok::<_, ServiceError>(String::from_utf8_lossy(&shown.stdout).into_owned())
+    };
+    let before = state().await?;
+    tell("reload", &["reload", UNIT]).await?;
+    let end = Instant::now() + RELOAD;
+    loop {
+        let now = state().await?;
+        if now != before && now.contains("ActiveState=active") {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(ServiceError::Refused {
+                what: "reload",
+                said: "the node goes on as it was".to_owned(),
+            });
+        }
+        sleep(LOOK).await;
     }
 }
 

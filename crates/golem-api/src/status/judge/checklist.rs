@@ -65,9 +65,9 @@ fn node(facts: &StatusFacts) -> Result<&NodeFacts, ChecklistRow> {
     match &facts.node {
         Some(Ok(node)) => Ok(node),
         Some(Err(why)) => {
-            Err(ChecklistRow::unknown(format!("the provider does not answer: {why}"), Some(LOOK_AT_LOG)))
+            Err(ChecklistRow::unknown(format!("The provider does not answer: {why}"), Some(LOOK_AT_LOG)))
         }
-        None => Err(ChecklistRow::unknown("the provider is not running", Some(START))),
+        None => Err(ChecklistRow::unknown("The provider is not running", Some(START))),
     }
 }
 
@@ -340,7 +340,7 @@ fn paid(settings: &StatusSettings, facts: &StatusFacts) -> ChecklistRow {
     if let Some((payout, problem)) =
         summary.payouts.iter().find_map(|payout| Some((payout, payout.problem.as_ref()?)))
     {
-        let told = format!("what was earned does not reach {}: {problem}", payout.to);
+        let told = format!("What was earned does not reach {}: {problem}", payout.to);
         return ChecklistRow::told(&told, "`golem-provider wallet transactions` shows what waits, and why");
     }
     if let Some(wallet) = facts.wallet.as_ref().filter(|_| settings.withdraws)

@@ -326,3 +326,36 @@ fn h_04_i4_vms_outlive_the_service_and_come_back_with_the_host() {
     host.until("a guest after the boot", || host.guest().is_some_and(|began| Some(began) != guest));
     host.until("its scope", || host.is(&["is-active", &host.scope()]));
 }
+
+/// The service is set up where it is installed: started, and the next time told of what changed, below its VMs.
+#[test]
+fn a_setup_starts_the_service_and_another_has_it_take_what_changed() {
+    let host = Host::boot();
+    host.systemctl(&["stop", UNIT]);
+    let setup = |name: &str| -> Value {
+        let output = host.run(&["golem-provider", "setup", "--yes", "--json", "--name", name]);
+        assert_eq!(output.status.code(), Some(0), "{}\n{}", Home::show(&output), host.story());
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let done = setup("first");
+    assert_eq!(
+        (&done["service"], &done["running"], &done["written"]),
+        (&true.into(), &true.into(), &true.into())
+    );
+    assert_eq!(done["checklist"]["rented"]["answer"], "yes", "{done}");
+    assert!(host.is(&["is-active", UNIT]) && host.is(&["is-enabled", UNIT]), "{}", host.story());
+    let written = host.says(&["cat", "/var/lib/golem-provider/.env"]);
+    assert!(
+        written.contains("GOLEM_PROVIDER_NAME=first") && host.story().contains("name=\"first\""),
+        "{written}"
+    );
+    let main = host.property(UNIT, "MainPID");
+    let done = setup("second");
+    assert_eq!((&done["running"], host.property(UNIT, "MainPID")), (&true.into(), main));
+    assert!(host.story().contains("name=\"second\""), "{}", host.story());
+    assert_eq!(setup("second")["written"], false);
+    // The package's file wins, and is not written: so says who would be overruled.
+    let overruled = host.run(&["golem-provider", "setup", "--yes", "--image", "24.04"]);
+    let said = Home::show(&overruled);
+    assert!(overruled.status.code() == Some(2) && said.contains("wins (/etc/golem-provider/env)"), "{said}");
+}
