@@ -177,7 +177,7 @@ fn a_rotation_that_is_killed_loses_no_key() {
 #[test]
 fn an_encrypted_key_is_opened_by_a_file_or_a_credential_alone() {
     let home = Home::new();
-    let address = home.make_key();
+    let address = Value::from(home.make_key());
     let plain = std::fs::read_to_string(key_file(&home)).unwrap();
     let key = serde_json::from_str::<Value>(&plain).unwrap()["private_key"].as_str().unwrap().to_owned();
     refused(&home, &["wallet", "encrypt"], "fix: put it into a file of mode 0600");
