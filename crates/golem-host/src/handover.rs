@@ -1,13 +1,16 @@
 //! Open files that a process hands to the program which takes its place under the same process id.
 //!
 //! ```text
-//!   give: files, queued in one end of a socket pair ─► exec, with that end as standard input ─► take: the files
+//!   give: standard input and files, queued in a socket pair ─► exec, with its end as standard input ─► take: both as before
 //! ```
 //! The kernel says whose the pair is, so that no other standard input is taken for one. Owns that way, which needs neither a
-//! variable nor a number of a descriptor. Never decides what is handed over.
+//! variable nor a number of a descriptor. Never decides what is handed over, and takes only a PID file and listeners.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
@@ -28,7 +31,9 @@ pub fn give(files: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     }
     let kind = SocketType::SEQPACKET;
     let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    for batch in files.chunks(BATCH) {
+    let input = io::stdin();
+    let all: Vec<_> = [input.as_fd()].into_iter().chain(files.iter().copied()).collect();
+    for batch in all.chunks(BATCH) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
         let mut buffer = SendAncillaryBuffer::new(&mut space);
         if !buffer.push(SendAncillaryMessage::ScmRights(batch)) {
@@ -39,20 +44,47 @@ pub fn give(files: &[BorrowedFd<'_>]) -> io::Result<OwnedFd> {
     Ok(far)
 }
 
-/// The files that this process, as the program that it was before, handed over on standard input, which is empty from then on.
-/// None, and standard input as it is, if it has not.
+/// What the program that this process was before left open.
+#[derive(Debug, Default)]
+pub struct HandedOver {
+    /// Its PID file, locked.
+    pub lock: Option<File>,
+    /// What it listened on, by address, and is not wanted any more unless it is taken from here.
+    pub listeners: BTreeMap<SocketAddr, TcpListener>,
+}
+
+impl HandedOver {
+    fn of(files: impl Iterator<Item = OwnedFd>) -> Self {
+        let mut all = Self::default();
+        for file in files {
+            if rustix::net::sockopt::socket_acceptconn(&file) != Ok(true) {
+                all.lock = Some(file.into());
+                continue;
+            }
+            let listener = TcpListener::from(file);
+            if let (Ok(address), Ok(())) = (listener.local_addr(), listener.set_nonblocking(true)) {
+                all.listeners.insert(address, listener);
+            }
+        }
+        all
+    }
+}
+
+/// The files that this process, as the program that it was before, handed over; standard input is again what it was there.
+/// None if there was no such program.
 ///
 /// # Errors
 /// When they cannot be received.
-pub fn take() -> io::Result<Vec<OwnedFd>> {
+pub fn take() -> io::Result<HandedOver> {
     let input = io::stdin();
     if peer(input.as_fd()) != Some(std::process::id()) {
-        return Ok(Vec::new());
+        return Ok(HandedOver::default());
     }
-    let files = receive(input.as_fd())?;
-    let nothing = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(nothing)?;
-    Ok(files)
+    let mut files = receive(input.as_fd())?.into_iter();
+    if let Some(input) = files.next() {
+        rustix::stdio::dup2_stdin(input)?;
+    }
+    Ok(HandedOver::of(files))
 }
 
 fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
@@ -93,6 +125,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn listeners_are_known_by_their_addresses_and_the_rest_is_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let handed = HandedOver::of([OwnedFd::from(lock), OwnedFd::from(listener)].into_iter());
+        assert!(handed.lock.is_some() && handed.listeners.contains_key(&address));
+    }
+
+    #[test]
     fn every_file_arrives_with_its_lock_and_nobody_elses_input_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let open = |name: usize| std::fs::File::create(folder.path().join(name.to_string())).unwrap();
@@ -105,7 +147,7 @@ mod tests {
         assert!(open(0).try_lock().is_err(), "the lock is held on the way");
         assert_eq!(peer(input.as_fd()), Some(std::process::id()));
         let taken = receive(input.as_fd()).unwrap();
-        assert_eq!(taken.len(), 300);
+        assert_eq!(taken.len(), 301, "and standard input");
         assert!(open(0).try_lock().is_err());
         drop(taken);
         open(0).try_lock().unwrap();
@@ -113,6 +155,6 @@ mod tests {
         // What another process gave.
         let empty = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(peer(empty.as_fd()), None);
-        assert!(take().unwrap().is_empty());
+        assert!(take().unwrap().lock.is_none());
     }
 }

@@ -271,7 +271,7 @@ impl Node {
     pub fn wait_while_restarting(&self, patience: Duration) {
         let end = Instant::now() + patience;
         while matches!(self.running(), Ok(None)) && Instant::now() < end && self.is_restarting() {
-            std::thread::sleep(LOOK);
+            std::thread::park_timeout(LOOK);
         }
     }
 

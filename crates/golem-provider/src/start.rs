@@ -5,11 +5,9 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
-use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +48,7 @@ use crate::settings::{
 };
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
-use golem_host::node::{Places, SOCKET};
+use golem_host::handover::HandedOver;
 use golem_host::pid_file::PidFile;
 
 /// How the process is started, beside the settings.
@@ -64,8 +62,8 @@ pub struct Start {
     pub detached: bool,
     /// How the node is started anew.
     pub reload: Reload,
-    /// What the program that this process was before left open for it: its PID file, and what it listened on.
-    pub handed_over: Vec<OwnedFd>,
+    /// What the program that this process was before left open.
+    pub handed_over: HandedOver,
 }
 
 /// Why the node ended well.
@@ -101,7 +99,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let Start { settings, pid_file, detached, mut reload, handed_over } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    let HandedOver { lock, mut listeners } = HandedOver::of(handed_over);
+    let HandedOver { lock, mut listeners } = handed_over;
     let lock = PidFile::take_over(&pid_file, lock).await?;
     descriptors::raise_limit();
     service_manager::lower_oom_score();
@@ -160,7 +158,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     if let Some((listener, keys)) = served {
         api.serve_https(listener, keys);
     }
-    for socket in operator_sockets(&settings.node.data_dir).await {
+    for socket in OperatorSocket::all(&settings.node.data_dir).await {
         api.serve_operator(socket);
     }
 
@@ -224,32 +222,6 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let Some(kept_open) = kept_open else { return Ok(Ended::Stopped) };
     let lock = lock.hand_over().context("no descriptor is left")?;
     Ok(Ended::Reload(vec![lock.into(), kept_open]))
-}
-
-/// What the program that this process was before left open.
-#[derive(Default)]
-struct HandedOver {
-    /// Its PID file.
-    lock: Option<File>,
-    /// By their addresses; those that are not wanted any more are closed with the rest.
-    listeners: BTreeMap<SocketAddr, std::net::TcpListener>,
-}
-
-impl HandedOver {
-    fn of(files: Vec<OwnedFd>) -> Self {
-        let mut all = Self::default();
-        for file in files {
-            if rustix::net::sockopt::socket_acceptconn(&file) != Ok(true) {
-                all.lock = Some(file.into());
-                continue;
-            }
-            let listener = std::net::TcpListener::from(file);
-            if let (Ok(address), Ok(())) = (listener.local_addr(), listener.set_nonblocking(true)) {
-                all.listeners.insert(address, listener);
-            }
-        }
-        all
-    }
 }
 
 /// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
@@ -385,27 +357,6 @@ fn warn_of_another_id(settings: &NodeSettings, identity: &Identity) {
             "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
         );
     }
-}
-
-/// The operator API's sockets: in the data directory, and in the folder of the package's service, if systemd made it for
-/// this process. Without them commands use the port.
-async fn operator_sockets(data_dir: &Path) -> Vec<OperatorSocket> {
-    let places = Places::default();
-    let is_given =
-        std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|given| given == places.runtime.as_os_str());
-    let shared = is_given.then(|| (places.socket(), true));
-    let mut sockets = Vec::new();
-    for (path, is_shared) in [(data_dir.join(SOCKET), false)].into_iter().chain(shared) {
-        match OperatorSocket::bind(&path, is_shared).await {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                path = %path.display(),
-                "the operator API has no socket there"
-            ),
-        }
-    }
-    sockets
 }
 
 async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {

@@ -98,6 +98,8 @@ impl Home {
             .args(arguments)
             .env_clear()
             .env("HOME", self.folder.path())
+            // Whose tests these are may have a service on this machine: never speak to that.
+            .env("GOLEM_PROVIDER_DATA_DIR", self.data())
             .env("PATH", std::env::var_os("PATH").unwrap())
             .envs(&self.environment)
             .current_dir(self.folder.path())
@@ -142,6 +144,19 @@ impl Home {
 
     pub fn data(&self) -> PathBuf {
         self.folder.path().join(".golem/provider")
+    }
+
+    /// Gives the node a key before its first start; its address.
+    pub fn make_key(&self) -> String {
+        let mut bytes = [0; 32];
+        std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = self.folder.path().join("first-key");
+        std::fs::write(&file, digits).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let made = self.json(&["wallet", "import", "first-key", "--json"]);
+        std::fs::remove_file(file).unwrap();
+        made["address"].as_str().unwrap().to_owned()
     }
 
     pub fn pid_file(&self) -> PathBuf {

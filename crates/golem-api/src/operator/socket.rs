@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use golem_host::node::{Places, SOCKET};
 use tokio::net::UnixListener;
 use tokio::net::unix::UCred;
 
@@ -24,11 +25,32 @@ pub struct OperatorSocket {
 }
 
 impl OperatorSocket {
+    /// Those of a node with this data directory: in there, and in the folder of the package's service, if systemd made that
+    /// for this process. Where one cannot be had, a warning says so, and commands use the port.
+    pub async fn all(data_dir: &Path) -> Vec<Self> {
+        let places = Places::default();
+        let is_given =
+            std::env::var_os("RUNTIME_DIRECTORY").is_some_and(|given| given == places.runtime.as_os_str());
+        let shared = is_given.then(|| (places.socket(), true));
+        let mut sockets = Vec::new();
+        for (path, is_shared) in [(data_dir.join(SOCKET), false)].into_iter().chain(shared) {
+            match Self::bind(&path, is_shared).await {
+                Ok(socket) => sockets.push(socket),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    path = %path.display(),
+                    "the operator API has no socket there"
+                ),
+            }
+        }
+        sockets
+    }
+
     /// Listens at `path`, in place of a socket that a node left behind; `is_shared` with the group of this process.
     ///
     /// # Errors
     /// `AddrInUse` where another node listens; any other error of making it.
-    pub async fn bind(path: &Path, is_shared: bool) -> io::Result<Self> {
+    async fn bind(path: &Path, is_shared: bool) -> io::Result<Self> {
         let is_held = tokio::net::UnixStream::connect(path).await.is_ok();
         if is_held {
             return Err(ErrorKind::AddrInUse.into());

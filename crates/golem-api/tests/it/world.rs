@@ -213,7 +213,8 @@ impl World {
     }
 
     pub(crate) fn operator(&self) -> Client {
-        Client::open(self.folder.path(), self.operator_port).unwrap()
+        let node = golem_host::node::Node::named(self.folder.path().to_owned(), &Default::default());
+        Client::open(node, self.operator_port).unwrap()
     }
 
     /// The same after a restart of the node.

@@ -71,8 +71,11 @@ pub fn markdown() -> String {
          1. the command line (`golem-provider start --network mainnet`),\n\
          2. the environment,\n\
          3. `.env` in the working directory,\n\
-         4. `~/.golem/provider/.env`,\n\
-         5. the default.\n\n\
+         4. `.env` in the node's data directory, which `config …` and `pricing set` write,\n\
+         5. `~/.golem/provider/.env`,\n\
+         6. the default.\n\n\
+         Commands about this machine's service (data in `/var/lib/golem-provider`) take its settings, after the\n\
+         environment, from `/etc/golem-provider/env` and from `.env` in its data directory, and from nowhere else.\n\n\
          A `.env` that belongs to another user (root aside) or that others can write is refused, and one in\n\
          the working directory may name no program.\n\n\
          An empty value counts as not set. All mistakes are reported in one run, each with its fix; a\n\

@@ -16,7 +16,7 @@ pub(super) fn is_placeholder(name: &str, text: &str) -> bool {
 
 /// One warning for each placeholder that nobody replaced.
 pub(super) fn placeholders(layers: &Layers) -> Vec<String> {
-    let environment = layers.environment.iter().map(|(name, text)| (name, text));
+    let environment = layers.environment.iter();
     let files = layers.files.iter().flat_map(|file| file.values.iter().map(|(name, (text, _))| (name, text)));
     let left = environment.chain(files).filter(|(name, text)| is_placeholder(name, text.trim()));
     let left: BTreeSet<_> = left.collect();

@@ -39,7 +39,7 @@ fn refused(home: &Home, arguments: &[&str], says: &str) -> Output {
 #[test]
 fn a_key_is_exported_and_imported_and_the_one_before_is_kept() {
     let home = Home::new();
-    let first = home.json(&["wallet", "show", "--json"])["address"].as_str().unwrap().to_owned();
+    let first = home.make_key();
     let out = home.folder.path().join("backup.json");
     let words = ["wallet", "export", "--out", "backup.json", "--json"];
     let exported = home.json(&words);
@@ -98,6 +98,7 @@ fn a_key_is_exported_and_imported_and_the_one_before_is_kept() {
 #[test]
 fn what_is_exported_is_private_under_any_umask() {
     let home = Home::new();
+    home.make_key();
     let command = home.command(&["wallet", "export", "--out", "backup.json"]);
     let mut careless = std::process::Command::new("sh");
     careless
@@ -144,6 +145,7 @@ fn a_rotation_reaches_the_node_that_runs_and_its_vms_run_on() {
 #[test]
 fn a_rotation_that_is_killed_loses_no_key() {
     let home = Home::new();
+    home.make_key();
     let addresses = || {
         let shown = home.json(&["wallet", "show", "--json"]);
         let former = shown["former"].as_array().unwrap().iter().map(|former| former["address"].clone());
@@ -175,7 +177,7 @@ fn a_rotation_that_is_killed_loses_no_key() {
 #[test]
 fn an_encrypted_key_is_opened_by_a_file_or_a_credential_alone() {
     let home = Home::new();
-    let address = home.json(&["wallet", "show", "--json"])["address"].clone();
+    let address = Value::from(home.make_key());
     let plain = std::fs::read_to_string(key_file(&home)).unwrap();
     let key = serde_json::from_str::<Value>(&plain).unwrap()["private_key"].as_str().unwrap().to_owned();
     refused(&home, &["wallet", "encrypt"], "fix: put it into a file of mode 0600");
@@ -229,7 +231,7 @@ fn an_encrypted_key_is_opened_by_a_file_or_a_credential_alone() {
 #[test]
 fn a_payout_address_that_is_wrong_is_refused_before_anything_is_sent() {
     let home = Home::new();
-    let own = home.json(&["wallet", "show", "--json"])["address"].as_str().unwrap().to_owned();
+    let own = home.make_key();
     let contract = "0x1111111111111111111111111111111111111111";
     let refused_at_start = |address: &str, says: &str| {
         let mut command = home.command(&["start"]);

@@ -62,11 +62,12 @@ fn image(home: &Home) -> PathBuf {
 
 #[test]
 fn i_02_whatever_command_is_the_first_others_see_nothing() {
-    let commands: [(&[&str], bool); 8] = [
+    let commands: [(&[&str], bool); 9] = [
         (&["images", "add", "mine", "disk.qcow2"], true),
         (&["pricing", "set", "--usd-per-core", "5"], true),
         (&["config", "monitor", "--enable", "true"], true),
-        (&["wallet", "show"], true),
+        (&["wallet", "import", "key"], true),
+        (&["wallet", "show"], false),
         (&["rent", "wallet"], true),
         (&["status"], false),
         (&["import"], false),
@@ -75,6 +76,9 @@ fn i_02_whatever_command_is_the_first_others_see_nothing() {
     for (words, writes) in commands {
         let home = Home::new();
         image(&home);
+        let key = home.folder.path().join("key");
+        std::fs::write(&key, "1".repeat(64)).unwrap();
+        std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let output = careless(&home.command(words)).output().unwrap();
         let golem = home.folder.path().join(".golem");
         assert_eq!(golem.exists(), writes, "{words:?}: {}", Home::show(&output));

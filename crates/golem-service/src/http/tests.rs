@@ -42,7 +42,7 @@ fn environment(rows: &[(&'static str, String)]) -> impl Fn(&str) -> Option<Strin
 }
 
 fn client(rows: &[(&'static str, String)]) -> Client {
-    Client::with(Options::within(DEADLINE), environment(rows)).unwrap()
+    Client::with(Options::within(DEADLINE), environment(rows), None).unwrap()
 }
 
 /// H-19: what is on this machine, and what `NO_PROXY` names, is asked directly; all else through the proxy.
@@ -136,12 +136,12 @@ async fn an_endpoint_behind_a_proxy_speaks_for_itself() {
 fn what_names_no_proxy_is_told_by_its_variable() {
     for wrong in ["http://", "::::", "http://a b"] {
         let client =
-            Client::with(Options::within(DEADLINE), environment(&[("HTTPS_PROXY", wrong.to_owned())]));
+            Client::with(Options::within(DEADLINE), environment(&[("HTTPS_PROXY", wrong.to_owned())]), None);
         let error = client.unwrap_err();
         assert!(error.to_string().starts_with("HTTPS_PROXY in the environment"), "{wrong}: {error}");
     }
     let direct = Options { is_direct: true, ..Options::within(DEADLINE) };
-    Client::with(direct, environment(&[("HTTPS_PROXY", "::::".to_owned())])).unwrap();
+    Client::with(direct, environment(&[("HTTPS_PROXY", "::::".to_owned())]), None).unwrap();
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn answers_are_bounded_and_redirects_are_not_followed_unless_wanted() {
     let url = format!("http://{moved}/");
     assert_eq!(client.get(&url).send(100).await.unwrap().status, StatusCode::FOUND);
     let following = Options { follows_redirects: true, ..Options::within(DEADLINE) };
-    let following = Client::with(following, environment(&[])).unwrap();
+    let following = Client::with(following, environment(&[]), None).unwrap();
     assert_eq!(following.get(&url).send(100).await.unwrap().bytes, b"there");
 }
 
