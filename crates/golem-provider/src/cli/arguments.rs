@@ -12,9 +12,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings;
 
+mod backup;
 mod config;
 mod money;
 
+pub(super) use backup::{Backup, Restore};
 pub(super) use config::{Config, Form};
 pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
@@ -131,6 +133,10 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Write key, ledger, settings and profiles into one encrypted file, whether or not the provider runs.
+    Backup(Backup),
+    /// Put what a backup holds in its place, while no provider runs; asks before it replaces anything.
+    Restore(Restore),
     /// Rent VMs from other providers, or from this one.
     Rent(super::rent::Rent),
     /// See and set what VMs cost.

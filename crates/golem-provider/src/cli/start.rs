@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use golem_chain::keystore::Passphrase;
 use serde_json::json;
 
@@ -27,6 +27,11 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
     logs::begin(settings.logs.log_format, settings.logs.log_level, destination)
         .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
+    ensure!(
+        !golem_host::backup::is_unfinished(&settings.node.data_dir),
+        "a restore of {} was cut short; fix: run `golem-provider restore` with the same file again",
+        settings.node.data_dir.display()
+    );
     // After the log begins: it tells what was open to others.
     data_dir::make(&settings.node.data_dir)
         .with_context(|| format!("the data directory {} cannot be used", settings.node.data_dir.display()))?;
