@@ -127,3 +127,6 @@ pub enum BackupError {
     #[error("{} is not of a restore that was cut short; fix: look at it, then move it away", .0.display())]
     Stranger(PathBuf),
 }
+
+#[cfg(test)]
+mod tests;
