@@ -11,9 +11,9 @@
 //! logs stay where they are. Never starts before the whole backup was checked, and never looks whether a node runs: its caller
 //! holds the lock.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -25,15 +25,10 @@ use super::BackupError;
 use super::manifest::{FOLDERS, SERVICE_SETTINGS, SETTINGS, USER_SETTINGS};
 use super::read::Backup;
 use crate::crash::crash_point;
+use crate::place::{Begun, LEDGER_FILES, PID_FILE, begin, beside, give, real, sync};
 
 /// The file that says that a folder was made by a restore which has not come to its end.
 const MARK: &str = "restore-unfinished.json";
-
-/// What the ledger's database leaves beside its file.
-const LEDGER_FILES: [&str; 4] = ["provider.db", "provider.db-wal", "provider.db-shm", "provider.db-journal"];
-
-/// The file that names the running node, in a data directory at no usual place.
-const PID_FILE: &str = "provider.pid";
 
 /// Free bytes that a restore leaves.
 const MARGIN: u64 = 16 << 20;
@@ -77,20 +72,6 @@ struct Mark {
     settings: Vec<(String, PathBuf)>,
     /// What is put behind the name of a file of settings that is replaced.
     suffix: String,
-}
-
-/// The way to the data directory without links, as it can be exchanged.
-fn real(data_dir: &Path) -> io::Result<PathBuf> {
-    match std::fs::canonicalize(data_dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => std::path::absolute(data_dir),
-        real => real,
-    }
-}
-
-/// `path` with `before` and `after` around its last component.
-fn beside(path: &Path, before: &str, after: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{before}{name}{after}"))
 }
 
 fn staging(data_dir: &Path) -> PathBuf {
@@ -195,7 +176,11 @@ pub fn run(
     if !outer.exists() {
         golem_files::private_folder(outer).map_err(failed)?;
     }
-    let _lock = begin(&staging)?;
+    let _lock = begin(&staging, MARK).map_err(|error| match error {
+        Begun::Busy => BackupError::Busy,
+        Begun::Stranger => BackupError::Stranger(staging.clone()),
+        Begun::Io(source) => failed(source),
+    })?;
     let mark = Mark {
         backup: backup.digest(),
         kept: plan
@@ -214,7 +199,7 @@ pub fn run(
             found => {
                 let found = found.map_err(failed)?;
                 link_what_stays(data_dir, &staging).map_err(failed)?;
-                give(&staging, found.uid(), found.gid()).map_err(failed)?;
+                give(&staging, 0, found.uid(), found.gid()).map_err(failed)?;
             }
         }
         sync(&staging).map_err(failed)?;
@@ -229,38 +214,6 @@ pub fn run(
     crash_point!("restore-exchanged");
     finish_any(data_dir)?;
     Ok(plan)
-}
-
-/// Makes the folder `staging` anew and locks it. What a restore left there that was cut short before the exchange is removed.
-fn begin(staging: &Path) -> Result<File, BackupError> {
-    let failed = |source| BackupError::Place { path: staging.to_owned(), source };
-    match std::fs::DirBuilder::new().mode(0o700).create(staging) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    // Not through a link.
-    if std::fs::symlink_metadata(staging).map_err(failed)?.is_symlink() {
-        return Err(BackupError::Stranger(staging.to_owned()));
-    }
-    let folder = File::open(staging).map_err(failed)?;
-    match folder.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(BackupError::Busy),
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-    }
-    let entries =
-        std::fs::read_dir(staging).map_err(failed)?.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    if !entries.is_empty() && !staging.join(MARK).exists() {
-        return Err(BackupError::Stranger(staging.to_owned()));
-    }
-    // The mark goes last: without it nobody would know whose the rest is.
-    for entry in entries.iter().filter(|entry| entry.file_name() != MARK) {
-        let path = entry.path();
-        let is_folder = entry.file_type().map_err(failed)?.is_dir();
-        if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }
-            .map_err(failed)?;
-    }
-    Ok(folder)
 }
 
 /// Writes everything that is in `backup` to the folder `staging`.
@@ -314,33 +267,6 @@ fn link_what_stays(data_dir: &Path, staging: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Makes everything in `folder`, and itself, the user's who has the data directory; root alone can, and need.
-fn give(folder: &Path, user: u32, group: u32) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() || user == 0 {
-        return Ok(());
-    }
-    lchown(folder, Some(user), Some(group))?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => give(&entry.path(), user, group)?,
-            false => lchown(entry.path(), Some(user), Some(group))?,
-        }
-    }
-    Ok(())
-}
-
-/// Sees to it that the names in `folder` and below it are on the disk.
-fn sync(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync(&entry.path())?;
-        }
-    }
-    File::open(folder)?.sync_all()
 }
 
 /// Puts `staging` in the place of `data_dir`, and that, if it is there, in the place of `staging`.

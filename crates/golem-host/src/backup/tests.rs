@@ -241,7 +241,7 @@ fn a_file_that_changes_between_check_and_use_changes_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     /// Whatever becomes of the file, it is refused as it is opened.
     #[test]
