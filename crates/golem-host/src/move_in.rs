@@ -138,6 +138,12 @@ fn device_of_outer(path: &Path) -> Option<u64> {
     path.ancestors().skip(1).find_map(|folder| std::fs::metadata(folder).ok()).map(|folder| folder.dev())
 }
 
+/// Whether `data_dir` moves, or has moved and not yet to the end: another process may be about to start at the other place.
+#[must_use]
+pub fn is_unfinished(data_dir: &Path) -> bool {
+    data_dir.join(MARK).exists()
+}
+
 /// What moving would do; `None` if there is nothing to move, or to bring to its end. Writes nothing.
 ///
 /// # Errors

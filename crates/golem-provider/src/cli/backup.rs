@@ -171,7 +171,7 @@ pub(super) async fn restore(invocation: &Invocation, typed: arguments::Restore) 
         return Ok(answer(invocation, &backup, &plan, true));
     }
     if plan.kept.is_some() && !typed.yes {
-        printer.note(&show(&backup, &plan, false));
+        printer.note(&describe(&backup, &plan, false));
         let refusal = "there is data of a provider already; fix: look with --dry-run, then add --yes";
         if !confirmed(&format!("\nReplace what is in {}?", plan.data_dir.display()), refusal)? {
             printer.note("Nothing was changed.");
@@ -249,6 +249,14 @@ fn answer(invocation: &Invocation, backup: &Backup, plan: &Restoration, done: bo
 }
 
 fn show(backup: &Backup, plan: &Restoration, done: bool) -> String {
+    let end = match done {
+        true => "Restored. Make sure that no other machine runs with this key, then: golem-provider start",
+        false => "Nothing was changed.",
+    };
+    format!("{}\n\n{end}", describe(backup, plan, done))
+}
+
+fn describe(backup: &Backup, plan: &Restoration, done: bool) -> String {
     let manifest = &backup.manifest;
     let mut text = format!(
         "Backup of {} of {}: {} file(s), all as they were written.",
@@ -270,11 +278,5 @@ fn show(backup: &Backup, plan: &Restoration, done: bool) -> String {
     for note in &plan.notes {
         text.push_str(&format!("\nNote: {note}"));
     }
-    text.push_str(match done {
-        true => {
-            "\n\nRestored. Make sure that no other machine runs with this key, then: golem-provider start"
-        }
-        false => "\n\nNothing was changed.",
-    });
     text
 }

@@ -15,6 +15,7 @@ use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
 use golem_host::pid_file::{self, PidFileError};
+use golem_host::{backup, move_in};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -27,10 +28,16 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
     logs::begin(settings.logs.log_format, settings.logs.log_level, destination)
         .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
+    let data_dir = &settings.node.data_dir;
     ensure!(
-        !golem_host::backup::is_unfinished(&settings.node.data_dir),
+        !backup::is_unfinished(data_dir),
         "a restore of {} was cut short; fix: run `golem-provider restore` with the same file again",
-        settings.node.data_dir.display()
+        data_dir.display()
+    );
+    ensure!(
+        !move_in::is_unfinished(data_dir),
+        "moving {} to the service's place was cut short; fix: run `golem-provider setup` again",
+        data_dir.display()
     );
     // After the log begins: it tells what was open to others.
     data_dir::make(&settings.node.data_dir)
