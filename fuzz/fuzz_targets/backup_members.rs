@@ -14,7 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
     });
     assert!(length <= bytes.len() as u64);
     for name in &names {
-        assert!(!name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | "..")), "{name:?}");
+        assert!(
+            !name.starts_with('/') && name.split('/').all(|part| !matches!(part, "" | "." | "..")),
+            "{name:?}"
+        );
     }
     if let Ok(manifest) = checked {
         assert_eq!(manifest.members.len(), names.len());
