@@ -109,6 +109,9 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
+    /// The file system has no exchange.
+    #[error("the file system of {} cannot exchange two folders; fix: set GOLEM_PROVIDER_DATA_DIR to a folder on ext4, xfs or btrfs", .0.display())]
+    Exchange(PathBuf),
     /// The data directory is where a file system is mounted.
     #[error("{} is where a file system is mounted, which cannot be exchanged; fix: set GOLEM_PROVIDER_DATA_DIR to a folder in it", .0.display())]
     MountPoint(PathBuf),

@@ -204,7 +204,10 @@ pub fn run(
         }
         sync(&staging).map_err(failed)?;
         crash_point!("restore-staged");
-        exchange(&staging, data_dir).map_err(failed)
+        exchange(&staging, data_dir).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::INVAL | Errno::NOSYS) => BackupError::Exchange(data_dir.clone()),
+            _ => failed(error),
+        })
     });
     if let Err(error) = staged {
         // Whatever cannot be removed now is when the next restore begins.

@@ -19,7 +19,7 @@ pub(crate) fn passphrase(home: &Home, passphrase: &str) -> String {
 }
 
 /// Another home, with the same ports and settings.
-fn another(home: &Home) -> Home {
+pub(crate) fn another(home: &Home) -> Home {
     let mut another = Home::new();
     another.environment.clone_from(&home.environment);
     (another.api, another.operator, another.ssh) = (home.api, home.operator, home.ssh);
