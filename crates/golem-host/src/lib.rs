@@ -2,13 +2,18 @@
 //!
 //! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), which node a command speaks to
 //! ([`node`]), which process is the node ([`pid_file`]), what that hands to the program that takes its place
-//! ([`handover`]), what setting a node up can decide ([`setup`]), how text fits a terminal ([`layout`]), and the removal of
-//! all that a node made ([`uninstall`]). Never starts a part of the node, and prints nothing.
+//! ([`handover`]), what setting a node up can decide ([`setup`]), how text fits a terminal ([`layout`]), what is kept
+//! of a node elsewhere ([`backup`]), how it moves to the service's place ([`move_in`]), and the removal of all that a node made
+//! ([`uninstall`]). Never starts a part of the node, and prints nothing.
 
+pub mod backup;
+mod crash;
 pub mod handover;
 pub mod layout;
+pub mod move_in;
 pub mod node;
 pub mod pid_file;
+mod place;
 pub mod settings;
 pub mod settings_file;
 pub mod setup;

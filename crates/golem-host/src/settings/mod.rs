@@ -167,7 +167,8 @@ fn home(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
 }
 
 /// The file of whoever has this home, which counts for every node that they start.
-fn user_file(home: &Path) -> PathBuf {
+#[must_use]
+pub fn user_file(home: &Path) -> PathBuf {
     home.join(".golem/provider/.env")
 }
 

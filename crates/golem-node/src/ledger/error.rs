@@ -16,7 +16,18 @@ pub enum LedgerError {
          from the VMs that are on this host"
     )]
     Damaged(#[source] rusqlite::Error),
-    /// The database is of a newer version.
+    /// A newer program wrote the database.
+    #[error(
+        "the ledger has version {found}, and this program knows {known}; it is left as it is. Fix: install the newer \
+         golem-provider again, or `golem-provider restore` a backup from before the update"
+    )]
+    Newer {
+        /// The database's version.
+        found: i64,
+        /// This program's.
+        known: u32,
+    },
+    /// A step to this version's schema failed.
     #[error("the database could not be brought to this version's schema")]
     Migrate(#[source] rusqlite_migration::Error),
     /// The database's file cannot be made, or is not this user's alone.

@@ -348,6 +348,6 @@ fn a_ledger_of_a_newer_version_is_refused_and_no_byte_of_it_changes() {
     newer.pragma_update(None, "user_version", 999).unwrap();
     drop(newer);
     let before = std::fs::read(&path).unwrap();
-    assert!(matches!(Ledger::open(&path), Err(LedgerError::Migrate(_))));
+    assert!(matches!(Ledger::open(&path), Err(LedgerError::Newer { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

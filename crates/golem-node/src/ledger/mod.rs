@@ -12,6 +12,7 @@ mod boots;
 mod claim;
 mod columns;
 mod contracts;
+mod copy;
 mod entries;
 mod error;
 mod history;
@@ -94,7 +95,7 @@ impl Ledger {
     /// Opens the ledger in the file `path`, which is made or brought to this version's schema.
     ///
     /// # Errors
-    /// [`LedgerError::Sql`], [`LedgerError::Migrate`] when it is newer or damaged.
+    /// [`LedgerError::Sql`], [`LedgerError::Damaged`], [`LedgerError::Newer`]: the file is then as it was.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;

@@ -3,7 +3,7 @@
 //! Owns the schema. A step that has shipped is never edited; a change is a new step.
 
 use rusqlite::Connection;
-use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
+use rusqlite_migration::{M, Migrations};
 
 use super::LedgerError;
 
@@ -450,41 +450,47 @@ CREATE TABLE promises (
 ";
 
 /// Every step, oldest first.
+const STEPS: [&str; 23] = [
+    RENTALS,
+    PAYMENTS,
+    ADVERTS,
+    ADOPTED,
+    RATES,
+    PORTS,
+    QUOTES,
+    HISTORY,
+    BOOTS,
+    PORT_TAGS,
+    TRANSACTIONS,
+    CONTRACTS,
+    HELD,
+    CLAIMS,
+    BOOKS,
+    SWEEPS,
+    REFUNDS,
+    LEASES,
+    SESSIONS,
+    TRANSACTION_BLOCKS,
+    REOPENED,
+    FORMER_TOKENS,
+    PROMISES,
+];
+
+/// Every step as it is taken.
 pub(super) fn migrations() -> Migrations<'static> {
-    let steps = [
-        RENTALS,
-        PAYMENTS,
-        ADVERTS,
-        ADOPTED,
-        RATES,
-        PORTS,
-        QUOTES,
-        HISTORY,
-        BOOTS,
-        PORT_TAGS,
-        TRANSACTIONS,
-        CONTRACTS,
-        HELD,
-        CLAIMS,
-        BOOKS,
-        SWEEPS,
-        REFUNDS,
-        LEASES,
-        SESSIONS,
-        TRANSACTION_BLOCKS,
-        REOPENED,
-        FORMER_TOKENS,
-        PROMISES,
-    ];
-    Migrations::new(steps.into_iter().map(M::up).collect())
+    Migrations::new(STEPS.into_iter().map(M::up).collect())
+}
+
+/// The version of a database in which every step was taken.
+pub(super) fn newest() -> u32 {
+    u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
 }
 
 /// Refuses a database of a newer version before anything is written to it.
 pub(super) fn refuse_newer(connection: &Connection) -> Result<(), LedgerError> {
-    let pending = migrations().pending_migrations(connection).map_err(LedgerError::Migrate)?;
-    if pending < 0 {
-        let newer = Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead);
-        return Err(LedgerError::Migrate(newer));
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > i64::from(newest()) {
+        return Err(LedgerError::Newer { found, known: newest() });
     }
     Ok(())
 }

@@ -229,7 +229,9 @@ fn a_damaged_or_newer_ledger_is_refused_and_left_as_it_is() {
     assert!(matches!(Ledger::open(&path), Err(LedgerError::Damaged(_))));
     let newer = folder.path().join("newer.db");
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 999).unwrap();
-    assert!(matches!(Ledger::open(&newer), Err(LedgerError::Migrate(_))));
+    let bytes = std::fs::read(&newer).unwrap();
+    assert!(matches!(Ledger::open(&newer), Err(LedgerError::Newer { found: 999, .. })));
+    assert_eq!(std::fs::read(&newer).unwrap(), bytes);
 }
 
 #[tokio::test]

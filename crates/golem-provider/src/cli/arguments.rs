@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod backup;
 mod config;
 mod money;
 mod setup;
 
+pub(super) use backup::{Backup, Restore};
 pub(super) use config::{Config, Form};
 pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
@@ -121,6 +123,10 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Write key, ledger, settings and profiles into one encrypted file, whether or not the provider runs.
+    Backup(Backup),
+    /// Put what a backup holds in its place, while no provider runs; asks before it replaces anything.
+    Restore(Restore),
     /// Rent VMs from other providers, or from this one.
     Rent(super::rent::Rent),
     /// See and set what VMs cost.

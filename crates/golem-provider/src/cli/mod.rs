@@ -4,6 +4,7 @@
 //! and its answer into text or JSON. Never decides about a rental.
 
 mod arguments;
+mod backup;
 mod books;
 mod config;
 mod confirm;
@@ -291,6 +292,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Images { command } => images::images(&context, command).await,
             Command::Import { dry_run } => import::import(&context, dry_run).await,
             Command::Recover { dry_run, yes } => recover::recover(&context, dry_run, yes).await,
+            Command::Backup(typed) => backup::backup(&context, typed).await,
+            Command::Restore(typed) => backup::restore(&context, typed).await,
             Command::Pricing { command } => pricing::pricing(&context, command).await,
             Command::Streams { command } => streams::streams(&context, command).await,
             Command::Earnings(wanted) => earnings::earnings(&context, &wanted).await,

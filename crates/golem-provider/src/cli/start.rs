@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use golem_chain::keystore::Passphrase;
 use serde_json::json;
 
@@ -14,8 +14,8 @@ use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, data_dir, identity, image};
-use golem_host::handover;
 use golem_host::pid_file::PidFileError;
+use golem_host::{backup, handover, move_in};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -29,6 +29,17 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         if typed.detached { Destination::Folder(folder.clone()) } else { Destination::Terminal };
     logs::begin(settings.logs.log_format, settings.logs.log_level, destination)
         .with_context(|| format!("logs cannot be written to {}", folder.display()))?;
+    let data_dir = &settings.node.data_dir;
+    ensure!(
+        !backup::is_unfinished(data_dir),
+        "a restore of {} was cut short; fix: run `golem-provider restore` with the same file again",
+        data_dir.display()
+    );
+    ensure!(
+        !move_in::is_unfinished(data_dir),
+        "moving {} to the service's place was cut short; fix: run `golem-provider setup` again",
+        data_dir.display()
+    );
     // After the log begins: it tells what was open to others.
     data_dir::make(&settings.node.data_dir)
         .with_context(|| format!("the data directory {} cannot be used", settings.node.data_dir.display()))?;

@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use golem_test_support::{DEADLINE, Home, Running, wait_until};
 use serde_json::{Value, json};
 
+use crate::backup::{address, passphrase};
+
 /// Steps of a create, in order.
 const CREATE: &[&str] =
     &["before-reserve", "reserved", "before-create", "created", "started", "port-open", "running"];
@@ -113,6 +115,59 @@ fn i1_a_node_killed_at_any_step_of_a_create_converges() {
             assert_eq!(left.len(), 1, "{point}");
             assert_eq!(left[0]["status"], "running", "{point}");
         }
+    }
+}
+
+/// A restore that is killed at any step leaves the old data or the new, and the same command again brings it to its end.
+#[test]
+fn h_11_a_restore_that_is_killed_at_any_step_leaves_the_old_or_the_new() {
+    let source = Home::new();
+    let new = address(&source);
+    let (file, secret) = (source.folder.path().join("backup"), passphrase(&source, "secret"));
+    let file = file.to_str().unwrap();
+    let kill = |home: &Home, arguments: &[&str], point: &str| {
+        let mut command = home.command(arguments);
+        let output = command.env("FAILPOINTS", format!("{point}=return")).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            None,
+            "{point}: it should have been killed: {}",
+            Home::show(&output)
+        );
+    };
+    let backup = ["backup", file, "--passphrase-file", &secret];
+    kill(&source, &backup, "backup-written");
+    assert!(!std::path::Path::new(file).exists(), "whole or not there");
+    assert!(source.run(&backup).status.success());
+
+    let restore = ["restore", file, "--yes", "--passphrase-file", &secret];
+    for point in ["restore-begun", "restore-staged", "restore-exchanged", "restore-moved", "restore-kept"] {
+        let home = Home::new();
+        let old = address(&home);
+        golem_files::private_folder(&home.data().join("vms/a")).unwrap();
+        golem_files::replace(&home.data().join("vms/a/disk"), b"a disk").unwrap();
+        kill(&home, &restore, point);
+        let is_new = !matches!(point, "restore-begun" | "restore-staged");
+        assert_eq!(address(&home), if is_new { new.clone() } else { old }, "{point}");
+        let disk = || std::fs::read(home.data().join("vms/a/disk")).unwrap();
+        assert_eq!(disk(), b"a disk", "{point}");
+        if is_new {
+            let said = home.run(&["start"]);
+            assert!(
+                String::from_utf8_lossy(&said.stderr).contains("was cut short; fix: run"),
+                "{}",
+                Home::show(&said)
+            );
+        }
+        assert!(home.run(&restore).status.success(), "{point}");
+        assert_eq!((address(&home), disk()), (new.clone(), b"a disk".to_vec()), "{point}");
+        let mut beside: Vec<_> = std::fs::read_dir(home.folder.path().join(".golem"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        beside.sort();
+        assert_eq!(beside.len(), 2, "{point}: {beside:?}");
+        assert!(beside[1].starts_with("provider-before-restore-"), "{point}: {beside:?}");
     }
 }
 

@@ -5,8 +5,11 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use golem_test_support::{Home, NoGuestLeft, alive, guest, pause, wait_until};
+use golem_host::move_in::{self, Move};
+use golem_test_support::{Home, NoGuestLeft, alive, guest, pause, wait_until, wait_up_to};
 use serde_json::{Value, json};
+
+use crate::backup::{another, stop};
 
 /// Longest that a boot may take here; about 25 s on an idle machine of two cores.
 const BOOT: Duration = Duration::from_secs(300);
@@ -187,4 +190,47 @@ fn h_14_a_boot_that_fails_leaves_its_console_and_qemus_words() {
     let failed = failed_boot(&spoilt);
     assert!(failed["stage"] == "launch" && !failed.to_string().contains("disk.qcow2"), "{failed}");
     assert!(std::fs::read_dir(home.data().join("vms")).unwrap().next().is_none());
+}
+
+/// I4. What a guest's process names and has open goes with the folder.
+#[test]
+fn h_11_a_guest_runs_on_while_its_node_moves_to_another_place() {
+    let image = guest::image();
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_VM_BACKEND", "qemu")
+        .set("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", "debian-12")
+        .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0");
+    let target = another(&home);
+    let _no_guest_left = (NoGuestLeft(&home), NoGuestLeft(&target));
+    let key = guest::keypair(home.folder.path(), "key", &["-t", "rsa", "-b", "2048"]);
+    home.json(&["images", "add", "debian-12", &image, "--json"]);
+    let mut node = home.start(&[]);
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let wanted = json!({
+        "name": "mover", "resources": { "cpu": 1, "memory": 1, "storage": 10 }, "ssh_key": public,
+    });
+    let (status, accepted) = home.http("POST", "/api/v1/vms?async=true", &wanted.to_string());
+    assert_eq!(status, 202, "{accepted}");
+    let id = accepted["vm_id"].as_str().unwrap().to_owned();
+    reaches(&home, &id, "running");
+    let port = home.http("GET", &format!("/api/v1/vms/{id}/access"), "").1["ssh_port"].as_u64().unwrap();
+    let boot_id = says(&home, port, "cat /proc/sys/kernel/random/boot_id");
+    stop(&mut node);
+
+    let wanted = Move { from: home.data(), to: target.data(), owner: None, replace: false };
+    let plan = move_in::run(&wanted, jiff::Timestamp::now()).unwrap().unwrap();
+    assert!(plan.renamed && plan.linked.is_empty(), "{plan:?}");
+    let mut node = target.start(&[]);
+    reaches(&target, &id, "running");
+    assert_eq!(says(&home, port, "cat /proc/sys/kernel/random/boot_id"), boot_id, "the same boot");
+    // Its monitor and its agent answer at the new place, and its disk is written there.
+    says(&home, port, "echo mine > kept && sync");
+    assert_eq!(target.http("POST", &format!("/api/v1/vms/{id}/restart"), "").0, 200);
+    wait_up_to(BOOT, "booted again", || {
+        let output = ssh(&home, port, "cat kept /proc/sys/kernel/random/boot_id");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success() && said.starts_with("mine") && !said.contains(&boot_id)
+    });
+    assert_eq!(target.http("DELETE", &format!("/api/v1/vms/{id}"), "").0, 200);
+    stop(&mut node);
 }

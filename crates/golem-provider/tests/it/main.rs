@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod address;
+mod backup;
 mod cli;
 mod configured;
 mod discovery;
@@ -16,6 +17,7 @@ mod import;
 mod install;
 mod keys;
 mod market;
+mod move_in;
 mod node;
 mod outside;
 mod paid;
