@@ -237,7 +237,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         let programs = compiled(&gates, false);
         (programs, images.join())
     });
-    let (image, arm64, package_root) = images.map_err(|_| anyhow::anyhow!("the image's builder panicked"))??;
+    let (image, arm64, package_root) =
+        images.map_err(|_| anyhow::anyhow!("the image's builder panicked"))??;
     if programs.is_empty() {
         return gates.end();
     }

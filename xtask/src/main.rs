@@ -66,7 +66,9 @@ fn main() -> ExitCode {
         ["promises"] => promises::write(),
         ["promises", "--check"] => promises::check(),
         ["generate"] => run::generate(),
-        ["setup"] => setup::setup().and_then(|_| setup::arm64_image()).and_then(|_| setup::package_root()).map(drop),
+        ["setup"] => {
+            setup::setup().and_then(|_| setup::arm64_image()).and_then(|_| setup::package_root()).map(drop)
+        }
         _ => {
             eprint!("{HELP}");
             return ExitCode::from(2);

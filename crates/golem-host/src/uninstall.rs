@@ -11,6 +11,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -53,7 +54,8 @@ const NAMES: [&str; 20] = [
 /// What a data directory may hold: beginnings of names.
 const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
 
-/// The tables of the packet filter that a node makes: the guests' one, and beginnings of those that last for a look.
+/// The tables of the packet filter that nodes make: the guests' one, and, followed by a port of the node, one that lasts for a
+/// look from outside.
 const TABLE: &str = "golem_provider";
 const SHORT_TABLE: &str = "golem_provider_ports_";
 
@@ -153,7 +155,7 @@ impl Trace {
 }
 
 /// The node whose traces are looked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Installation<'a> {
     /// Its data directory.
     pub data_dir: &'a Path,
@@ -161,6 +163,10 @@ pub struct Installation<'a> {
     pub pid_file: &'a Path,
     /// Where its VMs are; `None` if there is no data directory, and so none.
     pub backend: Option<&'a Backend>,
+    /// The port of its public API.
+    pub api: u16,
+    /// Its ports for VMs.
+    pub ssh: Range<u16>,
 }
 
 impl Installation<'_> {
@@ -178,7 +184,8 @@ impl Installation<'_> {
             traces.extend(seen.own.into_iter().map(Trace::Process));
         }
         if !seen.others {
-            traces.extend(tables().await.into_iter().map(Trace::PacketFilter));
+            let is_own = |port: &u16| *port == self.api || self.ssh.contains(port);
+            traces.extend(tables(is_own).await.into_iter().map(Trace::PacketFilter));
         }
         if self.ports().is_left() {
             traces.push(Trace::ReservedPorts);
@@ -424,16 +431,19 @@ async fn end(pid: u32) -> io::Result<()> {
 }
 
 /// The tables that are ours. Without nftables, or without the right to ask, there are none that this user made.
-async fn tables() -> Vec<String> {
+async fn tables(is_own: impl Fn(&u16) -> bool) -> Vec<String> {
     let said = nft(&["-j", "list", "tables"], "").await.unwrap_or_default();
-    parse_tables(&said)
+    parse_tables(&said, is_own)
 }
 
-fn parse_tables(said: &[u8]) -> Vec<String> {
+fn parse_tables(said: &[u8], is_own: impl Fn(&u16) -> bool) -> Vec<String> {
     let said: serde_json::Value = serde_json::from_slice(said).unwrap_or_default();
     let tables = said["nftables"].as_array().into_iter().flatten().map(|part| &part["table"]);
     let own = tables.filter(|table| table["family"] == "inet").filter_map(|table| table["name"].as_str());
-    own.filter(|name| *name == TABLE || name.starts_with(SHORT_TABLE)).map(str::to_owned).collect()
+    let port = |name: &str| name.strip_prefix(SHORT_TABLE).and_then(|port| port.parse().ok());
+    own.filter(|name| *name == TABLE || port(name).is_some_and(|port| is_own(&port)))
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
@@ -464,7 +474,13 @@ mod tests {
     use super::*;
 
     fn installation(data_dir: &Path) -> Installation<'_> {
-        Installation { data_dir, pid_file: Path::new("/nonexistent"), backend: None }
+        Installation {
+            data_dir,
+            pid_file: Path::new("/nonexistent"),
+            backend: None,
+            api: 7466,
+            ssh: 50800..50900,
+        }
     }
 
     /// The files among `traces`, without their folder.
@@ -541,8 +557,10 @@ mod tests {
         let said = br#"{"nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "golem_provider"}},
             {"table": {"family": "ip", "name": "golem_provider"}}, {"table": {"family": "inet", "name": "filter"}},
             {"table": {"family": "inet", "name": "golem_provider_ports_7466"}},
+            {"table": {"family": "inet", "name": "golem_provider_ports_7"}},
             {"table": {"family": "inet", "name": "golem_provider_other"}}]}"#;
-        assert_eq!(parse_tables(said), ["golem_provider", "golem_provider_ports_7466"]);
-        assert!(parse_tables(b"").is_empty() && parse_tables(b"[1]").is_empty());
+        let own = |port: &u16| *port == 7466;
+        assert_eq!(parse_tables(said, own), ["golem_provider", "golem_provider_ports_7466"]);
+        assert!(parse_tables(b"", own).is_empty() && parse_tables(b"[1]", own).is_empty());
     }
 }

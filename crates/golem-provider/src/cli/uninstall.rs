@@ -43,7 +43,13 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
         true => Some(backend::open(&settings.backend()).context("the VMs on this machine cannot be seen")?),
         false => None,
     };
-    let here = Installation { data_dir, pid_file: &invocation.pid_file, backend: backend.as_ref() };
+    let here = Installation {
+        data_dir,
+        pid_file: &invocation.pid_file,
+        backend: backend.as_ref(),
+        api: settings.api.port.get(),
+        ssh: settings.ports.ssh_ports(),
+    };
     let held = pid_file::holder(&invocation.pid_file)?;
     let mut report =
         UninstallReport { running: held.is_some(), found: here.find().await?, ..Default::default() };
@@ -53,7 +59,10 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
         });
         return Ok(Exit::Done);
     }
-    let copies = if typed.keep_data { Vec::new() } else { copies(invocation, typed.key_file)? };
+    let copies = match typed.keep_data || typed.dry_run {
+        true => Vec::new(),
+        false => copies(invocation, typed.key_file)?,
+    };
     let plan = shown(&report, typed.keep_data);
     if typed.dry_run {
         printer.answer(&report, || plan);

@@ -26,6 +26,7 @@ mod recover;
 mod reload;
 mod status;
 mod terminal;
+mod uninstall;
 
 #[cfg(all(feature = "chain-tests", feature = "failpoints"))]
 mod chain;
