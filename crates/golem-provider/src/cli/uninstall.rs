@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use golem_host::pid_file::{self, PidFile};
-use golem_host::uninstall::{Installation, Trace, UninstallError, copy_key, key_copies};
+use golem_host::uninstall::{Installation, Trace, UninstallError, copy_key, holds_a_node, key_copies};
 use serde::Serialize;
 
 use super::arguments::Uninstall;
@@ -39,7 +39,8 @@ struct Failure {
 pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
     let data_dir = &settings.node.data_dir;
-    let backend = match data_dir.exists() {
+    let holds = holds_a_node(data_dir).with_context(|| format!("{} cannot be read", data_dir.display()))?;
+    let backend = match holds {
         true => Some(backend::open(&settings.backend()).context("the VMs on this machine cannot be seen")?),
         false => None,
     };
