@@ -9,22 +9,27 @@
 //! off is simply repeated. Never removes what another node on this machine has, a file that no node makes, or the
 //! program itself. Ends no node: its command does.
 
-use std::fs::OpenOptions;
+mod error;
+mod keys;
+
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use golem_files::absent_is_fine;
-use golem_reach::reserved_ports::{ReservedPorts, ReservedPortsError};
+use golem_reach::reserved_ports::ReservedPorts;
 use golem_types::VmId;
+use golem_vm::Backend;
 use golem_vm::qemu::is_guest_user;
-use golem_vm::{Backend, BackendError};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
+
+pub use error::UninstallError;
+pub use keys::{copy_key, key_copies};
 
 /// What a data directory may hold: whole names.
 const NAMES: [&str; 20] = [
@@ -53,12 +58,10 @@ const NAMES: [&str; 20] = [
 /// What a data directory may hold: beginnings of names.
 const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
 
-/// The tables of the packet filter that a node makes: the guests' one, and beginnings of those that last for a look.
+/// The tables of the packet filter that nodes make: the guests' one, and, followed by a port of the node, one that lasts for a
+/// look from outside.
 const TABLE: &str = "golem_provider";
 const SHORT_TABLE: &str = "golem_provider_ports_";
-
-/// A setting that may hold the wallet's key, in place of a file of it.
-const KEY_SETTING: &str = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY";
 
 /// Longest that a program of the host may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -68,53 +71,6 @@ const END: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Most bytes of a file that a key is copied from.
-const KEY_FILE_MAXIMUM: u64 = 1 << 20;
-
-/// Why something cannot be found or removed.
-#[derive(Debug, thiserror::Error)]
-pub enum UninstallError {
-    /// The VMs cannot be seen.
-    #[error("the VMs on this machine cannot be seen")]
-    Vms(#[source] BackendError),
-    /// A VM cannot be shut down or deleted.
-    #[error("a VM cannot be ended and deleted; fix: look at its process, then try again")]
-    Vm(#[source] BackendError),
-    /// A process of a guest does not end.
-    #[error("process {pid} does not end; fix: kill -9 {pid}, then try again")]
-    Process {
-        /// Its process id.
-        pid: u32,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The packet filter cannot be asked or changed.
-    #[error("nftables does not do what it is told; fix: nft delete table inet golem_provider")]
-    PacketFilter(#[source] io::Error),
-    /// The list of reserved ports cannot be changed.
-    #[error("ports stay reserved until a reboot")]
-    ReservedPorts(#[source] ReservedPortsError),
-    /// A file or folder cannot be listed or removed.
-    #[error("{path} cannot be removed; fix: look at what is there, then try again", path = .path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A key cannot be copied.
-    #[error("the key in {path} cannot be copied; fix: --key-file with a file that is not there yet", path = .path.display())]
-    Key {
-        /// The key's file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// One thing that a node made on this machine. They are removed in this order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -153,14 +109,18 @@ impl Trace {
 }
 
 /// The node whose traces are looked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Installation<'a> {
     /// Its data directory.
     pub data_dir: &'a Path,
     /// Its PID file, which may be elsewhere.
     pub pid_file: &'a Path,
-    /// Where its VMs are; `None` if there is no data directory, and so none.
+    /// Where its VMs are; `None` where [`holds_a_node`] says that there are none.
     pub backend: Option<&'a Backend>,
+    /// The port of its public API.
+    pub api: u16,
+    /// Its ports for VMs.
+    pub ssh: Range<u16>,
 }
 
 impl Installation<'_> {
@@ -178,7 +138,8 @@ impl Installation<'_> {
             traces.extend(seen.own.into_iter().map(Trace::Process));
         }
         if !seen.others {
-            traces.extend(tables().await.into_iter().map(Trace::PacketFilter));
+            let is_own = |port: &u16| *port == self.api || self.ssh.contains(port);
+            traces.extend(tables(is_own).await.into_iter().map(Trace::PacketFilter));
         }
         if self.ports().is_left() {
             traces.push(Trace::ReservedPorts);
@@ -260,66 +221,12 @@ fn file(path: &Path, source: io::Error) -> UninstallError {
     UninstallError::File { path: path.to_owned(), source }
 }
 
-/// The files of `data_dir` that hold a key, and where each is copied to: the wallet's to `copy`, the others beside it.
+/// Whether anything in `data_dir` is a node's. Where nothing is, a backend must not be opened there: it makes folders.
 ///
 /// # Errors
-/// Any error of listing them.
-pub fn key_copies(data_dir: &Path, copy: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let beside = |suffix: &str| {
-        let mut name = copy.file_stem().unwrap_or_default().to_owned();
-        name.push(suffix);
-        copy.with_file_name(name)
-    };
-    let mut copies = Vec::new();
-    let wallet = data_dir.join("keys/provider_key.json");
-    if wallet.exists() {
-        copies.push((wallet, copy.to_owned()));
-    }
-    match std::fs::read_dir(data_dir.join("keys/former")) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        former => {
-            for former in former? {
-                let former = former?;
-                let suffix = format!("-former-{}", former.file_name().to_string_lossy());
-                copies.push((former.path(), beside(&suffix)));
-            }
-        }
-    }
-    for settings in [".env", "env.removed"] {
-        let path = data_dir.join(settings);
-        if std::fs::read_to_string(&path).is_ok_and(|text| has_key(&text)) {
-            copies.push((path, beside(&format!("-{}", settings.trim_start_matches('.')))));
-        }
-    }
-    copies.sort();
-    Ok(copies)
-}
-
-/// Whether settings hold a key.
-fn has_key(settings: &str) -> bool {
-    settings.lines().any(|line| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        line.split_once('=')
-            .is_some_and(|(name, text)| name.trim_end() == KEY_SETTING && !text.trim().is_empty())
-    })
-}
-
-/// Copies the key's file `from` to `to`, which must not be there, for this user alone.
-///
-/// # Errors
-/// [`UninstallError::Key`]; nothing is left then.
-pub fn copy_key(from: &Path, to: &Path) -> Result<(), UninstallError> {
-    let copy = || {
-        let bytes = golem_files::read(from, KEY_FILE_MAXIMUM)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-        let written = io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all());
-        if written.is_err() {
-            let _ = std::fs::remove_file(to);
-        }
-        written.and_then(|()| golem_files::sync_folder_of(&std::path::absolute(to)?))
-    };
-    copy().map_err(|source| UninstallError::Key { path: from.to_owned(), source })
+/// Any error of listing it; one that is missing holds nothing.
+pub fn holds_a_node(data_dir: &Path) -> io::Result<bool> {
+    own_files(data_dir).map(|files| !files.is_empty())
 }
 
 /// Files and folders in `data_dir` that a node makes.
@@ -424,16 +331,19 @@ async fn end(pid: u32) -> io::Result<()> {
 }
 
 /// The tables that are ours. Without nftables, or without the right to ask, there are none that this user made.
-async fn tables() -> Vec<String> {
+async fn tables(is_own: impl Fn(&u16) -> bool) -> Vec<String> {
     let said = nft(&["-j", "list", "tables"], "").await.unwrap_or_default();
-    parse_tables(&said)
+    parse_tables(&said, is_own)
 }
 
-fn parse_tables(said: &[u8]) -> Vec<String> {
+fn parse_tables(said: &[u8], is_own: impl Fn(&u16) -> bool) -> Vec<String> {
     let said: serde_json::Value = serde_json::from_slice(said).unwrap_or_default();
     let tables = said["nftables"].as_array().into_iter().flatten().map(|part| &part["table"]);
     let own = tables.filter(|table| table["family"] == "inet").filter_map(|table| table["name"].as_str());
-    own.filter(|name| *name == TABLE || name.starts_with(SHORT_TABLE)).map(str::to_owned).collect()
+    let port = |name: &str| name.strip_prefix(SHORT_TABLE).and_then(|port| port.parse().ok());
+    own.filter(|name| *name == TABLE || port(name).is_some_and(|port| is_own(&port)))
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
@@ -459,12 +369,16 @@ async fn nft(arguments: &[&str], input: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn installation(data_dir: &Path) -> Installation<'_> {
-        Installation { data_dir, pid_file: Path::new("/nonexistent"), backend: None }
+        Installation {
+            data_dir,
+            pid_file: Path::new("/nonexistent"),
+            backend: None,
+            api: 7466,
+            ssh: 50800..50900,
+        }
     }
 
     /// The files among `traces`, without their folder.
@@ -511,38 +425,14 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_copied_for_its_owner_alone_and_over_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path();
-        std::fs::create_dir_all(data.join("keys/former")).unwrap();
-        let copy = data.join("copy.json");
-        assert_eq!(key_copies(data, &copy).unwrap(), []);
-        for key in ["keys/provider_key.json", "keys/former/0xab.json"] {
-            std::fs::write(data.join(key), key).unwrap();
-        }
-        std::fs::write(data.join(".env"), format!("#{KEY_SETTING}=1\n{KEY_SETTING}=\n")).unwrap();
-        let to = |data: &Path| -> Vec<String> {
-            let copies = key_copies(data, &copy).unwrap();
-            copies.iter().map(|(_, to)| to.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-        };
-        assert_eq!(to(data), ["copy-former-0xab.json", "copy.json"]);
-        std::fs::write(data.join(".env"), format!("A=1\nexport {KEY_SETTING} = ab\n")).unwrap();
-        assert_eq!(to(data), ["copy-env", "copy-former-0xab.json", "copy.json"]);
-        for (from, to) in key_copies(data, &copy).unwrap() {
-            copy_key(&from, &to).unwrap();
-            assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
-            assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-            assert!(matches!(copy_key(&from, &to), Err(UninstallError::Key { .. })), "one is there already");
-        }
-    }
-
-    #[test]
     fn only_the_nodes_tables_are_found() {
         let said = br#"{"nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "golem_provider"}},
             {"table": {"family": "ip", "name": "golem_provider"}}, {"table": {"family": "inet", "name": "filter"}},
             {"table": {"family": "inet", "name": "golem_provider_ports_7466"}},
+            {"table": {"family": "inet", "name": "golem_provider_ports_7"}},
             {"table": {"family": "inet", "name": "golem_provider_other"}}]}"#;
-        assert_eq!(parse_tables(said), ["golem_provider", "golem_provider_ports_7466"]);
-        assert!(parse_tables(b"").is_empty() && parse_tables(b"[1]").is_empty());
+        let own = |port: &u16| *port == 7466;
+        assert_eq!(parse_tables(said, own), ["golem_provider", "golem_provider_ports_7466"]);
+        assert!(parse_tables(b"", own).is_empty() && parse_tables(b"[1]", own).is_empty());
     }
 }

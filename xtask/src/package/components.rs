@@ -81,7 +81,7 @@ fn walk(metadata: &Value, sums: &BTreeMap<(String, String), String>) -> anyhow::
             let is_linked =
                 used["dep_kinds"].as_array().into_iter().flatten().any(|kind| kind["kind"].is_null());
             let Some(id) = used["pkg"].as_str().filter(|id| is_linked && !is_macro(id)) else { continue };
-            let used = packages.get(id).map(|package| component_name(package)).unwrap_or_default();
+            let used = packages.get(id).map(component_name).unwrap_or_default();
             component.uses.insert(used);
             next.push(id.to_owned());
         }

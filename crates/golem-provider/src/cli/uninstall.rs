@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use golem_host::pid_file::PidFile;
-use golem_host::uninstall::{Installation, Trace, UninstallError, copy_key, key_copies};
+use golem_host::uninstall::{Installation, Trace, UninstallError, copy_key, holds_a_node, key_copies};
 use serde::Serialize;
 
 use super::arguments::Uninstall;
@@ -39,11 +39,18 @@ struct Failure {
 pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyhow::Result<Exit> {
     let (settings, printer) = (&invocation.resolved.settings, invocation.printer);
     let data_dir = &settings.node.data_dir;
-    let backend = match data_dir.exists() {
+    let holds = holds_a_node(data_dir).with_context(|| format!("{} cannot be read", data_dir.display()))?;
+    let backend = match holds {
         true => Some(backend::open(&settings.backend()).context("the VMs on this machine cannot be seen")?),
         false => None,
     };
-    let here = Installation { data_dir, pid_file: &invocation.node.pid_file, backend: backend.as_ref() };
+    let here = Installation {
+        data_dir,
+        pid_file: &invocation.node.pid_file,
+        backend: backend.as_ref(),
+        api: settings.api.port.get(),
+        ssh: settings.ports.ssh_ports(),
+    };
     let held = invocation.node.running()?;
     let mut report =
         UninstallReport { running: held.is_some(), found: here.find().await?, ..Default::default() };
@@ -53,7 +60,10 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
         });
         return Ok(Exit::Done);
     }
-    let copies = if typed.keep_data { Vec::new() } else { copies(invocation, typed.key_file)? };
+    let copies = match typed.keep_data || typed.dry_run {
+        true => Vec::new(),
+        false => copies(invocation, typed.key_file)?,
+    };
     let plan = shown(&report, typed.keep_data);
     if typed.dry_run {
         printer.answer(&report, || plan);

@@ -30,6 +30,7 @@ mod reload;
 mod setup;
 mod status;
 mod terminal;
+mod uninstall;
 
 #[cfg(all(feature = "chain-tests", feature = "failpoints"))]
 mod chain;

@@ -1,7 +1,7 @@
 //! Installation where something is in the way.
 
 use super::machine::Machine;
-use super::package;
+use super::{archive, package};
 
 fn machine(size: &str) -> Machine {
     let machine = Machine::new(size);
@@ -59,4 +59,26 @@ fn a_read_only_etc_and_a_full_disk_are_mended_by_installing_again() {
     machine.must(INSTALL);
     machine.must("golem-provider --version && dpkg --verify golem-provider");
     machine.must("dpkg --purge golem-provider && ! test -e /var/lib/golem-provider");
+}
+
+/// Issue 17: on other distributions the program runs from wherever the archive was unpacked, with what belongs to it.
+#[test]
+fn the_archive_runs_from_where_it_lies() {
+    let machine = machine("1g");
+    std::fs::copy(archive(), machine.folder.path().join("files/archive.tar.gz")).unwrap();
+    machine.must("mkdir -p /srv/deep && tar -xzf /opt/archive.tar.gz -C /srv/deep --strip-components=1");
+    let said = machine.must("cd /srv/deep && ./golem-provider --version && ./golem-provider uninstall");
+    assert!(said.contains("is on this machine"), "{said}");
+    for file in [
+        "README.md",
+        "golem-provider.service",
+        "env.example",
+        "man/golem-provider.1",
+        "completions/_golem-provider",
+        "copyright",
+        "sbom.cdx.json",
+    ] {
+        machine.must(&format!("test -s /srv/deep/{file}"));
+    }
+    machine.must("! test -e /root/.golem");
 }

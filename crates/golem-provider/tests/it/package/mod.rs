@@ -20,6 +20,12 @@ fn package() -> PathBuf {
     named("GOLEM_TEST_PACKAGE")
 }
 
+/// The archive for other distributions, which was made with it.
+fn archive() -> PathBuf {
+    let files = std::fs::read_dir(package().parent().unwrap()).unwrap().flatten().map(|file| file.path());
+    files.filter(|file| file.to_str().unwrap().ends_with(".tar.gz")).next().expect("an archive")
+}
+
 /// The package again, as `version`: what an upgrade brings.
 fn package_as(version: &str, folder: &Path) {
     let unpacked = folder.join("unpacked");

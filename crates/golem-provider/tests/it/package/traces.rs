@@ -25,7 +25,7 @@ find /sys/fs/cgroup -type d -name '*golem*' | sed 's/^/cgroup /'
 find /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/core /proc/sys/user -type f -exec grep -Hs . {} + | sed 's/^/sysctl /'
 sed 's/^[0-9]* [0-9]* [^ ]* //' /proc/1/mountinfo | sed 's/^/mount /'
 ss -lntuH | sed 's/^/socket /'
-for process in /proc/[0-9]*; do tr '\0' ' ' < $process/cmdline 2>/dev/null | grep -E 'golem|qemu|slirp' | sed 's/^/process /'; done
+readlink /proc/[0-9]*/exe | grep -E 'golem|qemu|slirp' | sed 's/^/process /'
 true
 "#;
 

@@ -17,6 +17,7 @@ const SETTINGS: &str = "GOLEM_PROVIDER_VM_BACKEND=qemu\nGOLEM_PROVIDER_VM_ACCEL=
     GOLEM_PROVIDER_DEFAULT_VM_IMAGE=small\nGOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS=0x0\n\
     GOLEM_PROVIDER_PRICING_UPDATE_ENABLED=false\nGOLEM_PROVIDER_ADVERTISER_TYPE=none\n\
     GOLEM_PROVIDER_SKIP_PORT_VERIFICATION=true\nGOLEM_PROVIDER_ACME=off\nGOLEM_PROVIDER_PUBLIC_IP=127.0.0.1\n\
+    GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE=100000\nGOLEM_PROVIDER_STOP_GRACE_SECONDS=\"5\"\n\
     GOLEM_PROVIDER_CPU_THRESHOLD=100\nGOLEM_PROVIDER_MEMORY_THRESHOLD=100\nGOLEM_PROVIDER_STORAGE_THRESHOLD=100\n";
 
 /// Commands about the node of the service.
@@ -128,12 +129,16 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     let (guest, node) = (qemu(&machine), machine.property("MainPID"));
     let gap = gap(&machine, port, || {
         machine.must("apt-get install -y /opt/next.deb");
+        // It is the new file that runs, and no other process.
+        machine.until("the new program", |machine| {
+            machine.says(&["readlink", &format!("/proc/{node}/exe")]) == "/usr/bin/golem-provider"
+        });
+        machine.until("the node again", |machine| {
+            http(machine, "GET", &format!("/api/v1/vms/{vm}"), "")["status"] == "running"
+        });
     });
     assert_eq!(machine.says(&["dpkg-query", "-W", "-f", "${Version}", "golem-provider"]), "9.9.9");
     assert_eq!((qemu(&machine), machine.property("MainPID")), (guest.clone(), node.clone()));
-    // It is the new file that runs, and no other process.
-    let runs = machine.says(&["readlink", &format!("/proc/{node}/exe")]);
-    assert_eq!(runs, "/usr/bin/golem-provider");
     let said = machine.ssh(port, &key, "cat /proc/sys/kernel/random/boot_id");
     assert!(said.status.success(), "{}", Home::show(&said));
     let upgraded = began.elapsed();
@@ -150,7 +155,10 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     machine.until("the VM again", |machine| ![String::new(), guest.clone()].contains(&qemu(machine)));
 
     let address = machine.must("cat /var/lib/golem-provider/keys/provider_key.json");
+    // The VM boots and hears nothing: it is ended after as long as the settings say.
+    let purge = Instant::now();
     let said = machine.must("apt-get purge -y golem-provider");
+    assert!(purge.elapsed() < Duration::from_secs(40), "{:?}: {said}", purge.elapsed());
     let copy = machine.says(&["sh", "-c", "ls /root/golem-provider-key-*.json"]);
     assert!(said.contains(&copy), "{said}");
     assert_eq!(machine.must(&format!("cat {copy}")), address);
