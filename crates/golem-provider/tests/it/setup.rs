@@ -44,6 +44,7 @@ fn enter_takes_what_is_good_and_a_second_run_changes_nothing() {
         let mut terminal = Terminal::sized(&home, &["setup", "--here"], COLUMNS, environment);
         let before = terminal.modes();
         QUESTIONS.iter().for_each(|question| types(&mut terminal, question, ""));
+        terminal.shows("Write this? [yes]");
         assert_eq!(settings(&home), None, "nothing is written before that was asked");
         types(&mut terminal, "Write this? [yes]", "");
         terminal.shows("start the node with: golem-provider start --daemon");
@@ -273,6 +274,8 @@ fn u_06_a_start_and_a_setup_end_with_the_checklist() {
 #[test]
 fn u_11_mainnet_does_not_start_on_test_money_that_nobody_named() {
     let home = Home::new().set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "");
+    // One that is not refused ends as well, with another code.
+    let _listener = TcpListener::bind(("127.0.0.1", home.api)).unwrap();
     for arguments in [&["start", "--network", "mainnet"][..], &["start", "--network", "mainnet", "--daemon"]]
     {
         let output = home.run(arguments);
