@@ -22,8 +22,8 @@ fn package() -> PathBuf {
 
 /// The archive for other distributions, which was made with it.
 fn archive() -> PathBuf {
-    let files = std::fs::read_dir(package().parent().unwrap()).unwrap().flatten().map(|file| file.path());
-    files.filter(|file| file.to_str().unwrap().ends_with(".tar.gz")).next().expect("an archive")
+    let mut files = std::fs::read_dir(package().parent().unwrap()).unwrap().flatten().map(|file| file.path());
+    files.find(|file| file.to_str().unwrap().ends_with(".tar.gz")).expect("an archive")
 }
 
 /// The package again, as `version`: what an upgrade brings.
