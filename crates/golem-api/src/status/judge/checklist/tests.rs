@@ -80,6 +80,25 @@ fn u_11_test_money_on_the_market_of_real_money_is_no_pay_and_an_issue() {
     assert!(matches!(issues.as_slice(), [one] if one.contains("test money of hoodi")), "{issues:?}");
 }
 
+/// U-06: the API alone is not enough, and neither are ports without it.
+#[test]
+fn u_06_reached_needs_the_api_and_a_port() {
+    for (api, ssh, answer) in [
+        (Reach::Reachable, Reach::Reachable, Answer::Yes),
+        (Reach::Reachable, Reach::Unreachable, Answer::No),
+        (Reach::Unreachable, Reach::Reachable, Answer::No),
+        (Reach::Reachable, Reach::Unknown, Answer::Unknown),
+        (Reach::Unknown, Reach::Reachable, Answer::Unknown),
+    ] {
+        let mut facts = with(|_| ());
+        if let Ok(report) = &mut facts.ports {
+            report.provider.status = api;
+            report.ssh.iter_mut().for_each(|port| port.status = ssh);
+        }
+        assert_eq!(judged(&settings(), facts).reached.answer, answer, "{api:?} {ssh:?}");
+    }
+}
+
 fn reach() -> impl Strategy<Value = Reach> {
     prop_oneof![Just(Reach::Reachable), Just(Reach::Unreachable), Just(Reach::Unknown)]
 }
