@@ -2,8 +2,10 @@
 //!
 //! Owns what is asked of systemd. Never waits until the node is ready, and never installs a unit: the package does.
 
+use std::fs::Permissions;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use tokio::time::{Instant, sleep};
 
 /// The node's unit.
 pub const UNIT: &str = "golem-provider.service";
+
+/// What is added to the unit where VMs stay outside of its reach; a purge removes it.
+const DROP_IN: &str = "/etc/systemd/system/golem-provider.service.d/vms.conf";
 
 /// Where units are.
 const UNITS: [&str; 4] =
@@ -43,6 +48,9 @@ pub enum ServiceError {
     /// systemctl cannot be run.
     #[error("systemctl cannot be run; fix: install systemd, or set up with `--here`")]
     Run(#[source] io::Error),
+    /// The unit cannot be added to.
+    #[error("{DROP_IN} cannot be written")]
+    DropIn(#[source] io::Error),
     /// It said why not.
     #[error("systemctl {what} failed ({said}); fix: `journalctl -u golem-provider -n 20` says why")]
     Refused {
@@ -114,6 +122,28 @@ pub async fn failure() -> Result<Option<String>, ServiceError> {
     let said = String::from_utf8_lossy(&output.stdout).trim().replace('\n', ", ");
     let is_gone = ["ActiveState=failed", "ActiveState=inactive", "SubState=auto-restart"];
     Ok(is_gone.iter().any(|state| said.contains(state)).then_some(said))
+}
+
+/// Lets the service into `folders`, which its unit keeps it from: homes, and what is outside of its data directory.
+///
+/// # Errors
+/// [`ServiceError`].
+pub async fn let_into(folders: &[PathBuf]) -> Result<(), ServiceError> {
+    if folders.is_empty() {
+        return Ok(());
+    }
+    let binds: String = folders.iter().map(|folder| format!("BindPaths={}\n", folder.display())).collect();
+    let text =
+        format!("# Written by golem-provider setup: VMs that stayed where they were.\n[Service]\n{binds}");
+    let file = Path::new(DROP_IN);
+    let write = || {
+        std::fs::create_dir_all(file.parent().unwrap_or(file))?;
+        std::fs::write(file, text)?;
+        // Units are everybody's to read.
+        std::fs::set_permissions(file, Permissions::from_mode(0o644))
+    };
+    write().map_err(ServiceError::DropIn)?;
+    tell("daemon-reload", &["daemon-reload"]).await
 }
 
 async fn systemctl(arguments: &[&str]) -> Result<Output, ServiceError> {

@@ -219,7 +219,8 @@ fn node_of(
         let named = settings::named_data_dir(environment, directory);
         Node::find(named.as_deref(), environment, Places::default())
     };
-    if command.speaks_to_node() {
+    let is_here = matches!(command, Command::Setup(typed) if typed.here);
+    if command.speaks_to_node() && !is_here {
         return Ok(spoken_to()?);
     }
     let own = settings::own_node(environment, directory);
@@ -256,7 +257,8 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         settings::load_of(node.as_ref(), arguments.command.flags(), environment.clone(), &directory)?;
     let node = node.context("HOME is not set; fix: set it")?;
     let context = Invocation { node, resolved, environment, directory, printer };
-    if arguments.command.speaks_to_node() {
+    // Setup says itself which one it sets up.
+    if arguments.command.speaks_to_node() && !matches!(arguments.command, Command::Setup(_)) {
         context.node.note().iter().for_each(|note| printer.note(note));
         context.node.wait_while_restarting(RESTART);
     }

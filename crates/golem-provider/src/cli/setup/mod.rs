@@ -6,6 +6,7 @@
 //! Owns that order, and what an interrupt leaves. Never decides what a setting may be ([`crate::settings`]), nor what can be
 //! decided without asking ([`golem_host::setup`]).
 
+mod move_in;
 mod questions;
 mod reach;
 
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use golem_host::node::{Node, Whose};
+use golem_host::move_in::Plan;
+use golem_host::node::{Node, Places, Whose};
 use golem_host::settings_file;
 use golem_host::setup::form::{Answers, FormError};
 use golem_host::setup::plan::{self, Change};
@@ -74,11 +76,27 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
     }
     let target = Target::choose(invocation, typed.here)?;
     look_at_host(&target, invocation).await?;
-    // Here the node of an operator who ran from source is moved in, before anything is asked: `golem_host::move_in`.
+    let moved = match &target {
+        target if target.service => {
+            let mut form = questions::form(target, Answers::new(), asks, printer.json);
+            let moved = tokio::select! {
+                moved = move_in::move_in(&mut form, target, typed, invocation) => moved,
+                // A move that has begun is finished by the next run.
+                _ = tokio::signal::ctrl_c() => Err(FormError::Prompt(prompt::Ended.into()).into()),
+            };
+            match moved {
+                Ok(moved) => moved,
+                Err(error) => return refused(invocation, error),
+            }
+        }
+        _ => None,
+    };
+    // With the settings that came along.
+    let target = if moved.is_some() { Target::choose(invocation, typed.here)? } else { target };
     let mut mapper: Option<Mapper> = None;
     let invocation = &target.invocation(invocation);
     let decided = tokio::select! {
-        decided = decide(&target, typed, asks, invocation, &mut mapper) => decided,
+        decided = decide(&target, typed, asks, invocation, &mut mapper, moved.as_ref()) => decided,
         _ = tokio::signal::ctrl_c() => Err(FormError::Prompt(prompt::Ended.into()).into()),
     };
     if let Some(mapper) = &mut mapper {
@@ -91,17 +109,7 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
             printer.note("Nothing was changed.");
             return Ok(Exit::Done);
         }
-        Err(error) => match error.downcast_ref() {
-            Some(FormError::Prompt(PromptError::Ended(_))) => {
-                printer.note("\nInterrupted; nothing was changed.");
-                return Ok(Exit::Interrupted);
-            }
-            Some(FormError::Wrong(_)) => {
-                printer.error(Exit::WrongUse, &format!("{error:#}"));
-                return Ok(Exit::WrongUse);
-            }
-            _ => return Err(error),
-        },
+        Err(error) => return refused(invocation, error),
     };
     if !decision.changes.is_empty() {
         settings_file::write(&target.file, &plan::written(&decision.changes))
@@ -110,7 +118,7 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
     let target = Target { resolved: target.load(Answers::new())?, ..target };
     let invocation = &target.invocation(invocation);
     tokio::select! {
-        done = carry_out(invocation, &target, &decision) => done,
+        done = carry_out(invocation, &target, &decision, moved.as_ref()) => done,
         _ = tokio::signal::ctrl_c() => {
             printer.note("\nInterrupted; the settings are written, and `golem-provider setup` goes on from here.");
             Ok(Exit::Interrupted)
@@ -118,25 +126,44 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
     }
 }
 
+/// How setup ends where there is no answer.
+fn refused(invocation: &Invocation, error: anyhow::Error) -> anyhow::Result<Exit> {
+    match error.downcast_ref() {
+        Some(FormError::Prompt(PromptError::Ended(_))) => {
+            invocation.printer.note("\nInterrupted; nothing was changed.");
+            Ok(Exit::Interrupted)
+        }
+        Some(FormError::Wrong(_)) => {
+            invocation.printer.error(Exit::WrongUse, &format!("{error:#}"));
+            Ok(Exit::WrongUse)
+        }
+        _ => Err(error),
+    }
+}
+
 impl Target {
     /// The service of this machine, or the caller's own node.
     fn choose(invocation: &Invocation, here: bool) -> anyhow::Result<Self> {
         let (node, environment) = (&invocation.node, &invocation.environment);
-        let found = service::find(Path::new("/"));
-        let service = !here && node.whose == Whose::Service && found == Found::Ready;
-        if !here && node.whose == Whose::Service && found == Found::NoManager {
-            invocation
-                .printer
-                .note("systemd does not run here: this user's own node is set up, as with --here.");
-        }
+        let found =
+            if here || node.whose == Whose::Named { Found::Nothing } else { service::find(Path::new("/")) };
         let directory = invocation.directory.clone();
-        let (node, environment) = if service {
-            // Of whoever asks it has nothing.
-            (Some(node.clone()), BTreeMap::new())
-        } else if node.whose == Whose::Service || here {
-            (settings::own_node(environment, &directory), environment.clone())
-        } else {
-            (Some(node.clone()), environment.clone())
+        let service = found == Found::Ready;
+        let (node, environment) = match found {
+            Found::Ready => {
+                let places = Places::default();
+                let node = Node::find(Some(&places.data.clone()), environment, places)?;
+                // Of whoever asks it has nothing.
+                (node, BTreeMap::new())
+            }
+            Found::NoManager => {
+                invocation
+                    .printer
+                    .note("systemd does not run here: this user's own node is set up, as with --here.");
+                (settings::own_node(environment, &directory), environment.clone())
+            }
+            Found::Nothing if here => (settings::own_node(environment, &directory), environment.clone()),
+            Found::Nothing => (Some(node.clone()), environment.clone()),
         };
         let node = node.context("HOME is not set; fix: set it")?;
         let resolved = settings::load_of(Some(&node), BTreeMap::new(), environment.clone(), &directory)?;
@@ -226,6 +253,7 @@ async fn decide(
     asks: bool,
     invocation: &Invocation,
     mapper: &mut Option<Mapper>,
+    moved: Option<&Plan>,
 ) -> anyhow::Result<Option<Decision>> {
     let printer = invocation.printer;
     let mut form = questions::form(target, typed.settings(), asks, printer.json);
@@ -246,7 +274,9 @@ async fn decide(
     }
     if typed.dry_run {
         if printer.json {
-            let answer = json!({ "file": file.to_string(), "changes": changes, "written": false });
+            let answer = json!({
+                "file": file.to_string(), "changes": changes, "written": false, "move_in": moved,
+            });
             printer.answer(&answer, String::new);
         }
         return Ok(None);
@@ -258,7 +288,12 @@ async fn decide(
 }
 
 /// Does what was decided, beside the settings: the image, the service, and how the node is then.
-async fn carry_out(invocation: &Invocation, target: &Target, decision: &Decision) -> anyhow::Result<Exit> {
+async fn carry_out(
+    invocation: &Invocation,
+    target: &Target,
+    decision: &Decision,
+    moved: Option<&Plan>,
+) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
     let settings = &invocation.resolved.settings;
     let (data_dir, name) = (&settings.node.data_dir, &settings.vms.default_vm_image);
@@ -294,7 +329,7 @@ async fn carry_out(invocation: &Invocation, target: &Target, decision: &Decision
     let answer = json!({
         "file": target.file.display().to_string(), "changes": decision.changes, "written": !decision.changes.is_empty(),
         "reach": decision.reach, "service": target.service, "running": running.is_some(), "next": next,
-        "checklist": checklist,
+        "move_in": moved, "checklist": checklist,
     });
     printer.answer(&answer, || {
         let head = next.map(|next| format!("The node is set up; {next}"));

@@ -1,0 +1,145 @@
+//! The node of an operator who ran from source, taken over by the service.
+//!
+//! ```text
+//!   a node in the home of root, or of who called sudo? ─► shown, asked ─► its process ends, VMs run on ─► moved
+//! ```
+//! Owns where is looked, and what is asked and printed. Never moves a file: [`golem_host::move_in`] does.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use golem_host::move_in::{self, Move, MoveInError, Plan};
+use golem_host::node::{Node, SOCKET};
+use golem_host::pid_file::PidFile;
+use golem_host::setup::form::Form;
+use golem_host::setup::service;
+use jiff::Timestamp;
+
+use super::Target;
+use crate::cli::arguments::Setup;
+use crate::cli::{Invocation, stop};
+use crate::settings;
+
+/// A node that somebody ran, and what moving it would do.
+struct Found {
+    node: Node,
+    /// The settings' `HOME` is where it ran.
+    environment: BTreeMap<String, String>,
+    wanted: Move,
+    plan: Plan,
+}
+
+/// Takes over the node of this operator, if the service has none; only tells of it where nothing is to be changed. `None` if there
+/// is nothing to move, or it is declined.
+pub(super) async fn move_in(
+    form: &mut Form<'_>,
+    target: &Target,
+    typed: &Setup,
+    invocation: &Invocation,
+) -> anyhow::Result<Option<Plan>> {
+    let Some(found) = find(target, invocation).await? else { return Ok(None) };
+    form.tell(&told(&found.plan));
+    if typed.dry_run {
+        return Ok(Some(found.plan));
+    }
+    if !form.yes_or_no("Move it?", true).await? {
+        return Ok(None);
+    }
+    let resolved =
+        settings::load_of(Some(&found.node), BTreeMap::new(), found.environment.clone(), Path::new("/"))?;
+    let of_source = Invocation {
+        node: found.node.clone(),
+        resolved,
+        environment: found.environment,
+        directory: "/".into(),
+        printer: invocation.printer,
+    };
+    if let Some(running) = found.node.running()? {
+        stop::end(&of_source, &running, None, false).await?;
+    }
+    // None is started meanwhile.
+    let lock = PidFile::take(&found.node.pid_file).await?;
+    ensure!(
+        UnixStream::connect(found.plan.from.join(SOCKET)).is_err(),
+        "a provider runs with {}; fix: stop it",
+        found.plan.from.display()
+    );
+    let waiting = invocation.printer.waiting("Moving the node");
+    let work = move || move_in::run(&found.wanted, Timestamp::now());
+    let plan = tokio::task::spawn_blocking(work).await.context("the move was lost")??;
+    drop((waiting, lock));
+    let Some(plan) = plan else { return Ok(None) };
+    // The unit sees no home.
+    service::let_into(&plan.linked).await.context("the service cannot be let into the folder of its VMs")?;
+    plan.notes.iter().for_each(|note| invocation.printer.warning(note));
+    Ok(Some(plan))
+}
+
+/// The first node that can be moved: root's, or that of whoever called sudo.
+async fn find(target: &Target, invocation: &Invocation) -> anyhow::Result<Option<Found>> {
+    for home in homes(&invocation.environment) {
+        let environment = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
+        let Some(node) = Node::own(&environment) else { continue };
+        let (from, to) = (node.data_dir.clone(), target.node.data_dir.clone());
+        let wanted = Move { from, to, owner: None, replace: false };
+        let look = {
+            let wanted = wanted.clone();
+            tokio::task::spawn_blocking(move || move_in::look(&wanted, Timestamp::now()))
+        };
+        match look.await.context("the look was lost")? {
+            Ok(Some(plan)) => return Ok(Some(Found { node, environment, wanted, plan })),
+            Ok(None) => {}
+            // It is the operator's, who may want it.
+            Err(MoveInError::Occupied(_)) => invocation.printer.note(&format!(
+                "There is another node in {}, with a key of its own; it is left alone.",
+                node.data_dir.display()
+            )),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Where an operator's own node may be.
+fn homes(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let own = environment.get("HOME").map(PathBuf::from);
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let caller = environment.get("SUDO_USER").and_then(|user| home_of(&users, user));
+    let mut homes: Vec<_> = own.into_iter().chain(caller).collect();
+    homes.dedup();
+    homes
+}
+
+/// The home of `user`, as `/etc/passwd`'s text has it.
+fn home_of(users: &str, user: &str) -> Option<PathBuf> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == user).then(|| fields.nth(4).map(PathBuf::from)).flatten()
+    })
+}
+
+fn told(plan: &Plan) -> String {
+    let Plan { from, to, kept, aside, linked, .. } = plan;
+    let mut lines = vec![
+        format!("There is a node in {}. It can become this machine's service:", from.display()),
+        format!("  its key, ledger, settings and VMs go to {}; VMs run on", to.display()),
+        format!("  a copy of what cannot be made again stays in {}", kept.display()),
+    ];
+    lines.extend(aside.iter().map(|aside| format!("  what is there now goes to {}", aside.display())));
+    lines.extend(linked.iter().map(|folder| format!("  disks stay in {}", folder.display())));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_called_sudo_has_a_home() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nop:x:1000:1000:Op,,,:/home/op:/bin/bash\nshort:x\n";
+        assert_eq!(home_of(users, "op"), Some("/home/op".into()));
+        assert_eq!((home_of(users, "o"), home_of(users, "short")), (None, None));
+    }
+}
