@@ -31,31 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use error::UninstallError;
 pub use keys::{copy_key, key_copies};
 
-/// What a data directory may hold: whole names.
-const NAMES: [&str; 20] = [
-    ".env",
-    "certificates",
-    "env.removed",
-    "images",
-    "isolation-check",
-    "keys",
-    "known_hosts",
-    "logs",
-    "markets",
-    "multipass",
-    "networks",
-    "operator.sock",
-    "operator.token",
-    "ports.json",
-    "provider.pid",
-    "proxy",
-    "reserved-ports.json",
-    "sim",
-    "streams.json",
-    "vms",
-];
-
-/// What a data directory may hold: beginnings of names.
+/// Beginnings of names that a data directory may hold, beside those whole ones.
 const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
 
 /// The tables of the packet filter that nodes make: the guests' one, and, followed by a port of the node, one that lasts for a
@@ -247,7 +223,7 @@ fn own_files(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_own_name(name: &str) -> bool {
-    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    crate::data_dir::NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Removes a file, or a folder with all that is in it. Of a link to a folder the folder's content goes, too: VMs may

@@ -16,7 +16,7 @@ use golem_vm::qemu::{Qemu, QemuConfig};
 use golem_vm::sim::{Sim, SimConfig};
 use golem_vm::{Backend, NetworkLimits};
 
-use crate::settings::{BackendSettings, VmAccel, VmBackend, VmSettings};
+use golem_host::settings::{BackendSettings, VmAccel, VmBackend, VmSettings};
 
 /// How long a simulated guest boots: long enough to be seen, short enough to wait for.
 const SIM_BOOT: Duration = Duration::from_millis(200);

@@ -17,8 +17,8 @@ use golem_service::service_manager;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
-use crate::settings::DiscoveryServerSettings;
 use crate::signals::Signals;
+use golem_host::settings::DiscoveryServerSettings;
 
 /// Serves adverts until it is told to stop.
 ///

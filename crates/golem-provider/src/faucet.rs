@@ -5,7 +5,7 @@
 use golem_chain::faucet::Faucet;
 use golem_chain::network;
 
-use crate::settings::Url;
+use golem_host::settings::Url;
 
 /// What the settings say.
 #[derive(Debug, Clone, Copy)]

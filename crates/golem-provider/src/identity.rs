@@ -7,7 +7,7 @@ use anyhow::bail;
 use golem_chain::identity::{GivenKey, Identity, IdentityError, KeyFolder};
 
 use crate::passphrase::{Asking, Passphrases};
-use crate::settings::{NodeSettings, RentingSettings, Secret};
+use golem_host::settings::{NodeSettings, RentingSettings, Secret};
 
 fn given<'a>(variable: &'static str, key: Option<&'a Secret>) -> Option<GivenKey<'a>> {
     key.map(|key| GivenKey { variable, key: key.reveal() })

@@ -12,8 +12,8 @@ use golem_types::ImageName;
 use golem_vm::images::{DownloadProgress, ENTRIES, Images, Pulled, canonical, refresh};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::settings::BackendSettings;
 use crate::{backend, logs};
+use golem_host::settings::BackendSettings;
 
 /// Sees to it that the default image is here, where the backend needs one.
 ///

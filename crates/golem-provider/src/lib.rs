@@ -6,7 +6,6 @@
 mod backend;
 pub mod cli;
 pub mod daemon;
-mod data_dir;
 pub mod discovery;
 mod faucet;
 pub mod identity;
@@ -19,6 +18,5 @@ pub mod port_checker;
 pub mod ports;
 pub mod pricing;
 mod reload;
-pub use golem_host::settings;
 mod signals;
 pub mod start;

@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::settings::{LogFormat, LogLevel};
+use golem_host::settings::{LogFormat, LogLevel};
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
 const OURS: [&str; 12] = [

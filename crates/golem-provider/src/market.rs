@@ -16,8 +16,8 @@ use golem_service::tasks::Tasks;
 use tokio::sync::watch;
 
 use crate::faucet;
-use crate::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings};
 use golem_chain::identity::Identity;
+use golem_host::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings};
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
 const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use golem_chain::keystore::Passphrase;
 use golem_chain::passphrase_file;
 use zeroize::Zeroizing;
 
-use crate::settings::NodeSettings;
+use golem_host::settings::NodeSettings;
 
 /// The name of the credential that systemd gives a service.
 const CREDENTIAL: &str = "golem-provider-passphrase";

@@ -17,7 +17,7 @@ use golem_node::pricing::coin_of;
 use golem_node::transactions::GasRules;
 
 use crate::faucet;
-use crate::settings::{self, ChainSettings, FaucetSettings};
+use golem_host::settings::{self, ChainSettings, FaucetSettings};
 
 /// How long the sender of a deleted VM's stream has to end it first, as existing clients do or try to.
 const REFUND_AFTER: Duration = Duration::from_secs(120);

@@ -15,11 +15,11 @@ use golem_service::service_manager;
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
 
-use crate::data_dir;
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
-use crate::settings::{Environment, NodeSettings, PortCheckerSettings};
 use crate::signals::Signals;
+use golem_host::data_dir;
+use golem_host::settings::{Environment, NodeSettings, PortCheckerSettings};
 
 /// What a node tries the ports of other providers with.
 pub fn of_node(settings: &NodeSettings, identity: &Identity) -> Checker {

@@ -6,7 +6,7 @@ use golem_chain::network::PaymentNetwork;
 use golem_node::pricing::{PricedNetwork, PricingConfig};
 use golem_types::price::MonthlyPrice;
 
-use crate::settings::PriceSettings;
+use golem_host::settings::PriceSettings;
 
 /// What decides prices, where rentals are paid as `payments` says.
 #[must_use]

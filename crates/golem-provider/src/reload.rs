@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use golem_host::handover;
 
-use crate::settings::{self, Environment, Settings};
+use golem_host::settings::{self, Environment, Settings};
 
 /// How often watched files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);

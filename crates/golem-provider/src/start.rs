@@ -43,13 +43,13 @@ use crate::payments;
 use crate::ports;
 use crate::pricing;
 use crate::reload::Reload;
-use crate::settings::{
-    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
-};
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
 use golem_host::handover::HandedOver;
 use golem_host::pid_file::PidFile;
+use golem_host::settings::{
+    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
+};
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]

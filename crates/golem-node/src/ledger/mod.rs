@@ -100,7 +100,7 @@ impl Ledger {
         golem_files::private_database(path).map_err(LedgerError::File)?;
         let mut connection = Connection::open(path)?;
         look_for_damage(&connection)?;
-        schema::refuse_newer(&connection)?;
+        refuse_newer(&connection)?;
         history::make_shrinkable(&connection);
         connection.pragma_update(None, "journal_mode", "wal")?;
         // A rental that was confirmed must survive a power cut, not only a crash of the process.
@@ -477,6 +477,15 @@ fn look_for_damage(connection: &Connection) -> Result<(), LedgerError> {
     }
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
     Err(LedgerError::Damaged(rusqlite::Error::SqliteFailure(code, Some(found))))
+}
+
+/// Refuses a database of a newer version before anything is written to it.
+fn refuse_newer(connection: &Connection) -> Result<(), LedgerError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > i64::from(schema::newest()) {
+        return Err(LedgerError::Newer { found, known: schema::newest() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

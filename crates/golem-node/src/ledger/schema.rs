@@ -2,10 +2,7 @@
 //!
 //! Owns the schema. A step that has shipped is never edited; a change is a new step.
 
-use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
-
-use super::LedgerError;
 
 /// A port and a name are unique among live rentals only, in the database and not in memory, so
 /// that no race and no restart can hand one out twice.
@@ -484,15 +481,6 @@ pub(super) fn migrations() -> Migrations<'static> {
 /// The version of a database in which every step was taken.
 pub(super) fn newest() -> u32 {
     u32::try_from(STEPS.len()).unwrap_or(u32::MAX)
-}
-
-/// Refuses a database of a newer version before anything is written to it.
-pub(super) fn refuse_newer(connection: &Connection) -> Result<(), LedgerError> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > i64::from(newest()) {
-        return Err(LedgerError::Newer { found, known: newest() });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod backup;
 mod config;
 mod money;
+mod servers;
 mod setup;
 
 pub(super) use backup::{Backup, Restore};
@@ -20,6 +21,7 @@ pub(super) use config::{Config, Form};
 pub(super) use money::{
     AddNetwork, Books, DeployContract, Earnings, Keys, Networks, Period, Pricing, Streams, Wallet,
 };
+pub(super) use servers::{Discovery, PortChecker};
 pub(super) use setup::Setup;
 
 /// Rents out this machine as virtual machines.
@@ -396,49 +398,6 @@ pub(super) enum Ports {
     Unmap,
 }
 
-/// `discovery`.
-#[derive(Debug, Args)]
-pub(super) struct Discovery {
-    /// Address to listen on.
-    #[arg(long)]
-    host: Option<String>,
-    /// Port to listen on.
-    #[arg(long)]
-    port: Option<String>,
-    /// Take only adverts that their providers signed.
-    #[arg(long)]
-    require_signatures: bool,
-}
-
-impl Discovery {
-    fn flags(&self) -> BTreeMap<&'static str, String> {
-        let signed = self.require_signatures.then(|| "true".to_owned());
-        given([
-            ("GOLEM_DISCOVERY_HOST", self.host.clone()),
-            ("GOLEM_DISCOVERY_PORT", self.port.clone()),
-            ("GOLEM_DISCOVERY_REQUIRE_SIGNATURES", signed),
-        ])
-    }
-}
-
-/// `port-checker`.
-#[derive(Debug, Args)]
-pub(super) struct PortChecker {
-    /// Address to listen on.
-    #[arg(long)]
-    host: Option<String>,
-    /// Port to listen on.
-    #[arg(long)]
-    port: Option<String>,
-    /// Dial whatever public address is asked for, and not only that of who asks. Anyone can then scan
-    /// others through this server.
-    #[arg(long)]
-    pub allow_any_target: bool,
-    /// Dial private and loopback addresses as well; development does so, too.
-    #[arg(long)]
-    pub allow_private_targets: bool,
-}
-
 /// `isolation …`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Isolation {
@@ -470,15 +429,6 @@ fn host_and_port(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err("is no HOST:PORT".to_owned()),
-    }
-}
-
-impl PortChecker {
-    fn flags(&self) -> BTreeMap<&'static str, String> {
-        given([
-            ("GOLEM_PROVIDER_PORT_CHECKER_HOST", self.host.clone()),
-            ("GOLEM_PROVIDER_PORT_CHECKER_PORT", self.port.clone()),
-        ])
     }
 }
 

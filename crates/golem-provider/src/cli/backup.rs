@@ -18,8 +18,9 @@ use serde_json::json;
 
 use super::confirm::confirmed;
 use super::{Exit, Invocation, arguments};
+use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
-use crate::{data_dir, identity, settings};
+use golem_host::{data_dir, settings};
 
 /// Version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

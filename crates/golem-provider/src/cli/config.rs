@@ -12,7 +12,7 @@ use super::arguments::{Config, Form};
 use super::layout::table;
 use super::printer::Printer;
 use super::{Exit, Invocation};
-use crate::settings::{self, Origin, Resolved, TABLE};
+use golem_host::settings::{self, Origin, Resolved, TABLE};
 
 #[derive(Serialize)]
 struct SettingRow {

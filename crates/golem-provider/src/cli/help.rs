@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Exit;
 use super::arguments::Arguments;
 use super::printer::Printer;
-use crate::settings;
+use golem_host::settings;
 
 /// The commands of the first screen, in groups. A test holds them against those that there are.
 const GROUPS: [(&str, &[&str]); 6] = [

@@ -15,7 +15,7 @@ use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
 use crate::pricing;
-use crate::settings::{Advertiser, Settings};
+use golem_host::settings::{Advertiser, Settings};
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;

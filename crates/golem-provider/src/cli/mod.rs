@@ -48,13 +48,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::daemon;
 use crate::logs::{self, Destination};
-use crate::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
-use crate::{daemon, data_dir};
 use arguments::{Arguments, Books, Command, Config, Isolation};
 use golem_api::operator::{Client, OperatorError};
+use golem_host::data_dir;
 use golem_host::layout;
 use golem_host::node::{Node, Places, Whose};
+use golem_host::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
 use printer::Printer;
 
 /// How a command ends.

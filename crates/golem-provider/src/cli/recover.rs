@@ -17,7 +17,8 @@ use serde::Serialize;
 use super::confirm::confirmed;
 use super::layout::table;
 use super::{Exit, Invocation};
-use crate::{backend, data_dir, payments};
+use crate::{backend, payments};
+use golem_host::data_dir;
 use golem_host::pid_file::PidFile;
 
 #[derive(Debug, Serialize)]

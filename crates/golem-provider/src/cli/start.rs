@@ -13,7 +13,8 @@ use crate::logs::{self, Destination};
 use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
 use crate::start::{self, Ended, Start};
-use crate::{backend, daemon, data_dir, identity, image};
+use crate::{backend, daemon, identity, image};
+use golem_host::data_dir;
 use golem_host::pid_file::PidFileError;
 use golem_host::{backup, handover, move_in};
 

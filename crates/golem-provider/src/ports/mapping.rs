@@ -10,7 +10,7 @@ use golem_node::port_verification::Verifier;
 use golem_reach::mapping::{Mapper, MappingError};
 use golem_service::tasks::Tasks;
 
-use crate::settings::ReachSettings;
+use golem_host::settings::ReachSettings;
 
 /// The ports that the router forwards for a running node.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use golem_reach::peers;
 use golem_reach::source::CheckSource;
 
 use crate::market;
-use crate::settings::{Environment, MarketplaceSettings, ReachSettings};
+use golem_host::settings::{Environment, MarketplaceSettings, ReachSettings};
 
 /// What the node verifies of its ports, of which https serves `web`, and whom it asks.
 ///

@@ -17,7 +17,7 @@ use golem_reach::verify_once::verify_once;
 use tokio::time::{Instant, timeout};
 
 use super::peer_market;
-use crate::settings::ReachSettings;
+use golem_host::settings::ReachSettings;
 
 /// What cannot be done.
 const FAILED: &str = "the ports cannot be verified";

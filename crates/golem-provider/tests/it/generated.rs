@@ -1,6 +1,6 @@
 //! Files of the repository that are made from the settings table are up to date.
 
-use golem_provider::settings;
+use golem_host::settings;
 
 fn file(path: &str) -> std::io::Result<String> {
     std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR")))

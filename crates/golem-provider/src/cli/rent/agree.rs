@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::cli::confirm::confirmed;
 use crate::cli::printer::Printer;
 use crate::pricing;
-use crate::settings::PriceSettings;
+use golem_host::settings::PriceSettings;
 
 /// How many times the market's median price is absurd.
 const ABSURD: u32 = 10;

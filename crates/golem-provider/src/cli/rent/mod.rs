@@ -25,9 +25,9 @@ use super::ssh::Login;
 use super::{Exit, Invocation, test_tokens};
 use crate::identity;
 use crate::payments;
-use crate::settings::{MarketplaceSettings, RentingSettings};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
+use golem_host::settings::{MarketplaceSettings, RentingSettings};
 use golem_rent::view::{self, RentalView};
 use golem_rent::{Event, KeepEnd, Market, RentRequest, Renter, Search, Store, TopUpLimits};
 

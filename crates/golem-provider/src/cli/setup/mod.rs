@@ -3,7 +3,7 @@
 //! ```text
 //!   missing? writable? ─► questions (nothing is changed yet) ─► what would change ─► yes ─► settings ─► image ─► service ─► checklist
 //! ```
-//! Owns that order, and what an interrupt leaves. Never decides what a setting may be ([`crate::settings`]), nor what can be
+//! Owns that order, and what an interrupt leaves. Never decides what a setting may be ([`golem_host::settings`]), nor what can be
 //! decided without asking ([`golem_host::setup`]).
 
 mod move_in;
@@ -30,8 +30,8 @@ use tokio::time::{Instant, sleep};
 
 use super::arguments::Setup;
 use super::{Exit, Invocation, status};
-use crate::settings::{self, Origin, Resolved};
 use crate::{backend, image, payments};
+use golem_host::settings::{self, Origin, Resolved};
 use questions::Image;
 
 /// Longest that the service may take until it answers: its first start compares nothing and fetches nothing, but may wait for a

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use super::Target;
 use crate::cli::arguments::Setup;
 use crate::cli::{Invocation, stop};
-use crate::settings;
+use golem_host::settings;
 
 /// A node that somebody ran, and what moving it would do.
 struct Found {

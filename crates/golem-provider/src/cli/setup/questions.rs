@@ -14,8 +14,8 @@ use golem_vm::Overhead;
 
 use super::Target;
 use crate::cli::{images, market};
-use crate::settings::{Advertiser, Origin, Settings};
 use crate::{backend, image};
+use golem_host::settings::{Advertiser, Origin, Settings};
 
 /// Longest that markets are waited for: prices are a help, and no condition.
 const MARKETS: Duration = Duration::from_secs(4);

@@ -16,7 +16,7 @@ use golem_reach::probe::is_free;
 use super::Target;
 use crate::cli::status::judged_by;
 use crate::ports::{self, Display};
-use crate::settings::Settings;
+use golem_host::settings::Settings;
 
 const MAPPING: &str = "GOLEM_PROVIDER_PORT_MAPPING";
 

@@ -21,10 +21,10 @@ use crate::cli::{Invocation, reachable};
 use crate::identity;
 use crate::payments;
 use crate::ports;
-use crate::settings::{ChainSettings, NodeSettings, PublicApiSettings, ReachSettings};
 use golem_api::operator::Client;
 use golem_api::status::{Local, NodeFacts, StatusFacts, WalletFacts};
 use golem_host::node::Running;
+use golem_host::settings::{ChainSettings, NodeSettings, PublicApiSettings, ReachSettings};
 
 /// Longest that anything is waited for: the whole command ends within three seconds.
 const DEADLINE: Duration = Duration::from_millis(2500);

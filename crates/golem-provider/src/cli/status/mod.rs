@@ -14,8 +14,8 @@ use golem_api::status::{Checklist, Grade, StatusSettings, judge};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
-use crate::settings::Settings;
 use gather::Gathered;
+use golem_host::settings::Settings;
 pub(super) use text::checklist as checklist_text;
 
 /// Time between two looks of `--watch`.

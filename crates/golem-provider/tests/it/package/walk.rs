@@ -20,9 +20,9 @@ const SETTINGS: &str = "GOLEM_PROVIDER_VM_BACKEND=qemu\nGOLEM_PROVIDER_VM_ACCEL=
     GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE=100000\nGOLEM_PROVIDER_STOP_GRACE_SECONDS=\"5\"\n\
     GOLEM_PROVIDER_CPU_THRESHOLD=100\nGOLEM_PROVIDER_MEMORY_THRESHOLD=100\nGOLEM_PROVIDER_STORAGE_THRESHOLD=100\n";
 
-/// Commands about the node of the service.
-const SERVICE: &str = "cd /var/lib/golem-provider && set -a && HOME=$PWD GOLEM_PROVIDER_DATA_DIR=$PWD && \
-    . /etc/golem-provider/env && golem-provider";
+/// Has the node set up by whoever is root there.
+const SETUP: &str =
+    "golem-provider setup --yes --no-map-ports --image none --json 2>/tmp/said || { cat /tmp/said; exit 1; }";
 
 /// One request to the node's API, from inside.
 fn http(machine: &Machine, method: &str, path: &str, body: &str) -> Value {
@@ -97,10 +97,32 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     );
 
     machine.must(&format!("printf '%s' '{SETTINGS}' >> /etc/golem-provider/env"));
-    machine.must(&format!("{SERVICE} images add small /opt/small.qcow2"));
-    machine.must("systemctl enable --now golem-provider");
+    let setup = SETUP.replace("--image none", "--image /opt/small.qcow2");
+    let done: Value = serde_json::from_str(&machine.must(&setup)).unwrap();
+    assert_eq!(
+        (&done["service"], &done["running"], &done["move_in"]),
+        (&true.into(), &true.into(), &Value::Null)
+    );
+    assert_eq!(done["checklist"]["rented"]["answer"], "yes", "{done}");
+    assert_eq!(
+        (machine.property("ActiveState"), machine.property("UnitFileState")),
+        ("active".into(), "enabled".into())
+    );
+    // U-01: whoever is root speaks to the service's node, and makes no second wallet.
+    let whose = machine.must("golem-provider wallet show --json 2>/dev/null");
+    let key = machine.must("cat /var/lib/golem-provider/keys/provider_key.json");
+    let address = serde_json::from_str::<Value>(&whose).unwrap()["address"].as_str().unwrap().to_lowercase();
+    assert!(key.to_lowercase().contains(address.trim_start_matches("0x")), "{whose}: {address}");
+    machine.must("test ! -e /root/.golem");
     let installed = began.elapsed();
+    machine.must("apt-get purge -y golem-provider && rm /root/golem-provider-key-*.json");
+    assert_eq!(look(&machine), before);
 
+    // The same node, run from source by root, and rented.
+    machine.must("dpkg-deb -x /opt/golem-provider.deb /srv/source && mkdir -p -m 700 /root/.golem/provider");
+    machine.must(&format!("printf '%s' '{SETTINGS}' > /root/.golem/provider/.env"));
+    machine.must("/srv/source/usr/bin/golem-provider images add small /opt/small.qcow2");
+    machine.must("/srv/source/usr/bin/golem-provider start --daemon");
     let key = keypair(machine.folder.path(), "key", &["-t", "ed25519"]);
     let mut body = wanted("web", None);
     body["ssh_key"] = std::fs::read_to_string(key.with_extension("pub")).unwrap().trim().into();
@@ -115,6 +137,25 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     let said = machine.ssh(port, &key, "echo from the guest");
     assert_eq!(String::from_utf8_lossy(&said.stdout), "from the guest\n", "{}", Home::show(&said));
     let rented = began.elapsed();
+
+    // Issue 17, part 4: the package comes, and setup takes the node over while its VM runs.
+    let guest = machine.says(&["sh", "-c", "cat /root/.golem/provider/vms/*/qemu.pid"]);
+    let whose = machine.must("cat /root/.golem/provider/keys/provider_key.json");
+    machine.must("apt-get install -y /opt/golem-provider.deb");
+    let done: Value = serde_json::from_str(&machine.must(SETUP)).unwrap();
+    assert_eq!(done["move_in"]["to"], "/var/lib/golem-provider", "{done}");
+    assert_eq!(machine.must("cat /var/lib/golem-provider/keys/provider_key.json"), whose);
+    machine.must(
+        "test ! -e /root/.golem/provider && test -s /root/.golem/provider-before-service-*/provider.db",
+    );
+    machine.until("the VM at its new place", |machine| {
+        http(machine, "GET", &format!("/api/v1/vms/{vm}"), "")["status"] == "running"
+    });
+    assert_eq!(qemu(&machine), guest);
+    let said = machine.ssh(port, &key, "echo from the guest");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "from the guest\n", "{}", Home::show(&said));
+    machine.must("rm -r /srv/source /root/.golem /root/.local/state/golem-provider");
+    let moved = began.elapsed();
 
     // Lines in the journal say how urgent they are, in the journal's own way.
     let journal = machine.says(&["journalctl", "-u", "golem-provider", "-o", "json"]);
@@ -143,6 +184,9 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     assert!(said.status.success(), "{}", Home::show(&said));
     let upgraded = began.elapsed();
 
+    machine.must("umask 077; echo 'a long passphrase' >/root/word");
+    machine.must("golem-provider backup /root/node.backup --passphrase-file /root/word && rm /root/word");
+
     // Removed, it leaves what a new installation goes on with, and nothing that runs.
     let said = machine.must("apt-get remove -y golem-provider");
     assert!(!said.contains("not all was taken away"), "{said}");
@@ -162,6 +206,7 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     let purge = Instant::now();
     let said = machine.must("apt-get purge -y golem-provider");
     assert!(purge.elapsed() < Duration::from_secs(40), "{:?}: {said}", purge.elapsed());
+    machine.must("test -s /root/node.backup && rm /root/node.backup");
     let copy = machine.says(&["sh", "-c", "ls /root/golem-provider-key-*.json"]);
     assert!(said.contains(&copy), "{said}");
     assert_eq!(machine.must(&format!("cat {copy}")), address);
@@ -171,7 +216,7 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     assert_eq!(gone, [] as [&String; 0], "{said}");
     assert_eq!(new, [&format!("file {copy} f 600 root:root")], "{said}");
     println!(
-        "booted {booted:.0?}, installed {installed:.0?}, a command in the VM {rented:.0?}, upgraded {upgraded:.0?} (nobody \
+        "booted {booted:.0?}, installed and set up {installed:.0?}, a command in the VM {rented:.0?}, moved {moved:.0?}, upgraded {upgraded:.0?} (nobody \
          at the VM's port for {gap:.1?}), purged {:.0?}",
         began.elapsed()
     );

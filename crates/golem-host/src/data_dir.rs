@@ -11,22 +11,28 @@ use std::path::Path;
 const MARKS: [&str; 4] = ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
 
 /// What a data directory may hold; the Python provider's too.
-const NAMES: [&str; 18] = [
+pub(crate) const NAMES: [&str; 24] = [
     ".env",
+    "certificates",
+    "env.removed",
     "images",
+    "isolation-check",
     "keys",
+    "known_hosts",
     "logs",
     "markets",
+    "move-in-unfinished.json",
     "multipass",
     "networks",
     "operator.sock",
     "operator.token",
-    "provider.db",
     "ports.json",
+    "provider.db",
     "provider.pid",
     "proxy",
     "python-provider-backup",
     "reserved-ports.json",
+    "restore-unfinished.json",
     "sim",
     "streams.json",
     "vms",
@@ -36,7 +42,7 @@ const NAMES: [&str; 18] = [
 ///
 /// # Errors
 /// When it is another user's, or not only a provider's; the message names the fix.
-pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
+pub fn make(data_dir: &Path) -> io::Result<()> {
     golem_files::private_root(data_dir, &MARKS, &NAMES)?;
     // Only now: each of the many files that are written would tell its own story.
     match rustix::fs::access(data_dir, rustix::fs::Access::WRITE_OK) {
@@ -50,7 +56,7 @@ pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
 }
 
 /// As [`make`], for a command that may write nothing: makes nothing, and leaves another user's alone.
-pub(crate) fn close(data_dir: &Path) {
+pub fn close(data_dir: &Path) {
     let own =
         std::fs::metadata(data_dir).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
     if own && let Err(error) = golem_files::private_root(data_dir, &MARKS, &NAMES) {
