@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use golem_host::move_in::{self, Move, MoveInError, Plan};
 use golem_host::node::{Node, SOCKET};
 use golem_host::pid_file::PidFile;
@@ -58,6 +58,10 @@ pub(super) async fn move_in(
     };
     if let Some(running) = found.node.running()? {
         stop::end(&of_source, &running, None, false).await?;
+    } else if let Some(pid) = original(&found.node.pid_file) {
+        bail!(
+            "the Python provider runs (pid {pid}); fix: stop it as it was started, its VMs run on, then go on here"
+        );
     }
     // None is started meanwhile.
     let lock = PidFile::take(&found.node.pid_file).await?;
@@ -102,6 +106,13 @@ async fn find(target: &Target, invocation: &Invocation) -> anyhow::Result<Option
     Ok(None)
 }
 
+/// The process of the original, which writes its number into the same file and takes no lock.
+fn original(pid_file: &Path) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    command.contains("golem-provider").then_some(pid)
+}
+
 /// Where an operator's own node may be.
 fn homes(environment: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let own = environment.get("HOME").map(PathBuf::from);
@@ -141,5 +152,22 @@ mod tests {
         let users = "root:x:0:0:root:/root:/bin/sh\nop:x:1000:1000:Op,,,:/home/op:/bin/bash\nshort:x\n";
         assert_eq!(home_of(users, "op"), Some("/home/op".into()));
         assert_eq!((home_of(users, "o"), home_of(users, "short")), (None, None));
+    }
+
+    #[test]
+    fn the_original_is_told_from_whoever_got_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("provider.pid");
+        assert_eq!(original(&file), None);
+        let mut program = std::process::Command::new("python3");
+        program.args(["-c", "import sys; sys.stdin.read()", "/venv/bin/golem-provider", "start"]);
+        let mut process = program.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::fs::write(&file, process.id().to_string()).unwrap();
+        golem_test_support::wait_until("it is the program", || original(&file) == Some(process.id()));
+        drop(process.stdin.take());
+        process.wait().unwrap();
+        assert_eq!(original(&file), None);
+        std::fs::write(&file, "1").unwrap();
+        assert_eq!(original(&file), None);
     }
 }
