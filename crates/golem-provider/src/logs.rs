@@ -52,11 +52,13 @@ pub enum Destination {
 pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io::Result<()> {
     match destination {
         Destination::Terminal => match Journal::of_standard_error() {
-            Some(journal) => install(format, level, false, journal),
-            None => install(format, level, is_coloured(), || Screen),
+            // It has the time of each line itself.
+            Some(journal) => install(format, level, Look { colour: false, time: false }, journal),
+            None => install(format, level, Look { colour: is_coloured(), time: true }, || Screen),
         },
         Destination::Folder(folder) => {
-            install(format, level, false, Mutex::new(RotatingFile::open(&folder)?));
+            let look = Look { colour: false, time: true };
+            install(format, level, look, Mutex::new(RotatingFile::open(&folder)?));
         }
     }
     // A background node has no standard error to panic on.
@@ -128,15 +130,25 @@ const fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-fn install<W>(format: LogFormat, level: LogLevel, colour: bool, writer: W)
+/// How lines of text look.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    colour: bool,
+    /// Whether each begins with the time.
+    time: bool,
+}
+
+fn install<W>(format: LogFormat, level: LogLevel, look: Look, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let registry = tracing_subscriber::registry().with(targets(level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(look.colour);
+    let with_target = filter(level) >= LevelFilter::DEBUG;
     match format {
         LogFormat::Json => registry.with(lines.event_format(Json)).init(),
-        LogFormat::Text => registry.with(lines.with_target(filter(level) >= LevelFilter::DEBUG)).init(),
+        LogFormat::Text if look.time => registry.with(lines.with_target(with_target)).init(),
+        LogFormat::Text => registry.with(lines.without_time().with_target(with_target)).init(),
     }
 }
 
