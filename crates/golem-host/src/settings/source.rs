@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::settings_file::{self, Problem};
 
 use super::Mistake;
-use super::unknown::is_placeholder;
-use super::variable::Variable;
+use super::variable::{Variable, is_placeholder};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

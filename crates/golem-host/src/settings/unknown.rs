@@ -4,15 +4,10 @@ use std::collections::BTreeSet;
 
 use super::source::Layers;
 use super::table::{TABLE, variable};
+use super::variable::is_placeholder;
 
 /// Prefix of the variables that are ours, and so are worth a warning when nobody reads them.
 const PREFIX: &str = "GOLEM_PROVIDER_";
-
-/// Whether `text` is what the original's README has for `name`, to be replaced by whoever copies it. (A name that is copied
-/// so is a good name, if not a nice one.)
-pub(super) fn is_placeholder(name: &str, text: &str) -> bool {
-    (name, text) == ("GOLEM_PROVIDER_ID", "your-provider-id")
-}
 
 /// One warning for each placeholder that nobody replaced.
 pub(super) fn placeholders(layers: &Layers) -> Vec<String> {

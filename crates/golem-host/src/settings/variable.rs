@@ -32,3 +32,9 @@ impl Variable {
         [self.section, self.name, self.doc].iter().any(|text| text.to_lowercase().contains(&word))
     }
 }
+
+/// Whether `text` is what the original's README has for `name`, to be replaced by whoever copies it. (A name that is copied
+/// so is a good name, if not a nice one.)
+pub(super) fn is_placeholder(name: &str, text: &str) -> bool {
+    (name, text) == ("GOLEM_PROVIDER_ID", "your-provider-id")
+}

@@ -46,7 +46,9 @@ pub(super) struct Arguments {
 /// What the command line can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Set a node up: asks what to rent out and for what, tries its ports, fetches the image, and starts the service.
+    /// Set a node up, or look at one that is set up.
+    ///
+    /// Asks what to rent out and for what, tries its ports, fetches the image, and starts the service.
     Setup(Setup),
     /// Start the provider.
     Start(Start),
@@ -125,9 +127,13 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Write key, ledger, settings and profiles into one encrypted file, whether or not the provider runs.
+    /// Write key, ledger and settings into one encrypted file.
+    ///
+    /// Payment and market profiles, too; whether or not the provider runs.
     Backup(Backup),
-    /// Put what a backup holds in its place, while no provider runs; asks before it replaces anything.
+    /// Put what a backup holds in its place, while no provider runs.
+    ///
+    /// Asks before it replaces anything.
     Restore(Restore),
     /// Rent VMs from other providers, or from this one.
     Rent(super::rent::Rent),

@@ -147,7 +147,7 @@ fn h_11_a_node_that_is_backed_up_while_it_works_is_the_same_elsewhere() {
 #[test]
 fn h_11_what_cannot_be_restored_changes_nothing_on_a_fresh_machine() {
     let home = Home::new();
-    let address = address(&home);
+    let address = Value::from(home.make_key());
     let (file, secret, wrong) =
         (home.folder.path().join("b"), passphrase(&home, "secret"), passphrase(&home, "wrong"));
     let name = file.to_str().unwrap();

@@ -122,7 +122,7 @@ fn i1_a_node_killed_at_any_step_of_a_create_converges() {
 #[test]
 fn h_11_a_restore_that_is_killed_at_any_step_leaves_the_old_or_the_new() {
     let source = Home::new();
-    let new = address(&source);
+    let new = Value::from(source.make_key());
     let (file, secret) = (source.folder.path().join("backup"), passphrase(&source, "secret"));
     let file = file.to_str().unwrap();
     let kill = |home: &Home, arguments: &[&str], point: &str| {
@@ -143,7 +143,7 @@ fn h_11_a_restore_that_is_killed_at_any_step_leaves_the_old_or_the_new() {
     let restore = ["restore", file, "--yes", "--passphrase-file", &secret];
     for point in ["restore-begun", "restore-staged", "restore-exchanged", "restore-moved", "restore-kept"] {
         let home = Home::new();
-        let old = address(&home);
+        let old = Value::from(home.make_key());
         golem_files::private_folder(&home.data().join("vms/a")).unwrap();
         golem_files::replace(&home.data().join("vms/a/disk"), b"a disk").unwrap();
         kill(&home, &restore, point);

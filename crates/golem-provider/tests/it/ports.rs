@@ -241,7 +241,7 @@ fn s_059_what_is_said_of_an_address_that_changes_meanwhile_counts_for_nothing() 
     assert_eq!((&report["address"], &report["rounds"]), (&json!(now), &json!(0)), "{report}");
     drop(silence);
     let report = wait_for_round(&home, 1);
-    assert_eq!((statuses(&report), &report["rounds"]), (vec!["unreachable"; 8], &json!(1)), "{report}");
+    assert_eq!(statuses(&report), ["unreachable"; 8], "{report}");
     assert_eq!(create(&home, "one").0, 503);
     node.says("0 of 8 SSH ports are reachable");
     assert!(!node.seen.iter().any(|line| line.contains("all 8")), "{:#?}", node.seen);

@@ -70,6 +70,7 @@ fn container(folder: &Path, holder: &Child, groups: &[PathBuf]) -> Child {
     let unit = format!("/etc/systemd/system/{UNIT}.service");
     container.arg(bind("bind-ro", &folder.join("unit"), &unit));
     container.arg(bind("bind-ro", &folder.join("etc"), "/etc/golem-provider"));
+    container.arg(bind("bind-ro", &folder.join("group"), "/etc/group"));
     container.arg(bind("bind", &folder.join("data"), "/var/lib/golem-provider"));
     // The unit is enabled by the last word: links of `systemctl enable` do not outlive a reboot here.
     container.args(["--boot", "--", "systemd.unit=sysinit.target"]);
@@ -91,6 +92,12 @@ impl Host {
         }
         let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/golem-provider.service");
         std::fs::copy(unit, folder.path().join("unit")).unwrap();
+        // The unit's, which a package brings.
+        let mut groups = std::fs::read_to_string("/etc/group").unwrap();
+        if !groups.contains("golem-provider:") {
+            groups.push_str("golem-provider:x:61998:\n");
+        }
+        std::fs::write(folder.path().join("group"), groups).unwrap();
         let settings = "GOLEM_PROVIDER_VM_BACKEND=qemu\nGOLEM_PROVIDER_VM_ACCEL=tcg\n\
             GOLEM_PROVIDER_DEFAULT_VM_IMAGE=empty\nGOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS=0x0\n\
             GOLEM_PROVIDER_PRICING_UPDATE_ENABLED=false\nGOLEM_PROVIDER_ADVERTISER_TYPE=none\n\
