@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What only a data directory has; the Python provider's too.
-const MARKS: [&str; 4] = ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
+pub(crate) const MARKS: [&str; 4] =
+    ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
 
 /// What a data directory may hold; the Python provider's too.
 pub(crate) const NAMES: [&str; 24] = [

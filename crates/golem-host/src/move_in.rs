@@ -15,11 +15,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::backup;
 use crate::crash::crash_point;
+use crate::node::{GROUP, group_id};
 use crate::place::{Begun, LEDGER_FILES, PID_FILE, begin, beside, give, real, sync};
 use crate::settings_file;
 
@@ -85,7 +86,7 @@ pub struct Move {
     pub from: PathBuf,
     /// The data directory that it becomes.
     pub to: PathBuf,
-    /// User and group whose it becomes; `None`: those of the folder that is there, or as it was.
+    /// User and group whose it becomes; `None`: those of the folder that is there, or as a package has them.
     pub owner: Option<(u32, u32)>,
     /// Whether a node's data that is at `to` is put aside: the two have different keys.
     pub replace: bool,
@@ -133,9 +134,20 @@ fn is_node(folder: &Path) -> bool {
     MARKS.iter().any(|mark| folder.join(mark).exists())
 }
 
-/// The device of the nearest folder on the way to `path` that is there.
-fn device_of_outer(path: &Path) -> Option<u64> {
-    path.ancestors().skip(1).find_map(|folder| std::fs::metadata(folder).ok()).map(|folder| folder.dev())
+/// Within which a folder can be renamed: a device has several mounts where it is bound to another place. The second is 0 for
+/// kernels before 5.8, which do not tell.
+type Mounted = (u64, u64);
+
+/// On what the folder `path` is; `None` if it is not there.
+fn mounted(path: &Path) -> Option<Mounted> {
+    let device = std::fs::metadata(path).ok()?.dev();
+    let seen = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID);
+    Some((device, seen.map_or(0, |seen| seen.stx_mnt_id)))
+}
+
+/// On what the nearest folder on the way to `path` is that is there.
+fn mounted_outer(path: &Path) -> Option<Mounted> {
+    path.ancestors().skip(1).find_map(mounted)
 }
 
 /// Whether `data_dir` moves, or has moved and not yet to the end: another process may be about to start at the other place.
@@ -163,10 +175,8 @@ pub fn look(wanted: &Move, now: Timestamp) -> Result<Option<Plan>, MoveInError> 
     if is_node(&to) && !wanted.replace {
         return Err(MoveInError::Occupied(to));
     }
-    let found = std::fs::metadata(&from).map_err(failed(&from))?;
-    let (own, outer) = (Some(found.dev()), device_of_outer(&from));
-    let there = device_of_outer(&to);
-    if std::fs::metadata(&to).is_ok_and(|folder| Some(folder.dev()) != there) {
+    let (own, outer, there) = (mounted(&from), mounted_outer(&from), mounted_outer(&to));
+    if mounted(&to).is_some_and(|folder| Some(folder) != there) {
         return Err(MoveInError::MountPoint(to));
     }
     let renamed = own == outer && own == there;
@@ -219,9 +229,8 @@ fn notes(from: &Path, called: &Path) -> Vec<String> {
             ));
         }
     }
-    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| found.dev());
     let vms = from.join(VMS);
-    if vms.exists() && !vms.is_symlink() && device(&vms) != device(from) {
+    if vms.exists() && !vms.is_symlink() && mounted(&vms) != mounted(from) {
         notes.push(format!(
             "a file system is mounted at {}: have it mounted at the new place from the next boot on",
             vms.display()
@@ -274,7 +283,7 @@ pub fn run(wanted: &Move, now: Timestamp) -> Result<Option<Plan>, MoveInError> {
         return Ok(Some(plan));
     }
     let found = std::fs::metadata(from).map_err(failed(from))?;
-    let there = std::fs::metadata(to).map_or((found.uid(), found.gid()), |there| (there.uid(), there.gid()));
+    let there = std::fs::metadata(to).map_or_else(|_| of_service(), |there| (there.uid(), there.gid()));
     let begun = mark(from)?;
     // What is at the new place may have been put aside already: then it is known from before whose it was.
     let owner = wanted.owner.or(begun.as_ref().map(|mark| (mark.owner.1, mark.owner.2))).unwrap_or(there);
@@ -297,7 +306,7 @@ pub fn run(wanted: &Move, now: Timestamp) -> Result<Option<Plan>, MoveInError> {
         keep_links(from).map_err(failed(from))?;
         clear(to, &mark.aside)?;
         crash_point!("move-in-aside");
-        rename(from, to)?;
+        rename(from, to).inspect_err(|_| as_before(from, to, &mark.aside))?;
     } else {
         let staging = beside(to, ".", ".moving-in");
         let _lock = begun_in(&staging)?;
@@ -323,6 +332,21 @@ fn begun_in(staging: &Path) -> Result<std::fs::File, MoveInError> {
         Begun::Stranger => MoveInError::Stranger(staging.to_owned()),
         Begun::Io(source) => failed(staging)(source),
     })
+}
+
+/// User and group whose the package makes the service's folder.
+fn of_service() -> (u32, u32) {
+    let group = std::fs::read_to_string("/etc/group").ok().and_then(|text| group_id(&text, GROUP));
+    let (user, own) = (rustix::process::geteuid(), rustix::process::getegid());
+    (user.as_raw(), group.unwrap_or_else(|| own.as_raw()))
+}
+
+/// Has the node start where it was: the kernel renames nothing between the two, whatever was looked at.
+fn as_before(from: &Path, to: &Path, aside: &Path) {
+    // Another try finds out whose it becomes by what is there; where that cannot be put back, the mark goes on knowing it.
+    if !aside.exists() || rename(aside, to).is_ok() {
+        let _ = std::fs::remove_file(from.join(MARK));
+    }
 }
 
 /// Copies what cannot be made again to `kept`, which is whole or not there.
@@ -391,7 +415,7 @@ fn finish(to: &Path) -> Result<(), MoveInError> {
 /// Moves all that was copied from the folder `from` to `kept`: nobody starts a second node there.
 fn put_beside(from: &Path, kept: &Path) -> Result<(), MoveInError> {
     // On the file system that it is on, also where that is mounted there.
-    let is_mounted = std::fs::metadata(from).is_ok_and(|own| Some(own.dev()) != device_of_outer(from));
+    let is_mounted = mounted(from).is_some_and(|own| Some(own) != mounted_outer(from));
     let kept = if is_mounted { from.join("before-service") } else { kept.to_owned() };
     match std::fs::DirBuilder::new().mode(0o700).create(&kept) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(&kept)(error)),

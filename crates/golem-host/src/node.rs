@@ -168,7 +168,8 @@ impl Node {
             (service.presence(), own.as_ref().map_or(Presence::Absent, Self::presence));
         let may_use = may_use_service();
         // Named or found, it is the same node, with the same files.
-        let is_service = named == Some(&places.data) && of_service != Presence::Absent;
+        // It need not be there yet: it is made when something is written, and private.
+        let is_service = named == Some(&places.data);
         let refused = || NodeError::NotAllowed(places.data.clone());
         if is_service && !may_use {
             return Err(refused());
@@ -247,14 +248,12 @@ impl Node {
     pub fn running(&self) -> Result<Option<Running>, PidFileError> {
         let may_not = |error: &PidFileError| matches!(error, PidFileError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
         match pid_file::holder(&self.pid_file) {
-            Ok(held) => Ok(held.map(|held| Running { pid: held.pid, seen: Seen::Lock(held) })),
+            Ok(Some(held)) => Ok(Some(Running { pid: held.pid, seen: Seen::Lock(held) })),
+            // Where the PID file is depends on the environment of whoever started the node.
+            Ok(None) => Ok(listening(self.data_dir.join(SOCKET))),
             // The group may not look into the service's directory.
             Err(error) if self.whose == Whose::Service && may_not(&error) => {
-                let socket = self.places.socket();
-                Ok(UnixStream::connect(&socket).ok().map(|stream| {
-                    let pid = handover::peer(stream.as_fd());
-                    Running { pid, seen: Seen::Socket(socket) }
-                }))
+                Ok(listening(self.places.socket()))
             }
             Err(error) => Err(error),
         }
@@ -306,6 +305,13 @@ impl Node {
     }
 }
 
+/// The node that listens at `socket`.
+#[must_use]
+pub fn listening(socket: PathBuf) -> Option<Running> {
+    let stream = UnixStream::connect(&socket).ok()?;
+    Some(Running { pid: handover::peer(stream.as_fd()), seen: Seen::Socket(socket) })
+}
+
 fn is_forbidden(socket: &Path) -> bool {
     UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
@@ -335,7 +341,7 @@ fn may_use_service() -> bool {
 }
 
 /// The number of the group `name` in `/etc/group`'s `text`.
-fn group_id(text: &str, name: &str) -> Option<u32> {
+pub(crate) fn group_id(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
@@ -425,6 +431,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (places, environment) = machine(folder.path());
         let find = |named: Option<&Path>| Node::find(named, &environment, places.clone()).map(Option::unwrap);
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(find(Some(&places.data)).unwrap().whose, Whose::Service, "before its folder is there");
+        }
         let own = find(None).unwrap();
         assert_eq!((own.whose, own.note()), (Whose::Own, None));
         assert_eq!(own.settings_file(), folder.path().join("home/.golem/provider/.env"));

@@ -3,7 +3,7 @@
 //! Owns names beside a folder, a folder that is worked in, whose everything in it is, and that names are on the disk. Never puts
 //! one in its place.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
@@ -79,23 +79,26 @@ pub(crate) fn begin(path: &Path, mark: &str) -> Result<File, Begun> {
     Ok(folder)
 }
 
-/// Makes everything in `folder`, and itself, that is the user `before`'s the user's `user`; root alone can.
+/// Makes everything in `folder`, and itself, that is the user `before`'s the user's `user` and the `group`'s; root alone can.
 ///
 /// # Errors
 /// Any error of looking or changing.
 pub(crate) fn give(folder: &Path, before: u32, user: u32, group: u32) -> io::Result<()> {
-    if user == before || !rustix::process::geteuid().is_root() {
+    if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    if std::fs::symlink_metadata(folder)?.uid() == before {
-        lchown(folder, Some(user), Some(group))?;
-    }
+    let hand = |path: &Path, found: &Metadata| match found.uid() == before {
+        // What changes nothing is not written.
+        true if (found.uid(), found.gid()) != (user, group) => lchown(path, Some(user), Some(group)),
+        _ => Ok(()),
+    };
+    hand(folder, &std::fs::symlink_metadata(folder)?)?;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             give(&entry.path(), before, user, group)?;
-        } else if entry.metadata()?.uid() == before {
-            lchown(entry.path(), Some(user), Some(group))?;
+        } else {
+            hand(&entry.path(), &entry.metadata()?)?;
         }
     }
     Ok(())

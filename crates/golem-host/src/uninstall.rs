@@ -10,6 +10,7 @@
 //! program itself. Ends no node: its command does.
 
 mod error;
+mod files;
 mod keys;
 
 use std::io::{self, ErrorKind};
@@ -22,17 +23,15 @@ use golem_files::absent_is_fine;
 use golem_reach::reserved_ports::ReservedPorts;
 use golem_types::VmId;
 use golem_vm::Backend;
-use golem_vm::qemu::is_guest_user;
+use golem_vm::qemu::{ISOLATION_FOLDER, is_guest_user};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use error::UninstallError;
+pub use files::holds_a_node;
 pub use keys::{copy_key, key_copies};
-
-/// Beginnings of names that a data directory may hold, beside those whole ones.
-const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
 
 /// The tables of the packet filter that nodes make: the guests' one, and, followed by a port of the node, one that lasts for a
 /// look from outside.
@@ -77,6 +76,13 @@ impl Trace {
         }
     }
 
+    /// Whether it is seen by this file that the data directory is a node's: it stays while something else could not be
+    /// removed, so that the next run goes on.
+    #[must_use]
+    pub fn is_mark(&self) -> bool {
+        matches!(self, Self::File(path) if files::is_mark(path))
+    }
+
     /// Whether it is outside of the data directory, and goes where only the data is to stay.
     #[must_use]
     pub const fn is_outside(&self) -> bool {
@@ -113,14 +119,19 @@ impl Installation<'_> {
         if traces.is_empty() {
             traces.extend(seen.own.into_iter().map(Trace::Process));
         }
-        if !seen.others {
+        let is_node = holds_a_node(self.data_dir).map_err(|source| file(self.data_dir, source))?;
+        if !seen.others && (is_node || !traces.is_empty()) {
             let is_own = |port: &u16| *port == self.api || self.ssh.contains(port);
             traces.extend(tables(is_own).await.into_iter().map(Trace::PacketFilter));
+        }
+        if !is_node {
+            // What else is here is somebody else's, whatever its name.
+            return Ok(traces);
         }
         if self.ports().is_left() {
             traces.push(Trace::ReservedPorts);
         }
-        let found = own_files(self.data_dir).map_err(|source| file(self.data_dir, source))?;
+        let found = files::own(self.data_dir).map_err(|source| file(self.data_dir, source))?;
         traces.extend(found.into_iter().map(Trace::File));
         if self.pid_file.exists() && !self.pid_file.starts_with(self.data_dir) {
             traces.push(Trace::File(self.pid_file.to_owned()));
@@ -147,12 +158,12 @@ impl Installation<'_> {
         futures_util::future::join_all(vms.map(stop)).await.into_iter().flatten().collect()
     }
 
-    /// Removes `trace`. Gone already is fine.
+    /// Removes `trace`. Gone already is fine. What was left of it, because no node makes it.
     ///
     /// # Errors
     /// [`UninstallError`]; the rest can be removed all the same.
-    pub async fn remove(&self, trace: &Trace) -> Result<(), UninstallError> {
-        match trace {
+    pub async fn remove(&self, trace: &Trace) -> Result<Vec<PathBuf>, UninstallError> {
+        let removed = match trace {
             Trace::Vm(id) => match self.backend {
                 Some(backend) => backend.delete(id).await.map_err(UninstallError::Vm),
                 None => Ok(()),
@@ -166,30 +177,30 @@ impl Installation<'_> {
                 nft(&["-f", "-"], &rules).await.map(drop).map_err(UninstallError::PacketFilter)
             }
             Trace::ReservedPorts => self.ports().release().map_err(UninstallError::ReservedPorts),
-            Trace::File(path) => remove_file(path).map_err(|source| file(path, source)),
-        }
+            Trace::File(path) => return files::remove(path).map_err(|source| file(path, source)),
+        };
+        removed.map(|()| Vec::new())
     }
 
     /// Removes the data directory itself, once all that nodes make is gone from it; what else it holds, if it holds
-    /// something. A mount point stays.
+    /// something. A mount point stays, and so does, empty, the folder behind a link.
     ///
     /// # Errors
     /// [`UninstallError::File`].
     pub fn close(&self) -> Result<Vec<PathBuf>, UninstallError> {
         let failed = |source| file(self.data_dir, source);
-        let left: Vec<PathBuf> = match std::fs::read_dir(self.data_dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries
-                .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-                .map_err(failed)?,
-        };
-        if !left.is_empty() {
-            return Ok(left);
+        let mut left = files::entries(self.data_dir).map_err(failed)?;
+        if left.is_empty() {
+            let removed = match self.data_dir.is_symlink() {
+                true => absent_is_fine(std::fs::remove_file(self.data_dir)),
+                false => files::remove_if_empty(self.data_dir),
+            };
+            removed.map_err(failed)?;
         }
-        match std::fs::remove_dir(self.data_dir) {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(left),
-            removed => absent_is_fine(removed).map(|()| left).map_err(failed),
-        }
+        // What is left in a folder of ours was told when that was removed.
+        left.retain(|path| !files::is_own(path));
+        left.sort();
+        Ok(left)
     }
 }
 
@@ -197,70 +208,18 @@ fn file(path: &Path, source: io::Error) -> UninstallError {
     UninstallError::File { path: path.to_owned(), source }
 }
 
-/// Whether anything in `data_dir` is a node's. Where nothing is, a backend must not be opened there: it makes folders.
-///
-/// # Errors
-/// Any error of listing it; one that is missing holds nothing.
-pub fn holds_a_node(data_dir: &Path) -> io::Result<bool> {
-    own_files(data_dir).map(|files| !files.is_empty())
-}
-
-/// Files and folders in `data_dir` that a node makes.
-fn own_files(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(data_dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut own = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(is_own_name) {
-            own.push(entry.path());
-        }
-    }
-    own.sort();
-    Ok(own)
-}
-
-fn is_own_name(name: &str) -> bool {
-    crate::data_dir::NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Removes a file, or a folder with all that is in it. Of a link to a folder the folder's content goes, too: VMs may
-/// lie on another volume, where the folder itself is the operator's; so does a mount point's.
-fn remove_file(path: &Path) -> io::Result<()> {
-    let kind = match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found?.file_type(),
-    };
-    if kind.is_symlink() && path.is_dir() {
-        empty(path)?;
-    }
-    if !kind.is_dir() {
-        return absent_is_fine(std::fs::remove_file(path));
-    }
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::ResourceBusy => empty(path),
-        removed => absent_is_fine(removed),
-    }
-}
-
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let removed = match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path()),
-            false => std::fs::remove_file(entry.path()),
-        };
-        absent_is_fine(removed)?;
-    }
-    Ok(())
+/// Where the processes of the node of `data_dir` have their folders: of its machines, and of a look at how they are bounded.
+/// What lies deeper may be another node's.
+fn machine_folders(data_dir: &Path) -> Vec<PathBuf> {
+    let folders = [data_dir.join(files::VMS), data_dir.join(ISOLATION_FOLDER).join(files::VMS)];
+    let behind = folders.iter().filter_map(|folder| std::fs::canonicalize(folder).ok()).collect::<Vec<_>>();
+    folders.into_iter().chain(behind).collect()
 }
 
 /// Processes that run as guests' users.
 #[derive(Debug, Default)]
 struct Guests {
-    /// Those that lie in the node's data directory, by their ids.
+    /// Those that lie among the node's machines, by their ids.
     own: Vec<u32>,
     /// Whether there are others, of another node.
     others: bool,
@@ -268,6 +227,7 @@ struct Guests {
 
 fn guests(data_dir: &Path) -> io::Result<Guests> {
     let mut guests = Guests::default();
+    let own = machine_folders(data_dir);
     for process in std::fs::read_dir("/proc")? {
         let process = process?;
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
@@ -280,13 +240,18 @@ fn guests(data_dir: &Path) -> io::Result<Guests> {
             continue;
         }
         match std::fs::read_link(process.path().join("cwd")) {
-            Ok(folder) if folder.starts_with(data_dir) => guests.own.push(pid),
+            Ok(folder) if is_own_guest(&own, &folder) => guests.own.push(pid),
             Ok(_) => guests.others = true,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(_) => guests.others = true,
         }
     }
     Ok(guests)
+}
+
+/// Whether a process in `folder` is one of those that have theirs in `machines`.
+fn is_own_guest(machines: &[PathBuf], folder: &Path) -> bool {
+    folder.parent().is_some_and(|parent| machines.iter().any(|machines| machines == parent))
 }
 
 /// Kills the process `pid` of a guest, and waits until it is gone.
@@ -384,20 +349,69 @@ mod tests {
             std::fs::write(data.join(made), "x").unwrap();
         }
         std::os::unix::fs::symlink(&volume, data.join("vms")).unwrap();
+        std::fs::write(volume.join("holiday.jpg"), "x").unwrap();
+        std::fs::write(data.join("keys/id_ed25519"), "x").unwrap();
         let here = installation(&data);
         let found = here.find().await.unwrap();
-        assert_eq!(files(&found), ["keys", "operator.token", "provider.db", "provider.db-wal", "vms"]);
+        assert_eq!(files(&found), ["provider.db-wal", "vms", "keys", "operator.token", "provider.db"]);
+        let mut left = Vec::new();
         for trace in found.iter().filter(|trace| !trace.is_outside()) {
-            here.remove(trace).await.unwrap();
+            left.extend(here.remove(trace).await.unwrap());
             here.remove(trace).await.unwrap();
         }
         assert_eq!(here.close().unwrap(), [data.join("diary.txt")]);
-        // The operator's own folder stays, without what was in it.
-        assert!(std::fs::read_dir(&volume).unwrap().next().is_none());
+        // What the operator has on a volume of VMs or among the keys stays, and is named.
+        assert_eq!(left, [volume.join("holiday.jpg"), data.join("keys/id_ed25519")]);
+        assert!(left.iter().all(|path| path.exists()) && !volume.join(".bases").exists());
         assert!(files(&here.find().await.unwrap()).is_empty());
         std::fs::remove_file(data.join("diary.txt")).unwrap();
+        std::fs::remove_dir_all(data.join("keys")).unwrap();
         assert!(here.close().unwrap().is_empty() && !data.exists());
         assert!(here.close().unwrap().is_empty(), "again");
+    }
+
+    /// Somebody's folder is nothing of a node's, and neither is another node's table.
+    #[tokio::test]
+    async fn a_folder_that_is_no_nodes_has_no_traces() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        std::fs::write(folder.path().join("provider.pid"), "1").unwrap();
+        let here =
+            Installation { pid_file: &folder.path().join("provider.pid"), ..installation(folder.path()) };
+        assert_eq!(here.find().await.unwrap(), []);
+    }
+
+    /// A data directory that is a link goes with the link; the operator's folder stays.
+    #[test]
+    fn a_data_directory_that_is_a_link_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("data"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        std::fs::write(real.join("diary.txt"), "x").unwrap();
+        assert_eq!(installation(&link).close().unwrap(), [link.join("diary.txt")]);
+        std::fs::remove_file(real.join("diary.txt")).unwrap();
+        assert_eq!(installation(&link).close().unwrap(), [] as [PathBuf; 0]);
+        assert!(!link.is_symlink() && real.is_dir());
+        assert!(installation(&link).close().unwrap().is_empty(), "again");
+    }
+
+    /// A node in a folder of another one has its own guests.
+    #[test]
+    fn guests_are_looked_for_among_the_machines_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, volume) = (folder.path().join("data"), folder.path().join("volume"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::create_dir(&volume).unwrap();
+        std::os::unix::fs::symlink(&volume, data.join("vms")).unwrap();
+        let own = |folder: &Path| is_own_guest(&machine_folders(&data), folder);
+        let volume = volume.canonicalize().unwrap();
+        assert!(
+            own(&volume.join("a")) && own(&data.join("vms/a")) && own(&data.join("isolation-check/vms/a"))
+        );
+        assert!(
+            !own(&data.join("vms")) && !own(&data.join("other/vms/a")) && !own(&data.join("vms/a/vms/b"))
+        );
     }
 
     #[test]

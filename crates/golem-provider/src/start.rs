@@ -45,8 +45,10 @@ use crate::pricing;
 use crate::reload::Reload;
 use crate::signals::{SignalRequest, Signals};
 use crate::{backend, image, port_checker};
+use golem_host::backup;
 use golem_host::handover::HandedOver;
-use golem_host::pid_file::PidFile;
+use golem_host::node;
+use golem_host::pid_file::{PidFile, PidFileError};
 use golem_host::settings::{
     self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
 };
@@ -101,6 +103,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let HandedOver { lock, mut listeners } = handed_over;
     let lock = PidFile::take_over(&pid_file, lock).await?;
+    // One that was started with another environment has its PID file elsewhere.
+    if let Some(running) = node::listening(settings.node.data_dir.join(node::SOCKET)) {
+        return Err(PidFileError::Running(running.pid).into());
+    }
+    // Nobody else can read them, but they are the ledger in the clear.
+    backup::remove_copies(&settings.node.data_dir);
     descriptors::raise_limit();
     service_manager::lower_oom_score();
     let asking = if detached { Asking::Parent } else { Asking::Terminal };

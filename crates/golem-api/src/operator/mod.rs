@@ -1,7 +1,7 @@
-//! The operator API: everything that the owner of the machine may do, on loopback only.
+//! The operator API: everything that the owner of the machine may do, from this machine only.
 //!
 //! Owns `127.0.0.1:7467`: a token that only the operator's own user can read, and the `Host` that
-//! a web page on another site cannot fake; and Unix sockets ([`socket`]), where the kernel says who asks. Never reached by
+//! a web page on another site cannot fake; and Unix sockets ([`OperatorSocket`]), where the kernel says who asks. Never reached by
 //! a renter.
 
 mod adverts;

@@ -19,6 +19,8 @@ use crate::views::{Summary, VmView};
 pub struct StatusSettings {
     /// The version of the program that judges.
     pub installed: &'static str,
+    /// What starts the node.
+    pub how_to_start: &'static str,
     /// Where the node keeps its files.
     pub data_dir: PathBuf,
     /// `production` or `development`.

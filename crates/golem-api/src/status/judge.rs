@@ -157,7 +157,7 @@ impl Verdict {
     fn host(&mut self, settings: &StatusSettings, facts: &StatusFacts, provider: &ProviderPort) {
         let port = settings.port;
         if !facts.running {
-            self.error("The provider is not running: `golem-provider start`");
+            self.error(format!("The provider is not running: `{}`", settings.how_to_start));
             if !facts.held.is_empty() {
                 let count = facts.held.len();
                 self.error(format!(

@@ -12,6 +12,7 @@
 mod manifest;
 mod read;
 mod restore;
+mod temporary;
 mod write;
 
 use std::io;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use manifest::{FORMAT, LEDGER, Manifest, Member, SERVICE_SETTINGS, USER_SETTINGS};
 pub use read::{Backup, check_members};
 pub use restore::{Destination, Restoration, finish, is_unfinished, look, run};
+pub use temporary::{copy_place, remove_copies};
 pub use write::{Cost, LedgerCopy, Source, write, write_to};
 
 /// Why a backup is not written, not read, or not restored.

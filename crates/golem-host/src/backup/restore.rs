@@ -136,16 +136,41 @@ pub fn look(backup: &Backup, destination: &Destination, now: Timestamp) -> Resul
         }
     }
     let kept = holds_data(&data_dir).map_err(failed)?;
+    let settings: Vec<_> = elsewhere.into_iter().filter_map(|(_, path)| path).collect();
     Ok(Restoration {
-        kept: kept.then(|| beside(&data_dir, "", &format!("-before-restore-{}", date(now)))),
-        settings: elsewhere.into_iter().filter_map(|(_, path)| path).collect(),
+        kept: kept.then(|| kept_place(&data_dir, &free_date(&data_dir, &settings, now))),
+        settings,
         data_dir,
         notes,
     })
 }
 
-fn date(now: Timestamp) -> impl std::fmt::Display {
-    now.strftime("%Y%m%dT%H%M%SZ")
+fn kept_place(data_dir: &Path, date: &str) -> PathBuf {
+    beside(data_dir, "", &format!("-before-restore-{date}"))
+}
+
+/// What is put behind the name of a file of settings that is kept.
+fn kept_suffix(date: &str) -> String {
+    format!(".before-restore-{date}")
+}
+
+/// The date of what is kept, with a number where something of that date is there already: of a restore in the same second,
+/// or from before the clock was set back.
+fn free_date(data_dir: &Path, settings: &[PathBuf], now: Timestamp) -> String {
+    let is_there = |path: PathBuf| std::fs::symlink_metadata(path).is_ok();
+    let is_taken = |date: &str| {
+        is_there(kept_place(data_dir, date))
+            || settings.iter().any(|file| is_there(beside(file, "", &kept_suffix(date))))
+    };
+    let first = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let mut date = first.clone();
+    for number in 2_u32.. {
+        if !is_taken(&date) {
+            break;
+        }
+        date = format!("{first}-{number}");
+    }
+    date
 }
 
 /// Files of settings that are not in the data directory: the name that they have there meanwhile, and where they belong.
@@ -181,17 +206,15 @@ pub fn run(
         Begun::Stranger => BackupError::Stranger(staging.clone()),
         Begun::Io(source) => failed(source),
     })?;
+    let date = free_date(data_dir, &plan.settings, now);
     let mark = Mark {
         backup: backup.digest(),
-        kept: plan
-            .kept
-            .clone()
-            .unwrap_or_else(|| beside(data_dir, "", &format!("-before-restore-{}", date(now)))),
+        kept: plan.kept.clone().unwrap_or_else(|| kept_place(data_dir, &date)),
         settings: elsewhere(backup, destination)
             .into_iter()
             .filter_map(|(name, path)| Some((name, path?)))
             .collect(),
-        suffix: format!(".before-restore-{}", date(now)),
+        suffix: kept_suffix(&date),
     };
     let staged = stage(backup, &staging, &mark).and_then(|()| {
         match std::fs::metadata(data_dir) {

@@ -72,14 +72,7 @@ impl Made {
             folder.path(),
             &[("ledger", &"a row. ".repeat(20_000)), ("user.env", "A=1\n"), ("etc/env", "B=2\n")],
         );
-        let source = Source {
-            data_dir,
-            ledger: Some(LedgerCopy { path: folder.path().join("ledger"), version: 7 }),
-            service_settings: Some(folder.path().join("etc/env")),
-            user_settings: Some(folder.path().join("user.env")),
-            provider_id: Some("0xabc".to_owned()),
-            program_version: "1",
-        };
+        let source = Self::source(folder.path());
         let manifest =
             write(&source, &folder.path().join("backup"), false, PASSPHRASE, Cost::LEAST, now()).unwrap();
         let made = Self { folder, manifest };
@@ -88,6 +81,18 @@ impl Made {
             Err(BackupError::Exists(_))
         ));
         made
+    }
+
+    /// What a backup in `folder` is made of.
+    fn source(folder: &Path) -> Source {
+        Source {
+            data_dir: folder.join("node"),
+            ledger: Some(LedgerCopy { path: folder.join("ledger"), version: 7 }),
+            service_settings: Some(folder.join("etc/env")),
+            user_settings: Some(folder.join("user.env")),
+            provider_id: Some("0xabc".to_owned()),
+            program_version: "1",
+        }
     }
 
     fn file(&self) -> PathBuf {
@@ -226,6 +231,63 @@ fn h_11_what_cannot_be_restored_is_refused_before_anything_is_written() {
         std::fs::write(home.path().join("other"), other).unwrap();
         let refused = Backup::open(&home.path().join("other"), PASSPHRASE).err().unwrap();
         assert!(matches!(refused, BackupError::NotOne), "{refused}");
+    }
+}
+
+#[test]
+fn h_11_two_backups_at_once_are_whole_and_nobodys_file_goes() {
+    let made = Made::new();
+    let source = Made::source(made.folder.path());
+    // Of somebody; and of a backup that was killed.
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let left = format!("backup.new-{}-0123456789abcdef", gone.id());
+    fill(made.folder.path(), &[("backup.new", "somebody's"), (&left, "half")]);
+    let work = || write(&source, &made.file(), true, PASSPHRASE, Cost::LEAST, now());
+    for _ in 0..10 {
+        std::thread::scope(|scope| {
+            let both = [scope.spawn(work), scope.spawn(work)];
+            both.into_iter().for_each(|one| assert_eq!(one.join().unwrap().unwrap(), made.manifest));
+        });
+        assert_eq!(made.open().manifest, made.manifest);
+    }
+    let names: Vec<_> = tree(made.folder.path()).into_keys().collect();
+    let new = names.iter().filter(|name| name.to_string_lossy().starts_with("backup."));
+    assert_eq!(new.collect::<Vec<_>>(), [Path::new("backup.new")]);
+}
+
+#[test]
+fn h_11_restores_of_one_second_keep_each_what_it_replaced() {
+    let made = Made::new();
+    let home = tempfile::tempdir().unwrap();
+    let to = destination(home.path());
+    fill(home.path(), &[("data/.env", "first"), ("service/env", "FIRST=1\n")]);
+    run(&mut made.open(), &to, now()).unwrap();
+    fill(home.path(), &[("data/.env", "second"), ("service/env", "SECOND=1\n")]);
+    let plan = run(&mut made.open(), &to, now()).unwrap();
+    let kept = home.path().join("data-before-restore-20260102T030405Z-2");
+    assert_eq!(plan.kept.as_deref(), Some(&*std::fs::canonicalize(&kept).unwrap()));
+    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
+    assert_eq!(read("data-before-restore-20260102T030405Z/.env"), "first");
+    assert_eq!(read("data-before-restore-20260102T030405Z-2/.env"), "second");
+    assert_eq!(read("service/env.before-restore-20260102T030405Z"), "FIRST=1\n");
+    assert_eq!(read("service/env.before-restore-20260102T030405Z-2"), "SECOND=1\n");
+}
+
+#[test]
+fn h_11_what_is_restored_has_the_group_of_what_was_there() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let made = Made::new();
+    let home = tempfile::tempdir().unwrap();
+    let to = destination(home.path());
+    fill(&to.data_dir, &[("keys/provider_key.json", "another key")]);
+    chown(&to.data_dir, None, Some(12_345)).unwrap();
+    run(&mut made.open(), &to, now()).unwrap();
+    for name in ["", "keys", "keys/provider_key.json", "provider.db"] {
+        let found = std::fs::metadata(to.data_dir.join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (0, 12_345), "{name}");
     }
 }
 

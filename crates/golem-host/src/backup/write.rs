@@ -20,6 +20,8 @@ use super::manifest::{
     FOLDERS, FORMAT, LARGEST, LEDGER, MOST, Manifest, Member, NAME, SERVICE_SETTINGS, SETTINGS,
     USER_SETTINGS, is_name,
 };
+use super::temporary::{remove_left, unique};
+use crate::place::beside;
 
 /// What trying a passphrase on a backup costs: 2 to this power steps of scrypt, each of which takes a kilobyte.
 #[derive(Debug, Clone, Copy)]
@@ -84,11 +86,12 @@ pub fn write(
         _ => {}
     }
     let failed = |source| BackupError::Write { path: path.to_owned(), source };
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = PathBuf::from(unfinished);
-    // Of a backup that was cut short.
-    golem_files::absent_is_fine(std::fs::remove_file(&unfinished)).map_err(failed)?;
+    // Two may be written at once; what has another name is somebody's.
+    let unfinished = beside(path, "", ".new-");
+    let prefix = unfinished.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let whole = std::path::absolute(path).map_err(failed)?;
+    remove_left(whole.parent().unwrap_or(Path::new("/")), &prefix);
+    let unfinished = unfinished.with_file_name(unique(&prefix));
     let file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(failed)?;
     let written = || {
         let mut file = io::BufWriter::new(file);
@@ -109,7 +112,7 @@ pub fn write(
     let manifest = written().inspect_err(|_| {
         let _ = std::fs::remove_file(&unfinished);
     })?;
-    golem_files::sync_folder_of(&std::path::absolute(path).map_err(failed)?).map_err(failed)?;
+    golem_files::sync_folder_of(&whole).map_err(failed)?;
     Ok(manifest)
 }
 

@@ -229,3 +229,74 @@ fn h_11_across_file_systems_disks_stay_and_the_rest_is_copied() {
         assert!(kept.iter().all(|(name, text)| found.get(name) == Some(text)), "{found:?}");
     }
 }
+
+/// One device, and nothing to rename between: where a folder is bound to another place.
+#[test]
+fn h_11_a_folder_that_is_bound_elsewhere_is_copied_though_it_is_on_the_same_device() {
+    const INSIDE: &str = "GOLEM_TEST_MOVE_IN_BOUND";
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let folder = Path::new(&folder);
+        let wanted =
+            Move { from: folder.join("old/provider"), to: folder.join("new/x"), owner: None, replace: false };
+        let plan = look(&wanted, now()).unwrap().unwrap();
+        assert_eq!(mounted(&folder.join("old")).unwrap().0, mounted(&folder.join("new")).unwrap().0);
+        assert!(!plan.renamed && !plan.linked.is_empty(), "{plan:?}");
+        run(&wanted, now()).unwrap();
+        assert_eq!(std::fs::read_to_string(wanted.to.join("vms/a/disk")).unwrap(), "a disk");
+        assert!(!is_node(&wanted.from) && !is_unfinished(&wanted.to));
+        return;
+    }
+    // Who else may not mount.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fill(&folder.path().join("old/provider"), SMALL_FILES);
+    fill(&folder.path().join("old/provider"), LARGE_FILES);
+    std::fs::create_dir(folder.path().join("new")).unwrap();
+    let mut again = std::process::Command::new("unshare");
+    again
+        .args(["--mount", "sh", "-c", r#"mount --bind "$0/new" "$0/new" && exec "$@""#])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .arg("a_folder_that_is_bound_elsewhere")
+        .env(INSIDE, folder.path());
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{output:?}");
+}
+
+#[test]
+fn h_11_a_rename_that_the_kernel_refuses_leaves_the_node_where_it_was() {
+    let world = World::same();
+    let Move { from, to, .. } = world.wanted();
+    let mark = Mark {
+        from: from.clone(),
+        kept: world.kept(),
+        aside: beside(&to, "", "-x"),
+        owner: (0, user(), 0),
+        copied: false,
+    };
+    std::fs::write(to.join("image"), "theirs").unwrap();
+    write_mark(&from, &mark).unwrap();
+    clear(&to, &mark.aside).unwrap();
+    as_before(&from, &to, &mark.aside);
+    assert!(!is_unfinished(&from), "it can start");
+    assert_eq!(std::fs::read_to_string(to.join("image")).unwrap(), "theirs");
+}
+
+/// The folder is the package's, also where somebody has removed it.
+#[test]
+fn h_11_where_there_is_no_folder_the_node_becomes_the_services() {
+    let world = World::same();
+    let Move { from, to, .. } = world.wanted();
+    std::fs::remove_dir(&to).unwrap();
+    if rustix::process::geteuid().is_root() {
+        for path in [from.clone(), from.join("keys"), from.join("keys/provider_key.json")] {
+            chown(&path, Some(12_345), Some(12_345)).unwrap();
+        }
+    }
+    run(&world.wanted(), now()).unwrap();
+    let key = std::fs::metadata(to.join("keys/provider_key.json")).unwrap();
+    assert_eq!((key.uid(), key.gid()), of_service());
+}

@@ -70,6 +70,12 @@ impl Form<'_> {
         plan::plan(&self.now, &self.wanted)
     }
 
+    /// What would be written: an answer that counts already is nobody's wish, and need not be one that could be written.
+    #[must_use]
+    pub fn changed(&self) -> Answers {
+        plan::written(&self.changes())
+    }
+
     /// Asks for the settings `names` in one line, unless all were given as flags or nobody answers.
     ///
     /// # Errors

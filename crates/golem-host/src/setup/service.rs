@@ -51,6 +51,12 @@ pub enum ServiceError {
     /// The unit cannot be added to.
     #[error("{DROP_IN} cannot be written")]
     DropIn(#[source] io::Error),
+    /// A unit cannot name the folder of VMs.
+    #[error(
+        "VMs are in {}, and a unit cannot name what has a colon, a control character or no UTF-8 in it; fix: rename that folder",
+        .0.display()
+    )]
+    Name(PathBuf),
     /// It said why not.
     #[error("systemctl {what} failed ({said}); fix: `journalctl -u golem-provider -n 20` says why")]
     Refused {
@@ -72,14 +78,16 @@ pub fn find(root: &Path) -> Found {
     }
 }
 
-/// Has the service run with the settings as they are now, after this boot as well. VMs run on where it ran before.
+/// Has the service run with the settings as they are now, after this boot as well. VMs run on where it ran before. What the unit
+/// lets it into counts with a new process only.
 ///
 /// # Errors
 /// [`ServiceError`].
-pub async fn start(settings_changed: bool) -> Result<(), ServiceError> {
+pub async fn start(settings_changed: bool, unit_changed: bool) -> Result<(), ServiceError> {
     let is_active = systemctl(&["is-active", "--quiet", UNIT]).await?.status.success();
     tell("enable", &["enable", UNIT]).await?;
     match (is_active, settings_changed) {
+        (true, _) if unit_changed => tell("restart", &["restart", UNIT]).await,
         (true, false) => Ok(()),
         (true, true) => reload().await,
         // It is waited for by whoever wants it: a first start may take minutes, and has nothing to show here.
@@ -124,18 +132,35 @@ pub async fn failure() -> Result<Option<String>, ServiceError> {
     Ok(is_gone.iter().any(|state| said.contains(state)).then_some(said))
 }
 
-/// Lets the service into `folders`, which its unit keeps it from: homes, and what is outside of its data directory.
+/// Whether the service can be let into `folder`, below which VMs stay.
+///
+/// # Errors
+/// [`ServiceError::Name`].
+pub fn check_name(folder: &Path) -> Result<(), ServiceError> {
+    in_unit(folder).map(drop)
+}
+
+/// `folder` as a unit names it.
+fn in_unit(folder: &Path) -> Result<String, ServiceError> {
+    // A colon would part it from where it is bound to.
+    let plain =
+        folder.to_str().filter(|name| !name.contains(|letter: char| letter == ':' || letter.is_control()));
+    let name = plain.ok_or_else(|| ServiceError::Name(folder.to_owned()))?;
+    let quoted = name.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
+    Ok(format!("\"{quoted}\""))
+}
+
+/// Lets the service into the folder of VMs of `data_dir` where that is a link to elsewhere, which its unit keeps it from: homes,
+/// and what is outside of its data directory. Whether the unit had to be changed for it.
 ///
 /// # Errors
 /// [`ServiceError`].
-pub async fn let_into(folders: &[PathBuf]) -> Result<(), ServiceError> {
-    if folders.is_empty() {
-        return Ok(());
-    }
-    let binds: String = folders.iter().map(|folder| format!("BindPaths={}\n", folder.display())).collect();
-    let text =
-        format!("# Written by golem-provider setup: VMs that stayed where they were.\n[Service]\n{binds}");
+pub async fn let_into_vms(data_dir: &Path) -> Result<bool, ServiceError> {
+    let Some(text) = drop_in(data_dir)? else { return Ok(false) };
     let file = Path::new(DROP_IN);
+    if std::fs::read_to_string(file).is_ok_and(|before| before == text) {
+        return Ok(false);
+    }
     let write = || {
         std::fs::create_dir_all(file.parent().unwrap_or(file))?;
         std::fs::write(file, text)?;
@@ -143,7 +168,25 @@ pub async fn let_into(folders: &[PathBuf]) -> Result<(), ServiceError> {
         std::fs::set_permissions(file, Permissions::from_mode(0o644))
     };
     write().map_err(ServiceError::DropIn)?;
-    tell("daemon-reload", &["daemon-reload"]).await
+    tell("daemon-reload", &["daemon-reload"]).await?;
+    Ok(true)
+}
+
+/// What the unit of the node in `data_dir` has to have beside the package's; `None` if nothing.
+fn drop_in(data_dir: &Path) -> Result<Option<String>, ServiceError> {
+    let vms = data_dir.join("vms");
+    if !vms.is_symlink() {
+        return Ok(None);
+    }
+    // A unit whose folder is not there does not start, and says so less clearly than the node.
+    let Ok(folder) = std::fs::canonicalize(&vms) else { return Ok(None) };
+    if std::fs::canonicalize(data_dir).is_ok_and(|data_dir| folder.starts_with(data_dir)) {
+        return Ok(None);
+    }
+    let folder = in_unit(&folder)?;
+    Ok(Some(format!(
+        "# Written by golem-provider setup: VMs that stayed where they were.\n[Service]\nBindPaths={folder}\n"
+    )))
 }
 
 async fn systemctl(arguments: &[&str]) -> Result<Output, ServiceError> {
@@ -173,5 +216,37 @@ mod tests {
         assert_eq!(find(root.path()), Found::NoManager);
         std::fs::create_dir_all(root.path().join(BOOTED)).unwrap();
         assert_eq!(find(root.path()), Found::Ready);
+    }
+    /// A second setup writes what the first could not: it goes by what is there, and by nothing that a move said.
+    #[test]
+    fn h_11_the_unit_is_let_into_vms_behind_a_link_whatever_they_are_called() {
+        let root = tempfile::tempdir().unwrap();
+        let data_dir = root.path().join("data");
+        std::fs::create_dir_all(data_dir.join("inside")).unwrap();
+        let vms = data_dir.join("vms");
+        std::os::unix::fs::symlink(data_dir.join("inside"), &vms).unwrap();
+        assert_eq!(drop_in(&data_dir).unwrap(), None, "that is in its reach");
+        for (name, named) in [
+            ("plain", Some("plain")),
+            (r#"my 100% "disk"\"#, Some(r#"my 100%% \"disk\"\\"#)),
+            ("a:b", None),
+            ("a\nUser=nobody", None),
+        ] {
+            let folder = root.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::remove_file(&vms).unwrap();
+            std::os::unix::fs::symlink(&folder, &vms).unwrap();
+            let text = drop_in(&data_dir);
+            let Some(named) = named else {
+                let refused = text.unwrap_err().to_string();
+                assert!(refused.contains("fix: rename"), "{refused}");
+                assert!(check_name(&folder).is_err());
+                continue;
+            };
+            let line = format!("BindPaths=\"{}/{named}\"\n", root.path().display());
+            let text = text.unwrap().unwrap();
+            assert!(text.ends_with(&line), "{text}");
+            assert!(check_name(&folder).is_ok());
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::UninstallError;
+use crate::settings_file;
 
 /// A setting that may hold the wallet's key, in place of a file of it.
 const KEY_SETTING: &str = "GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY";
@@ -35,6 +36,9 @@ pub fn key_copies(data_dir: &Path, copy: &Path) -> io::Result<Vec<(PathBuf, Path
         former => {
             for former in former? {
                 let former = former?;
+                if !former.path().is_file() {
+                    continue;
+                }
                 let suffix = format!("-former-{}", former.file_name().to_string_lossy());
                 copies.push((former.path(), beside(&suffix)));
             }
@@ -42,7 +46,7 @@ pub fn key_copies(data_dir: &Path, copy: &Path) -> io::Result<Vec<(PathBuf, Path
     }
     for settings in [".env", "env.removed"] {
         let path = data_dir.join(settings);
-        if std::fs::read_to_string(&path).is_ok_and(|text| has_key(&text)) {
+        if std::fs::read(&path).is_ok_and(|text| has_key(&String::from_utf8_lossy(&text))) {
             copies.push((path, beside(&format!("-{}", settings.trim_start_matches('.')))));
         }
     }
@@ -50,14 +54,13 @@ pub fn key_copies(data_dir: &Path, copy: &Path) -> io::Result<Vec<(PathBuf, Path
     Ok(copies)
 }
 
-/// Whether settings hold a key.
+/// Whether settings hold a key, also in a line that the node cannot read.
 fn has_key(settings: &str) -> bool {
-    settings.lines().any(|line| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        line.split_once('=')
-            .is_some_and(|(name, text)| name.trim_end() == KEY_SETTING && !text.trim().is_empty())
-    })
+    let (assignments, bad) = settings_file::parse(settings);
+    assignments.iter().any(|found| found.name == KEY_SETTING && !found.value.is_empty())
+        || bad
+            .iter()
+            .any(|bad| settings.lines().nth(bad.line - 1).is_some_and(|line| line.contains(KEY_SETTING)))
 }
 
 /// Copies the key's file `from` to `to`, which must not be there, for this user alone.
@@ -82,6 +85,24 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// Whatever way the node would read it, and where it cannot.
+    #[test]
+    fn a_key_in_settings_is_seen_however_it_is_written() {
+        for line in [
+            "\u{feff}KEY=ab",
+            "A=1\n export KEY = ab",
+            "KEY='ab'",
+            "KEY=\"ab",
+            "export  KEY=ab",
+            "export\tKEY=ab",
+        ] {
+            assert!(has_key(&line.replace("KEY", KEY_SETTING)), "{line:?}");
+        }
+        for line in ["", "#KEY=ab", "KEY=", "KEY=''", "KEY= # none", "A=1 # KEY=ab"] {
+            assert!(!has_key(&line.replace("KEY", KEY_SETTING)), "{line:?}");
+        }
+    }
 
     #[test]
     fn every_key_is_copied_for_its_owner_alone_and_over_no_file() {

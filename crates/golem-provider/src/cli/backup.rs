@@ -36,6 +36,21 @@ impl Drop for Temporary {
     }
 }
 
+/// A copy of the `ledger`, and the version of its schema, in the first of the `folders` in which it can be made: the data
+/// directory's disk may be full or read-only, and that is when a backup elsewhere is needed.
+fn copied(ledger: &Path, folders: [Option<&Path>; 2]) -> anyhow::Result<(Temporary, u32)> {
+    let mut why = None;
+    for folder in folders.into_iter().flatten() {
+        let copy = Temporary(backup::copy_place(folder));
+        match Ledger::copy(ledger, &copy.0) {
+            Ok(version) => return Ok((copy, version)),
+            Err(error) => why = why.or(Some(error)),
+        }
+    }
+    let why = why.map_or_else(|| anyhow::anyhow!("there is no folder for it"), Into::into);
+    Err(why.context("the ledger cannot be copied"))
+}
+
 /// Files of settings outside of the data directory: the service's, and the user's.
 fn settings_elsewhere(invocation: &Invocation) -> (Option<PathBuf>, Option<PathBuf>) {
     let node = &invocation.node;
@@ -74,11 +89,13 @@ pub(super) async fn backup(invocation: &Invocation, typed: arguments::Backup) ->
     let target = file.clone();
     let work = move || -> anyhow::Result<_> {
         let ledger = source.data_dir.join(LEDGER_FILE);
-        let copy = Temporary(source.data_dir.join(format!("{LEDGER_FILE}.copy-{}", std::process::id())));
-        if ledger.exists() {
-            let version = Ledger::copy(&ledger, &copy.0).context("the ledger cannot be copied")?;
-            source.ledger = Some(LedgerCopy { path: copy.0.clone(), version });
-        }
+        let beside = (!to_output).then(|| std::path::absolute(&target)).and_then(Result::ok);
+        let folders = [Some(source.data_dir.as_path()), beside.as_deref().and_then(Path::parent)];
+        folders.iter().flatten().for_each(|folder| backup::remove_copies(folder));
+        // There as long as it is read.
+        let copy = ledger.exists().then(|| copied(&ledger, folders)).transpose()?;
+        source.ledger =
+            copy.as_ref().map(|(copy, version)| LedgerCopy { path: copy.0.clone(), version: *version });
         let now = Timestamp::now();
         Ok(match to_output {
             true => backup::write_to(&source, io::stdout().lock(), passphrase.reveal(), Cost::STANDARD, now)?,
@@ -277,4 +294,27 @@ fn describe(backup: &Backup, plan: &Restoration, done: bool) -> String {
         text.push_str(&format!("\nNote: {note}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// H-11: the disk of the data directory is full or read-only.
+    #[test]
+    fn h_11_where_the_first_folder_takes_no_copy_the_next_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = folder.path().join("provider.db");
+        drop(Ledger::open(&ledger).unwrap());
+        let (absent, target) = (folder.path().join("absent"), folder.path().join("target"));
+        std::fs::create_dir(&target).unwrap();
+        let (copy, version) = copied(&ledger, [Some(&absent), Some(&target)]).unwrap();
+        assert_eq!((copy.0.parent(), version), (Some(target.as_path()), Ledger::newest_version()));
+        assert_eq!(std::fs::metadata(&copy.0).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(copy);
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0, "nothing in the clear is left");
+        assert!(copied(&ledger, [Some(&absent), None]).is_err());
+    }
 }

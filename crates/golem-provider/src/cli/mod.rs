@@ -100,8 +100,16 @@ impl From<Exit> for ExitCode {
 
 /// A command needs a running provider, and none runs.
 #[derive(Debug, thiserror::Error)]
-#[error("the provider is not running; fix: `golem-provider start`")]
-pub(crate) struct NotRunning;
+#[error("the provider is not running; fix: `{}`", .0)]
+pub(crate) struct NotRunning(&'static str);
+
+/// How the node is started.
+const fn how_to_start(node: &Node) -> &'static str {
+    match node.whose {
+        Whose::Service => "sudo systemctl start golem-provider",
+        Whose::Own | Whose::Named => "golem-provider start",
+    }
+}
 
 /// Longest that a node which is being restarted is waited for.
 const RESTART: Duration = Duration::from_secs(10);
@@ -122,9 +130,13 @@ impl Invocation {
     /// [`NotRunning`], or what keeps the operator API from being asked.
     fn client(&self) -> anyhow::Result<Client> {
         if !self.runs()? {
-            return Err(NotRunning.into());
+            return Err(self.not_running().into());
         }
         Ok(Client::open(self.node.clone(), self.resolved.settings.operator.operator_port.get())?)
+    }
+
+    fn not_running(&self) -> NotRunning {
+        NotRunning(how_to_start(&self.node))
     }
 
     /// Whether the node runs.

@@ -14,7 +14,7 @@ use golem_node::transactions::Transactions;
 use golem_types::VmId;
 use jiff::Timestamp;
 
-use super::{Invocation, NotRunning};
+use super::Invocation;
 use crate::identity;
 use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
@@ -36,7 +36,7 @@ impl MoneySource {
         let settings = &invocation.resolved.settings;
         let file = settings.node.data_dir.join(LEDGER_FILE);
         if !file.exists() {
-            return Err(NotRunning.into());
+            return Err(invocation.not_running().into());
         }
         let chain = settings.chain();
         let profiles = payments::profiles(&chain)?;

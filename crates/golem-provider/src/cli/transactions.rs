@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::confirm::confirmed;
 use super::layout::table;
-use super::{Exit, Invocation, NotRunning};
+use super::{Exit, Invocation};
 use golem_host::pid_file::PidFile;
 use golem_types::amount::coins;
 
@@ -30,7 +30,7 @@ impl Source {
         }
         let file = invocation.resolved.settings.node.data_dir.join(LEDGER_FILE);
         if !file.exists() {
-            return Err(NotRunning.into());
+            return Err(invocation.not_running().into());
         }
         let lock = PidFile::take(&invocation.node.pid_file).await?;
         Ok(Self::Own { ledger: Ledger::open(&file)?, _lock: lock })

@@ -2,7 +2,7 @@
 //!
 //! Owns what is asked before, and what is printed. Never decides what is a node's: `golem_host::uninstall` does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use golem_host::pid_file::PidFile;
@@ -60,9 +60,9 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
         });
         return Ok(Exit::Done);
     }
-    let copies = match typed.keep_data || typed.dry_run {
-        true => Vec::new(),
-        false => copies(invocation, typed.key_file)?,
+    let copy = match typed.keep_data || typed.dry_run {
+        true => None,
+        false => Some(copy(invocation, typed.key_file)?),
     };
     let plan = shown(&report, typed.keep_data);
     if typed.dry_run {
@@ -85,9 +85,11 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
     let lock = PidFile::take(&invocation.node.pid_file).await?;
     report.found = here.find().await?;
     // Before anything is lost.
-    for (from, to) in copies {
-        copy_key(&from, &to)?;
-        report.keys.push(to);
+    if let Some(copy) = copy {
+        for (from, to) in copies(data_dir, &copy)? {
+            copy_key(&from, &to)?;
+            report.keys.push(to);
+        }
     }
     let waiting = printer.waiting("Shutting the VMs down");
     for (id, error) in here.shut_down(&report.found, settings.vms.stop_grace).await {
@@ -97,15 +99,19 @@ pub(super) async fn uninstall(invocation: &Invocation, typed: Uninstall) -> anyh
     // What a VM leaves outside is seen only now.
     report.found = here.find().await?;
     for trace in report.found.clone() {
-        if !typed.keep_data || trace.is_outside() {
-            let result = here.remove(&trace).await;
-            report.note(&trace.describe(), result);
+        let goes = !typed.keep_data || trace.is_outside();
+        if !goes || (trace.is_mark() && !report.failed.is_empty()) {
+            continue;
+        }
+        match here.remove(&trace).await {
+            Ok(left) => report.left.extend(left),
+            Err(error) => report.note(&trace.describe(), Err(error)),
         }
     }
     drop(lock);
     if !typed.keep_data {
         match here.close() {
-            Ok(left) => report.left = left,
+            Ok(left) => report.left.extend(left),
             Err(error) => report.note(&data_dir.display().to_string(), Err(error)),
         }
     }
@@ -125,8 +131,8 @@ impl UninstallReport {
     }
 }
 
-/// The node's keys, and where each is copied to: by default into the home directory.
-fn copies(invocation: &Invocation, named: Option<PathBuf>) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+/// Where the node's key is copied to, by default into the home directory; made sure of while nothing is lost yet.
+fn copy(invocation: &Invocation, named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let data_dir = &invocation.resolved.settings.node.data_dir;
     let copy = match named {
         Some(file) => file,
@@ -137,12 +143,33 @@ fn copies(invocation: &Invocation, named: Option<PathBuf>) -> anyhow::Result<Vec
             PathBuf::from(home).join(format!("golem-provider-key-{now}.json"))
         }
     };
+    let copy = std::path::absolute(copy)?;
+    // By their true names: a way through a link or by `..` leads there, too.
+    let folder = copy.parent().and_then(|folder| folder.canonicalize().ok()).filter(|folder| folder.is_dir());
+    let folder = folder.with_context(|| {
+        format!("{} is in no folder that is there; fix: --key-file with another place", copy.display())
+    })?;
+    let of_node = data_dir.canonicalize().unwrap_or_else(|_| data_dir.clone());
     ensure!(
-        !std::path::absolute(&copy)?.starts_with(data_dir),
+        !folder.starts_with(of_node),
         "{} is in the data directory, which is removed; fix: --key-file with another place",
         copy.display()
     );
-    key_copies(data_dir, &copy).context("the keys cannot be looked at")
+    copies(data_dir, &copy)?;
+    Ok(copy)
+}
+
+/// The node's keys, and where each is copied to, which is nothing yet.
+fn copies(data_dir: &Path, copy: &Path) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+    let copies = key_copies(data_dir, copy).context("the keys cannot be looked at")?;
+    for (_, to) in &copies {
+        ensure!(
+            std::fs::symlink_metadata(to).is_err(),
+            "{} is there already, and no key is copied over a file; fix: --key-file with a file that is not there yet",
+            to.display()
+        );
+    }
+    Ok(copies)
 }
 
 /// What was found, for people.

@@ -3,6 +3,25 @@
 use golem_test_support::{DEADLINE, Home, StopAtEnd, alive, wait_until};
 use rustix::process::Signal;
 
+/// Where the PID file is depends on the environment; what is in the data directory does not.
+#[test]
+fn s_187_a_data_directory_has_one_node_whatever_the_environment_says() {
+    let mut home = Home::new();
+    let _node = home.start(&[]);
+    let elsewhere = home.folder.path().join("elsewhere").display().to_string();
+    home.environment.insert("XDG_STATE_HOME".into(), elsewhere);
+    for command in [&["start"][..], &["restore", "no-such-file", "--passphrase-file", "none"]] {
+        let output = home.run(command);
+        assert_eq!(output.status.code(), Some(1), "{}", Home::show(&output));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("a provider runs"),
+            "{}",
+            Home::show(&output)
+        );
+    }
+    assert_eq!(home.json(&["status", "--json"])["running"], true);
+}
+
 #[test]
 fn a_node_starts_serves_and_stops() {
     let home = Home::new();

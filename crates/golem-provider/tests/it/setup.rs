@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::Command;
 
 use golem_test_support::{Home, StopAtEnd};
 use insta::assert_snapshot;
@@ -240,6 +241,29 @@ fn what_is_in_the_way_of_a_setup_is_told_with_its_fix() {
         said.contains("qemu-img, ") && said.contains("fix: ") && said.contains("apk add qemu-"),
         "{said}"
     );
+}
+
+/// A disk with no room to rent out: that is told, and no mistake of somebody who set nothing.
+#[test]
+fn a_disk_that_is_too_small_is_told_and_refuses_nothing() {
+    // Who else may not mount.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let home = Home::new();
+    let folder = home.folder.path().join(".golem");
+    std::fs::create_dir(&folder).unwrap();
+    let program = home.command(&["setup", "--here", "--yes", "--dry-run"]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", "mount -t tmpfs -o size=64m none \"$0\" && exec \"$@\""])
+        .arg(folder);
+    command.arg(program.get_program()).args(program.get_args()).env_clear();
+    let set = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let output = command.envs(set).output().unwrap();
+    let said = Home::show(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("There is too little room: 0 GiB") && !said.contains("RENT_STORAGE"), "{said}");
 }
 
 /// A node that runs: the checklist, here and after a start in the background.

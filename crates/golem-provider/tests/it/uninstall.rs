@@ -1,6 +1,7 @@
 //! `uninstall`, by a user's own node.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use golem_test_support::{Home, wait_until};
 
@@ -35,6 +36,23 @@ fn a_node_goes_with_all_it_made_but_its_key() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(node.child.try_wait().unwrap().is_none());
 
+    // Neither by another name of that place, nor over a file, nor where no folder is: seen before the node is stopped.
+    let (by_link, there) = (home.folder.path().join("link"), home.folder.path().join("there.json"));
+    symlink(home.data().join("keys"), &by_link).unwrap();
+    std::fs::write(&there, "x").unwrap();
+    let by_dots = home.data().join("keys/../../").join(home.data().file_name().unwrap()).join("key.json");
+    for (file, why) in [
+        (by_link.join("key.json"), "is in the data directory"),
+        (by_dots, "is in the data directory"),
+        (there, "is there already"),
+        (home.folder.path().join("missing/key.json"), "is in no folder that is there"),
+    ] {
+        let refused = home.run(&["uninstall", "--yes", "--key-file", file.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains(why), "{}", Home::show(&refused));
+        assert!(node.child.try_wait().unwrap().is_none(), "{}", file.display());
+    }
+
     let done = home.json(&["uninstall", "--yes", "--json"]);
     assert_eq!(done["removed"], true, "{done:#}");
     // It waited for the node's end.
@@ -66,6 +84,126 @@ fn data_that_is_kept_serves_the_next_node() {
     drop(node);
     let _node = home.start(&[]);
     wait_until("the VM", || home.http("GET", &format!("/api/v1/vms/{vm}"), "").1["status"] == "running");
+}
+
+/// A folder that is nobody's node is left as it is, whatever the names in it.
+#[test]
+fn a_folder_that_is_no_nodes_is_left() {
+    let home = Home::new();
+    let picture = home.data().join("images/holiday.jpg");
+    std::fs::create_dir_all(picture.parent().unwrap()).unwrap();
+    std::fs::write(&picture, "x").unwrap();
+    let done = home.run(&["uninstall", "--yes"]);
+    assert_eq!(done.status.code(), Some(0), "{}", Home::show(&done));
+    assert!(String::from_utf8_lossy(&done.stdout).starts_with("Nothing of a provider in "));
+    assert!(picture.exists());
+}
+
+/// Runs a script of the package with `root` in place of `/`, and without a program or a group; what it said.
+fn script(name: &str, argument: &str, root: &Path) -> String {
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/debian").join(name),
+    );
+    let at = |folder: &str| root.join(folder).to_str().unwrap().to_owned();
+    let text = text
+        .unwrap()
+        .replace("/var/lib/golem-provider", &at("state"))
+        .replace("/etc/", &at("etc/"))
+        .replace("/run/", &at("run/"))
+        .replace("/root/", &at("root/"))
+        .replace("golem-provider uninstall", "true")
+        .replace("getent group", "false")
+        .replace("-user root", &format!("-user {}", root.metadata().unwrap().uid()));
+    let output = std::process::Command::new("sh").args(["-c", &text, name, argument]).output().unwrap();
+    assert!(output.status.success(), "{}", Home::show(&output));
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn write(root: &Path, files: &[&str]) {
+    for file in files {
+        std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        std::fs::write(root.join(file), file).unwrap();
+    }
+}
+
+/// Issue 17, part 7: purged, the package leaves the keys' copies and what no node makes.
+#[test]
+fn a_purge_loses_no_key_and_nothing_of_the_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = &folder.path().canonicalize().unwrap();
+    let ours =
+        ["state/provider.db-wal", "state/images/a", "state/keys/provider_key.json", "state/keys/former/0xab"];
+    let strangers = ["state/node.age", "state/.word", "state/keys/id_ed25519", "etc/golem-provider/notes"];
+    let behind = ["disks/holiday.jpg", "disks/my-vm/disk", "pictures/holiday.jpg"];
+    write(root, &ours);
+    write(root, &strangers);
+    write(root, &behind);
+    write(root, &["disks/golem-web-1/disk", "root/.profile"]);
+    symlink("../disks", root.join("state/vms")).unwrap();
+    symlink(root.join("pictures"), root.join("state/logs")).unwrap();
+    for (file, line) in [
+        ("state/.env", "\u{feff}GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY = ab"),
+        ("etc/golem-provider/env", "# x\n export GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY=cd"),
+    ] {
+        std::fs::write(root.join(file), line).unwrap();
+    }
+    script("prerm", "remove", root);
+    std::fs::remove_file(root.join("etc/golem-provider/env")).unwrap();
+    let said = script("postrm", "purge", root);
+
+    let entries = std::fs::read_dir(root.join("root")).unwrap().map(|entry| entry.unwrap().path());
+    let mut kept: Vec<_> = entries.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    kept.sort();
+    let keys = [
+        "# x\n export GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY=cd",
+        "root/.profile",
+        "state/keys/former/0xab",
+        "state/keys/provider_key.json",
+        "\u{feff}GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY = ab",
+    ];
+    assert_eq!(kept, keys, "{said}");
+    for file in strangers.iter().chain(&behind) {
+        assert!(root.join(file).exists(), "{file}: {said}");
+    }
+    for gone in ours.iter().chain(&["state/vms", "state/logs", "state/.env", "disks/golem-web-1"]) {
+        assert!(std::fs::symlink_metadata(root.join(gone)).is_err(), "{gone}: {said}");
+    }
+    for named in ["node.age", ".word", "keys", "/disks;", "etc/golem-provider is not empty"] {
+        assert!(said.contains(named), "{named}: {said}");
+    }
+}
+
+/// Disks behind a link are removed only where root alone can have put them, and behind no second link; a state folder that
+/// is a link goes, too.
+#[test]
+fn a_purge_follows_no_link_into_somebody_elses_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = &folder.path().canonicalize().unwrap();
+    write(
+        root,
+        &[
+            "open/golem-web-1/disk",
+            "far/golem-web-1/disk",
+            "real/provider.db",
+            "etc/golem-provider/env",
+            "root/.profile",
+        ],
+    );
+    std::fs::set_permissions(root.join("open"), PermissionsExt::from_mode(0o777)).unwrap();
+    symlink("far", root.join("near")).unwrap();
+    symlink("real", root.join("state")).unwrap();
+    for (volume, disks) in [("open", "open"), ("near", "far")] {
+        std::fs::create_dir_all(root.join("real")).unwrap();
+        if !root.join("state").is_symlink() {
+            symlink("real", root.join("state")).unwrap();
+        }
+        symlink(root.join(volume), root.join("real/vms")).unwrap();
+        let said = script("postrm", "purge", root);
+        assert!(root.join(disks).join("golem-web-1/disk").exists(), "{said}");
+        assert!(said.contains(&format!("may be left in {}", root.join(volume).display())), "{said}");
+        assert!(!root.join("state").is_symlink() && !root.join("real/vms").is_symlink(), "{said}");
+    }
+    assert!(!root.join("etc/golem-provider").exists() && !root.join("real/provider.db").exists());
 }
 
 /// U-10.

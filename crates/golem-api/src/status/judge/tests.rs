@@ -21,6 +21,7 @@ const FIRST: u16 = SSH_PORTS.start;
 
 pub(super) fn settings() -> StatusSettings {
     StatusSettings {
+        how_to_start: "golem-provider start",
         installed: "0.1.0",
         data_dir: PathBuf::from("/nowhere"),
         environment: "production",

@@ -32,6 +32,7 @@ use super::arguments::Setup;
 use super::{Exit, Invocation, status};
 use crate::{backend, image, payments};
 use golem_host::settings::{self, Origin, Resolved};
+use move_in::Moving;
 use questions::Image;
 
 /// Longest that the service may take until it answers: its first start compares nothing and fetches nothing, but may wait for a
@@ -76,54 +77,72 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
     }
     let target = Target::choose(invocation, typed.here)?;
     look_at_host(&target, invocation).await?;
-    let moved = match &target {
-        target if target.service => {
-            let mut form = questions::form(target, Answers::new(), asks, printer.json);
-            let moved = tokio::select! {
-                moved = move_in::move_in(&mut form, target, typed, invocation) => moved,
-                // A move that has begun is finished by the next run.
-                _ = tokio::signal::ctrl_c() => Err(FormError::Prompt(prompt::Ended.into()).into()),
-            };
-            match moved {
-                Ok(moved) => moved,
-                Err(error) => return refused(invocation, error),
-            }
-        }
-        _ => None,
-    };
-    // With the settings that came along.
-    let target = if moved.is_some() { Target::choose(invocation, typed.here)? } else { target };
     let mut mapper: Option<Mapper> = None;
-    let invocation = &target.invocation(invocation);
     let decided = tokio::select! {
-        decided = decide(&target, typed, asks, invocation, &mut mapper, moved.as_ref()) => decided,
+        decided = ask(&target, typed, asks, invocation, &mut mapper) => decided,
         _ = tokio::signal::ctrl_c() => Err(FormError::Prompt(prompt::Ended.into()).into()),
     };
     if let Some(mapper) = &mut mapper {
         // It was only tried: the node asks for itself.
         mapper.undo(|_, _| ()).await;
     }
-    let decision = match decided {
-        Ok(Some(decision)) => decision,
+    let (moving, decision) = match decided {
+        Ok(Some(decided)) => decided,
         Ok(None) => {
             printer.note("Nothing was changed.");
             return Ok(Exit::Done);
         }
         Err(error) => return refused(invocation, error),
     };
-    if !decision.changes.is_empty() {
-        settings_file::write(&target.file, &plan::written(&decision.changes))
-            .with_context(|| format!("{} cannot be written; nothing was changed", target.file.display()))?;
-    }
-    let target = Target { resolved: target.load(Answers::new())?, ..target };
+    let interrupted = |how_far: &str| {
+        printer.note(&format!("\nInterrupted; {how_far}, and `golem-provider setup` goes on from here."));
+        Ok(Exit::Interrupted)
+    };
+    let moved = match moving {
+        Some(moving) => tokio::select! {
+            moved = move_in::run(moving, invocation) => moved?,
+            // What has begun is finished by the next run.
+            _ = tokio::signal::ctrl_c() => return interrupted("the node may have been moved"),
+        },
+        None => None,
+    };
+    let target = match target.write(&decision) {
+        Ok(resolved) => Target { resolved, ..target },
+        Err(error) if moved.is_some() => {
+            let let_in = service::let_into_vms(&target.node.data_dir).await?;
+            service::start(false, let_in).await?;
+            return Err(error.context("the node was moved and is started as it was"));
+        }
+        Err(error) => return Err(error),
+    };
     let invocation = &target.invocation(invocation);
     tokio::select! {
         done = carry_out(invocation, &target, &decision, moved.as_ref()) => done,
-        _ = tokio::signal::ctrl_c() => {
-            printer.note("\nInterrupted; the settings are written, and `golem-provider setup` goes on from here.");
-            Ok(Exit::Interrupted)
-        }
+        _ = tokio::signal::ctrl_c() => interrupted("the settings are written"),
     }
+}
+
+/// Asks whether a node moves in, and all that is decided with the settings that come along then. `None` if nothing is to be
+/// changed.
+async fn ask(
+    target: &Target,
+    typed: &Setup,
+    asks: bool,
+    invocation: &Invocation,
+    mapper: &mut Option<Mapper>,
+) -> anyhow::Result<Option<(Option<Moving>, Decision)>> {
+    let moving = if target.service { move_in::ask(target, typed, asks, invocation).await? } else { None };
+    let source = moving.as_ref().and_then(|moving| moving.source.as_ref());
+    let decides = source.unwrap_or(target);
+    let plan = moving.as_ref().map(|moving| &moving.plan);
+    let own = decides.invocation(invocation);
+    let Some(decision) = decide(decides, typed, asks, &own, mapper, plan).await? else { return Ok(None) };
+    if source.is_some() {
+        // The service has a file that wins over those that come along.
+        let changes = plan::written(&decision.changes);
+        target.check_counts(&changes).map_err(|error| FormError::Wrong(format!("{error:#}")))?;
+    }
+    Ok(Some((moving, decision)))
 }
 
 /// How setup ends where there is no answer.
@@ -186,12 +205,18 @@ impl Target {
         settings::valid(answers)?;
         let resolved = self.load(answers.clone())?;
         resolved.settings.chain().check_money()?;
+        self.check_counts(answers)?;
+        Ok(resolved)
+    }
+
+    /// Whether `answers` would count where they are written.
+    fn check_counts(&self, answers: &Answers) -> anyhow::Result<()> {
         for (name, text) in answers {
             let Some(found) = self.resolved.found.get(name).filter(|found| found.text != *text) else {
                 continue;
             };
             let from = match &found.origin {
-                Origin::File { path, .. } if *path == self.file => continue,
+                Origin::File { path, .. } if *path == self.node.settings_file() => continue,
                 Origin::Environment(_) | Origin::File { .. } => found.origin.describe(name),
                 _ => continue,
             };
@@ -200,7 +225,17 @@ impl Target {
                 found.text
             );
         }
-        Ok(resolved)
+        Ok(())
+    }
+
+    /// Writes what was decided, and reads the settings as they are then.
+    fn write(&self, decision: &Decision) -> anyhow::Result<Resolved> {
+        if !decision.changes.is_empty() {
+            settings_file::write(&self.file, &plan::written(&decision.changes)).with_context(|| {
+                format!("{} cannot be written; nothing was changed in it", self.file.display())
+            })?;
+        }
+        self.load(Answers::new())
     }
 
     /// The program as if it had been called for this node.
@@ -256,7 +291,7 @@ async fn decide(
     moved: Option<&Plan>,
 ) -> anyhow::Result<Option<Decision>> {
     let printer = invocation.printer;
-    let mut form = questions::form(target, typed.settings(), asks, printer.json);
+    let mut form = questions::form(target, typed.settings(), asks, printer.json || printer.quiet);
     questions::ask(&mut form, target).await?;
     let client = match invocation.node.running()? {
         Some(_) => Some(invocation.client()?),
@@ -297,21 +332,30 @@ async fn carry_out(
     let printer = invocation.printer;
     let settings = &invocation.resolved.settings;
     let (data_dir, name) = (&settings.node.data_dir, &settings.vms.default_vm_image);
-    match &decision.image {
-        Image::No => {}
-        Image::Pull => {
-            image::pull(data_dir, name).await.with_context(|| image::cannot_be_had(name))?;
+    let image = async {
+        match &decision.image {
+            Image::No => {}
+            Image::Pull => {
+                image::pull(data_dir, name).await.with_context(|| image::cannot_be_had(name))?;
+            }
+            Image::Add(file) => {
+                let (images, _waiting) =
+                    (Images::open(data_dir)?, printer.waiting(format!("Copying {}", file.display())));
+                images.add(name, file)?;
+            }
         }
-        Image::Add(file) => {
-            let (images, _waiting) =
-                (Images::open(data_dir)?, printer.waiting(format!("Copying {}", file.display())));
-            images.add(name, file)?;
-        }
-    }
+        anyhow::Ok(())
+    };
+    let image = image.await;
+    // A node that has moved in has run before, and its VMs wait for it.
+    let image = if moved.is_some() { image } else { Ok(image?) };
     if target.service {
-        service::start(!decision.changes.is_empty()).await?;
+        let let_in = service::let_into_vms(data_dir).await;
+        let let_in = let_in.context("the service cannot be let into the folder of its VMs")?;
+        service::start(!decision.changes.is_empty(), let_in).await?;
         wait_until_ready(invocation).await?;
     }
+    image?;
     let running = invocation.node.running()?;
     let checklist = match &running {
         Some(_) => Some(status::checklist(invocation).await?),

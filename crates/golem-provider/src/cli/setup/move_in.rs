@@ -1,7 +1,7 @@
 //! The node of an operator who ran from source, taken over by the service.
 //!
 //! ```text
-//!   a node in the home of root, or of who called sudo? ─► shown, asked ─► its process ends, VMs run on ─► moved
+//!   a node in the home of root, or of who called sudo? ─► shown, asked ─► all else is decided ─► its process ends, VMs run on ─► moved
 //! ```
 //! Owns where is looked, and what is asked and printed. Never moves a file: [`golem_host::move_in`] does.
 
@@ -13,77 +13,78 @@ use anyhow::{Context, bail, ensure};
 use golem_host::move_in::{self, Move, MoveInError, Plan};
 use golem_host::node::{Node, SOCKET};
 use golem_host::pid_file::PidFile;
-use golem_host::setup::form::Form;
+use golem_host::setup::form::Answers;
 use golem_host::setup::service;
 use jiff::Timestamp;
 
-use super::Target;
+use super::{Target, questions};
 use crate::cli::arguments::Setup;
 use crate::cli::{Invocation, stop};
 use golem_host::settings;
 
 /// A node that somebody ran, and what moving it would do.
-struct Found {
-    node: Node,
-    /// The settings' `HOME` is where it ran.
-    environment: BTreeMap<String, String>,
+pub(super) struct Moving {
+    /// Its settings, which come along; `None` where a move was cut short that has brought them already.
+    pub source: Option<Target>,
+    pub plan: Plan,
     wanted: Move,
-    plan: Plan,
+    of_source: Invocation,
 }
 
-/// Takes over the node of this operator, if the service has none; only tells of it where nothing is to be changed. `None` if there
-/// is nothing to move, or it is declined.
-pub(super) async fn move_in(
-    form: &mut Form<'_>,
+/// The node of this operator that the service takes over, if the service has none; only tells of it where nothing is to be
+/// changed. `None` if there is none, or it is declined. Changes nothing.
+pub(super) async fn ask(
     target: &Target,
     typed: &Setup,
+    asks: bool,
     invocation: &Invocation,
-) -> anyhow::Result<Option<Plan>> {
-    let Some(found) = find(target, invocation).await? else { return Ok(None) };
-    form.tell(&told(&found.plan));
+) -> anyhow::Result<Option<Moving>> {
+    let Some(moving) = find(target, invocation).await? else { return Ok(None) };
+    let quiet = invocation.printer.json || invocation.printer.quiet;
+    let mut form = questions::form(target, Answers::new(), asks, quiet);
+    form.tell(&told(&moving.plan));
     if typed.dry_run {
-        return Ok(Some(found.plan));
+        return Ok(Some(moving));
     }
-    if !form.yes_or_no("Move it?", true).await? {
-        return Ok(None);
-    }
-    let resolved =
-        settings::load_of(Some(&found.node), BTreeMap::new(), found.environment.clone(), Path::new("/"))?;
-    let of_source = Invocation {
-        node: found.node.clone(),
-        resolved,
-        environment: found.environment,
-        directory: "/".into(),
-        printer: invocation.printer,
-    };
-    if let Some(running) = found.node.running()? {
-        stop::end(&of_source, &running, None, false).await?;
-    } else if let Some(pid) = original(&found.node.pid_file) {
+    moving.plan.linked.iter().try_for_each(|folder| service::check_name(folder))?;
+    if moving.of_source.node.running()?.is_none()
+        && let Some(pid) = original(&moving.of_source.node.pid_file)
+    {
         bail!(
             "the Python provider runs (pid {pid}); fix: stop it as it was started, its VMs run on, then go on here"
         );
     }
+    Ok(form.yes_or_no("Move it?", true).await?.then_some(moving))
+}
+
+/// Ends the node's process, and moves it. `None` if there was nothing left to do.
+pub(super) async fn run(moving: Moving, invocation: &Invocation) -> anyhow::Result<Option<Plan>> {
+    let Moving { plan, wanted, of_source, .. } = moving;
+    let node = &of_source.node;
+    if let Some(running) = node.running()? {
+        stop::end(&of_source, &running, None, false).await?;
+    }
     // None is started meanwhile.
-    let lock = PidFile::take(&found.node.pid_file).await?;
+    let lock = PidFile::take(&node.pid_file).await?;
     ensure!(
-        UnixStream::connect(found.plan.from.join(SOCKET)).is_err(),
+        UnixStream::connect(plan.from.join(SOCKET)).is_err(),
         "a provider runs with {}; fix: stop it",
-        found.plan.from.display()
+        plan.from.display()
     );
     let waiting = invocation.printer.waiting("Moving the node");
-    let work = move || move_in::run(&found.wanted, Timestamp::now());
+    let work = move || move_in::run(&wanted, Timestamp::now());
     let plan = tokio::task::spawn_blocking(work).await.context("the move was lost")??;
     drop((waiting, lock));
     let Some(plan) = plan else { return Ok(None) };
-    // The unit sees no home.
-    service::let_into(&plan.linked).await.context("the service cannot be let into the folder of its VMs")?;
+    invocation.printer.note(&format!("The node was moved to {}.", plan.to.display()));
     plan.notes.iter().for_each(|note| invocation.printer.warning(note));
     Ok(Some(plan))
 }
 
 /// The first node that can be moved: root's, or that of whoever called sudo.
-async fn find(target: &Target, invocation: &Invocation) -> anyhow::Result<Option<Found>> {
+async fn find(target: &Target, invocation: &Invocation) -> anyhow::Result<Option<Moving>> {
     for home in homes(&invocation.environment) {
+        // The settings' `HOME` is where it ran.
         let environment = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
         let Some(node) = Node::own(&environment) else { continue };
         let (from, to) = (node.data_dir.clone(), target.node.data_dir.clone());
@@ -93,7 +94,16 @@ async fn find(target: &Target, invocation: &Invocation) -> anyhow::Result<Option
             tokio::task::spawn_blocking(move || move_in::look(&wanted, Timestamp::now()))
         };
         match look.await.context("the look was lost")? {
-            Ok(Some(plan)) => return Ok(Some(Found { node, environment, wanted, plan })),
+            Ok(Some(plan)) => {
+                let directory = PathBuf::from("/");
+                let resolved =
+                    settings::load_of(Some(&node), BTreeMap::new(), environment.clone(), &directory)?;
+                let file = target.file.clone();
+                let source = Target { service: true, node, file, environment, directory, resolved };
+                let of_source = source.invocation(invocation);
+                let has_come = move_in::is_unfinished(&plan.to);
+                return Ok(Some(Moving { source: (!has_come).then_some(source), plan, wanted, of_source }));
+            }
             Ok(None) => {}
             // It is the operator's, who may want it.
             Err(MoveInError::Occupied(_)) => invocation.printer.note(&format!(

@@ -57,8 +57,9 @@ pub(super) fn form(target: &Target, given: Answers, asks: bool, quiet: bool) -> 
         for (name, (most, what)) in RENT.into_iter().zip(most) {
             let wanted = answers.get(name).and_then(|text| text.parse::<u32>().ok());
             if let Some(wanted) = wanted.filter(|wanted| *wanted > most) {
+                let fix = if most == 0 { "make room for it".to_owned() } else { format!("at most {most}") };
                 return Err(format!(
-                    "{name}={wanted} is more than the {most} {what} to rent out here; fix: at most {most}"
+                    "{name}={wanted} is more than the {most} {what} to rent out here; fix: {fix}"
                 ));
             }
         }
@@ -89,6 +90,14 @@ pub(super) async fn ask(form: &mut Form<'_>, target: &Target) -> Result<(), Form
     form.settings("Country, two letters", ["GOLEM_PROVIDER_COUNTRY"], [country]).await?;
     let rent = RENT.map(|name| form.now.get(name).cloned().unwrap_or_default());
     form.settings("Rent out cores, GiB of memory, GiB of storage", RENT, rent).await?;
+    let least = target.resolved.settings.vms.min_storage_gb.0;
+    let storage = form.wanted.get(RENT[2]).and_then(|text| text.parse::<u32>().ok());
+    if let Some(storage) = storage.filter(|storage| *storage < least) {
+        form.tell(&format!(
+            "There is too little room: {storage} GiB of storage can be rented out, and a VM takes at least {least}; fix: make \
+             room on that disk."
+        ));
+    }
     tell_prices(form, &target.resolved.settings).await;
     let prices = PRICES.map(|name| target.now(name));
     form.settings("USD a month for a core, a GiB of memory, of storage", PRICES, prices).await?;
@@ -130,7 +139,7 @@ pub(super) async fn image(
     target: &Target,
     given: Option<&str>,
 ) -> anyhow::Result<Image> {
-    let settings = target.check(&form.wanted)?.settings.backend();
+    let settings = target.check(&form.changed())?.settings.backend();
     let is_missing = backend::image_missing(&settings);
     let take = |form: &mut Form<'_>, answer: &str| image_of(form, target, answer);
     match given {
@@ -160,6 +169,6 @@ fn image_of(form: &mut Form<'_>, target: &Target, answer: &str) -> Result<Image,
         ));
     };
     form.accept(Answers::from([("GOLEM_PROVIDER_DEFAULT_VM_IMAGE", name.to_string())]))?;
-    let settings = target.check(&form.wanted).map_err(|error| format!("{error:#}"))?.settings;
+    let settings = target.check(&form.changed()).map_err(|error| format!("{error:#}"))?.settings;
     Ok(if backend::image_missing(&settings.backend()) { Image::Pull } else { Image::No })
 }

@@ -46,7 +46,7 @@ pub(super) async fn ask(
         if !tries {
             return Ok(None);
         }
-        let settings = target.check(&form.wanted)?.settings;
+        let settings = target.check(&form.changed())?.settings;
         if wanted
             && client.is_none()
             && let Err(why) = map(&settings, mapper).await
@@ -99,7 +99,7 @@ async fn free_ports(form: &mut Form<'_>, target: &Target) -> anyhow::Result<()> 
         [("GOLEM_PROVIDER_PORT", "the public API"), ("GOLEM_PROVIDER_OPERATOR_PORT", "the operator API")]
     {
         loop {
-            let settings = target.check(&form.wanted)?.settings;
+            let settings = target.check(&form.changed())?.settings;
             let (host, port) = match name {
                 "GOLEM_PROVIDER_PORT" => (settings.api.host, settings.api.port),
                 _ => (IpAddr::V4(Ipv4Addr::LOCALHOST), settings.operator.operator_port),

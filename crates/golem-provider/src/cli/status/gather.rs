@@ -72,11 +72,14 @@ pub(super) async fn gather(
             Some(Ok(client)) => Some(within(ANSWER, ask(client, &settings.api)).await),
         }
     };
+    // Of the service's settings this user sees none: what is told of it is what the node says.
+    let is_blind = !invocation.node.is_readable();
+    let knows = is_blind && answering.is_some();
     // Before the ports are tried, which listens on them.
-    let local = local(&settings.api).await;
+    let local = if knows { Local::Listening } else { local(&settings.api).await };
     let (node, backend, ports, wallet, latest) = tokio::join!(
         node,
-        within(DEADLINE, backend::check(&vms)),
+        async { if knows { Ok(()) } else { within(DEADLINE, backend::check(&vms)).await } },
         async {
             match last {
                 Some(last) if !running => last.facts.ports.clone(),
@@ -104,7 +107,8 @@ pub(super) async fn gather(
         backend_name: backend::name(&vms),
         local,
         ports,
-        image_missing: backend::image_missing(&vms).then(|| settings.vms.default_vm_image.to_string()),
+        image_missing: (!knows && backend::image_missing(&vms))
+            .then(|| settings.vms.default_vm_image.to_string()),
         wallet,
         latest,
         held: if running { BTreeSet::new() } else { ports_held(&settings.node) },

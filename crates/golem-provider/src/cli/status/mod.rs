@@ -29,8 +29,12 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
     if typed.watch {
         return watch(invocation).await;
     }
+    if !invocation.node.is_readable() {
+        let note = "This user may not read the service's settings; for those: `sudo golem-provider status`.";
+        invocation.printer.note(note);
+    }
     let gathered = gather(invocation, None).await?;
-    let status = judge(&judged_by(&invocation.resolved.settings), gathered.facts);
+    let status = judge(&of(invocation), gathered.facts);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => exit(status.overall.status),
@@ -42,7 +46,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
 /// Whether the node does what its operator wants of it, as seen now.
 pub(super) async fn checklist(invocation: &Invocation) -> anyhow::Result<Checklist> {
     let gathered = gather(invocation, None).await?;
-    Ok(judge(&judged_by(&invocation.resolved.settings), gathered.facts).checklist)
+    Ok(judge(&of(invocation), gathered.facts).checklist)
 }
 
 /// How the command ends with `--exit-code`: 0, 1 or 2.
@@ -62,7 +66,7 @@ async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Res
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
-    let settings = judged_by(&invocation.resolved.settings);
+    let settings = of(invocation);
     let watching = async {
         let mut last = None;
         loop {
@@ -89,10 +93,17 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     }
 }
 
+/// What the node that is spoken to is judged by.
+fn of(invocation: &Invocation) -> StatusSettings {
+    let how_to_start = super::how_to_start(&invocation.node);
+    StatusSettings { how_to_start, ..judged_by(&invocation.resolved.settings) }
+}
+
 /// What a node with these `settings` is judged by.
 pub(super) fn judged_by(settings: &Settings) -> StatusSettings {
     StatusSettings {
         installed: env!("CARGO_PKG_VERSION"),
+        how_to_start: "golem-provider start",
         data_dir: settings.node.data_dir.clone(),
         environment: settings.node.environment.as_str(),
         network: settings.node.network.as_str(),

@@ -364,5 +364,5 @@ fn a_setup_starts_the_service_and_another_has_it_take_what_changed() {
     // The package's file wins, and is not written: so says who would be overruled.
     let overruled = host.run(&["golem-provider", "setup", "--yes", "--image", "24.04"]);
     let said = Home::show(&overruled);
-    assert!(overruled.status.code() == Some(2) && said.contains("wins (/etc/golem-provider/env)"), "{said}");
+    assert!(overruled.status.code() == Some(2) && said.contains("wins (/etc/golem-provider/env:"), "{said}");
 }
