@@ -1,11 +1,11 @@
 //! The machine that a node lives on, as its operator sees it.
 //!
 //! Owns the settings ([`settings`]) and the files that they are in ([`settings_file`]), the folder of a node's own files
-//! ([`data_dir`]), which node a command speaks to
-//! ([`node`]), which process is the node ([`pid_file`]), what that hands to the program that takes its place
-//! ([`handover`]), what setting a node up can decide ([`setup`]), how text fits a terminal ([`layout`]), what is kept
-//! of a node elsewhere ([`backup`]), how it moves to the service's place ([`move_in`]), and the removal of all that a node made
-//! ([`uninstall`]). Never starts a part of the node, and prints nothing.
+//! ([`data_dir`]), which node a command speaks to ([`node`]), which process is the node ([`pid_file`]), what that hands to
+//! the program that takes its place ([`handover`]), what setting a node up can decide ([`setup`]), how text fits a terminal
+//! ([`layout`]), what is kept of a node elsewhere ([`backup`]), how it moves to the service's place ([`move_in`]), and the
+//! removal of all that a node made ([`uninstall`]). Never starts a part of the node, and writes to no terminal but what
+//! setup asks.
 
 pub mod backup;
 mod crash;

@@ -65,18 +65,30 @@ pub(crate) fn begin(path: &Path, mark: &str) -> Result<File, Begun> {
         Err(TryLockError::WouldBlock) => return Err(Begun::Busy),
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
-    let entries = std::fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
-    if !entries.is_empty() && !path.join(mark).exists() {
+    if std::fs::read_dir(path)?.next().is_some() && !path.join(mark).exists() {
         return Err(Begun::Stranger);
     }
     // The mark goes last: without it nobody would know whose the rest is.
-    for entry in entries.iter().filter(|entry| entry.file_name() != mark) {
-        match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path())?,
-            false => std::fs::remove_file(entry.path())?,
-        }
-    }
+    empty(path, Some(mark))?;
     Ok(folder)
+}
+
+/// Removes what is in `folder`, but for what is called `kept`.
+///
+/// # Errors
+/// Any error of looking or removing; gone already is fine.
+pub(crate) fn empty(folder: &Path, kept: Option<&str>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if kept.is_some_and(|kept| entry.file_name() == kept) {
+            continue;
+        }
+        golem_files::absent_is_fine(match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes everything in `folder`, and itself, that is the user `before`'s the user's `user` and the `group`'s; root alone can.

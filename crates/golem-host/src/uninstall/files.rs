@@ -11,6 +11,7 @@ use golem_types::VmId;
 use golem_vm::qemu::BASES_FOLDER;
 
 use crate::data_dir::{MARKS, NAMES};
+use crate::place;
 
 /// Beginnings of names that a data directory may hold, beside those whole ones.
 const PREFIXES: [&str; 2] = ["provider.db", "python-provider-backup"];
@@ -37,8 +38,8 @@ pub fn holds_a_node(data_dir: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Files and folders in `data_dir` that a node makes; none where it is not a node's. Those by which a second run
-/// sees that it is come last.
+/// Files and folders in `data_dir` that a node makes; none where it is not a node's. Those that
+/// tell a second run whose the directory is come last.
 pub(super) fn own(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     if !holds_a_node(data_dir)? {
         return Ok(Vec::new());
@@ -87,23 +88,11 @@ pub(super) fn remove(path: &Path) -> io::Result<Vec<PathBuf>> {
     let removed = match kind.is_dir() {
         false => std::fs::remove_file(path),
         true => match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => empty(path),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => place::empty(path, None),
             removed => removed,
         },
     };
     absent_is_fine(removed).map(|()| Vec::new())
-}
-
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let removed = match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path()),
-            false => std::fs::remove_file(entry.path()),
-        };
-        absent_is_fine(removed)?;
-    }
-    Ok(())
 }
 
 /// Of machines on another volume, removes the copies of images and the link. The machines themselves were deleted before;

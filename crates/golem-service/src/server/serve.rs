@@ -192,16 +192,7 @@ pub async fn serve_socket(
         };
         match accepted {
             Ok((stream, _)) => serve(stream),
-            Err(error) => {
-                log_limited!(
-                    warn,
-                    error = &error as &dyn std::error::Error,
-                    listener = name,
-                    "a connection could not be accepted"
-                );
-                seats.relieve();
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => not_accepted(name, &error, &seats).await,
         }
     }
     let _ = std::fs::remove_file(path);
@@ -272,18 +263,21 @@ async fn accept(
                     }
                 });
             }
-            Err(error) => {
-                log_limited!(
-                    warn,
-                    error = &error as &dyn std::error::Error,
-                    listener = name,
-                    "a connection could not be accepted"
-                );
-                seats.relieve();
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => not_accepted(name, &error, &seats).await,
         }
     }
+}
+
+/// Tells that a connection could not be accepted, and makes room for the next.
+async fn not_accepted(name: &'static str, error: &std::io::Error, seats: &Seats) {
+    log_limited!(
+        warn,
+        error = error as &dyn std::error::Error,
+        listener = name,
+        "a connection could not be accepted"
+    );
+    seats.relieve();
+    sleep(ACCEPT_PAUSE).await;
 }
 
 async fn connection(

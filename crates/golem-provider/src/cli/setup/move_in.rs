@@ -6,12 +6,11 @@
 //! Owns where is looked, and what is asked and printed. Never moves a file: [`golem_host::move_in`] does.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use golem_host::move_in::{self, Move, MoveInError, Plan};
-use golem_host::node::{Node, SOCKET};
+use golem_host::node::{self, Node, SOCKET};
 use golem_host::pid_file::PidFile;
 use golem_host::setup::form::Answers;
 use golem_host::setup::service;
@@ -60,14 +59,13 @@ pub(super) async fn ask(
 /// Ends the node's process, and moves it. `None` if there was nothing left to do.
 pub(super) async fn run(moving: Moving, invocation: &Invocation) -> anyhow::Result<Option<Plan>> {
     let Moving { plan, wanted, of_source, .. } = moving;
-    let node = &of_source.node;
-    if let Some(running) = node.running()? {
+    if let Some(running) = of_source.node.running()? {
         stop::end(&of_source, &running, None, false).await?;
     }
     // None is started meanwhile.
-    let lock = PidFile::take(&node.pid_file).await?;
+    let lock = PidFile::take(&of_source.node.pid_file).await?;
     ensure!(
-        UnixStream::connect(plan.from.join(SOCKET)).is_err(),
+        node::listening(plan.from.join(SOCKET)).is_none(),
         "a provider runs with {}; fix: stop it",
         plan.from.display()
     );

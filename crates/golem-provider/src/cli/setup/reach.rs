@@ -16,6 +16,7 @@ use golem_reach::probe::is_free;
 use super::Target;
 use crate::cli::status::judged_by;
 use crate::ports::{self, Display};
+use golem_host::node::Node;
 use golem_host::settings::Settings;
 
 const MAPPING: &str = "GOLEM_PROVIDER_PORT_MAPPING";
@@ -57,7 +58,7 @@ pub(super) async fn ask(
                 continue;
             }
         }
-        let row = look(form, &settings, client).await;
+        let row = look(form, &target.node, &settings, client).await;
         let fix = row.fix.map_or_else(String::new, |fix| format!("; fix: {fix}"));
         let told = format!("Reached from outside: {}. {}{fix}", row.answer.as_str(), row.reason);
         form.tell(&told);
@@ -81,7 +82,7 @@ async fn map(settings: &Settings, mapper: &mut Option<Mapper>) -> Result<(), Map
 }
 
 /// What is known from outside: a node that runs knows, else the ports are tried now.
-async fn look(form: &Form<'_>, settings: &Settings, client: Option<&Client>) -> ChecklistRow {
+async fn look(form: &Form<'_>, node: &Node, settings: &Settings, client: Option<&Client>) -> ChecklistRow {
     let reach = settings.reach();
     let report = if client.is_none() && reach.skip_verification {
         ports::report_here(&reach).await
@@ -90,7 +91,7 @@ async fn look(form: &Form<'_>, settings: &Settings, client: Option<&Client>) -> 
         ports::report(&reach, client, DEADLINE, |at| display.iter().for_each(|display| display.tell(at)))
             .await
     };
-    judge_ports(&judged_by(settings), &report.map_err(|error| format!("{error:#}")))
+    judge_ports(&judged_by(node, settings), &report.map_err(|error| format!("{error:#}")))
 }
 
 /// Sees to it that no other program holds the ports of the APIs.

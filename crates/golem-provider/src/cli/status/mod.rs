@@ -15,6 +15,7 @@ use golem_api::status::{Checklist, Grade, StatusSettings, judge};
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use gather::Gathered;
+use golem_host::node::Node;
 use golem_host::settings::Settings;
 pub(super) use text::checklist as checklist_text;
 
@@ -34,7 +35,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
         invocation.printer.note(note);
     }
     let gathered = gather(invocation, None).await?;
-    let status = judge(&of(invocation), gathered.facts);
+    let status = judge(&judged_by(&invocation.node, &invocation.resolved.settings), gathered.facts);
     invocation.printer.answer(&status, || text::text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => exit(status.overall.status),
@@ -46,7 +47,7 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
 /// Whether the node does what its operator wants of it, as seen now.
 pub(super) async fn checklist(invocation: &Invocation) -> anyhow::Result<Checklist> {
     let gathered = gather(invocation, None).await?;
-    Ok(judge(&of(invocation), gathered.facts).checklist)
+    Ok(judge(&judged_by(&invocation.node, &invocation.resolved.settings), gathered.facts).checklist)
 }
 
 /// How the command ends with `--exit-code`: 0, 1 or 2.
@@ -66,7 +67,7 @@ async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Res
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
-    let settings = of(invocation);
+    let settings = judged_by(&invocation.node, &invocation.resolved.settings);
     let watching = async {
         let mut last = None;
         loop {
@@ -93,17 +94,11 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     }
 }
 
-/// What the node that is spoken to is judged by.
-fn of(invocation: &Invocation) -> StatusSettings {
-    let how_to_start = super::how_to_start(&invocation.node);
-    StatusSettings { how_to_start, ..judged_by(&invocation.resolved.settings) }
-}
-
-/// What a node with these `settings` is judged by.
-pub(super) fn judged_by(settings: &Settings) -> StatusSettings {
+/// What `node`, with these `settings`, is judged by.
+pub(super) fn judged_by(node: &Node, settings: &Settings) -> StatusSettings {
     StatusSettings {
         installed: env!("CARGO_PKG_VERSION"),
-        how_to_start: "golem-provider start",
+        how_to_start: super::how_to_start(node),
         data_dir: settings.node.data_dir.clone(),
         environment: settings.node.environment.as_str(),
         network: settings.node.network.as_str(),

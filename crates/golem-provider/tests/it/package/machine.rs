@@ -10,7 +10,7 @@ use golem_test_support::{DEADLINE, Home, guest};
 use golem_vm::cgroup::CgroupPlaces;
 
 use super::named;
-use crate::service::systemd::{PAUSE, leader, removed};
+use crate::service::systemd::{PAUSE, end, leader};
 
 /// Mounts the root `$2` with a writable layer of at most `$3` in memory at `$1/root`, where nobody else sees it.
 const MOUNTS: &str = "set -e; mount -t tmpfs -o size=$3,mode=755 tmpfs \"$1/layer\"; \
@@ -179,23 +179,6 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(container) = &mut self.container {
-            if let Some(pid) =
-                leader(container).and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
-            {
-                // With the first process goes every other of its namespace.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-            let _ = container.kill();
-            let _ = container.wait();
-        }
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        let end = std::time::Instant::now() + DEADLINE;
-        for group in &self.groups {
-            while !removed(group) && std::time::Instant::now() < end {
-                std::thread::park_timeout(PAUSE);
-            }
-        }
+        end(self.container.as_mut(), &mut self.holder, &self.groups);
     }
 }

@@ -201,17 +201,8 @@ impl Host {
         format!("{console}\n{}", self.says(&["journalctl", "--no-pager", "--unit", UNIT, "--lines=100"]))
     }
 
-    /// One request to the node's API, from inside the container.
     fn http(&self, method: &str, path: &str, body: &str) -> Value {
-        let script = "exec 3<>/dev/tcp/127.0.0.1/7466; printf '%s' \"$1\" >&3; cat <&3";
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = self.says(&["bash", "-c", script, "bash", &request]);
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-        serde_json::from_str(&body).unwrap_or(Value::Null)
+        http(|words| self.says(words), method, path, body)
     }
 
     /// The process of the only guest, as this machine calls it; `None` if it is not there.
@@ -234,27 +225,46 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if let Some(pid) =
-            leader(&self.container).and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
+        end(Some(&mut self.container), &mut self.holder, &self.groups);
+    }
+}
+
+/// Ends a container with all that runs in it, the `holder` of its mounts, and its groups.
+pub(crate) fn end(container: Option<&mut Child>, holder: &mut Child, groups: &[PathBuf]) {
+    if let Some(container) = container {
+        if let Some(pid) = leader(container).and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
         {
             // With the first process goes every other of its namespace.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        let _ = self.container.kill();
-        let _ = self.container.wait();
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-        let end = std::time::Instant::now() + DEADLINE;
-        for group in &self.groups {
-            while !removed(group) && std::time::Instant::now() < end {
-                std::thread::park_timeout(PAUSE);
-            }
+        let _ = container.kill();
+        let _ = container.wait();
+    }
+    let _ = holder.kill();
+    let _ = holder.wait();
+    let end = std::time::Instant::now() + DEADLINE;
+    for group in groups {
+        while !removed(group) && std::time::Instant::now() < end {
+            std::thread::park_timeout(PAUSE);
         }
     }
 }
 
+/// One request to the node's API, from inside the container, where `says` runs words and gives what they print.
+pub(crate) fn http(says: impl Fn(&[&str]) -> String, method: &str, path: &str, body: &str) -> Value {
+    let script = "exec 3<>/dev/tcp/127.0.0.1/7466; printf '%s' \"$1\" >&3; cat <&3";
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = says(&["bash", "-c", script, "bash", &request]);
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    serde_json::from_str(&body).unwrap_or(Value::Null)
+}
+
 /// Removes a group and those below it.
-pub(crate) fn removed(group: &Path) -> bool {
+fn removed(group: &Path) -> bool {
     for inside in std::fs::read_dir(group).into_iter().flatten().flatten() {
         if inside.file_type().is_ok_and(|kind| kind.is_dir()) {
             removed(&inside.path());

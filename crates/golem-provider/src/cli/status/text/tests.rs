@@ -66,8 +66,9 @@ fn with_ports(change: impl FnOnce(&mut PortsReport)) -> StatusFacts {
 fn judged(skipped: bool, facts: StatusFacts) -> (Value, String) {
     let mut environment = BTreeMap::from([("HOME".to_owned(), "/nowhere".to_owned())]);
     environment.insert("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION".to_owned(), skipped.to_string());
+    let node = golem_host::node::Node::own(&environment).unwrap();
     let resolved = golem_host::settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap();
-    let status = judge(&super::super::judged_by(&resolved.settings), facts);
+    let status = judge(&super::super::judged_by(&node, &resolved.settings), facts);
     let text = anstream::adapter::strip_str(&super::text(&status)).to_string();
     (serde_json::to_value(status).unwrap(), text)
 }
