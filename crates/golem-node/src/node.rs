@@ -32,7 +32,7 @@ use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
 use crate::machine::MachineHandle;
 use crate::payment::{Contracts, PaymentError};
 use crate::payout::PayoutLine;
-use crate::proxy::{Proxy, ProxyError};
+use crate::proxy::{LeftOpen, Proxy, ProxyError};
 use crate::reconcile::networks::{NetworkFacts, guard};
 use crate::reconcile::observer::{Observer, Sample, observe};
 use crate::recover::keep_notes;
@@ -108,13 +108,25 @@ impl Node {
     /// # Errors
     /// [`StartError`]; a backend that does not answer is not one.
     pub async fn start(config: NodeConfig, backend: Backend) -> Result<Self, StartError> {
+        Self::take_over(config, backend, LeftOpen::default()).await
+    }
+
+    /// As [`Self::start`], and goes on with the ports and connections that another process [left](Self::leave).
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn take_over(
+        config: NodeConfig,
+        backend: Backend,
+        left: LeftOpen,
+    ) -> Result<Self, StartError> {
         golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let transactions = Transactions::new(ledger.clone());
         let payments: Vec<_> = config.payments.iter().chain(&config.more_payments).collect();
         let sessions = Sessions::load(ledger.clone(), Timestamp::now()).await?;
         let contracts = Contracts::open(&payments, &config.known_contracts, &ledger, &transactions).await?;
-        let proxy = Proxy::start(config.proxy)?;
+        let proxy = Proxy::go_on(config.proxy, left)?;
         let config = Arc::new(config);
         let backend = Arc::new(backend);
         let tasks = Tasks::new();

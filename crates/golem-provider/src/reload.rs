@@ -9,7 +9,6 @@
 //! Owns what is watched, and starting anew under the same process id. Never stops the node: `start` does.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use golem_host::handover;
-
+use golem_host::handover::{self, HandedOver};
 use golem_host::settings::{self, Environment, Settings};
 
 /// How often watched files are looked at.
@@ -89,11 +87,10 @@ impl Reload {
     /// Makes this process the program anew, with the same arguments, and hands `files` over to it. Returns only when that
     /// fails.
     #[must_use]
-    pub fn start_anew(&self, files: Vec<OwnedFd>) -> anyhow::Error {
-        let borrowed: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    pub fn start_anew(&self, files: &HandedOver) -> anyhow::Error {
         let mut program = Command::new(&self.program);
         program.args(std::env::args_os().skip(1));
-        match handover::give(&borrowed) {
+        match handover::give(files) {
             Ok(input) => _ = program.stdin(Stdio::from(input)),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -5,8 +5,9 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use golem_node::import::{self, ImportConfig};
 use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::{PriceList, PriceWatch};
-use golem_node::proxy::ProxyLimits;
+use golem_node::proxy::{LeftOpen, ProxyLimits};
 use golem_node::{Node, NodeConfig, Rent};
 use golem_reach::Site;
 use golem_reach::certificates::WebPorts;
@@ -73,8 +74,8 @@ pub struct Start {
 pub enum Ended {
     /// It was told to.
     Stopped,
-    /// To be started anew, with these files left open.
-    Reload(Vec<OwnedFd>),
+    /// To be started anew, with this left open.
+    Reload(HandedOver),
 }
 
 /// What ends the node.
@@ -101,7 +102,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let Start { settings, pid_file, detached, mut reload, handed_over } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    let HandedOver { lock, mut listeners } = handed_over;
+    let HandedOver { lock, mut left } = handed_over;
     let lock = PidFile::take_over(&pid_file, lock).await?;
     // One that was started with another environment has its PID file elsewhere.
     if let Some(running) = node::listening(settings.node.data_dir.join(node::SOCKET)) {
@@ -127,21 +128,22 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     image::ensure(&vms).await?;
     import_vms(&settings, &backend).await?;
     let public = SocketAddr::new(settings.api.host, settings.api.port.get());
-    let public = match listeners.remove(&public) {
+    let public = match left.listeners.remove(&public) {
         Some(listener) => TcpListener::from_std(listener).context("the handed listener cannot be used")?,
         None => listen(public, "GOLEM_PROVIDER_PORT").await?,
     };
     // Whoever connects between this program and the next waits there, instead of being refused.
     let kept_open = public.as_fd().try_clone_to_owned().context("no descriptor is left")?;
+    let kept_open = std::net::TcpListener::from(kept_open);
     let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
-    log_held_ports(&reach.site);
+    log_held_ports(&reach.site, &left);
 
     payments::tell(&profiles, settings.node.network);
     let told = payments::told(&chain, &profiles);
     let config = NodeConfig { closed, ..node_config(&settings, &identity, &profiles, payout) };
-    let node = Node::start(config, backend).await?;
+    let node = Node::take_over(config, backend, left).await?;
     reserved_ports.keep(node.tasks());
     image::keep_fresh(&vms, node.tasks());
     let pricing = follow_prices(&settings.prices, &node, &profiles).await?;
@@ -220,16 +222,41 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     };
     let stop = async {
         api.stop().await;
-        node.shutdown(stop_vms).await;
+        match kept_open {
+            Some(public) => {
+                let mut left = node.leave().await;
+                left.listeners.extend(public.local_addr().map(|address| (address, public)));
+                Some(left)
+            }
+            None => {
+                node.shutdown(stop_vms).await;
+                None
+            }
+        }
     };
-    tokio::select! {
-        () = stop => tracing::info!("stopped"),
-        asked = signals.next() => tracing::warn!(?asked, "stopped at once, because it was asked for twice"),
-    }
+    let left = tokio::select! {
+        left = stop => {
+            tracing::info!("stopped");
+            left
+        }
+        by = until_stop(&mut signals) => {
+            tracing::warn!(by, "stopped at once, because a stop was asked for meanwhile");
+            None
+        }
+    };
     why?;
-    let Some(kept_open) = kept_open else { return Ok(Ended::Stopped) };
+    let Some(left) = left else { return Ok(Ended::Stopped) };
     let lock = lock.hand_over().context("no descriptor is left")?;
-    Ok(Ended::Reload(vec![lock.into(), kept_open]))
+    Ok(Ended::Reload(HandedOver { lock: Some(lock), left }))
+}
+
+/// Waits for a signal to stop, and says which.
+async fn until_stop(signals: &mut Signals) -> &'static str {
+    loop {
+        if let SignalRequest::Stop(by) = signals.next().await {
+            return by;
+        }
+    }
 }
 
 /// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
@@ -374,9 +401,11 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
 }
 
 /// Says which SSH ports other programs hold: the node leaves those out.
-fn log_held_ports(site: &Site) {
+fn log_held_ports(site: &Site, left: &LeftOpen) {
     let range = site.ssh.clone();
-    let held: Vec<u16> = range.clone().filter(|port| !is_free(site.host, *port)).collect();
+    let own: BTreeSet<u16> = left.listeners.keys().map(SocketAddr::port).collect();
+    let is_held = |port: &u16| !own.contains(port) && !is_free(site.host, *port);
+    let held: Vec<u16> = range.clone().filter(is_held).collect();
     let (first, last) = (range.start, range.end - 1);
     if held.is_empty() {
         tracing::info!("SSH ports {first}-{last} are free");

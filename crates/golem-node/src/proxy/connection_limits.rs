@@ -327,6 +327,11 @@ impl Seat {
         }
     }
 
+    /// Takes note that its renter has logged in.
+    pub(super) fn prove(&mut self) {
+        self.becomes(Phase::Proven);
+    }
+
     fn becomes(&mut self, phase: Phase) {
         let seats = Arc::clone(&self.seats);
         let mut table = seats.table();

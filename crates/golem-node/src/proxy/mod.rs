@@ -19,6 +19,7 @@ mod listeners;
 mod pipe;
 // What other systems use is tested here too.
 mod connection_limits;
+mod left_open;
 #[cfg(all(test, target_os = "linux"))]
 mod pipe_buffer;
 mod port;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use golem_service::descriptors;
 use tokio::sync::{mpsc, oneshot};
 
+pub use left_open::{LeftOpen, LeftSession};
 use listeners::{Command, Listeners};
 
 /// Caps and deadlines of the proxy.
@@ -142,11 +144,19 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError::Thread`].
     pub fn start(limits: ProxyLimits) -> Result<Self, ProxyError> {
+        Self::go_on(limits, LeftOpen::default())
+    }
+
+    /// As [`Self::start`]; a port that is opened is what another process `left` of it, with its connections.
+    ///
+    /// # Errors
+    /// [`ProxyError::Thread`].
+    pub fn go_on(limits: ProxyLimits, left: LeftOpen) -> Result<Self, ProxyError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Thread)?;
         let (commands, queue) = mpsc::unbounded_channel();
         let meters = Meters::default();
-        let listeners = Listeners::new(limits, Arc::clone(&meters));
+        let listeners = Listeners::new(limits, Arc::clone(&meters), left);
         std::thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || runtime.block_on(listeners.run(queue)))
@@ -194,6 +204,16 @@ impl Proxy {
         if self.commands.send(Command::Shutdown { answer }).is_ok() {
             // No answer: the proxy has ended already.
             let _ = answered.await;
+        }
+    }
+
+    /// Ends the thread, and gives what is open: the listeners, where whoever comes waits until another process accepts, and
+    /// the connections. Those of which a reader stalls are cut.
+    pub async fn leave(&self) -> LeftOpen {
+        let (answer, answered) = oneshot::channel();
+        match self.commands.send(Command::Leave { answer }) {
+            Ok(()) => answered.await.unwrap_or_default(),
+            Err(_) => LeftOpen::default(),
         }
     }
 }

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection_limits::{Seat, Seats};
 use super::pipe::Pipes;
-use super::relay::relay;
-use super::{Meter, ProxyLimits};
+use super::relay::{Relayed, relay};
+use super::{LeftOpen, LeftSession, Meter, ProxyLimits};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -32,6 +32,10 @@ const BACKLOG: u32 = 1024;
 /// Wait after the kernel could not give a connection for want of descriptors or memory. Others
 /// give some back meanwhile; without a wait the loop would burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest that bytes on their way may take before a connection is left to another process. Sessions of readers that stall
+/// end with it.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// How often who waits for the guest asks whether another has become less worthy than it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,6 +61,21 @@ impl Shared {
     }
 }
 
+/// Listens on `listen`.
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last connections still linger in the kernel can be opened again at once.
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit these, which saves system calls on each.
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
+}
+
 /// One open port.
 pub(super) struct Port {
     target: Arc<Mutex<SocketAddr>>,
@@ -65,42 +84,45 @@ pub(super) struct Port {
     stop: CancellationToken,
     /// Ends the connections too.
     cut: CancellationToken,
-    task: JoinHandle<()>,
+    /// Ends the listening, and keeps everything open.
+    leave: CancellationToken,
+    task: JoinHandle<Option<LeftOpen>>,
 }
 
 impl Port {
-    /// Binds `listen` and starts the port's task.
-    pub(super) fn open(listen: SocketAddr, target: SocketAddr, shared: Arc<Shared>) -> io::Result<Self> {
-        let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A port whose last connections still linger in the kernel can be opened again at once.
-        socket.set_reuseaddr(true)?;
-        // Accepted connections inherit these, which saves system calls on each.
-        socket.set_nodelay(true)?;
-        socket.set_keepalive(true)?;
-        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_COUNT)?;
-        socket.bind(listen)?;
-        let listener = socket.listen(BACKLOG)?;
-
+    /// Binds `listen`, or goes on with what another process `left` of it, and starts the port's task.
+    pub(super) fn open(
+        listen: SocketAddr,
+        target: SocketAddr,
+        shared: Arc<Shared>,
+        mut left: LeftOpen,
+    ) -> io::Result<Self> {
+        let listener = match left.listeners.remove(&listen) {
+            Some(listener) => TcpListener::from_std(listener)?,
+            None => bind(listen)?,
+        };
         let target = Arc::new(Mutex::new(target));
         let meter = Arc::new(Meter::default());
-        let stop = CancellationToken::new();
-        let cut = CancellationToken::new();
-        let listening = Listening {
+        let (stop, cut, leave) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut listening = Listening {
             port: listen.port(),
             target: Arc::clone(&target),
             meter: Arc::clone(&meter),
             shared,
+            leave: leave.clone(),
             connections: JoinSet::new(),
         };
         listening.shared.seats.open(listen.port());
+        for session in left.sessions {
+            listening.go_on(session);
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "the port owns this task, names it in its log lines and stops it by its tokens"
         )]
         let task = tokio::spawn(listening.run(listener, stop.clone(), cut.clone()));
-        Ok(Self { target, meter, stop, cut, task })
+        Ok(Self { target, meter, stop, cut, leave, task })
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
@@ -123,6 +145,18 @@ impl Port {
         ended(self.task.await);
     }
 
+    /// Ends, and gives what was open: the listener, and the connections on which nothing is on its way.
+    pub(super) async fn leave(self) -> LeftOpen {
+        self.leave.cancel();
+        match self.task.await {
+            Ok(left) => left.unwrap_or_default(),
+            Err(error) => {
+                ended::<()>(Err(error));
+                LeftOpen::default()
+            }
+        }
+    }
+
     /// Waits until every connection has ended by itself; cuts the rest at `deadline`.
     pub(super) async fn drain(mut self, deadline: Instant) {
         self.stop.cancel();
@@ -133,7 +167,7 @@ impl Port {
     }
 }
 
-fn ended(result: Result<(), tokio::task::JoinError>) {
+fn ended<T>(result: Result<T, tokio::task::JoinError>) {
     // Cancelled is who had to make room for another.
     if let Err(error) = result
         && !error.is_cancelled()
@@ -148,7 +182,9 @@ struct Listening {
     target: Arc<Mutex<SocketAddr>>,
     meter: Arc<Meter>,
     shared: Arc<Shared>,
-    connections: JoinSet<()>,
+    leave: CancellationToken,
+    /// Each gives its sockets if it was left.
+    connections: JoinSet<Option<LeftSession>>,
 }
 
 impl Drop for Listening {
@@ -158,11 +194,18 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    async fn run(mut self, listener: TcpListener, stop: CancellationToken, cut: CancellationToken) {
+    async fn run(
+        mut self,
+        listener: TcpListener,
+        stop: CancellationToken,
+        cut: CancellationToken,
+    ) -> Option<LeftOpen> {
+        let leave = self.leave.clone();
         loop {
             tokio::select! {
                 biased;
                 () = cut.cancelled() => break,
+                () = leave.cancelled() => return self.left(listener).await,
                 () = stop.cancelled() => break,
                 Some(result) = self.connections.join_next() => ended(result),
                 accepted = listener.accept() => match accepted {
@@ -179,6 +222,7 @@ impl Listening {
                             tokio::select! {
                                 () = cut.cancelled() => break,
                                 () = stop.cancelled() => break,
+                                () = leave.cancelled() => {}
                                 () = sleep(ACCEPT_PAUSE) => {}
                             }
                         }
@@ -197,6 +241,46 @@ impl Listening {
                 },
             }
         }
+        None
+    }
+
+    /// What is open, when no byte is on its way any more.
+    async fn left(mut self, listener: TcpListener) -> Option<LeftOpen> {
+        let deadline = Instant::now() + LEAVE;
+        let mut left = LeftOpen::default();
+        while let Ok(Some(connection)) = timeout_at(deadline, self.connections.join_next()).await {
+            match connection {
+                Ok(session) => left.sessions.extend(session),
+                Err(error) => ended::<()>(Err(error)),
+            }
+        }
+        self.connections.shutdown().await;
+        let address = listener.local_addr().ok()?;
+        left.listeners.insert(address, listener.into_std().ok()?);
+        Some(left)
+    }
+
+    /// Goes on with a connection that another process left; one for which there is no seat is closed.
+    fn go_on(&mut self, session: LeftSession) {
+        let LeftSession { renter, guest, is_proven } = session;
+        let (Ok(address), Ok(mut renter)) = (renter.peer_addr(), TcpStream::from_std(renter)) else { return };
+        let Some(guest) = guest else { return self.take(renter, address.ip()) };
+        let Some(mut seat) = self.shared.seats.take(self.port, address.ip(), &self.meter) else { return };
+        if is_proven {
+            seat.prove();
+        } else {
+            seat.spoke();
+            if !seat.enter() {
+                return;
+            }
+        }
+        let Ok(mut guest) = TcpStream::from_std(guest) else { return };
+        let (key, shared, leave) = (seat.key(), Arc::clone(&self.shared), self.leave.clone());
+        let task = self.connections.spawn(async move {
+            let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, &leave).await;
+            left_of(relayed, renter, guest, &seat)
+        });
+        self.shared.seats.served_by(self.port, key, task);
     }
 
     /// Begins a connection, or closes it at once where there is no seat for it.
@@ -208,7 +292,8 @@ impl Listening {
         };
         let key = seat.key();
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = self.connections.spawn(connection(renter, target, Arc::clone(&self.shared), seat));
+        let (shared, leave) = (Arc::clone(&self.shared), self.leave.clone());
+        let task = self.connections.spawn(connection(renter, target, shared, seat, leave));
         // It has not run yet: the proxy has one thread.
         self.shared.seats.served_by(self.port, key, task);
     }
@@ -222,18 +307,38 @@ fn is_exhausted(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// Serves one renter until an end, an error or a deadline. A renter whose guest cannot be reached sees
-/// the connection close.
-async fn connection(mut renter: TcpStream, target: SocketAddr, shared: Arc<Shared>, mut seat: Seat) {
-    let limits = shared.limits;
-    if !seat.enter() && !waited(&renter, &mut seat).await {
-        return;
-    }
-    let Ok(Ok(mut guest)) = timeout(limits.connect, TcpStream::connect(target)).await else { return };
+/// Serves one renter until an end, an error, a deadline, or `leave`; then gives what there is of its sockets. A renter whose guest cannot be reached sees the connection close.
+async fn connection(
+    mut renter: TcpStream,
+    target: SocketAddr,
+    shared: Arc<Shared>,
+    mut seat: Seat,
+    leave: CancellationToken,
+) -> Option<LeftSession> {
+    let begin = async {
+        if !seat.enter() && !waited(&renter, &mut seat).await {
+            return None;
+        }
+        timeout(shared.limits.connect, TcpStream::connect(target)).await.ok()?.ok()
+    };
+    let Some(guest) = leave.run_until_cancelled(begin).await else {
+        let renter = renter.into_std().ok()?;
+        return Some(LeftSession { renter, guest: None, is_proven: false });
+    };
+    let mut guest = guest?;
     // Keystrokes must not wait for more of them. A socket that refuses the option is dead.
-    if guest.set_nodelay(true).is_ok() {
-        relay(&mut renter, &mut guest, &shared.pipes, &mut seat).await;
+    guest.set_nodelay(true).ok()?;
+    let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, &leave).await;
+    left_of(relayed, renter, guest, &seat)
+}
+
+/// The sockets of a connection, if it was left.
+fn left_of(relayed: Relayed, renter: TcpStream, guest: TcpStream, seat: &Seat) -> Option<LeftSession> {
+    if relayed == Relayed::Over {
+        return None;
     }
+    let (renter, guest) = (renter.into_std().ok()?, guest.into_std().ok()?);
+    Some(LeftSession { renter, guest: Some(guest), is_proven: !seat.is_strange() })
 }
 
 /// Waits until the guest has room for one more stranger; whether it was in time, and the renter there.

@@ -3,7 +3,8 @@
 //! ```text
 //!   a flow:  open ⇄ with bytes in a pipe
 //!             ├──end of stream, or nobody to deliver to──► ended: the other socket is told
-//!             └──its source is dead──► failed: the connection ends
+//!             ├──its source is dead──► failed: the connection ends
+//!             └──to be handed over, and nothing in a pipe──► left to another process, which goes on with the sockets
 //! ```
 //!
 //! Owns the rules of one connection: a flow takes new bytes only when it has delivered the last
@@ -22,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::connection_limits::Seat;
 use super::pipe::{Pipe, Pipes};
@@ -29,10 +31,25 @@ use super::pipe::{Pipe, Pipes};
 /// Bytes passed on without a pipe: what the smallest pipe, one page, takes in one write.
 const FEW_BYTES: usize = 4096;
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relayed {
+    /// Nothing more comes.
+    Over,
+    /// Its sockets can be handed over: no byte is between them.
+    Left,
+}
+
 /// Carries bytes both ways until both have ended, a socket has failed, nothing has moved for the idle
-/// deadline, or the renter has said nothing for too long. The caller closes the sockets. Tells `seat`
-/// when its renter has spoken and when it is no stranger any more.
-pub(super) async fn relay(renter: &mut TcpStream, guest: &mut TcpStream, pipes: &Pipes, seat: &mut Seat) {
+/// deadline, the renter has said nothing for too long, or `leave` is cancelled and every byte that was taken is
+/// delivered. The caller closes the sockets. Tells `seat` when its renter has spoken and when it is no stranger any more.
+pub(super) async fn relay(
+    renter: &mut TcpStream,
+    guest: &mut TcpStream,
+    pipes: &Pipes,
+    seat: &mut Seat,
+    leave: &CancellationToken,
+) -> Relayed {
     let (from_renter, to_renter) = renter.split();
     let (from_guest, to_guest) = guest.split();
     let meter = Arc::clone(seat.meter());
@@ -41,14 +58,24 @@ pub(super) async fn relay(renter: &mut TcpStream, guest: &mut TcpStream, pipes: 
     let idle = seat.limits().idle;
     let mut last_move = Instant::now();
     let mut timer = pin!(sleep_until(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle))));
+    let mut leaving = pin!(leave.cancelled());
     poll_fn(|cx| {
+        let is_leaving = leaving.as_mut().poll(cx).is_ready();
+        inward.is_leaving = is_leaving;
+        outward.is_leaving = is_leaving;
         let moved_in = inward.poll(cx);
         let moved_out = outward.poll(cx);
         match (inward.state, outward.state) {
-            (State::Failed, _) | (_, State::Failed) | (State::Ended, State::Ended) => return Poll::Ready(()),
+            (State::Failed, _) | (_, State::Failed) | (State::Ended, State::Ended) => {
+                return Poll::Ready(Relayed::Over);
+            }
             (State::Ended, State::Open) => inward.shut(cx),
             (State::Open, State::Ended) => outward.shut(cx),
             (State::Open, State::Open) => {}
+        }
+        // Half of it may have ended: whoever goes on reads that end again.
+        if is_leaving && inward.is_delivered() && outward.is_delivered() {
+            return Poll::Ready(Relayed::Left);
         }
         if moved_in || moved_out {
             last_move = Instant::now();
@@ -61,13 +88,13 @@ pub(super) async fn relay(renter: &mut TcpStream, guest: &mut TcpStream, pipes: 
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if now >= last_move + idle || !seat.is_in_time(now) {
-                return Poll::Ready(());
+                return Poll::Ready(Relayed::Over);
             }
             timer.as_mut().reset(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle)));
         }
         Poll::Pending
     })
-    .await;
+    .await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +122,8 @@ struct Flow<'a> {
     state: State,
     /// Whether the other socket was told that nothing more comes.
     shut: bool,
+    /// Whether nothing more is to be taken.
+    is_leaving: bool,
 }
 
 impl<'a> Flow<'a> {
@@ -109,6 +138,7 @@ impl<'a> Flow<'a> {
             bulk: false,
             state: State::Open,
             shut: false,
+            is_leaving: false,
         }
     }
 
@@ -118,6 +148,8 @@ impl<'a> Flow<'a> {
         while self.state == State::Open {
             let step = if self.pipe.is_some() {
                 self.poll_deliver(cx)
+            } else if self.is_leaving {
+                break;
             } else if self.bulk {
                 self.poll_take(cx)
             } else {
@@ -130,6 +162,11 @@ impl<'a> Flow<'a> {
             }
         }
         moved
+    }
+
+    /// Whether no byte that was taken is left to deliver.
+    fn is_delivered(&self) -> bool {
+        self.state == State::Ended || self.pipe.is_none()
     }
 
     /// Passes a few bytes on through this process: for keystrokes and their echo this takes fewer

@@ -18,6 +18,7 @@ mod paused;
 mod payments;
 mod proxy;
 mod proxy_descriptors;
+mod proxy_left_open;
 mod proxy_log;
 mod proxy_strangers;
 mod proxy_support;

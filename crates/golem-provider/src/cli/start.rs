@@ -69,7 +69,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     }
     match done? {
         Ended::Stopped => Ok(Exit::Done),
-        Ended::Reload(files) => Err(reload.start_anew(files)),
+        Ended::Reload(files) => Err(reload.start_anew(&files)),
     }
 }
 

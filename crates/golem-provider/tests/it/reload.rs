@@ -1,5 +1,7 @@
 //! The true binary takes over new settings while its VMs run on.
 
+use std::io::Read;
+
 use golem_test_support::{Home, StopAtEnd, wait_until};
 use rustix::process::Signal;
 
@@ -67,4 +69,33 @@ fn a_hangup_starts_a_background_node_anew_with_new_settings() {
     // A reload is no end: VMs run on, whatever becomes of them when the node stops.
     assert_eq!(home.json(&["vms", "show", &id, "--json"])["status"], "running");
     assert!(!log().contains("VM state changed from=running"), "{}", log());
+}
+
+/// H-11: whoever comes to a VM's port while the node becomes another program waits, and is refused by nobody. Sessions are
+/// seen with real guests (`package`): here a guest lives in the node's own process.
+#[test]
+fn whoever_comes_while_the_node_starts_anew_is_served() {
+    let home = Home::new();
+    let mut node = home.start(&[]);
+    let id = home.rent("web-server");
+    let port = home.json(&["vms", "show", &id, "--json"])["ssh_port"].as_u64().unwrap();
+    let port = u16::try_from(port).unwrap();
+    for _ in 0..3 {
+        node.signal(Signal::HUP);
+        // From now on its own guests are gone, too.
+        node.wait_for("stopped");
+        let greeted = || {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.set_read_timeout(Some(golem_test_support::DEADLINE)).unwrap();
+            stream.read_exact(&mut [0; 4]).unwrap();
+        };
+        for _ in 0..20 {
+            greeted();
+        }
+        node.wait_for("listening on");
+        greeted();
+    }
+    assert!(node.seen.iter().all(|line| !line.contains("held by other programs")), "{:#?}", node.seen);
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
 }

@@ -148,8 +148,12 @@ impl Machine {
 
     /// Runs `script` in the guest behind the machine's `port`, logged in with the key at `key`.
     pub(super) fn ssh(&self, port: u16, key: &Path, script: &str) -> Output {
-        let ssh = guest::ssh("ubuntu@127.0.0.1", port, key, script);
-        self.inside(&ssh).output().unwrap()
+        self.ssh_command(port, key, script).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// As [`Self::ssh`], not begun yet.
+    pub(super) fn ssh_command(&self, port: u16, key: &Path, script: &str) -> Command {
+        self.inside(&guest::ssh("ubuntu@127.0.0.1", port, key, script))
     }
 
     /// `command`, a program of this host, in the machine's network.
@@ -157,7 +161,6 @@ impl Machine {
         let leader = self.container.as_ref().and_then(leader).unwrap_or(0).to_string();
         let mut inside = Command::new("nsenter");
         inside.args(["--net", "--target", &leader]).arg(command.get_program()).args(command.get_args());
-        inside.stdin(Stdio::null());
         inside
     }
 
