@@ -139,8 +139,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<Vec<(u8, OwnedFd)>> {
         let mut buffer = RecvAncillaryBuffer::new(&mut space);
         let mut kinds = [0; BATCH];
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received =
-            rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut kinds)], &mut buffer, flags)?;
+        let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut kinds)], &mut buffer, flags)?;
         if received.bytes == 0 {
             return Ok(files);
         }
@@ -205,7 +204,8 @@ mod tests {
         assert!(lock().try_lock().is_err());
         assert!(taken.left.listeners.contains_key(&address));
         assert_eq!(taken.left.sessions.len(), 150);
-        for (number, (session, (client, server))) in taken.left.sessions.iter().zip(&mut outside).enumerate() {
+        for (number, (session, (client, server))) in taken.left.sessions.iter().zip(&mut outside).enumerate()
+        {
             assert_eq!(session.is_proven, number % 3 == 0);
             let mut heard = [0; 2];
             client.write_all(b"in").unwrap();

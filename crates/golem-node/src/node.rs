@@ -115,11 +115,7 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn take_over(
-        config: NodeConfig,
-        backend: Backend,
-        left: LeftOpen,
-    ) -> Result<Self, StartError> {
+    pub async fn take_over(config: NodeConfig, backend: Backend, left: LeftOpen) -> Result<Self, StartError> {
         golem_files::private_folder(&config.data_dir).map_err(StartError::DataDir)?;
         let ledger = Ledger::open(&config.data_dir.join(LEDGER_FILE))?;
         let transactions = Transactions::new(ledger.clone());

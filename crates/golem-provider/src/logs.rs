@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 
 use golem_service::log::SiteOfEach;
 use golem_service::log_file::RotatingFile;
-use golem_service::log_journal::Journal;
+use golem_service::log_journal::{Journal, JournalFields};
 use golem_service::log_json::Json;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
@@ -52,6 +52,9 @@ pub enum Destination {
 pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io::Result<()> {
     match destination {
         Destination::Terminal => match Journal::of_standard_error() {
+            Some(_) if format == LogFormat::Text => {
+                tracing_subscriber::registry().with(targets(level)).with(JournalFields::open()?).init();
+            }
             // It has the time of each line itself.
             Some(journal) => install(format, level, Look { colour: false, time: false }, journal),
             None => install(format, level, Look { colour: is_coloured(), time: true }, || Screen),

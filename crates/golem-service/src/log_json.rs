@@ -29,7 +29,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields(Map::new());
+        let mut fields = Fields::default();
         fields.put("timestamp", jiff::Timestamp::now().to_string());
         fields.put("level", event.metadata().level().as_str());
         event.record(&mut fields);
@@ -38,7 +38,9 @@ where
     }
 }
 
-struct Fields(Map<String, Value>);
+/// The fields of an event, by name; the causes of an error `e` as `e.sources`.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(pub(crate) Map<String, Value>);
 
 impl Fields {
     fn put(&mut self, name: &str, value: impl Into<Value>) {
