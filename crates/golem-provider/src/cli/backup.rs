@@ -47,8 +47,12 @@ fn copied(ledger: &Path, folders: [Option<&Path>; 2]) -> anyhow::Result<(Tempora
             Err(error) => why = why.or(Some(error)),
         }
     }
-    let why = why.map_or_else(|| anyhow::anyhow!("there is no folder for it"), Into::into);
-    Err(why.context("the ledger cannot be copied"))
+    let Some(why) = why else { bail!("the ledger cannot be copied: there is no folder for it") };
+    // SQLite makes a file beside the ledger to read it where no node has it open.
+    let fix = why.disk_trouble().map_or_else(String::new, |trouble| {
+        format!(" ({trouble}); fix: make a little room in the data directory, or start the node first")
+    });
+    Err(anyhow::Error::new(why).context(format!("the ledger cannot be copied{fix}")))
 }
 
 /// Files of settings outside of the data directory: the service's, and the user's.
