@@ -47,37 +47,30 @@ pub fn awaited(summary: &Summary, ports: &PortsReport, skip_port_verification: b
 
 #[cfg(test)]
 mod tests {
+    use golem_test_support::healthy_node;
     use serde_json::{Value, json};
 
     use super::*;
 
     fn summary(https: Option<&str>, adverts: &[&str]) -> Summary {
-        let resources = json!({ "cpu": 4, "memory": 8, "storage": 100 });
-        let https = https.map(|cause| {
+        let mut summary = healthy_node::summary(&[]);
+        summary["https"] = https.map_or(Value::Null, |cause| {
             json!({ "endpoint": null, "port": 443, "source": "acme", "certificate": null, "next_renewal": null,
                     "problems": [{ "cause": cause, "what": "", "fixes": [], "help": "" }] })
         });
-        let advert = |standing: &&str| -> Value {
+        let advert = |standing: &&str| {
             json!({ "market": "websocket", "place": "", "standing": standing, "problem": null, "key": null,
                     "expires_at_block": null, "lapses_at": null, "looked_at": null, "writes": 0, "failed_writes": 0,
                     "gas": 0, "cost_wei": 0 })
         };
-        serde_json::from_value(json!({
-            "version": "", "provider_id": "", "environment": "production", "network": "testnet",
-            "backend": { "name": "sim", "answers": true }, "draining": false, "total": resources, "free": resources,
-            "host": { "cpu_percent": 0, "memory_percent": 0, "storage_percent": 0 }, "vms": 0, "max_vms": 10,
-            "ports": { "start": 1, "end": 2, "in_use": [] }, "https": https, "payments": null,
-            "adverts": adverts.iter().map(advert).collect::<Vec<_>>(), "unmanaged": [],
-        }))
-        .unwrap()
+        summary["adverts"] = adverts.iter().map(advert).collect();
+        serde_json::from_value(summary).unwrap()
     }
 
     fn ports(rounds: u64) -> PortsReport {
-        serde_json::from_value(json!({
-            "address": null, "verified_only": true, "checking": null, "rounds": rounds, "checked_at": null, "sources": [],
-            "provider": { "port": 1, "status": "unknown", "reason": null }, "ssh": [], "problems": [],
-        }))
-        .unwrap()
+        let mut report = healthy_node::ports_report();
+        report["rounds"] = rounds.into();
+        serde_json::from_value(report).unwrap()
     }
 
     #[test]
@@ -90,7 +83,11 @@ mod tests {
             let starting = summary(https, &["starting"]);
             assert_eq!(awaited(&starting, &ports(1), false), Some(Awaited::Advert), "{https:?}");
             for adverts in [&[][..], &["current"], &["hidden"], &["problem", "current"]] {
-                assert_eq!(awaited(&summary(https, adverts), &ports(1), false), None, "{https:?} {adverts:?}");
+                assert_eq!(
+                    awaited(&summary(https, adverts), &ports(1), false),
+                    None,
+                    "{https:?} {adverts:?}"
+                );
             }
         }
     }

@@ -328,7 +328,10 @@ fn s_103_a_name_that_cannot_be_seen_is_refused_where_it_is_typed_and_cleaned_whe
         for stored in [name, "GOLEM_PROVIDER_PROVIDER_NAME"] {
             let resolved = with(&[(stored, bad)]).unwrap();
             assert!(resolved.settings.node.name.0.chars().all(|letter| letter.is_ascii_graphic()), "{bad:?}");
-            assert_eq!(resolved.found[name].text, resolved.settings.node.name.0, "what counts is what is shown");
+            assert_eq!(
+                resolved.found[name].text, resolved.settings.node.name.0,
+                "what counts is what is shown"
+            );
             let [warning] = &resolved.warnings[..] else { panic!("{:?}", resolved.warnings) };
             assert!(warning.contains("environment") && warning.contains("; fix: "), "{warning}");
         }

@@ -44,7 +44,7 @@ impl ChecklistRow {
         Self { answer: Answer::Unknown, reason: reason.into(), fix, by_choice: false }
     }
 
-    /// A "no" that the settings ask for.
+    /// A "no" that the settings ask for, or that is what the node is for: it is full.
     fn chosen(reason: &str, fix: &str) -> Self {
         Self { by_choice: true, ..Self::no(reason, fix) }
     }
@@ -118,17 +118,17 @@ fn rented(settings: &StatusSettings, facts: &StatusFacts) -> ChecklistRow {
             return ChecklistRow::no(format!("{has} {what} are less than the {needs} of the least VM"), fix);
         }
         if left < needs {
-            return ChecklistRow::no(
-                format!("{left} of {has} {what} are left: everything is rented out"),
-                format!(
+            return ChecklistRow::chosen(
+                &format!("{left} of {has} {what} are left: everything is rented out"),
+                &format!(
                     "nothing is wrong; `golem-provider vms list` shows who has it, GOLEM_PROVIDER_RENT_{rent} how much there is"
                 ),
             );
         }
     }
     if summary.vms >= summary.max_vms {
-        return ChecklistRow::no(
-            format!("{} of at most {} VMs are rented out", summary.vms, summary.max_vms),
+        return ChecklistRow::chosen(
+            &format!("{} of at most {} VMs are rented out", summary.vms, summary.max_vms),
             "nothing is wrong; GOLEM_PROVIDER_MAX_VMS says how many there may be",
         );
     }

@@ -53,7 +53,9 @@ pub(super) async fn wait_for_rest(invocation: &Invocation) {
         _ = tokio::signal::ctrl_c() => Some("interrupted"),
     };
     if let Some(why) = left {
-        let said = format!("Not waited for any longer ({why}); the node goes on by itself, and `status` tells how far it is.");
+        let said = format!(
+            "Not waited for any longer ({why}); the node goes on by itself, and `status` tells how far it is."
+        );
         invocation.printer.note(&said);
     }
 }

@@ -147,8 +147,10 @@ pub(super) async fn image(
         None if !is_missing => Ok(Image::No),
         None if !form.asks => Ok(Image::Pull),
         None => {
-            let question =
-                format!("Fetch the image {} now? yes, no, a VERSION or a FILE", settings.vms.default_vm_image);
+            let question = format!(
+                "Fetch the image {} now? yes, no, a VERSION or a FILE",
+                settings.vms.default_vm_image
+            );
             Ok(form.answer(&question, "yes", take).await?)
         }
     }

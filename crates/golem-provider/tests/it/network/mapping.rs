@@ -415,7 +415,8 @@ fn a_host_that_needs_no_router_is_told_so() {
 #[test]
 fn a_setup_tries_its_ports_through_the_router_and_tells_what_came_of_it() {
     let reach = |network: &Network, flag: &str| {
-        let output = network.on("lan", &node(), &["setup", "--here", "--yes", "--json", flag]).output().unwrap();
+        let output =
+            network.on("lan", &node(), &["setup", "--here", "--yes", "--json", flag]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", Home::show(&output));
         let done: Value = serde_json::from_slice(&output.stdout).unwrap();
         (done["reach"].as_str().unwrap().to_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -425,7 +426,7 @@ fn a_setup_tries_its_ports_through_the_router_and_tells_what_came_of_it() {
     network.check_server("net", &server);
     let (told, said) = reach(&network, "--no-map-ports");
     assert!(told.starts_with("Reached from outside: no. TCP port 7466 is not reachable"), "{told}");
-    assert!(told.contains(&format!("fix: forward TCP {PORTS} to {LAN}")), "{told}");
+    assert!(told.contains(&format!("fix: in the router, forward TCP {PORTS} to {LAN}")), "{told}");
     assert!(!said.contains("TCP"), "for programs it is in the answer: {said}");
     // No router that forwards on request.
     let (told, _) = reach(&network, "--map-ports");

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use golem_test_support::{Home, Running, StopAtEnd};
 use serde_json::Value;
 
-use super::{COLUMNS, QUESTIONS, TERM, types};
+use super::{COLUMNS, QUESTIONS, TERM, settings, types};
 use crate::ports::{Puppet, verified};
 use crate::terminal::Terminal;
 
@@ -14,8 +14,12 @@ const WAITING: &str = "Waiting until the ports are tried from outside";
 
 /// Answers all questions about a node that runs.
 fn answered(home: &Home) -> Terminal {
+    let is_written = settings(home).is_some();
     let mut terminal = Terminal::sized(home, &["setup", "--here"], COLUMNS, &TERM);
     QUESTIONS.iter().for_each(|question| types(&mut terminal, question, ""));
+    if !is_written {
+        types(&mut terminal, "Write this? [yes]", "");
+    }
     terminal.shows(WAITING);
     terminal
 }

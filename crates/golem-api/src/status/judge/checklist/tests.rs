@@ -64,6 +64,13 @@ fn u_06_what_is_in_the_way_is_told_with_its_fix_and_what_the_settings_ask_for_bl
     let list = judged(&settings(), free);
     assert_eq!((list.paid.answer, list.found.answer), (Answer::No, Answer::No));
     assert!(!list.is_blocked(), "{list:?}");
+    // A node that is full is what its operator wants.
+    let full = |change: fn(&mut Summary)| {
+        let list = judged(&settings(), with(change));
+        assert!(list.rented.answer == Answer::No && !list.is_blocked(), "{list:?}");
+    };
+    full(|summary| summary.free.cpu = 0);
+    full(|summary| summary.vms = summary.max_vms);
     let held = StatusFacts { running: false, pid: None, node: None, local: Local::Held, ..good() };
     let list = judged(&settings(), held);
     assert!(list.reached.reason.contains("TCP port 7466 is held by"), "{list:?}");
