@@ -3,13 +3,14 @@
 //! Owns these four answers, as a pure function of what was seen. A "no" has a fix, always; what was not seen is "not known", and
 //! claims nothing. Never tells everything that is off: the issues do.
 
+use golem_reach::certificates::HttpsCause;
 use golem_reach::report::{PortsReport, ProblemReport, Reach};
 
 use super::super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
 use super::super::view::{Answer, Checklist, ChecklistRow, PortCheck};
 use super::ports::check;
 use super::{capital, is_of_check};
-use crate::views::{AdvertView, PaymentsClosed};
+use crate::views::{AdvertView, PaymentsClosed, Summary};
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
@@ -229,7 +230,23 @@ fn reached(settings: &StatusSettings, facts: &StatusFacts, check: &PortCheck) ->
             );
         }
     }
-    outside(settings, report, check)
+    let mut row = outside(settings, report, check);
+    if let (Answer::Yes, Some(Ok(node))) = (row.answer, &facts.node) {
+        row.reason += &https(&node.summary);
+    }
+    row
+}
+
+/// How renters come over https, where that is wished: beside the plain port, so a "yes" without it is one.
+fn https(summary: &Summary) -> String {
+    let Some(https) = &summary.https else { return String::new() };
+    match (&https.endpoint, https.problems.first()) {
+        (Some(endpoint), _) => format!(", and over https at {endpoint}"),
+        (None, Some(problem)) if problem.cause != HttpsCause::Off => {
+            format!(", and not over https: {}", problem.what)
+        }
+        _ => String::new(),
+    }
 }
 
 /// Whether renters reach the ports, as `ports` tells: whether or not the node runs.

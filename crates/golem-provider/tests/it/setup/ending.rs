@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use golem_test_support::{Home, Running, StopAtEnd};
+use golem_test_support::{Feed, Home, Running, StopAtEnd};
+use market_emulator::LiveServer;
 use serde_json::Value;
 
 use super::{COLUMNS, QUESTIONS, TERM, settings, types};
@@ -40,16 +41,45 @@ fn u_06_a_setup_waits_for_what_comes_by_itself_and_an_interrupt_goes_on() {
     terminal.shows("Can be reached  not known: ");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.screen());
 
-    // Programs get one document, and nothing before it.
-    let mut command = home.command(&["setup", "--here", "--yes", "--json"]);
-    command.stdout(Stdio::piped());
-    let mut json = Running::of(command, WAITING);
+    let mut json = waiting(&home, WAITING);
     let mut terminal = answered(&home);
     drop(silence);
     terminal.shows("Can be reached  ✅ yes: TCP ");
     assert_eq!(terminal.end(), Some(0), "{}", terminal.screen());
+    assert_eq!(document(&mut json)["checklist"]["reached"]["answer"], "yes");
+}
+
+/// A node that does not know its address yet has nothing to offer, and offers it once it does.
+#[test]
+fn u_06_the_first_advert_is_waited_for() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let market = runtime.block_on(LiveServer::start()).unwrap();
+    let sources = ["", ""].map(Feed::start);
+    let home = Home::new()
+        .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
+        .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", market.url())
+        .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
+        .set("GOLEM_PROVIDER_PUBLIC_IP", "auto")
+        .set("GOLEM_PROVIDER_PUBLIC_IP_SOURCES", &sources.each_ref().map(|source| &*source.url).join(","))
+        .set("GOLEM_PROVIDER_PUBLIC_IP_INTERVAL_SECONDS", "1");
+    let _stop = StopAtEnd(&home);
+    home.json(&["start", "--daemon", "--json"]);
+    let mut json = waiting(&home, "Waiting until the first advert is sent");
+    sources.iter().for_each(|source| source.say("203.0.113.7"));
+    assert_eq!(document(&mut json)["checklist"]["found"]["answer"], "yes");
+    assert_eq!(market.adverts().len(), 1);
+}
+
+/// A setup for programs, when it says that it waits.
+fn waiting(home: &Home, says: &str) -> Running {
+    let mut command = home.command(&["setup", "--here", "--yes", "--json"]);
+    command.stdout(Stdio::piped());
+    Running::of(command, says)
+}
+
+/// What that printed when it has ended: one document, and nothing before it.
+fn document(json: &mut Running) -> Value {
     assert_eq!(json.end(), Some(0), "{:#?}", json.seen);
     let printed = std::io::read_to_string(json.child.stdout.take().unwrap()).unwrap();
-    let done: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(done["checklist"]["reached"]["answer"], "yes", "{done}");
+    serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}"))
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::judge;
 use super::super::tests::{good, settings};
 use super::*;
-use crate::views::{AdvertView, Summary};
+use crate::views::AdvertView;
 
 fn judged(settings: &StatusSettings, facts: StatusFacts) -> Checklist {
     judge(settings, facts).checklist
@@ -104,6 +104,28 @@ fn u_06_reached_needs_the_api_and_a_port() {
         }
         assert_eq!(judged(&settings(), facts).reached.answer, answer, "{api:?} {ssh:?}");
     }
+}
+
+/// Renters come to the plain port as well: https that is not there is told, and is no "no".
+#[test]
+fn u_06_reached_tells_of_https_where_that_is_wished() {
+    let reason = |endpoint: Option<&str>, cause: &str| {
+        let facts = with(|summary| {
+            let https = json!({
+                "endpoint": endpoint, "port": 443, "source": "acme", "certificate": null, "next_renewal": null,
+                "problems": [{ "cause": cause, "what": "the authority refuses", "fixes": [], "help": "" }],
+            });
+            summary.https = Some(serde_json::from_value(https).unwrap());
+        });
+        let row = judged(&settings(), facts).reached;
+        assert_eq!((row.answer, row.fix), (Answer::Yes, None));
+        row.reason
+    };
+    assert!(
+        reason(Some("https://203.0.113.7"), "clock").ends_with(", and over https at https://203.0.113.7")
+    );
+    assert!(reason(None, "refused").ends_with(", and not over https: the authority refuses"));
+    assert!(reason(None, "off").ends_with("were reached from outside"));
 }
 
 fn reach() -> impl Strategy<Value = Reach> {
