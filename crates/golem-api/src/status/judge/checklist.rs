@@ -194,7 +194,7 @@ fn found(facts: &StatusFacts) -> ChecklistRow {
     }
     if let Some(advert) = stands("problem") {
         let problem = advert.problem.as_deref().unwrap_or("the market does not take the advert");
-        let told = format!("{}: {problem}", advert.place);
+        let told = format!("on {}: {problem}", advert.place);
         return ChecklistRow::told(&told, "`golem-provider market` shows what the market says");
     }
     match stands("hidden") {

@@ -66,11 +66,19 @@ async fn follow(invocation: &Invocation) -> Option<&'static str> {
     let client = invocation.client().ok()?;
     let skip = invocation.resolved.settings.ports.skip_port_verification;
     let begun = Instant::now();
-    let (mut waiting, mut last) = (None, None::<Awaited>);
+    let (mut waiting, mut last, mut is_over) = (None, None::<Awaited>, false);
     loop {
         // One that goes away meanwhile is the checklist's to tell.
         let (summary, ports) = (client.summary().await.ok()?, client.ports().await.ok()?);
-        let stage = awaited(&summary, &ports, skip)?;
+        let Some(stage) = awaited(&summary, &ports, skip) else {
+            // Between two stages there is a moment in which neither is seen: an advert may need the certificate.
+            if last.is_none() || std::mem::replace(&mut is_over, true) {
+                return None;
+            }
+            sleep(LOOK).await;
+            continue;
+        };
+        is_over = false;
         let seconds = begun.elapsed().as_secs();
         if logs::can_redraw() {
             let waiting = waiting.get_or_insert_with(|| printer.waiting(""));

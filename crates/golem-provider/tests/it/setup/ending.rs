@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use golem_test_support::{Feed, Home, Running, StopAtEnd};
-use market_emulator::LiveServer;
+use market_emulator::DiscoveryServer;
 use serde_json::Value;
 
 use super::{COLUMNS, QUESTIONS, TERM, settings, types};
@@ -53,11 +53,11 @@ fn u_06_a_setup_waits_for_what_comes_by_itself_and_an_interrupt_goes_on() {
 #[test]
 fn u_06_the_first_advert_is_waited_for() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let market = runtime.block_on(LiveServer::start()).unwrap();
+    let market = runtime.block_on(DiscoveryServer::start()).unwrap();
     let sources = ["", ""].map(Feed::start);
     let home = Home::new()
-        .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
-        .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", market.url())
+        .set("GOLEM_PROVIDER_ADVERTISERS", "http")
+        .set("GOLEM_PROVIDER_DISCOVERY_URL", market.url())
         .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
         .set("GOLEM_PROVIDER_PUBLIC_IP", "auto")
         .set("GOLEM_PROVIDER_PUBLIC_IP_SOURCES", &sources.each_ref().map(|source| &*source.url).join(","))
@@ -79,7 +79,8 @@ fn waiting(home: &Home, says: &str) -> Running {
 
 /// What that printed when it has ended: one document, and nothing before it.
 fn document(json: &mut Running) -> Value {
-    assert_eq!(json.end(), Some(0), "{:#?}", json.seen);
+    let code = json.end();
     let printed = std::io::read_to_string(json.child.stdout.take().unwrap()).unwrap();
+    assert_eq!(code, Some(0), "{printed}");
     serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{printed}"))
 }

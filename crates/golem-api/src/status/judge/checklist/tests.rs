@@ -46,7 +46,7 @@ fn u_06_a_node_with_which_nothing_is_wrong_is_rented_found_reached_and_paid() {
 fn u_06_what_is_in_the_way_is_told_with_its_fix_and_what_the_settings_ask_for_blocks_nothing() {
     let no_gas = with(|summary| summary.adverts = vec![advert("problem")]);
     let row = judged(&settings(), no_gas).found;
-    assert_eq!((row.answer, row.reason.as_str()), (Answer::No, "A market: no gas"));
+    assert_eq!((row.answer, row.reason.as_str()), (Answer::No, "On a market: no gas"));
     assert_eq!(row.fix.as_deref(), Some("`golem-provider wallet faucet`"));
     let unseen = with(|summary| summary.adverts = vec![advert("starting")]);
     assert_eq!(judged(&settings(), unseen).found.answer, Answer::Unknown);
