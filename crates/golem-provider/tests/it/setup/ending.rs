@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use golem_test_support::{Feed, Home, Running, StopAtEnd};
-use market_emulator::DiscoveryServer;
+use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder, trust};
+use golem_test_support::{Feed, Home, Running, StopAtEnd, ports};
+use market_emulator::{DiscoveryServer, LiveServer};
 use serde_json::Value;
 
 use super::{COLUMNS, QUESTIONS, TERM, settings, types};
@@ -67,6 +68,31 @@ fn u_06_the_first_advert_is_waited_for() {
     let mut json = waiting(&home, "Waiting until the first advert is sent");
     sources.iter().for_each(|source| source.say("203.0.113.7"));
     assert_eq!(document(&mut json)["checklist"]["found"]["answer"], "yes");
+    assert_eq!(market.adverts().len(), 1);
+}
+
+/// By default a market needs https, and https its certificate: of a true authority (Debian's Pebble).
+#[test]
+fn u_06_the_certificate_and_the_advert_that_needs_it_are_waited_for() {
+    let Some(folder) = pebble_folder() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let market = runtime.block_on(LiveServer::start()).unwrap();
+    let (port, tls) = (ports(1), ports(1));
+    let home = Home::new()
+        .set("SSL_CERT_FILE", &trust(folder.path()).display().to_string())
+        .set("GOLEM_ENVIRONMENT", "development")
+        .set("GOLEM_PROVIDER_ACME", "auto")
+        .set("GOLEM_PROVIDER_ACME_DIRECTORY", &Pebble::directory_at(port))
+        .set("GOLEM_PROVIDER_TLS_PORT", &tls.to_string())
+        .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
+        .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
+        .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", market.url());
+    let config = PebbleConfig { port, http: ports(1), tls, life: 160 * 3600 };
+    let _pebble = Pebble::start(folder.path(), config);
+    let _stop = StopAtEnd(&home);
+    home.json(&["start", "--daemon", "--json"]);
+    let done = home.json(&["setup", "--here", "--yes", "--json"]);
+    assert_eq!(done["checklist"]["found"]["answer"], "yes", "{done}");
     assert_eq!(market.adverts().len(), 1);
 }
 
