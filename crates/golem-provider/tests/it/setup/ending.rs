@@ -6,6 +6,7 @@ use std::process::Stdio;
 use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder, trust};
 use golem_test_support::{Feed, Home, Running, StopAtEnd, ports};
 use market_emulator::{DiscoveryServer, LiveServer};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{COLUMNS, QUESTIONS, TERM, settings, types};
@@ -88,11 +89,13 @@ fn u_06_the_certificate_and_the_advert_that_needs_it_are_waited_for() {
         .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
         .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", market.url());
     let config = PebbleConfig { port, http: ports(1), tls, life: 160 * 3600 };
-    let _pebble = Pebble::start(folder.path(), config);
+    let pebble = Pebble::start(folder.path(), config);
+    pebble.signal(Signal::STOP);
     let _stop = StopAtEnd(&home);
     home.json(&["start", "--daemon", "--json"]);
-    let done = home.json(&["setup", "--here", "--yes", "--json"]);
-    assert_eq!(done["checklist"]["found"]["answer"], "yes", "{done}");
+    let mut json = waiting(&home, "Waiting until the certificate for https is obtained");
+    pebble.signal(Signal::CONT);
+    assert_eq!(document(&mut json)["checklist"]["found"]["answer"], "yes");
     assert_eq!(market.adverts().len(), 1);
 }
 
