@@ -237,7 +237,7 @@ fn what_is_in_the_way_of_a_setup_is_told_with_its_fix() {
     ] {
         failed(&home, &["setup", "--here", "--yes", flag, number], 2, &[why]);
     }
-    // S-103
+    // Names that renters could not tell from others.
     for name in ["two\nlines", "right\u{202e}left", "no\u{200b}width", &"x".repeat(65)] {
         failed(&home, &["setup", "--here", "--yes", "--name", name], 2, &["at most 64 characters"]);
     }
