@@ -14,6 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use golem_node::import::FILES;
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, RenameFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
@@ -355,9 +356,30 @@ fn keep_copies(from: &Path, kept: &Path) -> Result<(), MoveInError> {
     let _lock = begun_in(&staging)?;
     golem_files::replace(&staging.join(MARK), b"{}").map_err(failed(&staging))?;
     copy::copy(from, &staging, &is_small)?;
+    keep_originals(from, &staging)?;
     std::fs::remove_file(staging.join(MARK)).map_err(failed(&staging))?;
     sync(&staging).map_err(failed(&staging))?;
     rename(&staging, kept)
+}
+
+/// Copies what a Python provider wrote in `from` to `kept`, but for what is there: a first start takes it over, and whoever goes
+/// back needs it as it was.
+fn keep_originals(from: &Path, kept: &Path) -> Result<(), MoveInError> {
+    for place in FILES {
+        let (file, copy) = (from.join(place), kept.join(place));
+        if !file.is_file() || copy.exists() {
+            continue;
+        }
+        if let Some(folder) = copy.parent() {
+            golem_files::private_subfolder(folder).map_err(failed(folder))?;
+        }
+        // A copy that was cut short is none.
+        let fresh = beside(&copy, ".", ".keeping");
+        golem_files::absent_is_fine(std::fs::remove_file(&fresh)).map_err(failed(&fresh))?;
+        copy::copy_file(&file, &fresh)?;
+        rename(&fresh, &copy)?;
+    }
+    Ok(())
 }
 
 /// Has links in `from` lead where they lead, wherever the folder is.
@@ -434,6 +456,7 @@ fn put_beside(from: &Path, kept: &Path) -> Result<(), MoveInError> {
         };
         rename(&path, &kept.join(name))?;
     }
+    keep_originals(from, &kept)?;
     golem_files::absent_is_fine(std::fs::remove_file(kept.join(MARK))).map_err(failed(&kept))
 }
 

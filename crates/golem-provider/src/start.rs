@@ -438,7 +438,7 @@ fn api_config(
                 .then(|| Arc::new(port_checker::of_node(&settings.node, identity))),
         },
         provider: ProviderDetails {
-            name: settings.node.name.clone(),
+            name: settings.node.name.0.clone(),
             provider_id: identity.address().to_owned(),
             public_ip,
             host: settings.api.host,

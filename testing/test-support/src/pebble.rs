@@ -124,6 +124,12 @@ impl Pebble {
         pebble
     }
 
+    /// Has it be silent (`STOP`), and go on (`CONT`).
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// The root that its certificates go back to, as PEM.
     pub fn root(&self) -> String {
         golem_service::http::install_cryptography();

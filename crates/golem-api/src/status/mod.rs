@@ -5,10 +5,12 @@
 //! ```
 //! Owns the verdict, and the answer that programs read. Never looks at anything itself, and never prints.
 
+mod awaited;
 mod facts;
 mod judge;
 mod view;
 
+pub use awaited::{Awaited, awaited};
 pub use facts::{Local, NodeFacts, StatusFacts, StatusSettings, WalletFacts};
 pub use judge::{judge, judge_ports};
 pub use view::{

@@ -67,7 +67,7 @@ pub struct ChecklistRow {
     pub reason: String,
     /// What to do; there for every [`Answer::No`].
     pub fix: Option<String>,
-    /// Whether a "no" is what the settings ask for.
+    /// Whether a "no" is what the settings ask for, or what the node is for: all of it is rented out.
     pub by_choice: bool,
 }
 

@@ -70,7 +70,7 @@ pub(super) fn kept_target(path: &Path, target: &Path, root: &Path) -> PathBuf {
     }
 }
 
-fn copy_file(from: &Path, to: &Path) -> Result<(), MoveInError> {
+pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), MoveInError> {
     let write = || {
         let mut target = File::options().write(true).create_new(true).mode(0o600).open(to)?;
         io::copy(&mut File::open(from)?, &mut target)?;

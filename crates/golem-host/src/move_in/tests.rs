@@ -300,3 +300,20 @@ fn h_11_where_there_is_no_folder_the_node_becomes_the_services() {
     let key = std::fs::metadata(to.join("keys/provider_key.json")).unwrap();
     assert_eq!((key.uid(), key.gid()), of_service());
 }
+
+/// Whoever goes back to the Python provider finds its files as they were; the first start takes those that moved.
+#[test]
+fn h_11_what_a_python_provider_wrote_is_kept_at_the_old_place() {
+    const ORIGINAL: &[(&str, &str)] =
+        &[("proxy/ports.json", "ports"), ("vms/jobs.sqlite", "jobs"), ("vms/vm_names.json", "names")];
+    for world in [World::same(), World::new(tempfile::tempdir_in("/dev/shm").unwrap())] {
+        fill(&world.wanted().from, ORIGINAL);
+        let plan = run(&world.wanted(), now()).unwrap().unwrap();
+        for folder in [&plan.kept, &plan.to] {
+            let found = tree(folder);
+            assert!(files(&[ORIGINAL]).iter().all(|(name, text)| found.get(name) == Some(text)), "{found:?}");
+        }
+        let mode = std::fs::metadata(plan.kept.join("vms/vm_names.json")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -5,6 +5,7 @@
 
 mod check;
 mod lists;
+mod name;
 mod parts;
 mod reader;
 mod render;
@@ -22,6 +23,7 @@ use std::{fmt, io};
 use crate::node::{Node, Whose};
 
 pub use lists::{Advertisers, Urls, WebSocketUrls};
+pub use name::Name;
 pub use parts::{AdvertSettings, BackendSettings, ChainSettings, MarketplaceSettings, ReachSettings};
 pub use render::{env_example, help, markdown};
 pub use source::{Found, Layers, Origin};
@@ -256,7 +258,7 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
     reader.mistakes.truncate(before);
     let settings = Settings::read(&mut reader);
     let mut mistakes = reader.mistakes;
-    let mut found = reader.found;
+    let (mut found, warnings) = (reader.found, reader.warnings);
 
     let settings = settings.and_then(|mut settings| {
         // Development opens the API by default, but not where VMs are paid for.
@@ -313,7 +315,7 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
     });
     match settings {
         Some(settings) => {
-            let warnings = [unknown::placeholders(layers), unknown::unknown(layers)].concat();
+            let warnings = [warnings, unknown::placeholders(layers), unknown::unknown(layers)].concat();
             Ok(Resolved { settings, found, warnings })
         }
         None => Err(Mistakes(mistakes)),
@@ -339,8 +341,8 @@ impl NodeSettings {
     #[must_use]
     pub fn advertised_name(&self) -> String {
         match self.environment {
-            Environment::Production => self.name.clone(),
-            Environment::Development => format!("{DEVELOPMENT_PREFIX}{}", self.name),
+            Environment::Production => self.name.0.clone(),
+            Environment::Development => format!("{DEVELOPMENT_PREFIX}{}", self.name.0),
         }
     }
 }

@@ -18,19 +18,21 @@ pub(super) struct Reader<'a> {
     pub found: BTreeMap<&'static str, Found>,
     /// Everything that is wrong so far.
     pub mistakes: Vec<Mistake>,
+    /// What was made of bad texts.
+    pub warnings: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(layers: &'a Layers) -> Self {
         let mistakes = layers.mistakes.clone();
-        Self { layers, development: false, found: BTreeMap::new(), mistakes }
+        Self { layers, development: false, found: BTreeMap::new(), mistakes, warnings: Vec::new() }
     }
 
     /// The value of `row`; `None` after a mistake.
     ///
     /// An optional type that nobody sets is read as `Some(None)`.
     pub(super) fn read<T: Value>(&mut self, row: &'static Variable) -> Option<T> {
-        let found = self.layers.find(row).unwrap_or_else(|| match (row.development, row.default) {
+        let mut found = self.layers.find(row).unwrap_or_else(|| match (row.development, row.default) {
             (Some(text), _) if self.development => {
                 Found { text: text.to_owned(), origin: Origin::Development }
             }
@@ -49,7 +51,25 @@ impl<'a> Reader<'a> {
             self.found.insert(row.name, found);
             return None;
         }
-        let value = if found.origin == Origin::Unset { T::unset() } else { T::read(&found.text) };
+        let mut value = if found.origin == Origin::Unset { T::unset() } else { T::read(&found.text) };
+        // Who types one now is there to type another.
+        if value.is_none()
+            && found.origin != Origin::Flag
+            && let Some(mended) = T::mended(&found.text)
+        {
+            let default = row.default.unwrap_or_default();
+            let text = if mended.is_empty() { default.to_owned() } else { mended };
+            value = T::read(&text);
+            if value.is_some() {
+                self.warnings.push(format!(
+                    "{} in {} is not {}, and {text:?} is taken for it; fix: set it to that, or to another",
+                    row.name,
+                    found.origin.place(row.name),
+                    (row.expects)()
+                ));
+                found.text = text;
+            }
+        }
         if value.is_none() {
             self.mistakes.push(Mistake {
                 variable: row.name.to_owned(),

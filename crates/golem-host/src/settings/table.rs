@@ -12,6 +12,7 @@ use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
 use super::lists::{Advertisers, Urls, WebSocketUrls};
+use super::name::Name;
 use super::reader::Reader;
 use super::value::{
     Acme, Address, AdvertiserType, ApiAuth, AtLeastOne, Country, Environment, LogFormat, LogLevel, Network,
@@ -77,7 +78,7 @@ table! {
         /// The market in which the node offers itself.
         network: Network = "GOLEM_PROVIDER_NETWORK" default "testnet" development "development";
         /// Name shown to renters.
-        name: String = "GOLEM_PROVIDER_NAME" also "GOLEM_PROVIDER_PROVIDER_NAME" default "golem-provider";
+        name: Name = "GOLEM_PROVIDER_NAME" also "GOLEM_PROVIDER_PROVIDER_NAME" default "golem-provider";
         /// The node's Ethereum address. Only compared: the key in the data directory decides, and
         /// another address here is a warning.
         id: Option<Address> = "GOLEM_PROVIDER_ID" also "GOLEM_PROVIDER_PROVIDER_ID";

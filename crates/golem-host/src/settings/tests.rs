@@ -184,7 +184,7 @@ fn s_196_flags_win_over_environment_over_files_over_defaults() {
     let resolved = load(flags, environment, &here).unwrap();
     let settings = &resolved.settings;
     assert_eq!(settings.node.network, Network::Mainnet);
-    assert_eq!(settings.node.name, "environment");
+    assert_eq!(settings.node.name.0, "environment");
     assert_eq!(settings.vms.max_vms.0, 2);
     assert_eq!(settings.node.country.0, "DE");
     let origin = |name| resolved.found[name].origin.clone();
@@ -206,7 +206,7 @@ fn the_names_of_the_documentation_and_of_the_original_mean_the_same() {
         ])
         .unwrap()
         .settings;
-        assert_eq!((settings.node.name.as_str(), settings.node.country.0.as_str()), ("mine", "PL"));
+        assert_eq!((settings.node.name.0.as_str(), settings.node.country.0.as_str()), ("mine", "PL"));
         // S-102
         assert_eq!(settings.node.id, Some(Address(id.parse().unwrap())));
     }
@@ -316,6 +316,29 @@ fn a_variable_that_nobody_reads_is_a_warning_with_a_guess() {
         resolved.warnings
     );
     assert!(resolved.warnings[1].ends_with("has no effect"), "{:?}", resolved.warnings);
+}
+
+/// S-103: whoever types a name types another; a node that ran with one runs on, and renters read what is left of it.
+#[test]
+fn s_103_a_name_that_cannot_be_seen_is_refused_where_it_is_typed_and_cleaned_where_it_is_stored() {
+    let name = "GOLEM_PROVIDER_NAME";
+    for bad in ["good\u{202e}dab", "a\u{1b}[2J", &"x".repeat(65)] {
+        let typed = BTreeMap::from([(name, bad.to_owned())]);
+        assert_eq!(valid(&typed).unwrap_err().0[0].variable, name, "{bad:?}");
+        for stored in [name, "GOLEM_PROVIDER_PROVIDER_NAME"] {
+            let resolved = with(&[(stored, bad)]).unwrap();
+            assert!(resolved.settings.node.name.0.chars().all(|letter| letter.is_ascii_graphic()), "{bad:?}");
+            assert_eq!(
+                resolved.found[name].text, resolved.settings.node.name.0,
+                "what counts is what is shown"
+            );
+            let [warning] = &resolved.warnings[..] else { panic!("{:?}", resolved.warnings) };
+            assert!(warning.contains("environment") && warning.contains("; fix: "), "{warning}");
+        }
+    }
+    let nothing = with(&[(name, "\u{202e}\u{200b}")]).unwrap();
+    assert_eq!(nothing.settings.node.name.0, "golem-provider");
+    assert_eq!(with(&[(name, "Żółw 1")]).unwrap().warnings, [] as [String; 0]);
 }
 
 #[test]

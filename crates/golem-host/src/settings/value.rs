@@ -21,6 +21,11 @@ pub(super) trait Value: Sized {
     fn unset() -> Option<Self> {
         None
     }
+    /// What is made of a bad `text` that a file or the environment has from before it was bad: a node that ran has to run on. An
+    /// empty text is the default; `None` if nothing is made of it, and it is a mistake.
+    fn mended(_text: &str) -> Option<String> {
+        None
+    }
 }
 
 impl Value for String {

@@ -131,14 +131,20 @@ impl Task {
                     let _ = self.leave().await;
                     standing
                 }
-                Due::Shown(advert, endpoint) => match self.show(*advert, endpoint).await {
-                    Ok(()) => continue,
-                    Err(problem) => {
-                        self.drop_connection();
-                        self.failures = self.failures.saturating_add(1);
-                        Standing::Problem(problem.describe())
+                Due::Shown(advert, endpoint) => {
+                    if self.failures == 0 && matches!(self.state.borrow().standing, Standing::Problem(_)) {
+                        // It was in the way of asking, and is gone.
+                        self.stand(Standing::Starting);
                     }
-                },
+                    match self.show(*advert, endpoint).await {
+                        Ok(()) => continue,
+                        Err(problem) => {
+                            self.drop_connection();
+                            self.failures = self.failures.saturating_add(1);
+                            Standing::Problem(problem.describe())
+                        }
+                    }
+                }
             };
             let failed = self.failures > 0;
             self.stand(standing);

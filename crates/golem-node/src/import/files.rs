@@ -24,6 +24,9 @@ const PORTS: &str = "proxy/ports.json";
 const OLD_PORTS: &str = "ports.json";
 const PROXY: &str = "proxy/proxy_state.json";
 
+/// All of them.
+pub const FILES: [&str; 6] = [NAMES, STREAMS, JOBS, PORTS, OLD_PORTS, PROXY];
+
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {

@@ -10,11 +10,14 @@ mod files;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use files::FILES;
 use golem_types::ImageName;
 use golem_vm::BackendError;
 use golem_vm::multipass::Multipass;
@@ -189,10 +192,22 @@ fn put_away(data_dir: &Path, files: &[PathBuf]) -> Result<PathBuf, ImportError> 
     for file in files {
         let target = folder.join(file);
         golem_files::private_folder(target.parent().unwrap_or(&folder)).map_err(ImportError::Folder)?;
-        std::fs::rename(data_dir.join(file), &target)
-            .map_err(|error| ImportError::Move(file.clone(), error))?;
+        move_file(&data_dir.join(file), &target).map_err(|error| ImportError::Move(file.clone(), error))?;
     }
     Ok(folder)
+}
+
+/// Moves `from` to `to`, which is not there; the folder of VMs may be a link to another file system.
+fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
+        renamed => return renamed,
+    }
+    let mut copy = File::options().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()?;
+    golem_files::sync_folder_of(to)?;
+    std::fs::remove_file(from)
 }
 
 impl ImportReport {

@@ -128,7 +128,11 @@ async fn without_an_endpoint_nothing_is_shown_and_the_operator_reads_why() {
         assert!(problem.contains(part), "{problem}");
     }
     assert_eq!(*server.sockets().borrow(), 0, "nothing is asked for nothing");
+    // What was in the way is no more, while the server is asked.
+    server.set_fault(LiveFault::NoHello);
     node.endpoint.send_replace(Some(ENDPOINT.to_owned()));
+    node.reaches("it is asked", |state| state.standing == Standing::Starting).await;
+    server.set_fault(LiveFault::None);
     node.is_current().await;
     node.endpoint.send_replace(None);
     node.is_hindered().await;

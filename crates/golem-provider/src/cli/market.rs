@@ -3,14 +3,19 @@
 //! Owns which markets are asked, and what is printed. Works whether or not the node runs. Never compares:
 //! [`golem_market::survey`] does.
 
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use futures_util::future::join_all;
+use golem_market::arkiv::MarketNetwork;
 use golem_market::survey::{AdvertTerms, MarketView};
 use golem_node::advertise::advertised;
 use golem_types::Resources;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::arguments::Market as MarketArguments;
 use super::layout::table;
-use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
@@ -25,10 +30,34 @@ struct MarketsView {
     markets: Vec<MarketView>,
 }
 
+/// A market that can be asked.
+enum Place {
+    Network(MarketNetwork),
+    Socket(String),
+    Server(String),
+}
+
+/// Who asks, and of what.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    settings: &'a Settings,
+    /// The node's address; zero where it has no key yet.
+    own: Address,
+    size: Resources,
+}
+
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
-    let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
-    let markets = survey(&invocation.resolved.settings, size, Some(invocation.printer)).await?;
+    let question = Question {
+        settings: &invocation.resolved.settings,
+        own: identity::address_of_node(&invocation.resolved.settings.node)?.unwrap_or_default(),
+        size: Resources::new(wanted.cpu, wanted.memory, wanted.storage),
+    };
+    let mut markets = Vec::new();
+    for place in places(question.settings)? {
+        let _waiting = invocation.printer.waiting(format!("Asking {}", place.name()));
+        markets.push(place.look(question).await);
+    }
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };
     invocation.printer.answer(&answer, || {
@@ -38,41 +67,62 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
-/// What each market says of VMs of this size; with a `printer`, whoever waits sees for whom.
+/// What the markets in which the node is to offer itself tell of VMs of `size` within `deadline`. None where there is none, or its
+/// profile cannot be read; all of them are asked at once, and one that is silent hides none that answers.
+pub(super) async fn survey(settings: &Settings, size: Resources, deadline: Duration) -> Vec<MarketView> {
+    let markets = settings.marketplace();
+    let all = [Advertiser::Arkiv, Advertiser::Http, Advertiser::WebSocket];
+    if !all.into_iter().any(|market| markets.advertises_in(market)) {
+        return Vec::new();
+    }
+    let own = identity::address_of_node(&settings.node).ok().flatten().unwrap_or_default();
+    let question = Question { settings, own, size };
+    let asked = places(settings).unwrap_or_default().into_iter();
+    let asked = asked.map(|place| timeout(deadline, place.look(question)));
+    join_all(asked).await.into_iter().filter_map(Result::ok).collect()
+}
+
+/// Where others offer VMs: who offers none anywhere can still see what they ask.
 ///
 /// # Errors
-/// When the key, or the profile of a market, cannot be read; a market that does not answer is no error but in its view.
-pub(super) async fn survey(
-    settings: &Settings,
-    size: Resources,
-    printer: Option<Printer>,
-) -> anyhow::Result<Vec<MarketView>> {
-    let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
-    let asked = advertised(pricing::config(&settings.prices, None).usd);
-    let mut markets = Vec::new();
-    let waiting = |what: String| printer.map(|printer| printer.waiting(what));
-    // Who offers nothing anywhere can still see what others ask.
+/// When the profile of a market cannot be read.
+fn places(settings: &Settings) -> anyhow::Result<Vec<Place>> {
     let marketplace = settings.marketplace();
     let is_in = |market| marketplace.advertises_in(market);
+    let mut places = Vec::new();
     if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
-        let market = market::network(&marketplace)?;
-        let _waiting = waiting(format!("Asking {}", market.name));
-        let payments_network = settings.chain().networks().swap_remove(0);
-        let environment = (settings.node.network.as_str(), payments_network.as_str());
-        markets.push(MarketView::of_network(market, environment, own, size, asked).await);
+        places.push(Place::Network(market::network(&marketplace)?));
     }
     if is_in(Advertiser::WebSocket) {
-        for url in marketplace.sockets.clone() {
-            let _waiting = waiting(format!("Asking {url}"));
-            markets.push(MarketView::of_socket(url, own, size, asked).await);
-        }
+        places.extend(marketplace.sockets.iter().cloned().map(Place::Socket));
     }
     if is_in(Advertiser::Http) {
-        let url = settings.market.discovery_url.0.clone();
-        let _waiting = waiting(format!("Asking {url}"));
-        markets.push(MarketView::of_server(url, own, size, asked).await);
+        places.push(Place::Server(settings.market.discovery_url.0.clone()));
     }
-    Ok(markets)
+    Ok(places)
+}
+
+impl Place {
+    fn name(&self) -> &str {
+        match self {
+            Self::Network(market) => &market.name,
+            Self::Socket(url) | Self::Server(url) => url,
+        }
+    }
+
+    /// What it tells; one that does not answer is no error but in the view.
+    async fn look(self, Question { settings, own, size }: Question<'_>) -> MarketView {
+        let asked = advertised(pricing::config(&settings.prices, None).usd);
+        match self {
+            Self::Network(market) => {
+                let payments_network = settings.chain().networks().swap_remove(0);
+                let environment = (settings.node.network.as_str(), payments_network.as_str());
+                MarketView::of_network(market, environment, own, size, asked).await
+            }
+            Self::Socket(url) => MarketView::of_socket(url, own, size, asked).await,
+            Self::Server(url) => MarketView::of_server(url, own, size, asked).await,
+        }
+    }
 }
 
 /// The answer for people.

@@ -5,11 +5,11 @@ use std::process::Command;
 use golem_test_support::{Home, wait_until};
 use serde_json::{Value, json};
 
-const WEB: &str = "golem-11111111-2222-3333-4444-555555555555";
+pub(crate) const WEB: &str = "golem-11111111-2222-3333-4444-555555555555";
 const OFF: &str = "golem-66666666-7777-8888-9999-000000000000";
 
 /// Runs the stand-in as an operator would.
-fn multipass(program: &Path, arguments: &[&str]) -> String {
+pub(crate) fn multipass(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", Home::show(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -29,7 +29,7 @@ fn write(home: &Home, place: &str, text: &str) {
 }
 
 /// A home that a Python provider left, with two machines of its own and one of somebody else.
-fn left(folder: &Path) -> (Home, std::path::PathBuf) {
+pub(crate) fn left(folder: &Path) -> (Home, std::path::PathBuf) {
     let program = fake_multipass::install(folder).unwrap();
     for name in [WEB, OFF, "primary"] {
         launch(&program, name);

@@ -3,13 +3,14 @@
 //! Owns these four answers, as a pure function of what was seen. A "no" has a fix, always; what was not seen is "not known", and
 //! claims nothing. Never tells everything that is off: the issues do.
 
+use golem_reach::certificates::HttpsCause;
 use golem_reach::report::{PortsReport, ProblemReport, Reach};
 
 use super::super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
 use super::super::view::{Answer, Checklist, ChecklistRow, PortCheck};
 use super::ports::check;
 use super::{capital, is_of_check};
-use crate::views::{AdvertView, PaymentsClosed};
+use crate::views::{AdvertView, PaymentsClosed, Summary};
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
 
@@ -44,7 +45,7 @@ impl ChecklistRow {
         Self { answer: Answer::Unknown, reason: reason.into(), fix, by_choice: false }
     }
 
-    /// A "no" that the settings ask for.
+    /// A "no" that the settings ask for, or that is what the node is for: it is full.
     fn chosen(reason: &str, fix: &str) -> Self {
         Self { by_choice: true, ..Self::no(reason, fix) }
     }
@@ -118,17 +119,17 @@ fn rented(settings: &StatusSettings, facts: &StatusFacts) -> ChecklistRow {
             return ChecklistRow::no(format!("{has} {what} are less than the {needs} of the least VM"), fix);
         }
         if left < needs {
-            return ChecklistRow::no(
-                format!("{left} of {has} {what} are left: everything is rented out"),
-                format!(
+            return ChecklistRow::chosen(
+                &format!("{left} of {has} {what} are left: everything is rented out"),
+                &format!(
                     "nothing is wrong; `golem-provider vms list` shows who has it, GOLEM_PROVIDER_RENT_{rent} how much there is"
                 ),
             );
         }
     }
     if summary.vms >= summary.max_vms {
-        return ChecklistRow::no(
-            format!("{} of at most {} VMs are rented out", summary.vms, summary.max_vms),
+        return ChecklistRow::chosen(
+            &format!("{} of at most {} VMs are rented out", summary.vms, summary.max_vms),
             "nothing is wrong; GOLEM_PROVIDER_MAX_VMS says how many there may be",
         );
     }
@@ -193,7 +194,7 @@ fn found(facts: &StatusFacts) -> ChecklistRow {
     }
     if let Some(advert) = stands("problem") {
         let problem = advert.problem.as_deref().unwrap_or("the market does not take the advert");
-        let told = format!("{}: {problem}", advert.place);
+        let told = format!("on {}: {problem}", advert.place);
         return ChecklistRow::told(&told, "`golem-provider market` shows what the market says");
     }
     match stands("hidden") {
@@ -229,7 +230,23 @@ fn reached(settings: &StatusSettings, facts: &StatusFacts, check: &PortCheck) ->
             );
         }
     }
-    outside(settings, report, check)
+    let mut row = outside(settings, report, check);
+    if let (Answer::Yes, Some(Ok(node))) = (row.answer, &facts.node) {
+        row.reason += &https(&node.summary);
+    }
+    row
+}
+
+/// How renters come over https, where that is wished: beside the plain port, so a "yes" without it is one.
+fn https(summary: &Summary) -> String {
+    let Some(https) = &summary.https else { return String::new() };
+    match (&https.endpoint, https.problems.first()) {
+        (Some(endpoint), _) => format!(", and over https at {endpoint}"),
+        (None, Some(problem)) if problem.cause != HttpsCause::Off => {
+            format!(", and not over https: {}", problem.what)
+        }
+        _ => String::new(),
+    }
 }
 
 /// Whether renters reach the ports, as `ports` tells: whether or not the node runs.

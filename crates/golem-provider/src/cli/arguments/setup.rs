@@ -16,23 +16,24 @@ pub(in crate::cli) struct Setup {
     /// Country in which the machine stands, two letters.
     #[arg(long, value_name = "CC")]
     country: Option<String>,
+    // Negative numbers are let in to be refused as values, with what may be.
     /// Cores to rent out.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rent_cpu: Option<String>,
     /// Memory to rent out, in GiB.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rent_memory_gb: Option<String>,
     /// Storage to rent out, in GiB.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rent_storage_gb: Option<String>,
     /// Price of a core for a month, in US dollars.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     price_per_core: Option<String>,
     /// Price of a GiB of memory for a month, in US dollars.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     price_per_gb_memory: Option<String>,
     /// Price of a GiB of storage for a month, in US dollars.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     price_per_gb_storage: Option<String>,
     /// Market: testnet, mainnet or development.
     #[arg(long)]

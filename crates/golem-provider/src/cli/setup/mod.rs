@@ -1,18 +1,18 @@
 //! `setup`: a node from a fresh machine to its first renter, or another look at one that is set up.
 //!
 //! ```text
-//!   missing? writable? ─► questions (nothing is changed yet) ─► what would change ─► yes ─► settings ─► image ─► service ─► checklist
+//!   missing? writable? ─► questions (nothing is changed yet) ─► what would change ─► yes ─► settings ─► image ─► service ─► ending
 //! ```
 //! Owns that order, and what an interrupt leaves. Never decides what a setting may be ([`golem_host::settings`]), nor what can be
 //! decided without asking ([`golem_host::setup`]).
 
+mod ending;
 mod move_in;
 mod questions;
 mod reach;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use golem_host::move_in::Plan;
@@ -26,21 +26,13 @@ use golem_host::setup::{clock, place, prerequisites};
 use golem_reach::mapping::Mapper;
 use golem_vm::images::Images;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use super::arguments::Setup;
-use super::{Exit, Invocation, status};
+use super::{Exit, Invocation};
 use crate::{backend, image, payments};
 use golem_host::settings::{self, Origin, Resolved};
 use move_in::Moving;
 use questions::Image;
-
-/// Longest that the service may take until it answers: its first start compares nothing and fetches nothing, but may wait for a
-/// chain.
-const READY: Duration = Duration::from_secs(120);
-
-/// How often it is looked whether it does.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// What is said where nobody can be asked.
 const WOULD_ASK: &str = "setup would ask for the node's name and country, what to rent out, prices, the market, an address for \
@@ -117,9 +109,11 @@ pub(super) async fn setup(invocation: &Invocation, typed: &Setup) -> anyhow::Res
     };
     let invocation = &target.invocation(invocation);
     tokio::select! {
-        done = carry_out(invocation, &target, &decision, moved.as_ref()) => done,
-        _ = tokio::signal::ctrl_c() => interrupted("the settings are written"),
+        done = carry_out(invocation, &target, &decision, moved.as_ref()) => done?,
+        _ = tokio::signal::ctrl_c() => return interrupted("the settings are written"),
     }
+    ending::wait_for_rest(invocation).await;
+    ending::tell(invocation, &target, &decision, moved.as_ref()).await
 }
 
 /// Asks whether a node moves in, and all that is decided with the settings that come along then. `None` if nothing is to be
@@ -322,13 +316,13 @@ async fn decide(
     Ok(Some(Decision { changes, image, reach }))
 }
 
-/// Does what was decided, beside the settings: the image, the service, and how the node is then.
+/// Does what was decided, beside the settings: the image, and the service.
 async fn carry_out(
     invocation: &Invocation,
     target: &Target,
     decision: &Decision,
     moved: Option<&Plan>,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<()> {
     let printer = invocation.printer;
     let settings = &invocation.resolved.settings;
     let (data_dir, name) = (&settings.node.data_dir, &settings.vms.default_vm_image);
@@ -347,58 +341,19 @@ async fn carry_out(
         anyhow::Ok(())
     };
     let image = image.await;
+    if image.is_err() {
+        let rest = if target.service { " and starts the service" } else { "" };
+        printer.note(&format!(
+            "The settings are written; `golem-provider setup` tries the image once more{rest}."
+        ));
+    }
     // A node that has moved in has run before, and its VMs wait for it.
     let image = if moved.is_some() { image } else { Ok(image?) };
     if target.service {
         let let_in = service::let_into_vms(data_dir).await;
         let let_in = let_in.context("the service cannot be let into the folder of its VMs")?;
         service::start(!decision.changes.is_empty(), let_in).await?;
-        wait_until_ready(invocation).await?;
+        ending::wait_until_ready(invocation).await?;
     }
-    image?;
-    let running = invocation.node.running()?;
-    let checklist = match &running {
-        Some(_) => Some(status::checklist(invocation).await?),
-        None => None,
-    };
-    let next = match &running {
-        Some(held) if !target.service && !decision.changes.is_empty() => {
-            let pid = held.pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-            Some(format!("the node that runs takes the changes with: kill -HUP {pid}"))
-        }
-        Some(_) => None,
-        None => Some(format!("start the node with: {}", target.how_to_start())),
-    };
-    let is_blocked = checklist.as_ref().is_some_and(golem_api::status::Checklist::is_blocked);
-    let answer = json!({
-        "file": target.file.display().to_string(), "changes": decision.changes, "written": !decision.changes.is_empty(),
-        "reach": decision.reach, "service": target.service, "running": running.is_some(), "next": next,
-        "move_in": moved, "checklist": checklist,
-    });
-    printer.answer(&answer, || {
-        let head = next.map(|next| format!("The node is set up; {next}"));
-        let list = checklist.map(|list| status::checklist_text(&list));
-        head.into_iter().chain(list).collect::<Vec<_>>().join("\n\n")
-    });
-    Ok(if is_blocked { Exit::Failed } else { Exit::Done })
-}
-
-/// Waits until the service's node answers.
-async fn wait_until_ready(invocation: &Invocation) -> anyhow::Result<()> {
-    let waiting = invocation.printer.waiting("Starting the service");
-    let begun = Instant::now();
-    loop {
-        if let Ok(client) = invocation.client()
-            && client.summary().await.is_ok()
-        {
-            return Ok(());
-        }
-        let why = service::failure().await?;
-        if let Some(why) = why.or_else(|| (begun.elapsed() > READY).then(|| "it does not answer".to_owned()))
-        {
-            bail!("the service did not start ({why}); fix: `journalctl -u golem-provider -n 20` says why");
-        }
-        waiting.say(format!("Starting the service: {} s", begun.elapsed().as_secs()));
-        sleep(LOOK).await;
-    }
+    image
 }

@@ -15,10 +15,10 @@ use golem_vm::Overhead;
 use super::Target;
 use crate::cli::{images, market};
 use crate::{backend, image};
-use golem_host::settings::{Advertiser, Origin, Settings};
+use golem_host::settings::Origin;
 
 /// Longest that markets are waited for: prices are a help, and no condition.
-const MARKETS: Duration = Duration::from_secs(4);
+const MARKETS: Duration = Duration::from_secs(3);
 
 const RENT: [&str; 3] =
     ["GOLEM_PROVIDER_RENT_CPU", "GOLEM_PROVIDER_RENT_MEMORY_GB", "GOLEM_PROVIDER_RENT_STORAGE_GB"];
@@ -55,8 +55,12 @@ pub(super) fn form(target: &Target, given: Answers, asks: bool, quiet: bool) -> 
     }
     let check = move |answers: &Answers| {
         for (name, (most, what)) in RENT.into_iter().zip(most) {
-            let wanted = answers.get(name).and_then(|text| text.parse::<u32>().ok());
-            if let Some(wanted) = wanted.filter(|wanted| *wanted > most) {
+            let is_more = |text: &&String| {
+                let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+                // One that no number has room for is more than there is, too.
+                is_number && text.parse().unwrap_or(u64::MAX) > u64::from(most)
+            };
+            if let Some(wanted) = answers.get(name).filter(is_more) {
                 let fix = if most == 0 { "make room for it".to_owned() } else { format!("at most {most}") };
                 return Err(format!(
                     "{name}={wanted} is more than the {most} {what} to rent out here; fix: {fix}"
@@ -98,11 +102,12 @@ pub(super) async fn ask(form: &mut Form<'_>, target: &Target) -> Result<(), Form
              room on that disk."
         ));
     }
-    tell_prices(form, &target.resolved.settings).await;
-    let prices = PRICES.map(|name| target.now(name));
-    form.settings("USD a month for a core, a GiB of memory, of storage", PRICES, prices).await?;
+    // Before prices: each market has its own.
     let network = target.now("GOLEM_PROVIDER_NETWORK");
     form.settings("Market: testnet (test money) or mainnet", ["GOLEM_PROVIDER_NETWORK"], [network]).await?;
+    tell_prices(form, target).await;
+    let prices = PRICES.map(|name| target.now(name));
+    form.settings("USD a month for a core, a GiB of memory, of storage", PRICES, prices).await?;
     let payout = Some(target.now("GOLEM_PROVIDER_PAYOUT_ADDRESS")).filter(|text| !text.is_empty());
     let payout = payout.unwrap_or_else(|| "none".to_owned());
     form.settings(
@@ -114,14 +119,9 @@ pub(super) async fn ask(form: &mut Form<'_>, target: &Target) -> Result<(), Form
 }
 
 /// What others ask, where a market answers within seconds.
-async fn tell_prices(form: &Form<'_>, settings: &Settings) {
-    let markets = settings.marketplace();
-    let all = [Advertiser::Arkiv, Advertiser::Http, Advertiser::WebSocket];
-    if !form.asks || !all.into_iter().any(|market| markets.advertises_in(market)) {
-        return;
-    }
-    let asked = tokio::time::timeout(MARKETS, market::survey(settings, Resources::new(2, 4, 20), None)).await;
-    for seen in asked.ok().and_then(Result::ok).unwrap_or_default() {
+async fn tell_prices(form: &Form<'_>, target: &Target) {
+    let Some(settings) = target.check(&form.changed()).ok().filter(|_| form.asks) else { return };
+    for seen in market::survey(&settings.settings, Resources::new(2, 4, 20), MARKETS).await {
         let (place, rank) = (&seen.place, &seen.usd_month);
         if let (Some(lowest), Some(median)) = (rank.lowest, rank.median) {
             form.tell(&format!(
@@ -147,8 +147,10 @@ pub(super) async fn image(
         None if !is_missing => Ok(Image::No),
         None if !form.asks => Ok(Image::Pull),
         None => {
-            let question =
-                format!("Fetch the image {} now? yes, no, or a FILE", settings.vms.default_vm_image);
+            let question = format!(
+                "Fetch the image {} now? yes, no, a VERSION or a FILE",
+                settings.vms.default_vm_image
+            );
             Ok(form.answer(&question, "yes", take).await?)
         }
     }

@@ -48,11 +48,13 @@ pub(super) async fn ask(
             return Ok(None);
         }
         let settings = target.check(&form.changed())?.settings;
+        let mut router = String::new();
         if wanted
             && client.is_none()
             && let Err(why) = map(&settings, mapper).await
         {
             form.tell(&why.to_string());
+            router = format!(" The router was asked: {why}");
             if form.asks && !form.given.contains_key(MAPPING) && !matches!(why, MappingError::Public(_)) {
                 default = "false".to_owned();
                 continue;
@@ -69,7 +71,7 @@ pub(super) async fn ask(
                 continue;
             }
         }
-        return Ok(Some(told));
+        return Ok(Some(told + &router));
     }
 }
 

@@ -8,7 +8,7 @@ use golem_test_support::{Home, Running, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{INSIDE, LAN, Network, OUTSIDE, PUBLIC, node, problem};
+use super::{FORWARD, INSIDE, LAN, Network, OUTSIDE, PORTS, PUBLIC, node, problem};
 
 /// What miniupnpd writes its rules into.
 const CHAINS: &str = "table inet gateway { chain forwarded { }\n chain translated { }\n chain sent { }\n \
@@ -408,4 +408,37 @@ fn a_host_that_needs_no_router_is_told_so() {
         assert_eq!(output.status.code(), Some(1), "{words}");
         assert!(words.contains(fix), "{words}");
     }
+}
+
+/// At its question setup tries what was answered, at once: the router forwards while it tries and not after it, and what is
+/// forwarded by hand is tried from outside as well.
+#[test]
+fn a_setup_tries_its_ports_through_the_router_and_tells_what_came_of_it() {
+    let reach = |network: &Network, flag: &str| {
+        let output =
+            network.on("lan", &node(), &["setup", "--here", "--yes", "--json", flag]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", Home::show(&output));
+        let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (done["reach"].as_str().unwrap().to_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (server, router) = (Home::new(), Home::new());
+    let mut network = Network::new("");
+    network.check_server("net", &server);
+    let (told, said) = reach(&network, "--no-map-ports");
+    assert!(told.starts_with("Reached from outside: no. TCP port 7466 is not reachable"), "{told}");
+    assert!(told.contains(&format!("fix: in the router, forward TCP {PORTS} to {LAN}")), "{told}");
+    assert!(!said.contains("TCP"), "for programs it is in the answer: {said}");
+    // No router that forwards on request.
+    let (told, _) = reach(&network, "--map-ports");
+    assert!(told.starts_with("Reached from outside: no. "), "{told}");
+
+    network.gateway(&router, ALL);
+    let (told, _) = reach(&network, "--map-ports");
+    assert_eq!(told, "Reached from outside: yes. TCP 7466 and 10 of 10 SSH ports were reached from outside");
+    assert_eq!(network.forwarded(), "", "it was only tried");
+
+    let mut network = Network::new(FORWARD);
+    network.check_server("net", &server);
+    let (told, _) = reach(&network, "--no-map-ports");
+    assert!(told.starts_with("Reached from outside: yes. "), "{told}");
 }

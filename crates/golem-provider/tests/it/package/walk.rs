@@ -24,6 +24,9 @@ const SETTINGS: &str = "GOLEM_PROVIDER_VM_BACKEND=qemu\nGOLEM_PROVIDER_VM_ACCEL=
     GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE=100000\nGOLEM_PROVIDER_STOP_GRACE_SECONDS=\"5\"\n\
     GOLEM_PROVIDER_CPU_THRESHOLD=100\nGOLEM_PROVIDER_MEMORY_THRESHOLD=100\nGOLEM_PROVIDER_STORAGE_THRESHOLD=100\n";
 
+/// Where the VMs of the node are that is run from source.
+const VOLUME: &str = r#"/srv/VMs of "100%" \ mine"#;
+
 /// Has the node set up by whoever is root there.
 const SETUP: &str = "golem-provider setup --yes --no-map-ports --image none --json 2>/tmp/said || { cat /tmp/said; exit 1; }; \
     rm /tmp/said";
@@ -128,6 +131,8 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     // The same node, run from source by root, and rented.
     machine.must("dpkg-deb -x /opt/golem-provider.deb /srv/source && mkdir -p -m 700 /root/.golem/provider");
     machine.must(&format!("printf '%s' '{SETTINGS}' > /root/.golem/provider/.env"));
+    // Its VMs are on a volume outside of the unit's reach, whose name a unit has to quote.
+    machine.must(&format!("mkdir -m 700 '{VOLUME}' && ln -s '{VOLUME}' /root/.golem/provider/vms"));
     machine.must("/srv/source/usr/bin/golem-provider images add small /opt/small.qcow2");
     machine.must("/srv/source/usr/bin/golem-provider start --daemon");
     let key = keypair(machine.folder.path(), "key", &["-t", "ed25519"]);
@@ -159,6 +164,9 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
         http(machine, "GET", &format!("/api/v1/vms/{vm}"), "")["status"] == "running"
     });
     assert_eq!(qemu(&machine), guest);
+    // H-11: systemd reads the name as it is, and lets the service in there alone.
+    let bound = VOLUME.replace('\\', r"\134").replace(' ', r"\040");
+    machine.must(&format!("grep -F '{bound}' /proc/{}/mountinfo", machine.property("MainPID")));
     let said = machine.ssh(port, &key, "echo from the guest");
     assert_eq!(String::from_utf8_lossy(&said.stdout), "from the guest\n", "{}", Home::show(&said));
     machine.must("rm -r /srv/source /root/.golem /root/.local");
@@ -231,6 +239,8 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     let copy = machine.says(&["sh", "-c", "ls /root/golem-provider-key-*.json"]);
     assert!(said.contains(&copy), "{said}");
     assert_eq!(machine.must(&format!("cat {copy}")), address);
+    // What was in it is gone.
+    machine.must(&format!("rmdir '{VOLUME}'"));
     let after = look(&machine);
     assert_eq!(differences(&before, &after), [format!("new: file {copy} f 600 root:root")], "{said}");
     println!(

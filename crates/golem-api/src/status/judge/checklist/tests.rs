@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::judge;
 use super::super::tests::{good, settings};
 use super::*;
-use crate::views::{AdvertView, Summary};
+use crate::views::AdvertView;
 
 fn judged(settings: &StatusSettings, facts: StatusFacts) -> Checklist {
     judge(settings, facts).checklist
@@ -46,7 +46,7 @@ fn u_06_a_node_with_which_nothing_is_wrong_is_rented_found_reached_and_paid() {
 fn u_06_what_is_in_the_way_is_told_with_its_fix_and_what_the_settings_ask_for_blocks_nothing() {
     let no_gas = with(|summary| summary.adverts = vec![advert("problem")]);
     let row = judged(&settings(), no_gas).found;
-    assert_eq!((row.answer, row.reason.as_str()), (Answer::No, "A market: no gas"));
+    assert_eq!((row.answer, row.reason.as_str()), (Answer::No, "On a market: no gas"));
     assert_eq!(row.fix.as_deref(), Some("`golem-provider wallet faucet`"));
     let unseen = with(|summary| summary.adverts = vec![advert("starting")]);
     assert_eq!(judged(&settings(), unseen).found.answer, Answer::Unknown);
@@ -64,6 +64,13 @@ fn u_06_what_is_in_the_way_is_told_with_its_fix_and_what_the_settings_ask_for_bl
     let list = judged(&settings(), free);
     assert_eq!((list.paid.answer, list.found.answer), (Answer::No, Answer::No));
     assert!(!list.is_blocked(), "{list:?}");
+    // A node that is full is what its operator wants.
+    let full = |change: fn(&mut Summary)| {
+        let list = judged(&settings(), with(change));
+        assert!(list.rented.answer == Answer::No && !list.is_blocked(), "{list:?}");
+    };
+    full(|summary| summary.free.cpu = 0);
+    full(|summary| summary.vms = summary.max_vms);
     let held = StatusFacts { running: false, pid: None, node: None, local: Local::Held, ..good() };
     let list = judged(&settings(), held);
     assert!(list.reached.reason.contains("TCP port 7466 is held by"), "{list:?}");
@@ -97,6 +104,28 @@ fn u_06_reached_needs_the_api_and_a_port() {
         }
         assert_eq!(judged(&settings(), facts).reached.answer, answer, "{api:?} {ssh:?}");
     }
+}
+
+/// Renters come to the plain port as well: https that is not there is told, and is no "no".
+#[test]
+fn u_06_reached_tells_of_https_where_that_is_wished() {
+    let reason = |endpoint: Option<&str>, cause: &str| {
+        let facts = with(|summary| {
+            let https = json!({
+                "endpoint": endpoint, "port": 443, "source": "acme", "certificate": null, "next_renewal": null,
+                "problems": [{ "cause": cause, "what": "the authority refuses", "fixes": [], "help": "" }],
+            });
+            summary.https = Some(serde_json::from_value(https).unwrap());
+        });
+        let row = judged(&settings(), facts).reached;
+        assert_eq!((row.answer, row.fix), (Answer::Yes, None));
+        row.reason
+    };
+    assert!(
+        reason(Some("https://203.0.113.7"), "clock").ends_with(", and over https at https://203.0.113.7")
+    );
+    assert!(reason(None, "refused").ends_with(", and not over https: the authority refuses"));
+    assert!(reason(None, "off").ends_with("were reached from outside"));
 }
 
 fn reach() -> impl Strategy<Value = Reach> {

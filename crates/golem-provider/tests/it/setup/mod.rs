@@ -1,5 +1,9 @@
 //! `setup` of the true binary: on a terminal, by flags, and where something is in the way; and the checklist that it ends with.
 
+mod ending;
+mod image;
+mod market;
+
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::Command;
@@ -21,8 +25,8 @@ const QUESTIONS: [&str; 7] = [
     "Name that renters see [",
     "Country, two letters [",
     "Rent out cores, GiB of memory, GiB of storage [",
-    "USD a month for a core, a GiB of memory, of storage [5 2 0.1]",
     "Market: testnet (test money) or mainnet [testnet]",
+    "USD a month for a core, a GiB of memory, of storage [5 2 0.1]",
     "Address for earnings (none: the node's wallet) [none]",
     "Have the router forward the ports (UPnP, NAT-PMP, PCP)? [no]",
 ];
@@ -80,11 +84,11 @@ fn a_wrong_answer_is_told_at_its_question_and_asked_for_again() {
     let mut terminal = Terminal::sized(&home, &["setup", "--here"], COLUMNS, &TERM);
     let good = "0x52908400098527886E0F7030069857D2E4169EE7";
     for (question, wrong, why, right) in [
-        (QUESTIONS[0], None, "", "my \"node\" # 1"),
+        (QUESTIONS[0], Some("gno\u{202e}m"), "turn the direction of writing", "my \"node\" # 1"),
         (QUESTIONS[1], Some("Sweden"), "a country as two letters", "no"),
         (QUESTIONS[2], Some("1 1"), "not 3 numbers", "1 1 10"),
-        (QUESTIONS[3], Some("5 2 cheap"), "a number from 0 to 1000000000", "6 3 0.2"),
-        (QUESTIONS[4], Some("mainnet"), "set it to a network of real money", "testnet"),
+        (QUESTIONS[3], Some("mainnet"), "set it to a network of real money", "testnet"),
+        (QUESTIONS[4], Some("5 2 -1"), "a number from 0 to 1000000000", "6 3 0.2"),
         (QUESTIONS[5], Some("0x12"), "40 hexadecimal digits", good),
         (QUESTIONS[6], Some("maybe"), "Please answer yes or no", "no"),
     ] {
@@ -220,7 +224,23 @@ fn what_is_in_the_way_of_a_setup_is_told_with_its_fix() {
     let home = Home::new().set("GOLEM_PROVIDER_COUNTRY", "DE");
     failed(&home, &["setup", "--here", "--yes", "--country", "se"], 2, &["COUNTRY=DE", "wins (environment)"]);
     let home = Home::new();
-    failed(&home, &["setup", "--here", "--yes", "--rent-cpu", "9999"], 2, &["is more than the"]);
+    // Numbers that cannot be: as values, and not as flags that nobody knows.
+    for (flag, number, why) in [
+        ("--rent-cpu", "9999", "is more than the"),
+        ("--rent-memory-gb", "99999999999999999999", "is more than the"),
+        ("--rent-cpu", "-1", "RENT_CPU=-1"),
+        ("--rent-storage-gb", "0", "at least 1"),
+        ("--price-per-core", "-1", "a number from 0 to 1000000000"),
+        ("--price-per-gb-memory", "-0.5", "a number from 0 to 1000000000"),
+        ("--price-per-gb-storage", "1000000001", "a number from 0 to 1000000000"),
+        ("--price-per-core", "1e40", "a number from 0 to 1000000000"),
+    ] {
+        failed(&home, &["setup", "--here", "--yes", flag, number], 2, &[why]);
+    }
+    // Names that renters could not tell from others.
+    for name in ["two\nlines", "right\u{202e}left", "no\u{200b}width", &"x".repeat(65)] {
+        failed(&home, &["setup", "--here", "--yes", "--name", name], 2, &["at most 64 characters"]);
+    }
     failed(
         &home,
         &["setup", "--here", "--yes", "--image", "no-such"],
