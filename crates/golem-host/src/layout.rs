@@ -39,7 +39,7 @@ pub fn age(time: Timestamp) -> String {
 }
 
 /// `rows` under `headings`, in columns two spaces apart. On a terminal that is too narrow a row goes on in
-/// the next line, and never breaks inside of a cell.
+/// the next line; a cell that is wider than the terminal goes on further in.
 #[must_use]
 pub fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     fitted(headings, rows, terminal_width())
@@ -63,7 +63,7 @@ fn fitted<const N: usize>(
                 let padding = widths[column] + GAP - measure_text_width(&row[column]);
                 line.extend(std::iter::repeat_n(' ', padding));
             }
-            text.push(line.trim_end().to_owned());
+            text.push(broken(line.trim_end(), limit.unwrap_or(usize::MAX), 2 * INDENT.len()));
         }
     }
     text.join("\n")
@@ -86,7 +86,7 @@ fn lines(widths: &[usize], limit: Option<usize>) -> Vec<std::ops::Range<usize>> 
 }
 
 /// `text` with lines of at most `width` columns, broken at spaces; what has none stays whole. A line goes on
-/// below its own beginning.
+/// below its own beginning; one of a name and a text, with a gap between them, below its text.
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> String {
     text.lines().map(|line| wrapped_line(line, width)).collect::<Vec<_>>().join("\n")
@@ -98,8 +98,21 @@ fn wrapped_line(line: &str, width: usize) -> String {
     }
     let indent = line.len() - line.trim_start().len();
     let item = line.trim_start().starts_with("- ");
+    let text = line.find(|sign: char| sign != ' ').and_then(|first| {
+        let gap = first + line.get(first..)?.find("  ")?;
+        let after = line.get(gap..)?.find(|sign: char| sign != ' ')?;
+        Some(measure_text_width(line.get(..gap + after)?))
+    });
     // Below the words of an item, and a little further in than the line; at most half of what there is.
-    let hanging = (indent + if item { 2 } else { 2 * usize::from(indent == 0) }).min(width / 2);
+    let below = indent + if item { 2 } else { 2 * usize::from(indent == 0) };
+    broken(line, width, text.filter(|text| *text <= width / 2).unwrap_or_else(|| below.min(width / 2)))
+}
+
+/// `line` broken at spaces, where it is wider than `width`; what follows is `hanging` columns in.
+fn broken(line: &str, width: usize, hanging: usize) -> String {
+    if measure_text_width(line) <= width {
+        return line.to_owned();
+    }
     let mut lines = vec![String::new()];
     let mut length = 0;
     for (number, word) in line.split_inclusive(' ').enumerate() {
@@ -145,7 +158,12 @@ mod tests {
             "NAME           PORT\n  ID\nweb            50800\n  golem-web-20250219-aaaa\na-longer-name  -\n  \
              golem-a-20250219-bbbb"
         );
-        // Nothing is lost, however narrow it is, and no cell is broken.
+        let wide = ["held by another program", "free"].map(|text| ["50800".to_owned(), text.to_owned()]);
+        assert_eq!(
+            fitted(["PORT", "HERE"], wide, Some(16)),
+            "PORT\n  HERE\n50800\n  held by\n    another\n    program\n50800\n  free"
+        );
+        // Nothing is lost, however narrow it is, and no cell without a space is broken.
         for limit in 1..60 {
             let table = fitted(["NAME", "PORT", "ID"], rows(), Some(limit));
             for cell in rows().into_iter().flatten() {
@@ -166,6 +184,13 @@ mod tests {
              one-word-that-is-longer-than-any-line"
         );
         assert_eq!(wrapped(text, 240), text);
+        let named = "Provider        running (pid 7), version 0.1.0";
+        assert_eq!(wrapped(named, 32), "Provider        running (pid 7),\n                version 0.1.0");
+        assert_eq!(
+            wrapped(named, 24),
+            "Provider        running\n  (pid 7), version 0.1.0",
+            "no room for that"
+        );
         for width in 1..80 {
             let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
             assert_eq!(words(&wrapped(text, width)), words(text), "{width}");

@@ -25,6 +25,7 @@ use axum::routing::{get, post, put};
 use golem_node::{Node, Vm};
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -41,6 +42,7 @@ struct Operator {
     node: Node,
     token: Token,
     stop: CancellationToken,
+    started_at: Timestamp,
 }
 
 type Shared = State<Arc<Operator>>;
@@ -55,7 +57,7 @@ pub(crate) struct Routes {
 
 /// The routes; `stop` is cancelled when the operator stops the node.
 pub(crate) fn routes(config: ApiConfig, node: Node, token: Token, stop: CancellationToken) -> Routes {
-    let operator = Arc::new(Operator { config, node, token, stop });
+    let operator = Arc::new(Operator { config, node, token, stop, started_at: Timestamp::now() });
     let known = router(&operator);
     let guard = middleware::from_fn_with_state(operator, guarded);
     let guarded = known.clone().layer(guard).layer(middleware::from_fn(cross_site::same_origin_only));

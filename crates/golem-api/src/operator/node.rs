@@ -24,6 +24,8 @@ pub(super) async fn summary(State(operator): Shared) -> Response {
     let range = &node.config().ports;
     ok(&Summary {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Some(operator.started_at),
+        name: config.provider.name.clone(),
         provider_id: config.provider.provider_id.clone(),
         environment: config.provider.environment.to_owned(),
         network: config.provider.network.to_owned(),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use golem_host::documents::cell;
 use golem_node::entry::EntryKind;
 use golem_types::Decimal;
 use golem_types::amount::units;
@@ -23,19 +24,6 @@ pub(super) const fn is_received(entry: &EntryView) -> bool {
 
 const COLUMNS: &str = "date,kind,state,vm,renter,stream,chain,contract,token,token_symbol,amount,amount_wei,to_account,\
                        from_account,transaction,block,gas_of_transaction,usd_rate,usd_value,source,entry,reverses";
-
-/// A cell of a table: quoted where it has to be, and never something that a spreadsheet would compute.
-fn cell(text: &str) -> String {
-    let harmless = match text.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{text}"),
-        _ => text.to_owned(),
-    };
-    if harmless.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", harmless.replace('"', "\"\""))
-    } else {
-        harmless
-    }
-}
 
 /// Every entry since `since`, one a line below the names of the columns.
 #[must_use]

@@ -18,6 +18,12 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The node's version.
     pub version: String,
+    /// When this run of it began to answer.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// Its name, as renters read it.
+    #[serde(default)]
+    pub name: String,
     /// Its Ethereum address.
     pub provider_id: String,
     /// `production` or `development`.
@@ -141,6 +147,9 @@ pub struct AdvertView {
     /// Whether there is a connection to the server; `None` for a market that needs none.
     #[serde(default)]
     pub connected: Option<bool>,
+    /// Whether renters still read an earlier advert, until the new one is told.
+    #[serde(default)]
+    pub is_behind: bool,
     /// The entity's key; `None` while there is none, and for a server.
     pub key: Option<String>,
     /// The block in which it lapses.
@@ -162,7 +171,7 @@ pub struct AdvertView {
 impl AdvertView {
     /// Where `advertising` stands.
     pub(crate) fn of(advertising: &Advertising) -> Self {
-        let AdvertState { standing, shown, lapses, looked_at, spent, removed: _, connected } =
+        let AdvertState { standing, shown, lapses, looked_at, spent, removed: _, connected, is_behind } =
             advertising.state();
         let (standing, problem) = match standing {
             Standing::Starting => ("starting", None),
@@ -176,6 +185,7 @@ impl AdvertView {
             standing: standing.to_owned(),
             problem,
             connected,
+            is_behind,
             key: shown.as_ref().map(|shown| shown.key.to_string()),
             expires_at_block: shown.as_ref().map(|shown| shown.expires_at),
             lapses_at: lapses,

@@ -98,6 +98,8 @@ pub struct Resolved {
     pub found: BTreeMap<&'static str, Found>,
     /// Variables that have no effect.
     pub warnings: Vec<String>,
+    /// What is wrong with settings that count as not there; see [`load_despite_mistakes`].
+    pub mistakes: Vec<Mistake>,
 }
 
 impl Resolved {
@@ -133,19 +135,66 @@ pub fn load_of(
     environment: BTreeMap<String, String>,
     directory: &Path,
 ) -> Result<Resolved, Mistakes> {
+    let home = home(&environment);
+    let layers = layers(node, flags, environment, directory);
+    resolve_of(node, layers, home.as_deref(), directory)
+}
+
+/// As [`load_of`], for a command that needs few of them: settings that are wrong count as not there, and are told in
+/// [`Resolved::mistakes`].
+///
+/// # Errors
+/// What is wrong and nowhere to be left out: there is no home.
+pub fn load_despite_mistakes(
+    node: Option<&Node>,
+    environment: BTreeMap<String, String>,
+    directory: &Path,
+) -> Result<Resolved, Mistakes> {
+    let home = home(&environment);
+    let mut layers = layers(node, BTreeMap::new(), environment, directory);
+    let mut mistakes = Vec::new();
+    loop {
+        match resolve_of(node, layers.clone(), home.as_deref(), directory) {
+            Ok(resolved) => return Ok(Resolved { mistakes, ..resolved }),
+            Err(Mistakes(wrong)) if layers.leave_out(&wrong) => mistakes.extend(wrong),
+            Err(wrong) => return Err(wrong),
+        }
+    }
+}
+
+/// What may hold settings of `node`.
+fn layers(
+    node: Option<&Node>,
+    flags: BTreeMap<&'static str, String>,
+    environment: BTreeMap<String, String>,
+    directory: &Path,
+) -> Layers {
     let files = files(node, &environment, directory);
     let home = home(&environment);
     let mut layers = Layers::new(flags, environment);
-    let service = node.filter(|node| node.whose == Whose::Service);
+    let is_service = is_service(node);
     for file in files {
         // The group may ask the service's node, and need not be able to read what it holds.
-        if service.is_none() || !is_forbidden(&file) {
+        if !is_service || !is_forbidden(&file) {
             let names_programs = file != directory.join(".env")
                 || node.is_some_and(|node| is_of(node, &file, home.as_deref()));
             layers.add_file(&file, names_programs);
         }
     }
-    let Some(service) = service else { return resolve(&layers, home.as_deref(), directory) };
+    layers
+}
+
+fn is_service(node: Option<&Node>) -> bool {
+    node.is_some_and(|node| node.whose == Whose::Service)
+}
+
+fn resolve_of(
+    node: Option<&Node>,
+    mut layers: Layers,
+    home: Option<&Path>,
+    directory: &Path,
+) -> Result<Resolved, Mistakes> {
+    let Some(service) = node.filter(|_| is_service(node)) else { return resolve(&layers, home, directory) };
     layers.flags.insert(DATA_DIR, service.data_dir.display().to_string());
     // As its unit has it: there `~` and the working directory are the data directory.
     let mut resolved = resolve(&layers, Some(&service.data_dir), &service.data_dir)?;
@@ -269,7 +318,9 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
             settings.api.api_auth = ApiAuth::Capability;
             *auth = Found { text: settings.api.api_auth.as_str().to_owned(), origin: Origin::Default };
         }
-        mistakes.extend(check::check(&settings, &found));
+        if !layers.may_contradict {
+            mistakes.extend(check::check(&settings, &found));
+        }
         // Only the commands that use them need these, and say so themselves.
         for dir in [&mut settings.renting.renter_dir, &mut settings.discovery_server.dir] {
             if let Some(place) = place(dir, home, directory) {
@@ -316,7 +367,7 @@ fn resolve(layers: &Layers, home: Option<&Path>, directory: &Path) -> Result<Res
     match settings {
         Some(settings) => {
             let warnings = [warnings, unknown::placeholders(layers), unknown::unknown(layers)].concat();
-            Ok(Resolved { settings, found, warnings })
+            Ok(Resolved { settings, found, warnings, mistakes: Vec::new() })
         }
         None => Err(Mistakes(mistakes)),
     }

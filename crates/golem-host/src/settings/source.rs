@@ -72,7 +72,7 @@ pub struct Found {
 }
 
 /// The texts that may hold settings, most important first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Layers {
     /// By variable name, from the command line.
     pub flags: BTreeMap<&'static str, String>,
@@ -82,10 +82,14 @@ pub struct Layers {
     pub(super) files: Vec<File>,
     /// What was wrong with the files.
     pub(super) mistakes: Vec<Mistake>,
+    /// Values that count as not there, because they are wrong.
+    left_out: Vec<(String, Origin)>,
+    /// Whether settings may contradict each other.
+    pub(super) may_contradict: bool,
 }
 
 /// A `.env` file that exists.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct File {
     pub(super) path: PathBuf,
     /// Whether it may name programs.
@@ -130,6 +134,22 @@ impl Layers {
         self.files.push(File { path: path.to_owned(), programs, values });
     }
 
+    /// Has what is wrong by `mistakes` count as not there, and defaults that contradict each other be fine; whether that
+    /// changes anything.
+    pub(super) fn leave_out(&mut self, mistakes: &[Mistake]) -> bool {
+        let before = (self.mistakes.len(), self.left_out.len());
+        self.mistakes.clear();
+        for Mistake { variable, origin, .. } in mistakes {
+            let wrong = (variable.clone(), origin.clone());
+            let is_given = matches!(origin, Origin::Environment(_) | Origin::File { .. });
+            if is_given && !self.left_out.contains(&wrong) {
+                self.left_out.push(wrong);
+            }
+        }
+        let changed = before != (self.mistakes.len(), self.left_out.len());
+        changed || !std::mem::replace(&mut self.may_contradict, true)
+    }
+
     /// The text for `row`, or `None`. An empty text counts as not set, and so does a placeholder of the original's README.
     pub(super) fn find(&self, row: &Variable) -> Option<Found> {
         let set = |text: &str| {
@@ -140,24 +160,19 @@ impl Layers {
             return Some(Found { text, origin: Origin::Flag });
         }
         let names = || std::iter::once(row.name).chain(row.aliases.iter().copied());
-        for name in names() {
-            if let Some(text) = self.environment.get(name).and_then(|text| set(text)) {
-                return Some(Found { text, origin: Origin::Environment(name.to_owned()) });
-            }
-        }
-        for file in &self.files {
-            for name in names() {
-                if let Some((text, line)) = file.values.get(name)
-                    && let Some(text) = set(text)
-                {
-                    return Some(Found {
-                        text,
-                        origin: Origin::File { path: file.path.clone(), line: *line },
-                    });
-                }
-            }
-        }
-        None
+        let environment = names().filter_map(|name| {
+            let text = self.environment.get(name).and_then(|text| set(text))?;
+            Some(Found { text, origin: Origin::Environment(name.to_owned()) })
+        });
+        let files = self.files.iter().flat_map(|file| names().map(move |name| (file, name)));
+        let files = files.filter_map(|(file, name)| {
+            let (text, line) = file.values.get(name)?;
+            Some(Found { text: set(text)?, origin: Origin::File { path: file.path.clone(), line: *line } })
+        });
+        let is_left_out = |found: &Found| {
+            self.left_out.iter().any(|(name, origin)| *name == row.name && *origin == found.origin)
+        };
+        environment.chain(files).find(|found| !is_left_out(found))
     }
 
     /// Whether `found` comes from a file that may not name programs.

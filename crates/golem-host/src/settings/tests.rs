@@ -428,6 +428,41 @@ fn an_unreadable_env_file_is_a_mistake() {
     assert!(mistakes.to_string().contains("is not a file"), "{mistakes}");
 }
 
+/// U-03: what is wrong counts as not there, whatever else is; what runs a program stays refused.
+#[test]
+fn u_03_settings_that_are_wrong_are_left_out_where_few_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    let environment = map(&[("HOME", &folder.path().display().to_string()), ("GOLEM_PROVIDER_PORT", "0")]);
+    let text = "GOLEM_PROVIDER_MAX_VMS=many\nGOLEM_PROVIDER_NAME=mine\nno line\nGOLEM_PROVIDER_PORT=7600\n\
+                GOLEM_PROVIDER_PORT_RANGE_START=50900\nGOLEM_PROVIDER_MULTIPASS_BINARY_PATH=/tmp/multipass\n";
+    std::fs::write(&file, text).unwrap();
+    let wrong = load(BTreeMap::new(), environment.clone(), folder.path()).unwrap_err().0;
+    let node = own_node(&environment, folder.path());
+    let resolved = load_despite_mistakes(node.as_ref(), environment, folder.path()).unwrap();
+    let Settings { node, api, vms, ports, .. } = &resolved.settings;
+    assert_eq!((node.name.as_str(), api.port.get()), ("mine", 7600), "the next place counts");
+    assert_eq!(
+        (vms.max_vms, vms.multipass_binary_path.as_ref()),
+        (with(&[]).unwrap().settings.vms.max_vms, None)
+    );
+    assert_eq!(ports.port_range_start.get(), 50_900, "what contradicts a default alone is taken as it is");
+    assert!(
+        wrong.iter().all(|mistake| resolved.mistakes.contains(mistake)),
+        "{wrong:?} {:?}",
+        resolved.mistakes
+    );
+    // In the user's own file a program may be named, but none in whatever is the working directory.
+    let own = folder.path().join(".golem/provider");
+    std::fs::create_dir_all(&own).unwrap();
+    let text = "GOLEM_PROVIDER_MULTIPASS_BINARY_PATH=multipass\nGOLEM_PROVIDER_MAX_VMS=many";
+    std::fs::write(own.join(".env"), text).unwrap();
+    let home = map(&[("HOME", &folder.path().display().to_string())]);
+    let resolved = load_despite_mistakes(own_node(&home, &own).as_ref(), home, &own).unwrap();
+    assert_eq!(resolved.settings.vms.multipass_binary_path, None);
+    assert_eq!(load_despite_mistakes(None, map(&[]), &own).unwrap_err().0[0].variable, "HOME");
+}
+
 #[test]
 fn s_100_the_example_file_is_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
@@ -449,6 +484,8 @@ proptest! {
     fn any_text_for_any_variable_is_read_or_is_a_mistake_that_names_it(
         row in proptest::sample::select(TABLE.to_vec()), text in "\\PC{0,30}|[0-9]{1,20}",
     ) {
+        let home = map(&[("HOME", "/home/op"), (row.name, &text)]);
+        prop_assert!(load_despite_mistakes(None, home, Path::new("/nowhere")).is_ok());
         match with(&[(row.name, &text)]) {
             Ok(resolved) => prop_assert!(resolved.found.contains_key(row.name)),
             Err(mistakes) => {

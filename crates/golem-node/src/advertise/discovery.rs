@@ -134,6 +134,7 @@ impl Task {
                         return false;
                     }
                     if self.matters() {
+                        self.state.send_modify(|state| state.is_behind = state.lapses.is_some());
                         wait_for_quiet(&mut self.wish, &mut self.removed, self.config.pace).await;
                         return true;
                     }
@@ -229,6 +230,7 @@ impl Task {
         }
         self.state.send_modify(|state| {
             state.removed = self.removing && standing == Standing::Hidden;
+            state.is_behind = false;
             state.standing = standing;
         });
     }

@@ -3,11 +3,11 @@
 //! ```text
 //!   nothing to show, or no endpoint ◄─────────────── remove, close ◄──┐
 //!         │ something to show                                         │ nothing to show
-//!         └─► connect ─► upsert ─► keep ─┬─► a change (quiet for a moment) ─► upsert, or
+//!         └─► connect ─► upsert ─► keep ─┬─► a change ─► upsert at once, or
 //!              ▲                         └─► it ended
 //!              └── after 5 s, 10 s … 5 min, by chance a bit less ◄──┘
 //! ```
-//! Owns one connection to one server, and when it is made again. Renters find the node only while it lasts, so that
+//! Owns one connection to one server, how much is said on it, and when it is made again. Renters find the node only while it lasts, so that
 //! nothing has to be remembered: each connection begins with all that is to be said.
 
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use golem_market::discovery::live::advert::{Endpoint, LiveAdvert};
 use golem_market::discovery::live::provider::{self, LiveError, ProviderSocket};
 use golem_service::http;
 use golem_service::log::with_causes;
+use golem_service::web_socket::rate::Rate;
 use golem_types::{Resources, Wallet};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
@@ -29,6 +30,10 @@ use super::{AdvertState, Pace, Standing, Wish, wait_for_quiet};
 
 /// How long the end of the node waits for a server to hear of it.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a change costs of what may be said: eight at once, and then one in about eight seconds. Each end takes twelve
+/// messages at once, of which the greeting and the first advert are some.
+const CHANGE: f64 = 7.5;
 
 /// Where and how adverts are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +103,8 @@ pub(super) struct Task {
     socket: Option<ProviderSocket>,
     /// What was shown last on this connection, and where.
     shown: Option<(Advert, Endpoint)>,
+    /// How much may be said on this connection.
+    rate: Rate,
     failures: u32,
 }
 
@@ -113,8 +120,21 @@ impl Task {
         state: watch::Sender<AdvertState>,
     ) -> Result<Self, LiveError> {
         let (http, removing) = (provider::client()?, false);
-        let (socket, shown, failures) = (None, None, 0);
-        Ok(Self { config, http, wallet, wish, endpoint, removed, removing, state, socket, shown, failures })
+        let (socket, shown, rate, failures) = (None, None, Rate::default(), 0);
+        Ok(Self {
+            config,
+            http,
+            wallet,
+            wish,
+            endpoint,
+            removed,
+            removing,
+            state,
+            socket,
+            shown,
+            rate,
+            failures,
+        })
     }
 
     /// Goes on until `stop`, and then has the advert taken off.
@@ -168,7 +188,7 @@ impl Task {
         let mut socket = ProviderSocket::open(&self.http, &self.config.url, &self.wallet).await?;
         self.state.send_modify(|state| state.connected = Some(true));
         socket.upsert(live).await?;
-        self.socket = Some(socket);
+        (self.socket, self.rate) = (Some(socket), Rate::default());
         self.shown = Some((advert, endpoint));
         let since = Instant::now();
         let ended = self.keep().await;
@@ -205,9 +225,15 @@ impl Task {
         }
     }
 
-    /// Tells what is wished, once it has not changed for a moment.
+    /// Tells what is wished: at once, unless so much was told of late that the server would take it for a flood.
     async fn tell_change(&mut self) -> Result<(), Problem> {
-        wait_for_quiet(&mut self.wish, &mut self.removed, self.config.pace).await;
+        while !self.rate.take(CHANGE) {
+            self.state.send_modify(|state| state.is_behind = true);
+            wait_for_quiet(&mut self.wish, &mut self.removed, self.config.pace).await;
+            if *self.removed.borrow() {
+                break;
+            }
+        }
         let Due::Shown(advert, endpoint) = self.due() else {
             // Seen again by who keeps the connection.
             self.wish.mark_changed();
@@ -275,6 +301,7 @@ impl Task {
         self.state.send_modify(|state| {
             state.removed = self.removing && standing == Standing::Hidden;
             state.looked_at = Some(now);
+            state.is_behind = false;
             state.standing = standing;
         });
     }

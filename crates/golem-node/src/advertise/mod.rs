@@ -205,6 +205,8 @@ pub struct AdvertState {
     pub removed: bool,
     /// Whether there is a connection to the server; `None` for a market that needs none.
     pub connected: Option<bool>,
+    /// Whether renters still read an earlier advert, until the new one is told.
+    pub is_behind: bool,
 }
 
 /// Why adverts cannot be kept at all.

@@ -57,9 +57,9 @@ impl From<SendError> for AdvertProblem {
 }
 
 impl AdvertProblem {
-    /// What is wrong, what it costs, and what mends it. Causes are left out: they can hold the
+    /// What is wrong on `network`, what it costs, and what mends it. Causes are left out: they can hold the
     /// endpoint's address, and that a secret.
-    pub(super) fn describe(&self, lapses: Option<Timestamp>) -> String {
+    pub(super) fn describe(&self, network: &str, lapses: Option<Timestamp>) -> String {
         let cost = match lapses {
             Some(lapses) => {
                 format!(
@@ -72,10 +72,17 @@ impl AdvertProblem {
         let fix = match self {
             Self::Send(SendError::NoFunds { .. }) => "; fix: send gas to the node's wallet",
             Self::Chain(ChainError::WrongChain { .. }) => "; fix: name an endpoint of the right network",
+            Self::Chain(ChainError::NoAnswer(_) | ChainError::Status(_)) => {
+                "; fix: choose another market with GOLEM_PROVIDER_ADVERTISERS or GOLEM_PROVIDER_GOLEM_BASE_NETWORK, or an \
+                 endpoint that answers with GOLEM_PROVIDER_GOLEM_BASE_RPC_URL"
+            }
             Self::Advert(_) => "; fix: correct the setting",
             _ => "",
         };
         let what = match self {
+            Self::Chain(cause @ (ChainError::NoAnswer(_) | ChainError::Status(_))) => {
+                format!("the market {network} is gone, or cannot be reached: {cause}")
+            }
             Self::Chain(cause) => format!("the market's network: {cause}"),
             Self::Send(cause) => format!("{self}: {cause}"),
             Self::Advert(cause) => format!("{self}: {cause}"),

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::plan::misleads;
 use super::problem::AdvertProblem;
 use super::{AdvertState, AdvertiseConfig, NetworkRules, Shown, Standing, Wish, plan, wait_for_quiet};
 use crate::ledger::Ledger;
@@ -74,7 +75,7 @@ impl Task {
                     self.check_interval()
                 }
                 Err(problem) => {
-                    let told = problem.describe(self.state.borrow().lapses);
+                    let told = problem.describe(&self.config.name, self.state.borrow().lapses);
                     self.stand(Standing::Problem(told));
                     self.failures = self.failures.saturating_add(1);
                     self.config.pace.retry_after(self.failures)
@@ -85,6 +86,8 @@ impl Task {
                     if changed.is_err() {
                         return;
                     }
+                    let is_behind = self.is_behind();
+                    self.state.send_modify(|state| state.is_behind = is_behind);
                     wait_for_quiet(&mut self.wish, &mut self.removed, self.config.pace).await;
                 }
                 Ok(()) = self.removed.changed() => {}
@@ -116,6 +119,19 @@ impl Task {
             self.write(&operations).await?;
         }
         Err(AdvertProblem::Unsettled)
+    }
+
+    /// Whether renters read something else than they should.
+    fn is_behind(&self) -> bool {
+        let state = self.state.borrow();
+        let wish = self.wish.borrow();
+        match (&*wish, &state.shown) {
+            (Wish::Shown(advert), Some(shown)) => {
+                advert.annotations().is_ok_and(|wanted| misleads(&shown.annotations, &wanted))
+            }
+            (Wish::Hidden, shown) => shown.is_some(),
+            (Wish::Shown(_), None) | (Wish::Unknown, _) => false,
+        }
     }
 
     /// What the network says of this node.
@@ -164,6 +180,7 @@ impl Task {
         }
         self.state.send_modify(|state| {
             state.removed = self.removing && standing == Standing::Hidden;
+            state.is_behind = false;
             state.standing = standing;
         });
     }

@@ -189,22 +189,35 @@ async fn a_server_that_never_greets_is_given_up_after_ten_seconds() {
     drop(clock);
 }
 
-/// Several changes make one message, and none makes a server that fails be asked sooner.
+/// U-16: a change is told at once, and no more of them than a server takes; none makes a server that fails be asked sooner.
 #[tokio::test(start_paused = true)]
-async fn changes_are_waited_for_and_hasten_no_server_that_fails() {
+async fn u_16_changes_are_told_at_once_flood_nobody_and_hasten_no_server_that_fails() {
     let clock = own_clock();
     let server = LiveServer::start().await.unwrap();
     let node = Node::start(server.url(), Pace::default(), Some(ENDPOINT));
     node.is_current().await;
+    // No time passes.
     for cpu in [7, 6, 5] {
         node.wish.send_replace(shown(cpu));
-        settle().await;
-        advance(Duration::from_secs(1)).await;
+        until("what is left", || cores(&server) == Some(cpu.into())).await;
     }
-    assert_eq!(upserts(&server), 1, "it may change again");
-    advance(Duration::from_secs(5)).await;
+    let is_behind = || node.advertising.state().is_behind;
+    for number in 0..20 {
+        let cpu = 1 + number % 4;
+        node.wish.send_replace(shown(cpu));
+        until("what is left, or that it is held back", || cores(&server) == Some(cpu.into()) || is_behind())
+            .await;
+    }
+    assert!(is_behind(), "renters read an earlier one");
+    assert_eq!(upserts(&server), 1 + 8, "in no time");
+    node.wish.send_replace(shown(5));
+    for _ in 0..3 {
+        settle().await;
+        advance(Duration::from_secs(5)).await;
+    }
     until("the last one", || cores(&server) == Some(5)).await;
-    assert_eq!(upserts(&server), 2);
+    node.is_current().await;
+    until("it is told", || !is_behind()).await;
     server.set_fault(LiveFault::Down);
     node.is_hindered().await;
     let sockets = *server.sockets().borrow();

@@ -32,15 +32,39 @@ pub(super) struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Print one JSON document on standard output, and no more.
-    #[arg(long, global = true)]
+    /// table, json, yaml, or csv of lists.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table, hide_possible_values = true)]
+    #[arg(value_name = "FORM")]
+    pub format: Format,
+    /// The same as --format json.
+    #[arg(long, global = true, conflicts_with = "format")]
     pub json: bool,
-    /// Print answers and errors only: no notes, warnings or progress.
+    /// No notes; of a list its names, of what was done nothing.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Tell on standard error what is done.
     #[arg(long, short, global = true)]
     pub verbose: bool,
+}
+
+impl Arguments {
+    /// How the answer is printed.
+    pub(super) const fn form(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Text for people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// Rows of comma-separated values, of commands that list something.
+    Csv,
+    /// One YAML document.
+    Yaml,
 }
 
 /// What the command line can do.
@@ -61,8 +85,16 @@ pub(super) enum Command {
         #[arg(long)]
         withdraw_advert: bool,
     },
+    /// Take new settings while VMs run on, and tell what is different.
+    ///
+    /// Exits with 1 where it refuses the settings, and goes on with those that it has.
+    Reload,
     /// Show how the provider is; exits with 3 when it is not running.
     Status(Status),
+    /// Print what the provider logged.
+    ///
+    /// Of one in the background its log file; of this machine's service what systemd's journal has of it.
+    Logs(Logs),
     /// See and manage the VMs that are rented out.
     Vms {
         /// What to do with them.
@@ -73,6 +105,9 @@ pub(super) enum Command {
     Drain {
         /// `on`: no new rentals; `off`: new rentals.
         state: OnOff,
+        /// With `on`: return when no VM is left.
+        #[arg(long)]
+        wait: bool,
     },
     /// See and manage the images that VMs start from.
     Images {
@@ -290,6 +325,9 @@ pub(super) enum Vms {
         /// Print the console alone, every byte as it is: a guest can then change the terminal.
         #[arg(long)]
         raw: bool,
+        /// Go on with what is added to the console, until Ctrl-C.
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Log in to a VM through its port, with ssh.
     Ssh {
@@ -345,6 +383,17 @@ pub(super) enum Images {
         /// Name of the image.
         name: String,
     },
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// Go on with what is added, until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// How many of the last lines are printed first.
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub lines: usize,
 }
 
 /// `status`: how often, and how it ends.
@@ -451,6 +500,51 @@ impl Command {
             Self::Discovery(discovery) => discovery.flags(),
             Self::PortChecker(checker) => checker.flags(),
             _ => BTreeMap::new(),
+        }
+    }
+
+    /// Whether its answer has rows, which can be printed as comma-separated values.
+    pub(super) const fn is_list(&self) -> bool {
+        match self {
+            Self::Earnings(_) | Self::Market(_) | Self::Books { .. } => true,
+            Self::Vms { command } => matches!(command, Vms::List),
+            Self::Images { command } => matches!(command, Images::List),
+            Self::Streams { command } => {
+                matches!(command, Streams::List | Streams::Earnings(_) | Streams::History { .. })
+            }
+            Self::Wallet { command } => matches!(command, Wallet::Transactions { .. }),
+            Self::Networks { command } => matches!(command, Networks::List),
+            Self::Ports { command } => matches!(command, Ports::List | Ports::Check),
+            Self::Config { command } => matches!(command, Config::Show { .. }),
+            Self::Rent(rent) => rent.command.is_list(),
+            _ => false,
+        }
+    }
+
+    /// Whether settings that are wrong keep it from its work. Others look at what is there, or ask the node that runs, which
+    /// has its own.
+    pub(super) const fn needs_settings(&self) -> bool {
+        match self {
+            Self::Stop { .. }
+            | Self::Reload
+            | Self::Status(_)
+            | Self::Logs(_)
+            | Self::Vms { .. }
+            | Self::Drain { .. }
+            | Self::Earnings(_)
+            | Self::Market(_)
+            | Self::Backup(_) => false,
+            Self::Images { command } => !matches!(command, Images::List),
+            Self::Streams { command } => matches!(command, Streams::Withdraw { .. }),
+            Self::Books { command: Books::Check { repair } } => *repair,
+            Self::Wallet { command } => !matches!(
+                command,
+                Wallet::Show | Wallet::Balance | Wallet::Transactions { .. } | Wallet::Cancel { .. }
+            ),
+            Self::Networks { command } => !matches!(command, Networks::List | Networks::Show { .. }),
+            Self::Ports { command } => !matches!(command, Ports::List),
+            Self::Pricing { command } => !matches!(command, Pricing::Show),
+            _ => true,
         }
     }
 

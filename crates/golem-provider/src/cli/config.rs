@@ -80,7 +80,7 @@ pub(super) fn change<const N: usize>(
         .with_context(|| format!("{} cannot be written", path.display()))?;
     let running = invocation.runs()?;
     let answer = json!({ "file": path.display().to_string(), "changed": changes, "restart_needed": running });
-    printer.answer(&answer, || {
+    printer.done(&answer, || {
         let lines: Vec<_> = changes.iter().map(|(name, text)| format!("{name}={text}")).collect();
         let when = if running { "\nThe provider that runs takes it at its next start." } else { "" };
         format!("Wrote to {}:\n{}{when}", path.display(), lines.join("\n"))
@@ -102,7 +102,8 @@ fn show(resolved: &Resolved, word: Option<&str>, printer: Printer) -> anyhow::Re
     if let Some(word) = word.filter(|_| rows.is_empty()) {
         bail!("no setting has {word} in it; fix: `golem-provider config show`");
     }
-    printer.answer(&serde_json::json!({ "settings": rows, "warnings": resolved.warnings }), || {
+    let document = json!({ "settings": rows, "warnings": resolved.warnings });
+    printer.list(&document, &rows, &["name", "value", "source"], || {
         table(
             ["SETTING", "VALUE", "FROM"],
             rows.iter().map(|row| {

@@ -30,7 +30,7 @@ pub(super) async fn print(
     let printer = invocation.printer;
     let since = wanted.since.as_deref().map_or(Ok(Timestamp::UNIX_EPOCH), parse_since)?;
     let entries = source.entries(Timestamp::UNIX_EPOCH).await?;
-    if wanted.csv {
+    if wanted.csv || printer.format == arguments::Format::Csv {
         printer.out(&csv(&entries, since));
         return Ok(Exit::Done);
     }

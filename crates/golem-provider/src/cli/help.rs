@@ -3,21 +3,38 @@
 //! Owns how the commands are grouped on the first screen, `help` and `version`. What each command says of itself stands with
 //! its words, in `arguments`.
 
+mod examples;
+
 use std::ffi::OsString;
 use std::fmt::Write;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use serde_json::json;
 
 use super::Exit;
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Format};
 use super::printer::Printer;
 use golem_host::settings;
 
 /// The commands of the first screen, in groups. A test holds them against those that there are.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("The node", &["setup", "start", "stop", "status", "drain", "config", "backup", "restore", "uninstall"]),
+    (
+        "The node",
+        &[
+            "setup",
+            "start",
+            "stop",
+            "reload",
+            "status",
+            "logs",
+            "drain",
+            "config",
+            "backup",
+            "restore",
+            "uninstall",
+        ],
+    ),
     ("Its VMs", &["vms", "images", "isolation", "recover", "import"]),
     ("Found and reached", &["market", "ports"]),
     ("Money", &["pricing", "earnings", "streams", "books", "wallet", "networks"]),
@@ -26,15 +43,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// Exit codes, for the end of the help.
-const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  failed
-  2  wrong use: unknown arguments, or settings that are wrong
-  3  the provider is not running, and the command needs it
-  130  interrupted while it asked";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong use (arguments, or settings),
+  3 the provider is not running, 130 interrupted while it asked";
 
-const MORE: &str = "`golem-provider help COMMAND` tells more of a command,
-`golem-provider help settings [WORD]` of the settings.";
+const MORE: &str = "More: `golem-provider help COMMAND`, `golem-provider help settings [WORD]`";
 
 /// What `version --verbose` adds.
 const ABOUT: [(&str, &str); 3] = [
@@ -43,10 +55,27 @@ const ABOUT: [(&str, &str); 3] = [
     ("Licence", env!("CARGO_PKG_LICENSE")),
 ];
 
+/// The command line, each command with its examples.
+pub(super) fn with_examples() -> clap::Command {
+    examples::EXAMPLES.iter().fold(Arguments::command(), |command, (path, lines)| {
+        let lines = lines.iter().map(|line| format!("\n  golem-provider {line}"));
+        let text = format!("Examples:{}", lines.collect::<String>());
+        ending(command, &path.split(' ').collect::<Vec<_>>(), &text)
+    })
+}
+
+/// `command` with `text` at the end of the help of its command at `path`.
+fn ending(command: clap::Command, path: &[&str], text: &str) -> clap::Command {
+    match path {
+        [] => command.after_help(text.to_owned()),
+        [name, rest @ ..] => command.mut_subcommand(name, |command| ending(command, rest, text)),
+    }
+}
+
 /// The command line with its first screen.
 #[must_use]
 pub fn command() -> clap::Command {
-    let command = Arguments::command();
+    let command = with_examples();
     let mut groups = String::new();
     for (heading, names) in GROUPS {
         let _ = write!(groups, "\n{heading}:\n");
@@ -61,8 +90,29 @@ pub fn command() -> clap::Command {
     ))
 }
 
+/// Where the answer goes to `typed`, which cannot be read as a whole.
+fn printer_of(typed: &[OsString]) -> Printer {
+    let words = typed.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let mut format = Format::Table;
+    let mut before = "";
+    for word in words {
+        let named = word.strip_prefix("--format=").or((before == "--format").then_some(word));
+        match (word, named.and_then(|named| Format::from_str(named, true).ok())) {
+            ("--json", _) => return Printer::new(Format::Json, false),
+            (_, Some(named)) => format = named,
+            _ => {}
+        }
+        before = word;
+    }
+    Printer::new(format, false)
+}
+
 /// What was typed; or how the process ends, where that asks for help only or cannot be read.
 pub(super) fn read(typed: &[OsString]) -> Result<Arguments, Exit> {
+    read_for(printer_of(typed), typed)
+}
+
+fn read_for(printer: Printer, typed: &[OsString]) -> Result<Arguments, Exit> {
     let read = command().try_get_matches_from(typed).and_then(|found| Arguments::from_arg_matches(&found));
     let error = match read {
         Ok(arguments) => return Ok(arguments),
@@ -74,22 +124,18 @@ pub(super) fn read(typed: &[OsString]) -> Result<Arguments, Exit> {
     };
     match error.kind() {
         ErrorKind::DisplayVersion => {
-            let printer = Printer { json: is_there(&["--json"]), quiet: false };
             version(is_there(&["--verbose", "-v"]), printer);
         }
-        ErrorKind::DisplayHelp => {
-            let _ = error.print();
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            return Err(Exit::WrongUse);
-        }
-        _ => {
-            if is_there(&["--json"]) {
+        ErrorKind::DisplayHelp => printer.show(&error.render().ansi().to_string()),
+        kind => {
+            if printer.json {
                 let text = error.render().to_string();
-                let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+                let message = match kind {
+                    ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command was given",
+                    _ => text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim(),
+                };
                 let fix = "golem-provider help tells what can be typed";
-                Printer { json: true, quiet: false }.failure(Exit::WrongUse, message.trim(), Some(fix));
+                printer.failure(Exit::WrongUse, message, Some(fix));
             }
             let _ = error.print();
             return Err(Exit::WrongUse);
@@ -128,7 +174,7 @@ pub(super) fn help(topic: &[String], printer: Printer) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let typed = ["golem-provider"].into_iter().chain(words).chain(["--help"]).map(OsString::from);
-    Ok(read(&typed.collect::<Vec<_>>()).err().unwrap_or(Exit::Done))
+    Ok(read_for(printer, &typed.collect::<Vec<_>>()).err().unwrap_or(Exit::Done))
 }
 
 #[cfg(test)]
@@ -148,5 +194,55 @@ mod tests {
         let text = command.clone().render_help().to_string();
         assert!(text.lines().count() <= 60, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    /// The commands that do something, by their paths.
+    fn leaves(command: &clap::Command, path: &str) -> Vec<String> {
+        let below = command.get_subcommands().filter(|one| !one.is_hide_set());
+        let below: Vec<_> =
+            below.flat_map(|one| leaves(one, format!("{path} {}", one.get_name()).trim())).collect();
+        if below.is_empty() { vec![path.to_owned()] } else { below }
+    }
+
+    #[test]
+    fn u_10_every_command_has_examples_that_can_be_typed() {
+        let there = leaves(&command(), "");
+        let with: Vec<_> = examples::EXAMPLES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(with.iter().collect::<BTreeSet<_>>(), there.iter().collect::<BTreeSet<_>>());
+        for (path, lines) in examples::EXAMPLES {
+            // Its options of all commands are there once it is built.
+            let mut all = command();
+            all.build();
+            let one = path.split(' ').fold(&all, |command, name| command.find_subcommand(name).unwrap());
+            let help = one.clone().render_help().to_string();
+            for line in lines {
+                assert!(help.contains(&format!("\n  golem-provider {line}")), "{path}: {help}");
+                let address = "0x0000000000000000000000000000000000000001";
+                let words = format!("golem-provider {}", line.replace("0x…", address));
+                let read =
+                    command().try_get_matches_from(words.split(' ')).map_err(|error| error.to_string());
+                let read = Arguments::from_arg_matches(&read.unwrap()).unwrap();
+                let name = path.split(' ').next().unwrap();
+                let is_csv = read.form() == Format::Csv;
+                assert!(line.starts_with(name) && (!is_csv || read.command.is_list()), "{line}");
+            }
+        }
+    }
+
+    /// U-09
+    #[test]
+    fn u_09_how_an_answer_is_wanted_is_read_from_what_cannot_be_read() {
+        let format =
+            |typed: &str| printer_of(&typed.split(' ').map(OsString::from).collect::<Vec<_>>()).format;
+        for (typed, wanted) in [
+            ("vms lsit", Format::Table),
+            ("vms lsit --json", Format::Json),
+            ("--format json vms lsit", Format::Json),
+            ("vms --format=YAML lsit", Format::Yaml),
+            ("vms lsit --format jsn", Format::Table),
+            ("vms ssh web -- --json", Format::Table),
+        ] {
+            assert_eq!(format(typed), wanted, "{typed}");
+        }
     }
 }

@@ -20,20 +20,20 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
         Command::List => {
             let default = canonical(&settings.vms.default_vm_image);
             let all = images.list();
-            printer.answer(&all.iter().map(|info| document(info, &default)).collect::<Vec<_>>(), || {
-                list(&all, &default)
-            });
+            let rows: Vec<_> = all.iter().map(|info| document(info, &default)).collect();
+            let columns = ["name", "aliases", "here", "bytes", "default", "url"];
+            printer.list(&rows, &rows, &columns, || list(&all, &default));
         }
         Command::Pull { name: Some(name), .. } => {
             let name = parse(&name)?;
             let pulled = image::pull(&settings.node.data_dir, &name).await?;
-            printer.answer(&pulled_document(&pulled, &settings.vms.default_vm_image), || summary(&pulled));
+            printer.done(&pulled_document(&pulled, &settings.vms.default_vm_image), || summary(&pulled));
         }
         Command::Pull { name: None, .. } => return pull_all(invocation, &images).await,
         Command::Add { name, file } => {
             let name = parse(&name)?;
             let info = images.add(&name, &file)?;
-            printer.answer(&document(&info, &settings.vms.default_vm_image), || {
+            printer.done(&document(&info, &settings.vms.default_vm_image), || {
                 format!("{name} is here; renters can ask for it now.")
             });
         }
@@ -41,7 +41,7 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
             let name = parse(&name)?;
             let users = users(invocation, &name).await?;
             images.remove(&name)?;
-            printer.answer(&json!({ "name": name, "removed": true, "used_by": users }), || match &*users {
+            printer.done(&json!({ "name": name, "removed": true, "used_by": users }), || match &*users {
                 [] => format!("{name} is removed."),
                 users => format!("{name} is removed; {} keep what they started from.", users.join(", ")),
             });
@@ -71,7 +71,7 @@ async fn pull_all(invocation: &Invocation, images: &Images) -> anyhow::Result<Ex
     }
     let documents: Vec<_> =
         done.iter().map(|pulled| pulled_document(pulled, &settings.vms.default_vm_image)).collect();
-    invocation.printer.answer(&documents, || match (&*done, exit) {
+    invocation.printer.done(&documents, || match (&*done, exit) {
         ([], Exit::Done) => "No image was downloaded before: name one with `images pull NAME`.".to_owned(),
         (done, _) => done.iter().map(summary).collect::<Vec<_>>().join("\n"),
     });

@@ -71,7 +71,7 @@ fn export(
     };
     let text = key_file::text(identity.wallet(), passphrase.as_ref(), Cost::STANDARD)?;
     if out == Path::new("-") {
-        printer.raw(&format!("{}\n", *text));
+        printer.raw(&format!("{}\n", *text))?;
     } else {
         write_new(out, text.as_bytes())?;
         let answer = json!({ "address": identity.address(), "file": out, "encrypted": encrypted });

@@ -9,21 +9,22 @@ use anyhow::Context;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Exit;
 use super::arguments::Arguments;
 use super::printer::Printer;
+use super::{Exit, help};
 
 /// `completions`: a script that `shell` reads.
 pub(super) fn completions(shell: Shell, printer: Printer) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), env!("CARGO_PKG_NAME"), &mut script);
-    printer.raw(&String::from_utf8_lossy(&script));
+    // Whoever wants its beginning only has it.
+    let _ = printer.raw(&String::from_utf8_lossy(&script));
     Exit::Done
 }
 
 /// `manual`: a page for the program and for each command, in `folder`.
 pub(super) fn manual(folder: &Path) -> anyhow::Result<Exit> {
-    clap_mangen::generate_to(Arguments::command(), folder)
+    clap_mangen::generate_to(help::with_examples(), folder)
         .with_context(|| format!("man pages cannot be written to {}", folder.display()))?;
     Ok(Exit::Done)
 }

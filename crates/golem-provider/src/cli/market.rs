@@ -46,6 +46,25 @@ struct Question<'a> {
     size: Resources,
 }
 
+/// An advert and where it is.
+#[derive(Serialize)]
+struct MarketRow<'a> {
+    place: &'a str,
+    /// Whether it is this node's.
+    own: bool,
+    #[serde(flatten)]
+    says: &'a AdvertTerms,
+}
+
+impl<'a> MarketRow<'a> {
+    /// This node's first.
+    fn of(market: &'a MarketView) -> impl Iterator<Item = Self> {
+        let own = market.own.iter().map(|own| (true, &own.says));
+        let others = market.others.iter().map(|other| (false, other));
+        own.chain(others).map(|(own, says)| Self { place: &market.place, own, says })
+    }
+}
+
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
     let question = Question {
@@ -60,7 +79,11 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     }
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };
-    invocation.printer.answer(&answer, || {
+    let rows: Vec<_> = answer.markets.iter().flat_map(MarketRow::of).collect();
+    let columns =
+        ["provider_id", "name", "country", "platform", "cpu", "memory", "storage", "usd_month", "glm_month"];
+    let columns = [&columns[..], &["place", "own"]].concat();
+    invocation.printer.list(&answer, &rows, &columns, || {
         let texts: Vec<String> = answer.markets.iter().map(|seen| text(seen, wanted)).collect();
         texts.join("\n\n")
     });

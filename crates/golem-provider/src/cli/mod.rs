@@ -16,6 +16,7 @@ mod images;
 mod import;
 mod isolation;
 mod keys;
+mod logs;
 mod manual;
 mod market;
 mod money_source;
@@ -25,6 +26,7 @@ mod ports;
 mod pricing;
 mod printer;
 mod recover;
+mod reload;
 mod rent;
 mod setup;
 mod ssh;
@@ -49,14 +51,14 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::daemon;
-use crate::logs::{self, Destination};
-use arguments::{Arguments, Books, Command, Config, Isolation};
+use crate::logs::Destination;
+use arguments::{Arguments, Books, Command, Config, Format, Isolation};
 use golem_api::operator::{Client, OperatorError};
 use golem_host::data_dir;
 use golem_host::layout;
 use golem_host::node::{Node, Places, Whose};
 use golem_host::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
-use printer::Printer;
+use printer::{Printer, ReaderGone};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +161,7 @@ pub(super) const fn reachable(host: IpAddr) -> IpAddr {
 
 /// Runs the service `run` in this terminal, to its end.
 fn foreground(settings: &LogSettings, run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Exit> {
-    logs::begin(settings.log_format, settings.log_level, Destination::Terminal)
+    crate::logs::begin(settings.log_format, settings.log_level, Destination::Terminal)
         .context("logs cannot be written")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -177,7 +179,11 @@ pub fn run() -> ExitCode {
         Ok(arguments) => arguments,
         Err(exit) => return exit.into(),
     };
-    let printer = Printer { json: arguments.json, quiet: arguments.quiet };
+    let printer = Printer::new(arguments.form(), arguments.quiet);
+    if printer.format == Format::Csv && !arguments.command.is_list() {
+        printer.error(Exit::WrongUse, "the answer has no rows, which csv is for; fix: --format json or yaml");
+        return Exit::WrongUse.into();
+    }
     if let Some(path) = search_path() {
         printer.warning("PATH names folders that are not absolute; programs in them are not run");
         // In place of this process: every program that is started later looks there.
@@ -196,6 +202,9 @@ pub fn run() -> ExitCode {
     }
     let detached = matches!(&arguments.command, Command::Start(start) if start.detached);
     let exit = execute(arguments, printer).unwrap_or_else(|error| {
+        if error.is::<ReaderGone>() {
+            return Exit::Done;
+        }
         let exit = if error.is::<Mistakes>() {
             Exit::WrongUse
         } else if error.is::<NotRunning>() || matches!(error.downcast_ref(), Some(OperatorError::Ended)) {
@@ -266,8 +275,12 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         .collect();
     let directory = std::env::current_dir().context("the working directory cannot be found")?;
     let node = node_of(&arguments.command, &environment, &directory)?;
-    let resolved =
-        settings::load_of(node.as_ref(), arguments.command.flags(), environment.clone(), &directory)?;
+    let resolved = if arguments.command.needs_settings() {
+        settings::load_of(node.as_ref(), arguments.command.flags(), environment.clone(), &directory)?
+    } else {
+        settings::load_despite_mistakes(node.as_ref(), environment.clone(), &directory)?
+    };
+    resolved.mistakes.iter().for_each(|mistake| printer.warning(&format!("not used: {mistake}")));
     let node = node.context("HOME is not set; fix: set it")?;
     let context = Invocation { node, resolved, environment, directory, printer };
     // Setup says itself which one it sets up.
@@ -287,7 +300,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         Command::PortChecker(typed) => return port_checker::port_checker(&context, typed),
         _ => {}
     }
-    logs::begin_for_command(level);
+    crate::logs::begin_for_command(level);
     data_dir::close(&context.resolved.settings.node.data_dir);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -303,7 +316,9 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
-            Command::Drain { state } => vms::drain(&context, state).await,
+            Command::Drain { state, wait } => vms::drain(&context, state, wait).await,
+            Command::Reload => reload::reload(&context).await,
+            Command::Logs(wanted) => logs::logs(&context, &wanted).await,
             Command::Images { command } => images::images(&context, command).await,
             Command::Import { dry_run } => import::import(&context, dry_run).await,
             Command::Recover { dry_run, yes } => recover::recover(&context, dry_run, yes).await,

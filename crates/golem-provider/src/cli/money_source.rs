@@ -81,6 +81,14 @@ impl MoneySource {
         })
     }
 
+    /// How many transactions wait, as far as the node that runs tells.
+    pub(super) async fn waiting(&self) -> usize {
+        match self {
+            Self::Node(client) => client.transactions(false).await.map_or(0, |waiting| waiting.len()),
+            Self::Own { .. } => 0,
+        }
+    }
+
     /// Every entry of the books since `since`, oldest first.
     pub(super) async fn entries(&self, since: Timestamp) -> anyhow::Result<Vec<EntryView>> {
         Ok(match self {

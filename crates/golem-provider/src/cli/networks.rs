@@ -34,6 +34,19 @@ struct Checked {
     endpoints: Vec<Probe>,
 }
 
+/// Columns of the networks.
+const COLUMNS: [&str; 9] = [
+    "name",
+    "active",
+    "chain_id",
+    "symbol",
+    "token_symbol",
+    "testnet",
+    "rpc_url",
+    "stream_payment_address",
+    "contract_version",
+];
+
 /// `networks …`.
 pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyhow::Result<Exit> {
     let settings = &invocation.resolved.settings;
@@ -47,7 +60,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
                 .iter()
                 .map(|(name, network)| Named { name, active: active.contains(name), network })
                 .collect();
-            printer.answer(&named, || list(&named));
+            printer.list(&named, &named, &COLUMNS, || list(&named));
         }
         Networks::Show { name } => {
             let name = name.as_deref().or(active.first().map(String::as_str)).unwrap_or_default();
@@ -59,7 +72,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
             let (name, network) = added(*add)?;
             let path = network::save(folder, &name, &network)?;
             let answer = serde_json::json!({ "name": name, "file": path.display().to_string() });
-            printer.answer(&answer, || {
+            printer.done(&answer, || {
                 format!(
                     "Wrote {}. To use it: GOLEM_PROVIDER_PAYMENTS_NETWORK={name}; to try it: golem-provider \
                      networks check {name}",

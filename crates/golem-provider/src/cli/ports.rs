@@ -31,7 +31,7 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
         Ports::Unmap => mapping::unmap(invocation).await,
         Ports::List => {
             let report = invocation.client()?.ports().await?;
-            printer.answer(&report, || text(&report));
+            print(printer, &report);
             Ok(Exit::Done)
         }
         Ports::Check => {
@@ -42,12 +42,21 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
                 let tell = |at| display.iter().for_each(|display| display.tell(at));
                 ports::report(&invocation.resolved.settings.reach(), None, DEADLINE, tell).await?
             };
-            printer.answer(&report, || text(&report));
+            print(printer, &report);
             let usable = report.ssh.iter().any(|port| port.status == Reach::Reachable);
             let fine = usable && report.provider.status == Reach::Reachable;
             Ok(if fine { Exit::Done } else { Exit::Failed })
         }
     }
+}
+
+/// Columns of the ports.
+const COLUMNS: [&str; 9] =
+    ["port", "status", "reason", "local", "local_detail", "in_use", "agreed", "answered", "checked_at"];
+
+fn print(printer: Printer, report: &PortsReport) {
+    let ports: Vec<&PortReport> = std::iter::once(&report.provider).chain(&report.ssh).collect();
+    printer.list(report, &ports, &COLUMNS, || text(report));
 }
 
 /// How far it is, unless a program reads.

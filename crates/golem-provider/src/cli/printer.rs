@@ -1,18 +1,25 @@
 //! Everything that a command prints.
 //!
-//! Owns standard output (data) and standard error (everything else). With `--json`, standard
-//! output gets exactly one document. A reader that went away (`| head`) is no error.
+//! ```text
+//!   a command ─┬─► view: what it was asked for ──┐             ┌─► text or table
+//!              ├─► list: the same, row by row ───┼─ --format ──┼─► JSON or YAML: one document
+//!              └─► done: what it did ────────────┘             └─► comma-separated values: of lists
+//!                          └── --quiet: names of a list's rows alone, nothing of what was done
+//! ```
+//! Owns standard output (data) and standard error (everything else). A reader that went away (`| head`) is no error.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
+use super::arguments::Format;
 use super::{Exit, layout};
 use crate::logs;
+use golem_host::documents::{self, DocumentError};
 use golem_types::visible::visible;
 
 /// Bold red, bold yellow and plain again.
@@ -22,25 +29,65 @@ const WARNING: &str = "\x1b[1;33mwarning\x1b[0m";
 /// Time between two pictures of a spinner.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How often it is looked how far something is.
+const STAGE: Duration = Duration::from_millis(500);
+
 /// Where a command's words go.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Printer {
-    /// Whether standard output is for a program.
+    pub format: Format,
+    /// Whether standard output is one document for a program.
     pub json: bool,
-    /// Whether only answers and errors are wanted.
+    /// Whether no more is wanted than what was asked for: no notes, warnings or progress, and nothing of what was done.
     pub quiet: bool,
 }
 
 impl Printer {
+    pub(super) const fn new(format: Format, quiet: bool) -> Self {
+        Self { format, json: matches!(format, Format::Json | Format::Yaml), quiet }
+    }
+
     /// Prints `document` for programs, or what `text` makes for people.
     pub(super) fn answer<D: Serialize>(self, document: &D, text: impl FnOnce() -> String) {
-        if self.json {
-            match serde_json::to_string_pretty(document) {
-                Ok(line) => self.out(&line),
-                Err(error) => self.error(Exit::Failed, &error.to_string()),
+        match self.format {
+            Format::Json => self.out_or_error(serde_json::to_string_pretty(document).map_err(Into::into)),
+            Format::Yaml => self.out_or_error(documents::yaml(document)),
+            Format::Table | Format::Csv => self.show(&text()),
+        }
+    }
+
+    /// Prints what was done, unless nobody wants to read that.
+    pub(super) fn done<D: Serialize>(self, document: &D, text: impl FnOnce() -> String) {
+        if self.json || !self.quiet {
+            self.answer(document, text);
+        }
+    }
+
+    /// Prints `document`, which is `rows` and what belongs to them. Of `columns`, which are paths into a row, the first is what
+    /// a row is called.
+    pub(super) fn list<D: Serialize, R: Serialize>(
+        self,
+        document: &D,
+        rows: &[R],
+        columns: &[&str],
+        text: impl FnOnce() -> String,
+    ) {
+        match (self.format, columns.first()) {
+            (Format::Csv, _) => self.out_or_error(documents::csv(rows, columns)),
+            (Format::Table, Some(name)) if self.quiet => {
+                let names = documents::names(rows, name);
+                if !rows.is_empty() {
+                    self.out_or_error(names.map(|names| names.join("\n")));
+                }
             }
-        } else {
-            self.show(&text());
+            _ => self.answer(document, text),
+        }
+    }
+
+    fn out_or_error(self, text: Result<String, DocumentError>) {
+        match text {
+            Ok(text) => self.out(&text),
+            Err(error) => self.error(Exit::Failed, &golem_service::log::with_causes(&error)),
         }
     }
 
@@ -68,8 +115,21 @@ impl Printer {
     }
 
     /// Prints others' words to standard output, every byte as it is.
-    pub(super) fn raw(self, text: &str) {
-        let _ = io::stdout().write_all(text.as_bytes());
+    ///
+    /// # Errors
+    /// [`ReaderGone`]: who prints on and on ends then.
+    pub(super) fn raw(self, text: &str) -> Result<(), ReaderGone> {
+        let mut output = io::stdout().lock();
+        output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|_| ReaderGone)
+    }
+
+    /// Tells that nothing was done, because whoever was asked did not agree.
+    pub(super) fn declined(self, text: &str) -> Exit {
+        if self.json {
+            self.failure(Exit::Failed, text, None);
+        }
+        self.note(text);
+        Exit::Failed
     }
 
     /// Tells people something beside the answer.
@@ -92,8 +152,33 @@ impl Printer {
             return Spinner(ProgressBar::hidden());
         }
         let spinner = ProgressBar::new_spinner().with_message(what);
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+            spinner.set_style(style);
+        }
         spinner.enable_steady_tick(TICK);
         Spinner(spinner)
+    }
+
+    /// What `work` comes to; meanwhile people see how far it is, as `stage` tells.
+    pub(super) async fn watched<T>(
+        self,
+        what: &str,
+        work: impl Future<Output = T>,
+        stage: impl AsyncFn() -> Option<String>,
+    ) -> T {
+        let waiting = self.waiting(what.to_owned());
+        let stages = async {
+            loop {
+                tokio::time::sleep(STAGE).await;
+                if let Some(stage) = stage().await {
+                    waiting.say(format!("{what}: {stage}"));
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            never = stages => match never {},
+        }
     }
 
     /// Tells why a command ends with `exit`. The fix stands in the text, after `; fix: `.
@@ -109,9 +194,18 @@ impl Printer {
     /// Tells programs why a command ends with `exit`, as they read it everywhere.
     pub(super) fn failure(self, exit: Exit, message: &str, fix: Option<&str>) {
         let error = json!({ "error": { "code": exit.code(), "message": message, "fix": fix } });
-        let _ = writeln!(anstream::stdout(), "{error:#}");
+        let text = match self.format {
+            Format::Yaml => documents::yaml(&error).unwrap_or_default(),
+            _ => format!("{error:#}"),
+        };
+        let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
     }
 }
+
+/// Nobody reads standard output any more.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads on")]
+pub(super) struct ReaderGone;
 
 /// Clears the line when dropped.
 pub(super) struct Spinner(ProgressBar);

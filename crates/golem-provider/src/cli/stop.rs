@@ -35,14 +35,14 @@ pub(super) async fn stop(
     withdraw_advert: bool,
 ) -> anyhow::Result<Exit> {
     let Some(held) = invocation.node.running()? else {
-        invocation.printer.answer(&json!({ "stopped": false, "running": false }), || {
+        invocation.printer.done(&json!({ "stopped": false, "running": false }), || {
             "The provider is not running; nothing to stop.".to_owned()
         });
         return Ok(Exit::Done);
     };
     let pid = held.pid;
     end(invocation, &held, patience, withdraw_advert).await?;
-    invocation.printer.answer(&json!({ "stopped": true, "running": false, "pid": pid }), || {
+    invocation.printer.done(&json!({ "stopped": true, "running": false, "pid": pid }), || {
         "The provider has stopped.".to_owned()
     });
     Ok(Exit::Done)
@@ -74,15 +74,15 @@ pub(super) async fn end(
     };
     if let Err(error) = asked {
         tracing::warn!("the operator API does not answer ({error:#}); sending a signal instead");
-        signal(pid)?;
+        signal(pid, Signal::TERM)?;
     }
     let waiting = invocation.printer.waiting("Waiting for the provider to stop");
     let in_time = gone(held, patience).await?;
     drop(waiting);
     if !in_time {
         invocation.printer.note("The provider takes long to stop; ending it at once. Its VMs run on.");
-        signal(pid)?;
-        signal(pid)?;
+        signal(pid, Signal::TERM)?;
+        signal(pid, Signal::TERM)?;
         if !gone(held, AT_ONCE).await? {
             let pid = pid.map_or_else(|| "its pid".to_owned(), |pid| pid.to_string());
             bail!(
@@ -98,11 +98,11 @@ async fn remove_adverts(invocation: &Invocation) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn signal(pid: Option<u32>) -> anyhow::Result<()> {
+/// Sends `signal` to the process `pid`; one that has ended meanwhile is fine.
+pub(super) fn signal(pid: Option<u32>, signal: Signal) -> anyhow::Result<()> {
     let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     let pid = pid.context("the PID file holds no process id; fix: find golem-provider with ps and end it")?;
-    match kill_process(pid, Signal::TERM) {
-        // It ended meanwhile, which is what was wanted.
+    match kill_process(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => {
             Err(error).with_context(|| format!("process {} cannot be signalled", pid.as_raw_nonzero()))

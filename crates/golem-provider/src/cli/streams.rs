@@ -8,12 +8,32 @@ use golem_node::ledger::WithdrawalState;
 use golem_types::wire::Exact;
 use jiff::{Timestamp, Unit};
 
-use super::arguments::Streams;
+use super::arguments::{Format, Streams};
 use super::earnings::{self, parse_since};
 use super::layout::table;
 use super::money_source::MoneySource;
 use super::{Exit, Invocation};
 use golem_types::amount::{Money, coins, span};
+
+/// Columns of the streams.
+const COLUMNS: [&str; 16] = [
+    "stream.vm_id",
+    "name",
+    "status",
+    "network",
+    "symbol",
+    "decimals",
+    "stream.stream_id",
+    "stream.verified",
+    "stream.reason",
+    "stream.chain.sender",
+    "stream.chain.deposit",
+    "stream.chain.withdrawn",
+    "stream.computed.remaining_seconds",
+    "stream.computed.vested_wei",
+    "stream.computed.withdrawable_wei",
+    "unpaid_since",
+];
 
 /// `streams …`.
 pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow::Result<Exit> {
@@ -22,7 +42,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
     match command {
         Streams::List => {
             let view = books.streams().await?;
-            printer.answer(&view, || list(&view));
+            printer.list(&view, &view.streams, &COLUMNS, || list(&view));
             warn_if_stale(invocation, &view);
         }
         Streams::Show { vm } => {
@@ -35,10 +55,10 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
         Streams::History { since, csv } => {
             let since = since.as_deref().map_or(Ok(Timestamp::UNIX_EPOCH), parse_since)?;
             let all = books.withdrawals(since).await?;
-            if csv {
+            if csv || printer.format == Format::Csv {
                 printer.out(&history_csv(&all));
             } else {
-                printer.answer(&all, || history(&all));
+                printer.list(&all, &all, &["stream_id"], || history(&all));
             }
         }
         Streams::Withdraw { vm_id, all, force } => {
@@ -47,12 +67,14 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
                 (Some(which), _) => Some(find(&view, which)?.stream.vm_id.clone()),
                 (None, _) => None,
             };
-            let done = {
-                let _waiting = printer.waiting("Withdrawing");
-                books.withdraw(vm.as_ref(), force).await?
+            let stage = async || match books.waiting().await {
+                0 => None,
+                1 => Some("one transaction waits for a block".to_owned()),
+                count => Some(format!("{count} transactions wait for a block")),
             };
+            let done = printer.watched("Withdrawing", books.withdraw(vm.as_ref(), force), stage).await?;
             let failed = done.iter().any(|one| one.outcome == WithdrawOutcome::Failed);
-            printer.answer(&done, || withdrawn(&done, &view));
+            printer.done(&done, || withdrawn(&done, &view));
             return Ok(if failed { Exit::Failed } else { Exit::Done });
         }
     }

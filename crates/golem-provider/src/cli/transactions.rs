@@ -54,7 +54,11 @@ impl Source {
 /// `wallet transactions`.
 pub(super) async fn list(invocation: &Invocation, all: bool) -> anyhow::Result<Exit> {
     let transactions = Source::open(invocation).await?.list(all).await?;
-    invocation.printer.answer(&transactions, || text(&transactions, all));
+    let columns =
+        ["id", "created_at", "chain_id", "wallet", "nonce", "purpose", "subject", "to", "state", "cancel"];
+    let more = ["attempts", "hash", "block", "cost_wei", "l1_fee_wei", "error", "updated_at"];
+    let columns = [&columns[..], &more].concat();
+    invocation.printer.list(&transactions, &transactions, &columns, || text(&transactions, all));
     Ok(Exit::Done)
 }
 
@@ -98,7 +102,7 @@ pub(super) async fn cancel(invocation: &Invocation, nonce: Option<u64>, yes: boo
     }
     let cancelled = source.cancel(nonce).await?;
     let is_running = matches!(source, Source::Node(_));
-    invocation.printer.answer(&json!({ "cancelled": cancelled }), || {
+    invocation.printer.done(&json!({ "cancelled": cancelled }), || {
         let when = if is_running { "" } else { " once the node runs again" };
         format!("{cancelled} transactions are replaced by what does nothing, or gone{when}.")
     });

@@ -4,17 +4,39 @@
 
 mod logs;
 
+use std::time::Duration;
+
 use anyhow::bail;
 use golem_types::VmState;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::arguments::{OnOff, Vms};
 use super::confirm::confirmed;
 use super::layout::{table, time};
 use super::ssh::Login;
 use super::{Exit, Invocation, reachable};
-use golem_api::operator::Client;
+use golem_api::operator::{Client, OperatorError};
 use golem_api::views::{NetworkProblem, VmView};
+
+/// Columns of the VMs.
+const COLUMNS: [&str; 12] = [
+    "id",
+    "name",
+    "status",
+    "ssh_port",
+    "ip_address",
+    "resources.cpu",
+    "resources.memory",
+    "resources.storage",
+    "image",
+    "stream_id",
+    "created_at",
+    "error",
+];
+
+/// How often the node is asked how far it is.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// `vms …`.
 pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result<Exit> {
@@ -23,7 +45,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
     match command {
         Vms::List => {
             let vms = client.vms().await?;
-            printer.answer(&vms, || list(&vms));
+            printer.list(&vms, &vms, &COLUMNS, || list(&vms));
         }
         Vms::Show { vm } => {
             let vm = client.vm(&vm).await?;
@@ -35,19 +57,17 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
         Vms::Delete { vm, yes } => {
             let vm = client.vm(&vm).await?;
             if !yes && !agreed(&vm)? {
-                printer.note("Nothing was deleted.");
-                return Ok(Exit::Failed);
+                return Ok(printer.declined("Nothing was deleted."));
             }
-            {
-                let _waiting = printer.waiting(format!("Deleting {}", vm.name));
-                client.delete(vm.id.as_str()).await?;
-            }
-            printer.answer(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
+            let delete = client.delete(vm.id.as_str());
+            printer.watched(&format!("Deleting {}", vm.name), delete, stage(&client, vm.id.as_str())).await?;
+            printer.done(&json!({ "id": vm.id, "deleted": true }), || format!("{} is deleted.", vm.name));
         }
-        Vms::Logs { vm, raw } => {
+        Vms::Logs { vm, raw, follow: true } => return logs::follow(&client, printer, &vm, raw).await,
+        Vms::Logs { vm, raw, follow: false } => {
             let logs = client.logs(&vm).await?;
             if raw && !printer.json {
-                printer.raw(&logs.console);
+                printer.raw(&logs.console)?;
             } else {
                 printer.answer(&logs, || printer.others(&logs::text(&logs)));
             }
@@ -74,24 +94,37 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
 }
 
 /// `drain on` and `drain off`.
-pub(super) async fn drain(invocation: &Invocation, state: OnOff) -> anyhow::Result<Exit> {
-    let draining = matches!(state, OnOff::On);
-    let draining = invocation.client()?.drain(draining).await?.draining;
-    invocation.printer.answer(&json!({ "draining": draining }), || {
-        if draining {
-            "The provider takes no new rentals; the VMs it has run on.".to_owned()
-        } else {
-            "The provider takes new rentals.".to_owned()
+pub(super) async fn drain(invocation: &Invocation, state: OnOff, wait: bool) -> anyhow::Result<Exit> {
+    let printer = invocation.printer;
+    let client = invocation.client()?;
+    let draining = client.drain(matches!(state, OnOff::On)).await?.draining;
+    let left = async || Ok::<_, OperatorError>(client.vms().await?.len());
+    if draining && wait && left().await? > 0 {
+        printer.note(
+            "The provider takes no new rentals; waiting until no VM is left. Ctrl-C: VMs and draining go on.",
+        );
+        let waiting = printer.waiting("");
+        loop {
+            match left().await? {
+                0 => break,
+                left => waiting.say(format!("VMs left: {left}")),
+            }
+            sleep(LOOK).await;
         }
+    }
+    printer.done(&json!({ "draining": draining }), || match (draining, wait) {
+        (true, true) => "The provider takes no new rentals, and no VM is left.".to_owned(),
+        (true, false) => "The provider takes no new rentals; the VMs it has run on.".to_owned(),
+        (false, _) => "The provider takes new rentals.".to_owned(),
     });
     Ok(Exit::Done)
 }
 
 async fn act(invocation: &Invocation, client: &Client, vm: &str, action: &str) -> anyhow::Result<()> {
-    let waiting = invocation.printer.waiting(format!("{vm}: {action}"));
-    let vm = client.act(vm, action).await?;
-    drop(waiting);
-    invocation.printer.answer(&vm, || format!("{} is {}.", vm.name, vm.status));
+    let printer = invocation.printer;
+    let what = format!("{vm}: {action}");
+    let vm = printer.watched(&what, client.act(vm, action), stage(client, vm)).await?;
+    printer.done(&vm, || format!("{} is {}.", vm.name, words(&vm)));
     Ok(())
 }
 
@@ -100,6 +133,20 @@ fn agreed(vm: &VmView) -> anyhow::Result<bool> {
     let question =
         format!("{} is {} and its renter may have paid for it. Delete it and its disk?", vm.name, vm.status);
     confirmed(&question, &format!("deleting {} needs a yes; fix: add --yes", vm.name))
+}
+
+/// Tells how far what is done to the VM that `which` names is.
+fn stage(client: &Client, which: &str) -> impl AsyncFn() -> Option<String> {
+    async move || client.vm(which).await.ok().map(|vm| words(&vm))
+}
+
+/// Where `vm` stands, in words.
+fn words(vm: &VmView) -> String {
+    match vm.status {
+        // It has had its address since its first boot.
+        VmState::Creating if vm.ip_address.is_some() => "booting".to_owned(),
+        status => status.to_string(),
+    }
 }
 
 fn list(vms: &[VmView]) -> String {
@@ -111,7 +158,7 @@ fn list(vms: &[VmView]) -> String {
         vms.iter().map(|vm| {
             [
                 vm.name.to_string(),
-                vm.status.to_string(),
+                words(vm),
                 vm.ssh_port.to_string(),
                 vm.resources.cpu.to_string(),
                 format!("{} GB", vm.resources.memory),
@@ -128,7 +175,7 @@ fn show(vm: &VmView) -> String {
     let mut lines = vec![
         ("Name", vm.name.to_string()),
         ("Id", vm.id.to_string()),
-        ("State", vm.status.to_string()),
+        ("State", words(vm)),
         ("SSH port", vm.ssh_port.to_string()),
         ("Address", vm.ip_address.map_or_else(|| "-".to_owned(), |address| address.to_string())),
         ("CPU", vm.resources.cpu.to_string()),

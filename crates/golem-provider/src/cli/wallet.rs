@@ -48,7 +48,7 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
         .and_then(|profile| payments::faucet(&profile, &settings.faucets).map(|faucet| (profile, faucet)));
     let Some((profile, faucet)) = faucet else {
         let text = "Faucet is disabled for current payments network.";
-        printer.answer(&json!({ "requested": false, "reason": text }), || text.to_owned());
+        printer.done(&json!({ "requested": false, "reason": text }), || text.to_owned());
         return Ok(Exit::Done);
     };
     let address = address(invocation)?;
@@ -58,7 +58,7 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
     let before = has().await.ok();
     if before.is_some_and(|balance| balance >= ENOUGH) {
         let text = format!("The wallet has {} already.", coins(Exact(before.unwrap_or_default())));
-        printer.answer(&json!({ "requested": false, "reason": text }), || text.clone());
+        printer.done(&json!({ "requested": false, "reason": text }), || text.clone());
         return Ok(Exit::Done);
     }
     let work = Work::default();
@@ -95,7 +95,7 @@ async fn faucet(invocation: &Invocation) -> anyhow::Result<Exit> {
         "balance_before_wei": before.map(|wei| wei.to_string()),
         "balance_wei": after.map(|wei| wei.to_string()),
     });
-    printer.answer(&answer, || {
+    printer.done(&answer, || {
         let shown = |wei: Option<U256>| wei.map_or_else(|| "unknown".to_owned(), |wei| coins(Exact(wei)));
         format!("Faucet tx: {transaction}\nBalance: {}, before {}", shown(after), shown(before))
     });

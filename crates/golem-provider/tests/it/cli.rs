@@ -102,7 +102,7 @@ fn every_wrong_setting_is_reported_in_one_run() {
         .set("GOLEM_PROVIDER_NETWORK", "goerli")
         .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", "not-to-be-shown");
     assert_snapshot!(snapshot(&home, &["start"]));
-    assert_snapshot!(snapshot(&home, &["status", "--json"]));
+    assert_snapshot!(snapshot(&home, &["config", "show", "--json"]));
 }
 
 /// H-01: who wants KVM and cannot have it is told so at the start, before anything is downloaded.

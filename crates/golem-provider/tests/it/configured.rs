@@ -196,7 +196,7 @@ fn the_profile_decides_endpoint_and_symbol() {
     }
 }
 
-/// On the network of real money that ships, too, which has no contract yet.
+/// U-14: on the network of real money that ships, too, which has no contract yet; before a key is looked for.
 #[test]
 fn s_223_the_faucet_is_disabled_where_money_is_worth_something() {
     let home = Home::new()

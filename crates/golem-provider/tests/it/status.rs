@@ -92,7 +92,7 @@ fn dead_and_silent_check_servers_are_told_with_their_fix() {
     assert_eq!(output.status.code(), Some(3));
     let state: Value = serde_json::from_slice(&output.stdout).unwrap();
     // S-032, S-254
-    assert!(issues(&state).contains("none of 2 check servers answers (http://127.0.0.1:1"), "{state}");
+    assert!(issues(&state).contains("no check server answered (2 asked; http://127.0.0.1:1"), "{state}");
     // S-043
     assert_eq!(state["ports"]["provider"]["status"], "unreachable");
     let ports = state["ports"]["ssh"]["ports"].as_array().unwrap();

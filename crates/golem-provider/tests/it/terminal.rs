@@ -89,7 +89,7 @@ impl Terminal {
     }
 
     /// Types Ctrl-C.
-    fn interrupt(&mut self) {
+    pub(crate) fn interrupt(&mut self) {
         self.keyboard.write_all(b"\x03").unwrap();
     }
 
@@ -234,7 +234,7 @@ fn watching_on_a_terminal_draws_the_screen_again_and_leaves_it_as_it_was() {
 }
 
 /// What `arguments` write to a terminal of `columns` columns, as it is.
-fn written(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> String {
+pub(crate) fn written(home: &Home, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> String {
     let mut terminal = Terminal::sized(home, arguments, columns, environment);
     terminal.end();
     // Its last words arrive after its end.

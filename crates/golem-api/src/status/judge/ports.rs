@@ -34,7 +34,7 @@ pub(super) fn check(settings: &StatusSettings, ports: Result<&PortsReport, &Stri
         Some(first) if problems.all(Option::is_some) => {
             let why = first.problem.as_deref().unwrap_or_default();
             let (name, count) = (&first.source, report.sources.len());
-            failed(format!("check failed: none of {count} check servers answers ({name} {why})"))
+            failed(format!("check failed: no check server answered ({count} asked; {name} {why})"))
         }
         Some(_) => PortCheck::Done { at: report.checked_at },
     }

@@ -155,7 +155,7 @@ fn what_keeps_renters_out_is_an_error() {
         (
             // S-032
             with_ports(silent),
-            "none of 2 check servers answers (https://one does not answer (Connection refused))",
+            "no check server answered (2 asked; https://one does not answer (Connection refused))",
         ),
         (with_ports(|report| report.address = None), "the public address is not known"),
         (with_ports(|report| report.sources.clear()), "no check server is named"),

@@ -21,8 +21,8 @@ pub(in crate::discovery) const PING: Duration = Duration::from_secs(30);
 /// How long an end may be silent: two pings and some.
 pub(in crate::discovery) const SILENCE: Duration = Duration::from_secs(75);
 
-/// What a message costs of a socket's rate: twelve may come at once, and then one every five seconds. A node waits as long
-/// for changes that come together, and each is told to every renter who looks on.
+/// What a message costs of a socket's rate: twelve may come at once, and then one every five seconds: each is told to every
+/// renter who looks on. A node says a little less.
 pub(in crate::discovery) const MESSAGE: f64 = 5.0;
 
 /// What a subscription costs, which is answered with all that there is.

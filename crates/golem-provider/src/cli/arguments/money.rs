@@ -25,8 +25,8 @@ pub(in crate::cli) enum Streams {
         /// Since then: 36h, 7d, 4w, or a day as 2026-11-01.
         #[arg(long)]
         since: Option<String>,
-        /// Print them as comma-separated values.
-        #[arg(long, conflicts_with = "json")]
+        /// The same as --format csv.
+        #[arg(long, conflicts_with_all = ["json", "format"])]
         csv: bool,
     },
     /// Withdraw what has vested.
@@ -52,8 +52,8 @@ pub(in crate::cli) struct Earnings {
     /// Sum it up by this.
     #[arg(long, value_enum, default_value_t = Period::Day)]
     pub by: Period,
-    /// Print every entry of the books as comma-separated values, for taxes.
-    #[arg(long, conflicts_with = "json")]
+    /// The same as --format csv: every entry of the books, for taxes.
+    #[arg(long, conflicts_with_all = ["json", "format"])]
     pub csv: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a create may pay.
+//! Whether a create may pay, and a destroy destroy.
 //!
 //! Owns what is shown and asked before money moves, and what is refused without a question: nobody to ask and no bound,
 //! and a price that is far from what the market asks. Never pays.
@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use golem_rent::Proposal;
+use golem_rent::{Proposal, Rental};
 use golem_types::Decimal;
 use tokio::time::timeout;
 
@@ -40,6 +40,18 @@ pub(super) fn somebody_decides(free: bool, yes: bool, bounded: bool) -> anyhow::
         "nobody can be asked here whether the price is right; fix: give --yes and --most COINS_A_MONTH, or --free"
     );
     Ok(())
+}
+
+/// Whether `rental` may be destroyed: somebody at a terminal is asked, and scripts never were.
+pub(super) fn to_destroy(rental: &Rental) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    let question = format!(
+        "Destroy {} at {}, with its disk? Its stream ends, and what is left of it comes back.",
+        rental.name, rental.provider_url
+    );
+    confirmed(&question, "")
 }
 
 impl Agree<'_> {

@@ -87,9 +87,13 @@ pub(in crate::cli) enum Command {
         vm: VmName,
     },
     /// Delete a VM and its disk, end its stream and get back what is left; undoes a create that was cut off.
+    #[command(visible_aliases = ["delete", "rm"])]
     Destroy {
         /// Name of the rental.
         vm: VmName,
+        /// Do not ask for confirmation.
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Show the wallet that pays.
     Wallet,
@@ -97,6 +101,13 @@ pub(in crate::cli) enum Command {
     Faucet,
     /// Show what the wallet has on each network, and where coins come from.
     Balance,
+}
+
+impl Command {
+    /// Whether its answer has rows.
+    pub(in crate::cli) const fn is_list(&self) -> bool {
+        matches!(self, Self::List | Self::Providers { .. } | Self::Balance)
+    }
 }
 
 /// The size of a VM.

@@ -31,6 +31,37 @@ use golem_host::settings::{MarketplaceSettings, RentingSettings};
 use golem_rent::view::{self, RentalView};
 use golem_rent::{Event, KeepEnd, Market, RentRequest, Renter, Search, Store, TopUpLimits};
 
+/// Columns of lists.
+const PROVIDERS: [&str; 11] = [
+    "provider_id",
+    "name",
+    "country",
+    "platform",
+    "cpu",
+    "memory",
+    "storage",
+    "usd_month",
+    "glm_month",
+    "ip_address",
+    "endpoint_url",
+];
+const RENTALS: [&str; 12] = [
+    "name",
+    "status",
+    "ssh.host",
+    "ssh.port",
+    "resources.cpu",
+    "resources.memory",
+    "resources.storage",
+    "payment.stream_id",
+    "provider_id",
+    "vm_id",
+    "created_at",
+    "problem",
+];
+const BALANCES: [&str; 8] =
+    ["network", "chain_id", "symbol", "balance_wei", "decimals", "gas_symbol", "gas_wei", "error"];
+
 impl Size {
     const fn resources(self) -> Resources {
         Resources::new(self.cpu, self.memory, self.storage)
@@ -66,7 +97,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             for failure in &found.failures {
                 printer.warning(&format!("{failure:#}"));
             }
-            printer.answer(&found.listings, || text::providers(&found.listings));
+            printer.list(&found.listings, &found.listings, &PROVIDERS, || text::providers(&found.listings));
         }
         Command::Quote { provider, size } => {
             let (url, id) = golem_rent::named(&markets, &provider).await?;
@@ -92,11 +123,11 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             let created = golem_rent::create(&renter, &wanted, ask).await;
             progress.end();
             let created = RentalView::of(&store, &created?);
-            printer.answer(&created, || text::created(&created));
+            printer.done(&created, || text::created(&created));
         }
         Command::List => {
             let shown = view::all(&renter, &store.all()?).await;
-            printer.answer(&shown, || text::list(&shown));
+            printer.list(&shown, &shown, &RENTALS, || text::list(&shown));
         }
         Command::Show { vm } => {
             let shown = view::closely(&renter, &store.rental(&vm)?).await;
@@ -115,14 +146,17 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Keep(wanted) => return keep(&renter, printer, &progress, wanted).await,
         Command::Stop { vm } => order(&renter, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&renter, printer, &vm, "start").await?,
-        Command::Destroy { vm } => {
+        Command::Destroy { vm, yes } => {
+            if !yes && !agree::to_destroy(&store.rental(&vm)?)? {
+                return Ok(printer.declined("Nothing was destroyed."));
+            }
             let ended = golem_rent::destroy(&renter, &vm).await;
             progress.end();
             let ended = ended?;
             if let Some(error) = &ended.provider_error {
                 printer.warning(&format!("the provider did not delete it: {error}"));
             }
-            printer.answer(&ended, || text::ended(&ended));
+            printer.done(&ended, || text::ended(&ended));
         }
         Command::Balance => {
             let networks = networks()?;
@@ -130,7 +164,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
                 let _waiting = printer.waiting("Asking the chains");
                 golem_rent::balance::balances(&networks, identity.wallet()).await
             };
-            printer.answer(&all, || text::balances(&all));
+            printer.list(&all, &all.networks, &BALANCES, || text::balances(&all));
         }
         Command::Faucet => {
             let _lock = store.lock()?;
@@ -260,7 +294,7 @@ async fn order(
         golem_rent::order(renter, vm, order).await?
     };
     let answer = json!({ "name": vm, "status": seen.status, "error_message": seen.error_message });
-    printer.answer(&answer, || format!("{vm} is {}.", seen.status));
+    printer.done(&answer, || format!("{vm} is {}.", seen.status));
     Ok(())
 }
 

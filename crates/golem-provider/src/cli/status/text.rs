@@ -101,6 +101,9 @@ fn provider(provider: &ProviderPort, check: &PortCheck) -> Vec<String> {
         (false, None) => format!("port unavailable — {local_detail}"),
     };
     let external = match (check, reason) {
+        (PortCheck::Failed { reason }, _) => {
+            format!("not known: {}", reason.strip_prefix("check failed: ").unwrap_or(reason))
+        }
         (PortCheck::Skipped, _) => "not checked (GOLEM_PROVIDER_SKIP_PORT_VERIFICATION)".to_owned(),
         (_, None) => "✅ reachable".to_owned(),
         (_, Some(reason)) => format!("❌ unreachable — {reason}"),
@@ -120,9 +123,16 @@ fn ssh(ssh: &SshPorts, check: &PortCheck) -> Vec<String> {
         "limited" => format!("limited — {count} issue(s)"),
         other => other.to_owned(),
     };
+    let usable = match check {
+        PortCheck::Skipped => {
+            let all = usize::from(ssh.range[1].saturating_sub(ssh.range[0]));
+            format!("{} free, not verified", all.saturating_sub(ssh.in_use + ssh.issues.held))
+        }
+        _ => ssh.usable_free.to_string(),
+    };
     let mut lines = vec![
         format!("SSH Ports       {}-{} — {verdict}", ssh.range[0], ssh.range[1].saturating_sub(1)),
-        format!("  Usable free   {}", ssh.usable_free),
+        format!("  Usable free   {usable}"),
         format!("  In use        {}", ssh.in_use),
     ];
     if count > 0 {
@@ -228,6 +238,10 @@ fn found(advert: &AdvertView) -> String {
     let lapses = advert.lapses_at.map(|at| format!(", until {} unless renewed", at.strftime("%F %R UTC")));
     let place = &advert.place;
     match advert.standing.as_str() {
+        "current" if advert.is_behind => {
+            format!("renters find the node on {place} with an earlier offer, until the new one is told")
+        }
+        "hidden" if advert.is_behind => format!("the node is about to be offered on {place}"),
         "current" => format!("✅ renters find the node on {place}{}", lapses.unwrap_or_default()),
         "hidden" => format!("the node is not offered on {place}"),
         "problem" if advert.connected == Some(false) => format!("❌ not connected to {place}: see above"),
