@@ -36,6 +36,46 @@ pub enum SurveyError {
     Socket(#[from] LiveError),
 }
 
+/// Which markets are asked, and for whom.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// The node that asks.
+    pub own: Address,
+    /// What it asks where it has no advert.
+    pub asked: AdvertPrices,
+    /// The market's network.
+    pub network: Option<MarketNetwork>,
+    /// The environment, and the payments network, of those on it that count.
+    pub environment: (String, String),
+    /// Discovery servers that show who is connected.
+    pub sockets: Vec<String>,
+    /// A discovery server of the other kind.
+    pub server: Option<String>,
+}
+
+impl Survey {
+    /// What each market says of VMs of this size. Before each, `tell` is called with its place, and what that gives is kept
+    /// until the market has answered.
+    pub async fn ask<T>(&self, size: Resources, tell: impl Fn(&str) -> T) -> Vec<MarketView> {
+        let Self { own, asked, network, environment: (environment, payments_network), sockets, server } = self;
+        let mut markets = Vec::new();
+        if let Some(market) = network {
+            let _told = tell(&market.name);
+            let environment = (environment.as_str(), payments_network.as_str());
+            markets.push(MarketView::of_network(market.clone(), environment, *own, size, *asked).await);
+        }
+        for url in sockets {
+            let _told = tell(url);
+            markets.push(MarketView::of_socket(url.clone(), *own, size, *asked).await);
+        }
+        if let Some(url) = server {
+            let _told = tell(url);
+            markets.push(MarketView::of_server(url.clone(), *own, size, *asked).await);
+        }
+        markets
+    }
+}
+
 /// One market, as it tells itself.
 #[derive(Debug, Serialize)]
 pub struct MarketView {

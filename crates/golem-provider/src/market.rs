@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
+use alloy_primitives::Address;
 use golem_market::arkiv::{MarketNetwork, profile};
+use golem_market::survey::Survey;
 use golem_node::Node;
 use golem_node::advertise::{
     self, AdvertBase, AdvertiseConfig, Advertising, DiscoveryConfig, LiveConfig, Pace, offers, wishes,
@@ -15,9 +17,9 @@ use golem_node::pricing::PriceList;
 use golem_service::tasks::Tasks;
 use tokio::sync::watch;
 
-use crate::faucet;
+use crate::{faucet, pricing};
 use golem_chain::identity::Identity;
-use golem_host::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings};
+use golem_host::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings, Settings};
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
 const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
@@ -39,6 +41,25 @@ pub(crate) fn network(settings: &MarketplaceSettings) -> anyhow::Result<MarketNe
         )
     })?;
     Ok(MarketNetwork { name, profile, rpc_url })
+}
+
+/// Which markets are asked what renters see of `own`, and of others.
+///
+/// # Errors
+/// When the profile of a market cannot be read.
+pub(crate) fn survey(settings: &Settings, own: Address) -> anyhow::Result<Survey> {
+    let marketplace = settings.marketplace();
+    let is_in = |market| marketplace.advertises_in(market);
+    // Who offers nothing anywhere can still see what others ask.
+    let asks_network = is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket));
+    Ok(Survey {
+        own,
+        asked: advertise::advertised(pricing::config(&settings.prices, None).usd),
+        network: asks_network.then(|| network(&marketplace)).transpose()?,
+        environment: (settings.node.network.as_str().to_owned(), settings.chain().networks().swap_remove(0)),
+        sockets: if is_in(Advertiser::WebSocket) { marketplace.sockets.clone() } else { Vec::new() },
+        server: is_in(Advertiser::Http).then(|| settings.market.discovery_url.0.clone()),
+    })
 }
 
 /// Where renters' pages reach the node's API: over `https`; in development, without it, over plain HTTP on `port` as

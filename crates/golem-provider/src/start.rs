@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use golem_api::operator::OperatorSocket;
-use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
+use golem_api::status::StatusSettings;
+use golem_api::{Api, ApiConfig, DashboardConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_node::acceleration;
@@ -50,7 +51,7 @@ use golem_host::handover::HandedOver;
 use golem_host::node;
 use golem_host::pid_file::{PidFile, PidFileError};
 use golem_host::settings::{
-    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
+    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings, SettingsPlace,
 };
 
 /// How the process is started, beside the settings.
@@ -66,6 +67,10 @@ pub struct Start {
     pub reload: Reload,
     /// What the program that this process was before left open.
     pub handed_over: HandedOver,
+    /// What the node is judged by.
+    pub judged_by: StatusSettings,
+    /// Where its settings come from.
+    pub place: SettingsPlace,
 }
 
 /// Why the node ended well.
@@ -98,7 +103,7 @@ const STOP: Duration = Duration::from_secs(90);
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
 pub async fn run(start: Start) -> anyhow::Result<Ended> {
-    let Start { settings, pid_file, detached, mut reload, handed_over } = start;
+    let Start { settings, pid_file, detached, mut reload, handed_over, judged_by, place } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let HandedOver { lock, mut listeners } = handed_over;
@@ -157,8 +162,15 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let advert = adverts(&settings, told.as_ref());
     let advertised = pricing.advertised.clone();
     let advertising = market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
+    let dashboard = DashboardConfig {
+        judged_by,
+        update_check_url: settings.node.update_check_url.as_ref().map(|url| url.0.clone()),
+        survey: market::survey(&settings, identity.wallet().address())?,
+        settings: place,
+    };
     let api_config = ApiConfig {
         https: Some(https),
+        dashboard: Some(dashboard),
         ..api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone())
     };
     let api = golem_api::start(api_config, node.clone(), public, operator)
@@ -201,7 +213,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     }
 
     let why = tokio::select! {
-        ended = until_stop_or_reload(&mut signals, &mut reload, mapped.as_ref()) => Ok(ended),
+        ended = until_stop_or_reload(&mut signals, &mut reload, &api, mapped.as_ref()) => Ok(ended),
         () = api.stop_requested() => Ok((End::Stop, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
@@ -236,6 +248,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
 async fn until_stop_or_reload(
     signals: &mut Signals,
     reload: &mut Reload,
+    api: &Api,
     mapped: Option<&ports::Kept>,
 ) -> (End, &'static str) {
     loop {
@@ -245,6 +258,7 @@ async fn until_stop_or_reload(
                 SignalRequest::Reload(by) => by,
             },
             () = reload.changed() => "a file that changed",
+            () = api.reload_requested() => "the operator",
         };
         match reload.check().and_then(can_start) {
             Ok(settings) => {
@@ -423,6 +437,7 @@ fn api_config(
         advertising,
         ports: Some(verifier),
         https: None,
+        dashboard: None,
     }
 }
 

@@ -63,6 +63,8 @@ pub(super) enum Command {
     },
     /// Show how the provider is; exits with 3 when it is not running.
     Status(Status),
+    /// Look at the provider in a browser, by a login link that works once.
+    Dashboard(Dashboard),
     /// See and manage the VMs that are rented out.
     Vms {
         /// What to do with them.
@@ -356,6 +358,14 @@ pub(super) struct Status {
     /// Exit with 0 when healthy, 1 with issues, 2 on errors, running or not.
     #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,
+}
+
+/// `dashboard`.
+#[derive(Debug, Args)]
+pub(super) struct Dashboard {
+    /// Open it in a browser; on a desktop that happens anyway.
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// `uninstall`.

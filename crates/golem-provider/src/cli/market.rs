@@ -4,7 +4,6 @@
 //! [`golem_market::survey`] does.
 
 use golem_market::survey::{AdvertTerms, MarketView};
-use golem_node::advertise::advertised;
 use golem_types::Resources;
 use serde::Serialize;
 
@@ -14,8 +13,7 @@ use super::printer::Printer;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
-use crate::pricing;
-use golem_host::settings::{Advertiser, Settings};
+use golem_host::settings::Settings;
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;
@@ -48,31 +46,8 @@ pub(super) async fn survey(
     printer: Option<Printer>,
 ) -> anyhow::Result<Vec<MarketView>> {
     let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
-    let asked = advertised(pricing::config(&settings.prices, None).usd);
-    let mut markets = Vec::new();
-    let waiting = |what: String| printer.map(|printer| printer.waiting(what));
-    // Who offers nothing anywhere can still see what others ask.
-    let marketplace = settings.marketplace();
-    let is_in = |market| marketplace.advertises_in(market);
-    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
-        let market = market::network(&marketplace)?;
-        let _waiting = waiting(format!("Asking {}", market.name));
-        let payments_network = settings.chain().networks().swap_remove(0);
-        let environment = (settings.node.network.as_str(), payments_network.as_str());
-        markets.push(MarketView::of_network(market, environment, own, size, asked).await);
-    }
-    if is_in(Advertiser::WebSocket) {
-        for url in marketplace.sockets.clone() {
-            let _waiting = waiting(format!("Asking {url}"));
-            markets.push(MarketView::of_socket(url, own, size, asked).await);
-        }
-    }
-    if is_in(Advertiser::Http) {
-        let url = settings.market.discovery_url.0.clone();
-        let _waiting = waiting(format!("Asking {url}"));
-        markets.push(MarketView::of_server(url, own, size, asked).await);
-    }
-    Ok(markets)
+    let waiting = |place: &str| printer.map(|printer| printer.waiting(format!("Asking {place}")));
+    Ok(market::survey(settings, own)?.ask(size, waiting).await)
 }
 
 /// The answer for people.

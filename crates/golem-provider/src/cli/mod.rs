@@ -8,6 +8,7 @@ mod backup;
 mod books;
 mod config;
 mod confirm;
+mod dashboard;
 mod deploy;
 mod discovery;
 mod earnings;
@@ -55,7 +56,7 @@ use golem_api::operator::{Client, OperatorError};
 use golem_host::data_dir;
 use golem_host::layout;
 use golem_host::node::{Node, Places, Whose};
-use golem_host::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
+use golem_host::settings::{self, KeepError, LogLevel, LogSettings, Mistakes, Resolved, SettingsPlace};
 use printer::Printer;
 
 /// How a command ends.
@@ -135,6 +136,15 @@ impl Invocation {
         Ok(Client::open(self.node.clone(), self.resolved.settings.operator.operator_port.get())?)
     }
 
+    /// Where the node's settings come from.
+    fn settings_place(&self) -> SettingsPlace {
+        SettingsPlace {
+            node: self.node.clone(),
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+        }
+    }
+
     fn not_running(&self) -> NotRunning {
         NotRunning(how_to_start(&self.node))
     }
@@ -196,7 +206,7 @@ pub fn run() -> ExitCode {
     }
     let detached = matches!(&arguments.command, Command::Start(start) if start.detached);
     let exit = execute(arguments, printer).unwrap_or_else(|error| {
-        let exit = if error.is::<Mistakes>() {
+        let exit = if error.is::<Mistakes>() || matches!(error.downcast_ref(), Some(KeepError::Wrong(_))) {
             Exit::WrongUse
         } else if error.is::<NotRunning>() || matches!(error.downcast_ref(), Some(OperatorError::Ended)) {
             Exit::NotRunning
@@ -302,6 +312,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             }
             Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
+            Command::Dashboard(typed) => dashboard::dashboard(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state } => vms::drain(&context, state).await,
             Command::Images { command } => images::images(&context, command).await,
