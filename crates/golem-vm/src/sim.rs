@@ -284,7 +284,8 @@ impl Sim {
         let usage = |id: &VmId| {
             let kind = id.as_str().bytes().fold(0_u64, |sum, byte| sum + u64::from(byte)) % 10;
             let busy = 50 * (kind + 1);
-            let cpu_ms = self.0.began.elapsed().as_secs() * busy;
+            let run = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let cpu_ms = run.saturating_mul(busy) / 1000;
             Usage { cpu_ms, memory_bytes: (200 + 50 * kind) << 20, disk_bytes: (500 + 100 * kind) << 20 }
         };
         running.map(|id| (id.clone(), usage(id))).collect()

@@ -9,6 +9,7 @@ mod address;
 mod backup;
 mod cli;
 mod configured;
+mod dashboard;
 mod discovery;
 mod find;
 mod generated;
