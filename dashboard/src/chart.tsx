@@ -6,6 +6,9 @@ import type { Series } from "./history";
 
 const HEIGHT = 160;
 
+/** Least span of time, in seconds. */
+const LEAST = 60;
+
 interface Props {
   title: string;
   names: string[];
@@ -28,7 +31,7 @@ function options({ names, write, bars, most }: Props, width: number): uPlot.Opti
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true }, y: { range: (_, __, top) => [0, most ?? Math.max(top * 1.1, 1)] } },
+    scales: { x: { time: true, ...(bars ? {} : { range: (_: uPlot, first: number, last: number): [number, number] => [Math.min(first, last - LEAST), last] }) }, y: { range: (_, __, top) => [0, most ?? Math.max(top * 1.1, 1)] } },
     axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(write) }],
     series: [
       {},

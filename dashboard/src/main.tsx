@@ -7,6 +7,7 @@ import "./page.css";
 import { Refused, login, logout } from "./api";
 import { Dialog, Notice } from "./dialog";
 import { span } from "./format";
+import { Words } from "./text";
 import { changed, follow, leave, state, useStore } from "./store";
 import { EventsView, LogsView } from "./views/events";
 import { HealthView } from "./views/health";
@@ -49,7 +50,11 @@ function Out() {
   return (
     <main class="out" id="main">
       <h1>Log in</h1>
-      {why && <Notice kind="warn">{why}</Notice>}
+      {why && (
+        <Notice kind="warn">
+          <Words text={why} />
+        </Notice>
+      )}
       <p>On the machine of the node, this gives a link that works once:</p>
       <pre>golem-provider dashboard</pre>
       <p>For the node of a service: sudo golem-provider dashboard.</p>

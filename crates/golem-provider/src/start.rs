@@ -472,7 +472,7 @@ fn node_config(
             storage_gib: settings.vms.rent_storage_gb.map(|number| number.0),
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
-        totals: None,
+        totals: settings.vms.simulated_offer(),
         payments: profiles.first().map(config),
         more_payments: profiles.iter().skip(1).map(config).collect(),
         known_contracts: payments::known(&settings.chain(), identity),

@@ -1,44 +1,15 @@
 // What happened to rentals, and what the node said of it: events and the log.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { look, segment } from "../api";
+import { look } from "../api";
 import { ago, time } from "../format";
 import { now, useStore } from "../store";
+import { Lines } from "../text";
 import type { Happening, LogLine } from "../types";
 
 export function Happenings({ events }: { events: Happening[] }) {
-  if (events.length === 0) return <p>Nothing happened yet.</p>;
-  return (
-    <table class="list" role="table">
-      <thead role="rowgroup">
-        <tr role="row">
-          {["When", "VM", "What", "More"].map((name) => (
-            <th scope="col" role="columnheader" key={name}>
-              {name}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {events.map((event, index) => (
-          <tr key={index} role="row">
-            <td role="cell" data-label="When" title={time(event.at)}>
-              {ago(event.at, now())}
-            </td>
-            <td role="cell" data-label="VM">
-              <a href={`#vms/${segment(event.vm_id)}`}>{event.vm_id}</a>
-            </td>
-            <td role="cell" data-label="What">
-              {event.kind}
-            </td>
-            <td role="cell" data-label="More">
-              {event.detail}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
+  const row = (event: Happening): string[] => [ago(event.at, now()), event.vm_id, event.kind, event.detail];
+  return <Lines heads={["When", "VM", "What", "More"]} rows={events.map(row)} link={1} />;
 }
 
 const EVERY = 5000;

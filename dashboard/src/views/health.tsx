@@ -1,11 +1,13 @@
 // How the node is: the verdict of `golem-provider status`, whether it is rented, found, reached and paid, and the host.
 
+import { Fragment } from "preact";
 import { call } from "../api";
 import { Chart } from "../chart";
 import { confirm } from "../dialog";
 import { coins, percent } from "../format";
 import { ofHost } from "../history";
 import { useStore } from "../store";
+import { Fixes, Words } from "../text";
 import type { Row } from "../types";
 
 const GRADES = { healthy: "Healthy", issues: "Issues detected", error: "Error" };
@@ -34,8 +36,10 @@ function Check({ row }: { row: Row }) {
         Can be {row.word}: {ANSWERS[row.answer]}
         {row.by_choice && row.answer === "no" ? ", as you chose" : ""}
       </strong>
-      <p>{row.reason}.</p>
-      {row.fix && <p class="fix">Fix: {row.fix}</p>}
+      <p>
+        <Words text={row.reason} />.
+      </p>
+      {row.fix && <Fixes fixes={[row.fix]} />}
     </li>
   );
 }
@@ -62,13 +66,8 @@ export function HealthView() {
           <ul class="issues">
             {health.issues.map((issue) => (
               <li key={issue.text}>
-                {issue.text}
-                {issue.fixes.map((fix) => (
-                  <p class="fix" key={fix}>
-                    Fix: {fix}
-                  </p>
-                ))}
-                {issue.help && <p class="more">More: {issue.help}</p>}
+                <Words text={issue.text} />
+                <Fixes fixes={issue.fixes} more={issue.help} />
               </li>
             ))}
           </ul>
@@ -112,7 +111,7 @@ export function HealthView() {
           </>
         )}
         {payments.map((view) => (
-          <>
+          <Fragment key={view.contract}>
             <dt>Payments</dt>
             <dd>
               {view.network}, {view.error ? <span class="bad">{view.error}</span> : `block ${view.block ?? "not known"}`}
@@ -124,7 +123,7 @@ export function HealthView() {
                   </p>
                 ))}
             </dd>
-          </>
+          </Fragment>
         ))}
         <dt>Version</dt>
         <dd>

@@ -6,7 +6,7 @@ import { confirm } from "../dialog";
 import { ago, time } from "../format";
 import { now, useStore } from "../store";
 import type { Advert, Market, Prices, Pricing, Terms } from "../types";
-import { Lines } from "./money";
+import { Lines } from "../text";
 
 const SIZES = { small: [1, 1, 10], medium: [2, 4, 20], large: [4, 8, 40], xlarge: [8, 16, 80] } as const;
 const SHOWN = 20;
@@ -147,7 +147,7 @@ export function MarketsView() {
           <select value={sized} onChange={(event) => setSized(event.currentTarget.value as keyof typeof SIZES)}>
             {Object.entries(SIZES).map(([name, [cpu, memory, storage]]) => (
               <option value={name} key={name}>
-                {name} ({cpu} cores, {memory} GiB, {storage} GiB)
+                {name} ({cpu} CPU, {memory} GiB, {storage} GiB)
               </option>
             ))}
           </select>

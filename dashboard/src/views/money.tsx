@@ -1,13 +1,15 @@
 // What has vested, was received and is to come; by day, week and month.
 
+import { Fragment } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { look, segment } from "../api";
+import { look } from "../api";
 import { Chart } from "../chart";
 import { brief, coins, money } from "../format";
 import { useStore } from "../store";
 import type { Series } from "../history";
 import type { Earnings, Wei } from "../types";
-import { withdraw } from "./vms";
+import { Lines } from "../text";
+import { withdraw } from "../withdraw";
 
 const EVERY = 30_000;
 const SPANS = ["day", "week", "month"] as const;
@@ -68,19 +70,19 @@ export function MoneyView() {
       {stale && <p class="bad">Shown as last read: {stale}</p>}
       <dl class="facts">
         {facts.map(([name, text]) => (
-          <>
+          <Fragment key={name}>
             <dt>{name}</dt>
             <dd>{text}</dd>
-          </>
+          </Fragment>
         ))}
         {node?.summary.payouts.map((payout) => (
-          <>
+          <Fragment key={payout.wallet}>
             <dt>Paid out to</dt>
             <dd class="mono">
               {payout.to}
               {payout.problem && <p class="bad">{payout.problem}</p>}
             </dd>
-          </>
+          </Fragment>
         ))}
       </dl>
       {node?.summary.transactions.map((text) => (
@@ -131,7 +133,7 @@ export function MoneyView() {
           money(line.withdrawn_wei, line),
           money(line.withdrawable_wei, line),
         ])}
-        link
+        link={0}
       />
       <h2>By renter</h2>
       <Lines
@@ -139,34 +141,5 @@ export function MoneyView() {
         rows={earnings.by_renter.map((line) => [line.of ? brief(line.of) : "–", written(line.earned_wei), written(line.received_wei)])}
       />
     </>
-  );
-}
-
-/** A table of texts; with `link`, the first of each row leads to a VM. */
-export function Lines({ heads, rows, link }: { heads: string[]; rows: string[][]; link?: boolean }) {
-  if (rows.length === 0) return <p>Nothing yet.</p>;
-  return (
-    <table class="list" role="table">
-      <thead role="rowgroup">
-        <tr role="row">
-          {heads.map((name) => (
-            <th scope="col" role="columnheader" key={name}>
-              {name}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((row, index) => (
-          <tr key={index} role="row">
-            {row.map((text, column) => (
-              <td role="cell" key={column} data-label={heads[column]}>
-                {link && column === 0 ? <a href={`#vms/${segment(text)}`}>{text}</a> : text}
-              </td>
-            ))}
-          </tr>
-        ))}
-      </tbody>
-    </table>
   );
 }

@@ -5,6 +5,7 @@ import { call, look, segment } from "../api";
 import { confirm } from "../dialog";
 import { ago } from "../format";
 import { now, useStore } from "../store";
+import { Fixes, Words } from "../text";
 import type { Port, Ports } from "../types";
 
 const EVERY = 3000;
@@ -23,7 +24,7 @@ function verify(): void {
 }
 
 const words = (port: Port, vm: string | undefined): string =>
-  [`${port.port}: ${REACH[port.status]}`, vm ? `of ${vm}` : port.in_use ? "in use" : "free", port.reason_detail ?? port.reason, port.local_detail]
+  [`${port.port}: ${REACH[port.status]}`, vm ? `of ${vm}` : port.in_use ? "in use" : undefined, port.reason_detail ?? port.reason, port.local_detail]
     .filter((text) => text)
     .join(", ");
 
@@ -68,12 +69,8 @@ export function PortsView() {
       <ul class="issues">
         {ports.problems.map((problem) => (
           <li key={problem.what + problem.ports}>
-            {problem.what}
-            {problem.fixes.map((fix) => (
-              <p class="fix" key={fix}>
-                Fix: {fix}
-              </p>
-            ))}
+            <Words text={problem.what} />
+            <Fixes fixes={problem.fixes} more={problem.help} />
           </li>
         ))}
       </ul>

@@ -7,7 +7,9 @@ import { confirm } from "../dialog";
 import { ago, owner, percent, rate, size, span, time } from "../format";
 import { latest, ofVm } from "../history";
 import { now, useStore } from "../store";
-import type { Happening, Logs, Vm, Withdrawn } from "../types";
+import { Words } from "../text";
+import type { Happening, Logs, Vm } from "../types";
+import { withdraw } from "../withdraw";
 import { Happenings } from "./events";
 
 const PAGE = 50;
@@ -133,26 +135,6 @@ function remove(vm: Vm): void {
   });
 }
 
-const WITHDRAWN = { paid: "paid", skipped: "skipped", under_way: "under way", failed: "failed" };
-
-/** Asks, and withdraws what has vested: of one VM, or of all. */
-export function withdraw(vm: { id: string; name: string } | null): void {
-  const whose = vm ? `the stream of ${vm.name}` : "every stream";
-  confirm({
-    title: `Withdraw from ${whose}?`,
-    lines: [
-      `What has vested on ${whose} is sent to the node's wallet, and on to your payout address where one is set.`,
-      "That takes a transaction for each stream, which costs gas; streams that are not worth their gas are skipped.",
-    ],
-    verb: "Withdraw",
-    act: async () => {
-      const done = await call<Withdrawn[]>("POST", "/withdrawals", { vm: vm?.id ?? null });
-      if (done.length === 0) return "There is no stream to withdraw from.";
-      return done.map(({ vm_id, outcome, error }) => `${vm_id}: ${WITHDRAWN[outcome]}${error ? ` (${error})` : ""}`).join("; ");
-    },
-  });
-}
-
 function Console({ vm }: { vm: Vm }) {
   const [logs, setLogs] = useState<Logs | null>(null);
   const [why, setWhy] = useState("");
@@ -210,7 +192,11 @@ export function VmView({ id }: { id: string }) {
         <a href="#vms">All VMs</a>
       </p>
       <h1>{vm.name}</h1>
-      {vm.error && <p class="bad">{vm.error}</p>}
+      {vm.error && (
+        <p class="bad">
+          <Words text={vm.error} />
+        </p>
+      )}
       <dl class="facts">
         <dt>State</dt>
         <dd class={`state ${vm.status}`}>{vm.held ? `${vm.status}, held: it gave back CPU and memory` : vm.status}</dd>

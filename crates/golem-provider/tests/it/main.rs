@@ -33,6 +33,8 @@ mod status;
 mod terminal;
 mod uninstall;
 
+#[cfg(feature = "browser-tests")]
+mod browser;
 #[cfg(all(feature = "chain-tests", feature = "failpoints"))]
 mod chain;
 #[cfg(feature = "failpoints")]
