@@ -44,7 +44,8 @@ export const hasKey = (): boolean => keyNow() !== "";
 // Amounts in wei are larger than the numbers of JavaScript are exact.
 function exact(_: string, value: unknown, context?: { source?: string }): unknown {
   if (typeof value !== "number" || Number.isSafeInteger(value) || !Number.isInteger(value)) return value;
-  return BigInt(context?.source ?? value.toFixed(0));
+  const source = context?.source ?? "";
+  return BigInt(/^\d+$/.test(source) ? source : value);
 }
 
 async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {

@@ -48,6 +48,8 @@ export function useStore(): State {
   useEffect(() => {
     const listener = (): void => draw((count) => count + 1);
     listeners.add(listener);
+    // Something may have changed between the first drawing and this.
+    listener();
     return () => void listeners.delete(listener);
   }, []);
   return state;

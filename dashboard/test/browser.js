@@ -42,14 +42,22 @@ export async function launch() {
 export const DESK = { width: 1200, height: 800 };
 export const PHONE = { width: 360, height: 740 };
 
+/** What was wrong with the pages so far: why a test fails is often told there. */
+const all = [];
+process.on("uncaughtException", (error) => {
+  console.log(error, all.flat());
+  process.exit(1);
+});
+
 /** A page of its own browser profile that tells of whatever is wrong with it. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: DESK, ...options });
   context.setDefaultTimeout(DEADLINE);
   const page = await context.newPage();
   const wrong = [];
+  all.push(wrong);
   const state = { wrong, restarting: false, refuses: 0 };
-  const origin = new URL(url).origin;
+  let origin = null;
   page.on("console", (message) => {
     if (message.type() !== "error" && message.type() !== "warning") return;
     // Chromium tells of requests that fail while the node is not there, and of those that a test has refused.
@@ -59,6 +67,7 @@ export async function open(browser, url, options = {}) {
   page.on("pageerror", (error) => wrong.push(`error: ${error.stack}`));
   page.on("request", (request) => {
     const asked = new URL(request.url());
+    origin ??= asked.origin;
     if (asked.protocol !== "data:" && asked.origin !== origin) wrong.push(`asked ${request.url()}`);
   });
   await page.goto(url);
@@ -70,7 +79,16 @@ export const live = (page) => page.getByText("live", { exact: true }).waitFor();
 /** Shows the view `hash`, whose heading has the text `title`. */
 export async function show(page, hash, title) {
   await page.evaluate((to) => (location.hash = to), hash);
-  await page.getByRole("heading", { level: 1, name: title }).waitFor();
+  await see(page, page.getByRole("heading", { level: 1, name: title }));
+}
+
+/** Waits for `locator`, or tells what there is in its place. */
+export async function see(page, locator) {
+  try {
+    await locator.first().waitFor();
+  } catch (error) {
+    throw new Error(`not there: ${locator}; but: ${await page.locator("body").innerText()}`, { cause: error });
+  }
 }
 
 /** What axe-core finds in the page as it is now must be nothing. */

@@ -1,7 +1,7 @@
 // What an operator does with the page, all of it.
 
 import assert from "node:assert/strict";
-import { DESK, PHONE, clean, confirmed, fits, json, launch, link, live, node, open, run, shot, show, until } from "./browser.js";
+import { DESK, PHONE, clean, confirmed, fits, json, launch, link, live, node, open, run, see, shot, show, until } from "./browser.js";
 
 const { vms, address } = node.told;
 const VIEWS = [
@@ -35,7 +35,7 @@ assert.ok(weight > 10_000 && weight <= 200_000, `${weight}`);
 const second = await open(browser, "about:blank");
 second.state.refuses = 1;
 await second.page.goto(url);
-await second.page.getByText("was used already").waitFor();
+await see(second.page, second.page.getByText("was used already"));
 await clean(second.page, "the login");
 await shot(second.page, "login");
 
@@ -61,8 +61,8 @@ for (const [scheme, viewport, kind] of [
   for (const [hash, title] of VIEWS) {
     await show(page, hash, title);
     const where = `${hash}, ${scheme}, ${viewport.width} px`;
-    if (hash === "markets") await page.getByText("A month here").waitFor();
-    if (hash.startsWith("vms/")) await page.getByText("simulated guest").waitFor();
+    if (hash === "markets") await see(page, page.getByText("A month here"));
+    if (hash.startsWith("vms/")) await see(page, page.getByText("simulated guest"));
     await fits(page, where);
     await clean(page, where);
     if (kind) await shot(page, `${hash.replace(/\/.*/, "-one")}-${kind}`);
@@ -75,38 +75,41 @@ step("what the views tell is what the node says");
 await show(page, "health", /^Health/);
 const verdict = json("status").overall;
 const heading = { healthy: "Healthy", issues: "Issues detected", error: "Error" }[verdict.status];
-await page.getByRole("heading", { name: `Health: ${heading}` }).waitFor();
-for (const word of ["rented", "found", "reached", "paid"]) await page.getByText(`Can be ${word}: `).waitFor();
+await see(page, page.getByRole("heading", { name: `Health: ${heading}` }));
+for (const word of ["rented", "found", "reached", "paid"]) await see(page, page.getByText(`Can be ${word}: `));
 await show(page, "vms", "VMs (3)");
 const row = page.getByRole("row", { name: /web-server/ });
 await until("the row has its CPU", async () => /\d+ %/.test(await row.innerText()));
 assert.match(await row.innerText(), /running[\s\S]*1 h 4\d min|1 h 5\d min/);
 await page.getByLabel("Search").fill("builder");
-await page.getByText("1–1 of 1").waitFor();
+await see(page, page.getByText("1–1 of 1"));
 await show(page, "money", "Money");
-await page.getByText(/MINE/).first().waitFor();
+await see(page, page.getByText(/MINE/));
 const earned = json("earnings");
 assert.ok(BigInt(earned.totals.vested_wei) > 0n);
 await until("three streams are listed", async () => (await page.getByRole("link", { name: /golem-/ }).count()) === 3);
 for (const name of ["week", "month", "day"]) await page.getByRole("button", { name, exact: true }).click();
 await show(page, "ports", "Ports");
-await page.getByText(/8: \d reachable/).waitFor();
+await see(page, page.getByText(/8: \d reachable/));
 await show(page, "markets", "Markets");
-await page.getByText("renters find this node").waitFor();
+await see(page, page.getByText("renters find this node"));
 await show(page, "events", "Events");
-await page.getByRole("cell", { name: vms[0] }).first().waitFor();
+await see(page, page.getByRole("cell", { name: vms[0] }));
 
 step("by keyboard: to a view, to an action, away from it");
 await show(page, "health", /^Health/);
-await page.getByRole("link", { name: "VMs" }).focus();
+await page.reload();
+await live(page);
+for (let count = 0; count < 2; count += 1) await page.keyboard.press("Tab");
+assert.equal(await page.evaluate(() => document.activeElement.textContent), "VMs");
 const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
 await page.keyboard.press("Enter");
-await page.getByRole("heading", { name: /^VMs/ }).waitFor();
+await see(page, page.getByRole("heading", { name: /^VMs/ }));
 assert.equal(await page.evaluate(() => document.activeElement.id), "main");
 await show(page, `vms/${vms[2]}`, "doomed");
 await page.getByRole("button", { name: "Delete" }).focus();
 await page.keyboard.press("Enter");
-await page.getByRole("dialog").waitFor();
+await see(page, page.getByRole("dialog"));
 await clean(page, "a dialog");
 await shot(page, "dialog");
 await page.keyboard.press("Escape");
@@ -124,7 +127,7 @@ for (const [verb, state] of [["Stop", "stopped"], ["Start", "running"], ["Restar
 await show(page, `vms/${vms[2]}`, "doomed");
 await page.getByRole("button", { name: "Delete" }).click();
 assert.equal(await confirmed(page, "Delete it for ever"), "doomed is gone.");
-await page.getByRole("heading", { name: "No such VM" }).waitFor();
+await see(page, page.getByRole("heading", { name: "No such VM" }));
 await show(other.page, "vms", "VMs (2)");
 
 step("drain on and off");
@@ -153,7 +156,7 @@ await show(page, "markets", "Markets");
 const core = page.getByLabel("USD a month for a core");
 await core.fill("7.25");
 await page.getByRole("button", { name: "Change the prices…" }).click();
-await page.getByText("a core: 5 → 7.25 USD a month").waitFor();
+await see(page, page.getByText("a core: 5 → 7.25 USD a month"));
 for (const one of [state, other.state]) one.restarting = true;
 assert.match(await confirmed(page, "Change the prices"), /are changed/);
 await until("the new price is asked", () => {
@@ -168,7 +171,7 @@ await until("the form has it", async () => (await core.inputValue()) === "7.25")
 
 step("the node is stopped and started: told meanwhile, and live again without a login");
 run("stop");
-await page.getByText("The node is restarting, or not reachable.").waitFor();
+await see(page, page.getByText("The node is restarting, or not reachable."));
 await clean(page, "a node that is not reachable");
 await shot(page, "not-reachable");
 run("start", "--daemon");
@@ -204,11 +207,11 @@ await page.route("**/dashboard/api/log?*", (route) =>
   route.fulfill({ json: { count: 1, lines: [{ timestamp: hostile, level: hostile, message: hostile, target: "audit", more: hostile }] } }),
 );
 await show(page, `vms/${vms[0]}`, "web-server");
-await page.getByText(hostile).first().waitFor();
+await see(page, page.getByText(hostile));
 await clean(page, "hostile texts");
 await show(page, "logs", "Logs");
 await page.getByLabel("only who changed what").check();
-await page.getByText(hostile).first().waitFor();
+await see(page, page.getByText(hostile));
 const forged = await open(browser, "about:blank");
 await forged.page.route("**/dashboard/api/live", async (route) => {
   const vm = { ...json("vms", "show", vms[0]), id: hostile, name: hostile, owner: hostile, status: hostile, error: hostile, image: hostile };
@@ -218,7 +221,7 @@ await forged.page.route("**/dashboard/api/live", async (route) => {
 await forged.page.goto(link());
 await forged.page.getByRole("link", { name: "VMs" }).click();
 await forged.page.getByRole("link", { name: hostile }).click();
-await forged.page.getByRole("heading", { level: 1, name: hostile }).waitFor();
+await see(forged.page, forged.page.getByRole("heading", { level: 1, name: hostile }));
 for (const one of [page, forged.page]) {
   assert.equal(await one.evaluate(() => window.hacked), undefined);
   assert.equal(await one.locator("main script, main img").count(), 0);
@@ -231,17 +234,17 @@ await late.page.addInitScript(() => {
   Date.now = () => now() - 3_600_000;
 });
 await late.page.goto(link());
-await late.page.getByText("ahead of this browser's").waitFor();
+await see(late.page, late.page.getByText("ahead of this browser's"));
 await clean(late.page, "a wrong clock");
 
 step("log out: this session ends, the other goes on");
 await page.getByRole("button", { name: "Log out" }).click();
-await page.getByText("You are logged out.").waitFor();
+await see(page, page.getByText("You are logged out."));
 await live(other.page);
 state.refuses = 1;
 assert.equal(await page.evaluate(async () => (await fetch("/dashboard/api/vms")).status), 401);
 await page.reload();
-await page.getByRole("heading", { name: "Log in" }).waitFor();
+await see(page, page.getByRole("heading", { name: "Log in" }));
 
 for (const [name, { state: one }] of Object.entries({ first: { state }, second, other, late })) {
   assert.deepEqual(one.wrong, [], `${name} page`);

@@ -46,7 +46,14 @@ function Check({ row }: { row: Row }) {
 
 export function HealthView() {
   const { node } = useStore();
-  if (!node) return <p>Asking the node…</p>;
+  if (!node) {
+    return (
+      <>
+        <h1>Health</h1>
+        <p role="status">Asking the node…</p>
+      </>
+    );
+  }
   const { health, summary } = node;
   const { host, total, free } = summary;
   const payments = [summary.payments, ...summary.other_payments].filter((view) => view !== null);

@@ -39,7 +39,14 @@ export function MoneyView() {
     const timer = setInterval(load, EVERY);
     return () => clearInterval(timer);
   }, [by]);
-  if (told === undefined) return why ? <p class="bad">{why}</p> : <p>Adding up…</p>;
+  if (told === undefined) {
+    return (
+      <>
+        <h1>Money</h1>
+        {why ? <p class="bad">{why}</p> : <p role="status">Adding up…</p>}
+      </>
+    );
+  }
   if (told === null) {
     return (
       <>

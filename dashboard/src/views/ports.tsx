@@ -42,7 +42,14 @@ export function PortsView() {
     const timer = setInterval(load, EVERY);
     return () => clearInterval(timer);
   }, []);
-  if (!ports) return why ? <p class="bad">{why}</p> : <p>Asking the node…</p>;
+  if (!ports) {
+    return (
+      <>
+        <h1>Ports</h1>
+        {why ? <p class="bad">{why}</p> : <p role="status">Asking the node…</p>}
+      </>
+    );
+  }
   const of = new Map([...vms.values()].map((vm) => [vm.ssh_port, vm]));
   const count = (status: Port["status"]): number => ports.ssh.filter((port) => port.status === status).length;
   return (

@@ -172,7 +172,7 @@ export function VmView({ id }: { id: string }) {
   const [events, setEvents] = useState<Happening[]>([]);
   const vm = vms.get(id);
   useEffect(() => {
-    look<Happening[]>(`/vms/${segment(id)}/events`).then(setEvents, () => setEvents([]));
+    if (vm) look<Happening[]>(`/vms/${segment(id)}/events`).then(setEvents, () => setEvents([]));
   }, [id, vm?.updated_at]);
   if (!vm) {
     return (

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use golem_test_support::{Home, StopAtEnd};
 use golem_testchain::Emulator;
-use market_emulator::DiscoveryServer;
 use serde_json::json;
 
 const CHAIN: u64 = 4242;
@@ -54,7 +53,7 @@ fn the_operators_tasks_are_done_in_a_browser() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let now = u128::try_from(jiff::Timestamp::now().as_second()).unwrap();
     let chain = runtime.block_on(Emulator::start(CHAIN, now)).unwrap();
-    let server = runtime.block_on(DiscoveryServer::start()).unwrap();
+    let (_server, server) = Home::new().discovery_service(&[]);
     let (_checker, checker) = Home::new().check_server();
     let home = Home::new()
         .set("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY", KEY)
@@ -62,7 +61,7 @@ fn the_operators_tasks_are_done_in_a_browser() {
         .set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "")
         .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
         .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "discovery_server")
-        .set("GOLEM_PROVIDER_DISCOVERY_URL", server.url())
+        .set("GOLEM_PROVIDER_DISCOVERY_URL", &server)
         .set("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "false")
         .set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &checker)
         .set("GOLEM_PROVIDER_RENT_CPU", "8")

@@ -46,6 +46,14 @@ enum PeriodName {
     Month,
 }
 
+/// The money.
+#[derive(Serialize)]
+struct Money {
+    earnings: EarningsView,
+    /// Why streams are as they were last read.
+    stale: Option<String>,
+}
+
 /// What was earned and received, and what is to come; `null` where rentals are free.
 pub(super) async fn earnings(State(operator): Shared, Query(Wanted { by }): Query<Wanted>) -> ApiResult {
     let contracts = operator.node.contracts();
@@ -60,7 +68,8 @@ pub(super) async fn earnings(State(operator): Shared, Query(Wanted { by }): Quer
         PeriodName::Month => Period::Month,
     };
     let earnings = EarningsView::of(&view, &entries, Timestamp::UNIX_EPOCH, by, Timestamp::now());
-    Ok(ok(&json!({ "earnings": earnings, "stale": view.stale })))
+    // Not through `json!`, whose numbers are not exact.
+    Ok(ok(&Money { earnings, stale: view.stale }))
 }
 
 #[derive(Deserialize)]
