@@ -1,7 +1,7 @@
 // What is drawn over time. Kept here, since the page was opened; this is the one place that would ask the node for what was
 // before, once it keeps that.
 
-import type { NodeEvent, Vm } from "./types";
+import type { Count, NodeEvent } from "./types";
 
 /** Seconds, and a number or nothing for each of them, as uPlot takes them. */
 export type Series = [times: number[], ...numbers: (number | null)[][]];
@@ -9,15 +9,12 @@ export type Series = [times: number[], ...numbers: (number | null)[][]];
 /** Samples that are kept: half an hour of one a second. */
 const MOST = 1800;
 
-/** Of so many VMs at most, those that changed last. */
-const VMS = 1000;
-
 /** CPU, memory and storage of the host, in percent. */
 const host: Series = [[], [], [], []];
 
 /** Of each VM: CPU in percent of one core, memory and disk in bytes, bytes a second in and out. */
 const vms = new Map<string, Series>();
-const last = new Map<string, { at: number; cpu: number; in: number; out: number }>();
+const last = new Map<string, { at: number; count: Count }>();
 
 function add(series: Series, at: number, numbers: (number | null)[]): void {
   const times = series[0];
@@ -28,44 +25,30 @@ function add(series: Series, at: number, numbers: (number | null)[]): void {
   if (times.length > MOST) for (const list of series) list.shift();
 }
 
-/** Bytes into and out of the VM's guest, of all its network, or else of its SSH port. */
-export function bytes(vm: Vm): { in: number; out: number } | null {
-  const all = vm.network;
-  if (all?.bytes_in !== undefined && all.bytes_out !== undefined) {
-    return { in: all.bytes_in, out: all.bytes_out };
-  }
-  return vm.traffic && { in: vm.traffic.bytes_in, out: vm.traffic.bytes_out };
+export function sampleHost({ summary }: NodeEvent, time: number): void {
+  const { cpu_percent, memory_percent, storage_percent } = summary.host;
+  add(host, time / 1000, [cpu_percent, memory_percent, storage_percent]);
 }
 
-export function sample(node: NodeEvent | null, now: Map<string, Vm>, time: number): void {
+export function sampleVms(of: Record<string, Count>, time: number): void {
   const at = time / 1000;
-  if (node) {
-    const { cpu_percent, memory_percent, storage_percent } = node.summary.host;
-    add(host, at, [cpu_percent, memory_percent, storage_percent]);
+  for (const [id, count] of Object.entries(of)) {
+    const before = last.get(id);
+    last.set(id, { at, count });
+    if (!before || at <= before.at) continue;
+    // A counter that went back begins anew, with another process.
+    const rate = (index: number): number | null =>
+      count[index]! < before.count[index]! ? null : (count[index]! - before.count[index]!) / (at - before.at);
+    const busy = rate(0);
+    let series = vms.get(id);
+    if (!series) vms.set(id, (series = [[], [], [], [], [], []]));
+    add(series, at, [busy === null ? null : busy / 10, count[1], count[2], rate(3), rate(4)]);
   }
-  for (const vm of now.values()) {
-    const moved = bytes(vm) ?? { in: 0, out: 0 };
-    const cpu = vm.usage?.cpu_ms ?? 0;
-    const before = last.get(vm.id);
-    if (before && at - before.at < 0.9) continue;
-    last.set(vm.id, { at, cpu, ...moved });
-    if (!before || !vm.usage) continue;
-    const rate = (to: number, from: number): number | null => (to < from ? null : (to - from) / (at - before.at));
-    const busy = rate(cpu, before.cpu);
-    if (!vms.has(vm.id) && vms.size >= VMS) continue;
-    const series = vms.get(vm.id) ?? [[], [], [], [], [], []];
-    vms.set(vm.id, series as Series);
-    const numbers = [
-      busy === null ? null : busy / 10,
-      vm.usage.memory_bytes,
-      vm.usage.disk_bytes,
-      rate(moved.in, before.in),
-      rate(moved.out, before.out),
-    ];
-    add(series as Series, at, numbers);
-  }
-  for (const id of vms.keys()) if (!now.has(id)) vms.delete(id);
-  for (const id of last.keys()) if (!now.has(id)) last.delete(id);
+}
+
+/** Forgets all VMs but these. */
+export function keep(now: Map<string, unknown>): void {
+  for (const map of [vms, last]) for (const id of map.keys()) if (!now.has(id)) map.delete(id);
 }
 
 export const ofHost = (): Series => host;

@@ -2,8 +2,8 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { Refused, forget, hasKey, stream } from "./api";
-import { sample } from "./history";
-import type { NodeEvent, Vm, VmsEvent } from "./types";
+import { keep, sampleHost, sampleVms } from "./history";
+import type { NodeEvent, UseEvent, Vm, VmsEvent } from "./types";
 
 export type Link = "live" | "connecting" | "lost" | "out";
 
@@ -67,12 +67,15 @@ function take(event: string, data: string): void {
   state.skew = Date.parse(told.at) - Date.now();
   if (event === "node") {
     state.node = told as NodeEvent;
+    sampleHost(state.node, Date.parse(told.at));
   } else if (event === "vms") {
     const vms = told as VmsEvent;
     for (const vm of vms.changed) state.vms.set(vm.id, vm);
     for (const id of vms.gone) state.vms.delete(id);
+    keep(state.vms);
+  } else if (event === "use") {
+    sampleVms((told as UseEvent).of, Date.parse(told.at));
   }
-  sample(state.node, state.vms, Date.parse(told.at));
   changed();
 }
 

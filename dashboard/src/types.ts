@@ -79,11 +79,6 @@ export interface Summary {
   adverts: Advert[];
 }
 
-export interface Counts {
-  bytes_in: number;
-  bytes_out: number;
-}
-
 export interface Vm {
   id: string;
   name: string;
@@ -95,14 +90,20 @@ export interface Vm {
   ssh_port: number;
   created_at: string;
   updated_at: string;
-  traffic: (Counts & { connections_open: number }) | null;
-  network: { access: string; bytes_in?: number; bytes_out?: number } | null;
+  traffic: { connections_open: number } | null;
   stream_id: string | null;
   unpaid_since: string | null;
   held: boolean;
   owner: string;
-  runway_seconds: number | null;
-  usage: { cpu_ms: number; memory_bytes: number; disk_bytes: number } | null;
+  paid_until: string | null;
+}
+
+/** CPU time in milliseconds, memory and disk in bytes, bytes in and out. */
+export type Count = [cpu: number, memory: number, disk: number, into: number, out: number];
+
+export interface UseEvent {
+  at: string;
+  of: Record<string, Count>;
 }
 
 export interface NodeEvent {

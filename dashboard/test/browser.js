@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
@@ -107,6 +107,12 @@ export async function fits(page, where) {
 
 export const shot = (page, name) =>
   page.screenshot({ path: join(process.env.GOLEM_TEST_SCREENSHOTS, `${name}.png`), fullPage: true });
+
+/** Prints what was measured, and keeps it beside the screenshots. */
+export function measured(name, text) {
+  console.log(text);
+  writeFileSync(join(process.env.GOLEM_TEST_SCREENSHOTS, `${name}.txt`), `    ${text}\n`);
+}
 
 /** Answers the open dialog with `verb`, and gives what came of it. */
 export async function confirmed(page, verb) {

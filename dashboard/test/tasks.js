@@ -1,7 +1,7 @@
 // What an operator does with the page, all of it.
 
 import assert from "node:assert/strict";
-import { DESK, PHONE, clean, confirmed, fits, json, launch, link, live, node, open, run, see, shot, show, until } from "./browser.js";
+import { DESK, PHONE, clean, confirmed, fits, json, launch, link, live, measured, node, open, run, see, shot, show, until } from "./browser.js";
 
 const { vms, address } = node.told;
 const VIEWS = [
@@ -30,7 +30,7 @@ const weight = await page.evaluate(() =>
     .filter(({ name }) => !name.includes("/api/"))
     .reduce((sum, entry) => sum + entry.decodedBodySize, 0),
 );
-console.log(`first paint: ${paint.toFixed(0)} ms; weight: ${weight} bytes`);
+measured("tasks", `first paint: ${paint.toFixed(0)} ms; weight: ${weight} bytes`);
 assert.ok(weight > 10_000 && weight <= 200_000, `${weight}`);
 const second = await open(browser, "about:blank");
 second.state.refuses = 1;
@@ -61,6 +61,7 @@ for (const [scheme, viewport, kind] of [
   for (const [hash, title] of VIEWS) {
     await show(page, hash, title);
     const where = `${hash}, ${scheme}, ${viewport.width} px`;
+    await page.waitForFunction(() => !/Adding up…|Asking /.test(document.querySelector("main").innerText));
     if (hash === "markets") await see(page, page.getByText("A month here"));
     if (hash.startsWith("vms/")) await see(page, page.getByText("simulated guest"));
     await fits(page, where);
@@ -215,7 +216,7 @@ await see(page, page.getByText(hostile));
 const forged = await open(browser, "about:blank");
 await forged.page.route("**/dashboard/api/live", async (route) => {
   const vm = { ...json("vms", "show", vms[0]), id: hostile, name: hostile, owner: hostile, status: hostile, error: hostile, image: hostile };
-  const event = { at: new Date().toISOString(), changed: [{ ...vm, usage: null, runway_seconds: null }], gone: [] };
+  const event = { at: new Date().toISOString(), changed: [{ ...vm, paid_until: null }], gone: [] };
   await route.fulfill({ contentType: "text/event-stream", body: `event: vms\ndata: ${JSON.stringify(event)}\n\n` });
 });
 await forged.page.goto(link());

@@ -1,7 +1,7 @@
 // The page with a thousand VMs: how long until they are listed, how much is drawn, and how soon a change is seen.
 
 import assert from "node:assert/strict";
-import { json, launch, link, live, node, open, shot, until } from "./browser.js";
+import { json, launch, link, live, measured, node, open, shot, until } from "./browser.js";
 
 const browser = await launch();
 const { page, state } = await open(browser, "about:blank");
@@ -10,7 +10,7 @@ const session = await page.context().newCDPSession(page);
 await session.send("Network.enable");
 session.on("Network.dataReceived", ({ dataLength }) => bytes.push(dataLength));
 const begun = Date.now();
-await page.goto(link().replace("/#", "/#"));
+await page.goto(link());
 await live(page);
 await page.getByRole("link", { name: "VMs" }).click();
 await page.getByRole("heading", { name: `VMs (${node.told.vms})` }).waitFor();
@@ -43,7 +43,8 @@ const before = bytes.reduce((sum, count) => sum + count, 0);
 const from = Date.now();
 await until("five seconds of changes", () => Date.now() - from > 5000);
 const rate = (bytes.reduce((sum, count) => sum + count, 0) - before) / ((Date.now() - from) / 1000);
-console.log(
+measured(
+  "thousand",
   `${node.told.vms} VMs: listed after ${listed} ms (with the login, ${first} bytes); ${rows} rows, ${elements} elements; the next 50 drawn in ` +
     `${drawn.toFixed(0)} ms; a stop seen after ${seen} ms; heap ${(heap / 1e6).toFixed(0)} MB; ${(rate / 1000).toFixed(0)} kB a second`,
 );

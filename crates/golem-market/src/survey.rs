@@ -57,7 +57,8 @@ impl Survey {
     /// What each market says of VMs of this size. Before each, `tell` is called with its place, and what that gives is kept
     /// until the market has answered.
     pub async fn ask<T>(&self, size: Resources, tell: impl Fn(&str) -> T) -> Vec<MarketView> {
-        let Self { own, asked, network, environment: (environment, payments_network), sockets, server } = self;
+        let Self { own, asked, network, environment: (environment, payments_network), sockets, server } =
+            self;
         let mut markets = Vec::new();
         if let Some(market) = network {
             let _told = tell(&market.name);

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context;
 use alloy_primitives::Address;
+use anyhow::Context;
 use golem_market::arkiv::{MarketNetwork, profile};
 use golem_market::survey::Survey;
 use golem_node::Node;

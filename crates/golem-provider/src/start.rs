@@ -51,7 +51,8 @@ use golem_host::handover::HandedOver;
 use golem_host::node;
 use golem_host::pid_file::{PidFile, PidFileError};
 use golem_host::settings::{
-    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings, SettingsPlace,
+    self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
+    SettingsPlace,
 };
 
 /// How the process is started, beside the settings.

@@ -16,8 +16,13 @@ const PAGE = 50;
 
 type Column = { name: string; of: (vm: Vm) => string | number; text: (vm: Vm) => string };
 
+/** Seconds for which it is still paid. */
+const left = (vm: Vm): number => (vm.paid_until === null ? Infinity : (Date.parse(vm.paid_until) - now()) / 1000);
+
 const runway = (vm: Vm): string =>
-  vm.unpaid_since ? `unpaid ${ago(vm.unpaid_since, now())}` : vm.runway_seconds === null ? "–" : span(vm.runway_seconds);
+  vm.unpaid_since ? `unpaid since ${ago(vm.unpaid_since, now())}` : vm.paid_until === null ? "–" : span(Math.max(0, left(vm)));
+
+const measured = (vm: Vm, index: number): number | null => (vm.status === "running" ? latest(vm.id, index) : null);
 
 const age = (vm: Vm): number => (now() - Date.parse(vm.created_at)) / 1000;
 
@@ -26,12 +31,12 @@ const COLUMNS: Column[] = [
   { name: "State", of: (vm) => vm.status, text: (vm) => (vm.held ? `${vm.status}, held` : vm.status) },
   { name: "Owner", of: (vm) => vm.owner, text: (vm) => owner(vm.owner) },
   { name: "Age", of: age, text: (vm) => span(age(vm)) },
-  { name: "Runway", of: (vm) => vm.runway_seconds ?? Infinity, text: runway },
-  { name: "CPU", of: (vm) => latest(vm.id, 1) ?? -1, text: (vm) => percent(latest(vm.id, 1)) },
-  { name: "Memory", of: (vm) => vm.usage?.memory_bytes ?? -1, text: (vm) => size(vm.usage?.memory_bytes) },
-  { name: "Disk", of: (vm) => vm.usage?.disk_bytes ?? -1, text: (vm) => size(vm.usage?.disk_bytes) },
-  { name: "In", of: (vm) => latest(vm.id, 4) ?? -1, text: (vm) => rate(latest(vm.id, 4)) },
-  { name: "Out", of: (vm) => latest(vm.id, 5) ?? -1, text: (vm) => rate(latest(vm.id, 5)) },
+  { name: "Runway", of: left, text: runway },
+  { name: "CPU", of: (vm) => measured(vm, 1) ?? -1, text: (vm) => percent(measured(vm, 1)) },
+  { name: "Memory", of: (vm) => measured(vm, 2) ?? -1, text: (vm) => size(measured(vm, 2)) },
+  { name: "Disk", of: (vm) => measured(vm, 3) ?? -1, text: (vm) => size(measured(vm, 3)) },
+  { name: "In", of: (vm) => measured(vm, 4) ?? -1, text: (vm) => rate(measured(vm, 4)) },
+  { name: "Out", of: (vm) => measured(vm, 5) ?? -1, text: (vm) => rate(measured(vm, 5)) },
 ];
 
 function compare(one: string | number, other: string | number): number {

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView, PricingView, StreamsView,
-    Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
+    AdvertView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView, PricingView,
+    StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.

@@ -39,7 +39,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-
 pub use client::{Client, OperatorError};
 pub use socket::OperatorSocket;
 pub use token::Token;
@@ -111,12 +110,14 @@ pub(crate) fn routes(
 ) -> Routes {
     let sessions = Sessions::open(&config.data_dir, Instant::now());
     let (health, live, pulls) = (Health::default(), Live::default(), Pulls::default());
-    let operator = Arc::new(Operator { config, node, token, asked, port, stopping, sessions, health, live, pulls });
+    let operator =
+        Arc::new(Operator { config, node, token, asked, port, stopping, sessions, health, live, pulls });
     let known = Router::new().nest("/v1", looks().merge(orders()));
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
     let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
     let here = middleware::from_fn(this_host_only);
-    let guarded = finish(guarded, &operator).layer(here).layer(middleware::from_fn(cross_site::same_origin_only));
+    let guarded =
+        finish(guarded, &operator).layer(here).layer(middleware::from_fn(cross_site::same_origin_only));
     Routes { guarded, known: finish(known, &operator) }
 }
 

@@ -24,7 +24,11 @@ pub(super) async fn show(State(operator): Shared, Path(which): Path<String>) -> 
     Ok(ok(&VmView::of(&operator.node, &*operator.find(&which)?)))
 }
 
-pub(super) async fn act(State(operator): Shared, by: By, Path((which, action)): Path<(String, String)>) -> ApiResult {
+pub(super) async fn act(
+    State(operator): Shared,
+    by: By,
+    Path((which, action)): Path<(String, String)>,
+) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
     let node = &operator.node;
     match action.as_str() {

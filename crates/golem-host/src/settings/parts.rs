@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{
-    Acme, Advertiser, AdvertiserType, Advertisers, AtLeastOne, Environment, FaucetSettings, MarketSettings, Mistake,
-    Mistakes, Network, Origin, PaymentSettings, PortSettings, PublicIp, Settings, VmBackend, VmSettings,
+    Acme, Advertiser, AdvertiserType, Advertisers, AtLeastOne, Environment, FaucetSettings, MarketSettings,
+    Mistake, Mistakes, Network, Origin, PaymentSettings, PortSettings, PublicIp, Settings, VmBackend,
+    VmSettings,
 };
 
 /// The port on which a certificate authority validates over HTTP (RFC 8555, 8.3).

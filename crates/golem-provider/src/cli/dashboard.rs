@@ -60,7 +60,8 @@ fn opener(invocation: &Invocation) -> Result<PathBuf, &'static str> {
 fn open(url: &str, folder: PathBuf) -> anyhow::Result<()> {
     let file = folder.join("golem-provider-dashboard.html");
     let page = format!("<!doctype html><meta http-equiv=\"refresh\" content=\"0; url={url}\">\n");
-    golem_files::replace(&file, page.as_bytes()).with_context(|| format!("{} cannot be written", file.display()))?;
+    golem_files::replace(&file, page.as_bytes())
+        .with_context(|| format!("{} cannot be written", file.display()))?;
     let mut open = Command::new("xdg-open");
     open.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // A browser may stay in the foreground.

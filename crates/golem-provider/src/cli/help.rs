@@ -17,7 +17,21 @@ use golem_host::settings;
 
 /// The commands of the first screen, in groups. A test holds them against those that there are.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("The node", &["setup", "start", "stop", "status", "dashboard", "drain", "config", "backup", "restore", "uninstall"]),
+    (
+        "The node",
+        &[
+            "setup",
+            "start",
+            "stop",
+            "status",
+            "dashboard",
+            "drain",
+            "config",
+            "backup",
+            "restore",
+            "uninstall",
+        ],
+    ),
     ("Its VMs", &["vms", "images", "isolation", "recover", "import"]),
     ("Found and reached", &["market", "ports"]),
     ("Money", &["pricing", "earnings", "streams", "books", "wallet", "networks"]),

@@ -41,7 +41,8 @@ fn drive(script: &str, home: &Home, told: &serde_json::Value) {
         .env("GOLEM_TEST_SCREENSHOTS", &screenshots)
         .output()
         .expect("node is installed");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{said}");
     assert!(output.status.success(), "{script}:\n{said}");
 }
@@ -69,8 +70,19 @@ fn the_operators_tasks_are_done_in_a_browser() {
         .set("GOLEM_PROVIDER_RENT_STORAGE_GB", "200");
     let (id, contract) = (CHAIN.to_string(), chain.contract().to_string());
     home.json(&[
-        "networks", "add", "mine", "--chain-id", &id, "--rpc-url", chain.url(), "--contract", &contract, "--symbol",
-        "MINE", "--testnet", "--json",
+        "networks",
+        "add",
+        "mine",
+        "--chain-id",
+        &id,
+        "--rpc-url",
+        chain.url(),
+        "--contract",
+        &contract,
+        "--symbol",
+        "MINE",
+        "--testnet",
+        "--json",
     ]);
     let _stop = StopAtEnd(&home);
     home.json(&["start", "--daemon", "--json"]);

@@ -91,17 +91,26 @@ fn what_the_page_changes_is_done_and_audited() {
     // The simulated backend has no images.
     assert_eq!(page.ask("POST", "/images/24.04", "").0, 404);
     assert_eq!(page.ask("GET", "/images", "").1, json!([]));
-    let (status, wrong) = page.ask("PUT", "/prices", r#"{"per_core": "-1", "per_gb_ram": "2", "per_gb_storage": "x"}"#);
+    let (status, wrong) =
+        page.ask("PUT", "/prices", r#"{"per_core": "-1", "per_gb_ram": "2", "per_gb_storage": "x"}"#);
     assert_eq!(status, 400, "{wrong}");
     assert!(wrong["detail"].as_str().unwrap().contains("GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH"), "{wrong}");
     let prices = r#"{"per_core": "7.5", "per_gb_ram": "2", "per_gb_storage": "0.1"}"#;
     assert_eq!(page.ask("PUT", "/prices", prices).0, 202);
     node.wait_for("reloading");
     node.wait_for("listening on");
-    wait_until("the new price is asked", || home.json(&["pricing", "show", "--json"])["usd"]["per_core"] == "7.5");
+    wait_until("the new price is asked", || {
+        home.json(&["pricing", "show", "--json"])["usd"]["per_core"] == "7.5"
+    });
     let (status, log) = page.ask("GET", "/log?after=0", "");
     assert_eq!(status, 200, "the session goes on");
-    assert!(log["lines"].as_array().unwrap().iter().any(|line| line["message"].as_str().unwrap().contains("listening on")));
+    assert!(
+        log["lines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|line| line["message"].as_str().unwrap().contains("listening on"))
+    );
     let file = std::fs::read_to_string(home.data().join(".env")).unwrap();
     assert!(file.contains("GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH=7.5"), "{file}");
     assert_eq!(page.ask("DELETE", &format!("/vms/{id}"), "").0, 200);
@@ -117,5 +126,8 @@ fn what_the_page_changes_is_done_and_audited() {
     let (status, refused) = Page::open(&home).ask("PUT", "/prices", prices);
     assert_eq!(status, 409, "{refused}");
     // U-04
-    assert!(refused["detail"].as_str().unwrap().contains("is set in the environment, which wins"), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("is set in the environment, which wins"),
+        "{refused}"
+    );
 }

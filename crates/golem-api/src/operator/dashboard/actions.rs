@@ -153,7 +153,8 @@ fn unreadable() -> ApiError {
 
 /// Begins to download an image; `images` tells how far it is.
 pub(super) async fn pull(State(operator): Shared, by: By, Path(name): Path<String>) -> ApiResult {
-    let wrong = || ApiError::new(StatusCode::NOT_FOUND, "no such image is published; fix: choose one of the list");
+    let wrong =
+        || ApiError::new(StatusCode::NOT_FOUND, "no such image is published; fix: choose one of the list");
     let name: ImageName = name.parse().map_err(|_| wrong())?;
     let name = canonical(&name);
     let is_published = golem_vm::images::ENTRIES.iter().any(|entry| entry.name == name.as_str());
@@ -178,7 +179,8 @@ async fn download(operator: &Operator, name: &ImageName) {
         pulls.set(name, Pull { done, total, state: "running", error: None });
     };
     let pulled = async {
-        let images = Images::open(&operator.config.data_dir).map_err(|error| golem_service::log::with_causes(&error))?;
+        let images = Images::open(&operator.config.data_dir)
+            .map_err(|error| golem_service::log::with_causes(&error))?;
         images.pull(name, progress).await.map_err(|error| golem_service::log::with_causes(&error))
     };
     let (state, error) = match pulled.await {
@@ -227,7 +229,9 @@ pub(super) async fn prices(State(operator): Shared, by: By, request: Request) ->
             };
             return Err(ApiError::new(status, golem_service::log::with_causes(&error)));
         }
-        Err(_) => return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the settings were not written")),
+        Err(_) => {
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the settings were not written"));
+        }
     }
     operator.asked.reload.notify_one();
     Ok(json_response(StatusCode::ACCEPTED, &json!(null)))

@@ -14,7 +14,9 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::operator::Operator;
-use crate::status::{ChecklistRow, Grade, Issue, Local, NodeFacts, StatusFacts, WalletFacts, WalletPart, judge};
+use crate::status::{
+    ChecklistRow, Grade, Issue, Local, NodeFacts, StatusFacts, WalletFacts, WalletPart, judge,
+};
 use crate::views::{Summary, VmView};
 
 /// Longest that a chain is waited for.
@@ -84,10 +86,13 @@ impl Operator {
         let listening = vms.iter().filter(|vm| vm.traffic.is_some()).map(|vm| vm.ssh_port).collect();
         let backend = if node.backend_answers() { Ok(()) } else { Err("it does not answer".to_owned()) };
         let image = &node.config().default_image;
-        let ports = self.config.ports.as_ref().map_or_else(|| Err("it is not checked".to_owned()), |ports| {
-            let report: PortsReport = ports.report();
-            Ok(report)
-        });
+        let ports = self.config.ports.as_ref().map_or_else(
+            || Err("it is not checked".to_owned()),
+            |ports| {
+                let report: PortsReport = ports.report();
+                Ok(report)
+            },
+        );
         let facts = StatusFacts {
             running: true,
             pid: Some(std::process::id()),

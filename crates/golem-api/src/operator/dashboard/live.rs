@@ -3,6 +3,7 @@
 //! ```text
 //!   event `node` {at, health, summary}            when anything of it changed
 //!   event `vms`  {at, changed: [VM…], gone: [id…]} those that changed; first all
+//!   event `use`  {at, of: {id: [CPU ms, memory, disk, in, out]}} counters that moved, by themselves: they always do
 //! ```
 //! Owns how often is looked (once a second, however many listen), how many may listen, and when a stream ends: with its
 //! session, and with the API. Never asks a chain: runways are estimated from what was read last.
@@ -18,7 +19,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use golem_vm::Usage;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
@@ -28,7 +29,7 @@ use super::health::HealthView;
 use super::{Session, Shared};
 use crate::error::ApiError;
 use crate::operator::{By, Operator};
-use crate::views::{Summary, VmView};
+use crate::views::{Summary, TrafficView, VmView};
 
 /// Most streams at a time.
 const LISTENERS: usize = 16;
@@ -55,8 +56,10 @@ impl Default for Live {
 struct Look {
     at: Timestamp,
     node: NodeLook,
-    /// The JSON of each VM.
+    /// The JSON of each VM, without what is counted.
     vms: BTreeMap<String, Box<RawValue>>,
+    /// What each that runs has used: CPU time in milliseconds, bytes of memory and disk, bytes into and out of it.
+    counted: BTreeMap<String, [u64; 5]>,
 }
 
 #[derive(Serialize, Clone, PartialEq, Eq)]
@@ -72,10 +75,8 @@ struct VmLook {
     vm: VmView,
     /// `eth:` and an address, or `key:` and a fingerprint.
     owner: String,
-    /// Seconds for which its stream still pays, as far as is known.
-    runway_seconds: Option<u64>,
-    /// What it uses; `None` while it does not run, or where nobody counts.
-    usage: Option<Usage>,
+    /// By when its stream has paid, as far as is known.
+    paid_until: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +84,12 @@ struct NodeEvent<'a> {
     at: Timestamp,
     #[serde(flatten)]
     node: &'a NodeLook,
+}
+
+#[derive(Serialize)]
+struct UseEvent<'a> {
+    at: Timestamp,
+    of: BTreeMap<&'a str, [u64; 5]>,
 }
 
 #[derive(Serialize)]
@@ -103,33 +110,49 @@ impl Operator {
         }
         let node = &self.node;
         let at = Timestamp::now();
-        let mut runways = BTreeMap::new();
+        let mut paid = BTreeMap::new();
         for payments in node.contracts().all() {
             for copy in payments.known() {
-                let left = copy.stream.remaining_seconds(copy.estimated_now(at));
-                runways.insert(copy.key, u64::try_from(left).unwrap_or(u64::MAX));
+                let stream = &copy.stream;
+                let left = stream.remaining_seconds(copy.estimated_now(copy.read_at));
+                let left = SignedDuration::from_secs(i64::try_from(left).unwrap_or(i64::MAX));
+                paid.insert(copy.key, copy.read_at.saturating_add(left).unwrap_or(Timestamp::MAX));
             }
         }
         let live = node.vms();
         let ids: Vec<_> = live.iter().map(|vm| vm.id.clone()).collect();
-        let mut usages = node.backend().usages(&ids).await;
+        let usages = node.backend().usages(&ids).await;
         let views: Vec<VmView> = live.iter().map(|vm| VmView::of(node, vm)).collect();
+        let count = |view: &VmView| {
+            let Usage { cpu_ms, memory_bytes, disk_bytes } = *usages.get(&view.id)?;
+            // All of its network where that is counted, else its SSH port.
+            let network = view.network.as_ref().and_then(|network| network.traffic);
+            let moved = network.map(|all| (all.bytes_in, all.bytes_out));
+            let moved = moved.or_else(|| view.traffic.map(|port| (port.bytes_in, port.bytes_out)));
+            let (bytes_in, bytes_out) = moved.unwrap_or_default();
+            Some((view.id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out]))
+        };
+        let counted = views.iter().filter_map(count).collect();
         let look = |(vm, view): (&Arc<golem_node::Vm>, &VmView)| {
             let look = VmLook {
-                vm: view.clone(),
+                vm: VmView { traffic: view.traffic.map(uncounted), network: None, ..view.clone() },
                 owner: vm.owner.clone(),
-                runway_seconds: vm.stream.as_ref().and_then(|key| runways.get(key).copied()),
-                usage: usages.remove(&vm.id),
+                paid_until: vm.stream.as_ref().and_then(|key| paid.get(key).copied()),
             };
             Some((vm.id.to_string(), serde_json::value::to_raw_value(&look).ok()?))
         };
         let vms = live.iter().zip(&views).filter_map(look).collect();
         let summary = self.summary().await;
         let health = self.judged(&summary, views).await;
-        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms });
+        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms, counted });
         *last = Some((Instant::now(), Arc::clone(&look)));
         look
     }
+}
+
+/// `traffic` without what moves all the time.
+const fn uncounted(traffic: TrafficView) -> TrafficView {
+    TrafficView { bytes_in: 0, bytes_out: 0, connections_total: 0, ..traffic }
 }
 
 /// What one listener was told.
@@ -163,6 +186,7 @@ impl Listener {
                 look = looked => look,
             };
             // The last is sent first.
+            self.waiting.extend(counted(&look, self.told.as_deref()));
             self.waiting.extend(vms(&look, self.told.as_deref()));
             self.waiting.extend(node(&look, self.told.as_deref()));
             self.told = Some(look);
@@ -187,6 +211,13 @@ fn vms(look: &Look, told: Option<&Look>) -> Option<Event> {
         return None;
     }
     Event::default().event("vms").json_data(VmsEvent { at: look.at, changed, gone }).ok()
+}
+
+fn counted(look: &Look, told: Option<&Look>) -> Option<Event> {
+    let known = |id: &String| told.and_then(|told| told.counted.get(id));
+    let moved = look.counted.iter().filter(|(id, count)| known(id) != Some(*count));
+    let of: BTreeMap<&str, [u64; 5]> = moved.map(|(id, count)| (id.as_str(), *count)).collect();
+    (!of.is_empty()).then(|| Event::default().event("use").json_data(UseEvent { at: look.at, of }).ok())?
 }
 
 /// A stream of what changes, until the session or the API ends.

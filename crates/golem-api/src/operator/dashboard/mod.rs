@@ -128,9 +128,11 @@ struct Login {
 async fn enter(State(operator): Shared, request: Request) -> ApiResult {
     own_page_only(&request)?;
     let name = cookie_name(request.headers());
-    let Login { link } = serde_json::from_slice(&body(request).await?)
-        .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"link\": a login link's}"))?;
-    let Some(Secrets { cookie, key, ends_at }) = operator.sessions.enter(&link, Instant::now()).map_err(no_secret)?
+    let Login { link } = serde_json::from_slice(&body(request).await?).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"link\": a login link's}")
+    })?;
+    let Some(Secrets { cookie, key, ends_at }) =
+        operator.sessions.enter(&link, Instant::now()).map_err(no_secret)?
     else {
         tracing::warn!(target: "audit", "a login to the dashboard was refused: its link was used, is too old, or wrong");
         let text = "this login link was used already, or is more than a minute old; fix: `golem-provider dashboard` gives \
@@ -194,7 +196,8 @@ async fn let_in(State(operator): Shared, mut request: Request, next: Next) -> Re
     let headers = request.headers();
     let key = headers.get(KEY_HEADER).and_then(|key| key.to_str().ok()).unwrap_or_default();
     let (name, now) = (cookie_name(headers), Instant::now());
-    let Some(session) = cookies(headers, &name).find_map(|cookie| operator.sessions.of(cookie, key, now)) else {
+    let Some(session) = cookies(headers, &name).find_map(|cookie| operator.sessions.of(cookie, key, now))
+    else {
         let text = "you are not logged in; fix: `golem-provider dashboard` gives a login link";
         return ApiError::new(StatusCode::UNAUTHORIZED, text).into_response();
     };

@@ -142,7 +142,8 @@ impl Sessions {
         let life = SignedDuration::try_from(SESSION_LIFE).unwrap_or(SignedDuration::ZERO);
         let ends_at = Timestamp::now().saturating_add(life).unwrap_or(Timestamp::MAX);
         let ended = CancellationToken::new();
-        let session = Session { cookie: hash(&cookie), key: hash(&key), until: now + SESSION_LIFE, ends_at, ended };
+        let session =
+            Session { cookie: hash(&cookie), key: hash(&key), until: now + SESSION_LIFE, ends_at, ended };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         end(&mut all, |session| session.until <= now);
         if all.len() >= SESSIONS {
