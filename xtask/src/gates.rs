@@ -19,7 +19,8 @@ use crate::{circles, log_lines, package, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
-const SLOW: [&str; 12] = [
+const SLOW: [&str; 13] = [
+    "browser",
     "chain",
     "crash",
     "guest",
@@ -231,7 +232,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let (programs, images) = std::thread::scope(|scope| {
         let images = scope.spawn(|| {
             let images = (setup::image()?, setup::arm64_image()?, setup::package_root()?);
-            chain_packages().map(|()| images)
+            packages_of("contracts").and_then(|()| packages_of("dashboard")).map(|()| images)
         });
         // What a whole run compiles is seldom changed a little and compiled again.
         let programs = compiled(&gates, false);
@@ -281,6 +282,20 @@ fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
     gates.modules("service", &["service"], programs, with_root);
 }
 
+/// The dashboard: whether its bytes are what its sources give, and what an operator does with it in a browser.
+fn dashboard(gates: &Gates, programs: &[Program]) {
+    gates.gate("dashboard's bytes", |log| {
+        let mut npm = Command::new("npm");
+        npm.args(["--silent", "run", "check"]).current_dir(root().join("dashboard"));
+        run(npm, log)
+    });
+    gates.modules("dashboard in a browser", &["browser"], programs, |command| command);
+    for file in ["tasks.txt", "thousand.txt"] {
+        let measured = std::fs::read_to_string(root().join("target/dashboard").join(file));
+        print!("{}", measured.unwrap_or_default());
+    }
+}
+
 /// What mostly waits, for blocks and for leases.
 fn waiting_tests(gates: &Gates, programs: &[Program]) {
     gates.modules("ports behind a router", &["network"], programs, |command| with_root(waiting(command)));
@@ -290,6 +305,7 @@ fn waiting_tests(gates: &Gates, programs: &[Program]) {
         run(npm, log)
     });
     gates.modules("real chains", &["chain", "rent"], programs, waiting);
+    dashboard(gates, programs);
 }
 
 /// The package, of the program that was compiled for tests, on machines with the root `package_root`.
@@ -369,7 +385,7 @@ fn clients(image: &Path, programs: &[Program], log: &File) -> anyhow::Result<()>
 /// `cargo xtask interop`.
 pub(crate) fn interop() -> anyhow::Result<()> {
     let image = setup::setup()?;
-    chain_packages()?;
+    packages_of("contracts")?;
     let gates = Gates::new();
     let programs = compiled(&gates, true);
     gates.gate("published clients", |log| clients(&image, &programs, log));
@@ -400,9 +416,9 @@ fn base_sdk(programs: &[Program], table: &Path, mut log: &File) -> anyhow::Resul
     if passed { Ok(()) } else { bail!("the published library failed") }
 }
 
-/// What tests of the chain and of published clients need.
-pub(crate) fn chain_packages() -> anyhow::Result<()> {
+/// Installs what `folder` needs from the npm registry, as its lock file names it.
+fn packages_of(folder: &str) -> anyhow::Result<()> {
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--no-progress"]).current_dir(root().join("contracts"));
-    step("contracts' packages", npm)
+    npm.args(["ci", "--no-progress"]).current_dir(root().join(folder));
+    step(&format!("packages of {folder}"), npm)
 }

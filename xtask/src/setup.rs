@@ -26,6 +26,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("sshd", "openssh-server"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("chromium", "chromium"),
     ("systemd-nspawn", "systemd-container"),
     ("/lib/systemd/systemd", "systemd"),
     ("mmdebstrap", "mmdebstrap"),

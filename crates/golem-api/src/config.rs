@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use golem_chain::network::PaymentNetwork;
+use golem_host::settings::SettingsPlace;
+use golem_market::survey::Survey;
 use golem_node::advertise::Advertising;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::PriceList;
@@ -14,6 +16,8 @@ use golem_reach::certificates::Https;
 use golem_reach::port_checker::Checker;
 use golem_service::server::TrustedProxies;
 use tokio::sync::watch;
+
+use crate::status::StatusSettings;
 
 /// What both APIs need to know beside the node.
 #[derive(Clone)]
@@ -34,6 +38,21 @@ pub struct ApiConfig {
     pub ports: Option<Verifier>,
     /// Its https; `None` in tests of other things.
     pub https: Option<Https>,
+    /// What the operator's page needs beside that; `None` in tests of other things.
+    pub dashboard: Option<DashboardConfig>,
+}
+
+/// What the operator's page needs to know beside the rest.
+#[derive(Clone)]
+pub struct DashboardConfig {
+    /// What the node is judged by.
+    pub judged_by: StatusSettings,
+    /// Who knows the latest version.
+    pub update_check_url: Option<String>,
+    /// Which markets are asked what renters see.
+    pub survey: Survey,
+    /// Where new prices are kept.
+    pub settings: SettingsPlace,
 }
 
 /// How the public API is served.

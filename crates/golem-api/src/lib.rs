@@ -15,5 +15,5 @@ mod start;
 pub mod status;
 pub mod views;
 
-pub use config::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
+pub use config::{ApiConfig, DashboardConfig, ProviderDetails, PublicSettings, VmAccess};
 pub use start::{Api, start};

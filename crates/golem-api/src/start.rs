@@ -10,16 +10,15 @@ use golem_service::server::tls::TlsKeys;
 use golem_service::server::{TrustedProxies, serve};
 use golem_service::tasks::Tasks;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::ApiConfig;
-use crate::operator::OperatorSocket;
+use crate::operator::{Asked, OperatorSocket};
 use crate::{operator, public};
 
 /// The APIs while they are served.
 pub struct Api {
     tasks: Tasks,
-    stop_requested: CancellationToken,
+    asked: Asked,
     https: Router,
     proxies: TrustedProxies,
     /// The operator API for those whom the kernel knows.
@@ -32,19 +31,20 @@ pub struct Api {
 /// Any error of reading or making the operator's token.
 pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpListener) -> io::Result<Api> {
     let token = operator::Token::ensure(&config.data_dir)?;
-    let stop_requested = CancellationToken::new();
+    let asked = Asked::default();
     let tasks = Tasks::new();
     let public::Routes { plain, https } =
-        public::routes(&config, node.clone(), stop_requested.clone(), tasks.clone());
+        public::routes(&config, node.clone(), asked.stop.clone(), tasks.clone());
     let proxies = config.public.trusted_proxies.clone();
     let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
     tasks.spawn("public API", serving);
-    let operator::Routes { guarded, known } = operator::routes(config, node, token, stop_requested.clone());
+    let place = (operator.local_addr()?.port(), tasks.stopping().clone());
+    let operator::Routes { guarded, known } = operator::routes(config, node, token, asked.clone(), place);
     tasks.spawn(
         "operator API",
         serve::serve("operator API connection", operator, guarded, TrustedProxies::default(), tasks.clone()),
     );
-    Ok(Api { tasks, stop_requested, https, proxies, known })
+    Ok(Api { tasks, asked, https, proxies, known })
 }
 
 impl Api {
@@ -70,7 +70,12 @@ impl Api {
 
     /// Ready when somebody who may has asked that the node stop.
     pub async fn stop_requested(&self) {
-        self.stop_requested.cancelled().await;
+        self.asked.stop.cancelled().await;
+    }
+
+    /// Ready each time somebody who may has changed settings, with which the node is to start anew.
+    pub async fn reload_requested(&self) {
+        self.asked.reload.notified().await;
     }
 
     /// Ready when a task of the APIs has panicked.

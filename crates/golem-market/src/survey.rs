@@ -36,6 +36,54 @@ pub enum SurveyError {
     Socket(#[from] LiveError),
 }
 
+/// Which markets are asked, and for whom.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// The node that asks.
+    pub own: Address,
+    /// What it asks where it has no advert.
+    pub asked: AdvertPrices,
+    /// Where to ask.
+    pub places: Vec<SurveyPlace>,
+}
+
+/// A market that can be asked.
+#[derive(Debug, Clone)]
+pub enum SurveyPlace {
+    /// A network, on which those of an environment and a payments network count.
+    Network { market: MarketNetwork, environment: String, payments_network: String },
+    /// A discovery server that shows who is connected.
+    Socket(String),
+    /// A discovery server of the other kind.
+    Server(String),
+}
+
+impl SurveyPlace {
+    /// What the network is called, or where the server is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Network { market, .. } => &market.name,
+            Self::Socket(url) | Self::Server(url) => url,
+        }
+    }
+}
+
+impl Survey {
+    /// What `place` says of VMs of this size; one that does not answer is no error but in the view.
+    pub async fn look(&self, place: &SurveyPlace, size: Resources) -> MarketView {
+        let Self { own, asked, .. } = *self;
+        match place {
+            SurveyPlace::Network { market, environment, payments_network } => {
+                MarketView::of_network(market.clone(), (environment, payments_network), own, size, asked)
+                    .await
+            }
+            SurveyPlace::Socket(url) => MarketView::of_socket(url.clone(), own, size, asked).await,
+            SurveyPlace::Server(url) => MarketView::of_server(url.clone(), own, size, asked).await,
+        }
+    }
+}
+
 /// One market, as it tells itself.
 #[derive(Debug, Serialize)]
 pub struct MarketView {

@@ -11,6 +11,7 @@ use golem_service::log::SiteOfEach;
 use golem_service::log_file::RotatingFile;
 use golem_service::log_journal::{Journal, JournalFields};
 use golem_service::log_json::Json;
+use golem_service::log_recent::Recent;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -120,7 +121,11 @@ pub fn begin_for_command(level: LogLevel) {
 /// Which lines are written: ours from `level` on, others' from `warn`.
 fn targets(level: LogLevel) -> Targets {
     let level = filter(level);
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_targets(OURS.map(|ours| (ours, level)))
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_targets(OURS.map(|ours| (ours, level)))
+        // Who changed what, whatever else is wanted.
+        .with_target("audit", level.max(LevelFilter::INFO))
 }
 
 const fn filter(level: LogLevel) -> LevelFilter {
@@ -145,7 +150,8 @@ fn install<W>(format: LogFormat, level: LogLevel, look: Look, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let registry = tracing_subscriber::registry().with(targets(level));
+    let recent = tracing_subscriber::fmt::layer().with_writer(Recent).event_format(Json);
+    let registry = tracing_subscriber::registry().with(targets(level)).with(recent);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(look.colour);
     let with_target = filter(level) >= LevelFilter::DEBUG;
     match format {

@@ -5,8 +5,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use alloy_primitives::Address;
 use anyhow::Context;
 use golem_market::arkiv::{MarketNetwork, profile};
+use golem_market::survey::{Survey, SurveyPlace};
 use golem_node::Node;
 use golem_node::advertise::{
     self, AdvertBase, AdvertiseConfig, Advertising, DiscoveryConfig, LiveConfig, Pace, offers, wishes,
@@ -15,9 +17,9 @@ use golem_node::pricing::PriceList;
 use golem_service::tasks::Tasks;
 use tokio::sync::watch;
 
-use crate::faucet;
+use crate::{faucet, pricing};
 use golem_chain::identity::Identity;
-use golem_host::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings};
+use golem_host::settings::{AdvertSettings, Advertiser, Environment, MarketplaceSettings, Settings};
 
 /// Shortest half of an advert's life: the original looks no more often than every 30 seconds.
 const INTERVAL_MINIMUM: Duration = Duration::from_secs(30);
@@ -39,6 +41,31 @@ pub(crate) fn network(settings: &MarketplaceSettings) -> anyhow::Result<MarketNe
         )
     })?;
     Ok(MarketNetwork { name, profile, rpc_url })
+}
+
+/// Which markets are asked what renters see of `own`, and of others.
+///
+/// # Errors
+/// When the profile of a market cannot be read.
+pub(crate) fn survey(settings: &Settings, own: Address) -> anyhow::Result<Survey> {
+    let marketplace = settings.marketplace();
+    let is_in = |market| marketplace.advertises_in(market);
+    let mut places = Vec::new();
+    // Who offers nothing anywhere can still see what others ask.
+    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
+        places.push(SurveyPlace::Network {
+            market: network(&marketplace)?,
+            environment: settings.node.network.as_str().to_owned(),
+            payments_network: settings.chain().networks().swap_remove(0),
+        });
+    }
+    if is_in(Advertiser::WebSocket) {
+        places.extend(marketplace.sockets.iter().cloned().map(SurveyPlace::Socket));
+    }
+    if is_in(Advertiser::Http) {
+        places.push(SurveyPlace::Server(settings.market.discovery_url.0.clone()));
+    }
+    Ok(Survey { own, asked: advertise::advertised(pricing::config(&settings.prices, None).usd), places })
 }
 
 /// Where renters' pages reach the node's API: over `https`; in development, without it, over plain HTTP on `port` as

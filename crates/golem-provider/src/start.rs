@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use golem_api::operator::OperatorSocket;
-use golem_api::{ApiConfig, ProviderDetails, PublicSettings, VmAccess};
+use golem_api::status::StatusSettings;
+use golem_api::{Api, ApiConfig, DashboardConfig, ProviderDetails, PublicSettings, VmAccess};
 use golem_chain::identity::Identity;
 use golem_chain::network::PaymentNetwork;
 use golem_node::acceleration;
@@ -52,6 +53,7 @@ use golem_host::node;
 use golem_host::pid_file::{PidFile, PidFileError};
 use golem_host::settings::{
     self, AdvertSettings, Environment, NodeSettings, PriceSettings, PublicApiSettings, Settings,
+    SettingsPlace,
 };
 
 /// How the process is started, beside the settings.
@@ -67,6 +69,10 @@ pub struct Start {
     pub reload: Reload,
     /// What the program that this process was before left open.
     pub handed_over: HandedOver,
+    /// What the node is judged by.
+    pub judged_by: StatusSettings,
+    /// Where its settings come from.
+    pub place: SettingsPlace,
 }
 
 /// Why the node ended well.
@@ -99,7 +105,7 @@ const STOP: Duration = Duration::from_secs(90);
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
 pub async fn run(start: Start) -> anyhow::Result<Ended> {
-    let Start { settings, pid_file, detached, mut reload, handed_over } = start;
+    let Start { settings, pid_file, detached, mut reload, handed_over, judged_by, place } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
     let HandedOver { lock, mut left } = handed_over;
@@ -159,8 +165,15 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let advert = adverts(&settings, told.as_ref());
     let advertised = pricing.advertised.clone();
     let advertising = market::start(&advert, &identity, &node, address.clone(), advertised, endpoint).await?;
+    let dashboard = DashboardConfig {
+        judged_by,
+        update_check_url: settings.node.update_check_url.as_ref().map(|url| url.0.clone()),
+        survey: market::survey(&settings, identity.wallet().address())?,
+        settings: place,
+    };
     let api_config = ApiConfig {
         https: Some(https),
+        dashboard: Some(dashboard),
         ..api_config(&settings, &identity, address, told, advertising, pricing.prices, verifier.clone())
     };
     let api = golem_api::start(api_config, node.clone(), public, operator)
@@ -203,7 +216,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     }
 
     let why = tokio::select! {
-        ended = until_stop_or_reload(&mut signals, &mut reload, mapped.as_ref()) => Ok(ended),
+        ended = until_stop_or_reload(&mut signals, &mut reload, &api, mapped.as_ref()) => Ok(ended),
         () = api.stop_requested() => Ok((End::Stop, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
@@ -263,6 +276,7 @@ async fn until_stop(signals: &mut Signals) -> &'static str {
 async fn until_stop_or_reload(
     signals: &mut Signals,
     reload: &mut Reload,
+    api: &Api,
     mapped: Option<&ports::Kept>,
 ) -> (End, &'static str) {
     loop {
@@ -272,6 +286,7 @@ async fn until_stop_or_reload(
                 SignalRequest::Reload(by) => by,
             },
             () = reload.changed() => "a file that changed",
+            () = api.reload_requested() => "the operator",
         };
         match reload.check().and_then(can_start) {
             Ok(settings) => {
@@ -452,6 +467,7 @@ fn api_config(
         advertising,
         ports: Some(verifier),
         https: None,
+        dashboard: None,
     }
 }
 
@@ -486,7 +502,7 @@ fn node_config(
             storage_gib: settings.vms.rent_storage_gb.map(|number| number.0),
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
-        totals: None,
+        totals: settings.vms.simulated_offer(),
         payments: profiles.first().map(config),
         more_payments: profiles.iter().skip(1).map(config).collect(),
         known_contracts: payments::known(&settings.chain(), identity),

@@ -12,6 +12,7 @@ pub mod log;
 pub mod log_file;
 pub mod log_journal;
 pub mod log_json;
+pub mod log_recent;
 pub mod places;
 pub mod release_index;
 pub mod server;

@@ -15,6 +15,7 @@ use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, O
 use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
+use crate::usage::Usage;
 
 /// How often every guest's network is checked and repaired ([`Backend::keep_networks`]). A new address of the host
 /// can be reached by guests for as long.
@@ -290,6 +291,21 @@ impl Backend {
             Self::Multipass(multipass) => multipass.add_key(id, key).await,
             Self::Sim(sim) => sim.add_key(id, key).await,
         }
+    }
+
+    /// What each of `ids` uses that runs; nothing of those whose backend does not tell.
+    pub async fn usages(&self, ids: &[VmId]) -> BTreeMap<VmId, Usage> {
+        match self {
+            Self::Qemu(qemu) => qemu.usages(ids).await,
+            Self::Multipass(_) => BTreeMap::new(),
+            Self::Sim(sim) => sim.usages(ids),
+        }
+    }
+
+    /// Whether images lie on this host and can be added and removed.
+    #[must_use]
+    pub const fn has_images(&self) -> bool {
+        matches!(self, Self::Qemu(_))
     }
 
     /// What the process that runs the guest said since its launch, for the operator alone: it names what is on

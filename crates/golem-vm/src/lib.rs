@@ -15,6 +15,7 @@ pub mod multipass;
 pub mod qemu;
 pub mod seed;
 pub mod sim;
+mod usage;
 
 pub use accelerator::Accelerator;
 pub use architecture::Architecture;
@@ -22,3 +23,4 @@ pub use backend::{Backend, NETWORK_INTERVAL};
 pub use machine::{
     BackendError, Guest, GuestNetwork, MachineSpec, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
 };
+pub use usage::Usage;

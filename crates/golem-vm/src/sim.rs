@@ -12,7 +12,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use golem_types::{AuthorizedKey, ImageName, VmId};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use crate::machine::{BackendError, Guest, MachineSpec, Observed, OnDisk};
+use crate::usage::Usage;
 
 /// What every simulated guest says first.
 pub const BANNER: &[u8] = b"SSH-2.0-sim\r\n";
@@ -101,6 +102,8 @@ struct Shared {
     folder: PathBuf,
     config: SimConfig,
     ssh: SocketAddr,
+    /// Since when its guests are said to work.
+    began: Instant,
     inner: Mutex<Inner>,
 }
 
@@ -147,7 +150,7 @@ impl Sim {
         }
         let ssh = greet()?;
         let inner = Mutex::new(Inner { machines, ..Inner::default() });
-        Ok(Self(Arc::new(Shared { folder, config, ssh, inner })))
+        Ok(Self(Arc::new(Shared { folder, config, ssh, began: Instant::now(), inner })))
     }
 
     /// The handle with which a test makes things go wrong.
@@ -272,6 +275,20 @@ impl Sim {
             Some(_) => Ok("simulated guest: stopped\n".to_owned()),
             None => Err(BackendError::NoSuchMachine(id.clone())),
         }
+    }
+
+    /// A simulated guest keeps a twentieth to half of a processor busy, by its id.
+    pub(crate) fn usages(&self, ids: &[VmId]) -> BTreeMap<VmId, Usage> {
+        let inner = self.0.lock();
+        let running = ids.iter().filter(|id| inner.machines.get(id).is_some_and(|record| record.running));
+        let usage = |id: &VmId| {
+            let kind = id.as_str().bytes().fold(0_u64, |sum, byte| sum + u64::from(byte)) % 10;
+            let busy = 50 * (kind + 1);
+            let run = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let cpu_ms = run.saturating_mul(busy) / 1000;
+            Usage { cpu_ms, memory_bytes: (200 + 50 * kind) << 20, disk_bytes: (500 + 100 * kind) << 20 }
+        };
+        running.map(|id| (id.clone(), usage(id))).collect()
     }
 
     pub(crate) fn process_log(&self, id: &VmId) -> String {

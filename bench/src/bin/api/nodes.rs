@@ -178,6 +178,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         payments: None,
         ports: None,
         https: None,
+        dashboard: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let operator = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

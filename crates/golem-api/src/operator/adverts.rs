@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use futures_util::future::join_all;
 use golem_service::server::json::ok;
 
-use super::Shared;
+use super::{By, Shared};
 use crate::error::{ApiError, ApiResult};
 use crate::views::AdvertView;
 
@@ -17,12 +17,12 @@ use crate::views::AdvertView;
 /// stops the node waits for it.
 const REMOVAL: Duration = Duration::from_secs(20);
 
-pub(super) async fn remove(State(operator): Shared) -> ApiResult {
+pub(super) async fn remove(State(operator): Shared, by: By) -> ApiResult {
     let adverts = &operator.config.advertising;
     if adverts.is_empty() {
         return Err(ApiError::new(StatusCode::CONFLICT, "no advert is kept on any market"));
     }
-    tracing::info!("removal of the adverts asked for by the operator");
+    tracing::info!(target: "audit", %by, "the adverts are removed from their markets");
     let removed = join_all(adverts.iter().map(|advertising| advertising.remove(REMOVAL))).await;
     let left = adverts.iter().zip(removed).filter(|(_, removed)| !removed);
     let left: Vec<String> = left

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, BooksCheckView, DrainView, EntryView, LogsView, PayoutsView, PricingView, StreamsView,
-    Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
+    AdvertView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView, PricingView,
+    StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -333,6 +333,14 @@ impl Client {
     /// [`OperatorError`].
     pub async fn remove_adverts(&self) -> Result<Vec<AdvertView>, OperatorError> {
         self.call(Method::DELETE, "/adverts", None).await
+    }
+
+    /// A login link for the dashboard, which works once and not for long.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn login_link(&self) -> Result<LoginLink, OperatorError> {
+        self.call(Method::POST, "/dashboard/links", None).await
     }
 
     /// Asks the node to stop.

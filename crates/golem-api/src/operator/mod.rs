@@ -1,11 +1,17 @@
 //! The operator API: everything that the owner of the machine may do, from this machine only.
 //!
+//! ```text
+//!   127.0.0.1 ─► Host, origin ─┬─► token ─────────────────────────► /v1/… ─┐
+//!                              └─► page, session (`dashboard`) ─► some of it ├─► node
+//!   sockets ─► the kernel says who asks ──────────────────────► /v1/… ─┘
+//! ```
 //! Owns `127.0.0.1:7467`: a token that only the operator's own user can read, and the `Host` that
-//! a web page on another site cannot fake; and Unix sockets ([`OperatorSocket`]), where the kernel says who asks. Never reached by
-//! a renter.
+//! a web page on another site cannot fake; Unix sockets ([`OperatorSocket`]), where the kernel says who asks; and the audit
+//! line of whatever is changed. Never reached by a renter.
 
 mod adverts;
 mod client;
+mod dashboard;
 mod logs;
 mod node;
 mod payments;
@@ -14,10 +20,14 @@ mod socket;
 mod token;
 mod vms;
 
+use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +36,7 @@ use golem_node::{Node, Vm};
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -35,17 +46,53 @@ pub use token::Token;
 
 use crate::config::ApiConfig;
 use crate::error::ApiError;
+use dashboard::sessions::{Session, Sessions};
+use dashboard::{Health, Live, Pulls};
 
 /// What every route knows.
 struct Operator {
     config: ApiConfig,
     node: Node,
     token: Token,
-    stop: CancellationToken,
     started_at: Timestamp,
+    asked: Asked,
+    /// The port of the listener.
+    port: u16,
+    /// Cancelled when this API ends.
+    stopping: CancellationToken,
+    sessions: Sessions,
+    health: Health,
+    live: Live,
+    pulls: Pulls,
+}
+
+/// What the operator asks of the process.
+#[derive(Clone, Default)]
+pub(crate) struct Asked {
+    /// That it stop.
+    pub stop: CancellationToken,
+    /// That it start anew with the settings that there are now.
+    pub reload: Arc<Notify>,
 }
 
 type Shared = State<Arc<Operator>>;
+
+/// Who asks: a session of the dashboard, or a program of the operator's.
+struct By(Option<Arc<Session>>);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "the dashboard" } else { "the command line" })
+    }
+}
 
 /// The API's routes.
 pub(crate) struct Routes {
@@ -55,35 +102,71 @@ pub(crate) struct Routes {
     pub known: Router,
 }
 
-/// The routes; `stop` is cancelled when the operator stops the node.
-pub(crate) fn routes(config: ApiConfig, node: Node, token: Token, stop: CancellationToken) -> Routes {
-    let operator = Arc::new(Operator { config, node, token, stop, started_at: Timestamp::now() });
-    let known = router(&operator);
-    let guard = middleware::from_fn_with_state(operator, guarded);
-    let guarded = known.clone().layer(guard).layer(middleware::from_fn(cross_site::same_origin_only));
-    Routes { guarded, known }
+/// The routes on `port`, until `stopping` is cancelled; `asked` learns what the operator asks of the process.
+pub(crate) fn routes(
+    config: ApiConfig,
+    node: Node,
+    token: Token,
+    asked: Asked,
+    (port, stopping): (u16, CancellationToken),
+) -> Routes {
+    let sessions = Sessions::open(&config.data_dir, Instant::now());
+    let (health, live, pulls) = (Health::default(), Live::default(), Pulls::default());
+    let started_at = Timestamp::now();
+    let operator = Arc::new(Operator {
+        config,
+        node,
+        token,
+        started_at,
+        asked,
+        port,
+        stopping,
+        sessions,
+        health,
+        live,
+        pulls,
+    });
+    let known = Router::new().nest("/v1", looks().merge(orders()));
+    let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
+    let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
+    let here = middleware::from_fn(this_host_only);
+    let guarded =
+        finish(guarded, &operator).layer(here).layer(middleware::from_fn(cross_site::same_origin_only));
+    Routes { guarded, known: finish(known, &operator) }
 }
 
-fn router(operator: &Arc<Operator>) -> Router {
+/// What every operator's program may use, and the dashboard, too.
+fn looks() -> Router<Arc<Operator>> {
     Router::new()
-        .route("/v1/summary", get(node::summary))
-        .route("/v1/vms", get(vms::list))
-        .route("/v1/vms/{id}", get(vms::show).delete(vms::delete))
-        .route("/v1/vms/{id}/logs", get(logs::logs))
-        .route("/v1/vms/{id}/events", get(vms::events))
-        .route("/v1/vms/{id}/{action}", post(vms::act))
-        .route("/v1/streams", get(payments::streams))
-        .route("/v1/pricing", get(node::pricing))
-        .route("/v1/withdrawals", get(payments::withdrawals).post(payments::withdraw))
-        .route("/v1/entries", get(payments::entries))
-        .route("/v1/books", post(payments::check_books))
-        .route("/v1/payouts", get(payments::payouts))
-        .route("/v1/transactions", get(payments::transactions))
-        .route("/v1/transactions/cancel", post(payments::cancel))
-        .route("/v1/ports", get(ports::report).post(ports::verify))
-        .route("/v1/drain", put(node::drain))
-        .route("/v1/adverts", axum::routing::delete(adverts::remove))
-        .route("/v1/shutdown", post(node::shutdown))
+        .route("/summary", get(node::summary))
+        .route("/vms", get(vms::list))
+        .route("/vms/{id}", get(vms::show).delete(vms::delete))
+        .route("/vms/{id}/logs", get(logs::logs))
+        .route("/vms/{id}/events", get(vms::events))
+        .route("/vms/{id}/{action}", post(vms::act))
+        .route("/events", get(vms::all_events))
+        .route("/streams", get(payments::streams))
+        .route("/pricing", get(node::pricing))
+        .route("/withdrawals", get(payments::withdrawals).post(payments::withdraw))
+        .route("/payouts", get(payments::payouts))
+        .route("/transactions", get(payments::transactions))
+        .route("/ports", get(ports::report).post(ports::verify))
+        .route("/drain", put(node::drain))
+}
+
+/// What only programs may use that hold the token, or are known.
+fn orders() -> Router<Arc<Operator>> {
+    Router::new()
+        .route("/entries", get(payments::entries))
+        .route("/books", post(payments::check_books))
+        .route("/transactions/cancel", post(payments::cancel))
+        .route("/adverts", axum::routing::delete(adverts::remove))
+        .route("/dashboard/links", post(dashboard::link))
+        .route("/shutdown", post(node::shutdown))
+}
+
+fn finish(routes: Router<Arc<Operator>>, operator: &Arc<Operator>) -> Router {
+    routes
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -93,14 +176,18 @@ fn router(operator: &Arc<Operator>) -> Router {
         .with_state(Arc::clone(operator))
 }
 
-/// Lets in who carries the token and means this host. A web page that made its own name point at
-/// 127.0.0.1 sends that name as `Host`.
-async fn guarded(State(operator): Shared, request: Request, next: Next) -> Response {
+/// Refuses a name that a web page made point at 127.0.0.1: it is sent as `Host`. Any port: there are tunnels.
+async fn this_host_only(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if !matches!(name, "127.0.0.1" | "localhost") {
         return ApiError::new(StatusCode::FORBIDDEN, "this API answers to 127.0.0.1 only").into_response();
     }
+    next.run(request).await
+}
+
+/// Lets in who carries the token.
+async fn with_token(State(operator): Shared, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION);
     if !authorization.is_some_and(|value| operator.token.is_in(value.as_bytes())) {
         let text = "the operator token is needed: Authorization: Bearer, then the content of operator.token";

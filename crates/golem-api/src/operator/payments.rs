@@ -12,7 +12,7 @@ use golem_types::VmId;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Operator, Shared};
+use super::{By, Operator, Shared};
 use crate::error::{ApiError, ApiResult};
 use crate::views::{self, books, payments};
 
@@ -64,12 +64,12 @@ struct Check {
     repair: bool,
 }
 
-pub(super) async fn check_books(State(operator): Shared, request: Request) -> ApiResult {
+pub(super) async fn check_books(State(operator): Shared, by: By, request: Request) -> ApiResult {
     let Check { repair } = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"repair\": true or false}")
     })?;
     let contracts = operator.contracts()?;
-    tracing::info!(repair, "a comparison of the books with the chain is asked for by the operator");
+    tracing::info!(target: "audit", %by, repair, "the books are compared with the chain");
     Ok(ok(&books::check(contracts, repair).await))
 }
 
@@ -80,7 +80,7 @@ struct Which {
     force: bool,
 }
 
-pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiResult {
+pub(super) async fn withdraw(State(operator): Shared, by: By, request: Request) -> ApiResult {
     let Which { vm, force } = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
@@ -96,7 +96,8 @@ pub(super) async fn withdraw(State(operator): Shared, request: Request) -> ApiRe
             Err(error) => which.parse().map_err(|_| error)?,
         }),
     };
-    tracing::info!(vm = vm.as_ref().map(VmId::redacted), "withdrawal asked for by the operator");
+    let of = vm.as_ref().map_or_else(|| "every stream", VmId::redacted);
+    tracing::info!(target: "audit", %by, of, force, "what has vested is withdrawn");
     Ok(ok(&payments::withdraw(contracts, vm.as_ref(), force).await))
 }
 
@@ -116,14 +117,14 @@ struct Cancelled {
     nonce: Option<u64>,
 }
 
-pub(super) async fn cancel(State(operator): Shared, request: Request) -> ApiResult {
+pub(super) async fn cancel(State(operator): Shared, by: By, request: Request) -> ApiResult {
     let Cancelled { nonce } = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
             "the body should be {\"nonce\": a number of the wallet, or null for all that wait}",
         )
     })?;
-    tracing::info!(nonce, "transactions are cancelled by the operator");
+    tracing::info!(target: "audit", %by, nonce, "transactions are cancelled");
     let mut count = 0;
     for queue in operator.node.transactions().queues() {
         count += queue.cancel(nonce).await.map_err(NodeError::from)?;

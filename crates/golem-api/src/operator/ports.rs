@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use golem_node::port_verification::Verifier;
 use golem_service::server::json::{json_response, ok};
 
-use super::{Operator, Shared};
+use super::{By, Operator, Shared};
 use crate::error::{ApiError, ApiResult};
 
 impl Operator {
@@ -21,9 +21,10 @@ pub(super) async fn report(State(operator): Shared) -> ApiResult {
 }
 
 /// Begins a verification; the answer is what was known before it.
-pub(super) async fn verify(State(operator): Shared) -> ApiResult {
+pub(super) async fn verify(State(operator): Shared, by: By) -> ApiResult {
     let verifier = operator.verifier()?;
     let before = verifier.report();
+    tracing::info!(target: "audit", %by, "the ports are verified");
     verifier.verify();
     Ok(json_response(StatusCode::ACCEPTED, &before))
 }

@@ -9,11 +9,11 @@ use golem_node::NodeError;
 use golem_service::server::json::ok;
 use serde_json::json;
 
-use super::Shared;
+use super::{By, Shared};
 use crate::error::{ApiError, ApiResult};
 use crate::views::VmView;
 
-/// Most events that are shown of a VM.
+/// Most events that are shown, of a VM or of all.
 const EVENTS: u32 = 200;
 
 pub(super) async fn list(State(operator): Shared) -> Response {
@@ -24,7 +24,11 @@ pub(super) async fn show(State(operator): Shared, Path(which): Path<String>) -> 
     Ok(ok(&VmView::of(&operator.node, &*operator.find(&which)?)))
 }
 
-pub(super) async fn act(State(operator): Shared, Path((which, action)): Path<(String, String)>) -> ApiResult {
+pub(super) async fn act(
+    State(operator): Shared,
+    by: By,
+    Path((which, action)): Path<(String, String)>,
+) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
     let node = &operator.node;
     match action.as_str() {
@@ -33,17 +37,21 @@ pub(super) async fn act(State(operator): Shared, Path((which, action)): Path<(St
         "restart" => node.restart_vm(&id).await?,
         _ => return Err(ApiError::new(StatusCode::NOT_FOUND, "Not Found")),
     };
-    tracing::info!(vm = id.redacted(), action, "asked for by the operator");
+    tracing::info!(target: "audit", %by, vm = id.redacted(), action, "a VM is started, stopped or restarted");
     Ok(ok(&VmView::of(&operator.node, &*node.settled(&id).await?)))
 }
 
-pub(super) async fn delete(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
+pub(super) async fn delete(State(operator): Shared, by: By, Path(which): Path<String>) -> ApiResult {
     let id = operator.find(&which)?.id.clone();
-    tracing::info!(vm = id.redacted(), "deletion asked for by the operator");
+    tracing::info!(target: "audit", %by, vm = id.redacted(), "a VM is deleted");
     match operator.node.delete_vm(&id).await {
         Ok(()) | Err(NodeError::NotFound(_)) => Ok(ok(&json!(null))),
         Err(error) => Err(error.into()),
     }
+}
+
+pub(super) async fn all_events(State(operator): Shared) -> ApiResult {
+    Ok(ok(&operator.node.events(None, EVENTS).await?))
 }
 
 pub(super) async fn events(State(operator): Shared, Path(which): Path<String>) -> ApiResult {

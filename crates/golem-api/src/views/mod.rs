@@ -15,7 +15,7 @@ mod vm;
 
 pub use books::{BooksCheckView, BooksView, DifferenceView, EntryView};
 pub use node::{
-    AdvertView, BackendView, DrainView, HostView, PaymentsClosed, PaymentsView, PortsView, Summary,
+    AdvertView, BackendView, DrainView, HostView, LoginLink, PaymentsClosed, PaymentsView, PortsView, Summary,
 };
 pub use payments::{
     PayoutView, PayoutsView, StreamView, StreamsView, WithdrawOutcome, WithdrawView, WithdrawalView,

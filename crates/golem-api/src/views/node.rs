@@ -271,6 +271,17 @@ impl PaymentsView {
     }
 }
 
+/// How somebody gets into the dashboard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginLink {
+    /// The secret at the end of the link.
+    pub link: String,
+    /// How long it works.
+    pub seconds: u64,
+    /// The port of this machine that the dashboard is on.
+    pub port: u16,
+}
+
 /// Whether new rentals are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainView {

@@ -4,6 +4,7 @@
 //! with its fix. Never shows a secret, never changes the environment of the process.
 
 mod check;
+mod keep;
 mod lists;
 mod name;
 mod parts;
@@ -22,6 +23,7 @@ use std::{fmt, io};
 
 use crate::node::{Node, Whose};
 
+pub use keep::{KeepError, SettingsPlace};
 pub use lists::{Advertisers, Urls, WebSocketUrls};
 pub use name::Name;
 pub use parts::{AdvertSettings, BackendSettings, ChainSettings, MarketplaceSettings, ReachSettings};

@@ -95,6 +95,8 @@ pub(super) enum Command {
     ///
     /// Of one in the background its log file; of this machine's service what systemd's journal has of it.
     Logs(Logs),
+    /// Look at the provider in a browser, by a login link that works once.
+    Dashboard(Dashboard),
     /// See and manage the VMs that are rented out.
     Vms {
         /// What to do with them.
@@ -405,6 +407,14 @@ pub(super) struct Status {
     /// Exit with 0 when healthy, 1 with issues, 2 on errors, running or not.
     #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,
+}
+
+/// `dashboard`.
+#[derive(Debug, Args)]
+pub(super) struct Dashboard {
+    /// Open it in a browser; on a desktop that happens anyway.
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// `uninstall`.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::json;
 
@@ -61,23 +61,8 @@ pub(super) fn change<const N: usize>(
     if changes.is_empty() {
         bail!("nothing to change; fix: name a flag (--help shows them)");
     }
-    settings::valid(&changes)?;
-    let Invocation { node, environment, directory, printer, .. } = invocation;
-    let path = node.settings_file();
-    let elsewhere = settings::set_elsewhere(node, environment, directory, changes.keys().copied());
-    if !elsewhere.is_empty() {
-        let wins: Vec<_> = elsewhere
-            .iter()
-            .map(|(name, origin)| format!("{name} is set in {}", origin.place(name)))
-            .collect();
-        bail!(
-            "{}, which wins over {}; nothing was changed; fix: change it there, or remove it there and try again",
-            wins.join(", "),
-            path.display()
-        );
-    }
-    golem_host::settings_file::write(&path, &changes)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
+    let printer = invocation.printer;
+    let path = invocation.settings_place().keep(&changes)?;
     let running = invocation.runs()?;
     let answer = json!({ "file": path.display().to_string(), "changed": changes, "restart_needed": running });
     printer.done(&answer, || {

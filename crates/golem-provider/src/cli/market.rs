@@ -5,11 +5,8 @@
 
 use std::time::Duration;
 
-use alloy_primitives::Address;
 use futures_util::future::join_all;
-use golem_market::arkiv::MarketNetwork;
 use golem_market::survey::{AdvertTerms, MarketView};
-use golem_node::advertise::advertised;
 use golem_types::Resources;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -19,8 +16,7 @@ use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
-use crate::pricing;
-use golem_host::settings::{Advertiser, Settings};
+use golem_host::settings::Settings;
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;
@@ -28,22 +24,6 @@ const SHOWN: usize = 10;
 #[derive(Serialize)]
 struct MarketsView {
     markets: Vec<MarketView>,
-}
-
-/// A market that can be asked.
-enum Place {
-    Network(MarketNetwork),
-    Socket(String),
-    Server(String),
-}
-
-/// Who asks, and of what.
-#[derive(Clone, Copy)]
-struct Question<'a> {
-    settings: &'a Settings,
-    /// The node's address; zero where it has no key yet.
-    own: Address,
-    size: Resources,
 }
 
 /// An advert and where it is.
@@ -67,15 +47,14 @@ impl<'a> MarketRow<'a> {
 
 /// `market`.
 pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) -> anyhow::Result<Exit> {
-    let question = Question {
-        settings: &invocation.resolved.settings,
-        own: identity::address_of_node(&invocation.resolved.settings.node)?.unwrap_or_default(),
-        size: Resources::new(wanted.cpu, wanted.memory, wanted.storage),
-    };
+    let settings = &invocation.resolved.settings;
+    let own = identity::address_of_node(&settings.node)?.unwrap_or_default();
+    let survey = market::survey(settings, own)?;
+    let size = Resources::new(wanted.cpu, wanted.memory, wanted.storage);
     let mut markets = Vec::new();
-    for place in places(question.settings)? {
+    for place in &survey.places {
         let _waiting = invocation.printer.waiting(format!("Asking {}", place.name()));
-        markets.push(place.look(question).await);
+        markets.push(survey.look(place, size).await);
     }
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };
@@ -99,53 +78,9 @@ pub(super) async fn survey(settings: &Settings, size: Resources, deadline: Durat
         return Vec::new();
     }
     let own = identity::address_of_node(&settings.node).ok().flatten().unwrap_or_default();
-    let question = Question { settings, own, size };
-    let asked = places(settings).unwrap_or_default().into_iter();
-    let asked = asked.map(|place| timeout(deadline, place.look(question)));
+    let Ok(survey) = market::survey(settings, own) else { return Vec::new() };
+    let asked = survey.places.iter().map(|place| timeout(deadline, survey.look(place, size)));
     join_all(asked).await.into_iter().filter_map(Result::ok).collect()
-}
-
-/// Where others offer VMs: who offers none anywhere can still see what they ask.
-///
-/// # Errors
-/// When the profile of a market cannot be read.
-fn places(settings: &Settings) -> anyhow::Result<Vec<Place>> {
-    let marketplace = settings.marketplace();
-    let is_in = |market| marketplace.advertises_in(market);
-    let mut places = Vec::new();
-    if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
-        places.push(Place::Network(market::network(&marketplace)?));
-    }
-    if is_in(Advertiser::WebSocket) {
-        places.extend(marketplace.sockets.iter().cloned().map(Place::Socket));
-    }
-    if is_in(Advertiser::Http) {
-        places.push(Place::Server(settings.market.discovery_url.0.clone()));
-    }
-    Ok(places)
-}
-
-impl Place {
-    fn name(&self) -> &str {
-        match self {
-            Self::Network(market) => &market.name,
-            Self::Socket(url) | Self::Server(url) => url,
-        }
-    }
-
-    /// What it tells; one that does not answer is no error but in the view.
-    async fn look(self, Question { settings, own, size }: Question<'_>) -> MarketView {
-        let asked = advertised(pricing::config(&settings.prices, None).usd);
-        match self {
-            Self::Network(market) => {
-                let payments_network = settings.chain().networks().swap_remove(0);
-                let environment = (settings.node.network.as_str(), payments_network.as_str());
-                MarketView::of_network(market, environment, own, size, asked).await
-            }
-            Self::Socket(url) => MarketView::of_socket(url, own, size, asked).await,
-            Self::Server(url) => MarketView::of_server(url, own, size, asked).await,
-        }
-    }
 }
 
 /// The answer for people.

@@ -8,6 +8,7 @@ mod backup;
 mod books;
 mod config;
 mod confirm;
+mod dashboard;
 mod deploy;
 mod discovery;
 mod earnings;
@@ -57,7 +58,7 @@ use golem_api::operator::{Client, OperatorError};
 use golem_host::data_dir;
 use golem_host::layout;
 use golem_host::node::{Node, Places, Whose};
-use golem_host::settings::{self, LogLevel, LogSettings, Mistakes, Resolved};
+use golem_host::settings::{self, KeepError, LogLevel, LogSettings, Mistakes, Resolved, SettingsPlace};
 use printer::{Printer, ReaderGone};
 
 /// How a command ends.
@@ -137,6 +138,15 @@ impl Invocation {
         Ok(Client::open(self.node.clone(), self.resolved.settings.operator.operator_port.get())?)
     }
 
+    /// Where the node's settings come from.
+    fn settings_place(&self) -> SettingsPlace {
+        SettingsPlace {
+            node: self.node.clone(),
+            environment: self.environment.clone(),
+            directory: self.directory.clone(),
+        }
+    }
+
     fn not_running(&self) -> NotRunning {
         NotRunning(how_to_start(&self.node))
     }
@@ -205,7 +215,7 @@ pub fn run() -> ExitCode {
         if error.is::<ReaderGone>() {
             return Exit::Done;
         }
-        let exit = if error.is::<Mistakes>() {
+        let exit = if error.is::<Mistakes>() || matches!(error.downcast_ref(), Some(KeepError::Wrong(_))) {
             Exit::WrongUse
         } else if error.is::<NotRunning>() || matches!(error.downcast_ref(), Some(OperatorError::Ended)) {
             Exit::NotRunning
@@ -315,6 +325,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             }
             Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
+            Command::Dashboard(typed) => dashboard::dashboard(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state, wait } => vms::drain(&context, state, wait).await,
             Command::Reload => reload::reload(&context).await,

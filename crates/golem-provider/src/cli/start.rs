@@ -61,6 +61,8 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         detached: typed.detached,
         reload: reload.clone(),
         handed_over,
+        judged_by: status::judged_by(&invocation.node, settings),
+        place: invocation.settings_place(),
     }));
     // Whoever stopped twice does not want to wait for what still runs.
     runtime.shutdown_background();

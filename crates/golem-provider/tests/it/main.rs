@@ -9,6 +9,7 @@ mod address;
 mod backup;
 mod cli;
 mod configured;
+mod dashboard;
 mod discovery;
 mod find;
 mod generated;
@@ -34,6 +35,8 @@ mod status;
 mod terminal;
 mod uninstall;
 
+#[cfg(feature = "browser-tests")]
+mod browser;
 #[cfg(all(feature = "chain-tests", feature = "failpoints"))]
 mod chain;
 #[cfg(feature = "failpoints")]

@@ -70,6 +70,7 @@ pub use requirements::missing_here;
 use crate::images::Images;
 use crate::machine::{BackendError, Guest, GuestNetwork, NetworkLimits, Observed, Overhead};
 use crate::seed;
+use crate::usage::Usage;
 use crate::{Accelerator, Architecture};
 
 /// How the backend is set up.
@@ -219,6 +220,21 @@ impl Qemu {
 
     fn of(&self, id: &VmId) -> PathBuf {
         self.folder.join(id.as_str())
+    }
+
+    /// What each of `ids` uses that runs.
+    pub(crate) async fn usages(&self, ids: &[VmId]) -> BTreeMap<VmId, Usage> {
+        let machines: Vec<_> = ids.iter().map(|id| (id.clone(), self.of(id))).collect();
+        let look = move || {
+            let usage = |(id, folder): (VmId, PathBuf)| {
+                let (pid, _) = process::of(&folder, &id).ok()??;
+                let files = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+                Some((id, Usage::of_process(&files, &folder.join(DISK_FILE)).ok()?))
+            };
+            machines.into_iter().filter_map(usage).collect()
+        };
+        // Some files for each.
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// Ids of every folder that is a machine's.

@@ -1,0 +1,254 @@
+//! What the page asks for and no command does: sums of the money, markets, images, prices and the log.
+//!
+//! Owns those routes. Never decides: what they call does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use futures_util::future::join_all;
+use golem_host::settings::KeepError;
+use golem_market::survey::MarketView;
+use golem_node::NodeError;
+use golem_service::log_recent;
+use golem_service::server::json::{json_response, ok};
+use golem_service::server::serve::body;
+use golem_types::{ImageName, Resources, Size};
+use golem_vm::images::{DownloadProgress, Images, canonical};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Shared;
+use crate::config::DashboardConfig;
+use crate::error::{ApiError, ApiResult};
+use crate::operator::{By, Operator};
+use crate::views::earnings::{EarningsView, Period};
+use crate::views::{books, payments};
+
+impl Operator {
+    fn page(&self) -> Result<&DashboardConfig, ApiError> {
+        self.config.dashboard.as_ref().ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    by: PeriodName,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PeriodName {
+    Day,
+    Week,
+    Month,
+}
+
+/// The money.
+#[derive(Serialize)]
+struct Money {
+    earnings: EarningsView,
+    /// Why streams are as they were last read.
+    stale: Option<String>,
+}
+
+/// What was earned and received, and what is to come; `null` where rentals are free.
+pub(super) async fn earnings(State(operator): Shared, Query(Wanted { by }): Query<Wanted>) -> ApiResult {
+    let contracts = operator.node.contracts();
+    if contracts.all().is_empty() {
+        return Ok(ok(&json!(null)));
+    }
+    let entries = books::entries(contracts, Timestamp::UNIX_EPOCH).await.map_err(NodeError::from)?;
+    let view = payments::streams(contracts, operator.config.payments.as_ref()).await;
+    let by = match by {
+        PeriodName::Day => Period::Day,
+        PeriodName::Week => Period::Week,
+        PeriodName::Month => Period::Month,
+    };
+    let earnings = EarningsView::of(&view, &entries, Timestamp::UNIX_EPOCH, by, Timestamp::now());
+    // Not through `json!`, whose numbers are not exact.
+    Ok(ok(&Money { earnings, stale: view.stale }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct WantedSize {
+    cpu: Option<u32>,
+    memory: Option<u32>,
+    storage: Option<u32>,
+}
+
+/// The adverts as renters see them, and those of others that offer as much.
+pub(super) async fn markets(State(operator): Shared, Query(wanted): Query<WantedSize>) -> ApiResult {
+    let small = Size::Small.resources();
+    let size = Resources::new(
+        wanted.cpu.unwrap_or(small.cpu),
+        wanted.memory.unwrap_or(small.memory),
+        wanted.storage.unwrap_or(small.storage),
+    );
+    let survey = &operator.page()?.survey;
+    let markets: Vec<MarketView> = join_all(survey.places.iter().map(|place| survey.look(place, size))).await;
+    Ok(ok(&json!({ "size": size, "markets": markets })))
+}
+
+/// How a download stands.
+#[derive(Debug, Clone, Serialize)]
+struct Pull {
+    done: u64,
+    total: Option<u64>,
+    /// `running`, `new`, `same` or `failed`.
+    state: &'static str,
+    error: Option<String>,
+}
+
+/// Downloads that were asked for since the process began, by image.
+#[derive(Debug, Default)]
+pub(in crate::operator) struct Pulls(Mutex<BTreeMap<ImageName, Pull>>);
+
+impl Pulls {
+    fn set(&self, name: &ImageName, pull: Pull) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), pull);
+    }
+
+    /// Whether `name` was not being downloaded; it is now.
+    fn begin(&self, name: &ImageName) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(name).is_some_and(|pull| pull.state == "running") {
+            return false;
+        }
+        all.insert(name.clone(), Pull { done: 0, total: None, state: "running", error: None });
+        true
+    }
+}
+
+/// Images that are here or could be; none where the backend has none of its own.
+pub(super) async fn images(State(operator): Shared) -> ApiResult {
+    if !operator.node.backend().has_images() {
+        return Ok(ok(&json!([])));
+    }
+    let data_dir = operator.config.data_dir.clone();
+    let list = tokio::task::spawn_blocking(move || Images::open(&data_dir).map(|images| images.list()));
+    let list = list.await.map_err(|_| unreadable())?.map_err(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the images cannot be listed");
+        unreadable()
+    })?;
+    let default = canonical(&operator.node.config().default_image);
+    let pulls = operator.pulls.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let document = |info: &golem_vm::images::ImageInfo| {
+        json!({
+            "name": info.name,
+            "aliases": info.aliases,
+            "bytes": info.bytes,
+            "default": info.name == default,
+            "can_be_pulled": info.url.is_some(),
+            "pull": pulls.get(&info.name),
+        })
+    };
+    Ok(ok(&list.iter().map(document).collect::<Vec<_>>()))
+}
+
+fn unreadable() -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the images cannot be listed; the log says why")
+}
+
+/// Begins to download an image; `images` tells how far it is.
+pub(super) async fn pull(State(operator): Shared, by: By, Path(name): Path<String>) -> ApiResult {
+    let wrong =
+        || ApiError::new(StatusCode::NOT_FOUND, "no such image is published; fix: choose one of the list");
+    let name: ImageName = name.parse().map_err(|_| wrong())?;
+    let name = canonical(&name);
+    let is_published = golem_vm::images::ENTRIES.iter().any(|entry| entry.name == name.as_str());
+    if !operator.node.backend().has_images() || !is_published {
+        return Err(wrong());
+    }
+    if !operator.pulls.begin(&name) {
+        return Err(ApiError::new(StatusCode::CONFLICT, "this image is being downloaded already"));
+    }
+    tracing::info!(target: "audit", %by, image = %name, "an image is downloaded");
+    let tasks = operator.node.tasks();
+    let (stop, operator) = (tasks.stopping().clone(), Arc::clone(&operator));
+    tasks.spawn("image pull", async move {
+        stop.run_until_cancelled(download(&operator, &name)).await;
+    });
+    Ok(json_response(StatusCode::ACCEPTED, &json!(null)))
+}
+
+async fn download(operator: &Operator, name: &ImageName) {
+    let pulls = &operator.pulls;
+    let progress = |DownloadProgress { done, total }| {
+        pulls.set(name, Pull { done, total, state: "running", error: None });
+    };
+    let pulled = async {
+        let images = Images::open(&operator.config.data_dir)
+            .map_err(|error| golem_service::log::with_causes(&error))?;
+        images.pull(name, progress).await.map_err(|error| golem_service::log::with_causes(&error))
+    };
+    let (state, error) = match pulled.await {
+        Ok(pulled) if pulled.is_new => ("new", None),
+        Ok(_) => ("same", None),
+        Err(why) => {
+            tracing::warn!(image = %name, why, "an image was not downloaded");
+            ("failed", Some(why))
+        }
+    };
+    pulls.set(name, Pull { done: 0, total: None, state, error });
+}
+
+/// Dollars a month, as decimal text.
+#[derive(Deserialize)]
+struct Prices {
+    per_core: String,
+    per_gb_ram: String,
+    per_gb_storage: String,
+}
+
+/// Keeps other prices, and starts the node anew with them; VMs run on, at the prices that they were rented for.
+pub(super) async fn prices(State(operator): Shared, by: By, request: Request) -> ApiResult {
+    let place = operator.page()?.settings.clone();
+    let Prices { per_core, per_gb_ram, per_gb_storage } = serde_json::from_slice(&body(request).await?)
+        .map_err(|_| {
+            let text = "the body should be {\"per_core\": …, \"per_gb_ram\": …, \"per_gb_storage\": …}, US dollars as text";
+            ApiError::new(StatusCode::BAD_REQUEST, text)
+        })?;
+    tracing::info!(target: "audit", %by, per_core, per_gb_ram, per_gb_storage, "prices are changed, in US dollars a month");
+    let changes = BTreeMap::from([
+        ("GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH", per_core),
+        ("GOLEM_PROVIDER_PRICE_USD_PER_GB_RAM_MONTH", per_gb_ram),
+        ("GOLEM_PROVIDER_PRICE_USD_PER_GB_STORAGE_MONTH", per_gb_storage),
+    ]);
+    // It waits for the disk.
+    let kept = tokio::task::spawn_blocking(move || place.keep(&changes)).await;
+    match kept {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "prices were not changed");
+            let status = match error {
+                KeepError::Wrong(_) => StatusCode::BAD_REQUEST,
+                KeepError::SetElsewhere { .. } => StatusCode::CONFLICT,
+                KeepError::File { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            return Err(ApiError::new(status, golem_service::log::with_causes(&error)));
+        }
+        Err(_) => {
+            return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the settings were not written"));
+        }
+    }
+    operator.asked.reload.notify_one();
+    Ok(json_response(StatusCode::ACCEPTED, &json!(null)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// The node's last log lines, after those that were told.
+pub(super) async fn log(Query(After { after }): Query<After>) -> ApiResult {
+    let (count, lines) = log_recent::after(after);
+    let lines: Vec<Box<RawValue>> =
+        lines.into_iter().filter_map(|line| RawValue::from_string(line).ok()).collect();
+    Ok(ok(&json!({ "count": count, "lines": lines })))
+}

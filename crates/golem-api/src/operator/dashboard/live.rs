@@ -1,0 +1,238 @@
+//! What changes, told to the page as it changes: server-sent events.
+//!
+//! ```text
+//!   event `node` {at, health, summary}            when anything of it changed
+//!   event `vms`  {at, changed: [VM…], gone: [id…]} those that changed; first all
+//!   event `use`  {at, of: {id: [CPU ms, memory, disk, in, out]}} counters that moved, by themselves: they always do
+//! ```
+//! Owns how often is looked (once a second, however many listen), how many may listen, and when a stream ends: with its
+//! session, and with the API. Never asks a chain: runways are estimated from what was read last.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use golem_vm::Usage;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::health::HealthView;
+use super::{Session, Shared};
+use crate::error::ApiError;
+use crate::operator::{By, Operator};
+use crate::views::{Summary, TrafficView, VmView};
+
+/// Most streams at a time.
+const LISTENERS: usize = 16;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Between two signs of life where nothing changes.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What was last looked at, for all who listen.
+pub(in crate::operator) struct Live {
+    last: Mutex<Option<(Instant, Arc<Look>)>>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { last: Mutex::default(), places: Arc::new(Semaphore::new(LISTENERS)) }
+    }
+}
+
+/// One look.
+struct Look {
+    at: Timestamp,
+    node: NodeLook,
+    /// The JSON of each VM, without what is counted.
+    vms: BTreeMap<String, Box<RawValue>>,
+    /// What each that runs has used: CPU time in milliseconds, bytes of memory and disk, bytes into and out of it.
+    counted: BTreeMap<String, [u64; 5]>,
+}
+
+#[derive(Serialize, Clone, PartialEq, Eq)]
+struct NodeLook {
+    health: Option<HealthView>,
+    summary: Summary,
+}
+
+/// A VM as the page shows it.
+#[derive(Serialize)]
+struct VmLook {
+    #[serde(flatten)]
+    vm: VmView,
+    /// `eth:` and an address, or `key:` and a fingerprint.
+    owner: String,
+    /// By when its stream has paid, as far as is known.
+    paid_until: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct NodeEvent<'a> {
+    at: Timestamp,
+    #[serde(flatten)]
+    node: &'a NodeLook,
+}
+
+#[derive(Serialize)]
+struct UseEvent<'a> {
+    at: Timestamp,
+    of: BTreeMap<&'a str, [u64; 5]>,
+}
+
+#[derive(Serialize)]
+struct VmsEvent<'a> {
+    at: Timestamp,
+    changed: Vec<&'a RawValue>,
+    gone: Vec<&'a str>,
+}
+
+impl Operator {
+    /// The last look, if it is of this second; else a new one.
+    async fn look(&self) -> Arc<Look> {
+        let mut last = self.live.last.lock().await;
+        if let Some((at, look)) = &*last
+            && at.elapsed() < EVERY / 2
+        {
+            return Arc::clone(look);
+        }
+        let node = &self.node;
+        let at = Timestamp::now();
+        let mut paid = BTreeMap::new();
+        for payments in node.contracts().all() {
+            for copy in payments.known() {
+                let stream = &copy.stream;
+                let left = stream.remaining_seconds(copy.estimated_now(copy.read_at));
+                let left = SignedDuration::from_secs(i64::try_from(left).unwrap_or(i64::MAX));
+                paid.insert(copy.key, copy.read_at.saturating_add(left).unwrap_or(Timestamp::MAX));
+            }
+        }
+        let live = node.vms();
+        let ids: Vec<_> = live.iter().map(|vm| vm.id.clone()).collect();
+        let usages = node.backend().usages(&ids).await;
+        let views: Vec<VmView> = live.iter().map(|vm| VmView::of(node, vm)).collect();
+        let count = |view: &VmView| {
+            let Usage { cpu_ms, memory_bytes, disk_bytes } = *usages.get(&view.id)?;
+            // All of its network where that is counted, else its SSH port.
+            let network = view.network.as_ref().and_then(|network| network.traffic);
+            let moved = network.map(|all| (all.bytes_in, all.bytes_out));
+            let moved = moved.or_else(|| view.traffic.map(|port| (port.bytes_in, port.bytes_out)));
+            let (bytes_in, bytes_out) = moved.unwrap_or_default();
+            Some((view.id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out]))
+        };
+        let counted = views.iter().filter_map(count).collect();
+        let look = |(vm, view): (&Arc<golem_node::Vm>, &VmView)| {
+            let look = VmLook {
+                vm: VmView { traffic: view.traffic.map(uncounted), network: None, ..view.clone() },
+                owner: vm.owner.clone(),
+                paid_until: vm.stream.as_ref().and_then(|key| paid.get(key).copied()),
+            };
+            Some((vm.id.to_string(), serde_json::value::to_raw_value(&look).ok()?))
+        };
+        let vms = live.iter().zip(&views).filter_map(look).collect();
+        let summary = self.summary().await;
+        let health = self.judged(&summary, views).await;
+        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms, counted });
+        *last = Some((Instant::now(), Arc::clone(&look)));
+        look
+    }
+}
+
+/// `traffic` without what moves all the time.
+const fn uncounted(traffic: TrafficView) -> TrafficView {
+    TrafficView { bytes_in: 0, bytes_out: 0, connections_total: 0, ..traffic }
+}
+
+/// What one listener was told.
+struct Listener {
+    operator: Arc<Operator>,
+    session: Arc<Session>,
+    told: Option<Arc<Look>>,
+    /// Told, but not sent yet.
+    waiting: Vec<Event>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop() {
+                return Some(event);
+            }
+            let looked = async {
+                if self.told.is_some() {
+                    sleep(EVERY).await;
+                }
+                self.operator.look().await
+            };
+            let look = tokio::select! {
+                biased;
+                () = self.session.ended.cancelled() => return None,
+                () = sleep_until(self.session.until.into()) => return None,
+                () = self.operator.stopping.cancelled() => return None,
+                look = looked => look,
+            };
+            // The last is sent first.
+            self.waiting.extend(counted(&look, self.told.as_deref()));
+            self.waiting.extend(vms(&look, self.told.as_deref()));
+            self.waiting.extend(node(&look, self.told.as_deref()));
+            self.told = Some(look);
+        }
+    }
+}
+
+fn node(look: &Look, told: Option<&Look>) -> Option<Event> {
+    if told.is_some_and(|told| told.node == look.node) {
+        return None;
+    }
+    Event::default().event("node").json_data(NodeEvent { at: look.at, node: &look.node }).ok()
+}
+
+fn vms(look: &Look, told: Option<&Look>) -> Option<Event> {
+    let known = |id: &String| told.and_then(|told| told.vms.get(id)).map(|vm| vm.get());
+    let changed: Vec<&RawValue> =
+        look.vms.iter().filter(|(id, vm)| known(id) != Some(vm.get())).map(|(_, vm)| &**vm).collect();
+    let before = told.iter().flat_map(|told| told.vms.keys());
+    let gone: Vec<&str> = before.filter(|id| !look.vms.contains_key(*id)).map(String::as_str).collect();
+    if told.is_some() && changed.is_empty() && gone.is_empty() {
+        return None;
+    }
+    Event::default().event("vms").json_data(VmsEvent { at: look.at, changed, gone }).ok()
+}
+
+fn counted(look: &Look, told: Option<&Look>) -> Option<Event> {
+    let known = |id: &String| told.and_then(|told| told.counted.get(id));
+    let moved = look.counted.iter().filter(|(id, count)| known(id) != Some(*count));
+    let of: BTreeMap<&str, [u64; 5]> = moved.map(|(id, count)| (id.as_str(), *count)).collect();
+    (!of.is_empty()).then(|| Event::default().event("use").json_data(UseEvent { at: look.at, of }).ok())?
+}
+
+/// A stream of what changes, until the session or the API ends.
+pub(super) async fn live(State(operator): Shared, By(by): By) -> Response {
+    let Some(session) = by else {
+        return ApiError::new(StatusCode::UNAUTHORIZED, "this is for the dashboard").into_response();
+    };
+    let Ok(place) = Arc::clone(&operator.live.places).try_acquire_owned() else {
+        let text = "too many pages of the dashboard are open; fix: close one";
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    let listener = Listener { operator, session, told: None, waiting: Vec::new(), _place: place };
+    let events = stream::unfold(listener, async |mut listener| {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}

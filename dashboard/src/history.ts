@@ -1,0 +1,62 @@
+// What is drawn over time. Kept here, since the page was opened; this is the one place that would ask the node for what was
+// before, once it keeps that.
+
+import type { Count, NodeEvent } from "./types";
+
+/** Seconds, and a number or nothing for each of them, as uPlot takes them. */
+export type Series = [times: number[], ...numbers: (number | null)[][]];
+
+/** Samples that are kept: half an hour of one a second. */
+const MOST = 1800;
+
+/** CPU, memory and storage of the host, in percent. */
+const host: Series = [[], [], [], []];
+
+/** Of each VM: CPU in percent of one core, memory and disk in bytes, bytes a second in and out. */
+const vms = new Map<string, Series>();
+const last = new Map<string, { at: number; count: Count }>();
+
+function add(series: Series, at: number, numbers: (number | null)[]): void {
+  const times = series[0];
+  if (times.length > 0 && at <= times[times.length - 1]!) return;
+  times.push(at);
+  const lists = series.slice(1) as (number | null)[][];
+  numbers.forEach((number, index) => lists[index]!.push(number));
+  if (times.length > MOST) for (const list of series) list.shift();
+}
+
+export function sampleHost({ summary }: NodeEvent, time: number): void {
+  const { cpu_percent, memory_percent, storage_percent } = summary.host;
+  add(host, time / 1000, [cpu_percent, memory_percent, storage_percent]);
+}
+
+export function sampleVms(of: Record<string, Count>, time: number): void {
+  const at = time / 1000;
+  for (const [id, count] of Object.entries(of)) {
+    const before = last.get(id);
+    last.set(id, { at, count });
+    if (!before || at <= before.at) continue;
+    // A counter that went back begins anew, with another process.
+    const rate = (index: number): number | null =>
+      count[index]! < before.count[index]! ? null : (count[index]! - before.count[index]!) / (at - before.at);
+    const busy = rate(0);
+    let series = vms.get(id);
+    if (!series) vms.set(id, (series = [[], [], [], [], [], []]));
+    add(series, at, [busy === null ? null : busy / 10, count[1], count[2], rate(3), rate(4)]);
+  }
+}
+
+/** Forgets all VMs but these. */
+export function keep(now: Map<string, unknown>): void {
+  for (const map of [vms, last]) for (const id of map.keys()) if (!now.has(id)) map.delete(id);
+}
+
+export const ofHost = (): Series => host;
+
+export const ofVm = (id: string): Series | undefined => vms.get(id);
+
+/** The newest number of a VM's series `index`. */
+export function latest(id: string, index: number): number | null {
+  const list = vms.get(id)?.[index];
+  return list && list.length > 0 ? list[list.length - 1]! : null;
+}
