@@ -156,10 +156,13 @@ esac
 
 /// Sets the node up, and tells what it has; it is ended before its machine is gone.
 const TAKEN_OVER: &str = r#"
-"$0" setup --yes --json --image none >"$HOME/done" 2>"$HOME/said" || { cat "$HOME/done" "$HOME/said"; exit 1; }
+"$0" setup --yes --json --image none >"$HOME/done" 2>"$HOME/said"
+code=$?
 "$0" vms list --json >"$HOME/vms" 2>/dev/null
 "$0" wallet show --json >"$HOME/wallet" 2>/dev/null
-"$0" stop 2>&1
+"$0" stop >/dev/null 2>&1
+cat "$HOME/done" "$HOME/said"
+exit $code
 "#;
 
 /// The Python provider's folder goes to the service's place, where the first start takes its VMs over; what it wrote stays where it
