@@ -17,8 +17,8 @@ pub(super) async fn check(invocation: &Invocation, repair: bool) -> anyhow::Resu
         source.check_books(repair).await?
     };
     let rows: Vec<_> = all.iter().flat_map(|check| &check.differences).collect();
-    let columns = ["stream_id", "vm_id", "kind", "chain_wei", "books_wei", "transaction"];
-    printer.list(&all, &rows, &columns, || all.iter().map(text).collect::<Vec<_>>().join("\n\n"));
+    let columns = "stream_id,vm_id,kind,chain_wei,books_wei,transaction";
+    printer.list(&all, &rows, columns, || all.iter().map(text).collect::<Vec<_>>().join("\n\n"));
     Ok(exit(&all))
 }
 

@@ -88,7 +88,7 @@ fn show(resolved: &Resolved, word: Option<&str>, printer: Printer) -> anyhow::Re
         bail!("no setting has {word} in it; fix: `golem-provider config show`");
     }
     let document = json!({ "settings": rows, "warnings": resolved.warnings });
-    printer.list(&document, &rows, &["name", "value", "source"], || {
+    printer.list(&document, &rows, "name,value,source", || {
         table(
             ["SETTING", "VALUE", "FROM"],
             rows.iter().map(|row| {

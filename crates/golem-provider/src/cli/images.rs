@@ -21,8 +21,7 @@ pub(super) async fn images(invocation: &Invocation, command: Command) -> anyhow:
             let default = canonical(&settings.vms.default_vm_image);
             let all = images.list();
             let rows: Vec<_> = all.iter().map(|info| document(info, &default)).collect();
-            let columns = ["name", "aliases", "here", "bytes", "default", "url"];
-            printer.list(&rows, &rows, &columns, || list(&all, &default));
+            printer.list(&rows, &rows, "name,aliases,here,bytes,default,url", || list(&all, &default));
         }
         Command::Pull { name: Some(name), .. } => {
             let name = parse(&name)?;

@@ -59,10 +59,8 @@ pub(super) async fn market(invocation: &Invocation, wanted: &MarketArguments) ->
     let failed = markets.iter().any(|seen| seen.error.is_some());
     let answer = MarketsView { markets };
     let rows: Vec<_> = answer.markets.iter().flat_map(MarketRow::of).collect();
-    let columns =
-        ["provider_id", "name", "country", "platform", "cpu", "memory", "storage", "usd_month", "glm_month"];
-    let columns = [&columns[..], &["place", "own"]].concat();
-    invocation.printer.list(&answer, &rows, &columns, || {
+    let columns = "provider_id,name,country,platform,cpu,memory,storage,usd_month,glm_month,place,own";
+    invocation.printer.list(&answer, &rows, columns, || {
         let texts: Vec<String> = answer.markets.iter().map(|seen| text(seen, wanted)).collect();
         texts.join("\n\n")
     });

@@ -35,17 +35,8 @@ struct Checked {
 }
 
 /// Columns of the networks.
-const COLUMNS: [&str; 9] = [
-    "name",
-    "active",
-    "chain_id",
-    "symbol",
-    "token_symbol",
-    "testnet",
-    "rpc_url",
-    "stream_payment_address",
-    "contract_version",
-];
+const COLUMNS: &str =
+    "name,active,chain_id,symbol,token_symbol,testnet,rpc_url,stream_payment_address,contract_version";
 
 /// `networks …`.
 pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyhow::Result<Exit> {
@@ -60,7 +51,7 @@ pub(super) async fn networks(invocation: &Invocation, command: Networks) -> anyh
                 .iter()
                 .map(|(name, network)| Named { name, active: active.contains(name), network })
                 .collect();
-            printer.list(&named, &named, &COLUMNS, || list(&named));
+            printer.list(&named, &named, COLUMNS, || list(&named));
         }
         Networks::Show { name } => {
             let name = name.as_deref().or(active.first().map(String::as_str)).unwrap_or_default();

@@ -51,12 +51,11 @@ pub(super) async fn ports(invocation: &Invocation, command: Ports) -> anyhow::Re
 }
 
 /// Columns of the ports.
-const COLUMNS: [&str; 9] =
-    ["port", "status", "reason", "local", "local_detail", "in_use", "agreed", "answered", "checked_at"];
+const COLUMNS: &str = "port,status,reason,local,local_detail,in_use,agreed,answered,checked_at";
 
 fn print(printer: Printer, report: &PortsReport) {
     let ports: Vec<&PortReport> = std::iter::once(&report.provider).chain(&report.ssh).collect();
-    printer.list(report, &ports, &COLUMNS, || text(report));
+    printer.list(report, &ports, COLUMNS, || text(report));
 }
 
 /// How far it is, unless a program reads.

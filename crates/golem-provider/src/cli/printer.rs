@@ -63,16 +63,16 @@ impl Printer {
         }
     }
 
-    /// Prints `document`, which is `rows` and what belongs to them. Of `columns`, which are paths into a row, the first is what
-    /// a row is called.
+    /// Prints `document`, which is `rows` and what belongs to them. `columns` is the heading of the rows: paths into a row
+    /// with commas between them, of which the first is what a row is called.
     pub(super) fn list<D: Serialize, R: Serialize>(
         self,
         document: &D,
         rows: &[R],
-        columns: &[&str],
+        columns: &str,
         text: impl FnOnce() -> String,
     ) {
-        match (self.format, columns.first()) {
+        match (self.format, columns.split(',').next()) {
             (Format::Csv, _) => self.out_or_error(documents::csv(rows, columns)),
             (Format::Table, Some(name)) if self.quiet => {
                 let names = documents::names(rows, name);

@@ -16,24 +16,10 @@ use super::{Exit, Invocation};
 use golem_types::amount::{Money, coins, span};
 
 /// Columns of the streams.
-const COLUMNS: [&str; 16] = [
-    "stream.vm_id",
-    "name",
-    "status",
-    "network",
-    "symbol",
-    "decimals",
-    "stream.stream_id",
-    "stream.verified",
-    "stream.reason",
-    "stream.chain.sender",
-    "stream.chain.deposit",
-    "stream.chain.withdrawn",
-    "stream.computed.remaining_seconds",
-    "stream.computed.vested_wei",
-    "stream.computed.withdrawable_wei",
-    "unpaid_since",
-];
+const COLUMNS: &str = "\
+    stream.vm_id,name,status,network,symbol,decimals,stream.stream_id,stream.verified,stream.reason,\
+    stream.chain.sender,stream.chain.deposit,stream.chain.withdrawn,stream.computed.remaining_seconds,\
+    stream.computed.vested_wei,stream.computed.withdrawable_wei,unpaid_since";
 
 /// `streams …`.
 pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow::Result<Exit> {
@@ -42,7 +28,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
     match command {
         Streams::List => {
             let view = books.streams().await?;
-            printer.list(&view, &view.streams, &COLUMNS, || list(&view));
+            printer.list(&view, &view.streams, COLUMNS, || list(&view));
             warn_if_stale(invocation, &view);
         }
         Streams::Show { vm } => {
@@ -58,7 +44,7 @@ pub(super) async fn streams(invocation: &Invocation, command: Streams) -> anyhow
             if csv || printer.format == Format::Csv {
                 printer.out(&history_csv(&all));
             } else {
-                printer.list(&all, &all, &["stream_id"], || history(&all));
+                printer.list(&all, &all, "stream_id", || history(&all));
             }
         }
         Streams::Withdraw { vm_id, all, force } => {

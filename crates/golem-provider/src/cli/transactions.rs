@@ -51,14 +51,14 @@ impl Source {
     }
 }
 
+/// Columns of the transactions.
+const COLUMNS: &str = "id,created_at,chain_id,wallet,nonce,purpose,subject,to,state,cancel,attempts,hash,block,cost_wei,\
+                       l1_fee_wei,error,updated_at";
+
 /// `wallet transactions`.
 pub(super) async fn list(invocation: &Invocation, all: bool) -> anyhow::Result<Exit> {
     let transactions = Source::open(invocation).await?.list(all).await?;
-    let columns =
-        ["id", "created_at", "chain_id", "wallet", "nonce", "purpose", "subject", "to", "state", "cancel"];
-    let more = ["attempts", "hash", "block", "cost_wei", "l1_fee_wei", "error", "updated_at"];
-    let columns = [&columns[..], &more].concat();
-    invocation.printer.list(&transactions, &transactions, &columns, || text(&transactions, all));
+    invocation.printer.list(&transactions, &transactions, COLUMNS, || text(&transactions, all));
     Ok(Exit::Done)
 }
 

@@ -20,20 +20,9 @@ use golem_api::operator::{Client, OperatorError};
 use golem_api::views::{NetworkProblem, VmView};
 
 /// Columns of the VMs.
-const COLUMNS: [&str; 12] = [
-    "id",
-    "name",
-    "status",
-    "ssh_port",
-    "ip_address",
-    "resources.cpu",
-    "resources.memory",
-    "resources.storage",
-    "image",
-    "stream_id",
-    "created_at",
-    "error",
-];
+const COLUMNS: &str = "\
+    id,name,status,ssh_port,ip_address,resources.cpu,resources.memory,resources.storage,image,stream_id,\
+    created_at,error";
 
 /// How often the node is asked how far it is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -45,7 +34,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
     match command {
         Vms::List => {
             let vms = client.vms().await?;
-            printer.list(&vms, &vms, &COLUMNS, || list(&vms));
+            printer.list(&vms, &vms, COLUMNS, || list(&vms));
         }
         Vms::Show { vm } => {
             let vm = client.vm(&vm).await?;

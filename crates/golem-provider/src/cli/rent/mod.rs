@@ -32,35 +32,12 @@ use golem_rent::view::{self, RentalView};
 use golem_rent::{Event, KeepEnd, Market, RentRequest, Renter, Search, Store, TopUpLimits};
 
 /// Columns of lists.
-const PROVIDERS: [&str; 11] = [
-    "provider_id",
-    "name",
-    "country",
-    "platform",
-    "cpu",
-    "memory",
-    "storage",
-    "usd_month",
-    "glm_month",
-    "ip_address",
-    "endpoint_url",
-];
-const RENTALS: [&str; 12] = [
-    "name",
-    "status",
-    "ssh.host",
-    "ssh.port",
-    "resources.cpu",
-    "resources.memory",
-    "resources.storage",
-    "payment.stream_id",
-    "provider_id",
-    "vm_id",
-    "created_at",
-    "problem",
-];
-const BALANCES: [&str; 8] =
-    ["network", "chain_id", "symbol", "balance_wei", "decimals", "gas_symbol", "gas_wei", "error"];
+const PROVIDERS: &str =
+    "provider_id,name,country,platform,cpu,memory,storage,usd_month,glm_month,ip_address,endpoint_url";
+const RENTALS: &str = "\
+    name,status,ssh.host,ssh.port,resources.cpu,resources.memory,resources.storage,payment.stream_id,\
+    provider_id,vm_id,created_at,problem";
+const BALANCES: &str = "network,chain_id,symbol,balance_wei,decimals,gas_symbol,gas_wei,error";
 
 impl Size {
     const fn resources(self) -> Resources {
@@ -97,7 +74,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
             for failure in &found.failures {
                 printer.warning(&format!("{failure:#}"));
             }
-            printer.list(&found.listings, &found.listings, &PROVIDERS, || text::providers(&found.listings));
+            printer.list(&found.listings, &found.listings, PROVIDERS, || text::providers(&found.listings));
         }
         Command::Quote { provider, size } => {
             let (url, id) = golem_rent::named(&markets, &provider).await?;
@@ -127,7 +104,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         }
         Command::List => {
             let shown = view::all(&renter, &store.all()?).await;
-            printer.list(&shown, &shown, &RENTALS, || text::list(&shown));
+            printer.list(&shown, &shown, RENTALS, || text::list(&shown));
         }
         Command::Show { vm } => {
             let shown = view::closely(&renter, &store.rental(&vm)?).await;
@@ -164,7 +141,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
                 let _waiting = printer.waiting("Asking the chains");
                 golem_rent::balance::balances(&networks, identity.wallet()).await
             };
-            printer.list(&all, &all.networks, &BALANCES, || text::balances(&all));
+            printer.list(&all, &all.networks, BALANCES, || text::balances(&all));
         }
         Command::Faucet => {
             let _lock = store.lock()?;

@@ -1,6 +1,6 @@
 //! `vms logs`: what there is to look at of a VM, as text.
 //!
-//! Owns the layout, and what was added between two looks at a console. A guest that runs and whose process said nothing is its console and nothing else.
+//! Owns the layout, and how often a console is looked at. A guest that runs and whose process said nothing is its console and nothing else.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use crate::cli::layout::time;
 use crate::cli::printer::Printer;
 use golem_api::operator::{Client, OperatorError};
 use golem_api::views::{FailedBootView, LogsView};
+use golem_host::console::added;
 
 /// How often a console is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -47,28 +48,6 @@ pub(super) async fn follow(
         ended = following => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
     }
-}
-
-/// What of `now` was added since a look at a console told `before`, of which the beginning may be gone by now; all of it
-/// after a new launch.
-fn added<'a>(before: &str, now: &'a str) -> &'a str {
-    // Where the beginning was lost within a sign.
-    let now = now.trim_start_matches(char::REPLACEMENT_CHARACTER);
-    let (all, known) = (now.as_bytes(), before.as_bytes());
-    // For each end within `now`: how long its longest other end is that begins it.
-    let mut begins = vec![0; all.len()];
-    let longer = |begins: &[usize], mut length: usize, byte: u8| {
-        while length > 0 && all.get(length) != Some(&byte) {
-            length = begins[length - 1];
-        }
-        length + usize::from(all.get(length) == Some(&byte))
-    };
-    for at in 1..all.len() {
-        begins[at] = longer(&begins, begins[at - 1], all[at]);
-    }
-    // The longest end of `before` that begins `now`.
-    let common = known.iter().fold(0, |length, byte| longer(&begins, length, *byte));
-    now.get(common..).unwrap_or(now)
 }
 
 /// `logs` for people.
@@ -117,39 +96,6 @@ fn section(head: &str, text: &str) -> Option<String> {
 mod tests {
     use super::*;
     use golem_api::views::StageView;
-
-    /// U-10
-    #[test]
-    fn u_10_what_was_added_to_a_console_is_told_once() {
-        for (before, now, new) in [
-            ("", "", ""),
-            ("", "boot", "boot"),
-            ("boot\n", "boot\nlogin: ", "login: "),
-            ("boot", "boot", ""),
-            // The beginning is gone.
-            ("one\ntwo\nthree\n", "two\nthree\nfour\n", "four\n"),
-            ("ababab", "abababab", "ab"),
-            ("aaaa", "aaaa", ""),
-            ("xé", "\u{fffd}éy", "y"),
-            // A new launch.
-            ("one\n", "two\n", "two\n"),
-            ("aab", "aac", "aac"),
-        ] {
-            assert_eq!(added(before, now), new, "{before:?} {now:?}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn u_10_nothing_of_a_console_is_lost(text in "[ab\n]{0,40}", more in "[ab\n]{0,20}", lost in 0..40usize) {
-            let all = text.clone() + &more;
-            let now = all.get(lost.min(text.len())..).unwrap_or_default();
-            // As much is told as was added, or less only where it cannot be told from what was there.
-            let told = added(&text, now);
-            proptest::prop_assert!(more.ends_with(told));
-            proptest::prop_assert!(lost > 0 || told == more);
-        }
-    }
 
     #[test]
     fn h_14_a_failed_boot_is_told_whole_and_a_guest_that_runs_is_its_console() {
