@@ -6,8 +6,10 @@ import type { Series } from "./history";
 
 const HEIGHT = 160;
 
-/** Least span of time, in seconds. */
+/** Least spans of time, in seconds. */
 const LEAST = 60;
+const DAY = 86_400;
+const FEW = 10 * DAY;
 
 interface Props {
   title: string;
@@ -31,7 +33,13 @@ function options({ names, write, bars, most }: Props, width: number): uPlot.Opti
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { x: { time: true, ...(bars ? {} : { range: (_: uPlot, first: number, last: number): [number, number] => [Math.min(first, last - LEAST), last] }) }, y: { range: (_, __, top) => [0, most ?? Math.max(top * 1.1, 1)] } },
+    scales: {
+      x: {
+        time: true,
+        range: (_, first, last) => (bars ? [Math.min(first, last - FEW) - DAY, last + DAY] : [Math.min(first, last - LEAST), last]),
+      },
+      y: { range: (_, __, top) => [0, most ?? Math.max(top * 1.1, 1)] },
+    },
     axes: [axis, { ...axis, size: 70, values: (_, ticks) => ticks.map(write) }],
     series: [
       {},

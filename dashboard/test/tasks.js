@@ -1,6 +1,8 @@
 // What an operator does with the page, all of it.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { DESK, PHONE, clean, confirmed, fits, json, launch, link, live, measured, node, open, run, see, shot, show, until } from "./browser.js";
 
 const { vms, address } = node.told;
@@ -40,7 +42,11 @@ await clean(second.page, "the login");
 await shot(second.page, "login");
 
 step("two browsers at a time");
-const other = await open(browser, link());
+const other = await open(browser, "about:blank");
+// As the command line has a browser open it.
+const file = join(node.folder, "open.html");
+writeFileSync(file, `<!doctype html><meta http-equiv="refresh" content="0; url=${link()}">`);
+await other.page.goto(`file://${file}`);
 await live(other.page);
 
 step("the cookie is for no script, and for this page only");

@@ -5,7 +5,6 @@
 //! ```
 //! Owns the order of start and stop. Never decides what a part does.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -24,11 +23,9 @@ use golem_node::import::{self, ImportConfig};
 use golem_node::payout::PayoutConfig;
 use golem_node::port_verification::Verifier;
 use golem_node::pricing::{PriceList, PriceWatch};
-use golem_node::proxy::{LeftOpen, ProxyLimits};
+use golem_node::proxy::ProxyLimits;
 use golem_node::{Node, NodeConfig, Rent};
-use golem_reach::Site;
 use golem_reach::certificates::WebPorts;
-use golem_reach::probe::is_free;
 use golem_reach::public_ip::{self, PublicAddress};
 use golem_reach::reserved_ports::ReservedPorts;
 use golem_service::descriptors;
@@ -144,7 +141,7 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
     let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
-    log_held_ports(&reach.site, &left);
+    ports::tell_held(&reach.site, &left);
 
     payments::tell(&profiles, settings.node.network);
     let told = payments::told(&chain, &profiles);
@@ -413,20 +410,6 @@ async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<T
     TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}; fix: stop what uses the port, or set {variable} to another")
     })
-}
-
-/// Says which SSH ports other programs hold: the node leaves those out.
-fn log_held_ports(site: &Site, left: &LeftOpen) {
-    let range = site.ssh.clone();
-    let own: BTreeSet<u16> = left.listeners.keys().map(SocketAddr::port).collect();
-    let is_held = |port: &u16| !own.contains(port) && !is_free(site.host, *port);
-    let held: Vec<u16> = range.clone().filter(is_held).collect();
-    let (first, last) = (range.start, range.end - 1);
-    if held.is_empty() {
-        tracing::info!("SSH ports {first}-{last} are free");
-    } else {
-        tracing::warn!(?held, "some of the SSH ports {first}-{last} are held by other programs and left out");
-    }
 }
 
 fn api_config(

@@ -86,9 +86,9 @@ pub fn after(number: u64) -> (u64, Vec<String>) {
 mod tests {
     use super::*;
 
-    /// H-16: a burst takes bounded memory, and who asks again and again gets each line once.
+    /// H-18: a burst takes bounded memory, and who asks again and again gets each line once.
     #[test]
-    fn h_16_the_last_lines_are_kept_and_told_once() {
+    fn h_18_the_last_lines_are_kept_and_told_once() {
         let mut kept = Kept::new();
         assert_eq!(kept.after(0), (0, Vec::new()));
         for number in 0..3 {

@@ -130,8 +130,8 @@ pub(crate) fn routes(
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
     let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
     let here = middleware::from_fn(this_host_only);
-    let guarded =
-        finish(guarded, &operator).layer(here).layer(middleware::from_fn(cross_site::same_origin_only));
+    let guarded = finish(guarded, &operator).layer(middleware::from_fn(cross_site::same_origin_only));
+    let guarded = guarded.merge(dashboard::page()).layer(here);
     Routes { guarded, known: finish(known, &operator) }
 }
 

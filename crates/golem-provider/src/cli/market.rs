@@ -16,7 +16,7 @@ use super::layout::table;
 use super::{Exit, Invocation};
 use crate::identity;
 use crate::market;
-use golem_host::settings::Settings;
+use golem_host::settings::{Advertiser, Settings};
 
 /// Most adverts of others that people are shown.
 const SHOWN: usize = 10;

@@ -15,9 +15,15 @@ pub(crate) use display::{Display, show};
 pub(crate) use mapping::{Kept, keep as keep_mapped, mapper};
 pub use report::{report, report_here};
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use golem_node::port_verification::VerifierConfig;
+use golem_node::proxy::LeftOpen;
+use golem_reach::Site;
 use golem_reach::certificates::WebPorts;
 use golem_reach::peers;
+use golem_reach::probe::is_free;
 use golem_reach::source::CheckSource;
 
 use crate::market;
@@ -49,5 +55,19 @@ fn peer_market(settings: &MarketplaceSettings) -> Option<peers::PeerMarket> {
             tracing::warn!("the market cannot be asked for providers that try ports: {error:#}");
             None
         }
+    }
+}
+
+/// Says which SSH ports other programs hold: the node leaves those out.
+pub(crate) fn tell_held(site: &Site, left: &LeftOpen) {
+    let range = site.ssh.clone();
+    let own: BTreeSet<u16> = left.listeners.keys().map(SocketAddr::port).collect();
+    let is_held = |port: &u16| !own.contains(port) && !is_free(site.host, *port);
+    let held: Vec<u16> = range.clone().filter(is_held).collect();
+    let (first, last) = (range.start, range.end - 1);
+    if held.is_empty() {
+        tracing::info!("SSH ports {first}-{last} are free");
+    } else {
+        tracing::warn!(?held, "some of the SSH ports {first}-{last} are held by other programs and left out");
     }
 }

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use golem_test_support::{Home, StopAtEnd};
-use golem_testchain::Emulator;
+use golem_test_support::{Home, StopAtEnd, wait_until};
+use golem_testchain::{Emulator, Fault};
 use serde_json::json;
 
 const CHAIN: u64 = 4242;
@@ -94,6 +94,10 @@ fn the_operators_tasks_are_done_in_a_browser() {
     }
     chain.pass(600);
     drive("tasks.js", &home, &json!({ "vms": vms, "address": ADDRESS }));
+    chain.misbehave(Fault::Down);
+    let is_known = || !home.json(&["status", "--json"])["payments"]["error"].is_null();
+    wait_until("the node knows that the endpoint is gone", is_known);
+    drive("endpoint.js", &home, &json!(null));
 }
 
 /// The list of a thousand VMs is drawn as fast as one looks, and stays small.

@@ -3,6 +3,7 @@
 //! Owns what is looked at from inside, how often others are asked, and the verdict's JSON with its fixes. Never judges:
 //! [`crate::status`] does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use golem_reach::report::PortsReport;
@@ -78,7 +79,7 @@ struct WalletView {
 
 impl Operator {
     /// How the node is, with these of its own words.
-    pub(super) async fn judged(&self, summary: &Summary, vms: Vec<VmView>) -> Option<HealthView> {
+    pub(super) async fn judged(self: &Arc<Self>, summary: &Summary, vms: Vec<VmView>) -> Option<HealthView> {
         let page = self.config.dashboard.as_ref()?;
         let Others { wallet, latest } = self.others().await;
         let node = &self.node;
@@ -140,18 +141,34 @@ impl Operator {
         }
     }
 
-    /// What others say, asked at most once a minute.
-    async fn others(&self) -> Others {
+    /// What others say, asked at most once a minute. Only who asks first waits for them: they may be gone.
+    async fn others(self: &Arc<Self>) -> Others {
         let mut asked = self.health.asked.lock().await;
-        if let Some((at, others)) = &*asked
-            && at.elapsed() < STANDS
-        {
-            return others.clone();
+        let ask = async |operator: &Self| {
+            let (wallet, latest) = tokio::join!(operator.wallet(), operator.latest());
+            Others { wallet, latest }
+        };
+        match &mut *asked {
+            Some((at, others)) => {
+                let known = others.clone();
+                if at.elapsed() >= STANDS {
+                    *at = Instant::now();
+                    let operator = Arc::clone(self);
+                    let stop = self.node.tasks().stopping().clone();
+                    self.node.tasks().spawn("wallet and latest version", async move {
+                        if let Some(others) = stop.run_until_cancelled(ask(&operator)).await {
+                            *operator.health.asked.lock().await = Some((Instant::now(), others));
+                        }
+                    });
+                }
+                known
+            }
+            none => {
+                let others = ask(self).await;
+                *none = Some((Instant::now(), others.clone()));
+                others
+            }
         }
-        let (wallet, latest) = tokio::join!(self.wallet(), self.latest());
-        let others = Others { wallet, latest };
-        *asked = Some((Instant::now(), others.clone()));
-        others
     }
 
     async fn latest(&self) -> Option<String> {

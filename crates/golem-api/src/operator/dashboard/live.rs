@@ -101,7 +101,7 @@ struct VmsEvent<'a> {
 
 impl Operator {
     /// The last look, if it is of this second; else a new one.
-    async fn look(&self) -> Arc<Look> {
+    async fn look(self: &Arc<Self>) -> Arc<Look> {
         let mut last = self.live.last.lock().await;
         if let Some((at, look)) = &*last
             && at.elapsed() < EVERY / 2

@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post, put};
+use golem_service::log_limited;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
 use serde::Deserialize;
@@ -48,7 +49,7 @@ const STYLE: &[u8] = include_bytes!("../../../dashboard/app.css");
 /// The half of a session's secrets that a browser sends only where the page itself asks.
 const KEY_HEADER: &str = "x-dashboard-key";
 
-/// The page and its API; `shared` is what sessions may use of the operator's routes.
+/// The page's API; `shared` is what sessions may use of the operator's routes.
 pub(super) fn router(operator: &Arc<Operator>, shared: Router<Arc<Operator>>) -> Router<Arc<Operator>> {
     let inside = shared
         .route("/session", get(session).delete(leave))
@@ -61,12 +62,19 @@ pub(super) fn router(operator: &Arc<Operator>, shared: Router<Arc<Operator>>) ->
         .route("/prices", put(actions::prices))
         .layer(middleware::from_fn_with_state(Arc::clone(operator), let_in));
     Router::new()
+        .route("/dashboard/api/login", post(enter))
+        .nest("/dashboard/api", inside)
+        .layer(middleware::map_response(headers))
+}
+
+/// The page's bytes, the same for everybody. Whoever follows a link to them comes from somewhere else: a file on this
+/// machine, say.
+pub(super) fn page() -> Router {
+    Router::new()
         .route("/dashboard", get(async || Redirect::permanent("/dashboard/")))
         .route("/dashboard/", get(async || file("text/html; charset=utf-8", INDEX)))
         .route("/dashboard/app.js", get(async || file("text/javascript; charset=utf-8", SCRIPT)))
         .route("/dashboard/app.css", get(async || file("text/css; charset=utf-8", STYLE)))
-        .route("/dashboard/api/login", post(enter))
-        .nest("/dashboard/api", inside)
         .layer(middleware::map_response(headers))
 }
 
@@ -134,7 +142,10 @@ async fn enter(State(operator): Shared, request: Request) -> ApiResult {
     let Some(Secrets { cookie, key, ends_at }) =
         operator.sessions.enter(&link, Instant::now()).map_err(no_secret)?
     else {
-        tracing::warn!(target: "audit", "a login to the dashboard was refused: its link was used, is too old, or wrong");
+        log_limited!(
+            warn,
+            "a login to the dashboard was refused: its link was used already, is too old, or wrong"
+        );
         let text = "this login link was used already, or is more than a minute old; fix: `golem-provider dashboard` gives \
                     another";
         return Err(ApiError::new(StatusCode::UNAUTHORIZED, text));
@@ -201,6 +212,6 @@ async fn let_in(State(operator): Shared, mut request: Request, next: Next) -> Re
         let text = "you are not logged in; fix: `golem-provider dashboard` gives a login link";
         return ApiError::new(StatusCode::UNAUTHORIZED, text).into_response();
     };
-    request.extensions_mut().insert(Arc::<Session>::clone(&session));
+    request.extensions_mut().insert(session);
     next.run(request).await
 }
