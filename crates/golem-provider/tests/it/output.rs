@@ -190,7 +190,12 @@ fn rand_name() -> u32 {
 /// U-10: a reload says what is different, and whether it was refused.
 #[test]
 fn u_10_a_reload_tells_what_became_of_it() {
-    let home = Home::new();
+    // Opening the key takes a second, before which the node as it was still answers.
+    let home = Home::new().set("GOLEM_PROVIDER_KEY_PASSPHRASE_FILE", "~/passphrase");
+    home.make_key();
+    let passphrase = home.folder.path().join("passphrase");
+    golem_files::replace(&passphrase, b"correct horse battery").unwrap();
+    home.json(&["wallet", "encrypt", "--json"]);
     let _stop = StopAtEnd(&home);
     let started = home.json(&["start", "--daemon", "--json"]);
     home.rent("web");
@@ -222,7 +227,15 @@ fn u_10_a_reload_tells_what_became_of_it() {
         "{message}"
     );
     assert_eq!(home.json(&["status", "--json"])["resources"]["max_vms"], 3, "as before");
+    // What only the node can see it says in its log.
     settings("");
+    std::fs::write(&passphrase, "wrong").unwrap();
+    let (code, _, errors) = said(&home, &["reload"]);
+    assert!(
+        code == Some(1) && errors.contains("goes on as it is: the node would start without its key"),
+        "{errors}"
+    );
+    golem_files::replace(&passphrase, b"correct horse battery").unwrap();
     home.json(&["stop", "--json"]);
     // One in a terminal would end by a hangup.
     let mut terminal = Terminal::run(&home, &["start"]);
