@@ -441,7 +441,7 @@ fn u_03_settings_that_are_wrong_are_left_out_where_few_are_needed() {
     let node = own_node(&environment, folder.path());
     let resolved = load_despite_mistakes(node.as_ref(), environment, folder.path()).unwrap();
     let Settings { node, api, vms, ports, .. } = &resolved.settings;
-    assert_eq!((node.name.as_str(), api.port.get()), ("mine", 7600), "the next place counts");
+    assert_eq!((node.name.0.as_str(), api.port.get()), ("mine", 7600), "the next place counts");
     assert_eq!(
         (vms.max_vms, vms.multipass_binary_path.as_ref()),
         (with(&[]).unwrap().settings.vms.max_vms, None)
