@@ -49,8 +49,8 @@ pub struct DashboardConfig {
     pub judged_by: StatusSettings,
     /// Who knows the latest version.
     pub update_check_url: Option<String>,
-    /// Which markets are asked what renters see.
-    pub survey: Survey,
+    /// Which markets are asked what renters see; `None` where a profile of one cannot be read.
+    pub survey: Option<Survey>,
     /// Where new prices are kept.
     pub settings: SettingsPlace,
 }

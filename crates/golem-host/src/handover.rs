@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(session.is_proven, number % 3 == 0);
             let mut heard = [0; 2];
             client.write_all(b"in").unwrap();
-            (&session.renter).set_nonblocking(false).unwrap();
+            session.renter.set_nonblocking(false).unwrap();
             (&session.renter).read_exact(&mut heard).unwrap();
             assert_eq!(&heard, b"in");
             let Some(mut guest) = session.guest.as_ref() else {

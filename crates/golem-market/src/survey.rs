@@ -51,7 +51,7 @@ pub struct Survey {
 #[derive(Debug, Clone)]
 pub enum SurveyPlace {
     /// A network, on which those of an environment and a payments network count.
-    Network { market: MarketNetwork, environment: String, payments_network: String },
+    Network { market: Box<MarketNetwork>, environment: String, payments_network: String },
     /// A discovery server that shows who is connected.
     Socket(String),
     /// A discovery server of the other kind.
@@ -75,7 +75,7 @@ impl Survey {
         let Self { own, asked, .. } = *self;
         match place {
             SurveyPlace::Network { market, environment, payments_network } => {
-                MarketView::of_network(market.clone(), (environment, payments_network), own, size, asked)
+                MarketView::of_network((**market).clone(), (environment, payments_network), own, size, asked)
                     .await
             }
             SurveyPlace::Socket(url) => MarketView::of_socket(url.clone(), own, size, asked).await,

@@ -54,7 +54,7 @@ pub(crate) fn survey(settings: &Settings, own: Address) -> anyhow::Result<Survey
     // Who offers nothing anywhere can still see what others ask.
     if is_in(Advertiser::Arkiv) || !(is_in(Advertiser::Http) || is_in(Advertiser::WebSocket)) {
         places.push(SurveyPlace::Network {
-            market: network(&marketplace)?,
+            market: Box::new(network(&marketplace)?),
             environment: settings.node.network.as_str().to_owned(),
             payments_network: settings.chain().networks().swap_remove(0),
         });

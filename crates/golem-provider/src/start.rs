@@ -165,7 +165,9 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let dashboard = DashboardConfig {
         judged_by,
         update_check_url: settings.node.update_check_url.as_ref().map(|url| url.0.clone()),
-        survey: market::survey(&settings, identity.wallet().address())?,
+        survey: market::survey(&settings, identity.wallet().address())
+            .inspect_err(|error| tracing::warn!("the dashboard shows no market: {error:#}"))
+            .ok(),
         settings: place,
     };
     let api_config = ApiConfig {

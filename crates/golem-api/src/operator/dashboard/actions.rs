@@ -88,8 +88,9 @@ pub(super) async fn markets(State(operator): Shared, Query(wanted): Query<Wanted
         wanted.memory.unwrap_or(small.memory),
         wanted.storage.unwrap_or(small.storage),
     );
-    let survey = &operator.page()?.survey;
-    let markets: Vec<MarketView> = join_all(survey.places.iter().map(|place| survey.look(place, size))).await;
+    let survey = operator.page()?.survey.iter();
+    let asked = survey.flat_map(|survey| survey.places.iter().map(move |place| survey.look(place, size)));
+    let markets: Vec<MarketView> = join_all(asked).await;
     Ok(ok(&json!({ "size": size, "markets": markets })))
 }
 
