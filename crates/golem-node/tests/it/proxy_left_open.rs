@@ -21,7 +21,7 @@ async fn a_session_outlives_its_proxy_with_every_byte() {
     let (mut read, mut write) = renter.0.into_split();
     let sent: Vec<u8> = (0..BYTES / 4).flat_map(|word| u32::try_from(word).unwrap().to_le_bytes()).collect();
     let expected = sent.clone();
-    let mut talk = tokio::spawn(async move {
+    let talk = async move {
         let (_, heard) = tokio::join!(
             async {
                 write.write_all(&sent).await.unwrap();
@@ -34,17 +34,20 @@ async fn a_session_outlives_its_proxy_with_every_byte() {
             }
         );
         heard
-    });
+    };
     let mut left_open = 0;
-    let heard = loop {
-        tokio::select! {
-            heard = &mut talk => break heard.unwrap(),
-            () = tokio::time::sleep(PAUSE) => {}
+    let upgrades = async {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let left = in_time("what is left", proxy.leave()).await;
+            left_open += left.sessions.len();
+            proxy = Proxy::go_on(WIDE, left).unwrap();
+            proxy.open(port, guest.address).await.unwrap();
         }
-        let left = in_time("what is left", proxy.leave()).await;
-        left_open += left.sessions.len();
-        proxy = Proxy::go_on(WIDE, left).unwrap();
-        proxy.open(port, guest.address).await.unwrap();
+    };
+    let heard = tokio::select! {
+        heard = in_time("all bytes", talk) => heard,
+        () = upgrades => unreachable!("they have no end"),
     };
     assert!(heard == expected, "{} of {} bytes came back, or others", heard.len(), expected.len());
     assert!(left_open >= 3, "it was left open {left_open} times only, which shows little");
