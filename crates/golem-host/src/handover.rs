@@ -26,20 +26,32 @@ const BATCH: usize = 128;
 pub struct HandedOver {
     /// Its PID file, locked.
     pub lock: Option<File>,
-    /// What it listened on and served.
+    /// Where it listened for requests to its API.
+    pub public: Option<TcpListener>,
+    /// VMs' ports, and the connections there.
     pub left: LeftOpen,
+    /// Whether the program was asked to stop on the way, and has to as soon as it can.
+    pub is_stop: bool,
 }
 
 /// What a file is, in a message's text: a byte for each.
 mod kind {
-    pub(super) const INPUT: u8 = b'i';
-    pub(super) const LOCK: u8 = b'l';
-    pub(super) const LISTENER: u8 = b'p';
+    pub(super) const INPUT: u8 = b'I';
+    pub(super) const LOCK: u8 = b'L';
+    pub(super) const PUBLIC: u8 = b'A';
+    /// The listener of a VM's port.
+    pub(super) const LISTENER: u8 = b'P';
     /// A session's renter; its guest follows, if there is one.
-    pub(super) const RENTER: u8 = b'r';
+    pub(super) const RENTER: u8 = b'R';
     /// As [`RENTER`], and has logged in.
-    pub(super) const PROVEN_RENTER: u8 = b's';
-    pub(super) const GUEST: u8 = b'g';
+    pub(super) const PROVEN_RENTER: u8 = b'S';
+    pub(super) const GUEST: u8 = b'G';
+    /// A pipe with what is on its way to that guest.
+    pub(super) const INWARD: u8 = b'>';
+    /// The same to that renter.
+    pub(super) const OUTWARD: u8 = b'<';
+    /// Any file: the program is to stop, because it was asked to on the way.
+    pub(super) const STOP: u8 = b'T';
 }
 
 /// Queues `files` for [`take`], and gives what has to be the standard input of the program. Sessions that the kernel does not
@@ -56,12 +68,16 @@ pub fn give(files: &HandedOver) -> io::Result<OwnedFd> {
     let input = io::stdin();
     let mut first = vec![(kind::INPUT, input.as_fd())];
     first.extend(files.lock.iter().map(|lock| (kind::LOCK, lock.as_fd())));
+    first.extend(files.public.iter().map(|public| (kind::PUBLIC, public.as_fd())));
     first.extend(files.left.listeners.values().map(|listener| (kind::LISTENER, listener.as_fd())));
+    first.extend(files.is_stop.then(|| (kind::STOP, input.as_fd())));
     send(&near, &first)?;
     let sessions = files.left.sessions.iter().flat_map(|session| {
         let renter = if session.is_proven { kind::PROVEN_RENTER } else { kind::RENTER };
         let guest = session.guest.iter().map(|guest| (kind::GUEST, guest.as_fd()));
-        [(renter, session.renter.as_fd())].into_iter().chain(guest)
+        let inward = session.inward.iter().map(|pipe| (kind::INWARD, pipe.as_fd()));
+        let outward = session.outward.iter().map(|pipe| (kind::OUTWARD, pipe.as_fd()));
+        [(renter, session.renter.as_fd())].into_iter().chain(guest).chain(inward).chain(outward)
     });
     if let Err(error) = send(&near, &sessions.collect::<Vec<_>>()) {
         let error = &error as &dyn std::error::Error;
@@ -107,6 +123,10 @@ fn received(files: Vec<(u8, OwnedFd)>) -> (Option<OwnedFd>, HandedOver) {
         match kind {
             kind::INPUT => input = Some(file),
             kind::LOCK => all.lock = Some(file.into()),
+            kind::PUBLIC => {
+                let listener = TcpListener::from(file);
+                all.public = listener.set_nonblocking(true).is_ok().then_some(listener);
+            }
             kind::LISTENER => {
                 let listener = TcpListener::from(file);
                 if let (Ok(address), Ok(())) = (listener.local_addr(), listener.set_nonblocking(true)) {
@@ -116,8 +136,7 @@ fn received(files: Vec<(u8, OwnedFd)>) -> (Option<OwnedFd>, HandedOver) {
             kind::RENTER | kind::PROVEN_RENTER => {
                 let renter = TcpStream::from(file);
                 if renter.set_nonblocking(true).is_ok() {
-                    let is_proven = kind == kind::PROVEN_RENTER;
-                    all.left.sessions.push(LeftSession { renter, guest: None, is_proven });
+                    all.left.sessions.push(LeftSession::of(renter, kind == kind::PROVEN_RENTER));
                 }
             }
             kind::GUEST => {
@@ -126,6 +145,17 @@ fn received(files: Vec<(u8, OwnedFd)>) -> (Option<OwnedFd>, HandedOver) {
                     session.guest = Some(guest);
                 }
             }
+            kind::INWARD => {
+                if let Some(session) = all.left.sessions.last_mut() {
+                    session.inward = Some(file);
+                }
+            }
+            kind::OUTWARD => {
+                if let Some(session) = all.left.sessions.last_mut() {
+                    session.outward = Some(file);
+                }
+            }
+            kind::STOP => all.is_stop = true,
             _ => {}
         }
     }
@@ -190,10 +220,13 @@ mod tests {
             let (guest, server) = accept(&guests);
             let guest = (number != 70).then_some(guest);
             outside.push((client, server));
-            files.left.sessions.push(LeftSession { renter, guest, is_proven: number % 3 == 0 });
+            let session = LeftSession::of(renter, number % 3 == 0);
+            files.left.sessions.push(LeftSession { guest, ..session });
         }
         let address = renters.local_addr().unwrap();
         files.left.listeners.insert(address, renters);
+        let public = guests.local_addr().unwrap();
+        files.public = Some(guests);
 
         let input = give(&files).unwrap();
         drop(files);
@@ -203,6 +236,7 @@ mod tests {
         assert!(standard_input.is_some());
         assert!(lock().try_lock().is_err());
         assert!(taken.left.listeners.contains_key(&address));
+        assert_eq!(taken.public.as_ref().unwrap().local_addr().unwrap(), public);
         assert_eq!(taken.left.sessions.len(), 150);
         for (number, (session, (client, server))) in taken.left.sessions.iter().zip(&mut outside).enumerate()
         {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use golem_types::ImageName;
+use golem_types::{ImageName, Resources};
 use golem_vm::Accelerator;
 use golem_vm::images::{ENTRIES, Images};
 use golem_vm::multipass::{Multipass, MultipassConfig};
@@ -27,6 +27,18 @@ enum Choice {
     Qemu,
     /// Multipass, with its program where that was found.
     Multipass(Option<PathBuf>),
+}
+
+/// What a test has a node rent out in place of what the host has: `GOLEM_TEST_TOTALS`, cores, GiB of memory and of storage. Only
+/// in a program that is compiled for tests.
+pub(crate) fn totals_of_tests() -> Option<Resources> {
+    if !cfg!(feature = "failpoints") {
+        return None;
+    }
+    let text = std::env::var("GOLEM_TEST_TOTALS").ok()?;
+    let mut numbers = text.split(',').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some(Resources::new(next()?, next()?, next()?))
 }
 
 fn choose(settings: &VmSettings) -> Choice {

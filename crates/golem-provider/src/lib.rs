@@ -19,4 +19,4 @@ pub mod ports;
 pub mod pricing;
 mod reload;
 mod signals;
-pub mod start;
+mod start;

@@ -54,7 +54,9 @@ pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io
     match destination {
         Destination::Terminal => match Journal::of_standard_error() {
             Some(_) if format == LogFormat::Text => {
-                tracing_subscriber::registry().with(targets(level)).with(JournalFields::open()?).init();
+                let recent = tracing_subscriber::fmt::layer().with_writer(Recent).event_format(Json);
+                let registry = tracing_subscriber::registry().with(targets(level)).with(recent);
+                registry.with(JournalFields::open()?).init();
             }
             // It has the time of each line itself.
             Some(journal) => install(format, level, Look { colour: false, time: false }, journal),

@@ -1,7 +1,7 @@
 //! New settings, or a new program, for a node that runs.
 //!
 //! ```text
-//!   SIGHUP, or in development a file that changed ─► settings good? ── no ──► told; the node goes on as it is
+//!   SIGHUP, or in development a file that changed ─► would it start? ── no ──► told; the node goes on as it is
 //!                                                        │ yes
 //!                                                        ▼
 //!                        the node stops and this process becomes the program anew; VMs run on
@@ -9,6 +9,7 @@
 //! Owns what is watched, and starting anew under the same process id. Never stops the node: `start` does.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,12 +20,18 @@ use anyhow::Context;
 use golem_host::handover::{self, HandedOver};
 use golem_host::settings::{self, Environment, Settings};
 
+use crate::passphrase::{Asking, Passphrases};
+use crate::{identity, payments};
+
+/// Longest that a program may take to say its version.
+const VERSION: Duration = Duration::from_secs(10);
+
 /// How often watched files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the node was started with, and can be started anew with.
 #[derive(Debug, Clone)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// Settings given as flags.
     flags: BTreeMap<&'static str, String>,
     environment: BTreeMap<String, String>,
@@ -43,7 +50,7 @@ impl Reload {
     ///
     /// # Errors
     /// When this program's file or the working directory cannot be found.
-    pub fn new(
+    pub(crate) fn new(
         kind: Environment,
         flags: BTreeMap<&'static str, String>,
         environment: BTreeMap<String, String>,
@@ -63,7 +70,7 @@ impl Reload {
     }
 
     /// Waits until a watched file has changed, and is no longer being written.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         let mut last = self.watched.clone();
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -80,14 +87,64 @@ impl Reload {
     ///
     /// # Errors
     /// Every mistake in the settings as they are now.
-    pub fn check(&self) -> anyhow::Result<Settings> {
+    pub(crate) fn check(&self) -> anyhow::Result<Settings> {
         Ok(settings::load(self.flags.clone(), self.environment.clone(), &self.directory)?.settings)
+    }
+
+    /// The settings with which the node would be started anew, if that can be: it would have its key, since what was typed is not
+    /// there any more; money would not go astray; what it listens on beside its `ports` of now is free; and the program runs.
+    ///
+    /// # Errors
+    /// Why it would not start.
+    pub(crate) async fn possible(&self, ports: [SocketAddr; 2]) -> anyhow::Result<Settings> {
+        let settings = self.check()?;
+        let passphrases = Passphrases::of_node(&settings.node, Asking::Nobody);
+        // It takes a second where it is encrypted, before a break that is no shorter.
+        let identity = identity::of_node(&settings.node, &passphrases);
+        let identity = identity.context("the node would start without its key")?;
+        let chain = settings.chain();
+        chain.check_money()?;
+        payments::payout(&chain, &identity, payments::profile(&chain)?.as_ref())?;
+        let wanted = [
+            (settings.api.host, settings.api.port.get(), "GOLEM_PROVIDER_PORT"),
+            (
+                Ipv4Addr::LOCALHOST.into(),
+                settings.operator.operator_port.get(),
+                "GOLEM_PROVIDER_OPERATOR_PORT",
+            ),
+        ];
+        for (host, port, variable) in wanted {
+            if !ports.iter().any(|own| own.port() == port) {
+                std::net::TcpListener::bind((host, port))
+                    .with_context(|| format!("{variable}={port} cannot be listened on; fix: set another"))?;
+            }
+        }
+        self.program_runs().await?;
+        Ok(settings)
+    }
+
+    /// An update may have gone wrong: the node would be gone with it.
+    async fn program_runs(&self) -> anyhow::Result<()> {
+        let mut program = tokio::process::Command::new(&self.program);
+        program
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let name = self.program.display();
+        let ended = tokio::time::timeout(VERSION, program.status()).await;
+        let status = ended
+            .with_context(|| format!("{name} does not say its version within {} s", VERSION.as_secs()))?
+            .with_context(|| format!("{name} cannot be run; fix: install it again"))?;
+        anyhow::ensure!(status.success(), "{name} does not run ({status}); fix: install it again");
+        Ok(())
     }
 
     /// Makes this process the program anew, with the same arguments, and hands `files` over to it. Returns only when that
     /// fails.
     #[must_use]
-    pub fn start_anew(&self, files: &HandedOver) -> anyhow::Error {
+    pub(crate) fn start_anew(&self, files: &HandedOver) -> anyhow::Error {
         let mut program = Command::new(&self.program);
         program.args(std::env::args_os().skip(1));
         match handover::give(files) {

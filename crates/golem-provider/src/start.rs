@@ -42,7 +42,7 @@ use crate::payments;
 use crate::ports;
 use crate::pricing;
 use crate::reload::Reload;
-use crate::signals::{SignalRequest, Signals};
+use crate::signals::{NotedSignals, SignalRequest, Signals};
 use crate::{backend, image, port_checker};
 use golem_host::backup;
 use golem_host::handover::HandedOver;
@@ -55,7 +55,7 @@ use golem_host::settings::{
 
 /// How the process is started, beside the settings.
 #[derive(Debug)]
-pub struct Start {
+pub(crate) struct Start {
     /// What the node runs with.
     pub settings: Settings,
     /// Where its PID file is.
@@ -66,6 +66,8 @@ pub struct Start {
     pub reload: Reload,
     /// What the program that this process was before left open.
     pub handed_over: HandedOver,
+    /// The signals since then; `None` if there was no such program.
+    pub(crate) noted: Option<NotedSignals>,
     /// What the node is judged by.
     pub judged_by: StatusSettings,
     /// Where its settings come from.
@@ -74,11 +76,11 @@ pub struct Start {
 
 /// Why the node ended well.
 #[derive(Debug)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It was told to.
     Stopped,
     /// To be started anew, with this left open.
-    Reload(HandedOver),
+    Reload(HandedOver, NotedSignals),
 }
 
 /// What ends the node.
@@ -101,11 +103,13 @@ const STOP: Duration = Duration::from_secs(90);
 ///
 /// # Errors
 /// When it cannot start, or when one of its tasks dies.
-pub async fn run(start: Start) -> anyhow::Result<Ended> {
-    let Start { settings, pid_file, detached, mut reload, handed_over, judged_by, place } = start;
+pub(crate) async fn run(start: Start) -> anyhow::Result<Ended> {
+    let Start { settings, pid_file, detached, mut reload, handed_over, noted, judged_by, place } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    let HandedOver { lock, mut left } = handed_over;
+    let noted = noted.map_or_else(NotedSignals::begin, Ok).context("signals cannot be noted")?;
+    let HandedOver { lock, public: handed, left, is_stop } = handed_over;
+    let is_stop = || is_stop || noted.is_stop();
     let lock = PidFile::take_over(&pid_file, lock).await?;
     // One that was started with another environment has its PID file elsewhere.
     if let Some(running) = node::listening(settings.node.data_dir.join(node::SOCKET)) {
@@ -130,16 +134,19 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
     let closed = acceleration::judge(&backend, real_money, settings.vms.allow_tcg).await?;
     image::ensure(&vms).await?;
     import_vms(&settings, &backend).await?;
-    let public = SocketAddr::new(settings.api.host, settings.api.port.get());
-    let public = match left.listeners.remove(&public) {
+    let public_address = SocketAddr::new(settings.api.host, settings.api.port.get());
+    // One of another place is closed before anything is listened on: it may be in the way.
+    let handed =
+        handed.filter(|listener| listener.local_addr().is_ok_and(|address| address == public_address));
+    let public = match handed {
         Some(listener) => TcpListener::from_std(listener).context("the handed listener cannot be used")?,
-        None => listen(public, "GOLEM_PROVIDER_PORT").await?,
+        None => listen(public_address, "GOLEM_PROVIDER_PORT").await?,
     };
     // Whoever connects between this program and the next waits there, instead of being refused.
     let kept_open = public.as_fd().try_clone_to_owned().context("no descriptor is left")?;
     let kept_open = std::net::TcpListener::from(kept_open);
-    let operator = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
-    let operator = listen(operator, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
+    let operator_address = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
+    let operator = listen(operator_address, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
     ports::tell_held(&reach.site, &left);
 
@@ -214,8 +221,12 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         daemon::report_ready(&address)?;
     }
 
+    let ports = [public_address, operator_address];
+    let is_reload = noted.is_reload();
     let why = tokio::select! {
-        ended = until_stop_or_reload(&mut signals, &mut reload, &api, mapped.as_ref()) => Ok(ended),
+        biased;
+        () = std::future::ready(()), if is_stop() => Ok((End::Stop, "a signal while the node started anew")),
+        ended = until_stop_or_reload(&mut signals, &mut reload, is_reload, ports, &api, mapped.as_ref()) => Ok(ended),
         () = api.stop_requested() => Ok((End::Stop, "the operator")),
         () = node.failed() => Err(anyhow::anyhow!("a task of the node died; the log names it")),
         () = api.failed() => Err(anyhow::anyhow!("a task of the API died; the log names it")),
@@ -232,14 +243,11 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         service_manager::stopping(if stop_vms { STOP + settings.vms.stop_grace } else { STOP });
         stop_vms
     };
+    let is_reload = kept_open.is_some();
     let stop = async {
         api.stop().await;
         match kept_open {
-            Some(public) => {
-                let mut left = node.leave().await;
-                left.listeners.extend(public.local_addr().map(|address| (address, public)));
-                Some(left)
-            }
+            Some(public) => Some((public, node.leave().await)),
             None => {
                 node.shutdown(stop_vms).await;
                 None
@@ -247,39 +255,46 @@ pub async fn run(start: Start) -> anyhow::Result<Ended> {
         }
     };
     let left = tokio::select! {
+        biased;
         left = stop => {
             tracing::info!("stopped");
             left
         }
-        by = until_stop(&mut signals) => {
-            tracing::warn!(by, "stopped at once, because a stop was asked for meanwhile");
+        by = until_hurried(&mut signals, is_reload) => {
+            tracing::warn!(by, "stopped at once, because it was asked for twice");
             None
         }
     };
     why?;
-    let Some(left) = left else { return Ok(Ended::Stopped) };
+    let Some((public, left)) = left else { return Ok(Ended::Stopped) };
     let lock = lock.hand_over().context("no descriptor is left")?;
-    Ok(Ended::Reload(HandedOver { lock: Some(lock), left }))
+    Ok(Ended::Reload(HandedOver { lock: Some(lock), public: Some(public), left, is_stop: false }, noted))
 }
 
-/// Waits for a signal to stop, and says which.
-async fn until_stop(signals: &mut Signals) -> &'static str {
+/// Waits for a signal to stop, and says which. The first during a reload is the next program's: it does all that a stop owes.
+async fn until_hurried(signals: &mut Signals, is_reload: bool) -> &'static str {
+    let mut is_first = is_reload;
     loop {
-        if let SignalRequest::Stop(by) = signals.next().await {
+        if let SignalRequest::Stop(by) = signals.next().await
+            && !std::mem::replace(&mut is_first, false)
+        {
             return by;
         }
     }
 }
 
-/// Waits until the node is to stop, or to be started anew with settings that are good; and by what.
+/// Waits until the node is to stop, or to be started anew with settings that are good; and by what. `is_asked` for that already.
 async fn until_stop_or_reload(
     signals: &mut Signals,
     reload: &mut Reload,
+    mut is_asked: bool,
+    ports: [SocketAddr; 2],
     api: &Api,
     mapped: Option<&ports::Kept>,
 ) -> (End, &'static str) {
     loop {
         let by = tokio::select! {
+            () = std::future::ready(()), if std::mem::take(&mut is_asked) => "a signal while the node started anew",
             request = signals.next() => match request {
                 SignalRequest::Stop(by) => return (End::Stop, by),
                 SignalRequest::Reload(by) => by,
@@ -287,7 +302,7 @@ async fn until_stop_or_reload(
             () = reload.changed() => "a file that changed",
             () = api.reload_requested() => "the operator",
         };
-        match reload.check().and_then(can_start) {
+        match reload.possible(ports).await {
             Ok(settings) => {
                 if let Some(mapped) = mapped {
                     mapped.hand_over(&settings.reach());
@@ -298,19 +313,6 @@ async fn until_stop_or_reload(
             Err(error) => tracing::error!("not reloaded, the node goes on as it is: {error:#}"),
         }
     }
-}
-
-/// Makes sure that the node would have its key if it were started anew, since what was typed is not there any more; and that
-/// money would not go astray.
-fn can_start(settings: Settings) -> anyhow::Result<Settings> {
-    let passphrases = Passphrases::of_node(&settings.node, Asking::Nobody);
-    // It takes a second where it is encrypted, before a break that is no shorter.
-    let identity = identity::of_node(&settings.node, &passphrases);
-    let identity = identity.context("the node would start without its key")?;
-    let chain = settings.chain();
-    chain.check_money()?;
-    payments::payout(&chain, &identity, payments::profile(&chain)?.as_ref())?;
-    Ok(settings)
 }
 
 /// Takes over what a Python provider left on this machine, once.
@@ -487,7 +489,7 @@ fn node_config(
             storage_gib: settings.vms.rent_storage_gb.map(|number| number.0),
             cpu_overcommit_percent: settings.vms.cpu_overcommit.0,
         },
-        totals: settings.vms.simulated_offer(),
+        totals: backend::totals_of_tests(),
         payments: profiles.first().map(config),
         more_payments: profiles.iter().skip(1).map(config).collect(),
         known_contracts: payments::known(&settings.chain(), identity),

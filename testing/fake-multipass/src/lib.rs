@@ -80,10 +80,15 @@ pub fn program() -> PathBuf {
 /// Any error of writing the file.
 pub fn install(folder: &Path) -> std::io::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let path = folder.join("multipass");
+    let (path, text) = (folder.join("multipass"), folder.join("multipass.text"));
     let script =
         format!("#!/bin/sh\n{FOLDER}='{}' exec '{}' \"$@\"\n", folder.display(), program().display());
-    std::fs::write(&path, script)?;
+    std::fs::write(&text, script)?;
+    // Another process writes it: what this one starts meanwhile would hold it open for writing, and it could not be run.
+    let copied = std::process::Command::new("cp").arg(&text).arg(&path).status()?;
+    if !copied.success() {
+        return Err(std::io::Error::other("the program was not written"));
+    }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }

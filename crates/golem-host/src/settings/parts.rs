@@ -16,9 +16,8 @@ use jiff::Timestamp;
 use ruint::aliases::U256;
 
 use super::{
-    Acme, Advertiser, AdvertiserType, Advertisers, AtLeastOne, Environment, FaucetSettings, MarketSettings,
-    Mistake, Mistakes, Network, Origin, PaymentSettings, PortSettings, PublicIp, Settings, VmBackend,
-    VmSettings,
+    Acme, Advertiser, AdvertiserType, Advertisers, Environment, FaucetSettings, MarketSettings, Mistake,
+    Mistakes, Network, Origin, PaymentSettings, PortSettings, PublicIp, Settings, VmSettings,
 };
 
 /// The port on which a certificate authority validates over HTTP (RFC 8555, 8.3).
@@ -226,16 +225,6 @@ impl VmSettings {
             storage_threshold: self.storage_threshold.0,
             quotes_reserve: self.quote_reserves,
         }
-    }
-
-    /// What simulated VMs, which take nothing of this machine, are rented out of: what the settings say, where they say all of
-    /// it. `None` where this machine says.
-    #[must_use]
-    pub fn simulated_offer(&self) -> Option<Resources> {
-        let of = |number: Option<AtLeastOne>| number.map(|number| number.0);
-        let (cpu, memory) = (of(self.rent_cpu)?, of(self.rent_memory_gb)?);
-        let storage = of(self.rent_storage_gb)?;
-        (self.vm_backend == VmBackend::Sim).then(|| Resources::new(cpu, memory, storage))
     }
 }
 

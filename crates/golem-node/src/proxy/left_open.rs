@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 /// Listeners and connections that nobody serves for the moment; the kernel keeps whoever connects and what they send.
 #[derive(Debug, Default)]
@@ -14,15 +15,27 @@ pub struct LeftOpen {
     pub sessions: Vec<LeftSession>,
 }
 
-/// A connection with no byte between its sockets.
+/// A connection, and the bytes that are between its sockets.
 #[derive(Debug)]
 pub struct LeftSession {
     /// The renter's end; its local port says whose VM it leads to.
     pub renter: TcpStream,
     /// The guest's end; `None` if there is none yet.
     pub guest: Option<TcpStream>,
+    /// A pipe with what is on its way to the guest.
+    pub inward: Option<OwnedFd>,
+    /// A pipe with what is on its way to the renter.
+    pub outward: Option<OwnedFd>,
     /// Whether the renter has logged in, as far as a proxy can tell.
     pub is_proven: bool,
+}
+
+impl LeftSession {
+    /// One of a renter, of which nothing else is there.
+    #[must_use]
+    pub const fn of(renter: TcpStream, is_proven: bool) -> Self {
+        Self { renter, guest: None, inward: None, outward: None, is_proven }
+    }
 }
 
 impl LeftOpen {

@@ -23,8 +23,9 @@ pub(super) enum Command {
     Leave { answer: oneshot::Sender<LeftOpen> },
 }
 
-/// How long what another process left open waits until its port is opened: a VM backend that does not answer at first.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what another process left open waits until its port is opened: of a VM that is paused, as on a full disk, or
+/// whose backend does not answer. Ports of VMs that are gone are closed before.
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What the proxy's thread holds.
 pub(super) struct Listeners {

@@ -208,7 +208,7 @@ impl Proxy {
     }
 
     /// Ends the thread, and gives what is open: the listeners, where whoever comes waits until another process accepts, and
-    /// the connections. Those of which a reader stalls are cut.
+    /// the connections, with what is on its way.
     pub async fn leave(&self) -> LeftOpen {
         let (answer, answered) = oneshot::channel();
         match self.commands.send(Command::Leave { answer }) {

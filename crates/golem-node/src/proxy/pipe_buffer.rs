@@ -22,6 +22,18 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
+    /// None: where buffers are used nothing is handed over.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn of_left(_: std::os::fd::OwnedFd) -> Option<Self> {
+        None
+    }
+
+    /// None, as of [`Self::of_left`].
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn leave(self) -> Option<std::os::fd::OwnedFd> {
+        None
+    }
+
     /// Takes what `from` has; 0 is the end of the stream. The buffer must be empty.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
         self.start = 0;

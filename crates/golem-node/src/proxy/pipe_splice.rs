@@ -22,16 +22,32 @@ const MOST_SPARE: usize = 16;
 #[derive(Debug)]
 pub(super) struct Pipe {
     read: OwnedFd,
-    write: OwnedFd,
+    /// `None` of one that another process left: it is drained and not filled again.
+    write: Option<OwnedFd>,
     held: usize,
 }
 
 impl Pipe {
+    /// One that another process [left](Self::leave); `None` if nothing is in it.
+    pub(super) fn of_left(read: OwnedFd) -> Option<Self> {
+        let held = rustix::io::ioctl_fionread(&read).ok().and_then(|held| usize::try_from(held).ok())?;
+        (held > 0).then_some(Self { read, write: None, held })
+    }
+
+    /// What holds its bytes, for another process.
+    pub(super) fn leave(self) -> Option<OwnedFd> {
+        Some(self.read)
+    }
+
+    fn end(&self) -> io::Result<&OwnedFd> {
+        self.write.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
     /// Takes what `from` has; 0 is the end of the stream. The pipe must be empty, so that
     /// "would block" can only mean that there was nothing to take.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        let taken =
-            splice(from, None, &self.write, None, MOST_BYTES, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
+        let to = self.end()?;
+        let taken = splice(from, None, to, None, MOST_BYTES, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)?;
         self.held += taken;
         Ok(taken)
     }
@@ -39,7 +55,7 @@ impl Pipe {
     /// Puts `bytes`, a page at most, into the empty pipe.
     pub(super) fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
         // A write of no more than a page into an empty pipe is done whole.
-        self.held += rustix::io::write(&self.write, bytes)?;
+        self.held += rustix::io::write(self.end()?, bytes)?;
         Ok(())
     }
 
@@ -71,13 +87,13 @@ impl Pipes {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // The kernel refuses a user without privileges who has many; a small pipe does as well.
         let _ = fcntl_setpipe_size(&write, MOST_BYTES);
-        Ok(Pipe { read, write, held: 0 })
+        Ok(Pipe { read, write: Some(write), held: 0 })
     }
 
     /// Gives a pipe back; one with bytes in it is closed.
     pub(super) fn put(&self, pipe: Pipe) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if pipe.is_empty() && spare.len() < MOST_SPARE {
+        if pipe.is_empty() && pipe.write.is_some() && spare.len() < MOST_SPARE {
             spare.push(pipe);
         }
     }

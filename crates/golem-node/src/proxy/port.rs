@@ -22,8 +22,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::connection_limits::{Seat, Seats};
+use super::pipe::Pipe;
 use super::pipe::Pipes;
-use super::relay::{Relayed, relay};
+use super::relay::{LeftBytes, Relayed, relay};
 use super::{LeftOpen, LeftSession, Meter, ProxyLimits};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
@@ -32,10 +33,6 @@ const BACKLOG: u32 = 1024;
 /// Wait after the kernel could not give a connection for want of descriptors or memory. Others
 /// give some back meanwhile; without a wait the loop would burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Longest that bytes on their way may take before a connection is left to another process. Sessions of readers that stall
-/// end with it.
-const LEAVE: Duration = Duration::from_secs(1);
 
 /// How often who waits for the guest asks whether another has become less worthy than it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -145,7 +142,7 @@ impl Port {
         ended(self.task.await);
     }
 
-    /// Ends, and gives what was open: the listener, and the connections on which nothing is on its way.
+    /// Ends, and gives what was open: the listener, and the connections.
     pub(super) async fn leave(self) -> LeftOpen {
         self.leave.cancel();
         match self.task.await {
@@ -244,17 +241,15 @@ impl Listening {
         None
     }
 
-    /// What is open, when no byte is on its way any more.
+    /// What is open, once every connection has been told.
     async fn left(mut self, listener: TcpListener) -> Option<LeftOpen> {
-        let deadline = Instant::now() + LEAVE;
         let mut left = LeftOpen::default();
-        while let Ok(Some(connection)) = timeout_at(deadline, self.connections.join_next()).await {
+        while let Some(connection) = self.connections.join_next().await {
             match connection {
                 Ok(session) => left.sessions.extend(session),
                 Err(error) => ended::<()>(Err(error)),
             }
         }
-        self.connections.shutdown().await;
         let address = listener.local_addr().ok()?;
         left.listeners.insert(address, listener.into_std().ok()?);
         Some(left)
@@ -262,7 +257,7 @@ impl Listening {
 
     /// Goes on with a connection that another process left; one for which there is no seat is closed.
     fn go_on(&mut self, session: LeftSession) {
-        let LeftSession { renter, guest, is_proven } = session;
+        let LeftSession { renter, guest, inward, outward, is_proven } = session;
         let (Ok(address), Ok(mut renter)) = (renter.peer_addr(), TcpStream::from_std(renter)) else { return };
         let Some(guest) = guest else { return self.take(renter, address.ip()) };
         let Some(mut seat) = self.shared.seats.take(self.port, address.ip(), &self.meter) else { return };
@@ -276,8 +271,10 @@ impl Listening {
         }
         let Ok(mut guest) = TcpStream::from_std(guest) else { return };
         let (key, shared, leave) = (seat.key(), Arc::clone(&self.shared), self.leave.clone());
+        let left =
+            LeftBytes { inward: inward.and_then(Pipe::of_left), outward: outward.and_then(Pipe::of_left) };
         let task = self.connections.spawn(async move {
-            let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, &leave).await;
+            let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, left, &leave).await;
             left_of(relayed, renter, guest, &seat)
         });
         self.shared.seats.served_by(self.port, key, task);
@@ -323,22 +320,25 @@ async fn connection(
     };
     let Some(guest) = leave.run_until_cancelled(begin).await else {
         let renter = renter.into_std().ok()?;
-        return Some(LeftSession { renter, guest: None, is_proven: false });
+        return Some(LeftSession::of(renter, false));
     };
     let mut guest = guest?;
     // Keystrokes must not wait for more of them. A socket that refuses the option is dead.
     guest.set_nodelay(true).ok()?;
-    let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, &leave).await;
+    let left = LeftBytes::default();
+    let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, left, &leave).await;
     left_of(relayed, renter, guest, &seat)
 }
 
 /// The sockets of a connection, if it was left.
 fn left_of(relayed: Relayed, renter: TcpStream, guest: TcpStream, seat: &Seat) -> Option<LeftSession> {
-    if relayed == Relayed::Over {
-        return None;
-    }
-    let (renter, guest) = (renter.into_std().ok()?, guest.into_std().ok()?);
-    Some(LeftSession { renter, guest: Some(guest), is_proven: !seat.is_strange() })
+    let Relayed::Left(LeftBytes { inward, outward }) = relayed else { return None };
+    Some(LeftSession {
+        guest: Some(guest.into_std().ok()?),
+        inward: inward.and_then(Pipe::leave),
+        outward: outward.and_then(Pipe::leave),
+        ..LeftSession::of(renter.into_std().ok()?, !seat.is_strange())
+    })
 }
 
 /// Waits until the guest has room for one more stranger; whether it was in time, and the renter there.

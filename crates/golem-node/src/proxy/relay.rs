@@ -4,7 +4,7 @@
 //!   a flow:  open ⇄ with bytes in a pipe
 //!             ├──end of stream, or nobody to deliver to──► ended: the other socket is told
 //!             ├──its source is dead──► failed: the connection ends
-//!             └──to be handed over, and nothing in a pipe──► left to another process, which goes on with the sockets
+//!             └──to be handed over──► left to another process, which goes on with the sockets, and with what is in the pipe
 //! ```
 //!
 //! Owns the rules of one connection: a flow takes new bytes only when it has delivered the last
@@ -32,22 +32,31 @@ use super::pipe::{Pipe, Pipes};
 const FEW_BYTES: usize = 4096;
 
 /// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Relayed {
     /// Nothing more comes.
     Over,
-    /// Its sockets can be handed over: no byte is between them.
-    Left,
+    /// Its sockets can be handed over, and the bytes that are between them.
+    Left(LeftBytes),
+}
+
+/// The bytes that are between two sockets.
+#[derive(Debug, Default)]
+pub(super) struct LeftBytes {
+    /// On their way to the guest.
+    pub(super) inward: Option<Pipe>,
+    /// On their way to the renter.
+    pub(super) outward: Option<Pipe>,
 }
 
 /// Carries bytes both ways until both have ended, a socket has failed, nothing has moved for the idle
-/// deadline, the renter has said nothing for too long, or `leave` is cancelled and every byte that was taken is
-/// delivered. The caller closes the sockets. Tells `seat` when its renter has spoken and when it is no stranger any more.
+/// deadline, the renter has said nothing for too long, or `leave` is cancelled. Begins with the bytes that are `left`. The caller closes the sockets. Tells `seat` when its renter has spoken and when it is no stranger any more.
 pub(super) async fn relay(
     renter: &mut TcpStream,
     guest: &mut TcpStream,
     pipes: &Pipes,
     seat: &mut Seat,
+    left: LeftBytes,
     leave: &CancellationToken,
 ) -> Relayed {
     let (from_renter, to_renter) = renter.split();
@@ -55,27 +64,25 @@ pub(super) async fn relay(
     let meter = Arc::clone(seat.meter());
     let mut inward = Flow::new(from_renter, to_guest, pipes, &meter.bytes_in);
     let mut outward = Flow::new(from_guest, to_renter, pipes, &meter.bytes_out);
+    (inward.pipe, outward.pipe) = (left.inward, left.outward);
     let idle = seat.limits().idle;
     let mut last_move = Instant::now();
     let mut timer = pin!(sleep_until(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle))));
     let mut leaving = pin!(leave.cancelled());
-    poll_fn(|cx| {
-        let is_leaving = leaving.as_mut().poll(cx).is_ready();
-        inward.is_leaving = is_leaving;
-        outward.is_leaving = is_leaving;
+    let is_left = poll_fn(|cx| {
+        // Half of it may have ended: whoever goes on reads that end again.
+        if leaving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
         let moved_in = inward.poll(cx);
         let moved_out = outward.poll(cx);
         match (inward.state, outward.state) {
             (State::Failed, _) | (_, State::Failed) | (State::Ended, State::Ended) => {
-                return Poll::Ready(Relayed::Over);
+                return Poll::Ready(false);
             }
             (State::Ended, State::Open) => inward.shut(cx),
             (State::Open, State::Ended) => outward.shut(cx),
             (State::Open, State::Open) => {}
-        }
-        // Half of it may have ended: whoever goes on reads that end again.
-        if is_leaving && inward.is_delivered() && outward.is_delivered() {
-            return Poll::Ready(Relayed::Left);
         }
         if moved_in || moved_out {
             last_move = Instant::now();
@@ -88,13 +95,17 @@ pub(super) async fn relay(
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             if now >= last_move + idle || !seat.is_in_time(now) {
-                return Poll::Ready(Relayed::Over);
+                return Poll::Ready(false);
             }
             timer.as_mut().reset(seat.due().map_or(last_move + idle, |due| due.min(last_move + idle)));
         }
         Poll::Pending
     })
-    .await
+    .await;
+    match is_left {
+        true => Relayed::Left(LeftBytes { inward: inward.left(), outward: outward.left() }),
+        false => Relayed::Over,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,8 +133,6 @@ struct Flow<'a> {
     state: State,
     /// Whether the other socket was told that nothing more comes.
     shut: bool,
-    /// Whether nothing more is to be taken.
-    is_leaving: bool,
 }
 
 impl<'a> Flow<'a> {
@@ -138,7 +147,6 @@ impl<'a> Flow<'a> {
             bulk: false,
             state: State::Open,
             shut: false,
-            is_leaving: false,
         }
     }
 
@@ -148,8 +156,6 @@ impl<'a> Flow<'a> {
         while self.state == State::Open {
             let step = if self.pipe.is_some() {
                 self.poll_deliver(cx)
-            } else if self.is_leaving {
-                break;
             } else if self.bulk {
                 self.poll_take(cx)
             } else {
@@ -164,9 +170,9 @@ impl<'a> Flow<'a> {
         moved
     }
 
-    /// Whether no byte that was taken is left to deliver.
-    fn is_delivered(&self) -> bool {
-        self.state == State::Ended || self.pipe.is_none()
+    /// The bytes that were taken and are not delivered, if somebody may get them still.
+    fn left(&mut self) -> Option<Pipe> {
+        self.pipe.take().filter(|_| self.state == State::Open)
     }
 
     /// Passes a few bytes on through this process: for keystrokes and their echo this takes fewer

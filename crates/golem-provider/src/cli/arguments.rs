@@ -98,7 +98,9 @@ pub(super) enum Command {
     ///
     /// Of one in the background its log file; of this machine's service what systemd's journal has of it.
     Logs(Logs),
-    /// Look at the provider in a browser, by a login link that works once.
+    /// Look at the provider in a browser.
+    ///
+    /// By a login link that works once, within a minute. From another machine: by the `ssh -L` line that is printed.
     Dashboard(Dashboard),
     /// See and manage the VMs that are rented out.
     Vms {

@@ -12,6 +12,7 @@ use super::{Exit, Invocation, arguments, status};
 use crate::logs::{self, Destination};
 use crate::passphrase::{Asking, Passphrases};
 use crate::reload::Reload;
+use crate::signals::{NotedSignals, hold_back};
 use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, identity, image};
 use golem_host::data_dir;
@@ -47,6 +48,9 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     for warning in &invocation.resolved.warnings {
         tracing::warn!("{warning}");
     }
+    // Before there are threads, which would keep these signals waiting for good.
+    let noted = handed_over.lock.as_ref().map(|_| NotedSignals::begin()).transpose();
+    let noted = noted.context("signals cannot be noted")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -61,6 +65,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         detached: typed.detached,
         reload: reload.clone(),
         handed_over,
+        noted,
         judged_by: status::judged_by(&invocation.node, settings),
         place: invocation.settings_place(),
     }));
@@ -71,7 +76,14 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     }
     match done? {
         Ended::Stopped => Ok(Exit::Done),
-        Ended::Reload(files) => Err(reload.start_anew(&files)),
+        Ended::Reload(mut files, noted) => {
+            hold_back().context("signals cannot be held back")?;
+            files.is_stop = noted.is_stop();
+            let error = reload.start_anew(&files);
+            // Standard error may be nobody's.
+            tracing::error!("the node is gone: {error:#}");
+            Err(error)
+        }
     }
 }
 

@@ -65,9 +65,7 @@ fn the_operators_tasks_are_done_in_a_browser() {
         .set("GOLEM_PROVIDER_DISCOVERY_URL", &server)
         .set("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "false")
         .set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &checker)
-        .set("GOLEM_PROVIDER_RENT_CPU", "8")
-        .set("GOLEM_PROVIDER_RENT_MEMORY_GB", "16")
-        .set("GOLEM_PROVIDER_RENT_STORAGE_GB", "200");
+        .set("GOLEM_TEST_TOTALS", "8,16,200");
     let (id, contract) = (CHAIN.to_string(), chain.contract().to_string());
     home.json(&[
         "networks",
@@ -106,9 +104,7 @@ fn a_thousand_vms_are_looked_at_in_a_browser() {
     let home = Home::wide(1000)
         .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
         .set("GOLEM_PROVIDER_MAX_VMS", "1000")
-        .set("GOLEM_PROVIDER_RENT_CPU", "1000")
-        .set("GOLEM_PROVIDER_RENT_MEMORY_GB", "1000")
-        .set("GOLEM_PROVIDER_RENT_STORAGE_GB", "10000");
+        .set("GOLEM_TEST_TOTALS", "1000,1000,10000");
     let _stop = StopAtEnd(&home);
     home.json(&["start", "--daemon", "--json"]);
     std::thread::scope(|scope| {

@@ -226,7 +226,7 @@ fn a_second_signal_ends_the_node_at_once() {
     node.signal(Signal::TERM);
     node.wait_for("stopping");
     node.signal(Signal::INT);
-    node.wait_for("a stop was asked for meanwhile");
+    node.wait_for("asked for twice");
     assert_eq!(node.end(), Some(0));
 }
 

@@ -170,11 +170,14 @@ fn i_03_nothing_that_others_left_in_the_working_directory_is_run_or_believed() {
     let env = folder.join(".env");
     std::fs::write(&env, format!("GOLEM_PROVIDER_MULTIPASS_BINARY_PATH={}\n", program.display())).unwrap();
     let refused = |says: &str| {
-        let output = home.run(&["status"]);
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{}", Home::show(&output));
-        assert!(words.contains(says), "{words}");
-        assert!(!ran.exists());
+        // U-03: what needs no settings goes on without those.
+        for (command, code) in [("start", 2), ("status", 3)] {
+            let output = home.run(&[command]);
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert!(words.contains(says), "{command}: {words}");
+            assert_eq!(output.status.code(), Some(code), "{}", Home::show(&output));
+            assert!(!ran.exists());
+        }
     };
     refused("names a program, which a `.env` of the working directory may not");
     set_mode(&env, 0o664);

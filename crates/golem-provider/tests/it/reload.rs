@@ -99,3 +99,75 @@ fn whoever_comes_while_the_node_starts_anew_is_served() {
     node.signal(Signal::TERM);
     assert_eq!(node.end(), Some(0));
 }
+
+/// Signals that come while the node becomes another program: neither ends it in silence, nor is one lost.
+#[test]
+fn signals_that_come_while_the_node_starts_anew_are_not_lost() {
+    let home = Home::new();
+    let mut node = home.start(&[]);
+    for gap in [2, 5, 8, 11, 15, 25] {
+        node.signal(Signal::HUP);
+        // Not waited for but let pass: somewhere in there is the change of programs.
+        std::thread::sleep(std::time::Duration::from_millis(gap));
+        node.signal(Signal::HUP);
+        node.wait_for("listening on");
+        assert_eq!(home.http("GET", "/health", "").0, 200);
+    }
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+
+    for gap in [2, 5, 8, 11, 15, 25] {
+        let mut node = home.start(&["--stop-vms-on-exit"]);
+        home.rent("web-server");
+        node.signal(Signal::HUP);
+        std::thread::sleep(std::time::Duration::from_millis(gap));
+        node.signal(Signal::TERM);
+        // All that a stop owes is done, whichever program did it.
+        assert_eq!(node.end(), Some(0), "{gap} ms: {:#?}", node.seen);
+        let records = std::fs::read_dir(home.data().join("sim")).unwrap();
+        let records: String =
+            records.filter_map(|file| std::fs::read_to_string(file.unwrap().path()).ok()).collect();
+        let records = records.replace(' ', "");
+        let is_stopped = records.contains("\"running\":false") && !records.contains("\"running\":true");
+        assert!(is_stopped, "{gap} ms: {records}: {:#?}", node.seen);
+        let mut node = home.start(&[]);
+        home.json(&["vms", "delete", "web-server", "--yes", "--json"]);
+        node.signal(Signal::TERM);
+        assert_eq!(node.end(), Some(0));
+    }
+}
+
+/// A reload is refused where the node could not start, and it goes on as it is.
+#[test]
+fn a_reload_that_would_end_the_node_is_refused() {
+    let home = Home::new();
+    let program = home.folder.path().join("golem-provider");
+    let mut command = home.command(&["start"]);
+    std::fs::hard_link(command.get_program(), &program)
+        .or_else(|_| std::fs::copy(command.get_program(), &program).map(drop))
+        .unwrap();
+    let mut moved = std::process::Command::new(&program);
+    moved.args(command.get_args()).env_clear();
+    moved.envs(command.get_envs().filter_map(|(name, text)| Some((name, text?))));
+    command = moved;
+    command.current_dir(home.folder.path());
+    let mut node = golem_test_support::Running::of(command, "listening on");
+    let refused = |node: &mut golem_test_support::Running, says: &str| {
+        node.signal(Signal::HUP);
+        node.wait_for(says);
+        let line = node.seen.last().unwrap();
+        assert!(line.contains("not reloaded") && line.contains("fix:"), "{line}");
+        assert_eq!(home.http("GET", "/health", "").0, 200);
+    };
+    std::fs::rename(&program, home.folder.path().join("gone")).unwrap();
+    refused(&mut node, "cannot be run");
+    std::fs::write(&program, "#!/bin/sh\nexit 7\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    refused(&mut node, "does not run");
+    std::fs::rename(home.folder.path().join("gone"), &program).unwrap();
+    node.signal(Signal::HUP);
+    node.wait_for("reloading");
+    node.wait_for("listening on");
+    node.signal(Signal::TERM);
+    assert_eq!(node.end(), Some(0));
+}

@@ -36,12 +36,14 @@ impl Operator {
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
+    #[serde(default)]
     by: PeriodName,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum PeriodName {
+    #[default]
     Day,
     Week,
     Month,
@@ -213,7 +215,7 @@ pub(super) async fn prices(State(operator): Shared, by: By, request: Request) ->
             let text = "the body should be {\"per_core\": …, \"per_gb_ram\": …, \"per_gb_storage\": …}, US dollars as text";
             ApiError::new(StatusCode::BAD_REQUEST, text)
         })?;
-    tracing::info!(target: "audit", %by, per_core, per_gb_ram, per_gb_storage, "prices are changed, in US dollars a month");
+    let told = format!("{per_core} a core, {per_gb_ram} a GiB of memory, {per_gb_storage} a GiB of storage");
     let changes = BTreeMap::from([
         ("GOLEM_PROVIDER_PRICE_USD_PER_CORE_MONTH", per_core),
         ("GOLEM_PROVIDER_PRICE_USD_PER_GB_RAM_MONTH", per_gb_ram),
@@ -222,7 +224,9 @@ pub(super) async fn prices(State(operator): Shared, by: By, request: Request) ->
     // It waits for the disk.
     let kept = tokio::task::spawn_blocking(move || place.keep(&changes)).await;
     match kept {
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => {
+            tracing::info!(target: "audit", %by, prices = told, "prices are changed, in US dollars a month")
+        }
         Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "prices were not changed");
             let status = match error {

@@ -178,7 +178,8 @@ fn h_04_i4_from_the_package_to_a_rental_and_out_again_without_a_trace() {
     let ours = lines.iter().filter(|line| line["_COMM"] == "golem-provider");
     let urgency: BTreeSet<_> = ours.clone().map(|line| line["PRIORITY"].as_str().unwrap()).collect();
     assert!(urgency.contains("6") && urgency.len() > 1, "{urgency:?}");
-    assert!(ours.clone().any(|line| line["GOLEM_PORT"] == port), "fields of ours");
+    let told = port.to_string();
+    assert!(ours.clone().any(|line| line["GOLEM_PORT"].as_str() == Some(told.as_str())), "fields of ours");
     assert!(ours.clone().all(|line| !line["MESSAGE"].as_str().is_some_and(|text| text.starts_with('<'))));
 
     let (guest, node) = (qemu(&machine), machine.property("MainPID"));

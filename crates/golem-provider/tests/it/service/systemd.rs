@@ -363,13 +363,13 @@ fn a_setup_starts_the_service_and_another_has_it_take_what_changed() {
     assert!(host.is(&["is-active", UNIT]) && host.is(&["is-enabled", UNIT]), "{}", host.story());
     let written = host.says(&["cat", "/var/lib/golem-provider/.env"]);
     assert!(
-        written.contains("GOLEM_PROVIDER_NAME=first") && host.story().contains("name=\"first\""),
+        written.contains("GOLEM_PROVIDER_NAME=first") && host.story().contains("name=first"),
         "{written}"
     );
     let main = host.property(UNIT, "MainPID");
     let done = setup("second");
     assert_eq!((&done["running"], host.property(UNIT, "MainPID")), (&true.into(), main));
-    assert!(host.story().contains("name=\"second\""), "{}", host.story());
+    assert!(host.story().contains("name=second"), "{}", host.story());
     assert_eq!(setup("second")["written"], false);
     // The package's file wins, and is not written: so says who would be overruled.
     let overruled = host.run(&["golem-provider", "setup", "--yes", "--image", "24.04"]);
