@@ -108,7 +108,7 @@ fn signals_that_come_while_the_node_starts_anew_are_not_lost() {
     for gap in [2, 5, 8, 11, 15, 25] {
         node.signal(Signal::HUP);
         // Not waited for but let pass: somewhere in there is the change of programs.
-        std::thread::sleep(std::time::Duration::from_millis(gap));
+        std::thread::park_timeout(std::time::Duration::from_millis(gap));
         node.signal(Signal::HUP);
         node.wait_for("listening on");
         assert_eq!(home.http("GET", "/health", "").0, 200);
@@ -120,7 +120,7 @@ fn signals_that_come_while_the_node_starts_anew_are_not_lost() {
         let mut node = home.start(&["--stop-vms-on-exit"]);
         home.rent("web-server");
         node.signal(Signal::HUP);
-        std::thread::sleep(std::time::Duration::from_millis(gap));
+        std::thread::park_timeout(std::time::Duration::from_millis(gap));
         node.signal(Signal::TERM);
         // All that a stop owes is done, whichever program did it.
         assert_eq!(node.end(), Some(0), "{gap} ms: {:#?}", node.seen);
