@@ -3,6 +3,7 @@
 //! Owns reading it from `/proc`. Tells what this user may see: another user's program is known only
 //! to root. Other systems have no such files, and tell nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Where Linux tells of processes.
@@ -25,22 +26,26 @@ fn port_owner_in(proc: &Path, port: u16) -> Option<String> {
     if inodes.is_empty() {
         return None;
     }
-    for process in std::fs::read_dir(proc).ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = files.flatten().any(|file| {
-            std::fs::read_link(file.path())
-                .is_ok_and(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
-        });
-        if holds {
-            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            let name: String = name.trim().chars().filter(|c| !c.is_control()).collect();
-            return Some(format!("{name} (pid {pid})"));
-        }
-    }
-    None
+    let pids = std::fs::read_dir(proc).ok()?.flatten();
+    let pids = pids.filter_map(|process| process.file_name().to_str()?.parse::<u32>().ok());
+    let holds = |pid: &u32| {
+        let files = std::fs::read_dir(proc.join(pid.to_string()).join("fd")).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
+    };
+    let holders: BTreeSet<u32> = pids.filter(holds).collect();
+    // A child has its parent's sockets, if only until it is another program.
+    let is_first = |pid: &&u32| parent(proc, **pid).is_none_or(|parent| !holders.contains(&parent));
+    let pid = holders.iter().find(is_first)?;
+    let name = std::fs::read_to_string(proc.join(pid.to_string()).join("comm")).unwrap_or_default();
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).collect();
+    Some(format!("{name} (pid {pid})"))
+}
+
+fn parent(proc: &Path, pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(proc.join(pid.to_string()).join("status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// The `socket:[inode]` link that stands for a row of `/proc/net/tcp`, if that socket listens on `port`.
@@ -67,6 +72,23 @@ mod tests {
         assert_eq!(port_owner(over_ipv6.local_addr().unwrap().port()).await, Some(named));
         drop(held);
         assert_eq!(port_owner(port).await, None);
+    }
+
+    /// Whichever of them `/proc` lists first.
+    #[test]
+    fn of_a_parent_and_its_children_the_parent_is_named() {
+        let proc = tempfile::tempdir().unwrap();
+        std::fs::create_dir(proc.path().join("net")).unwrap();
+        let row = "0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1";
+        std::fs::write(proc.path().join("net/tcp"), row).unwrap();
+        for (pid, parent) in [(7, 40), (40, 1), (41, 40), (9, 7)] {
+            let files = proc.path().join(pid.to_string()).join("fd");
+            std::fs::create_dir_all(&files).unwrap();
+            std::os::unix::fs::symlink("socket:[77]", files.join("3")).unwrap();
+            std::fs::write(files.with_file_name("status"), format!("Name:\tx\nPPid:\t{parent}\n")).unwrap();
+            std::fs::write(files.with_file_name("comm"), format!("p{pid}\n")).unwrap();
+        }
+        assert_eq!(port_owner_in(proc.path(), 0x1F90).as_deref(), Some("p40 (pid 40)"));
     }
 
     #[test]
