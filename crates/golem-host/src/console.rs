@@ -8,21 +8,8 @@
 pub fn added<'a>(before: &str, now: &'a str) -> &'a str {
     // Where the beginning was lost within a sign.
     let now = now.trim_start_matches(char::REPLACEMENT_CHARACTER);
-    let (all, known) = (now.as_bytes(), before.as_bytes());
-    // For each end within `now`: how long its longest other end is that begins it.
-    let mut begins = vec![0; all.len()];
-    let longer = |begins: &[usize], mut length: usize, byte: u8| {
-        while length > 0 && all.get(length) != Some(&byte) {
-            length = begins[length - 1];
-        }
-        length + usize::from(all.get(length) == Some(&byte))
-    };
-    for at in 1..all.len() {
-        begins[at] = longer(&begins, begins[at - 1], all[at]);
-    }
-    // The longest end of `before` that begins `now`.
-    let common = known.iter().fold(0, |length, byte| longer(&begins, length, *byte));
-    now.get(common..).unwrap_or(now)
+    // After the longest end of `before` that begins it.
+    before.char_indices().find_map(|(at, _)| now.strip_prefix(&before[at..])).unwrap_or(now)
 }
 
 #[cfg(test)]

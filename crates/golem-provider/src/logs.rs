@@ -18,6 +18,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
 use golem_host::settings::{LogFormat, LogLevel};
 
@@ -51,22 +52,20 @@ pub enum Destination {
 /// # Errors
 /// When the log file cannot be made.
 pub fn begin(format: LogFormat, level: LogLevel, destination: Destination) -> io::Result<()> {
-    match destination {
+    let lines = match destination {
         Destination::Terminal => match Journal::of_standard_error() {
-            Some(_) if format == LogFormat::Text => {
-                let recent = tracing_subscriber::fmt::layer().with_writer(Recent).event_format(Json);
-                let registry = tracing_subscriber::registry().with(targets(level)).with(recent);
-                registry.with(JournalFields::open()?).init();
-            }
+            Some(_) if format == LogFormat::Text => JournalFields::open()?.boxed(),
             // It has the time of each line itself.
-            Some(journal) => install(format, level, Look { colour: false, time: false }, journal),
-            None => install(format, level, Look { colour: is_coloured(), time: true }, || Screen),
+            Some(journal) => lines(format, level, Look { colour: false, time: false }, journal),
+            None => lines(format, level, Look { colour: is_coloured(), time: true }, || Screen),
         },
         Destination::Folder(folder) => {
             let look = Look { colour: false, time: true };
-            install(format, level, look, Mutex::new(RotatingFile::open(&folder)?));
+            lines(format, level, look, Mutex::new(RotatingFile::open(&folder)?))
         }
-    }
+    };
+    let recent = tracing_subscriber::fmt::layer().with_writer(Recent).event_format(Json);
+    tracing_subscriber::registry().with(lines).with(recent).with(targets(level)).init();
     // A background node has no standard error to panic on.
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -140,6 +139,9 @@ const fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+/// What writes lines, wherever they go.
+type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// How lines of text look.
 #[derive(Debug, Clone, Copy)]
 struct Look {
@@ -148,18 +150,17 @@ struct Look {
     time: bool,
 }
 
-fn install<W>(format: LogFormat, level: LogLevel, look: Look, writer: W)
+/// Lines for `writer`.
+fn lines<W>(format: LogFormat, level: LogLevel, look: Look, writer: W) -> Lines
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let recent = tracing_subscriber::fmt::layer().with_writer(Recent).event_format(Json);
-    let registry = tracing_subscriber::registry().with(targets(level)).with(recent);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(look.colour);
     let with_target = filter(level) >= LevelFilter::DEBUG;
     match format {
-        LogFormat::Json => registry.with(lines.event_format(Json)).init(),
-        LogFormat::Text if look.time => registry.with(lines.with_target(with_target)).init(),
-        LogFormat::Text => registry.with(lines.without_time().with_target(with_target)).init(),
+        LogFormat::Json => lines.event_format(Json).boxed(),
+        LogFormat::Text if look.time => lines.with_target(with_target).boxed(),
+        LogFormat::Text => lines.without_time().with_target(with_target).boxed(),
     }
 }
 

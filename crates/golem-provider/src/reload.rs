@@ -21,10 +21,13 @@ use golem_host::handover::{self, HandedOver};
 use golem_host::settings::{self, Environment, Settings};
 
 use crate::passphrase::{Asking, Passphrases};
-use crate::{identity, payments};
+use crate::{identity, payments, ports};
 
 /// Longest that a program may take to say its version.
 const VERSION: Duration = Duration::from_secs(10);
+
+/// What is logged before the reason for which a node goes on as it is.
+pub(crate) const NOT_RELOADED: &str = "not reloaded, the node goes on as it is: ";
 
 /// How often watched files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -92,11 +95,12 @@ impl Reload {
     }
 
     /// The settings with which the node would be started anew, if that can be: it would have its key, since what was typed is not
-    /// there any more; money would not go astray; what it listens on beside its `ports` of now is free; and the program runs.
+    /// there any more; money would not go astray; what it would listen on, beside where it is `here` and now, is free; and the
+    /// program runs.
     ///
     /// # Errors
     /// Why it would not start.
-    pub(crate) async fn possible(&self, ports: [SocketAddr; 2]) -> anyhow::Result<Settings> {
+    pub(crate) async fn possible(&self, here: [SocketAddr; 2]) -> anyhow::Result<Settings> {
         let settings = self.check()?;
         let passphrases = Passphrases::of_node(&settings.node, Asking::Nobody);
         // It takes a second where it is encrypted, before a break that is no shorter.
@@ -105,18 +109,13 @@ impl Reload {
         let chain = settings.chain();
         chain.check_money()?;
         payments::payout(&chain, &identity, payments::profile(&chain)?.as_ref())?;
-        let wanted = [
-            (settings.api.host, settings.api.port.get(), "GOLEM_PROVIDER_PORT"),
-            (
-                Ipv4Addr::LOCALHOST.into(),
-                settings.operator.operator_port.get(),
-                "GOLEM_PROVIDER_OPERATOR_PORT",
-            ),
-        ];
-        for (host, port, variable) in wanted {
-            if !ports.iter().any(|own| own.port() == port) {
-                std::net::TcpListener::bind((host, port))
-                    .with_context(|| format!("{variable}={port} cannot be listened on; fix: set another"))?;
+        let public = SocketAddr::new(settings.api.host, settings.api.port.get());
+        let operator = (Ipv4Addr::LOCALHOST, settings.operator.operator_port.get()).into();
+        for (wanted, variable) in
+            [(public, "GOLEM_PROVIDER_PORT"), (operator, "GOLEM_PROVIDER_OPERATOR_PORT")]
+        {
+            if !here.iter().any(|own| own.port() == wanted.port()) {
+                ports::listen(wanted, variable).await?;
             }
         }
         self.program_runs().await?;

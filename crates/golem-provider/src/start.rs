@@ -41,7 +41,7 @@ use crate::passphrase::{Asking, Passphrases};
 use crate::payments;
 use crate::ports;
 use crate::pricing;
-use crate::reload::Reload;
+use crate::reload::{NOT_RELOADED, Reload};
 use crate::signals::{NotedSignals, SignalRequest, Signals};
 use crate::{backend, image, port_checker};
 use golem_host::backup;
@@ -66,8 +66,8 @@ pub(crate) struct Start {
     pub reload: Reload,
     /// What the program that this process was before left open.
     pub handed_over: HandedOver,
-    /// The signals since then; `None` if there was no such program.
-    pub(crate) noted: Option<NotedSignals>,
+    /// The signals since this process became this program.
+    pub(crate) noted: NotedSignals,
     /// What the node is judged by.
     pub judged_by: StatusSettings,
     /// Where its settings come from.
@@ -80,7 +80,7 @@ pub(crate) enum Ended {
     /// It was told to.
     Stopped,
     /// To be started anew, with this left open.
-    Reload(HandedOver, NotedSignals),
+    Reload(HandedOver),
 }
 
 /// What ends the node.
@@ -107,7 +107,6 @@ pub(crate) async fn run(start: Start) -> anyhow::Result<Ended> {
     let Start { settings, pid_file, detached, mut reload, handed_over, noted, judged_by, place } = start;
     settings.chain().check_money()?;
     let mut signals = Signals::listen().context("signals cannot be listened to")?;
-    let noted = noted.map_or_else(NotedSignals::begin, Ok).context("signals cannot be noted")?;
     let HandedOver { lock, public: handed, left, is_stop } = handed_over;
     let is_stop = || is_stop || noted.is_stop();
     let lock = PidFile::take_over(&pid_file, lock).await?;
@@ -140,13 +139,13 @@ pub(crate) async fn run(start: Start) -> anyhow::Result<Ended> {
         handed.filter(|listener| listener.local_addr().is_ok_and(|address| address == public_address));
     let public = match handed {
         Some(listener) => TcpListener::from_std(listener).context("the handed listener cannot be used")?,
-        None => listen(public_address, "GOLEM_PROVIDER_PORT").await?,
+        None => ports::listen(public_address, "GOLEM_PROVIDER_PORT").await?,
     };
     // Whoever connects between this program and the next waits there, instead of being refused.
     let kept_open = public.as_fd().try_clone_to_owned().context("no descriptor is left")?;
     let kept_open = std::net::TcpListener::from(kept_open);
     let operator_address = ([127, 0, 0, 1], settings.operator.operator_port.get()).into();
-    let operator = listen(operator_address, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
+    let operator = ports::listen(operator_address, "GOLEM_PROVIDER_OPERATOR_PORT").await?;
     let mut reserved_ports = ReservedPorts::new(&settings.node.data_dir, settings.ports.ssh_ports()).begin();
     ports::tell_held(&reach.site, &left);
 
@@ -268,7 +267,7 @@ pub(crate) async fn run(start: Start) -> anyhow::Result<Ended> {
     why?;
     let Some((public, left)) = left else { return Ok(Ended::Stopped) };
     let lock = lock.hand_over().context("no descriptor is left")?;
-    Ok(Ended::Reload(HandedOver { lock: Some(lock), public: Some(public), left, is_stop: false }, noted))
+    Ok(Ended::Reload(HandedOver { lock: Some(lock), public: Some(public), left, is_stop: false }))
 }
 
 /// Waits for a signal to stop, and says which. The first during a reload is the next program's: it does all that a stop owes.
@@ -310,7 +309,7 @@ async fn until_stop_or_reload(
                 tracing::info!(by, "reloading: the node starts anew, VMs run on");
                 return (End::Reload, by);
             }
-            Err(error) => tracing::error!("not reloaded, the node goes on as it is: {error:#}"),
+            Err(error) => tracing::error!("{NOT_RELOADED}{error:#}"),
         }
     }
 }
@@ -408,12 +407,6 @@ fn warn_of_another_id(settings: &NodeSettings, identity: &Identity) {
             "GOLEM_PROVIDER_ID is not the address of the provider's key; the key wins"
         );
     }
-}
-
-async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; fix: stop what uses the port, or set {variable} to another")
-    })
 }
 
 fn api_config(

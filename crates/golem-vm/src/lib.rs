@@ -12,6 +12,7 @@ pub mod images;
 pub mod isolation;
 mod machine;
 pub mod multipass;
+mod proc_stat;
 pub mod qemu;
 pub mod seed;
 pub mod sim;

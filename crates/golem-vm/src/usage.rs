@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::proc_stat;
+
 /// What a machine uses, as of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Usage {
@@ -40,13 +42,11 @@ impl Usage {
     }
 }
 
-/// CPU time in user and kernel, of the text of `/proc/<pid>/stat`: the fields follow the command's name, which is in
-/// brackets and may hold anything.
+/// CPU time in user and kernel, of the text of `/proc/PID/stat`.
 fn cpu_ticks(stat: &[u8]) -> Option<u64> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().skip(11);
-    let mut number = || fields.next()?.parse::<u64>().ok();
-    Some(number()?.saturating_add(number()?))
+    let fields = proc_stat::fields(stat)?;
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    Some(number(11)?.saturating_add(number(12)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { look } from "../api";
 import { ago, time } from "../format";
+import { useLooks } from "../looks";
 import { now, useStore } from "../store";
 import { Lines } from "../text";
 import type { Happening, LogLine } from "../types";
@@ -16,18 +17,7 @@ const EVERY = 5000;
 
 export function EventsView() {
   useStore();
-  const [events, setEvents] = useState<Happening[]>([]);
-  const [why, setWhy] = useState("");
-  useEffect(() => {
-    const load = (): void =>
-      void look<Happening[]>("/events").then(
-        (found) => (setEvents(found), setWhy("")),
-        (error: Error) => setWhy(error.message),
-      );
-    load();
-    const timer = setInterval(load, EVERY);
-    return () => clearInterval(timer);
-  }, []);
+  const [events = [], why] = useLooks<Happening[]>("/events", EVERY);
   return (
     <>
       <h1>Events</h1>

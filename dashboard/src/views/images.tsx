@@ -1,9 +1,9 @@
 // What VMs can start from, and its download.
 
-import { useEffect, useState } from "preact/hooks";
-import { call, look, segment } from "../api";
+import { call, segment } from "../api";
 import { confirm } from "../dialog";
 import { size } from "../format";
+import { useLooks } from "../looks";
 import type { Image } from "../types";
 
 const EVERY = 2000;
@@ -32,18 +32,7 @@ function standing({ pull: now, bytes }: Image): string {
 }
 
 export function ImagesView() {
-  const [images, setImages] = useState<Image[] | null>(null);
-  const [why, setWhy] = useState("");
-  useEffect(() => {
-    const load = (): void =>
-      void look<Image[]>("/images").then(
-        (found) => (setImages(found), setWhy("")),
-        (error: Error) => setWhy(error.message),
-      );
-    load();
-    const timer = setInterval(load, EVERY);
-    return () => clearInterval(timer);
-  }, []);
+  const [images, why] = useLooks<Image[]>("/images", EVERY);
   return (
     <>
       <h1>Images</h1>

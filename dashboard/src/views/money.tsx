@@ -1,10 +1,10 @@
 // What has vested, was received and is to come; by day, week and month.
 
 import { Fragment } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { look } from "../api";
+import { useState } from "preact/hooks";
 import { Chart } from "../chart";
 import { brief, coins, money } from "../format";
+import { useLooks } from "../looks";
 import { useStore } from "../store";
 import type { Series } from "../history";
 import type { Earnings, Wei } from "../types";
@@ -27,18 +27,7 @@ function series({ periods, decimals }: Earnings): Series {
 export function MoneyView() {
   const { node } = useStore();
   const [by, setBy] = useState<(typeof SPANS)[number]>("day");
-  const [told, setTold] = useState<{ earnings: Earnings; stale: string | null } | null | undefined>(undefined);
-  const [why, setWhy] = useState("");
-  useEffect(() => {
-    const load = (): void =>
-      void look<{ earnings: Earnings; stale: string | null } | null>(`/earnings?by=${by}`).then(
-        (found) => (setTold(found), setWhy("")),
-        (error: Error) => setWhy(error.message),
-      );
-    load();
-    const timer = setInterval(load, EVERY);
-    return () => clearInterval(timer);
-  }, [by]);
+  const [told, why] = useLooks<{ earnings: Earnings; stale: string | null } | null>(`/earnings?by=${by}`, EVERY);
   if (told === undefined) {
     return (
       <>

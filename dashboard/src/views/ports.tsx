@@ -1,9 +1,9 @@
 // The ports as a grid: which are a VM's, and which renters can reach.
 
-import { useEffect, useState } from "preact/hooks";
-import { call, look, segment } from "../api";
+import { call, segment } from "../api";
 import { confirm } from "../dialog";
 import { ago } from "../format";
+import { useLooks } from "../looks";
 import { now, useStore } from "../store";
 import { Fixes, Words } from "../text";
 import type { Port, Ports } from "../types";
@@ -30,18 +30,7 @@ const words = (port: Port, vm: string | undefined): string =>
 
 export function PortsView() {
   const { vms } = useStore();
-  const [ports, setPorts] = useState<Ports | null>(null);
-  const [why, setWhy] = useState("");
-  useEffect(() => {
-    const load = (): void =>
-      void look<Ports>("/ports").then(
-        (found) => (setPorts(found), setWhy("")),
-        (error: Error) => setWhy(error.message),
-      );
-    load();
-    const timer = setInterval(load, EVERY);
-    return () => clearInterval(timer);
-  }, []);
+  const [ports, why] = useLooks<Ports>("/ports", EVERY);
   if (!ports) {
     return (
       <>

@@ -209,6 +209,13 @@ impl Home {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    /// Adds the payments network `name`, of a contract on a chain; `more` is typed after that.
+    pub fn add_network(&self, name: &str, chain_id: u64, url: &str, contract: &str, more: &[&str]) {
+        let id = chain_id.to_string();
+        let add = ["networks", "add", name, "--chain-id", &id, "--rpc-url", url, "--contract", contract];
+        self.json(&[&add[..], more, &["--json"]].concat());
+    }
+
     /// Rents a VM, waits until it runs, and gives its id.
     pub fn rent(&self, name: &str) -> String {
         self.rent_paid(name, None)

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::json;
 
-use crate::{in_own_process_by, not_tried, ports, wait_until};
+use crate::{Home, in_own_process_by, not_tried, ports, wait_until};
 
 /// Names the file of authorities that a process trusts.
 const TRUST: &str = "SSL_CERT_FILE";
@@ -89,6 +89,18 @@ pub struct Pebble {
     pub directory: String,
     /// The port on which it tells of itself.
     management: u16,
+}
+
+impl Home {
+    /// Has its node obtain a certificate from a [`Pebble`] at `port`, whose files are in `folder`, and serve https on `tls`.
+    #[must_use]
+    pub fn obtains_from_pebble(self, folder: &Path, port: u16, tls: u16) -> Self {
+        self.set("SSL_CERT_FILE", &trust(folder).display().to_string())
+            .set("GOLEM_ENVIRONMENT", "development")
+            .set("GOLEM_PROVIDER_ACME", "auto")
+            .set("GOLEM_PROVIDER_ACME_DIRECTORY", &Pebble::directory_at(port))
+            .set("GOLEM_PROVIDER_TLS_PORT", &tls.to_string())
+    }
 }
 
 impl Pebble {

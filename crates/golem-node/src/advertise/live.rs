@@ -7,8 +7,8 @@
 //!              ▲                         └─► it ended
 //!              └── after 5 s, 10 s … 5 min, by chance a bit less ◄──┘
 //! ```
-//! Owns one connection to one server, how much is said on it, and when it is made again. Renters find the node only while it lasts, so that
-//! nothing has to be remembered: each connection begins with all that is to be said.
+//! Owns one connection to one server, how much is said on it, and when it is made again. Renters find the node only while it
+//! lasts, so that nothing has to be remembered: each connection begins with all that is to be said.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use golem_service::log_limited;
+use golem_service::places::Key;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection_limits::{Seat, Seats};
 use super::pipe::Pipe;
 use super::pipe::Pipes;
-use super::relay::{LeftBytes, Relayed, relay};
+use super::relay::{LeftBytes, relay};
 use super::{LeftOpen, LeftSession, Meter, ProxyLimits};
 
 /// Connections that wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
@@ -258,7 +259,7 @@ impl Listening {
     /// Goes on with a connection that another process left; one for which there is no seat is closed.
     fn go_on(&mut self, session: LeftSession) {
         let LeftSession { renter, guest, inward, outward, is_proven } = session;
-        let (Ok(address), Ok(mut renter)) = (renter.peer_addr(), TcpStream::from_std(renter)) else { return };
+        let (Ok(address), Ok(renter)) = (renter.peer_addr(), TcpStream::from_std(renter)) else { return };
         let Some(guest) = guest else { return self.take(renter, address.ip()) };
         let Some(mut seat) = self.shared.seats.take(self.port, address.ip(), &self.meter) else { return };
         if is_proven {
@@ -269,15 +270,11 @@ impl Listening {
                 return;
             }
         }
-        let Ok(mut guest) = TcpStream::from_std(guest) else { return };
-        let (key, shared, leave) = (seat.key(), Arc::clone(&self.shared), self.leave.clone());
+        let Ok(guest) = TcpStream::from_std(guest) else { return };
         let left =
             LeftBytes { inward: inward.and_then(Pipe::of_left), outward: outward.and_then(Pipe::of_left) };
-        let task = self.connections.spawn(async move {
-            let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, left, &leave).await;
-            left_of(relayed, renter, guest, &seat)
-        });
-        self.shared.seats.served_by(self.port, key, task);
+        let (key, shared, leave) = (seat.key(), Arc::clone(&self.shared), self.leave.clone());
+        self.serve(key, async move { relayed(renter, guest, left, &shared, seat, &leave).await });
     }
 
     /// Begins a connection, or closes it at once where there is no seat for it.
@@ -290,7 +287,12 @@ impl Listening {
         let key = seat.key();
         let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let (shared, leave) = (Arc::clone(&self.shared), self.leave.clone());
-        let task = self.connections.spawn(connection(renter, target, shared, seat, leave));
+        self.serve(key, connection(renter, target, shared, seat, leave));
+    }
+
+    /// Serves the connection that holds `key`.
+    fn serve(&mut self, key: Key, connection: impl Future<Output = Option<LeftSession>> + Send + 'static) {
+        let task = self.connections.spawn(connection);
         // It has not run yet: the proxy has one thread.
         self.shared.seats.served_by(self.port, key, task);
     }
@@ -304,9 +306,10 @@ fn is_exhausted(error: &io::Error) -> bool {
         .contains(&error.raw_os_error())
 }
 
-/// Serves one renter until an end, an error, a deadline, or `leave`; then gives what there is of its sockets. A renter whose guest cannot be reached sees the connection close.
+/// Serves one renter until an end, an error, a deadline, or `leave`; then gives what there is of its sockets. A renter whose
+/// guest cannot be reached sees the connection close.
 async fn connection(
-    mut renter: TcpStream,
+    renter: TcpStream,
     target: SocketAddr,
     shared: Arc<Shared>,
     mut seat: Seat,
@@ -322,17 +325,23 @@ async fn connection(
         let renter = renter.into_std().ok()?;
         return Some(LeftSession::of(renter, false));
     };
-    let mut guest = guest?;
+    let guest = guest?;
     // Keystrokes must not wait for more of them. A socket that refuses the option is dead.
     guest.set_nodelay(true).ok()?;
-    let left = LeftBytes::default();
-    let relayed = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, left, &leave).await;
-    left_of(relayed, renter, guest, &seat)
+    relayed(renter, guest, LeftBytes::default(), &shared, seat, &leave).await
 }
 
-/// The sockets of a connection, if it was left.
-fn left_of(relayed: Relayed, renter: TcpStream, guest: TcpStream, seat: &Seat) -> Option<LeftSession> {
-    let Relayed::Left(LeftBytes { inward, outward }) = relayed else { return None };
+/// Carries what passes between two sockets until an end; what there is of the connection, if it is to be left.
+async fn relayed(
+    mut renter: TcpStream,
+    mut guest: TcpStream,
+    left: LeftBytes,
+    shared: &Shared,
+    mut seat: Seat,
+    leave: &CancellationToken,
+) -> Option<LeftSession> {
+    let left = relay(&mut renter, &mut guest, &shared.pipes, &mut seat, left, leave).await;
+    let LeftBytes { inward, outward } = left?;
     Some(LeftSession {
         guest: Some(guest.into_std().ok()?),
         inward: inward.and_then(Pipe::leave),

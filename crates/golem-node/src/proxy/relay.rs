@@ -31,15 +31,6 @@ use super::pipe::{Pipe, Pipes};
 /// Bytes passed on without a pipe: what the smallest pipe, one page, takes in one write.
 const FEW_BYTES: usize = 4096;
 
-/// How a connection ended.
-#[derive(Debug)]
-pub(super) enum Relayed {
-    /// Nothing more comes.
-    Over,
-    /// Its sockets can be handed over, and the bytes that are between them.
-    Left(LeftBytes),
-}
-
 /// The bytes that are between two sockets.
 #[derive(Debug, Default)]
 pub(super) struct LeftBytes {
@@ -49,8 +40,10 @@ pub(super) struct LeftBytes {
     pub(super) outward: Option<Pipe>,
 }
 
-/// Carries bytes both ways until both have ended, a socket has failed, nothing has moved for the idle
-/// deadline, the renter has said nothing for too long, or `leave` is cancelled. Begins with the bytes that are `left`. The caller closes the sockets. Tells `seat` when its renter has spoken and when it is no stranger any more.
+/// Carries bytes both ways, beginning with those that are `left`, until both have ended, a socket has failed, nothing has
+/// moved for the idle deadline, or the renter has said nothing for too long: `None`. The caller closes the sockets then. Once
+/// `leave` is cancelled, gives the bytes that are between them. Tells `seat` when its renter has spoken and when it is no
+/// stranger any more.
 pub(super) async fn relay(
     renter: &mut TcpStream,
     guest: &mut TcpStream,
@@ -58,7 +51,7 @@ pub(super) async fn relay(
     seat: &mut Seat,
     left: LeftBytes,
     leave: &CancellationToken,
-) -> Relayed {
+) -> Option<LeftBytes> {
     let (from_renter, to_renter) = renter.split();
     let (from_guest, to_guest) = guest.split();
     let meter = Arc::clone(seat.meter());
@@ -102,10 +95,7 @@ pub(super) async fn relay(
         Poll::Pending
     })
     .await;
-    match is_left {
-        true => Relayed::Left(LeftBytes { inward: inward.left(), outward: outward.left() }),
-        false => Relayed::Over,
-    }
+    is_left.then(|| LeftBytes { inward: inward.left(), outward: outward.left() })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

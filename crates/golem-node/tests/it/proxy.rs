@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, free_port, in_time, open};
+use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, free_port, in_time, joined, open};
 
 /// Bytes that show where they belong: `salt` tells the directions apart.
 fn pattern(length: usize, salt: u32) -> Vec<u8> {
@@ -39,15 +39,6 @@ async fn receive(mut from: impl tokio::io::AsyncRead + Unpin) -> Vec<u8> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).await.unwrap();
     bytes
-}
-
-/// A renter and the guest's end of the same connection.
-async fn joined(proxy: &Proxy) -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = open(proxy, listener.local_addr().unwrap()).await;
-    let renter = Renter::connect(port).await.0;
-    let (guest, _) = in_time("the guest's end", listener.accept()).await.unwrap();
-    (renter, guest)
 }
 
 #[derive(Debug, Clone, Copy)]

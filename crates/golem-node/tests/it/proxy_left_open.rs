@@ -6,7 +6,7 @@ use golem_node::proxy::{Proxy, ProxyLimits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, in_time, open};
+use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, in_time, joined, open};
 
 /// Bytes that keep several hand-overs busy.
 const BYTES: usize = 24 * 1024 * 1024;
@@ -69,12 +69,9 @@ async fn who_comes_while_nobody_accepts_waits_and_is_served() {
 /// A renter that said all it has to say still hears the rest.
 #[tokio::test]
 async fn a_session_of_which_one_half_has_ended_goes_on() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = listener.local_addr().unwrap();
     let proxy = Proxy::start(WIDE).unwrap();
-    let port = open(&proxy, target).await;
-    let mut renter = Renter::connect(port).await.0;
-    let (mut guest, _) = listener.accept().await.unwrap();
+    let (mut renter, mut guest) = joined(&proxy).await;
+    let (port, target) = (renter.peer_addr().unwrap(), guest.local_addr().unwrap());
     renter.write_all(b"question").await.unwrap();
     renter.shutdown().await.unwrap();
     let mut question = Vec::new();
@@ -131,12 +128,9 @@ async fn who_had_logged_in_has_still_and_a_stranger_is_one_still() {
 /// along.
 #[tokio::test]
 async fn a_reader_that_stalls_holds_nobody_up_and_loses_nothing() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = listener.local_addr().unwrap();
     let proxy = Proxy::start(WIDE).unwrap();
-    let port = open(&proxy, target).await;
-    let mut renter = Renter::connect(port).await.0;
-    let (mut guest, _) = listener.accept().await.unwrap();
+    let (mut renter, mut guest) = joined(&proxy).await;
+    let (port, target) = (renter.peer_addr().unwrap(), guest.local_addr().unwrap());
     let sent: Vec<u8> = (0..BYTES / 4).flat_map(|word| u32::try_from(word).unwrap().to_le_bytes()).collect();
     // Until every buffer on the way is full.
     let mut written = 0;

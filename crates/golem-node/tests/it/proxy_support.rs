@@ -110,6 +110,15 @@ impl Renter {
     }
 }
 
+/// A renter and the guest's end of the same connection.
+pub(crate) async fn joined(proxy: &Proxy) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = open(proxy, listener.local_addr().unwrap()).await;
+    let renter = Renter::connect(port).await.0;
+    let (guest, _) = in_time("the guest's end", listener.accept()).await.unwrap();
+    (renter, guest)
+}
+
 /// What `future` gives, within the deadline.
 pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("not in time: {what}"))

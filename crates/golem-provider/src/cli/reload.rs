@@ -23,15 +23,13 @@ use tokio::time::{Instant, sleep};
 
 use super::arguments::Arguments;
 use super::{Exit, Invocation, help, logs, stop};
+use crate::reload::NOT_RELOADED;
 
 /// Longest that a node may take to end and start: a slow router undoes its mappings in 45 s.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How often it is looked whether it runs anew.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What the node logs where it goes on as it is, before the reason.
-const REFUSED: &str = "not reloaded, the node goes on as it is: ";
 
 /// What a node tells of its settings, by its place in the summary.
 const TOLD: [(&str, &str); 16] = [
@@ -117,7 +115,7 @@ async fn anew(client: &Client, before: &Value, mut log: Option<&mut LogReader>) 
     loop {
         sleep(LOOK).await;
         let new = log.as_mut().and_then(|log| log.more().ok()).unwrap_or_default();
-        if let Some((_, why)) = String::from_utf8_lossy(&new).split_once(REFUSED) {
+        if let Some((_, why)) = String::from_utf8_lossy(&new).split_once(NOT_RELOADED) {
             bail!("not reloaded, the provider goes on as it is: {}", why.lines().next().unwrap_or_default());
         }
         match told(client).await {

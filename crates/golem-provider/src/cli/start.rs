@@ -17,7 +17,11 @@ use crate::start::{self, Ended, Start};
 use crate::{backend, daemon, identity, image};
 use golem_host::data_dir;
 use golem_host::pid_file::PidFileError;
-use golem_host::{backup, handover, move_in};
+use golem_host::{
+    backup,
+    handover::{self, HandedOver},
+    move_in,
+};
 
 /// `start`.
 pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow::Result<Exit> {
@@ -48,16 +52,14 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     for warning in &invocation.resolved.warnings {
         tracing::warn!("{warning}");
     }
-    // Before there are threads, which would keep these signals waiting for good.
-    let noted = handed_over.lock.as_ref().map(|_| NotedSignals::begin()).transpose();
-    let noted = noted.context("signals cannot be noted")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the asynchronous runtime cannot be started")?;
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = || runtime().context("the asynchronous runtime cannot be started");
     if typed.daemon {
-        return runtime.block_on(background(invocation, typed, folder));
+        return runtime()?.block_on(background(invocation, typed, folder));
     }
+    // Before there are threads, which would keep signals that wait waiting for good.
+    let noted = NotedSignals::begin().context("signals cannot be noted")?;
+    let runtime = runtime()?;
     let reload = Reload::new(settings.node.environment, typed.flags(), invocation.environment.clone())?;
     let done = runtime.block_on(start::run(Start {
         settings: settings.clone(),
@@ -65,7 +67,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         detached: typed.detached,
         reload: reload.clone(),
         handed_over,
-        noted,
+        noted: noted.clone(),
         judged_by: status::judged_by(&invocation.node, settings),
         place: invocation.settings_place(),
     }));
@@ -76,10 +78,9 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
     }
     match done? {
         Ended::Stopped => Ok(Exit::Done),
-        Ended::Reload(mut files, noted) => {
+        Ended::Reload(files) => {
             hold_back().context("signals cannot be held back")?;
-            files.is_stop = noted.is_stop();
-            let error = reload.start_anew(&files);
+            let error = reload.start_anew(&HandedOver { is_stop: noted.is_stop(), ..files });
             // Standard error may be nobody's.
             tracing::error!("the node is gone: {error:#}");
             Err(error)

@@ -26,6 +26,9 @@ use golem_reach::peers;
 use golem_reach::probe::is_free;
 use golem_reach::source::CheckSource;
 
+use anyhow::Context;
+use tokio::net::TcpListener;
+
 use crate::market;
 use golem_host::settings::{Environment, MarketplaceSettings, ReachSettings};
 
@@ -56,6 +59,16 @@ fn peer_market(settings: &MarketplaceSettings) -> Option<peers::PeerMarket> {
             None
         }
     }
+}
+
+/// Listens on `address`, which the setting `variable` names.
+///
+/// # Errors
+/// With what to do about it.
+pub(crate) async fn listen(address: SocketAddr, variable: &'static str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; fix: stop what uses the port, or set {variable} to another")
+    })
 }
 
 /// Says which SSH ports other programs hold: the node leaves those out.

@@ -66,22 +66,8 @@ fn the_operators_tasks_are_done_in_a_browser() {
         .set("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION", "false")
         .set("GOLEM_PROVIDER_PORT_CHECK_SERVERS", &checker)
         .set("GOLEM_TEST_TOTALS", "8,16,200");
-    let (id, contract) = (CHAIN.to_string(), chain.contract().to_string());
-    home.json(&[
-        "networks",
-        "add",
-        "mine",
-        "--chain-id",
-        &id,
-        "--rpc-url",
-        chain.url(),
-        "--contract",
-        &contract,
-        "--symbol",
-        "MINE",
-        "--testnet",
-        "--json",
-    ]);
+    let contract = chain.contract().to_string();
+    home.add_network("mine", CHAIN, chain.url(), &contract, &["--symbol", "MINE", "--testnet"]);
     let _stop = StopAtEnd(&home);
     home.json(&["start", "--daemon", "--json"]);
     let mut vms = Vec::new();

@@ -31,20 +31,8 @@ impl Market {
             .set("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "")
             .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
             .set("GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS", "1");
-        let (contract, id) = (chain.contract().to_string(), CHAIN_ID.to_string());
-        home.json(&[
-            "networks",
-            "add",
-            "anvil",
-            "--chain-id",
-            &id,
-            "--rpc-url",
-            chain.url(),
-            "--contract",
-            &contract,
-            "--local",
-            "--json",
-        ]);
+        let contract = chain.contract().to_string();
+        home.add_network("anvil", CHAIN_ID, chain.url(), &contract, &["--local"]);
         Self { runtime, chain, home }
     }
 

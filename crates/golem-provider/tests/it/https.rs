@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use golem_service::http::install_cryptography;
-use golem_test_support::pebble::{Pebble, PebbleConfig, certificate, pebble_folder, trust};
+use golem_test_support::pebble::{Pebble, PebbleConfig, certificate, pebble_folder};
 use golem_test_support::{Home, ports, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -133,12 +133,7 @@ fn renters_are_served_over_https_beside_the_plain_port_and_nobody_else_is() {
 fn a_certificate_of_an_authority_outlives_a_kill_and_a_start_without_that_authority() {
     let Some(folder) = pebble_folder() else { return };
     let (port, tls) = (ports(1), ports(1));
-    let home = Home::new()
-        .set("SSL_CERT_FILE", &trust(folder.path()).display().to_string())
-        .set("GOLEM_ENVIRONMENT", "development")
-        .set("GOLEM_PROVIDER_ACME", "auto")
-        .set("GOLEM_PROVIDER_ACME_DIRECTORY", &Pebble::directory_at(port))
-        .set("GOLEM_PROVIDER_TLS_PORT", &tls.to_string());
+    let home = Home::new().obtains_from_pebble(folder.path(), port, tls);
     let config = PebbleConfig { port, http: ports(1), tls, life: 160 * 3600 };
     let pebble = Pebble::start(folder.path(), config);
     let mut node = home.start(&[]);

@@ -11,6 +11,7 @@ use golem_types::VmId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::name::name_word;
+use crate::proc_stat;
 
 /// Where the process id of QEMU is kept, in the machine's folder.
 pub(super) const PID_FILE: &str = "qemu.pid";
@@ -76,13 +77,9 @@ impl Stat {
         }
     }
 
-    /// The fields follow the command's name, which is in brackets and may hold anything, brackets too; what
-    /// follows holds none (`man 5 proc_pid_stat`).
     fn parse(stat: &[u8]) -> Option<Self> {
         const PF_EXITING: u64 = 4;
-        let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let fields: Vec<&str> =
-            std::str::from_utf8(stat.get(end + 1..)?).ok()?.split_ascii_whitespace().collect();
+        let fields = proc_stat::fields(stat)?;
         let [state] = fields.first()?.as_bytes() else { return None };
         let flags: u64 = fields.get(6)?.parse().ok()?;
         let threads = fields.get(17)?.parse().ok()?;

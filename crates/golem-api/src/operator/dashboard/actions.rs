@@ -126,7 +126,7 @@ impl Pulls {
     }
 }
 
-/// Images that are here or could be; none where the backend has none of its own.
+/// The images of the catalogue and of the operator; an empty list where the backend keeps no images on this machine.
 pub(super) async fn images(State(operator): Shared) -> ApiResult {
     if !operator.node.backend().has_images() {
         return Ok(ok(&json!([])));

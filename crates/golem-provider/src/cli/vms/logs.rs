@@ -1,6 +1,7 @@
 //! `vms logs`: what there is to look at of a VM, as text.
 //!
-//! Owns the layout, and how often a console is looked at. A guest that runs and whose process said nothing is its console and nothing else.
+//! Owns the layout, and how often a console is looked at. A guest that runs and whose process said nothing is its console
+//! and nothing else.
 
 use std::time::Duration;
 

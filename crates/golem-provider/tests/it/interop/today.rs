@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use golem_test_support::guest::keypair;
-use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder, trust};
+use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder};
 use golem_test_support::peers::NEWER_ABI;
 use golem_test_support::{Home, Running, ports};
 use golem_testchain::{Anvil, CHAIN_ID, Leases, contracts};
@@ -44,19 +44,13 @@ impl Today {
         let market = |who: &str| format!("{}/api/v1/discovery/{who}", url.replace("http", "ws"));
         let (port, tls) = (ports(1), ports(1));
         let leases = world.runtime.block_on(Leases::deploy(&world.chain, &contracts())).unwrap();
-        let (id, contract) = (CHAIN_ID.to_string(), leases.contract.to_string());
-        let (token, rpc) = (leases.token.to_string(), world.chain.url().to_owned());
+        let (contract, token) = (leases.contract.to_string(), leases.token.to_string());
         world.runtime.block_on(leases.fund(RENTER, U256::from(10).pow(U256::from(21)))).unwrap();
-        let add = ["networks", "add", "today", "--chain-id", &id, "--rpc-url", &rpc, "--contract", &contract];
-        let kind = ["--contract-version", "4", "--token", &token, "--testnet", "--local", "--json"];
-        world.home.json(&[&add[..], &kind].concat());
+        let kind = ["--contract-version", "4", "--token", &token, "--testnet", "--local"];
+        world.home.add_network("today", CHAIN_ID, world.chain.url(), &contract, &kind);
         world.home = world
             .home
-            .set("SSL_CERT_FILE", &trust(pebble.path()).display().to_string())
-            .set("GOLEM_ENVIRONMENT", "development")
-            .set("GOLEM_PROVIDER_ACME", "auto")
-            .set("GOLEM_PROVIDER_ACME_DIRECTORY", &Pebble::directory_at(port))
-            .set("GOLEM_PROVIDER_TLS_PORT", &tls.to_string())
+            .obtains_from_pebble(pebble.path(), port, tls)
             .set("GOLEM_PROVIDER_PAYMENTS_NETWORK", "mine,today")
             .set("GOLEM_PROVIDER_ADVERTISERS", "websocket,arkiv")
             .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", &market("providers"));

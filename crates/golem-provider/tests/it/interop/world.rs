@@ -60,21 +60,8 @@ impl World {
             .set("GOLEM_PROVIDER_ADVERTISER_TYPE", "golem_base")
             .set("GOLEM_PROVIDER_GOLEM_BASE_RPC_URL", market.url());
         (home.host, home.api) = (host, PORT);
-        let (id, contract) = (CHAIN_ID.to_string(), chain.contract().to_string());
-        home.json(&[
-            "networks",
-            "add",
-            "mine",
-            "--chain-id",
-            &id,
-            "--rpc-url",
-            chain.url(),
-            "--contract",
-            &contract,
-            "--testnet",
-            "--local",
-            "--json",
-        ]);
+        let contract = chain.contract().to_string();
+        home.add_network("mine", CHAIN_ID, chain.url(), &contract, &["--testnet", "--local"]);
         let provider_id = chain.account(PROVIDER).to_string();
         Self { home, provider_id, chain, market, renter: tempfile::tempdir().unwrap(), runtime }
     }

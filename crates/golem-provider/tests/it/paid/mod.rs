@@ -36,22 +36,7 @@ impl Market {
             .set("GOLEM_PROVIDER_RATE_LIMIT_PER_MINUTE", "0")
             .set("GOLEM_PROVIDER_STREAM_MONITOR_INTERVAL_SECONDS", "1");
         let contract = chain.contract().to_string();
-        let id = CHAIN.to_string();
-        home.json(&[
-            "networks",
-            "add",
-            "mine",
-            "--chain-id",
-            &id,
-            "--rpc-url",
-            chain.url(),
-            "--contract",
-            &contract,
-            "--symbol",
-            "MINE",
-            "--testnet",
-            "--json",
-        ]);
+        home.add_network("mine", CHAIN, chain.url(), &contract, &["--symbol", "MINE", "--testnet"]);
         Self { chain, home, _runtime: runtime }
     }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder, trust};
+use golem_test_support::pebble::{Pebble, PebbleConfig, pebble_folder};
 use golem_test_support::{Feed, Home, Running, StopAtEnd, ports};
 use market_emulator::{DiscoveryServer, LiveServer};
 use rustix::process::Signal;
@@ -80,11 +80,7 @@ fn u_06_the_certificate_and_the_advert_that_needs_it_are_waited_for() {
     let market = runtime.block_on(LiveServer::start()).unwrap();
     let (port, tls) = (ports(1), ports(1));
     let home = Home::new()
-        .set("SSL_CERT_FILE", &trust(folder.path()).display().to_string())
-        .set("GOLEM_ENVIRONMENT", "development")
-        .set("GOLEM_PROVIDER_ACME", "auto")
-        .set("GOLEM_PROVIDER_ACME_DIRECTORY", &Pebble::directory_at(port))
-        .set("GOLEM_PROVIDER_TLS_PORT", &tls.to_string())
+        .obtains_from_pebble(folder.path(), port, tls)
         .set("GOLEM_PROVIDER_MIN_STORAGE_GB", "1")
         .set("GOLEM_PROVIDER_ADVERTISERS", "websocket")
         .set("GOLEM_PROVIDER_DISCOVERY_WS_URL", market.url());
