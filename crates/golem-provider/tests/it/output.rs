@@ -32,6 +32,7 @@ fn u_03_a_slip_in_the_settings_stops_no_command_that_needs_none() {
         &["images", "list"],
         &["networks", "list"],
         &["pricing", "show"],
+        &["dashboard"],
         &["version"],
         &["help"],
         &["help", "settings"],

@@ -43,6 +43,7 @@ impl Command {
             | Self::Reload
             | Self::Status(_)
             | Self::Logs(_)
+            | Self::Dashboard(_)
             | Self::Vms { .. }
             | Self::Drain { .. }
             | Self::Earnings(_)
