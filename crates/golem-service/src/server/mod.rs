@@ -10,6 +10,7 @@ pub mod error;
 pub mod json;
 pub mod peer;
 pub mod rate_limit;
+mod reader;
 pub mod seats;
 pub mod serve;
 pub mod tls;

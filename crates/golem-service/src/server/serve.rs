@@ -10,13 +10,10 @@
 //! response; and their end at a stop. One whose request is being worked on keeps its place, any other has
 //! to give way when others need it more. Never looks into a request.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use std::{io, net::IpAddr};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -26,10 +23,10 @@ use golem_types::net::Source;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +34,7 @@ use tower::ServiceExt;
 
 use super::error::ErrorResponse;
 use super::peer::TrustedProxies;
+use super::reader::Reader;
 use super::seats::{Holder, Seats};
 use super::tls::{ACME_PROTOCOL, TlsKeys};
 use crate::places::{HolderState, PATIENCE, PlaceLimits};
@@ -66,11 +64,11 @@ const BODY_DEADLINE: Duration = Duration::from_secs(15);
 /// Largest body; a create with the longest key is below 12 KiB.
 const BODY_BYTES: usize = 64 * 1024;
 
-/// How long a client may take to read an answer, beyond what the kernel holds for it.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
-
 /// How long requests under way may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long, of that, somebody is waited for who has connected and asked for nothing yet: the request may be on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Pause after a connection could not be accepted: the usual cause is that no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -179,7 +177,7 @@ pub async fn serve_socket(
         {
             let (router, stop) = (router.clone(), stop.clone());
             tasks.spawn(name, async move {
-                let stream = Reader { stream, stuck: None };
+                let stream = Reader::of(stream);
                 let trusted = TrustedProxies::default();
                 connection(stream, Ipv4Addr::LOCALHOST.into(), router, trusted, stop, seat.holder()).await;
             });
@@ -244,7 +242,7 @@ async fn accept(
                 tasks.spawn(name, async move {
                     // Answers are small; waiting to fill a packet would only delay them.
                     let _ = stream.set_nodelay(true);
-                    let stream = Reader { stream, stuck: None };
+                    let stream = Reader::of(stream);
                     let stays = async {
                         let Some(handshakes) = handshakes else {
                             return connection(stream, address, router, trusted, stop, seat.holder()).await;
@@ -288,7 +286,9 @@ async fn connection(
     stop: CancellationToken,
     holder: &Arc<Holder>,
 ) {
+    let asked = CancellationToken::new();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        asked.cancel();
         let mut request = request.map(Body::new);
         let peer = trusted.client(address, request.headers());
         request.extensions_mut().insert(peer);
@@ -312,8 +312,19 @@ async fn connection(
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            timeout(DRAIN, connection.as_mut()).await.ok()
+            // hyper ends a connection at once of which it has read nothing.
+            let first = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                () = asked.cancelled() => None,
+                () = sleep(FIRST_REQUEST) => None,
+            };
+            match first {
+                Some(ended) => Some(ended),
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    timeout(DRAIN, connection.as_mut()).await.ok()
+                }
+            }
         }
     };
     if let Some(Err(error)) = ended {
@@ -341,65 +352,6 @@ pub async fn body(request: Request) -> Result<Bytes, ErrorResponse> {
 
 fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
-}
-
-/// A socket whose other end has to read what it is sent.
-struct Reader<S> {
-    stream: S,
-    /// Ends the connection, since the kernel took no more.
-    stuck: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Reader<S> {
-    /// Passes `written` on, or the end of the other side's time.
-    fn in_time(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            return written;
-        }
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(ANSWER_DEADLINE)));
-        ready!(stuck.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Reader<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Reader<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.in_time(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.in_time(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Called when everything was handed to the kernel: what comes next has its own time.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stuck = None;
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]
@@ -430,34 +382,31 @@ mod tests {
         assert!(begin.elapsed() < HANDSHAKE_DEADLINE * 2);
     }
 
-    /// What is read in time may take as long as it is long.
+    /// A request that is on its way when a stop begins is answered; whoever says nothing is not waited for.
     #[tokio::test(start_paused = true)]
-    async fn i_06_an_answer_that_is_not_read_ends_the_connection() {
-        let (near, mut far) = tokio::io::duplex(16);
-        let mut writer = Reader { stream: near, stuck: None };
-        for _ in 0..10 {
-            let read = async {
-                sleep(ANSWER_DEADLINE / 2).await;
-                far.read_exact(&mut [0; 32]).await.unwrap();
-            };
-            let write = async {
-                writer.write_all(&[1; 32]).await.unwrap();
-                writer.flush().await.unwrap();
-            };
-            tokio::join!(read, write);
-        }
-        let dribble = async {
-            loop {
-                sleep(Duration::from_secs(1)).await;
-                if far.read_u8().await.is_err() {
-                    return;
+    async fn a_connection_is_not_ended_before_its_first_request() {
+        let router = Router::new().route("/", axum::routing::get(async || "here"));
+        for speaks in [true, false] {
+            let (near, mut far) = tokio::io::duplex(4096);
+            let (seats, stop) = (seats(), CancellationToken::new());
+            let seat = seats.take(None).unwrap();
+            stop.cancel();
+            let client = async {
+                sleep(FIRST_REQUEST / 2).await;
+                if speaks {
+                    far.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
                 }
-            }
-        };
-        let error = tokio::select! {
-            written = writer.write_all(&[1; 4096]) => written.unwrap_err(),
-            () = dribble => unreachable!("the other end is held"),
-        };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                let mut answer = String::new();
+                far.read_to_string(&mut answer).await.unwrap();
+                answer
+            };
+            let begin = tokio::time::Instant::now();
+            let trusted = TrustedProxies::default();
+            let server =
+                connection(near, Ipv4Addr::LOCALHOST.into(), router.clone(), trusted, stop, seat.holder());
+            let ((), answer) = tokio::join!(server, client);
+            assert_eq!(answer.ends_with("here"), speaks, "{answer}");
+            assert!(begin.elapsed() < DRAIN, "nobody is waited for that long");
+        }
     }
 }
