@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -38,6 +38,13 @@ const SLOW: [&str; 13] = [
 /// How many tests run at once where they mostly wait: for programs to start and end, for blocks, for leases. Eight take
 /// a third of the time of two, on two cores.
 const WAITING_TESTS: &str = "8";
+
+/// As many where guests have one of the cores: with more, a slow machine answers too late for some.
+const WAITING_TESTS_BESIDE_GUESTS: &str = "4";
+
+/// The longest that a program of a gate may run: one that hangs is named, and the others still have their turn. The slowest
+/// takes a third of it on two cores.
+const PROGRAM_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// The gates that have run.
 struct Gates {
@@ -139,8 +146,21 @@ fn counted(tests: usize) -> String {
 
 /// Runs `command` with its output in `log`.
 fn run(mut command: Command, log: &File) -> anyhow::Result<()> {
-    let status = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).status();
-    let status = status.with_context(|| format!("{} did not start", command.get_program().display()))?;
+    let program = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).spawn();
+    let mut program =
+        program.with_context(|| format!("{} did not start", command.get_program().display()))?;
+    let end = Instant::now() + PROGRAM_DEADLINE;
+    let status = loop {
+        match program.try_wait()? {
+            Some(status) => break status,
+            None if Instant::now() > end => {
+                program.kill()?;
+                program.wait()?;
+                bail!("{} did not end in {} s", command.get_program().display(), PROGRAM_DEADLINE.as_secs());
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
     if status.success() { Ok(()) } else { bail!("{status}") }
 }
 
@@ -161,9 +181,18 @@ fn tests() -> Command {
 }
 
 /// `command`, whose tests mostly wait.
-fn waiting(mut command: Command) -> Command {
+fn waiting(command: Command) -> Command {
+    at_once(command, WAITING_TESTS)
+}
+
+/// As [`waiting`], beside guests.
+fn waiting_beside_guests(command: Command) -> Command {
+    at_once(command, WAITING_TESTS_BESIDE_GUESTS)
+}
+
+fn at_once(mut command: Command, tests: &str) -> Command {
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env("RUST_TEST_THREADS", WAITING_TESTS);
+        command.env("RUST_TEST_THREADS", tests);
     }
     command
 }
@@ -298,13 +327,15 @@ fn dashboard(gates: &Gates, programs: &[Program]) {
 
 /// What mostly waits, for blocks and for leases.
 fn waiting_tests(gates: &Gates, programs: &[Program]) {
-    gates.modules("ports behind a router", &["network"], programs, |command| with_root(waiting(command)));
+    gates.modules("ports behind a router", &["network"], programs, |command| {
+        with_root(waiting_beside_guests(command))
+    });
     gates.gate("contracts", |log| {
         let mut npm = Command::new("npm");
         npm.args(["--silent", "test"]).current_dir(root().join("contracts"));
         run(npm, log)
     });
-    gates.modules("real chains", &["chain", "rent"], programs, waiting);
+    gates.modules("real chains", &["chain", "rent"], programs, waiting_beside_guests);
     dashboard(gates, programs);
 }
 
