@@ -107,9 +107,8 @@ pub(super) async fn tell(
         None => None,
     };
     let next = match &running {
-        Some(held) if !target.service && !decision.changes.is_empty() => {
-            let pid = held.pid.map_or_else(|| "PID".to_owned(), |pid| pid.to_string());
-            Some(format!("the node that runs takes the changes with: kill -HUP {pid}"))
+        Some(_) if !target.service && !decision.changes.is_empty() => {
+            Some("the node that runs takes the changes with: golem-provider reload".to_owned())
         }
         Some(_) => None,
         None => Some(format!("start the node with: {}", target.how_to_start())),

@@ -302,7 +302,7 @@ fn u_06_a_start_and_a_setup_end_with_the_checklist() {
     assert_eq!(answers(&home.json(&["status", "--json"])), expected);
     let done = home.json(&["setup", "--here", "--yes", "--json", "--country", "no"]);
     assert_eq!(answers(&done), expected, "{done}");
-    assert!(done["next"].as_str().unwrap().contains("kill -HUP"), "{done}");
+    assert!(done["next"].as_str().unwrap().contains("golem-provider reload"), "{done}");
     let text = Home::show(&home.run(&["setup", "--here", "--yes"]));
     for row in [
         "exit: Some(0)",
