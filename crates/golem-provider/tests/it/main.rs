@@ -11,6 +11,7 @@ mod cli;
 mod configured;
 mod dashboard;
 mod discovery;
+mod docs;
 mod find;
 mod generated;
 mod https;
