@@ -11,6 +11,7 @@ mod config;
 mod error;
 pub mod operator;
 mod public;
+mod requests;
 mod start;
 pub mod status;
 pub mod views;

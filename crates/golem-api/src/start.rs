@@ -3,6 +3,7 @@
 //! Owns the tasks that serve them, and the wish of a client that the node stop.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::Router;
 use golem_node::Node;
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::config::ApiConfig;
 use crate::operator::{Asked, OperatorSocket};
+use crate::requests::Requests;
 use crate::{operator, public};
 
 /// The APIs while they are served.
@@ -33,13 +35,15 @@ pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpLi
     let token = operator::Token::ensure(&config.data_dir)?;
     let asked = Asked::default();
     let tasks = Tasks::new();
+    let requests = Requests::new();
     let public::Routes { plain, https } =
-        public::routes(&config, node.clone(), asked.stop.clone(), tasks.clone());
+        public::routes(&config, node.clone(), asked.stop.clone(), tasks.clone(), Arc::clone(&requests));
     let proxies = config.public.trusted_proxies.clone();
     let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
     tasks.spawn("public API", serving);
     let place = (operator.local_addr()?.port(), tasks.stopping().clone());
-    let operator::Routes { guarded, known } = operator::routes(config, node, token, asked.clone(), place);
+    let operator::Routes { guarded, known } =
+        operator::routes(config, node, token, asked.clone(), requests, place);
     tasks.spawn(
         "operator API",
         serve::serve("operator API connection", operator, guarded, TrustedProxies::default(), tasks.clone()),

@@ -13,6 +13,7 @@ mod adverts;
 mod client;
 mod dashboard;
 mod logs;
+mod metrics;
 mod node;
 mod payments;
 mod ports;
@@ -46,6 +47,7 @@ pub use token::Token;
 
 use crate::config::ApiConfig;
 use crate::error::ApiError;
+use crate::requests::{Requests, count};
 use dashboard::sessions::{Session, Sessions};
 use dashboard::{Health, Live, Pulls};
 
@@ -64,6 +66,7 @@ struct Operator {
     health: Health,
     live: Live,
     pulls: Pulls,
+    requests: Arc<Requests>,
 }
 
 /// What the operator asks of the process.
@@ -108,6 +111,7 @@ pub(crate) fn routes(
     node: Node,
     token: Token,
     asked: Asked,
+    requests: Arc<Requests>,
     (port, stopping): (u16, CancellationToken),
 ) -> Routes {
     let sessions = Sessions::open(&config.data_dir, Instant::now());
@@ -125,8 +129,9 @@ pub(crate) fn routes(
         health,
         live,
         pulls,
+        requests,
     });
-    let known = Router::new().nest("/v1", looks().merge(orders()));
+    let known = Router::new().nest("/v1", looks().merge(orders())).route("/metrics", get(metrics::metrics));
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
     let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
     let here = middleware::from_fn(this_host_only);
@@ -173,6 +178,7 @@ fn finish(routes: Router<Arc<Operator>>, operator: &Arc<Operator>) -> Router {
         })
         .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state((Arc::clone(&operator.requests), "operator"), count))
         .with_state(Arc::clone(operator))
 }
 

@@ -43,6 +43,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::{ApiConfig, ProviderDetails, VmAccess};
 use crate::error::ApiError;
+use crate::requests::{Requests, count};
 use live::Live;
 
 /// What a request's `query` says of `name`, as it stands there.
@@ -62,6 +63,7 @@ struct Public {
     limit: RateLimit,
     live: Live,
     stop: CancellationToken,
+    requests: Arc<Requests>,
 }
 
 type Shared = State<Arc<Public>>;
@@ -76,7 +78,13 @@ pub(crate) struct Routes {
 
 /// The routes; `stop` is cancelled when a client may and does stop the node, and sockets are tasks of `tasks`. One rate limit
 /// counts for both ports.
-pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken, tasks: Tasks) -> Routes {
+pub(crate) fn routes(
+    config: &ApiConfig,
+    node: Node,
+    stop: CancellationToken,
+    tasks: Tasks,
+    requests: Arc<Requests>,
+) -> Routes {
     let public = Arc::new(Public {
         node,
         access: config.public.access,
@@ -87,6 +95,7 @@ pub(crate) fn routes(config: &ApiConfig, node: Node, stop: CancellationToken, ta
         limit: RateLimit::new(config.public.rate_limit_per_minute),
         live: Live::new(tasks),
         stop,
+        requests,
     });
     let mut renters = Router::new()
         .route("/", get(page::show))
@@ -141,6 +150,7 @@ fn guarded(routes: Router<Arc<Public>>, public: &Arc<Public>) -> Router {
         .layer(middleware::from_fn(cross_site::json_only))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(public), limited))
+        .layer(middleware::from_fn_with_state((Arc::clone(&public.requests), "public"), count))
         .layer(cors())
         .with_state(Arc::clone(public))
 }

@@ -4,6 +4,7 @@
 mod dashboard;
 mod disk;
 mod live;
+mod metrics;
 mod operator;
 mod requests;
 mod sessions;

@@ -43,30 +43,30 @@ struct Others {
 
 /// The verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct HealthView {
+pub(in crate::operator) struct HealthView {
     grade: &'static str,
-    issues: Vec<IssueView>,
+    pub(in crate::operator) issues: Vec<IssueView>,
     /// Whether the node is rented, found, reached and paid.
-    checklist: Vec<RowView>,
+    pub(in crate::operator) checklist: Vec<RowView>,
     latest: Option<String>,
-    update_available: bool,
+    pub(in crate::operator) update_available: bool,
     wallet: Option<WalletView>,
     https: Option<String>,
 }
 
 /// Something that is off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct IssueView {
+pub(in crate::operator) struct IssueView {
     text: String,
     fixes: Vec<String>,
     help: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct RowView {
-    word: &'static str,
+pub(in crate::operator) struct RowView {
+    pub(in crate::operator) word: &'static str,
     #[serde(flatten)]
-    row: ChecklistRow,
+    pub(in crate::operator) row: ChecklistRow,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

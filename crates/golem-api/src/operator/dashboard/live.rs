@@ -53,19 +53,21 @@ impl Default for Live {
 }
 
 /// One look.
-struct Look {
-    at: Timestamp,
-    node: NodeLook,
+pub(in crate::operator) struct Look {
+    pub(in crate::operator) at: Timestamp,
+    pub(in crate::operator) node: NodeLook,
     /// The JSON of each VM, without what is counted.
     vms: BTreeMap<String, Box<RawValue>>,
     /// What each that runs has used: CPU time in milliseconds, bytes of memory and disk, bytes into and out of it.
-    counted: BTreeMap<String, [u64; 5]>,
+    pub(in crate::operator) counted: BTreeMap<String, [u64; 5]>,
+    /// By when the stream of each has paid, as far as is known.
+    pub(in crate::operator) paid_until: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Serialize, Clone, PartialEq, Eq)]
-struct NodeLook {
-    health: Option<HealthView>,
-    summary: Summary,
+pub(in crate::operator) struct NodeLook {
+    pub(in crate::operator) health: Option<HealthView>,
+    pub(in crate::operator) summary: Summary,
 }
 
 /// A VM as the page shows it.
@@ -101,7 +103,7 @@ struct VmsEvent<'a> {
 
 impl Operator {
     /// The last look, if it is of this second; else a new one.
-    async fn look(self: &Arc<Self>) -> Arc<Look> {
+    pub(in crate::operator) async fn look(self: &Arc<Self>) -> Arc<Look> {
         let mut last = self.live.last.lock().await;
         if let Some((at, look)) = &*last
             && at.elapsed() < EVERY / 2
@@ -133,18 +135,20 @@ impl Operator {
             Some((view.id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out]))
         };
         let counted = views.iter().filter_map(count).collect();
+        let until = |vm: &Arc<golem_node::Vm>| Some((vm.id.to_string(), *paid.get(vm.stream.as_ref()?)?));
+        let paid_until: BTreeMap<String, Timestamp> = live.iter().filter_map(until).collect();
         let look = |(vm, view): (&Arc<golem_node::Vm>, &VmView)| {
             let look = VmLook {
                 vm: VmView { traffic: view.traffic.map(uncounted), network: None, ..view.clone() },
                 owner: vm.owner.clone(),
-                paid_until: vm.stream.as_ref().and_then(|key| paid.get(key).copied()),
+                paid_until: paid_until.get(vm.id.as_str()).copied(),
             };
             Some((vm.id.to_string(), serde_json::value::to_raw_value(&look).ok()?))
         };
         let vms = live.iter().zip(&views).filter_map(look).collect();
         let summary = self.summary().await;
         let health = self.judged(&summary, views).await;
-        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms, counted });
+        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms, counted, paid_until });
         *last = Some((Instant::now(), Arc::clone(&look)));
         look
     }

@@ -31,7 +31,7 @@ use serde_json::json;
 
 pub(super) use actions::Pulls;
 pub(super) use health::Health;
-pub(super) use live::Live;
+pub(super) use live::{Live, Look};
 
 use super::{By, Operator, Shared};
 use crate::error::{ApiError, ApiResult};
