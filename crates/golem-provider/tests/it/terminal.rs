@@ -195,18 +195,22 @@ fn a_start_on_a_terminal_shows_ports_as_they_are_found() {
         // S-065, S-208
         terminal.shows(&bar(reached));
     }
-    let screen = terminal.screen();
-    let lines: Vec<&str> = screen.trim_end().lines().collect();
-    assert!(lines.last().unwrap().contains(&bar(7)), "the line is below the log: {screen}");
-    assert_eq!(screen.matches("Trying ports").count(), 1, "one line, drawn again: {screen}");
+    // What the node logs meanwhile takes the line away, and brings it again below.
+    wait_until("one line, drawn again, below the log", || {
+        let screen = terminal.screen();
+        let below = screen.trim_end().lines().last().is_some_and(|line| line.contains(&bar(7)));
+        below && screen.matches("Trying ports").count() == 1
+    });
     drop(visit);
     terminal.shows("help=\"docs/troubleshooting.md#");
     wait_for_round(&home, 1);
     wait_until("the line is gone", || !terminal.screen().contains("Trying ports"));
-    let screen = terminal.screen();
-    let told =
-        |port: u16| screen.lines().any(|line| line.contains(&port.to_string()) && line.contains("; fix: "));
-    assert!(told(home.api) && told(last), "{screen}");
+    for port in [home.api, last] {
+        wait_until("its port and the fix", || {
+            let screen = terminal.screen();
+            screen.lines().any(|line| line.contains(&port.to_string()) && line.contains("; fix: "))
+        });
+    }
     terminal.interrupt();
     assert_eq!(terminal.end(), Some(0), "{}", terminal.screen());
 }

@@ -23,12 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest that a check server may take, where one is there that takes for ever.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// `count` ports of this process that are free now, below the system's own.
+/// From here on, up to the system's own, lie the ports of the test that takes ten thousand at once; below, those of the others.
+const MANY: u16 = 17_000;
+
+/// `count` ports of this process that are free now, and that no other test of it takes.
 fn ports(count: u16) -> Vec<u16> {
+    const RUNS: u16 = 10;
+    const EACH: u16 = 150;
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = MANY - RUNS * EACH + (std::process::id() % u32::from(RUNS)) as u16 * EACH;
     loop {
-        let start =
-            15_500 + (std::process::id() % 20) as u16 * 150 + NEXT.fetch_add(count, Ordering::Relaxed) % 150;
+        let next = NEXT.fetch_add(count, Ordering::Relaxed);
+        assert!(next + count <= EACH, "this process has no ports left");
+        let start = first + next;
         if (start..start + count).all(|port| is_free(HOST, port)) {
             return (start..start + count).collect();
         }
@@ -360,7 +367,7 @@ async fn a_wrong_address_is_told_by_who_sees_the_right_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_ports_are_verified_in_batches() {
-    let free: Vec<u16> = (17_000..32_000).filter(|port| is_free(HOST, *port)).take(10_000).collect();
+    let free: Vec<u16> = (MANY..32_000).filter(|port| is_free(HOST, *port)).take(10_000).collect();
     let outcome = find(HOST, &free, &[Kind::Honest, Kind::Old, Kind::Down], PATIENCE).await;
     let reachable = outcome.verdicts.iter().filter(|verdict| verdict.problem.is_none()).count();
     // Another test may take some of them meanwhile.
