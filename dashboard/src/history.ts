@@ -1,5 +1,4 @@
-// What is drawn over time. Kept here, since the page was opened; this is the one place that would ask the node for what was
-// before, once it keeps that.
+// What is drawn over time: samples that this page took since it was opened, and what the node keeps, brought into the same form.
 
 import type { Count, NodeEvent } from "./types";
 
@@ -59,4 +58,28 @@ export const ofVm = (id: string): Series | undefined => vms.get(id);
 export function latest(id: string, index: number): number | null {
   const list = vms.get(id)?.[index];
   return list && list.length > 0 ? list[list.length - 1]! : null;
+}
+
+/** What the node keeps: lists of equal length, one number for each step in which there was something to measure. */
+export type Kept = { step_seconds: number; at: number[] } & { [column: string]: (number | null)[] };
+
+/** Some of its columns, each multiplied; where steps are missing, the line is interrupted. */
+export function fromKept(told: Kept, columns: [name: string, part: number][]): Series {
+  const series: Series = [[], ...columns.map(() => [] as (number | null)[])];
+  const push = (at: number, numbers: (number | null)[]): void => {
+    series[0].push(at);
+    numbers.forEach((number, index) => (series[index + 1] as (number | null)[]).push(number));
+  };
+  told.at.forEach((at, place) => {
+    const before = told.at[place - 1];
+    if (before !== undefined && at - before > told.step_seconds) push(before + told.step_seconds, columns.map(() => null));
+    push(
+      at,
+      columns.map(([name, part]) => {
+        const number = told[name]![place]!;
+        return number === null ? null : number * part;
+      }),
+    );
+  });
+  return series;
 }

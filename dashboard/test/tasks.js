@@ -124,6 +124,30 @@ await page.getByRole("dialog").waitFor({ state: "hidden" });
 assert.equal(json("vms", "list").length, 3, "nothing was done");
 assert.notEqual(outline, "none");
 
+step("charts of a day, with a gap, and of a month of which nothing is known");
+await show(page, `vms/${vms[0]}`, "web-server");
+const kept = {
+  step_seconds: 60,
+  at: [1800000000, 1800000060, 1800000240],
+  cpu_permille: [null, 500, 1250],
+  memory_bytes: [1, 1, 3 * 2 ** 30],
+  disk_bytes: [1, 1, 1],
+  received_per_second: [null, 0, 0],
+  sent_per_second: [null, 0, null],
+};
+await page.route("**/history/minute", (route) => route.fulfill({ json: kept }));
+await page.route("**/history/hour", (route) => route.fulfill({ json: { ...kept, at: [] } }));
+await page.getByRole("button", { name: "Day", exact: true }).click();
+await see(page, page.getByRole("img", { name: "CPU, of one core: CPU: 125 %" }));
+await see(page, page.getByRole("img", { name: /Memory: memory: 3\.0 GiB/ }));
+await see(page, page.getByRole("img", { name: /Network: in: 0 .*, out: nothing yet/ }));
+await clean(page, "charts of a day");
+await page.getByRole("button", { name: "Month", exact: true }).click();
+await see(page, page.getByText("Nothing is known of that time."));
+await page.unroute("**/history/minute");
+await page.getByRole("button", { name: "Since this page was opened" }).click();
+await see(page, page.getByRole("img", { name: /^CPU, of one core/ }));
+
 step("stop, start, restart, delete");
 await show(page, `vms/${vms[0]}`, "web-server");
 for (const [verb, state] of [["Stop", "stopped"], ["Start", "running"], ["Restart", "running"]]) {

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 
 use crate::programs::{Kind, Program, compile, not_tried};
 use crate::run::{cargo, root, step};
-use crate::{circles, log_lines, package, policy, promises, setup};
+use crate::{circles, log_lines, monitoring, package, policy, promises, setup};
 
 /// Modules of the target `it` that need root, real guests, a chain or published clients. Each has a gate of its own;
 /// every other module is quick.
@@ -145,7 +145,7 @@ fn counted(tests: usize) -> String {
 }
 
 /// Runs `command` with its output in `log`.
-fn run(mut command: Command, log: &File) -> anyhow::Result<()> {
+pub(crate) fn run(mut command: Command, log: &File) -> anyhow::Result<()> {
     let program = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).spawn();
     let mut program =
         program.with_context(|| format!("{} did not start", command.get_program().display()))?;
@@ -309,6 +309,7 @@ fn other_tests(gates: &Gates, programs: &[Program], image: &Path) {
         all(libraries, log)
     });
     gates.modules("service", &["service"], programs, with_root);
+    gates.gate("monitoring", monitoring::check);
 }
 
 /// The dashboard: whether its bytes are what its sources give, and what an operator does with it in a browser.

@@ -11,6 +11,7 @@ mod circles;
 mod demo;
 mod gates;
 mod log_lines;
+mod monitoring;
 mod mutants;
 mod package;
 mod policy;

@@ -6,6 +6,7 @@
 mod create;
 mod history;
 mod host;
+mod measurements;
 mod orders;
 mod payments;
 mod ports;
@@ -43,6 +44,7 @@ use crate::vm::{Job, Vm};
 
 pub use host::Capacity;
 use host::{HostFacts, LEAST_FREE_BYTES, measure};
+pub use measurements::Used;
 use supervise::adopt;
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
@@ -175,6 +177,8 @@ impl Node {
         node.0.tasks.spawn("rental notes", keep_notes(backend, changes, stop));
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("history", history::run(node.clone(), stop));
+        let stop = node.0.tasks.stopping().clone();
+        node.0.tasks.spawn("measurements", measurements::run(node.clone(), stop));
         node.0.tasks.spawn("transactions", node.0.transactions.clone().run(node.0.tasks.stopping().clone()));
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("promises of quotes", promises::run(node.0.ledger.clone(), stop));

@@ -6,6 +6,7 @@ import { Chart } from "../chart";
 import { confirm } from "../dialog";
 import { coins, percent } from "../format";
 import { ofHost } from "../history";
+import { Spans, useSpan } from "../span";
 import { useStore } from "../store";
 import { Fixes, Words } from "../text";
 import type { Row } from "../types";
@@ -44,8 +45,16 @@ function Check({ row }: { row: Row }) {
   );
 }
 
+/** What the node keeps of the host, in percent. */
+const KEPT: [name: string, part: number][] = [
+  ["cpu_percent", 1],
+  ["memory_percent", 1],
+  ["storage_percent", 1],
+];
+
 export function HealthView() {
   const { node } = useStore();
+  const shown = useSpan("", KEPT, ofHost());
   if (!node) {
     return (
       <>
@@ -143,7 +152,13 @@ export function HealthView() {
           {summary.draining ? "Take rentals again" : "Take no new rentals (drain)"}
         </button>
       </p>
-      <Chart title="The host, since this page was opened" names={["CPU", "memory", "storage"]} of={[1, 2, 3]} data={ofHost()} write={percent} most={100} />
+      <h2>The host</h2>
+      <Spans {...shown} />
+      {shown.data ? (
+        <Chart key={shown.span} title="In use" names={["CPU", "memory", "storage"]} of={[1, 2, 3]} data={shown.data} write={percent} most={100} />
+      ) : (
+        <p>Nothing is known of that time.</p>
+      )}
     </>
   );
 }

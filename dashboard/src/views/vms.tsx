@@ -6,6 +6,7 @@ import { Chart } from "../chart";
 import { confirm } from "../dialog";
 import { ago, owner, percent, rate, size, span, time } from "../format";
 import { latest, ofVm } from "../history";
+import { Spans, useSpan } from "../span";
 import { now, useStore } from "../store";
 import { Words } from "../text";
 import type { Happening, Logs, Vm } from "../types";
@@ -13,6 +14,15 @@ import { withdraw } from "../withdraw";
 import { Happenings } from "./events";
 
 const PAGE = 50;
+
+/** What the node keeps of a VM, in the order and units of the live charts. */
+const KEPT: [name: string, part: number][] = [
+  ["cpu_permille", 0.1],
+  ["memory_bytes", 1],
+  ["disk_bytes", 1],
+  ["received_per_second", 1],
+  ["sent_per_second", 1],
+];
 
 type Column = { name: string; of: (vm: Vm) => string | number; text: (vm: Vm) => string };
 
@@ -176,6 +186,7 @@ export function VmView({ id }: { id: string }) {
   const { vms } = useStore();
   const [events, setEvents] = useState<Happening[]>([]);
   const vm = vms.get(id);
+  const shown = useSpan(`/vms/${segment(id)}`, KEPT, ofVm(id));
   useEffect(() => {
     if (vm) look<Happening[]>(`/vms/${segment(id)}/events`).then(setEvents, () => setEvents([]));
   }, [id, vm?.updated_at]);
@@ -189,7 +200,7 @@ export function VmView({ id }: { id: string }) {
       </>
     );
   }
-  const data = ofVm(id);
+  const data = shown.data;
   const runs = RUNS.has(vm.status);
   return (
     <>
@@ -256,15 +267,16 @@ export function VmView({ id }: { id: string }) {
           Delete
         </button>
       </p>
+      <Spans {...shown} />
       {data ? (
-        <div class="charts">
+        <div class="charts" key={shown.span}>
           <Chart title="CPU, of one core" names={["CPU"]} of={[1]} data={data} write={percent} />
           <Chart title="Memory" names={["memory"]} of={[2]} data={data} write={size} />
           <Chart title="Disk" names={["disk"]} of={[3]} data={data} write={size} />
           <Chart title="Network" names={["in", "out"]} of={[4, 5]} data={data} write={rate} />
         </div>
       ) : (
-        <p>Charts begin when it runs and was looked at twice.</p>
+        <p>{shown.span === "live" ? "Charts begin when it runs and was looked at twice." : "Nothing is known of that time."}</p>
       )}
       <Console vm={vm} />
       <h2>Events</h2>

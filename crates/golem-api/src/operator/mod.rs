@@ -12,6 +12,7 @@
 mod adverts;
 mod client;
 mod dashboard;
+mod history;
 mod logs;
 mod metrics;
 mod node;
@@ -148,8 +149,10 @@ fn looks() -> Router<Arc<Operator>> {
         .route("/vms/{id}", get(vms::show).delete(vms::delete))
         .route("/vms/{id}/logs", get(logs::logs))
         .route("/vms/{id}/events", get(vms::events))
+        .route("/vms/{id}/history/{step}", get(history::of_vm))
         .route("/vms/{id}/{action}", post(vms::act))
         .route("/events", get(vms::all_events))
+        .route("/history/{step}", get(history::of_host))
         .route("/streams", get(payments::streams))
         .route("/pricing", get(node::pricing))
         .route("/withdrawals", get(payments::withdrawals).post(payments::withdraw))

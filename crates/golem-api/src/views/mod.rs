@@ -6,6 +6,7 @@
 pub mod books;
 pub mod earnings;
 pub mod entries_csv;
+mod history;
 mod node;
 pub mod payments;
 mod pricing;
@@ -14,6 +15,7 @@ pub mod transactions;
 mod vm;
 
 pub use books::{BooksCheckView, BooksView, DifferenceView, EntryView};
+pub use history::{HostHistoryView, VmHistoryView};
 pub use node::{
     AdvertView, BackendView, DrainView, HostView, LoginLink, PaymentsClosed, PaymentsView, PortsView, Summary,
 };

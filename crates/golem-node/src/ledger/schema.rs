@@ -447,7 +447,7 @@ CREATE TABLE promises (
 ";
 
 /// Every step, oldest first.
-const STEPS: [&str; 23] = [
+const STEPS: [&str; 24] = [
     RENTALS,
     PAYMENTS,
     ADVERTS,
@@ -471,6 +471,7 @@ const STEPS: [&str; 23] = [
     REOPENED,
     FORMER_TOKENS,
     PROMISES,
+    super::measurements::TABLES,
 ];
 
 /// Every step as it is taken.

@@ -106,4 +106,12 @@ fn a_thousand_vms_are_looked_at_in_a_browser() {
         }
     });
     drive("thousand.js", &home, &json!({ "vms": 1000 }));
+    // What is scraped of them stays bounded: a line or two for each thing that is told of a VM.
+    let scrape = crate::metrics::read(&home, "/metrics");
+    let of_vms = scrape.lines().filter(|line| line.contains("{vm=\"")).count();
+    assert!(
+        (5_000..15_000).contains(&of_vms) && scrape.len() < 2 << 20,
+        "{of_vms} lines, {} bytes",
+        scrape.len()
+    );
 }

@@ -20,6 +20,7 @@ mod install;
 mod keys;
 mod layout;
 mod market;
+mod metrics;
 mod move_in;
 mod node;
 mod output;

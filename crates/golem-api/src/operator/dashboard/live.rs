@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use golem_vm::Usage;
+use golem_node::Used;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -122,19 +122,12 @@ impl Operator {
             }
         }
         let live = node.vms();
-        let ids: Vec<_> = live.iter().map(|vm| vm.id.clone()).collect();
-        let usages = node.backend().usages(&ids).await;
         let views: Vec<VmView> = live.iter().map(|vm| VmView::of(node, vm)).collect();
-        let count = |view: &VmView| {
-            let Usage { cpu_ms, memory_bytes, disk_bytes } = *usages.get(&view.id)?;
-            // All of its network where that is counted, else its SSH port.
-            let network = view.network.as_ref().and_then(|network| network.traffic);
-            let moved = network.map(|all| (all.bytes_in, all.bytes_out));
-            let moved = moved.or_else(|| view.traffic.map(|port| (port.bytes_in, port.bytes_out)));
-            let (bytes_in, bytes_out) = moved.unwrap_or_default();
-            Some((view.id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out]))
-        };
-        let counted = views.iter().filter_map(count).collect();
+        let counted = node.used().await.into_iter().map(|(id, used)| {
+            let Used { cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out } = used;
+            (id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out])
+        });
+        let counted = counted.collect();
         let until = |vm: &Arc<golem_node::Vm>| Some((vm.id.to_string(), *paid.get(vm.stream.as_ref()?)?));
         let paid_until: BTreeMap<String, Timestamp> = live.iter().filter_map(until).collect();
         let look = |(vm, view): (&Arc<golem_node::Vm>, &VmView)| {
