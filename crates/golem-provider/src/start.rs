@@ -448,6 +448,7 @@ fn api_config(
         ports: Some(verifier),
         https: None,
         dashboard: None,
+        alerts: settings.alerts(),
     }
 }
 
