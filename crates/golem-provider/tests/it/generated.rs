@@ -1,5 +1,6 @@
-//! Files of the repository that are made from the settings table are up to date.
+//! Files of the repository that are made from tables are up to date.
 
+use golem_host::doctor::advice;
 use golem_host::settings;
 
 fn file(path: &str) -> std::io::Result<String> {
@@ -19,5 +20,13 @@ fn the_configuration_page_is_made_from_the_table() {
     assert!(
         file("docs/configuration.md").unwrap() == settings::markdown(),
         "write it again: golem-provider config render markdown > docs/configuration.md"
+    );
+}
+
+#[test]
+fn the_troubleshooting_page_is_made_from_the_table() {
+    assert!(
+        file("docs/troubleshooting.md").unwrap() == advice::markdown(),
+        "write it again: golem-provider config render troubleshooting > docs/troubleshooting.md"
     );
 }
