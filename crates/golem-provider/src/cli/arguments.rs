@@ -94,9 +94,9 @@ pub(super) enum Command {
     Reload,
     /// Show how the provider is; exits with 3 when it is not running.
     Status(Status),
-    /// Look closely at everything that the node needs; exits with 1 when something is broken.
+    /// Look closely at everything that the node needs.
     ///
-    /// Works whether or not the provider runs.
+    /// Works whether or not the provider runs; exits with 1 when something is broken.
     Doctor(Doctor),
     /// Print what the provider logged.
     ///

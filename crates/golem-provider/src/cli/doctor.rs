@@ -91,8 +91,9 @@ fn dated(invocation: &Invocation) -> Vec<String> {
     let profile = payments::profile(&settings.chain()).ok().flatten();
     let chain = profile.map(|profile| profile.rpc_url).unwrap_or_default();
     let chain = chain.split(',').map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
-    let others = settings.ports.port_check_servers.0.iter().chain(&settings.prices.coingecko_api_url.0);
-    chain.chain(others.map(ToString::to_string)).collect()
+    let check = (!settings.ports.skip_port_verification).then_some(&settings.ports.port_check_servers.0);
+    let prices = settings.prices.pricing_update_enabled.then_some(&settings.prices.coingecko_api_url.0);
+    chain.chain(check.into_iter().chain(prices).flatten().cloned()).collect()
 }
 
 async fn write_bundle(

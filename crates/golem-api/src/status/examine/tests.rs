@@ -118,7 +118,7 @@ fn a_market_that_shows_no_advert_and_a_price_above_most_are_told() {
         let advert = json!({
             "market": "http", "place": "the market", "standing": "current", "problem": null, "key": null,
             "expires_at_block": null, "lapses_at": null, "looked_at": null, "writes": 1, "failed_writes": 0, "gas": 0,
-            "cost_wei": "0",
+            "cost_wei": 0,
         });
         node.summary.adverts = vec![serde_json::from_value(advert).unwrap()];
     }

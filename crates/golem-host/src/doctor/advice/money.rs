@@ -12,11 +12,11 @@ pub(super) const PAYMENTS: Topic = Topic {
         ["message", "what it means"],
         &[
             (
-                "`the chain has made no block for 4 min`",
+                "`the chain has made no block for …`",
                 "the chain stands still, or its endpoint does: name several in `GOLEM_PROVIDER_L2_RPC_URL`. Chains with slow blocks: `maximum_head_age_seconds` in the network's profile",
             ),
             (
-                "`the newest block is 60 min behind this machine's clock`",
+                "`the newest block is … behind this machine's clock`",
                 "the clock is wrong (`timedatectl`), or the endpoint is. With a wrong clock the chain is believed after it was followed for a minute",
             ),
             (

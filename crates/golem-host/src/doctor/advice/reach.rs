@@ -93,7 +93,7 @@ asked again every minute; what it forgot meanwhile is asked for again at the nex
                 ("`TCP … was not asked for`", "a router is asked for 128 ports at most, because small ones keep few"),
                 ("`this host has the public address … itself`", r#"nothing has to be mapped: the ports only have to be let in by this host's firewall. `--json` says `{"needed": false, "public_address": …}`"#),
                 ("`the router may forward TCP … until its lease ends`", "it did not answer, or refused, when it was told to stop. `golem-provider ports unmap` asks again in each protocol; within the hour it ends by itself"),
-                ("`It may still forward TCP … (PCP: the router refuses (not allowed))`", "PCP lets only who asked for a port end it: another node of this host, or this one before its `operator.token` was replaced"),
+                ("`It may still forward TCP …`, with `the router refuses (…)`", "PCP lets only who asked for a port end it: another node of this host, or this one before its `operator.token` was replaced"),
             ],
         ),
     ],

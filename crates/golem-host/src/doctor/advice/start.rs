@@ -11,7 +11,7 @@ pub(super) const THE_NODE_DOES_NOT_START: Topic = Topic {
     parts: &[Table(
         ["message", "cause and fix"],
         &[
-            ("`a provider runs already (pid …)`", "stop it: `golem-provider stop`"),
+            ("`a provider runs already`", "stop it: `golem-provider stop`"),
             (
                 "`cannot listen on …:7466`",
                 "another program has the port (`ss -ltnp`); stop it, or set `GOLEM_PROVIDER_PORT`",
@@ -37,7 +37,7 @@ pub(super) const THE_NODE_DOES_NOT_START: Topic = Topic {
                 "the data directory has to be the node's alone; set `GOLEM_PROVIDER_DATA_DIR` to a folder of its own",
             ),
             (
-                "`the node of this machine's service … is root's and the group golem-provider's`",
+                "`the node of this machine's service … is root's and the group …`",
                 "use `sudo`, or join the group (`sudo adduser $USER golem-provider`) and log in again",
             ),
             ("`there is no key yet in …`", "looking makes none: start the node once, or `wallet import`"),
