@@ -56,7 +56,15 @@ pub fn examine(seen: &Seen<'_>, now: Timestamp) -> Vec<Row> {
         }
     }
     rows.extend(seen.markets.iter().map(|market| shown(status, market)));
-    rows.extend(seen.markets.iter().filter_map(price));
+    let prices: Vec<_> = seen.markets.iter().filter_map(price).collect();
+    if seen.markets.is_empty() {
+        let row = Row::new(Check::Markets, State::Notice, "the settings offer the node nowhere");
+        rows.push(row.fix("remove GOLEM_PROVIDER_ADVERTISERS=none (or GOLEM_PROVIDER_ADVERTISER_TYPE=none)"));
+    } else if prices.is_empty() {
+        let row = Row::new(Check::Prices, State::Unknown, "no market told what others ask");
+        rows.push(row.fix("`golem-provider market` tells why, or that there are no others"));
+    }
+    rows.extend(prices);
     for row in rows.iter_mut().filter(|row| row.state == State::Broken && row.fixes.is_empty()) {
         row.fixes.push(LOG.to_owned());
     }

@@ -118,7 +118,7 @@ checks! {
     Settings "settings" "Settings" Machine "The node does not start" "settings that are wrong, have no effect, or contradict each other";
     Prerequisites "prerequisites" "Programs" Machine "The node does not start" "programs and files that guests need";
     DataDirectory "data-directory" "Data directory" Machine "The node does not start" "whose it is, and that nobody else can look into it";
-    Leftovers "leftovers" "Left behind" Machine "Left behind by a node that died" "a PID file and a socket that nobody holds";
+    Leftovers "leftovers" "Left behind" Machine "Left behind by a node that died" "a PID file and a socket that nobody holds, and a restore or a move that was cut short";
     Disk "disk" "Disk" Machine "The disk is full" "room and inodes in the data directory and where its VMs and images are";
     Clock "clock" "Clock" Machine "The clock is wrong" "this machine's clock against the date that those say whom the node asks anyway";
     Update "update" "Update" Machine "Updates" "whether a newer version is there";

@@ -31,6 +31,20 @@ const INODES: u64 = 50;
 /// Files and folders of the data directory that others may look into or write: most that are listed.
 const MOST: usize = 1000;
 
+/// Marks of what was begun in the data directory, what it was, and how it goes on.
+const UNFINISHED: [(&str, &str, &str); 2] = [
+    (
+        "restore-unfinished.json",
+        "a restore was cut short",
+        "`golem-provider restore` with the same file again",
+    ),
+    (
+        "move-in-unfinished.json",
+        "a move to the service's place was cut short",
+        "`sudo golem-provider setup` again",
+    ),
+];
+
 /// A file or folder whose mode is wider than its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenMode {
@@ -152,9 +166,23 @@ pub fn stale(node: &Node) -> Result<Vec<PathBuf>, crate::pid_file::PidFileError>
     Ok(found)
 }
 
-/// What a node that died left.
+/// What a node that died left, and what was begun and not finished.
 #[must_use]
-pub fn leftovers(node: &Node) -> Row {
+pub fn leftovers(node: &Node) -> Vec<Row> {
+    let mut rows: Vec<_> = UNFINISHED
+        .iter()
+        .filter(|(mark, ..)| node.data_dir.join(mark).exists())
+        .map(|(_, seen, fix)| Row::new(Check::Leftovers, State::Broken, *seen).fix(*fix))
+        .collect();
+    let left = left_by_the_dead(node);
+    // Not "nothing" beside something.
+    if left.state != State::Ok || rows.is_empty() {
+        rows.push(left);
+    }
+    rows
+}
+
+fn left_by_the_dead(node: &Node) -> Row {
     let check = Check::Leftovers;
     match stale(node) {
         Err(error) => {

@@ -99,6 +99,8 @@ impl Redactor {
             let lines = text.lines().filter_map(|line| line.split_once('='));
             secrets.extend(lines.filter(|(name, _)| is_secret_name(name)).map(|(_, value)| value.to_owned()));
         }
+        let passphrase = resolved.settings.node.key_passphrase_file.as_ref();
+        secrets.extend(passphrase.map(|file| text_of(file)));
         for file in ["operator.token", "dashboard.sessions"].map(|name| node.data_dir.join(name)) {
             secrets.extend(words(&text_of(&file)));
         }

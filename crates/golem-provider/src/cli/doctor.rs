@@ -62,7 +62,8 @@ pub(super) async fn doctor(invocation: &Invocation, typed: &Doctor) -> anyhow::R
 /// Looks at everything, side by side.
 async fn look(invocation: &Invocation) -> anyhow::Result<(Vec<Row>, Status)> {
     let (node, settings) = (&invocation.node, &invocation.resolved.settings);
-    let mut rows = vec![machine::data_directory(node), machine::leftovers(node)];
+    let mut rows = vec![machine::data_directory(node)];
+    rows.extend(machine::leftovers(node));
     rows.extend(machine::disks(&node.data_dir));
     rows.extend(machine::settings(&invocation.resolved));
     let vms = settings.backend();

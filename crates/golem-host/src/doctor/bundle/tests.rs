@@ -32,6 +32,7 @@ async fn no_planted_secret_is_in_a_bundle() {
         ("key file", "cGxhbnRlZC1pbi1hLWtleS1maWxl"),
         ("former key", "dGhlLWZvcm1lci1rZXktb2YtaXQ"),
         ("certificate", "UExBTlRFRElOQUNFUlRJRklDQVRF"),
+        ("passphrase", "planted, correct horse"),
         ("env file", "plantedinenvfile"),
         ("session", "c2Vzc2lvbi1vZi10aGUtZGFzaGJvYXJk"),
         ("endpoint", "plantedinendpoint"),
@@ -41,6 +42,7 @@ async fn no_planted_secret_is_in_a_bundle() {
     let secret = |name: &str| planted.iter().find(|(known, _)| *known == name).unwrap().1;
     let files = [
         ("operator.token", secret("token").to_owned()),
+        ("passphrase", format!("{}\n", secret("passphrase"))),
         ("dashboard.sessions", format!("{{\"one\":\"{}\"}}", secret("session"))),
         ("keys/provider_key.json", format!("{{\"ciphertext\":\"{}\"}}", secret("key file"))),
         ("keys/former/1.json", format!("{{\"ciphertext\":\"{}\"}}", secret("former key"))),
@@ -60,6 +62,7 @@ async fn no_planted_secret_is_in_a_bundle() {
         ("HOME".to_owned(), folder.path().display().to_string()),
         ("GOLEM_PROVIDER_DATA_DIR".to_owned(), data_dir.display().to_string()),
         ("GOLEM_PROVIDER_ETHEREUM_PRIVATE_KEY".to_owned(), format!("0x{}", secret("setting"))),
+        ("GOLEM_PROVIDER_KEY_PASSPHRASE_FILE".to_owned(), data_dir.join("passphrase").display().to_string()),
         ("SOME_PASSWORD".to_owned(), secret("variable").to_owned()),
         ("GOLEM_PROVIDER_L2_RPC_URL".to_owned(), format!("https://rpc.example/v3/{}", secret("endpoint"))),
     ]);

@@ -42,15 +42,18 @@ fn a_link_and_a_socket_have_modes_of_their_own() {
 fn a_socket_is_left_behind_when_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let node = made(folder.path(), 0o700);
-    assert_eq!(leftovers(&node).state, State::Ok);
+    assert_eq!(leftovers(&node)[0].state, State::Ok);
     let socket = node.data_dir.join("operator.sock");
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::write(&node.pid_file, "1").unwrap();
     assert_eq!(stale(&node).unwrap(), Vec::<PathBuf>::new(), "it listens");
     drop(listener);
     assert_eq!(stale(&node).unwrap(), [node.pid_file.clone(), socket]);
-    let row = leftovers(&node);
-    assert_eq!((row.state, row.repairable), (State::Notice, true));
+    let rows = leftovers(&node);
+    assert_eq!((rows.len(), rows[0].state, rows[0].repairable), (1, State::Notice, true));
+    std::fs::write(node.data_dir.join("restore-unfinished.json"), "{}").unwrap();
+    let rows = leftovers(&node);
+    assert_eq!((rows.len(), rows[0].state, rows[0].repairable), (2, State::Broken, false), "{rows:?}");
 }
 
 #[test]
