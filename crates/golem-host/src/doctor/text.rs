@@ -104,4 +104,17 @@ mod tests {
                       Wrote /tmp/b for a bug report, without secrets; have a look at it before you send it";
         assert_eq!(text, wanted);
     }
+
+    #[test]
+    fn u_10_rows_fit_a_terminal() {
+        let long = "something is off ".repeat(20);
+        let row = Row::new(Check::Api, State::Broken, long.trim()).fix(long.trim());
+        for columns in [40, 80, 120] {
+            let shown = crate::layout::wrapped(&rows(std::slice::from_ref(&row), &[], None), columns);
+            let is_wide = |line: &&str| console::measure_text_width(line) > columns;
+            let wide: Vec<_> =
+                shown.lines().filter(is_wide).filter(|line| line.trim().contains(' ')).collect();
+            assert_eq!(wide, Vec::<&str>::new(), "{columns}");
+        }
+    }
 }

@@ -102,6 +102,25 @@ async fn a_folder_that_is_no_nodes_is_left_alone_and_so_is_a_link() {
     assert_eq!(mode(&node.data_dir), 0o755);
 }
 
+/// What a crash left between the record and the deed is passed over.
+#[test]
+fn what_was_recorded_and_not_done_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = died(folder.path());
+    let own = node.data_dir.join(FOLDER);
+    golem_files::private_folder(&own).unwrap();
+    let token = node.data_dir.join("operator.token");
+    let planned = [
+        Repair::Mode { path: token.clone(), before: 0o644, after: 0o600 },
+        Repair::Aside { path: node.pid_file.clone(), to: own.join("1-provider.pid") },
+    ];
+    let repairs = planned.iter().map(|repair| Recorded { at: Timestamp::now(), repair: repair.clone() });
+    write(&own, &Record { format: FORMAT, repairs: repairs.collect() }).unwrap();
+    let undone = undo(&node).unwrap();
+    assert_eq!((undone.put_back.len(), undone.left.len()), (0, 2), "{undone:#?}");
+    assert!(mode(&token) == 0o644 && node.pid_file.exists() && !own.exists());
+}
+
 #[tokio::test]
 async fn one_at_a_time_and_never_over_a_record_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
