@@ -20,9 +20,6 @@ const NEAR_END: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Share of others that ask less, in percent, from which a price is worth a look.
 const DEAR: u8 = 50;
 
-/// What tells more where nothing else does.
-const LOG: &str = "`golem-provider logs -n 100` says more";
-
 /// What was seen beside the status.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -60,16 +57,28 @@ pub fn examine(seen: &Seen<'_>, now: Timestamp) -> Vec<Row> {
     if seen.markets.is_empty() {
         let row = Row::new(Check::Markets, State::Notice, "the settings offer the node nowhere");
         rows.push(row.fix("remove GOLEM_PROVIDER_ADVERTISERS=none (or GOLEM_PROVIDER_ADVERTISER_TYPE=none)"));
-    } else if prices.is_empty() {
+    } else if prices.is_empty() && !rows.iter().any(|row| row.check == Check::Prices) {
         let row = Row::new(Check::Prices, State::Unknown, "no market told what others ask");
         rows.push(row.fix("`golem-provider market` tells why, or that there are no others"));
     }
     rows.extend(prices);
-    for row in rows.iter_mut().filter(|row| row.state == State::Broken && row.fixes.is_empty()) {
-        row.fixes.push(LOG.to_owned());
+    let is_off = |row: &&mut Row| matches!(row.state, State::Broken | State::Notice);
+    for row in rows.iter_mut().filter(is_off).filter(|row| row.fixes.is_empty()) {
+        row.fixes.push(what_tells_more(row.check).to_owned());
     }
     rows.sort_by_key(|row| row.check);
     rows
+}
+
+/// What to do where nothing that was seen says so.
+const fn what_tells_more(check: Check) -> &'static str {
+    match check {
+        Check::Chain => "`golem-provider networks check` tells what each endpoint of the chain can do",
+        Check::Markets => "`golem-provider market` shows what the market says",
+        Check::Resources => "end what uses it, or change the setting that is named",
+        Check::Payouts | Check::Wallet => "`golem-provider wallet transactions` shows what waits, and why",
+        _ => "`golem-provider logs -n 100` says more",
+    }
 }
 
 /// One of the four questions.

@@ -131,7 +131,7 @@ checks! {
     Ports "ports" "SSH ports" Reach "Ports" "the ports for VMs, here and from outside, and what is in the way";
     Tls "tls" "https" Reach "Ports" "the certificate, how long it lasts, and why there is none";
     Markets "markets" "Markets" Money "Renters do not find the node" "each market: whether the advert stands there, as renters see it";
-    Prices "prices" "Prices" Money "Nothing is wrong, and nobody rents" "the price of a VM against that of others in the market";
+    Prices "prices" "Prices" Money "Payments" "the price of a VM against that of others in the market";
     Chain "chain" "Chain" Money "Payments" "the payment chain's endpoints, and the contract";
     Wallet "wallet" "Wallet" Money "Money does not come" "gas for withdrawals, and transactions that wait";
     Payouts "payouts" "Payouts" Money "Money does not come" "whether what is earned reaches the operator, in money that is worth something";
