@@ -47,9 +47,13 @@ pub(crate) fn bench(name: &str) -> anyhow::Result<()> {
     step(&format!("bench {name}"), run)
 }
 
-/// Rewrites the files that are generated from the table of settings.
+/// Rewrites the files that are generated from the tables of settings and of messages.
 pub(crate) fn generate() -> anyhow::Result<()> {
-    for (form, path) in [("env-example", ".env.example"), ("markdown", "docs/configuration.md")] {
+    for (form, path) in [
+        ("env-example", ".env.example"),
+        ("markdown", "docs/configuration.md"),
+        ("troubleshooting", "docs/troubleshooting.md"),
+    ] {
         let output = cargo(&["run", "-q", "-p", "golem-provider", "--", "config", "render", form])
             .output()
             .context("the node's program did not start")?;

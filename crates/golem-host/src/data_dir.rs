@@ -12,10 +12,11 @@ pub(crate) const MARKS: [&str; 4] =
     ["operator.token", "provider.db", "keys/provider_key.json", "vms/vm_names.json"];
 
 /// What a data directory may hold; the Python provider's too.
-pub(crate) const NAMES: [&str; 25] = [
+pub(crate) const NAMES: [&str; 26] = [
     ".env",
     "certificates",
     "dashboard.sessions",
+    "doctor",
     "env.removed",
     "images",
     "isolation-check",

@@ -215,6 +215,15 @@ impl Node {
         self.note.as_deref()
     }
 
+    /// The command that starts it.
+    #[must_use]
+    pub const fn how_to_start(&self) -> &'static str {
+        match self.whose {
+            Whose::Service => "sudo systemctl start golem-provider",
+            Whose::Own | Whose::Named => "golem-provider start",
+        }
+    }
+
     /// The file that its own settings are written to.
     #[must_use]
     pub fn settings_file(&self) -> PathBuf {

@@ -188,6 +188,14 @@ pub(crate) async fn without_kvm(settings: &BackendSettings) -> Option<String> {
     (found.accelerator == Accelerator::Tcg).then(why)
 }
 
+/// Why guests of the backend that `settings` mean would reach nothing, with the fix; `None` if they would, or it decides.
+pub(crate) async fn network_problem(settings: &BackendSettings) -> Option<String> {
+    if !matches!(choose(&settings.vms), Choice::Qemu) {
+        return None;
+    }
+    open(settings).ok()?.network_problem().await
+}
+
 /// Whether the backend that `settings` mean starts VMs from images of this machine.
 #[must_use]
 pub(crate) fn has_images(settings: &BackendSettings) -> bool {

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use golem_host::node::Node;
+use golem_host::settings::Settings;
 use golem_node::AdmissionLimits;
 use golem_reach::report::PortsReport;
 use golem_types::wire::Exact;
@@ -41,6 +43,27 @@ pub struct StatusSettings {
     pub test_money_on_mainnet: Option<String>,
     /// Whether the node withdraws by itself, for which its wallet needs gas.
     pub withdraws: bool,
+}
+
+impl StatusSettings {
+    /// What `node`, with these `settings`, is judged by.
+    #[must_use]
+    pub fn of(node: &Node, settings: &Settings) -> Self {
+        Self {
+            installed: env!("CARGO_PKG_VERSION"),
+            how_to_start: node.how_to_start(),
+            data_dir: settings.node.data_dir.clone(),
+            environment: settings.node.environment.as_str(),
+            network: settings.node.network.as_str(),
+            host: settings.api.host,
+            port: settings.api.port.get(),
+            ssh_ports: settings.ports.ssh_ports(),
+            skip_port_verification: settings.ports.skip_port_verification,
+            limits: settings.vms.limits(),
+            test_money_on_mainnet: settings.chain().test_money_on_mainnet(),
+            withdraws: settings.payments.stream_withdraw_enabled,
+        }
+    }
 }
 
 /// What answers at the port of the public API.

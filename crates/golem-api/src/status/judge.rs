@@ -8,6 +8,7 @@ mod checklist;
 mod payments;
 mod ports;
 
+use golem_host::doctor::Check;
 use golem_reach::certificates::HttpsCause;
 use golem_reach::report::{Cause, ProblemReport, Reach};
 use golem_service::release_index::is_newer;
@@ -98,19 +99,11 @@ struct Verdict {
     issues: Vec<Issue>,
 }
 
-impl From<String> for Issue {
-    fn from(text: String) -> Self {
-        Self { text, fixes: Vec::new(), help: None }
-    }
-}
-
-impl From<&str> for Issue {
-    fn from(text: &str) -> Self {
-        text.to_owned().into()
-    }
-}
-
 impl Issue {
+    fn new(about: Check, text: impl Into<String>) -> Self {
+        Self { about, critical: false, text: text.into(), fixes: Vec::new(), help: None }
+    }
+
     /// With the fixes of `problem`, if there is one.
     fn with(self, problem: Option<&ProblemReport>) -> Self {
         let fixes = problem.map_or(self.fixes, |problem| problem.fixes.clone());
@@ -145,41 +138,47 @@ impl Verdict {
         Overall { status: grade, issues: verdict.errors.into_iter().chain(verdict.issues).collect() }
     }
 
-    fn error(&mut self, issue: impl Into<Issue>) {
-        self.errors.push(issue.into());
+    fn error(&mut self, about: Check, text: impl Into<String>) {
+        self.add(true, Issue::new(about, text));
     }
 
-    fn issue(&mut self, issue: impl Into<Issue>) {
-        self.issues.push(issue.into());
+    fn issue(&mut self, about: Check, text: impl Into<String>) {
+        self.add(false, Issue::new(about, text));
+    }
+
+    fn add(&mut self, critical: bool, issue: Issue) {
+        let list = if critical { &mut self.errors } else { &mut self.issues };
+        list.push(Issue { critical, ..issue });
     }
 
     /// What is wrong on this machine.
     fn host(&mut self, settings: &StatusSettings, facts: &StatusFacts, provider: &ProviderPort) {
         let port = settings.port;
         if !facts.running {
-            self.error(format!("The provider is not running: `{}`", settings.how_to_start));
+            self.error(Check::Process, format!("The provider is not running: `{}`", settings.how_to_start));
             if !facts.held.is_empty() {
                 let count = facts.held.len();
-                self.error(format!(
-                    "{count} VM(s) are rented out, and their renters cannot log in meanwhile"
-                ));
+                self.error(
+                    Check::Process,
+                    format!("{count} VM(s) are rented out, and their renters cannot log in meanwhile"),
+                );
             }
         }
         if let Some(Err(why)) = &facts.node {
-            self.error(format!("The provider does not answer: {why}"));
+            self.error(Check::Process, format!("The provider does not answer: {why}"));
         }
         if let Err(why) = &facts.backend {
-            self.error(format!("The VM backend cannot be used: {why}"));
+            self.error(Check::Backend, format!("The VM backend cannot be used: {why}"));
         }
         let holder = provider.held_by.as_deref().unwrap_or("another program");
         match (facts.running, facts.local) {
             (true, Local::Listening) | (false, Local::Free) => {}
-            (true, Local::Held) if provider.held_by.is_some() => self.error(format!(
+            (true, Local::Held) if provider.held_by.is_some() => self.error(Check::Api, format!(
                 "Nothing answers on the provider's port {port}, which {holder} holds: if that is the provider, this \
                  host's firewall drops what goes to `lo`; accept it there"
             )),
-            (true, _) => self.error(format!("Nothing answers on the provider's port {port}")),
-            (false, _) => self.error(format!(
+            (true, _) => self.error(Check::Api, format!("Nothing answers on the provider's port {port}")),
+            (false, _) => self.error(Check::Api, format!(
                 "TCP port {port} is held by {holder}: stop that, or set GOLEM_PROVIDER_PORT to another port"
             )),
         }
@@ -190,9 +189,10 @@ impl Verdict {
                 _ => "add",
             };
             let file = if fix == "add" { " FILE" } else { "" };
-            self.issue(format!(
-                "The default image {image} is not here: `golem-provider images {fix} {image}{file}`"
-            ));
+            self.issue(
+                Check::Backend,
+                format!("The default image {image} is not here: `golem-provider images {fix} {image}{file}`"),
+            );
         }
     }
 
@@ -210,27 +210,33 @@ impl Verdict {
             PortCheck::Failed { reason } => {
                 let text = format!("It is not known whether renters can reach this node: {reason}");
                 let cause = problems.iter().find(|problem| is_of_check(problem));
-                let mut issue = Issue::from(text).with(cause);
+                let mut issue = Issue::new(Check::Api, text).with(cause);
                 // A look is brief, and a check server may be slow.
                 if !problems.iter().any(|problem| problem.cause == Cause::AddressUnknown) {
                     issue
                         .fixes
                         .push("`golem-provider ports check` waits longer for check servers".to_owned());
                 }
-                self.error(issue);
+                self.add(true, issue);
             }
             PortCheck::Done { .. } => {
                 if let Some(reason) = &provider.reason {
-                    self.error(format!("TCP port {} is not reachable from outside: {reason}", provider.port));
+                    self.error(
+                        Check::Api,
+                        format!("TCP port {} is not reachable from outside: {reason}", provider.port),
+                    );
                 }
                 if ssh.status == "blocked" {
-                    self.error(format!("None of the SSH ports {first}-{last} is reachable from outside"));
+                    self.error(
+                        Check::Ports,
+                        format!("None of the SSH ports {first}-{last} is reachable from outside"),
+                    );
                 }
             }
         }
         let is_told = ssh.status == "blocked";
         if ssh.issues.count() > 0 && !is_told {
-            self.issue(format!("SSH ports {first}-{last}: {}", ssh.issues.words()));
+            self.issue(Check::Ports, format!("SSH ports {first}-{last}: {}", ssh.issues.words()));
         }
     }
 
@@ -243,12 +249,8 @@ impl Verdict {
             if is_told || (*check == PortCheck::Skipped && !is_here) {
                 continue;
             }
-            let issue = Issue::from(capital(&problem.what)).with(Some(problem));
-            if problem.critical {
-                self.error(issue);
-            } else {
-                self.issue(issue);
-            }
+            let about = if problem.ports == provider.port.to_string() { Check::Api } else { Check::Ports };
+            self.add(problem.critical, Issue::new(about, capital(&problem.what)).with(Some(problem)));
         }
     }
 
@@ -256,67 +258,80 @@ impl Verdict {
     fn node(&mut self, settings: &StatusSettings, node: &NodeFacts, ssh: &SshPorts) {
         let summary = &node.summary;
         if let Some(trouble) = &summary.disk_trouble {
-            self.error(format!(
+            self.error(Check::Disk, format!(
                 "No VM can be rented out or changed: {trouble}: make room or mend it in {0} and {0}/vms (`df -h`, `df -i`, quota)",
                 settings.data_dir.display()
             ));
         }
         if summary.draining {
-            self.issue("The provider is draining, it takes no new rentals: `golem-provider drain off`");
+            self.issue(
+                Check::Process,
+                "The provider is draining, it takes no new rentals: `golem-provider drain off`",
+            );
         }
         if let Some(closed) = &summary.closed {
             let why = summary.backend.accelerator_problem.as_deref().unwrap_or("GOLEM_PROVIDER_VM_ACCEL=tcg");
-            self.error(format!("{}: {why}; or set GOLEM_PROVIDER_ALLOW_TCG=true", capital(closed)));
+            self.error(
+                Check::Kvm,
+                format!("{}: {why}; or set GOLEM_PROVIDER_ALLOW_TCG=true", capital(closed)),
+            );
         } else if let Some(problem) = &summary.backend.accelerator_problem {
-            self.issue(format!(
+            self.issue(Check::Kvm, format!(
                 "Guests run without hardware virtualization (TCG), slow and not a security boundary: {problem}"
             ));
         }
         if let Some(problem) = &summary.backend.bounds_problem {
-            self.issue(capital(problem));
+            self.issue(Check::Isolation, capital(problem));
         }
         if !summary.backend.answers {
-            self.issue("The VM backend did not answer when the node last asked");
+            self.issue(Check::Backend, "The VM backend did not answer when the node last asked");
         }
         for vm in &node.vms {
             let port = ssh.ports.iter().find(|port| port.port == vm.ssh_port);
             if port.is_some_and(|port| port.status == Reach::Unreachable) {
-                self.issue(format!(
-                    "The renter of {} cannot log in: TCP port {} is not reachable from outside",
-                    vm.name, vm.ssh_port
-                ));
+                self.issue(
+                    Check::Ports,
+                    format!(
+                        "The renter of {} cannot log in: TCP port {} is not reachable from outside",
+                        vm.name, vm.ssh_port
+                    ),
+                );
             }
         }
         self.networks(node);
         for vm in node.vms.iter().filter(|vm| vm.status == VmState::Error) {
             let why = vm.error.as_deref().unwrap_or("the log says why");
-            self.issue(format!("The VM {0} cannot run: {why}: `golem-provider vms logs {0}`", vm.name));
+            self.issue(
+                Check::Guests,
+                format!("The VM {0} cannot run: {why}: `golem-provider vms logs {0}`", vm.name),
+            );
         }
         if summary.version != settings.installed {
-            self.issue(format!(
-                "The provider runs version {}, and {} is installed: start it again",
-                summary.version, settings.installed
-            ));
+            self.issue(
+                Check::Process,
+                format!(
+                    "The provider runs version {}, and {} is installed: start it again",
+                    summary.version, settings.installed
+                ),
+            );
         }
         let https = summary.https.iter().flat_map(|https| &https.problems);
         // What the operator turned off, and what is on its way, is not off.
         for problem in https.filter(|problem| !matches!(problem.cause, HttpsCause::Off | HttpsCause::Pending))
         {
-            self.issue(Issue {
-                text: format!("https: {}", problem.what),
-                fixes: problem.fixes.clone(),
-                help: Some(problem.help.clone()),
-            });
+            let (fixes, help) = (problem.fixes.clone(), Some(problem.help.clone()));
+            let issue = Issue::new(Check::Tls, format!("https: {}", problem.what));
+            self.add(false, Issue { fixes, help, ..issue });
         }
         for advert in &summary.adverts {
             if let Some(problem) = &advert.problem {
-                self.issue(format!("Being found: {problem}"));
+                self.issue(Check::Markets, format!("Being found: {problem}"));
             }
         }
         self.payments(node);
         if !summary.unmanaged.is_empty() {
             let count = summary.unmanaged.len();
-            self.issue(format!(
+            self.issue(Check::Guests, format!(
                 "{count} machine(s) on the backend are not in the ledger, and are left alone: stop the provider, then \
                  `golem-provider recover`"
             ));
@@ -326,24 +341,27 @@ impl Verdict {
     /// How guests are connected, where that is not as it should be.
     fn networks(&mut self, node: &NodeFacts) {
         if let Some(problem) = &node.summary.backend.network_problem {
-            self.issue(capital(problem));
+            self.issue(Check::Isolation, capital(problem));
         }
         let shared = |vm: &&VmView| vm.network_problem == Some(NetworkProblem::Shared);
         let shared = names(node.vms.iter().filter(shared));
         if !shared.is_empty() {
-            self.issue(format!(
-                "An older version launched {shared}, whose isolation hangs on this host's firewall; \
+            self.issue(
+                Check::Isolation,
+                format!(
+                    "An older version launched {shared}, whose isolation hangs on this host's firewall; \
                  give it a network namespace of its own: `golem-provider vms restart`"
-            ));
+                ),
+            );
         }
         for vm in &node.vms {
             match &vm.network_problem {
-                Some(NetworkProblem::Cut(reason)) => self.error(format!(
+                Some(NetworkProblem::Cut(reason)) => self.error(Check::Isolation, format!(
                     "The network of {0} is cut, because it could not be secured: {reason}; it is tried again \
                      every few seconds, and `golem-provider vms restart {0}` makes it anew",
                     vm.name
                 )),
-                Some(NetworkProblem::Restricted(reason)) => self.issue(format!(
+                Some(NetworkProblem::Restricted(reason)) => self.issue(Check::Isolation, format!(
                     "{0} has no network but SSH in: {reason}; then `golem-provider vms restart {0}`",
                     vm.name
                 )),
@@ -362,7 +380,7 @@ impl Verdict {
             ("GB of storage", total.storage, least.storage, "STORAGE_GB"),
         ] {
             if has < needs {
-                self.issue(format!(
+                self.issue(Check::Resources, format!(
                     "Nothing can be rented out: {has} {what}, {} less than GOLEM_PROVIDER_MIN_{variable}={needs}",
                     needs - has
                 ));
@@ -374,11 +392,14 @@ impl Verdict {
             ("storage", host.storage_percent, settings.limits.storage_threshold, "STORAGE"),
         ] {
             if used > threshold {
-                self.issue(format!(
-                    "No new VM is granted: {used} % of the host's {what} is in use, {} more than \
+                self.issue(
+                    Check::Resources,
+                    format!(
+                        "No new VM is granted: {used} % of the host's {what} is in use, {} more than \
                      GOLEM_PROVIDER_{variable}_THRESHOLD={threshold}",
-                    used - threshold
-                ));
+                        used - threshold
+                    ),
+                );
             }
         }
     }
@@ -409,4 +430,4 @@ fn names<'a>(vms: impl Iterator<Item = &'a VmView>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

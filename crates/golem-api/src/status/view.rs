@@ -2,6 +2,7 @@
 //!
 //! Owns its shape. Never judges.
 
+use golem_host::doctor::Check;
 use golem_reach::certificates::HttpsReport;
 use golem_reach::report::{ProblemReport, Reach, SourceReport};
 use golem_types::Resources;
@@ -107,6 +108,10 @@ impl Checklist {
 /// Something that is off. Programs read its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
+    /// Which of `doctor`'s checks it belongs to.
+    pub about: Check,
+    /// Whether it keeps renters out.
+    pub critical: bool,
     pub text: String,
     /// What to do, where the text does not say: the first that fits.
     pub fixes: Vec<String>,

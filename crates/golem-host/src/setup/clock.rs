@@ -16,14 +16,20 @@ const MOST: SignedDuration = SignedDuration::from_mins(2);
 
 /// What is wrong with the clock by the server at `url`, with the fix; `None` if nothing is, or that cannot be seen.
 pub async fn problem(url: &str) -> Option<String> {
+    told(ahead(url).await?)
+}
+
+/// How far this machine's clock is ahead of the server at `url`; `None` if that cannot be seen.
+pub async fn ahead(url: &str) -> Option<SignedDuration> {
     let asked = Client::new(Options::within(DEADLINE)).ok()?.get(url).open().await.ok()?;
     // Whatever it answers, a refusal too, has its date.
     let date = asked.headers().get("date")?.to_str().ok()?;
-    told(Timestamp::now(), rfc2822::parse(date).ok()?.timestamp())
+    Some(Timestamp::now().duration_since(rfc2822::parse(date).ok()?.timestamp()))
 }
 
-fn told(here: Timestamp, there: Timestamp) -> Option<String> {
-    let ahead = here.duration_since(there);
+/// What is wrong with a clock that is so far `ahead`, with the fix; `None` if nothing is.
+#[must_use]
+pub fn told(ahead: SignedDuration) -> Option<String> {
     if ahead.abs() <= MOST {
         return None;
     }
@@ -43,8 +49,7 @@ mod tests {
 
     #[test]
     fn a_clock_is_wrong_from_minutes_on() {
-        let there = Timestamp::from_second(1_800_000_000).unwrap();
-        let here = |seconds: i64| told(Timestamp::from_second(1_800_000_000 + seconds).unwrap(), there);
+        let here = |seconds: i64| told(SignedDuration::from_secs(seconds));
         assert_eq!((here(0), here(119), here(-119)), (None, None, None));
         assert!(
             here(600).unwrap().contains("10 minutes ahead")

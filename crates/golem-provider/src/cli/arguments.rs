@@ -94,6 +94,10 @@ pub(super) enum Command {
     Reload,
     /// Show how the provider is; exits with 3 when it is not running.
     Status(Status),
+    /// Look closely at everything that the node needs.
+    ///
+    /// Works whether or not the provider runs; exits with 1 when something is broken.
+    Doctor(Doctor),
     /// Print what the provider logged.
     ///
     /// Of one in the background its log file; of this machine's service what systemd's journal has of it.
@@ -309,6 +313,20 @@ pub(super) struct Status {
     /// Exit with 0 when healthy, 1 with issues, 2 on errors, running or not.
     #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Do what is safe about it, and write down what was done.
+    #[arg(long)]
+    pub fix: bool,
+    /// Put back what --fix did.
+    #[arg(long, conflicts_with_all = ["fix", "bundle"])]
+    pub undo: bool,
+    /// Write what a bug report needs into this file, without secrets.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
 /// `dashboard`.

@@ -1,4 +1,4 @@
-//! `config …`: what is in force, and the files that are made from the settings table.
+//! `config …`: what is in force, and the files that are made from tables.
 //!
 //! Owns how settings are shown, and the node's own file of them. Never checks a value: `settings` does.
 
@@ -12,6 +12,7 @@ use super::arguments::{Config, Form};
 use super::layout::table;
 use super::printer::Printer;
 use super::{Exit, Invocation};
+use golem_host::doctor::advice;
 use golem_host::settings::{self, Origin, Resolved, TABLE};
 
 #[derive(Serialize)]
@@ -107,6 +108,7 @@ pub(super) fn render(form: Form, printer: Printer) -> Exit {
     printer.out(&match form {
         Form::EnvExample => settings::env_example(),
         Form::Markdown => settings::markdown(),
+        Form::Troubleshooting => advice::markdown(),
     });
     Exit::Done
 }

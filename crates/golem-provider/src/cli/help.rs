@@ -27,6 +27,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "stop",
             "reload",
             "status",
+            "doctor",
             "dashboard",
             "logs",
             "drain",

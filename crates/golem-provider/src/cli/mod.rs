@@ -11,6 +11,7 @@ mod confirm;
 mod dashboard;
 mod deploy;
 mod discovery;
+mod doctor;
 mod earnings;
 pub mod help;
 mod images;
@@ -106,14 +107,6 @@ impl From<Exit> for ExitCode {
 #[error("the provider is not running; fix: `{}`", .0)]
 pub(crate) struct NotRunning(&'static str);
 
-/// How the node is started.
-const fn how_to_start(node: &Node) -> &'static str {
-    match node.whose {
-        Whose::Service => "sudo systemctl start golem-provider",
-        Whose::Own | Whose::Named => "golem-provider start",
-    }
-}
-
 /// Longest that a node which is being restarted is waited for.
 const RESTART: Duration = Duration::from_secs(10);
 
@@ -148,7 +141,7 @@ impl Invocation {
     }
 
     fn not_running(&self) -> NotRunning {
-        NotRunning(how_to_start(&self.node))
+        NotRunning(self.node.how_to_start())
     }
 
     /// Whether the node runs.
@@ -311,13 +304,18 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
         _ => {}
     }
     crate::logs::begin_for_command(level);
-    data_dir::close(&context.resolved.settings.node.data_dir);
+    // `doctor` tells what is open before it closes anything.
+    if !matches!(arguments.command, Command::Doctor(_)) {
+        data_dir::close(&context.resolved.settings.node.data_dir);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the asynchronous runtime cannot be started")?;
-    let is_prompt =
-        matches!(arguments.command, Command::Status(_) | Command::Isolation { .. } | Command::Setup(_));
+    let is_prompt = matches!(
+        arguments.command,
+        Command::Status(_) | Command::Doctor(_) | Command::Isolation { .. } | Command::Setup(_)
+    );
     let exit = runtime.block_on(async {
         match arguments.command {
             Command::Stop { timeout, withdraw_advert } => {
@@ -325,6 +323,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             }
             Command::Setup(typed) => setup::setup(&context, &typed).await,
             Command::Status(typed) => status::status(&context, &typed).await,
+            Command::Doctor(typed) => doctor::doctor(&context, &typed).await,
             Command::Dashboard(typed) => dashboard::dashboard(&context, &typed).await,
             Command::Vms { command } => vms::vms(&context, command).await,
             Command::Drain { state, wait } => vms::drain(&context, state, wait).await,

@@ -68,7 +68,7 @@ pub(super) fn start(invocation: &Invocation, typed: &arguments::Start) -> anyhow
         reload: reload.clone(),
         handed_over,
         noted: noted.clone(),
-        judged_by: status::judged_by(&invocation.node, settings),
+        judged_by: golem_api::status::StatusSettings::of(&invocation.node, settings),
         place: invocation.settings_place(),
     }));
     // Whoever stopped twice does not want to wait for what still runs.
@@ -120,7 +120,7 @@ async fn background(
             format!(
                 "The provider runs in the background (pid {}), listening on {}.\nLog: {log}\nStop it with: golem-provider \
                  stop\n\n{}",
-                started.pid, started.address, status::checklist_text(&checklist)
+                started.pid, started.address, golem_api::status::checklist_text(&checklist)
             )
         },
     );

@@ -11,11 +11,12 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 31] = [
+const ELSEWHERE: [(&str, &str); 32] = [
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
     ("dashboard", "dashboard.rs"),
     ("discovery", "private.rs"),
+    ("doctor", "doctor.rs"),
     ("earnings", "paid/mod.rs"),
     ("images pull", "cli.rs"),
     ("import", "import.rs"),

@@ -12,6 +12,7 @@ mod configured;
 mod dashboard;
 mod discovery;
 mod docs;
+mod doctor;
 mod find;
 mod generated;
 mod https;

@@ -109,7 +109,7 @@ impl Operator {
             node: Some(Ok(NodeFacts { summary: summary.clone(), vms, listening })),
         };
         let status = judge(&page.judged_by, facts);
-        let issue = |Issue { text, fixes, help }| IssueView { text, fixes, help };
+        let issue = |Issue { text, fixes, help, .. }| IssueView { text, fixes, help };
         let rows = status.checklist.rows().map(|(word, row)| RowView { word, row: row.clone() });
         let grade: Grade = status.overall.status;
         Some(HealthView {

@@ -3,6 +3,7 @@
 //! Owns the verdict on the payment chain, on prices and on the wallet, as part of [`super::Verdict`].
 
 use crate::views::{DifferenceView, PaymentsClosed, PaymentsView};
+use golem_host::doctor::Check;
 use golem_types::amount::Money;
 use golem_types::wire::Exact;
 use ruint::aliases::U256;
@@ -17,11 +18,11 @@ impl Verdict {
     /// How rentals are paid for.
     pub(super) fn payments(&mut self, node: &NodeFacts) {
         for told in &node.summary.transactions {
-            self.issue(format!("{told}; `golem-provider wallet transactions` shows all"));
+            self.issue(Check::Wallet, format!("{told}; `golem-provider wallet transactions` shows all"));
         }
         for contract in &node.summary.unknown_contracts {
             let (chain_id, address) = contract.split_once(':').unwrap_or((contract, ""));
-            self.error(format!(
+            self.error(Check::Chain, format!(
                 "Rentals are paid in a contract that no network profile names, so they are not followed and nothing is \
                  withdrawn: `golem-provider networks add NAME --chain-id {chain_id} --contract {address} --rpc-url URL`, then \
                  start the node again"
@@ -29,7 +30,7 @@ impl Verdict {
         }
         for earlier in &node.summary.other_payments {
             if let Some(error) = &earlier.error {
-                self.issue(format!(
+                self.issue(Check::Chain, format!(
                     "The chain of {}, which earlier rentals are paid on, cannot be asked; they run on: {error}",
                     earlier.network
                 ));
@@ -38,16 +39,17 @@ impl Verdict {
         for payout in &node.summary.payouts {
             if let Some(problem) = &payout.problem {
                 let (wallet, to) = (&payout.wallet, &payout.to);
-                self.issue(format!(
-                    "What {wallet} earned does not reach {to}, and is tried again: {problem}"
-                ));
+                self.issue(
+                    Check::Payouts,
+                    format!("What {wallet} earned does not reach {to}, and is tried again: {problem}"),
+                );
             }
         }
         node.summary.payments.iter().chain(&node.summary.other_payments).for_each(|one| self.books(one));
         let Some(payments) = &node.summary.payments else { return };
         match payments.closed {
             None => {}
-            Some(PaymentsClosed::NoPrice) => self.error(format!(
+            Some(PaymentsClosed::NoPrice) => self.error(Check::Prices, format!(
                 "Nothing is rented out, because no price in {} is known: let the node reach its price feed \
                  (GOLEM_PROVIDER_COINGECKO_API_URL), name the feed's id of that money in the profile of {} \
                  (`golem-provider networks add --help`), set prices in GLM \
@@ -55,18 +57,21 @@ impl Verdict {
                  GOLEM_PROVIDER_ALLOW_UNPRICED=true to take any rate",
                 payments.symbol, payments.network
             )),
-            Some(PaymentsClosed::TokenDigits { found, expected }) => self.error(format!(
+            Some(PaymentsClosed::TokenDigits { found, expected }) => self.error(Check::Chain, format!(
                 "Nothing is rented out, because {} has {found} digits after the point and the profile of {} says \
                  {expected}: `golem-provider networks add {} --token-decimals {found} …`",
                 payments.symbol, payments.network, payments.network
             )),
         }
         if let Some(error) = &payments.error {
-            self.issue(format!("The payment chain cannot be asked, rentals run on: {error}"));
+            self.issue(Check::Chain, format!("The payment chain cannot be asked, rentals run on: {error}"));
         }
         let unpaid = names(node.vms.iter().filter(|vm| vm.stream_id.is_none()));
         if !unpaid.is_empty() {
-            self.issue(format!("No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"));
+            self.issue(
+                Check::Payouts,
+                format!("No stream pays for {unpaid}: attach one, or `golem-provider vms delete`"),
+            );
         }
     }
 
@@ -74,7 +79,7 @@ impl Verdict {
     fn books(&mut self, payments: &PaymentsView) {
         let (Some(books), network) = (&payments.books, &payments.network) else { return };
         if let Some(error) = &books.error {
-            self.issue(format!(
+            self.issue(Check::Books, format!(
                 "The books of {network} cannot be compared with the chain, and it is tried again: {error}; fix: an endpoint that \
                  answers eth_getLogs (`golem-provider networks check` tells which do)"
             ));
@@ -93,7 +98,7 @@ impl Verdict {
             0 => String::new(),
             more => format!("; and {more} more"),
         };
-        self.issue(format!(
+        self.issue(Check::Books, format!(
             "The books of {network} differ from the chain in {} place(s): {}{more}: `golem-provider books check --repair`",
             books.differences,
             told.join("; ")
@@ -103,7 +108,7 @@ impl Verdict {
     /// Whether the money is worth something where the market says so, and withdrawals can be paid for.
     pub(super) fn wallet(&mut self, settings: &StatusSettings, facts: &StatusFacts) {
         if let Some(network) = &settings.test_money_on_mainnet {
-            self.issue(format!(
+            self.issue(Check::Payouts, format!(
                 "The node offers itself on mainnet and takes the test money of {network}: set GOLEM_PROVIDER_PAYMENTS_NETWORK \
                  to a network of real money (`golem-provider networks list`), or GOLEM_PROVIDER_NETWORK=testnet"
             ));
@@ -117,10 +122,10 @@ impl Verdict {
             } else {
                 format!("send some to {}", wallet.address)
             };
-            self.issue(format!(
-                "The wallet has no {} for gas, so nothing is withdrawn: {fix}",
-                wallet.symbol
-            ));
+            self.issue(
+                Check::Wallet,
+                format!("The wallet has no {} for gas, so nothing is withdrawn: {fix}", wallet.symbol),
+            );
         }
     }
 }

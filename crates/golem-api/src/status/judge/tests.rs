@@ -19,7 +19,7 @@ use crate::views::{PaymentsView, Summary};
 
 const FIRST: u16 = SSH_PORTS.start;
 
-pub(super) fn settings() -> StatusSettings {
+pub(in crate::status) fn settings() -> StatusSettings {
     StatusSettings {
         how_to_start: "golem-provider start",
         installed: "0.1.0",

@@ -61,4 +61,6 @@ pub(in crate::cli) enum Form {
     EnvExample,
     /// `docs/configuration.md`.
     Markdown,
+    /// `docs/troubleshooting.md`.
+    Troubleshooting,
 }

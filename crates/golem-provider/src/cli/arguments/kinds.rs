@@ -42,6 +42,7 @@ impl Command {
             Self::Stop { .. }
             | Self::Reload
             | Self::Status(_)
+            | Self::Doctor(_)
             | Self::Logs(_)
             | Self::Dashboard(_)
             | Self::Vms { .. }

@@ -3,12 +3,13 @@
 //! Owns the lines. A test reads each as the program would, and finds commands that have none.
 
 /// Commands, and how they are used. Each line is typed after `golem-provider`.
-pub(super) const EXAMPLES: [(&str, &[&str]); 79] = [
+pub(super) const EXAMPLES: [(&str, &[&str]); 80] = [
     ("setup", &["setup", "setup --dry-run", "setup --yes --country DE --rent-cpu 4 --price-per-core 6"]),
     ("start", &["start", "start --daemon", "start --network testnet"]),
     ("stop", &["stop", "stop --withdraw-advert --timeout 300"]),
     ("reload", &["reload", "reload --json"]),
     ("status", &["status", "status --watch", "status --exit-code --quiet"]),
+    ("doctor", &["doctor", "doctor --fix", "doctor --bundle ./node.tar.gz"]),
     ("dashboard", &["dashboard", "dashboard --open"]),
     ("logs", &["logs", "logs --follow", "logs -n 1000"]),
     ("drain", &["drain on", "drain on --wait", "drain off"]),

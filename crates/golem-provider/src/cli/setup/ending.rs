@@ -121,7 +121,7 @@ pub(super) async fn tell(
     });
     invocation.printer.answer(&answer, || {
         let head = next.map(|next| format!("The node is set up; {next}"));
-        let list = checklist.map(|list| status::checklist_text(&list));
+        let list = checklist.map(|list| golem_api::status::checklist_text(&list));
         head.into_iter().chain(list).collect::<Vec<_>>().join("\n\n")
     });
     Ok(if is_blocked { Exit::Failed } else { Exit::Done })

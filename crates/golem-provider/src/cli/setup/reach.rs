@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use golem_api::operator::Client;
-use golem_api::status::{Answer, ChecklistRow, judge_ports};
+use golem_api::status::{Answer, ChecklistRow, StatusSettings, judge_ports};
 use golem_host::setup::form::{Answers, Form, FormError};
 use golem_host::setup::prompt;
 use golem_reach::mapping::{Mapper, MappingError};
@@ -14,7 +14,6 @@ use golem_reach::port_owner::port_owner;
 use golem_reach::probe::is_free;
 
 use super::Target;
-use crate::cli::status::judged_by;
 use crate::ports::{self, Display};
 use golem_host::node::Node;
 use golem_host::settings::Settings;
@@ -93,7 +92,7 @@ async fn look(form: &Form<'_>, node: &Node, settings: &Settings, client: Option<
         ports::report(&reach, client, DEADLINE, |at| display.iter().for_each(|display| display.tell(at)))
             .await
     };
-    judge_ports(&judged_by(node, settings), &report.map_err(|error| format!("{error:#}")))
+    judge_ports(&StatusSettings::of(node, settings), &report.map_err(|error| format!("{error:#}")))
 }
 
 /// Sees to it that no other program holds the ports of the APIs.

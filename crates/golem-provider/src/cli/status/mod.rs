@@ -6,18 +6,14 @@
 //! Owns when that happens, and how the command ends. Never judges.
 
 mod gather;
-mod text;
 
 use std::io::{IsTerminal, Write};
 
-use golem_api::status::{Checklist, Grade, StatusSettings, judge};
+use golem_api::status::{Checklist, Grade, StatusFacts, StatusSettings, judge, text};
 
 use super::arguments::{self, seconds};
 use super::{Exit, Invocation};
 use gather::Gathered;
-use golem_host::node::Node;
-use golem_host::settings::Settings;
-pub(super) use text::checklist as checklist_text;
 
 /// Time between two looks of `--watch`.
 const EVERY: u64 = 2;
@@ -34,9 +30,9 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
         let note = "This user may not read the service's settings; for those: `sudo golem-provider status`.";
         invocation.printer.note(note);
     }
-    let gathered = gather(invocation, None).await?;
-    let status = judge(&judged_by(&invocation.node, &invocation.resolved.settings), gathered.facts);
-    invocation.printer.answer(&status, || text::text(&status));
+    let judged_by = StatusSettings::of(&invocation.node, &invocation.resolved.settings);
+    let status = judge(&judged_by, facts(invocation).await?);
+    invocation.printer.answer(&status, || text(&status));
     Ok(match (typed.exit_code, status.running) {
         (true, _) => exit(status.overall.status),
         (false, true) => Exit::Done,
@@ -46,8 +42,8 @@ pub(super) async fn status(invocation: &Invocation, typed: &arguments::Status) -
 
 /// Whether the node does what its operator wants of it, as seen now.
 pub(super) async fn checklist(invocation: &Invocation) -> anyhow::Result<Checklist> {
-    let gathered = gather(invocation, None).await?;
-    Ok(judge(&judged_by(&invocation.node, &invocation.resolved.settings), gathered.facts).checklist)
+    let judged_by = StatusSettings::of(&invocation.node, &invocation.resolved.settings);
+    Ok(judge(&judged_by, facts(invocation).await?).checklist)
 }
 
 /// How the command ends with `--exit-code`: 0, 1 or 2.
@@ -64,10 +60,15 @@ async fn gather(invocation: &Invocation, last: Option<&Gathered>) -> anyhow::Res
     Ok(gather::gather(invocation, held, last).await)
 }
 
+/// What is seen of the node now.
+pub(super) async fn facts(invocation: &Invocation) -> anyhow::Result<StatusFacts> {
+    Ok(gather(invocation, None).await?.facts)
+}
+
 /// Looks again and again until it is interrupted.
 async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     let printer = invocation.printer;
-    let settings = judged_by(&invocation.node, &invocation.resolved.settings);
+    let settings = StatusSettings::of(&invocation.node, &invocation.resolved.settings);
     let watching = async {
         let mut last = None;
         loop {
@@ -80,9 +81,9 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
             } else if std::io::stdout().is_terminal() && crate::logs::can_redraw() {
                 // Not through the printer, which leaves this out where no colour is wanted.
                 let _ = write!(std::io::stdout(), "{CLEAR}");
-                printer.show(&text::text(&status));
+                printer.show(&text(&status));
             } else {
-                printer.show(&format!("{}\n", text::text(&status)));
+                printer.show(&format!("{}\n", text(&status)));
                 printer.out("---");
             }
             tokio::time::sleep(seconds(EVERY)).await;
@@ -91,23 +92,5 @@ async fn watch(invocation: &Invocation) -> anyhow::Result<Exit> {
     tokio::select! {
         ended = watching => ended,
         _ = tokio::signal::ctrl_c() => Ok(Exit::Done),
-    }
-}
-
-/// What `node`, with these `settings`, is judged by.
-pub(super) fn judged_by(node: &Node, settings: &Settings) -> StatusSettings {
-    StatusSettings {
-        installed: env!("CARGO_PKG_VERSION"),
-        how_to_start: super::how_to_start(node),
-        data_dir: settings.node.data_dir.clone(),
-        environment: settings.node.environment.as_str(),
-        network: settings.node.network.as_str(),
-        host: settings.api.host,
-        port: settings.api.port.get(),
-        ssh_ports: settings.ports.ssh_ports(),
-        skip_port_verification: settings.ports.skip_port_verification,
-        limits: settings.vms.limits(),
-        test_money_on_mainnet: settings.chain().test_money_on_mainnet(),
-        withdraws: settings.payments.stream_withdraw_enabled,
     }
 }

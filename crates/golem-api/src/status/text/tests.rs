@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use golem_api::status::{Local, NodeFacts, Status, StatusFacts, judge};
-use golem_api::views::{Summary, VmView};
+use crate::status::{Local, NodeFacts, Status, StatusFacts, StatusSettings, judge};
+use crate::views::{Summary, VmView};
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach, SourceReport};
 use golem_test_support::healthy_node::{self, SSH_PORTS};
 use jiff::Timestamp;
@@ -74,7 +74,7 @@ fn status_of(skipped: bool, facts: StatusFacts) -> Status {
     environment.insert("GOLEM_PROVIDER_SKIP_PORT_VERIFICATION".to_owned(), skipped.to_string());
     let node = golem_host::node::Node::own(&environment).unwrap();
     let resolved = golem_host::settings::load(BTreeMap::new(), environment, Path::new("/nowhere")).unwrap();
-    judge(&super::super::judged_by(&node, &resolved.settings), facts)
+    judge(&StatusSettings::of(&node, &resolved.settings), facts)
 }
 
 #[test]
@@ -290,8 +290,8 @@ fn u_10_status_fits_the_terminal() {
         .0;
     let coloured = coloured.replace(age, "[AGE]");
     for columns in [40, 80, 120] {
-        let shown = crate::cli::layout::wrapped(&coloured, columns);
-        let plain = console::strip_ansi_codes(&shown).into_owned();
+        let shown = golem_host::layout::wrapped(&coloured, columns);
+        let plain = anstream::adapter::strip_str(&shown).to_string();
         for line in plain.lines() {
             let is_one_word = line.split_whitespace().count() <= 1;
             assert!(console::measure_text_width(line) <= columns || is_one_word, "{columns}: {line}");

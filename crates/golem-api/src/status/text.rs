@@ -5,16 +5,18 @@
 use golem_reach::certificates::{CertificateFacts, HttpsReport};
 use golem_types::wire::Exact;
 
-use crate::cli::layout::age;
-use golem_api::status::{
+use golem_host::layout::age;
+
+use super::{
     Answer, BackendPart, Checklist, Grade, Issue, LastKnown, PortCheck, PortsPart, ProviderPort, SshPorts,
     Status,
 };
-use golem_api::views::{AdvertView, BooksView};
+use crate::views::{AdvertView, BooksView};
 use golem_types::amount::coins;
 
 /// The answer for people.
-pub(super) fn text(status: &Status) -> String {
+#[must_use]
+pub fn text(status: &Status) -> String {
     let overall = match status.overall.status {
         Grade::Healthy => "\x1b[32mHealthy\x1b[0m",
         Grade::Issues => "\x1b[33mIssues detected\x1b[0m",
@@ -35,7 +37,8 @@ pub(super) fn text(status: &Status) -> String {
 }
 
 /// Whether the node does what its operator wants of it.
-pub(in crate::cli) fn checklist(list: &Checklist) -> String {
+#[must_use]
+pub fn checklist(list: &Checklist) -> String {
     let rows = list.rows().map(|(word, row)| {
         let mark = match row.answer {
             Answer::Yes => "✅ yes",
