@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use golem_chain::network::PaymentNetwork;
-use golem_host::alerts::AlertSettings;
 use golem_host::settings::SettingsPlace;
 use golem_market::survey::Survey;
 use golem_node::advertise::Advertising;
@@ -41,8 +40,6 @@ pub struct ApiConfig {
     pub https: Option<Https>,
     /// What the operator's page needs beside that; `None` in tests of other things.
     pub dashboard: Option<DashboardConfig>,
-    /// Who is told of what is off.
-    pub alerts: AlertSettings,
 }
 
 /// What the operator's page needs to know beside the rest.

@@ -41,7 +41,7 @@ pub fn start(config: ApiConfig, node: Node, public: TcpListener, operator: TcpLi
     let proxies = config.public.trusted_proxies.clone();
     let serving = serve::serve("public API connection", public, plain, proxies.clone(), tasks.clone());
     tasks.spawn("public API", serving);
-    let place = (operator.local_addr()?.port(), &tasks);
+    let place = (operator.local_addr()?.port(), tasks.stopping().clone());
     let operator::Routes { guarded, known } =
         operator::routes(config, node, token, asked.clone(), requests, place);
     tasks.spawn(

@@ -8,7 +8,6 @@
 //! and the removal of all that a node made ([`uninstall`]). Never starts a part of the node, and writes to no terminal but
 //! what setup asks.
 
-pub mod alerts;
 pub mod backup;
 pub mod console;
 mod crash;

@@ -448,7 +448,6 @@ fn api_config(
         ports: Some(verifier),
         https: None,
         dashboard: None,
-        alerts: settings.alerts(),
     }
 }
 

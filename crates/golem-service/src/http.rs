@@ -4,8 +4,6 @@
 //! deadline, without following redirects unless told to, and with answers that are read in bounded memory.
 //! Never asks twice, and never looks at what an answer says.
 
-mod only_public;
-
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -45,9 +43,6 @@ pub enum HttpError {
         /// 407, 502 or 504.
         status: StatusCode,
     },
-    /// Its address is one of this machine or of a network that is not public, and it may not be asked there.
-    #[error("{0} is not a public address")]
-    NotPublic(IpAddr),
     /// There is more than was asked for.
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
@@ -66,7 +61,7 @@ impl HttpError {
         match self {
             Self::NoAnswer(unanswered) => through(unanswered.proxy.as_ref()),
             Self::Proxy { proxy, .. } => through(Some(proxy)),
-            Self::Client(_) | Self::ProxyName(..) | Self::NotPublic(_) | Self::TooLarge(_) => String::new(),
+            Self::Client(_) | Self::ProxyName(..) | Self::TooLarge(_) => String::new(),
         }
     }
 }
@@ -195,9 +190,6 @@ pub struct Options {
     pub follows_redirects: bool,
     /// The address of this machine to ask from; `None` for whichever the route has.
     pub from: Option<IpAddr>,
-    /// Goes to public addresses only, whatever names mean: for an endpoint that must not be a way into the operator's own
-    /// networks. A proxy that the environment names decides itself what names mean.
-    pub only_public: bool,
 }
 
 impl Options {
@@ -211,7 +203,6 @@ impl Options {
             is_direct: false,
             follows_redirects: false,
             from: None,
-            only_public: false,
         }
     }
 }
@@ -221,7 +212,6 @@ impl Options {
 pub struct Client {
     http: reqwest::Client,
     proxies: Arc<Proxies>,
-    only_public: bool,
 }
 
 impl Client {
@@ -255,9 +245,6 @@ impl Client {
         if let Some(socket) = socket {
             builder = builder.unix_socket(socket);
         }
-        if options.only_public {
-            builder = builder.dns_resolver(Arc::new(only_public::Names));
-        }
         if let Some(deadline) = options.deadline {
             builder = builder.timeout(deadline);
         }
@@ -265,13 +252,12 @@ impl Client {
             builder = builder.read_timeout(silence);
         }
         let http = proxies.apply(builder)?.build().map_err(|error| HttpError::Client(error.without_url()))?;
-        Ok(Self { http, proxies: Arc::new(proxies), only_public: options.only_public })
+        Ok(Self { http, proxies: Arc::new(proxies) })
     }
 
     /// A request to `url`, not yet sent.
     pub fn request(&self, method: Method, url: &str) -> Request {
-        let refused = if self.only_public { only_public::refused(url) } else { None };
-        Request { builder: self.http.request(method, url), proxy: self.proxies.of(url), refused }
+        Request { builder: self.http.request(method, url), proxy: self.proxies.of(url) }
     }
 
     /// A GET request.
@@ -311,7 +297,6 @@ pub fn install_cryptography() {
 pub struct Request {
     builder: reqwest::RequestBuilder,
     proxy: Option<HttpProxy>,
-    refused: Option<IpAddr>,
 }
 
 impl Request {
@@ -360,12 +345,9 @@ impl Request {
     /// Sends it, and reads no more than the head of the answer.
     ///
     /// # Errors
-    /// [`HttpError::NoAnswer`], [`HttpError::Proxy`], [`HttpError::NotPublic`].
+    /// [`HttpError::NoAnswer`], [`HttpError::Proxy`].
     pub async fn open(self) -> Result<Response, HttpError> {
-        let Self { builder, proxy, refused } = self;
-        if let Some(address) = refused {
-            return Err(HttpError::NotPublic(address));
-        }
+        let Self { builder, proxy } = self;
         let inner = match builder.send().await {
             Ok(inner) => inner,
             Err(error) => return Err(Unanswered::of(error, proxy)),

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, AlertsView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView,
-    PricingView, ReceiverView, StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
+    AdvertView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView, PricingView,
+    StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -229,22 +229,6 @@ impl Client {
     /// [`OperatorError`].
     pub async fn drain(&self, draining: bool) -> Result<DrainView, OperatorError> {
         self.call(Method::PUT, "/drain", Some(json!({ "draining": draining }))).await
-    }
-
-    /// What is off, and who is told.
-    ///
-    /// # Errors
-    /// [`OperatorError`].
-    pub async fn alerts(&self) -> Result<AlertsView, OperatorError> {
-        self.call(Method::GET, "/alerts", None).await
-    }
-
-    /// Sends a test to everybody who is told of alerts; gives what became of it.
-    ///
-    /// # Errors
-    /// [`OperatorError`].
-    pub async fn test_alerts(&self) -> Result<Vec<ReceiverView>, OperatorError> {
-        self.call(Method::POST, "/alerts/test", None).await
     }
 
     /// What VMs cost.

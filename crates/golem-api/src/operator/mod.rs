@@ -10,7 +10,6 @@
 //! line of whatever is changed. Never reached by a renter.
 
 mod adverts;
-mod alerts;
 mod client;
 mod dashboard;
 mod history;
@@ -38,7 +37,6 @@ use axum::routing::{get, post, put};
 use golem_node::{Node, Vm};
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
-use golem_service::tasks::Tasks;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +67,6 @@ struct Operator {
     health: Health,
     live: Live,
     pulls: Pulls,
-    alerts: alerts::Alerts,
     requests: Arc<Requests>,
 }
 
@@ -116,12 +113,11 @@ pub(crate) fn routes(
     token: Token,
     asked: Asked,
     requests: Arc<Requests>,
-    (port, tasks): (u16, &Tasks),
+    (port, stopping): (u16, CancellationToken),
 ) -> Routes {
     let sessions = Sessions::open(&config.data_dir, Instant::now());
     let (health, live, pulls) = (Health::default(), Live::default(), Pulls::default());
     let started_at = Timestamp::now();
-    let alerts = alerts::Alerts::new(config.alerts.clone(), tasks);
     let operator = Arc::new(Operator {
         config,
         node,
@@ -129,15 +125,13 @@ pub(crate) fn routes(
         started_at,
         asked,
         port,
-        stopping: tasks.stopping().clone(),
+        stopping,
         sessions,
         health,
         live,
         pulls,
-        alerts,
         requests,
     });
-    tasks.spawn("alerts", alerts::run(Arc::clone(&operator)));
     let known = Router::new().nest("/v1", looks().merge(orders())).route("/metrics", get(metrics::metrics));
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
     let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
@@ -159,7 +153,6 @@ fn looks() -> Router<Arc<Operator>> {
         .route("/vms/{id}/{action}", post(vms::act))
         .route("/events", get(vms::all_events))
         .route("/history/{step}", get(history::of_host))
-        .route("/alerts", get(alerts::list))
         .route("/streams", get(payments::streams))
         .route("/pricing", get(node::pricing))
         .route("/withdrawals", get(payments::withdrawals).post(payments::withdraw))
@@ -174,7 +167,6 @@ fn orders() -> Router<Arc<Operator>> {
     Router::new()
         .route("/entries", get(payments::entries))
         .route("/books", post(payments::check_books))
-        .route("/alerts/test", post(alerts::test))
         .route("/transactions/cancel", post(payments::cancel))
         .route("/adverts", axum::routing::delete(adverts::remove))
         .route("/dashboard/links", post(dashboard::link))

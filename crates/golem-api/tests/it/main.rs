@@ -1,7 +1,6 @@
 //! Both APIs over real sockets, on a node with the sim backend, in one process.
 #![cfg(test)]
 
-mod alerts;
 mod dashboard;
 mod disk;
 mod live;

@@ -142,7 +142,6 @@ impl World {
             ports: None,
             https: None,
             dashboard: None,
-            alerts: golem_host::alerts::AlertSettings::default(),
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

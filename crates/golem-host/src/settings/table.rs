@@ -11,7 +11,6 @@ use std::time::Duration;
 use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
-use super::alerts::{MailServer, Mailboxes, Token, WebhookUrl};
 use super::lists::{Advertisers, Urls, WebSocketUrls};
 use super::name::Name;
 use super::reader::Reader;
@@ -21,7 +20,6 @@ use super::value::{
     VmBackend, WebSocketUrl, Wei,
 };
 use super::variable::Variable;
-use crate::alerts::{Quiet, Shape};
 
 macro_rules! table {
     (@optional) => { None };
@@ -388,28 +386,6 @@ table! {
         renter_dir: PathBuf = "GOLEM_RENTER_DIR" default "~/.golem/renter";
         /// Private key of the renter's wallet, in place of the one in that folder.
         renter_private_key: Option<Secret> = "GOLEM_RENTER_PRIVATE_KEY" secret true;
-    }
-    "Alerts" alerts: AlertTable {
-        /// Where alerts are posted: an address that nobody else should know. `golem-provider alerts test` tries it.
-        alert_webhook: Option<WebhookUrl> = "GOLEM_PROVIDER_ALERT_WEBHOOK" secret true;
-        /// What answers there. For `matrix` the address is that of a room:
-        /// `https://HOST/_matrix/client/v3/rooms/ROOM`; for `ntfy` that of a topic.
-        alert_webhook_kind: Shape = "GOLEM_PROVIDER_ALERT_WEBHOOK_KIND" default "generic";
-        /// A token that goes with each request as `Authorization: Bearer`: Matrix needs one, ntfy may.
-        alert_webhook_token: Option<Token> = "GOLEM_PROVIDER_ALERT_WEBHOOK_TOKEN" secret true;
-        /// The server that takes e-mail. `smtps` is TLS from the beginning, on port 465; `smtp` begins it by STARTTLS, on port 587.
-        /// A password goes over TLS or not at all.
-        alert_smtp: Option<MailServer> = "GOLEM_PROVIDER_ALERT_SMTP" secret true;
-        /// Who gets e-mail.
-        alert_email_to: Option<Mailboxes> = "GOLEM_PROVIDER_ALERT_EMAIL_TO";
-        /// Who sends it; unset, the first who gets it.
-        alert_email_from: Option<Mailboxes> = "GOLEM_PROVIDER_ALERT_EMAIL_FROM";
-        /// Hours, by this machine's clock, in which only what is critical is told; the rest is told after them, if it is still so.
-        alert_quiet_hours: Option<Quiet> = "GOLEM_PROVIDER_ALERT_QUIET_HOURS";
-        /// After how many hours what goes on is told again; 0 never.
-        alert_repeat_hours: u32 = "GOLEM_PROVIDER_ALERT_REPEAT_HOURS" default "24";
-        /// Whether alerts may go to addresses that are not public: a relay on this machine, a server in your own network.
-        alert_allow_private: bool = "GOLEM_PROVIDER_ALERT_ALLOW_PRIVATE" default "false";
     }
     "Logs" logs: LogSettings {
         /// How log lines look.
