@@ -38,6 +38,8 @@ pub struct ApiConfig {
     pub ports: Option<Verifier>,
     /// Its https; `None` in tests of other things.
     pub https: Option<Https>,
+    /// Whom to tell when something is wrong.
+    pub alerts: golem_alerts::Config,
     /// What the operator's page needs beside that; `None` in tests of other things.
     pub dashboard: Option<DashboardConfig>,
 }

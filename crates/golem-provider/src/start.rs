@@ -447,6 +447,7 @@ fn api_config(
         advertising,
         ports: Some(verifier),
         https: None,
+        alerts: settings.alerts_config(),
         dashboard: None,
     }
 }

@@ -220,7 +220,16 @@ impl Client {
     /// # Errors
     /// [`HttpError::Client`], [`HttpError::ProxyName`].
     pub fn new(options: Options) -> Result<Self, HttpError> {
-        Self::with(options, |name| std::env::var(name).ok(), None)
+        Self::with(options, |name| std::env::var(name).ok(), |builder| builder)
+    }
+
+    /// A client that reaches `host` at `addresses` only, and asks no proxy: for a caller who has checked them.
+    ///
+    /// # Errors
+    /// [`HttpError::Client`].
+    pub fn of_addresses(host: &str, addresses: &[SocketAddr], options: Options) -> Result<Self, HttpError> {
+        let options = Options { is_direct: true, ..options };
+        Self::with(options, |_| None, |builder| builder.resolve_to_addrs(host, addresses))
     }
 
     /// A client of what listens on the Unix socket `path`, whatever address a request names.
@@ -228,13 +237,13 @@ impl Client {
     /// # Errors
     /// [`HttpError::Client`].
     pub fn of_socket(path: &Path, options: Options) -> Result<Self, HttpError> {
-        Self::with(Options { is_direct: true, ..options }, |_| None, Some(path))
+        Self::with(Options { is_direct: true, ..options }, |_| None, |builder| builder.unix_socket(path))
     }
 
     fn with(
         options: Options,
         environment: impl Fn(&str) -> Option<String>,
-        socket: Option<&Path>,
+        way: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, HttpError> {
         let proxies = if options.is_direct { Proxies::default() } else { Proxies::read(environment) };
         install_cryptography();
@@ -242,9 +251,7 @@ impl Client {
             .connect_timeout(options.connect)
             .local_address(options.from)
             .redirect(redirects(options.follows_redirects));
-        if let Some(socket) = socket {
-            builder = builder.unix_socket(socket);
-        }
+        builder = way(builder);
         if let Some(deadline) = options.deadline {
             builder = builder.timeout(deadline);
         }

@@ -178,6 +178,7 @@ pub(crate) async fn serve(folder: PathBuf, port: u16) -> anyhow::Result<()> {
         payments: None,
         ports: None,
         https: None,
+        alerts: Default::default(),
         dashboard: None,
     };
     let public = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep};
 
 use super::token::Token;
 use crate::views::{
-    AdvertView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView, PricingView,
-    StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
+    AdvertView, AlertsView, BooksCheckView, DrainView, EntryView, LoginLink, LogsView, PayoutsView,
+    PricingView, StreamsView, Summary, TransactionView, VmView, WithdrawView, WithdrawalView,
 };
 
 /// Longest that an answer may take; a stop waits for its guest.
@@ -237,6 +237,22 @@ impl Client {
     /// [`OperatorError`].
     pub async fn pricing(&self) -> Result<PricingView, OperatorError> {
         self.call(Method::GET, "/pricing", None).await
+    }
+
+    /// What is wrong, and who is told.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn alerts(&self) -> Result<AlertsView, OperatorError> {
+        self.call(Method::GET, "/alerts", None).await
+    }
+
+    /// Sends a test to everybody who would be told.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub async fn test_alerts(&self) -> Result<Vec<golem_alerts::Delivery>, OperatorError> {
+        self.call(Method::POST, "/alerts/test", None).await
     }
 
     /// Where what was earned goes, and went last.

@@ -10,6 +10,7 @@
 //! line of whatever is changed. Never reached by a renter.
 
 mod adverts;
+mod alerts;
 mod client;
 mod dashboard;
 mod history;
@@ -68,6 +69,8 @@ struct Operator {
     live: Live,
     pulls: Pulls,
     requests: Arc<Requests>,
+    /// Who is told when something is wrong.
+    alerts: alerts::Alerts,
 }
 
 /// What the operator asks of the process.
@@ -118,6 +121,7 @@ pub(crate) fn routes(
     let sessions = Sessions::open(&config.data_dir, Instant::now());
     let (health, live, pulls) = (Health::default(), Live::default(), Pulls::default());
     let started_at = Timestamp::now();
+    let alerting = alerts::Alerts::new(&config, node.tasks());
     let operator = Arc::new(Operator {
         config,
         node,
@@ -131,7 +135,9 @@ pub(crate) fn routes(
         live,
         pulls,
         requests,
+        alerts: alerting,
     });
+    alerts::watch(&operator);
     let known = Router::new().nest("/v1", looks().merge(orders())).route("/metrics", get(metrics::metrics));
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
     let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
@@ -159,6 +165,7 @@ fn looks() -> Router<Arc<Operator>> {
         .route("/payouts", get(payments::payouts))
         .route("/transactions", get(payments::transactions))
         .route("/ports", get(ports::report).post(ports::verify))
+        .route("/alerts", get(alerts::list))
         .route("/drain", put(node::drain))
 }
 
@@ -170,6 +177,7 @@ fn orders() -> Router<Arc<Operator>> {
         .route("/transactions/cancel", post(payments::cancel))
         .route("/adverts", axum::routing::delete(adverts::remove))
         .route("/dashboard/links", post(dashboard::link))
+        .route("/alerts/test", post(alerts::test))
         .route("/shutdown", post(node::shutdown))
 }
 

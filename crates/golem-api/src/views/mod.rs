@@ -3,6 +3,7 @@
 //! Owns the JSON of the operator API, and how both APIs' answers follow from what the node knows. Never changes
 //! anything, but for [`payments::withdraw`] and [`books::check`].
 
+mod alerts;
 pub mod books;
 pub mod earnings;
 pub mod entries_csv;
@@ -14,6 +15,7 @@ pub(crate) mod renter;
 pub mod transactions;
 mod vm;
 
+pub use alerts::{AlertsView, deliveries};
 pub use books::{BooksCheckView, BooksView, DifferenceView, EntryView};
 pub use history::{HostHistoryView, VmHistoryView};
 pub use node::{

@@ -141,6 +141,7 @@ impl World {
             advertising: Vec::new(),
             ports: None,
             https: None,
+            alerts: Default::default(),
             dashboard: None,
         };
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

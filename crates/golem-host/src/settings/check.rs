@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use golem_market::discovery::LIFETIME_SECONDS;
 use golem_types::Resources;
 
+use super::reader::shown;
 use super::source::{Found, Origin};
 use super::value::{ApiAuth, Network};
 use super::{Mistake, Settings};
@@ -19,12 +20,15 @@ const PORTS_MAXIMUM: u16 = 10_000;
 pub(super) fn check(settings: &Settings, found: &BTreeMap<&'static str, Found>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let mut wrong = |variable: &'static str, problem: String, fix: String| {
-        let (text, origin) = found
-            .get(variable)
-            .map_or((String::new(), Origin::Unset), |found| (found.text.clone(), found.origin.clone()));
+        let (text, origin) = super::variable(variable)
+            .zip(found.get(variable))
+            .map_or((String::new(), Origin::Unset), |(row, found)| (shown(row, found), found.origin.clone()));
         mistakes.push(Mistake { variable: variable.to_owned(), value: Some(text), origin, problem, fix });
     };
 
+    for (variable, problem, fix) in super::alerts::check(&settings.alerts) {
+        wrong(variable, problem.to_owned(), fix.to_owned());
+    }
     let (start, end) = (settings.ports.port_range_start, settings.ports.port_range_end);
     if start >= end {
         wrong(

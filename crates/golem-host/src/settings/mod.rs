@@ -3,6 +3,7 @@
 //! Owns which files are a node's, and every name that starts with `GOLEM_PROVIDER_`. All mistakes are found in one run, each
 //! with its fix. Never shows a secret, never changes the environment of the process.
 
+mod alerts;
 mod check;
 mod keep;
 mod lists;

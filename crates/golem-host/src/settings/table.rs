@@ -11,6 +11,7 @@ use std::time::Duration;
 use golem_service::server::TrustedProxies;
 use golem_types::ImageName;
 
+use super::alerts::{AlertShape, MailAddresses, MailServer, QuietHours, SecretText, SecretUrl};
 use super::lists::{Advertisers, Urls, WebSocketUrls};
 use super::name::Name;
 use super::reader::Reader;
@@ -386,6 +387,31 @@ table! {
         renter_dir: PathBuf = "GOLEM_RENTER_DIR" default "~/.golem/renter";
         /// Private key of the renter's wallet, in place of the one in that folder.
         renter_private_key: Option<Secret> = "GOLEM_RENTER_PRIVATE_KEY" secret true;
+    }
+    "Alerts" alerts: AlertSettings {
+        /// Where alerts are posted: whoever knows this address may be able to write there. Of an ntfy server its topic's,
+        /// `https://ntfy.sh/TOPIC`; of a Matrix server the room's, `https://matrix.example/!ROOM:matrix.example`.
+        webhook: Option<SecretUrl> = "GOLEM_PROVIDER_ALERT_WEBHOOK" secret true;
+        /// What is spoken there: `json` (every field, for programs), `ntfy`, `slack`, `discord` or `matrix`.
+        shape: AlertShape = "GOLEM_PROVIDER_ALERT_SHAPE" default "json";
+        /// Token that is sent along as `Authorization: Bearer`; Matrix needs one.
+        token: Option<SecretText> = "GOLEM_PROVIDER_ALERT_TOKEN" secret true;
+        /// Mail server that alerts are handed to: `smtps://HOST` with TLS from the start, `smtp://HOST` with STARTTLS.
+        smtp: Option<MailServer> = "GOLEM_PROVIDER_ALERT_SMTP";
+        /// User at that server, where it asks for one.
+        smtp_user: Option<String> = "GOLEM_PROVIDER_ALERT_SMTP_USER";
+        /// That user's password.
+        smtp_password: Option<SecretText> = "GOLEM_PROVIDER_ALERT_SMTP_PASSWORD" secret true;
+        /// Address that mail comes from.
+        mail_from: Option<MailAddresses> = "GOLEM_PROVIDER_ALERT_MAIL_FROM";
+        /// Addresses that it goes to, separated by commas.
+        mail_to: Option<MailAddresses> = "GOLEM_PROVIDER_ALERT_MAIL_TO";
+        /// Whether the webhook and the mail server may be in a private network or on this machine.
+        allow_private: bool = "GOLEM_PROVIDER_ALERT_ALLOW_PRIVATE" default "false";
+        /// Hours after which what is still wrong is told again; 0 tells it once.
+        repeat_hours: u32 = "GOLEM_PROVIDER_ALERT_REPEAT_HOURS" default "12";
+        /// Hours of local time in which only what is critical is told, like `22:00-07:00`.
+        quiet: Option<QuietHours> = "GOLEM_PROVIDER_ALERT_QUIET_HOURS";
     }
     "Logs" logs: LogSettings {
         /// How log lines look.

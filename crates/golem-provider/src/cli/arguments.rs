@@ -189,6 +189,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Pricing,
     },
+    /// See what is wrong with the running node, and who is told.
+    Alerts {
+        /// What to see or do.
+        #[command(subcommand)]
+        command: super::alerts::Alerts,
+    },
     /// See whether renters can reach this node's ports.
     Ports {
         /// What to see or do.

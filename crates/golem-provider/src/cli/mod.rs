@@ -3,6 +3,7 @@
 //! Owns what is typed and what is printed: each command turns arguments and settings into calls
 //! and its answer into text or JSON. Never decides about a rental.
 
+mod alerts;
 mod arguments;
 mod backup;
 mod books;
@@ -340,6 +341,7 @@ fn execute(arguments: Arguments, printer: Printer) -> anyhow::Result<Exit> {
             Command::Books { command: Books::Check { repair } } => books::check(&context, repair).await,
             Command::Wallet { command } => wallet::wallet(&context, command).await,
             Command::Networks { command } => networks::networks(&context, command).await,
+            Command::Alerts { command } => alerts::alerts(&context, &command).await,
             Command::Ports { command } => ports::ports(&context, command).await,
             Command::Isolation { command: Isolation::Check(typed) } => {
                 isolation::check(&context, typed).await

@@ -11,7 +11,8 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 32] = [
+const ELSEWHERE: [(&str, &str); 33] = [
+    ("alerts test", "alerts.rs"),
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
     ("dashboard", "dashboard.rs"),

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod address;
+mod alerts;
 mod backup;
 mod cli;
 mod configured;

@@ -42,7 +42,7 @@ fn environment(rows: &[(&'static str, String)]) -> impl Fn(&str) -> Option<Strin
 }
 
 fn client(rows: &[(&'static str, String)]) -> Client {
-    Client::with(Options::within(DEADLINE), environment(rows), None).unwrap()
+    Client::with(Options::within(DEADLINE), environment(rows), |builder| builder).unwrap()
 }
 
 /// H-19: what is on this machine, and what `NO_PROXY` names, is asked directly; all else through the proxy.
@@ -135,13 +135,16 @@ async fn an_endpoint_behind_a_proxy_speaks_for_itself() {
 #[test]
 fn what_names_no_proxy_is_told_by_its_variable() {
     for wrong in ["http://", "::::", "http://a b"] {
-        let client =
-            Client::with(Options::within(DEADLINE), environment(&[("HTTPS_PROXY", wrong.to_owned())]), None);
+        let client = Client::with(
+            Options::within(DEADLINE),
+            environment(&[("HTTPS_PROXY", wrong.to_owned())]),
+            |builder| builder,
+        );
         let error = client.unwrap_err();
         assert!(error.to_string().starts_with("HTTPS_PROXY in the environment"), "{wrong}: {error}");
     }
     let direct = Options { is_direct: true, ..Options::within(DEADLINE) };
-    Client::with(direct, environment(&[("HTTPS_PROXY", "::::".to_owned())]), None).unwrap();
+    Client::with(direct, environment(&[("HTTPS_PROXY", "::::".to_owned())]), |builder| builder).unwrap();
 }
 
 #[tokio::test]
@@ -160,7 +163,7 @@ async fn answers_are_bounded_and_redirects_are_not_followed_unless_wanted() {
     let url = format!("http://{moved}/");
     assert_eq!(client.get(&url).send(100).await.unwrap().status, StatusCode::FOUND);
     let following = Options { follows_redirects: true, ..Options::within(DEADLINE) };
-    let following = Client::with(following, environment(&[]), None).unwrap();
+    let following = Client::with(following, environment(&[]), |builder| builder).unwrap();
     assert_eq!(following.get(&url).send(100).await.unwrap().bytes, b"there");
 }
 

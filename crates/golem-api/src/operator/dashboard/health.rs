@@ -48,7 +48,7 @@ pub(in crate::operator) struct HealthView {
     pub(in crate::operator) issues: Vec<IssueView>,
     /// Whether the node is rented, found, reached and paid.
     pub(in crate::operator) checklist: Vec<RowView>,
-    latest: Option<String>,
+    pub(in crate::operator) latest: Option<String>,
     pub(in crate::operator) update_available: bool,
     wallet: Option<WalletView>,
     https: Option<String>,

@@ -45,6 +45,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Logs(_)
             | Self::Dashboard(_)
+            | Self::Alerts { .. }
             | Self::Vms { .. }
             | Self::Drain { .. }
             | Self::Earnings(_)

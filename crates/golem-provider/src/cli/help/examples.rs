@@ -3,7 +3,7 @@
 //! Owns the lines. A test reads each as the program would, and finds commands that have none.
 
 /// Commands, and how they are used. Each line is typed after `golem-provider`.
-pub(super) const EXAMPLES: [(&str, &[&str]); 80] = [
+pub(super) const EXAMPLES: [(&str, &[&str]); 82] = [
     ("setup", &["setup", "setup --dry-run", "setup --yes --country DE --rent-cpu 4 --price-per-core 6"]),
     ("start", &["start", "start --daemon", "start --network testnet"]),
     ("stop", &["stop", "stop --withdraw-advert --timeout 300"]),
@@ -75,6 +75,8 @@ pub(super) const EXAMPLES: [(&str, &[&str]); 80] = [
     ("pricing show", &["pricing show"]),
     ("pricing set", &["pricing set --usd-per-core 6 --usd-per-mem 2 --usd-per-disk 0.1"]),
     ("pricing quote", &["pricing quote --cpu 2 --memory 4 --storage 20 --hours 24"]),
+    ("alerts list", &["alerts list", "alerts list --json"]),
+    ("alerts test", &["alerts test"]),
     ("ports list", &["ports list", "ports list --format csv"]),
     ("ports check", &["ports check"]),
     ("ports map", &["ports map"]),
