@@ -44,7 +44,7 @@ cargo xtask COMMAND
   mutants [CRATE]    changes what decides on money, machines and ports in every way that cargo-mutants knows,
                      and writes into docs/mutants.md which changes no test noticed (about 40 min)
   circles            names the files of a crate that use each other
-  generate           rewrites the files that are generated from the settings
+  generate           rewrites the files that are generated from the settings and the APIs
   setup              installs what the tests need and builds the guest images; the others do so by themselves
 ";
 

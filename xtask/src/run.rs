@@ -47,11 +47,13 @@ pub(crate) fn bench(name: &str) -> anyhow::Result<()> {
     step(&format!("bench {name}"), run)
 }
 
-/// Rewrites the files that are generated from the tables of settings and of messages.
+/// Rewrites the files that are generated from the tables of settings and of messages, and from the APIs.
 pub(crate) fn generate() -> anyhow::Result<()> {
     for (form, path) in [
         ("env-example", ".env.example"),
         ("markdown", "docs/configuration.md"),
+        ("openapi-public", "docs/openapi/public.json"),
+        ("openapi-operator", "docs/openapi/operator.json"),
         ("troubleshooting", "docs/troubleshooting.md"),
     ] {
         let output = cargo(&["run", "-q", "-p", "golem-provider", "--", "config", "render", form])

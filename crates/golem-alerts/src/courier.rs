@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
+use utoipa::ToSchema;
 
 use crate::Config;
 use crate::mail::{Mail, MailError};
@@ -28,7 +29,7 @@ const WAITING: usize = 16;
 const TRIES: [u64; 5] = [5, 30, 120, 600, 1800];
 
 /// What is known of one destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
     /// Where, without what may be secret.
     pub to: String,

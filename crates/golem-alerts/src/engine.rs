@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::message::{Entry, Message};
 use crate::quiet::QuietHours;
@@ -40,7 +41,7 @@ pub struct Seen {
 }
 
 /// One alert, as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
     /// By which rule.
     pub rule: Rule,

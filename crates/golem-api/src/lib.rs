@@ -9,6 +9,8 @@
 
 mod config;
 mod error;
+mod extract;
+pub mod openapi;
 pub mod operator;
 mod public;
 mod requests;

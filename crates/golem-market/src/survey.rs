@@ -9,6 +9,7 @@ use golem_service::log::with_causes;
 use golem_types::Resources;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::arkiv::offer::{Filter, cheaper_percent, month};
 use crate::arkiv::{AdvertPrices, FoundAdvert, MarketNetwork};
@@ -85,7 +86,7 @@ impl Survey {
 }
 
 /// One market, as it tells itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct MarketView {
     pub market: &'static str,
     /// What the network is called, or where the server is.
@@ -102,7 +103,7 @@ pub struct MarketView {
 }
 
 /// The node's own advert.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OwnAdvert {
     /// Its key on a network.
     pub key: Option<String>,
@@ -114,7 +115,7 @@ pub struct OwnAdvert {
 }
 
 /// What an advert offers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct AdvertTerms {
     pub provider_id: String,
     pub name: String,
@@ -128,7 +129,7 @@ pub struct AdvertTerms {
 }
 
 /// Where the node's price stands among those of others.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PriceRank {
     pub own: f64,
     pub others: usize,

@@ -15,6 +15,7 @@ use ruint::aliases::{U160, U256};
 use serde::{Deserialize, Serialize};
 
 use golem_chain::contract::events::Position;
+use utoipa::ToSchema;
 
 /// Where money is, or what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ impl BookAccount {
 }
 
 /// What moved the money.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
     /// It vested.
@@ -161,7 +162,7 @@ impl std::str::FromStr for EntryKind {
 }
 
 /// How the node knows of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EntrySource {
     /// An event of the contract, or a receipt, says so.

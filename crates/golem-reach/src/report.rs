@@ -7,14 +7,16 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::verification::VerificationProgress;
 use crate::verdict::UnreachableReason;
 
 /// What is known of the node's ports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortsReport {
     /// The public address that is verified; `None` while it is not known.
+    #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// Whether only ports that were seen to be reachable are handed out.
     pub verified_only: bool,
@@ -38,7 +40,7 @@ pub struct PortsReport {
 }
 
 /// How far a verification is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressReport {
     /// Ports that are done.
     pub done: usize,
@@ -55,13 +57,14 @@ impl From<VerificationProgress> for ProgressReport {
 }
 
 /// What came of a check server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceReport {
     /// The URL, or the id of another provider.
     pub source: String,
     /// Why it did not answer; `None` if it did.
     pub problem: Option<String>,
     /// The address that it sees this node at, where it says that this is another.
+    #[schema(value_type = Option<String>)]
     pub seen_at: Option<IpAddr>,
     /// Whether it stands in the same network as the node: beside others, its word does not count.
     #[serde(default)]
@@ -69,7 +72,7 @@ pub struct SourceReport {
 }
 
 /// What is known of a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortReport {
     pub port: u16,
     /// Whether it is reachable from outside.
@@ -96,7 +99,7 @@ pub struct PortReport {
 }
 
 /// Whether a port is reachable from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
     /// It is.
@@ -120,7 +123,7 @@ impl Reach {
 }
 
 /// What is on a port of this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LocalState {
     /// Nothing.
@@ -163,7 +166,7 @@ impl PortReport {
 }
 
 /// What keeps renters from reaching the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The public address is not known.
@@ -215,7 +218,7 @@ impl Cause {
 }
 
 /// Something in the way of renters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemReport {
     /// What it is.
     pub cause: Cause,

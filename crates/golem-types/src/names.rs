@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Why a name was refused. The text is shown to the renter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +40,9 @@ pub enum NameError {
 
 /// What a renter calls a machine: 3 to 64 characters of `a-z0-9-`, starting and ending with a
 /// letter or digit, no `--` (the rule of the original's clients).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 3, max_length = 64, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$")]
 pub struct VmName(String);
 
 impl VmName {
@@ -86,8 +88,9 @@ impl FromStr for VmName {
 ///
 /// The last part carries 80 random bits: knowing an id is the right to use the machine under
 /// `GOLEM_PROVIDER_API_AUTH=capability`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "golem-my-server-20250219-130424-aaaaaaaaaaaaaaaa")]
 pub struct VmId(String);
 
 /// RFC 4648 base32, lower case.
@@ -165,8 +168,9 @@ impl FromStr for VmId {
 ///
 /// Starts with a letter or digit, so it can never be read as an option, and holds neither a
 /// slash nor a scheme, so it can never be a path or a URL (a defect of the original).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[a-zA-Z0-9][a-z0-9.:_-]*$")]
 pub struct ImageName(String);
 
 impl ImageName {
@@ -198,8 +202,9 @@ impl FromStr for ImageName {
 }
 
 /// The id of an asynchronous create: 16 base32 characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[a-z2-7]{16}$")]
 pub struct JobId(String);
 
 impl JobId {

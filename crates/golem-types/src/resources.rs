@@ -4,9 +4,10 @@
 //! what it has.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Virtual CPUs, memory in GiB and storage in GiB; of one machine, or summed over several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, ToSchema)]
 pub struct Resources {
     /// Virtual CPUs.
     pub cpu: u32,

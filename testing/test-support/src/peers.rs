@@ -47,6 +47,13 @@ pub const ETH_ACCOUNT: Peer =
 pub const PORT_CHECKER: Peer =
     Peer { folder: "port-checker", program: "port-checker", packages: &["golem-port-checker==0.1.25"] };
 
+/// What asks an API whatever its description allows, and more.
+pub const SCHEMATHESIS: Peer = Peer {
+    folder: "schemathesis",
+    program: "schemathesis",
+    packages: &["schemathesis==4.32.5", "hypothesis==6.170.17", "jsonschema_rs==0.60.3"],
+};
+
 impl Peer {
     fn folder(&self) -> PathBuf {
         // The test's program is in target/debug/deps.

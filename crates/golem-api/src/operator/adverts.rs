@@ -17,6 +17,15 @@ use crate::views::AdvertView;
 /// stops the node waits for it.
 const REMOVAL: Duration = Duration::from_secs(20);
 
+/// Takes the adverts off their markets. Waits for that up to 20 seconds.
+#[utoipa::path(
+    delete, path = "/adverts", tag = "Node",
+    responses(
+        (status = 200, body = Vec<AdvertView>, description = "The adverts, which are gone"),
+        (status = 409, description = "No advert is kept on any market"),
+        (status = 503, description = "An advert was not removed; `detail` says why"),
+    ),
+)]
 pub(super) async fn remove(State(operator): Shared, by: By) -> ApiResult {
     let adverts = &operator.config.advertising;
     if adverts.is_empty() {

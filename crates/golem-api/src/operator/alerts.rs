@@ -92,12 +92,24 @@ pub(super) fn watch(operator: &Arc<Operator>) {
     });
 }
 
+/// What is wrong, and who is told.
+#[utoipa::path(
+    get, path = "/alerts", tag = "Node",
+    responses((status = 200, body = AlertsView, description = "What is wrong, the worst first, and who is told")),
+)]
 pub(super) async fn list(State(operator): Shared) -> ApiResult {
     let alerts = operator.alerts.engine.lock().unwrap_or_else(PoisonError::into_inner).list();
     Ok(ok(&AlertsView { alerts, destinations: operator.alerts.courier.deliveries() }))
 }
 
 /// Tells everybody that this is a test.
+#[utoipa::path(
+    post, path = "/alerts/test", tag = "Node",
+    responses(
+        (status = 200, body = Vec<golem_alerts::Delivery>, description = "How it went with each destination"),
+        (status = 409, description = "Nobody is told when something is wrong"),
+    ),
+)]
 pub(super) async fn test(State(operator): Shared, by: By) -> ApiResult {
     let alerts = &operator.alerts;
     if !alerts.tells {

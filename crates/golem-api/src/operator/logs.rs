@@ -2,16 +2,26 @@
 //!
 //! Owns the routes. Never decides: the node does.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use golem_node::NodeError;
 use golem_service::server::json::ok;
 
 use super::Shared;
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Path;
 use crate::views::{FailedBootView, LogsView};
 
-/// Of a live VM, or of one whose create failed. Live ones come first.
+/// What there is to look at of a VM, live or with a create that failed within a day; live ones come first.
+#[utoipa::path(
+    get, path = "/vms/{id}/logs", tag = "VMs",
+    params(("id" = String, Path, description = "The VM's id, the start of it, or its name or the job of its create, where one fits")),
+    responses(
+        (status = 200, body = LogsView, description = "Its console, and what its process said"),
+        (status = 409, description = "Several VMs fit"),
+        (status = 502, description = "The backend failed"),
+    ),
+)]
 pub(super) async fn logs(State(operator): Shared, Path(which): Path<String>) -> ApiResult {
     let node = &operator.node;
     let found = match (operator.find(&which), which.parse()) {

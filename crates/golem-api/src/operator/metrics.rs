@@ -114,7 +114,13 @@ impl Scrape {
     }
 }
 
-/// Everything, as OpenMetrics.
+/// Everything that is measured, as OpenMetrics.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Node",
+    responses(
+        (status = 200, body = String, content_type = "application/openmetrics-text", description = "The measurements"),
+    ),
+)]
 pub(super) async fn metrics(State(operator): Shared) -> ApiResult {
     let look = operator.look().await;
     let mut registry = Registry::default();

@@ -13,6 +13,7 @@ mod adverts;
 mod alerts;
 mod client;
 mod dashboard;
+mod description;
 mod history;
 mod logs;
 mod metrics;
@@ -34,14 +35,16 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use golem_node::{Node, Vm};
 use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use client::{Client, OperatorError};
 pub use socket::OperatorSocket;
@@ -49,6 +52,7 @@ pub use token::Token;
 
 use crate::config::ApiConfig;
 use crate::error::ApiError;
+use crate::openapi;
 use crate::requests::{Requests, count};
 use dashboard::sessions::{Session, Sessions};
 use dashboard::{Health, Live, Pulls};
@@ -138,47 +142,61 @@ pub(crate) fn routes(
         alerts: alerting,
     });
     alerts::watch(&operator);
-    let known = Router::new().nest("/v1", looks().merge(orders())).route("/metrics", get(metrics::metrics));
+    let known = Router::from(programs());
     let guard = middleware::from_fn_with_state(Arc::clone(&operator), with_token);
-    let guarded = known.clone().layer(guard).merge(dashboard::router(&operator, looks()));
+    let guarded = known.clone().layer(guard).merge(Router::from(dashboard::router(&operator, looks())));
     let here = middleware::from_fn(this_host_only);
     let guarded = finish(guarded, &operator).layer(middleware::from_fn(cross_site::same_origin_only));
-    let guarded = guarded.merge(dashboard::page()).layer(here);
-    Routes { guarded, known: finish(known, &operator) }
+    let open = Router::from(dashboard::page().merge(description::router()));
+    let guarded = guarded.merge(open).layer(here);
+    let known = finish(known, &operator).merge(Router::from(description::router()));
+    Routes { guarded, known }
 }
 
 /// What every operator's program may use, and the dashboard, too.
-fn looks() -> Router<Arc<Operator>> {
-    Router::new()
-        .route("/summary", get(node::summary))
-        .route("/vms", get(vms::list))
-        .route("/vms/{id}", get(vms::show).delete(vms::delete))
-        .route("/vms/{id}/logs", get(logs::logs))
-        .route("/vms/{id}/events", get(vms::events))
-        .route("/vms/{id}/history/{step}", get(history::of_vm))
-        .route("/vms/{id}/{action}", post(vms::act))
-        .route("/events", get(vms::all_events))
-        .route("/history/{step}", get(history::of_host))
-        .route("/streams", get(payments::streams))
-        .route("/pricing", get(node::pricing))
-        .route("/withdrawals", get(payments::withdrawals).post(payments::withdraw))
-        .route("/payouts", get(payments::payouts))
-        .route("/transactions", get(payments::transactions))
-        .route("/ports", get(ports::report).post(ports::verify))
-        .route("/alerts", get(alerts::list))
-        .route("/drain", put(node::drain))
+fn looks() -> OpenApiRouter<Arc<Operator>> {
+    OpenApiRouter::new()
+        .routes(routes!(node::summary))
+        .routes(routes!(vms::list))
+        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(logs::logs))
+        .routes(routes!(vms::events))
+        .routes(routes!(history::of_vm))
+        .routes(routes!(vms::act))
+        .routes(routes!(vms::all_events))
+        .routes(routes!(history::of_host))
+        .routes(routes!(alerts::list))
+        .routes(routes!(payments::streams))
+        .routes(routes!(node::pricing))
+        .routes(routes!(payments::withdrawals, payments::withdraw))
+        .routes(routes!(payments::payouts))
+        .routes(routes!(payments::transactions))
+        .routes(routes!(ports::report, ports::verify))
+        .routes(routes!(node::drain))
 }
 
 /// What only programs may use that hold the token, or are known.
-fn orders() -> Router<Arc<Operator>> {
-    Router::new()
-        .route("/entries", get(payments::entries))
-        .route("/books", post(payments::check_books))
-        .route("/transactions/cancel", post(payments::cancel))
-        .route("/adverts", axum::routing::delete(adverts::remove))
-        .route("/dashboard/links", post(dashboard::link))
-        .route("/alerts/test", post(alerts::test))
-        .route("/shutdown", post(node::shutdown))
+fn orders() -> OpenApiRouter<Arc<Operator>> {
+    OpenApiRouter::new()
+        .routes(routes!(payments::entries))
+        .routes(routes!(payments::check_books))
+        .routes(routes!(alerts::test))
+        .routes(routes!(payments::cancel))
+        .routes(routes!(adverts::remove))
+        .routes(routes!(dashboard::link))
+        .routes(routes!(node::shutdown))
+}
+
+/// All that programs may use.
+fn programs() -> OpenApiRouter<Arc<Operator>> {
+    OpenApiRouter::new().nest("/v1", looks().merge(orders())).routes(routes!(metrics::metrics))
+}
+
+/// Every route of this API.
+pub(crate) fn document() -> Value {
+    let all = programs().merge(dashboard::around(dashboard::described(looks())));
+    let open = dashboard::page().merge(description::router());
+    openapi::complete(all, Some(open.into_openapi()), &description::LISTENER)
 }
 
 fn finish(routes: Router<Arc<Operator>>, operator: &Arc<Operator>) -> Router {

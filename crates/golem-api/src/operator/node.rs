@@ -18,6 +18,13 @@ use crate::views::{
     AdvertView, BackendView, DrainView, HostView, PaymentsView, PortsView, PricingView, Summary,
 };
 
+/// The node as a whole: what it has, runs, asks, and what is wrong.
+#[utoipa::path(
+    get, path = "/summary", tag = "Node",
+    responses(
+        (status = 200, body = Summary, description = "The node"),
+    ),
+)]
 pub(super) async fn summary(State(operator): Shared) -> Response {
     ok(&operator.summary().await)
 }
@@ -61,11 +68,27 @@ impl Operator {
     }
 }
 
+/// What rentals cost.
+#[utoipa::path(
+    get, path = "/pricing", tag = "Node",
+    responses(
+        (status = 200, body = PricingView, description = "The prices"),
+        (status = 404, description = "No prices are known"),
+    ),
+)]
 pub(super) async fn pricing(State(operator): Shared) -> ApiResult {
     let prices = operator.config.prices.as_ref().map(|prices| PricingView::of(&prices.borrow()));
     prices.map(|view| ok(&view)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Not Found"))
 }
 
+/// Takes new rentals no more, or again. VMs run on.
+#[utoipa::path(
+    put, path = "/drain", tag = "Node",
+    request_body = DrainView,
+    responses(
+        (status = 200, body = DrainView, description = "As it is from now on"),
+    ),
+)]
 pub(super) async fn drain(State(operator): Shared, by: By, request: Request) -> ApiResult {
     let wanted: DrainView = serde_json::from_slice(&body(request).await?).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "the body should be {\"draining\": true or false}")
@@ -75,6 +98,13 @@ pub(super) async fn drain(State(operator): Shared, by: By, request: Request) -> 
     Ok(ok(&wanted))
 }
 
+/// Stops the node. VMs run on, unless the settings say otherwise.
+#[utoipa::path(
+    post, path = "/shutdown", tag = "Node",
+    responses(
+        (status = 200, body = (), description = "It stops"),
+    ),
+)]
 pub(super) async fn shutdown(State(operator): Shared, by: By) -> Response {
     tracing::info!(target: "audit", %by, "the node is stopped");
     operator.asked.stop.cancel();

@@ -2,31 +2,61 @@
 //!
 //! Owns their answer: who may not use the VM learns that first, as on any other route. Never does anything.
 
-use axum::extract::{Path, State};
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, delete, get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::caller::{Caller, Deed};
 use super::{Public, Shared};
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Path;
 
 /// Why there is nothing.
 pub(super) const NOT_OFFERED: &str =
     "this provider does not offer suspending, resizing, cloning, snapshots or metrics of VMs";
 
-/// Each path, and who serves it.
-pub(super) fn routes() -> Vec<(&'static str, MethodRouter<std::sync::Arc<Public>>)> {
-    vec![
-        ("/api/v1/vms/{id}/suspend", post(not_yet)),
-        ("/api/v1/vms/{id}/resume", post(not_yet)),
-        ("/api/v1/vms/{id}/resize", post(not_yet)),
-        ("/api/v1/vms/{id}/clone", post(not_yet)),
-        ("/api/v1/vms/{id}/snapshots", get(not_yet).post(not_yet)),
-        ("/api/v1/vms/{id}/snapshots/{snapshot}", delete(not_yet)),
-        ("/api/v1/vms/{id}/snapshots/{snapshot}/restore", post(not_yet)),
-        ("/api/v1/vms/{id}/metrics/latest", get(not_yet)),
-        ("/api/v1/vms/{id}/metrics/history", get(not_yet)),
-    ]
+macro_rules! not_offered {
+    ($($name:ident $method:ident $path:literal $what:literal $($part:literal)?)*) => {
+        $(
+            #[doc = concat!($what, ": not offered by this provider yet.")]
+            #[utoipa::path(
+                $method, path = $path, tag = "Not offered yet",
+                params(
+                    ("id" = String, Path, description = "The VM's id or name"),
+                    $(($part = String, Path, description = "Which of the VM's"),)?
+                ),
+                security((), ("session" = [])),
+                responses(
+                    (status = 409, description = "Several VMs have this name: use the id"),
+                    (status = 501, description = "This provider does not offer it"),
+                ),
+            )]
+            async fn $name(public: Shared, caller: Caller, parts: Path<Vec<String>>) -> ApiResult {
+                not_yet(public, caller, parts).await
+            }
+        )*
+
+        /// Who serves them.
+        pub(super) fn routes() -> OpenApiRouter<Arc<Public>> {
+            OpenApiRouter::new()$(.routes(routes!($name)))*
+        }
+    };
+}
+
+not_offered! {
+    suspend post "/api/v1/vms/{id}/suspend" "Suspends a VM"
+    resume post "/api/v1/vms/{id}/resume" "Resumes a suspended VM"
+    resize post "/api/v1/vms/{id}/resize" "Resizes a VM"
+    clone post "/api/v1/vms/{id}/clone" "Clones a VM"
+    snapshots get "/api/v1/vms/{id}/snapshots" "The snapshots of a VM"
+    snapshot post "/api/v1/vms/{id}/snapshots" "Makes a snapshot of a VM"
+    delete_snapshot delete "/api/v1/vms/{id}/snapshots/{snapshot}" "Deletes a snapshot" "snapshot"
+    restore post "/api/v1/vms/{id}/snapshots/{snapshot}/restore" "Restores a snapshot" "snapshot"
+    metrics get "/api/v1/vms/{id}/metrics/latest" "Measurements of a VM"
+    metrics_history get "/api/v1/vms/{id}/metrics/history" "Measurements of a VM over time"
 }
 
 async fn not_yet(State(public): Shared, caller: Caller, Path(parts): Path<Vec<String>>) -> ApiResult {

@@ -8,13 +8,25 @@ use golem_node::payment::SignedLease;
 use golem_service::server::json::ok;
 use golem_service::server::peer::Peer;
 use golem_service::server::serve::body;
-use golem_types::wire::{Exact, LeaseQuoteInfo, parse_lease_request};
+use golem_types::wire::bodies::LeaseBody;
+use golem_types::wire::{Exact, LeaseQuoteInfo, Problems, parse_lease_request};
 use ruint::aliases::U256;
 
 use super::Shared;
 use crate::error::ApiResult;
 
-/// It reserves nothing, and nothing is remembered of it, unless the operator wants that.
+/// A lease that the node signs, with which a stream is opened.
+///
+/// It reserves nothing, and nothing is remembered of it, unless the operator wants that. For contracts of version 4.
+#[utoipa::path(
+    post, path = "/api/v1/payments/lease-quotes", tag = "Payments",
+    request_body = LeaseBody,
+    responses(
+        (status = 200, body = LeaseQuoteInfo, description = "The lease"),
+        (status = 400, description = "No leases are taken here, or not for this image, size or time"),
+        (status = 422, body = Problems, description = "The body is invalid: every mistake in it, with its place"),
+    ),
+)]
 pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
     let source = Peer::source_of(&request);
     let request = parse_lease_request(&body(request).await?)?;

@@ -8,6 +8,7 @@
 
 mod caller;
 mod create;
+mod description;
 mod later;
 mod leases;
 mod live;
@@ -25,7 +26,6 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
 use golem_chain::network::PaymentNetwork;
 use golem_node::Node;
 use golem_node::pricing::PriceList;
@@ -36,13 +36,16 @@ use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use golem_service::server::rate_limit::{self, RateLimit};
 use golem_service::tasks::Tasks;
-use golem_types::wire::port_check::BANNER_PATH;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use crate::config::{ApiConfig, ProviderDetails, VmAccess};
 use crate::error::ApiError;
+use crate::openapi;
 use crate::requests::{Requests, count};
 use live::Live;
 
@@ -97,47 +100,66 @@ pub(crate) fn routes(
         stop,
         requests,
     });
-    let mut renters = Router::new()
-        .route("/", get(page::show))
-        .route("/health", get(provider::health))
-        .route("/api/v1/health", get(provider::health))
-        .route("/api/v1/provider/info", get(provider::info))
-        .route("/api/v1/images", get(provider::images))
-        .route("/api/v1/quotes", post(quote::quote))
-        .route("/api/v1/vms", get(vms::list).post(create::create))
-        .route("/api/v1/vms/jobs/{id}", get(create::job))
-        .route("/api/v1/vms/{id}", get(vms::show).delete(vms::delete))
-        .route("/api/v1/vms/{id}/access", get(vms::access))
-        .route("/api/v1/vms/{id}/failed-boot", get(vms::failed_boot))
-        .route("/api/v1/vms/{id}/live", get(live::open))
-        .route("/api/v1/vms/{id}/start", post(vms::start))
-        .route("/api/v1/vms/{id}/stop", post(vms::stop))
-        .route("/api/v1/vms/{id}/restart", post(vms::restart))
-        .route("/api/v1/vms/{id}/ssh-keys", post(vms::add_key))
-        .route("/api/v1/vms/{id}/stream", get(streams::show).post(streams::attach))
-        .route("/api/v1/payments/streams", get(streams::list))
-        .route("/api/v1/payments/lease-quotes", post(leases::quote))
-        .route("/api/v1/auth/requestor-sessions", post(sessions::open))
-        .route("/api/v1/auth/tokens", get(sessions::list).post(sessions::mint))
-        .route("/api/v1/auth/tokens/{id}", delete(sessions::end));
-    for (path, handler) in later::routes() {
-        renters = renters.route(path, handler);
-    }
-    let mut all = renters.clone().route(BANNER_PATH, get(provider::banner));
+    let renters = renters();
+    let mut all = renters.clone().merge(plain_only());
     if config.public.access == VmAccess::Open {
-        all = all.route("/api/v1/summary", get(provider::summary)).route(
-            "/api/v1/admin/shutdown",
-            post(provider::shutdown).layer(middleware::from_fn(cross_site::local_origin_only)),
-        );
+        all = all.merge(open_only());
     }
-    let https = guarded(renters, &public);
-    let all = guarded(all, &public);
+    let https = guarded(renters.into(), &public);
+    let all = guarded(all.into(), &public);
     let plain = match &config.public.checker {
         // Without the words that let pages of other sites ask.
         Some(checker) => all.merge(port_checker::checks(Arc::clone(checker))),
         None => all,
     };
     Routes { plain, https }
+}
+
+/// What renters need.
+fn renters() -> OpenApiRouter<Arc<Public>> {
+    OpenApiRouter::new()
+        .routes(routes!(page::show))
+        .routes(routes!(provider::health))
+        .routes(routes!(provider::health_v1))
+        .routes(routes!(provider::info))
+        .routes(routes!(provider::images))
+        .routes(routes!(quote::quote))
+        .routes(routes!(vms::list, create::create))
+        .routes(routes!(create::job))
+        .routes(routes!(vms::show, vms::delete))
+        .routes(routes!(vms::access))
+        .routes(routes!(vms::failed_boot))
+        .routes(routes!(live::open))
+        .routes(routes!(vms::start))
+        .routes(routes!(vms::stop))
+        .routes(routes!(vms::restart))
+        .routes(routes!(vms::add_key))
+        .routes(routes!(streams::show, streams::attach))
+        .routes(routes!(streams::list))
+        .routes(routes!(leases::quote))
+        .routes(routes!(sessions::open))
+        .routes(routes!(sessions::list, sessions::mint))
+        .routes(routes!(sessions::end))
+        .routes(routes!(description::document))
+        .routes(routes!(description::page))
+        .merge(later::routes())
+}
+
+/// What is served on the plain port only.
+fn plain_only() -> OpenApiRouter<Arc<Public>> {
+    OpenApiRouter::new().routes(routes!(provider::banner))
+}
+
+/// What is served where the API is open.
+fn open_only() -> OpenApiRouter<Arc<Public>> {
+    let local = middleware::from_fn(cross_site::local_origin_only);
+    OpenApiRouter::new().routes(routes!(provider::summary)).routes(routes!(provider::shutdown).layer(local))
+}
+
+/// Every route that this API may have.
+pub(crate) fn document() -> Value {
+    let all = renters().merge(plain_only()).merge(open_only());
+    openapi::complete(all, Some(port_checker::described().into_openapi()), &description::LISTENER)
 }
 
 /// `routes` with what goes before and after every handler.

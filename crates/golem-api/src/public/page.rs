@@ -62,7 +62,16 @@ struct Page {
     api: String,
 }
 
-/// The page, for browsers: who does not ask for HTML finds nothing here, as before.
+/// A page about this node, for people.
+///
+/// Browsers ask for HTML by its name; nobody else gets any.
+#[utoipa::path(
+    get, path = "/", tag = "Provider",
+    responses(
+        (status = 200, body = String, content_type = "text/html", description = "The page"),
+        (status = 404, description = "`Accept` does not name `text/html`"),
+    ),
+)]
 pub(super) async fn show(State(public): Shared, headers: HeaderMap) -> ApiResult {
     if !wants_html(&headers) {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "Not Found"));

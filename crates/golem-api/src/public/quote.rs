@@ -10,7 +10,8 @@ use golem_node::NodeError;
 use golem_node::vm::Refusal;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
-use golem_types::wire::{Exact, QuoteInfo, parse_resources};
+use golem_types::wire::bodies::SizeBody;
+use golem_types::wire::{Exact, Problems, QuoteInfo, parse_resources};
 use golem_types::{Decimal, Resources};
 use jiff::Timestamp;
 use ruint::aliases::U256;
@@ -21,7 +22,18 @@ use crate::error::ApiResult;
 /// Seconds of the month that prices are shown for: 730 hours.
 const MONTH_SECONDS: u64 = 730 * 3600;
 
-/// It reserves nothing, and nothing is remembered of it.
+/// What a VM of a size costs, as a promise that the node signs.
+///
+/// It reserves nothing, and nothing is remembered of it. For contracts up to version 3.
+#[utoipa::path(
+    post, path = "/api/v1/quotes", tag = "Payments",
+    request_body = SizeBody,
+    responses(
+        (status = 200, body = QuoteInfo, description = "The price and the promise"),
+        (status = 400, description = "Leases are what pays here: ask for one of those, or the price is too small for the token"),
+        (status = 422, body = Problems, description = "The body is invalid: every mistake in it, with its place"),
+    ),
+)]
 pub(super) async fn quote(State(public): Shared, request: Request) -> ApiResult {
     let resources = parse_resources(&body(request).await?)?;
     let contracts = public.node.contracts();

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use golem_node::{NodeError, Vm};
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
-use golem_types::wire::{AttachStream, parse_stream};
+use golem_types::wire::bodies::AttachBody;
+use golem_types::wire::{AttachStream, Problems, StreamInfo, VmInfo, parse_stream};
 use serde_json::json;
 
 use super::caller::{Caller, Deed};
 use super::{Public, Shared};
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Path;
 use crate::views::renter;
 
 /// The chain could not be asked about a stream that is there: the gateway's fault, not the caller's.
@@ -34,14 +36,39 @@ async fn find(public: &Public, caller: &Caller, which: &str, deed: Deed) -> Resu
     }
 }
 
+/// The stream that pays for a VM, as the chain and the node see it.
+#[utoipa::path(
+    get, path = "/api/v1/vms/{id}/stream", tag = "Payments",
+    params(("id" = String, Path, description = "The VM's id; its name, too, for a session and where the API is open")),
+    security((), ("session" = [])),
+    responses(
+        (status = 200, body = StreamInfo, description = "The stream"),
+        (status = 400, description = "Rentals are free here"),
+        (status = 409, description = "Several VMs have this name: use the id"),
+        (status = 502, description = "The chain cannot be asked"),
+    ),
+)]
 pub(super) async fn show(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
     let vm = find(&public, &caller, &which, Deed::Read).await?;
     let status = public.node.stream(&vm.id).await.map_err(lookup_failed)?;
     Ok(ok(&renter::stream(&status)))
 }
 
-/// Lets another stream pay for the VM. Whoever owns the stream pays; whoever knows the VM may
-/// have it paid.
+/// Lets another stream pay for the VM.
+///
+/// Whoever owns the stream pays; whoever knows the VM may have it paid.
+#[utoipa::path(
+    post, path = "/api/v1/vms/{id}/stream", tag = "Payments",
+    params(("id" = String, Path, description = "The VM's id; its name, too, for a session and where the API is open")),
+    request_body = AttachBody,
+    security((), ("session" = [])),
+    responses(
+        (status = 200, body = VmInfo, description = "The VM"),
+        (status = 400, description = "Rentals are free here, or the stream does not pay for it"),
+        (status = 409, description = "It is in no state for that"),
+        (status = 422, body = Problems, description = "The body is invalid: every mistake in it, with its place"),
+    ),
+)]
 pub(super) async fn attach(
     State(public): Shared,
     caller: Caller,
@@ -57,6 +84,15 @@ pub(super) async fn attach(
 }
 
 /// The streams of the VMs that the caller sees.
+#[utoipa::path(
+    get, path = "/api/v1/payments/streams", tag = "Payments",
+    security((), ("session" = [])),
+    responses(
+        (status = 200, body = Vec<StreamInfo>, description = "The streams"),
+        (status = 400, description = "Rentals are free here"),
+        (status = 502, description = "The chain cannot be asked"),
+    ),
+)]
 pub(super) async fn list(State(public): Shared, caller: Caller) -> ApiResult {
     if public.node.payments().is_none() {
         return Err(NodeError::PaymentsOff.into());

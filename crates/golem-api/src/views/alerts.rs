@@ -4,9 +4,10 @@
 
 use golem_alerts::{Delivery, Listed};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What is wrong, and who is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlertsView {
     /// What is wrong, the worst first.
     pub alerts: Vec<Listed>,

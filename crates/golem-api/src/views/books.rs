@@ -11,9 +11,10 @@ use golem_types::VmId;
 use golem_types::wire::Exact;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An entry of the books.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EntryView {
     /// In the order of writing, from 1.
     pub id: i64,
@@ -120,7 +121,7 @@ pub async fn entries(contracts: &Contracts, since: Timestamp) -> Result<Vec<Entr
 }
 
 /// Something in which books and chain differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DifferenceView {
     /// The stream.
     pub stream_id: Option<Exact>,
@@ -153,7 +154,7 @@ impl DifferenceView {
 const TOLD: usize = 10;
 
 /// How the books of one contract compared with the chain when the node last looked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BooksView {
     /// When they were last compared; `None` before the first time.
     pub checked_at: Option<Timestamp>,
@@ -182,7 +183,7 @@ impl BooksView {
 }
 
 /// How the books of one contract compare with the chain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BooksCheckView {
     /// The payment network.
     pub network: String,

@@ -10,6 +10,7 @@ use golem_types::wire::Exact;
 use jiff::{Timestamp, ToSpan, Zoned};
 use ruint::aliases::U256;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::entries_csv::{is_gas, is_received};
 use super::{EntryView, StreamsView};
@@ -26,7 +27,7 @@ pub enum Period {
 }
 
 /// What was earned.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct EarningsView {
     pub symbol: String,
     pub decimals: u8,
@@ -43,7 +44,7 @@ pub struct EarningsView {
 }
 
 /// What one stream that may still pay brought.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct StreamEarnings {
     pub vm_id: VmId,
     pub stream_id: Exact,
@@ -57,7 +58,7 @@ pub struct StreamEarnings {
 }
 
 /// Everything summed up; wei are the smallest units of the money.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Totals {
     /// Earned on the streams that are listed in the money of the network that new rentals use.
     pub vested_wei: Exact,
@@ -80,7 +81,7 @@ pub struct Totals {
 }
 
 /// What came in a period, in UTC.
-#[derive(Debug, Serialize, Default)]
+#[derive(Debug, Serialize, Default, ToSchema)]
 pub struct PeriodLine {
     /// First day.
     pub period: String,
@@ -92,7 +93,7 @@ pub struct PeriodLine {
 }
 
 /// What one VM or one renter brought.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct GroupLine {
     /// The VM's id, or the renter's address; `None` if there never was a VM.
     pub of: Option<String>,
@@ -101,7 +102,7 @@ pub struct GroupLine {
 }
 
 /// What this month comes to, if what runs runs on until its stream ends.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Forecast {
     /// First day of the month.
     pub month: String,
@@ -114,7 +115,7 @@ pub struct Forecast {
 }
 
 /// What came in money that new rentals are not paid in.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct OtherMoney {
     pub symbol: Option<String>,
     pub token: String,

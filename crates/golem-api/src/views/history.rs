@@ -4,9 +4,10 @@
 
 use golem_node::ledger::{Measured, MeasuredHost, MeasuredVm, Step};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What the host used.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct HostHistoryView {
     /// How long each step is, in seconds. Steps in which the node did not run are missing.
     pub step_seconds: i64,
@@ -36,7 +37,7 @@ impl HostHistoryView {
 }
 
 /// What a VM used: means of that part of each step in which it ran. `null` where a process had only just begun.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct VmHistoryView {
     /// How long each step is, in seconds. Steps in which the VM did not run are missing.
     pub step_seconds: i64,

@@ -12,9 +12,10 @@ use golem_types::wire::Exact;
 use golem_types::{Resources, VmId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The node as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
     /// The node's version.
     pub version: String,
@@ -76,7 +77,7 @@ pub struct Summary {
 }
 
 /// The backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackendView {
     /// `qemu` or `sim`.
     pub name: String,
@@ -112,7 +113,7 @@ impl BackendView {
     }
 }
 /// How busy the host is, in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
     /// CPU time in use over the last minute.
     pub cpu_percent: u8,
@@ -123,7 +124,7 @@ pub struct HostView {
 }
 
 /// The SSH ports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortsView {
     /// The first.
     pub start: u16,
@@ -134,7 +135,7 @@ pub struct PortsView {
 }
 
 /// The node's advert in one market.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AdvertView {
     /// `golem_base`, `discovery_server` or `websocket`.
     pub market: String,
@@ -199,7 +200,7 @@ impl AdvertView {
 }
 
 /// How rentals are paid for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentsView {
     /// The payment network.
     pub network: String,
@@ -225,7 +226,7 @@ pub struct PaymentsView {
 }
 
 /// Why nothing can be rented out, whatever streams pay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", tag = "reason")]
 pub enum PaymentsClosed {
     /// No price is known in the money of the streams.
@@ -272,7 +273,7 @@ impl PaymentsView {
 }
 
 /// How somebody gets into the dashboard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoginLink {
     /// The secret at the end of the link.
     pub link: String,
@@ -283,7 +284,7 @@ pub struct LoginLink {
 }
 
 /// Whether new rentals are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainView {
     /// Whether none are.
     pub draining: bool,

@@ -14,11 +14,12 @@ use golem_types::wire::{Exact, StreamInfo};
 use golem_types::{VmId, VmName, VmState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::renter;
 
 /// Every stream that may still pay.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StreamsView {
     /// The payment network.
     pub network: String,
@@ -45,7 +46,7 @@ impl StreamsView {
 }
 
 /// A stream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StreamView {
     /// What its renter calls the VM; `None` once that is gone.
     pub name: Option<VmName>,
@@ -67,7 +68,7 @@ pub struct StreamView {
 }
 
 /// A withdrawal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WithdrawalView {
     /// When it was made.
     pub at: Timestamp,
@@ -88,7 +89,7 @@ pub struct WithdrawalView {
 }
 
 /// How a withdrawal went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WithdrawOutcome {
     /// The money is there.
@@ -102,7 +103,7 @@ pub enum WithdrawOutcome {
 }
 
 /// How it stands with what was earned in one of the node's wallets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PayoutView {
     /// The chain.
     pub chain_id: u64,
@@ -135,7 +136,7 @@ impl PayoutView {
 }
 
 /// A transfer of what was earned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SweepView {
     /// When it was seen in a block.
     pub at: Timestamp,
@@ -154,7 +155,7 @@ pub struct SweepView {
 }
 
 /// Where what was earned goes, and went last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PayoutsView {
     /// The wallets.
     pub wallets: Vec<PayoutView>,
@@ -186,7 +187,7 @@ impl PayoutsView {
 const SWEEPS: u32 = 20;
 
 /// What came of withdrawing from one stream.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct WithdrawView {
     /// The VM.
     pub vm_id: VmId,

@@ -8,9 +8,10 @@ use golem_types::wire::Exact;
 use golem_types::{Resources, Size};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What is asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PricingView {
     /// In US dollars.
     pub usd: UnitPrices,
@@ -52,7 +53,7 @@ impl PricingView {
 }
 
 /// What is asked for a month, as decimal text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UnitPrices {
     /// For a CPU.
     pub per_core: String,
@@ -73,7 +74,7 @@ impl UnitPrices {
 }
 
 /// What a VM of some size costs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PriceExample {
     /// What the size is called.
     pub size: String,

@@ -7,12 +7,13 @@ use golem_node::transactions::{Report, Transactions, Waiting};
 use golem_types::wire::Exact;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How long a transaction may wait until that is worth a word.
 const USUAL: SignedDuration = SignedDuration::from_mins(3);
 
 /// A transaction.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TransactionView {
     /// Its number in the ledger.
     pub id: i64,

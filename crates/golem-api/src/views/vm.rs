@@ -11,11 +11,12 @@ use golem_types::{ImageName, Resources, VmId, VmName, VmState};
 use golem_vm::NetworkState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::renter;
 
 /// One VM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmView {
     pub id: VmId,
     /// What its renter calls it.
@@ -28,6 +29,7 @@ pub struct VmView {
     pub resources: Resources,
     pub image: ImageName,
     /// The guest's private address.
+    #[schema(value_type = Option<String>)]
     pub ip_address: Option<IpAddr>,
     /// Its public SSH port.
     pub ssh_port: u16,
@@ -86,7 +88,7 @@ impl VmView {
 }
 
 /// What is wrong with how a guest is connected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", content = "reason", rename_all = "lowercase")]
 pub enum NetworkProblem {
     /// It is behind the host's packet filter and not in a namespace of its own, until it is restarted.
@@ -98,7 +100,7 @@ pub enum NetworkProblem {
 }
 
 /// What went through a VM's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrafficView {
     /// Connections open now.
     pub connections_open: u64,
@@ -111,7 +113,7 @@ pub struct TrafficView {
 }
 
 /// What there is to look at of a VM, whether it is there or its create failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogsView {
     /// The VM.
     pub id: VmId,
@@ -127,7 +129,7 @@ pub struct LogsView {
 }
 
 /// What is left of a boot that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailedBootView {
     /// When it failed.
     pub at: Timestamp,
@@ -146,7 +148,7 @@ pub struct FailedBootView {
 }
 
 /// That a stage of a boot was reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StageView {
     /// Which.
     pub stage: String,

@@ -5,6 +5,7 @@ mod dashboard;
 mod disk;
 mod live;
 mod metrics;
+mod openapi;
 mod operator;
 mod requests;
 mod sessions;

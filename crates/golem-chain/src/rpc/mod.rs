@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use endpoint::{Endpoint, Stop};
+use utoipa::ToSchema;
 
 pub use logs::{LOG_REQUESTS, Log, Logs};
 
@@ -94,7 +95,7 @@ pub enum ChainError {
 }
 
 /// How an endpoint is, and what it takes, as far as is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointHealth {
     /// Its host; path, user and password may be a key.
     pub host: String,

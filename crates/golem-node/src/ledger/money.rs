@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::columns::{address, address_text, damaged, optional, parsed, time};
 use super::entries::{BookedStream, put_book_stream};
@@ -17,7 +18,7 @@ use super::{Ledger, LedgerError};
 use crate::paid::StreamCopy;
 
 /// Something that happened to a rental, for its operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// When.
     pub at: Timestamp,
@@ -35,7 +36,7 @@ pub struct Event {
 ///   sent ──► paid
 ///     └────► failed
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WithdrawalState {
     /// Recorded, and sent as often as it takes.

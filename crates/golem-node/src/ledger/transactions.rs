@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use ruint::aliases::{U160, U256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::columns::{damaged, optional, parsed, time};
 use super::entries::{Spent, put_spent};
 use super::{Ledger, LedgerError};
 
 /// What a transaction is for. What stands first goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Fills a number that nothing else has, so that what waits behind it can go on.
@@ -50,7 +51,7 @@ impl Purpose {
 pub(crate) const WITHIN: &str = "own";
 
 /// Where a transaction stands. [`crate::transactions`] draws it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TransactionState {
     /// It has no number yet, and nothing is signed.

@@ -1,4 +1,4 @@
-//! Files of the repository that are made from tables are up to date.
+//! Files of the repository that are made from tables and from the APIs are up to date.
 
 use std::path::Path;
 
@@ -23,6 +23,19 @@ fn the_configuration_page_is_made_from_the_table() {
         file("docs/configuration.md").unwrap() == settings::markdown(),
         "write it again: golem-provider config render markdown > docs/configuration.md"
     );
+}
+
+#[test]
+fn the_descriptions_of_the_apis_are_made_from_their_routers() {
+    for (name, made) in
+        [("public", golem_api::openapi::public()), ("operator", golem_api::openapi::operator())]
+    {
+        // Not by `assert_eq`, which would print both.
+        assert!(
+            file(&format!("docs/openapi/{name}.json")).unwrap() == made,
+            "docs/openapi/{name}.json is out of date; write it again: cargo xtask generate"
+        );
+    }
 }
 
 #[test]

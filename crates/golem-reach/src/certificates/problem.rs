@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Where there is more about all of it.
 const HELP: &str = "docs/https.md";
 
 /// What is in the way of https, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HttpsCause {
     /// The operator wants none.
@@ -68,7 +69,7 @@ pub(super) enum Problem {
 }
 
 /// Why there is no https, as the operator reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HttpsProblem {
     /// What it is.
     pub cause: HttpsCause,

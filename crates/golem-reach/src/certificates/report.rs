@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::certificate::CertificateFacts;
 use super::problem::HttpsProblem;
 
 /// What is known of https.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HttpsReport {
     /// Where renters reach this node over https; `None` while they cannot.
     pub endpoint: Option<String>,

@@ -22,7 +22,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use futures_util::StreamExt;
 use golem_types::Wallet;
 use golem_types::net::Source;
@@ -31,6 +31,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use golem_service::server::cross_site;
 use golem_service::server::error::{ErrorResponse, panicked};
@@ -138,13 +140,32 @@ pub fn router(checker: Arc<Checker>) -> Router {
         .fallback(async || ErrorResponse::new(StatusCode::NOT_FOUND, "Not Found"))
 }
 
+/// Dials ports of the caller's address, and says which accepted a connection.
+///
+/// For nodes that want to know how they are reached. With a `nonce`, the answer is signed, and says what each port said.
+#[utoipa::path(
+    post, path = "/check-ports", tag = "Ports",
+    request_body = CheckRequest,
+    responses(
+        (status = 200, body = CheckAnswer, description = "What was found, at those ports for which there was time"),
+        (status = 403, description = "The address is not the caller's, or is inside a private network, or a page of another site asks"),
+        (status = 404, description = "This node checks for nobody"),
+        (status = 422, body = Object, description = "The body is invalid, or names no address; `detail` is a text, or a list of every mistake"),
+        (status = 503, description = "Too many checks are under way; try later"),
+    ),
+)]
+async fn check(State(checker): State<Arc<Checker>>, request: Request) -> Response {
+    checker.answer(request).await.unwrap_or_else(ErrorResponse::into_response)
+}
+
 /// The one route on which checks are asked for.
+pub fn described() -> OpenApiRouter<Arc<Checker>> {
+    OpenApiRouter::new().routes(routes!(check))
+}
+
+/// As [`described`], with what goes before and after it.
 pub fn checks(checker: Arc<Checker>) -> Router {
-    let check = async |State(checker): State<Arc<Checker>>, request: Request| {
-        checker.answer(request).await.unwrap_or_else(ErrorResponse::into_response)
-    };
-    Router::new()
-        .route("/check-ports", post(check))
+    Router::from(described())
         .method_not_allowed_fallback(async || {
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })

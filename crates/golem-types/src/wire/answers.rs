@@ -6,12 +6,14 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 use super::exact::Exact;
 use crate::{JobId, Resources, VmId, VmName, VmState};
 
 /// A time as the original writes it: UTC, microseconds, no zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$")]
 pub struct WireTime(pub Timestamp);
 
 impl Serialize for WireTime {
@@ -21,7 +23,7 @@ impl Serialize for WireTime {
 }
 
 /// A VM, as every route that answers with one shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct VmInfo<'a> {
     /// Its unguessable id.
     pub id: &'a VmId,
@@ -32,6 +34,7 @@ pub struct VmInfo<'a> {
     /// What it was sold.
     pub resources: Resources,
     /// The guest's private address, once known.
+    #[schema(value_type = Option<String>)]
     pub ip_address: Option<IpAddr>,
     /// Its public SSH port; null until it has run, because clients take a port for readiness.
     pub ssh_port: Option<u16>,
@@ -50,7 +53,7 @@ pub struct VmInfo<'a> {
 }
 
 /// How far a VM is on its way to where it should be, for people who wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Lifecycle {
     /// The step: a stage of its boot while it is being made, else its state.
     pub lifecycle_stage: &'static str,
@@ -65,7 +68,7 @@ pub struct Lifecycle {
 }
 
 /// How a running VM is connected, and what passed since it was booted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkInfo {
     /// What it reaches: `internet`, `ssh` when its renter can log in and nothing else passes, or `none` when
     /// its network was cut because it could not be secured.
@@ -76,7 +79,7 @@ pub struct NetworkInfo {
 }
 
 /// What passed between a running VM and the outside since it was booted, with IP headers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NetworkTraffic {
     /// Bytes that it received.
     pub bytes_in: u64,
@@ -91,7 +94,7 @@ pub struct NetworkTraffic {
 }
 
 /// How a VM is paid for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StreamInfo {
     /// The VM.
     pub vm_id: VmId,
@@ -111,7 +114,7 @@ pub struct StreamInfo {
 }
 
 /// A stream, in the contract's own names.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainStream {
     /// Token; the zero address is the chain's own money.
@@ -162,7 +165,7 @@ pub struct ChainStream {
 }
 
 /// What follows from a stream at the chain's time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Computed {
     /// The chain's time, in seconds since the epoch.
     pub now: Exact,
@@ -190,7 +193,7 @@ pub struct Computed {
 }
 
 /// A price that a provider promises; the members of a promise are null where VMs are free.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct QuoteInfo {
     /// The text by which a create names the quote.
     pub quote_id: Option<String>,
@@ -223,7 +226,7 @@ pub struct QuoteInfo {
 }
 
 /// An asynchronous create.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct JobInfo<'a> {
     pub job_id: &'a JobId,
     /// The VM that it makes.
@@ -246,7 +249,7 @@ pub struct JobInfo<'a> {
 }
 
 /// That a stage of a boot was reached.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct StageInfo<'a> {
     /// Which.
     pub stage: &'a str,
@@ -255,7 +258,7 @@ pub struct StageInfo<'a> {
 }
 
 /// What is left of a VM's boot that failed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FailedBootInfo<'a> {
     /// The VM.
     pub vm_id: &'a VmId,
@@ -274,10 +277,11 @@ pub struct FailedBootInfo<'a> {
 }
 
 /// How to log in to a VM.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Access<'a> {
     /// Address of the provider; absent while the VM is being made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub ssh_host: Option<IpAddr>,
     /// Port of the VM on it; null while the VM is being made.
     pub ssh_port: Option<u16>,

@@ -5,6 +5,7 @@
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Exact;
 use super::fields::{
@@ -49,7 +50,7 @@ pub struct LeaseRequest {
 }
 
 /// A lease as the provider quotes it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct LeaseQuoteInfo {
     /// Who rents out, is paid, and signed.
     pub provider_address: String,

@@ -4,6 +4,7 @@
 //! a valid request is granted.
 
 pub mod answers;
+pub mod bodies;
 pub mod create;
 pub mod exact;
 mod fields;

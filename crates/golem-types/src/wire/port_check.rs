@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::fields::{Fields, field, object};
 use super::problem::{Problem, Problems};
@@ -29,7 +30,7 @@ pub const BANNER: &str = "golem-port-check ";
 pub const BANNER_PATH: &str = "/port-check";
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CheckRequest {
     /// The address to dial. The original takes names too.
     pub provider_ip: String,
@@ -41,7 +42,7 @@ pub struct CheckRequest {
 }
 
 /// What was found at one port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortResult {
     /// Whether it accepted a connection.
     pub accessible: bool,
@@ -54,7 +55,7 @@ pub struct PortResult {
 }
 
 /// What a checker says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckAnswer {
     /// Whether any port accepted a connection.
     pub success: bool,

@@ -5,12 +5,13 @@
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// Longest input, in bytes of JSON, that is repeated to its sender.
 const ECHO_BYTES: usize = 200;
 
 /// One mistake in a body.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Problem {
     /// Pydantic's name for the kind of mistake.
     #[serde(rename = "type")]
@@ -24,7 +25,7 @@ pub struct Problem {
 }
 
 /// Every mistake in a body; serialises as FastAPI's 422 answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Problems {
     /// The mistakes, at least one.
     pub detail: Vec<Problem>,

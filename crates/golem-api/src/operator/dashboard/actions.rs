@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use golem_host::settings::KeepError;
@@ -20,10 +20,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::Shared;
 use crate::config::DashboardConfig;
 use crate::error::{ApiError, ApiResult};
+use crate::extract::{Path, Query};
 use crate::operator::{By, Operator};
 use crate::views::earnings::{EarningsView, Period};
 use crate::views::{books, payments};
@@ -40,7 +42,7 @@ pub(super) struct Wanted {
     by: PeriodName,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum PeriodName {
     #[default]
@@ -50,7 +52,7 @@ enum PeriodName {
 }
 
 /// The money.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Money {
     earnings: EarningsView,
     /// Why streams are as they were last read.
@@ -58,6 +60,13 @@ struct Money {
 }
 
 /// What was earned and received, and what is to come; `null` where rentals are free.
+#[utoipa::path(
+    get, path = "/earnings", tag = "Dashboard",
+    params(("by" = Option<PeriodName>, Query, description = "The periods to sum up by: `day` if absent")),
+    responses(
+        (status = 200, body = Option<Money>, description = "The money"),
+    ),
+)]
 pub(super) async fn earnings(State(operator): Shared, Query(Wanted { by }): Query<Wanted>) -> ApiResult {
     let contracts = operator.node.contracts();
     if contracts.all().is_empty() {
@@ -82,7 +91,26 @@ pub(super) struct WantedSize {
     storage: Option<u32>,
 }
 
+/// Markets, looked at for one size.
+#[derive(Serialize, ToSchema)]
+struct Markets {
+    markets: Vec<MarketView>,
+    size: Resources,
+}
+
 /// The adverts as renters see them, and those of others that offer as much.
+#[utoipa::path(
+    get, path = "/markets", tag = "Dashboard",
+    params(
+        ("cpu" = Option<u32>, Query, description = "Virtual CPUs; 1 if absent"),
+        ("memory" = Option<u32>, Query, description = "Memory in GiB; 1 if absent"),
+        ("storage" = Option<u32>, Query, description = "Storage in GiB; 10 if absent"),
+    ),
+    responses(
+        (status = 200, body = Markets, description = "The markets"),
+        (status = 404, description = "This node has no page"),
+    ),
+)]
 pub(super) async fn markets(State(operator): Shared, Query(wanted): Query<WantedSize>) -> ApiResult {
     let small = Size::Small.resources();
     let size = Resources::new(
@@ -93,11 +121,11 @@ pub(super) async fn markets(State(operator): Shared, Query(wanted): Query<Wanted
     let survey = operator.page()?.survey.iter();
     let asked = survey.flat_map(|survey| survey.places.iter().map(move |place| survey.look(place, size)));
     let markets: Vec<MarketView> = join_all(asked).await;
-    Ok(ok(&json!({ "size": size, "markets": markets })))
+    Ok(ok(&Markets { markets, size }))
 }
 
 /// How a download stands.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Pull {
     done: u64,
     total: Option<u64>,
@@ -126,7 +154,28 @@ impl Pulls {
     }
 }
 
-/// The images of the catalogue and of the operator; an empty list where the backend keeps no images on this machine.
+/// An image.
+#[derive(Serialize, ToSchema)]
+struct ImageLine {
+    /// Its other names.
+    aliases: Vec<String>,
+    /// What it takes of the disk; `None` while it is not here.
+    bytes: Option<u64>,
+    can_be_pulled: bool,
+    /// Whether a create that names none has this one.
+    default: bool,
+    name: ImageName,
+    /// How its download stands, if one was asked for since the process began.
+    pull: Option<Pull>,
+}
+
+/// The images of the catalogue and of the operator; none where the backend keeps no images on this machine.
+#[utoipa::path(
+    get, path = "/images", tag = "Dashboard",
+    responses(
+        (status = 200, body = Vec<ImageLine>, description = "The images"),
+    ),
+)]
 pub(super) async fn images(State(operator): Shared) -> ApiResult {
     if !operator.node.backend().has_images() {
         return Ok(ok(&json!([])));
@@ -139,15 +188,13 @@ pub(super) async fn images(State(operator): Shared) -> ApiResult {
     })?;
     let default = canonical(&operator.node.config().default_image);
     let pulls = operator.pulls.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let document = |info: &golem_vm::images::ImageInfo| {
-        json!({
-            "name": info.name,
-            "aliases": info.aliases,
-            "bytes": info.bytes,
-            "default": info.name == default,
-            "can_be_pulled": info.url.is_some(),
-            "pull": pulls.get(&info.name),
-        })
+    let document = |info: &golem_vm::images::ImageInfo| ImageLine {
+        aliases: info.aliases.iter().map(ToString::to_string).collect(),
+        bytes: info.bytes,
+        can_be_pulled: info.url.is_some(),
+        default: info.name == default,
+        name: info.name.clone(),
+        pull: pulls.get(&info.name).cloned(),
     };
     Ok(ok(&list.iter().map(document).collect::<Vec<_>>()))
 }
@@ -157,6 +204,15 @@ fn unreadable() -> ApiError {
 }
 
 /// Begins to download an image; `images` tells how far it is.
+#[utoipa::path(
+    post, path = "/images/{name}", tag = "Dashboard",
+    params(("name" = String, Path, description = "The image")),
+    responses(
+        (status = 202, body = (), description = "It has begun"),
+        (status = 404, description = "No such image is published"),
+        (status = 409, description = "It is being downloaded already"),
+    ),
+)]
 pub(super) async fn pull(State(operator): Shared, by: By, Path(name): Path<String>) -> ApiResult {
     let wrong =
         || ApiError::new(StatusCode::NOT_FOUND, "no such image is published; fix: choose one of the list");
@@ -200,7 +256,7 @@ async fn download(operator: &Operator, name: &ImageName) {
 }
 
 /// Dollars a month, as decimal text.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Prices {
     per_core: String,
     per_gb_ram: String,
@@ -208,6 +264,16 @@ struct Prices {
 }
 
 /// Keeps other prices, and starts the node anew with them; VMs run on, at the prices that they were rented for.
+#[utoipa::path(
+    put, path = "/prices", tag = "Dashboard",
+    request_body = Prices,
+    responses(
+        (status = 202, body = (), description = "The node starts anew"),
+        (status = 400, description = "The body or a price is wrong"),
+        (status = 404, description = "This node has no page"),
+        (status = 409, description = "The prices are set elsewhere, where this cannot change them"),
+    ),
+)]
 pub(super) async fn prices(State(operator): Shared, by: By, request: Request) -> ApiResult {
     let place = operator.page()?.settings.clone();
     let Prices { per_core, per_gb_ram, per_gb_storage } = serde_json::from_slice(&body(request).await?)
@@ -250,10 +316,27 @@ pub(super) struct After {
     after: u64,
 }
 
+/// Log lines.
+#[derive(Serialize, ToSchema)]
+struct LogLines {
+    /// How many there were so far.
+    count: u64,
+    /// Each an object.
+    #[schema(value_type = Vec<Object>)]
+    lines: Vec<Box<RawValue>>,
+}
+
 /// The node's last log lines, after those that were told.
+#[utoipa::path(
+    get, path = "/log", tag = "Dashboard",
+    params(("after" = Option<u64>, Query, description = "The `count` of the last answer; 0 if absent")),
+    responses(
+        (status = 200, body = LogLines, description = "The lines, as JSON"),
+    ),
+)]
 pub(super) async fn log(Query(After { after }): Query<After>) -> ApiResult {
     let (count, lines) = log_recent::after(after);
     let lines: Vec<Box<RawValue>> =
         lines.into_iter().filter_map(|line| RawValue::from_string(line).ok()).collect();
-    Ok(ok(&json!({ "count": count, "lines": lines })))
+    Ok(ok(&LogLines { count, lines }))
 }

@@ -217,7 +217,14 @@ fn counted(look: &Look, told: Option<&Look>) -> Option<Event> {
     (!of.is_empty()).then(|| Event::default().event("use").json_data(UseEvent { at: look.at, of }).ok())?
 }
 
-/// A stream of what changes, until the session or the API ends.
+/// What changes, as server-sent events, until the session ends: `node`, `vms`, `use`, `event` and others.
+#[utoipa::path(
+    get, path = "/live", tag = "Dashboard",
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream", description = "The events"),
+        (status = 503, description = "Too many pages are open"),
+    ),
+)]
 pub(super) async fn live(State(operator): Shared, By(by): By) -> Response {
     let Some(session) = by else {
         return ApiError::new(StatusCode::UNAUTHORIZED, "this is for the dashboard").into_response();

@@ -16,18 +16,20 @@ pub(super) mod sessions;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post, put};
 use golem_service::log_limited;
 use golem_service::server::json::ok;
 use golem_service::server::serve::body;
-use serde::Deserialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(super) use actions::Pulls;
 pub(super) use health::Health;
@@ -49,33 +51,94 @@ const STYLE: &[u8] = include_bytes!("../../../dashboard/app.css");
 /// The half of a session's secrets that a browser sends only where the page itself asks.
 const KEY_HEADER: &str = "x-dashboard-key";
 
+/// A session that has begun.
+#[derive(Serialize, ToSchema)]
+struct LoggedIn {
+    /// When it ends.
+    ends_at: Timestamp,
+    /// What the header `X-Dashboard-Key` carries.
+    key: String,
+}
+
+/// A session.
+#[derive(Serialize, ToSchema)]
+struct SessionView {
+    /// When it ends.
+    ends_at: Option<Timestamp>,
+}
+
 /// The page's API; `shared` is what sessions may use of the operator's routes.
-pub(super) fn router(operator: &Arc<Operator>, shared: Router<Arc<Operator>>) -> Router<Arc<Operator>> {
-    let inside = shared
-        .route("/session", get(session).delete(leave))
-        .route("/live", get(live::live))
-        .route("/earnings", get(actions::earnings))
-        .route("/markets", get(actions::markets))
-        .route("/images", get(actions::images))
-        .route("/images/{name}", post(actions::pull))
-        .route("/log", get(actions::log))
-        .route("/prices", put(actions::prices))
-        .layer(middleware::from_fn_with_state(Arc::clone(operator), let_in));
-    Router::new()
-        .route("/dashboard/api/login", post(enter))
-        .nest("/dashboard/api", inside)
-        .layer(middleware::map_response(headers))
+pub(super) fn described(shared: OpenApiRouter<Arc<Operator>>) -> OpenApiRouter<Arc<Operator>> {
+    shared
+        .routes(routes!(session, leave))
+        .routes(routes!(live::live))
+        .routes(routes!(actions::earnings))
+        .routes(routes!(actions::markets))
+        .routes(routes!(actions::images))
+        .routes(routes!(actions::pull))
+        .routes(routes!(actions::log))
+        .routes(routes!(actions::prices))
+}
+
+/// `inside` for whoever has a session, and what gives one.
+pub(super) fn around(inside: OpenApiRouter<Arc<Operator>>) -> OpenApiRouter<Arc<Operator>> {
+    OpenApiRouter::new().routes(routes!(enter)).nest("/dashboard/api", inside)
+}
+
+/// The page's API with its guards.
+pub(super) fn router(
+    operator: &Arc<Operator>,
+    shared: OpenApiRouter<Arc<Operator>>,
+) -> OpenApiRouter<Arc<Operator>> {
+    let let_in = middleware::from_fn_with_state(Arc::clone(operator), let_in);
+    around(described(shared).layer(let_in)).layer(middleware::map_response(headers))
 }
 
 /// The page's bytes, the same for everybody. Whoever follows a link to them comes from somewhere else: a file on this
 /// machine, say.
-pub(super) fn page() -> Router {
-    Router::new()
-        .route("/dashboard", get(async || Redirect::permanent("/dashboard/")))
-        .route("/dashboard/", get(async || file("text/html; charset=utf-8", INDEX)))
-        .route("/dashboard/app.js", get(async || file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/dashboard/app.css", get(async || file("text/css; charset=utf-8", STYLE)))
+pub(super) fn page() -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(without_slash))
+        .routes(routes!(index))
+        .routes(routes!(script))
+        .routes(routes!(style))
         .layer(middleware::map_response(headers))
+}
+
+/// Leads to the page.
+#[utoipa::path(
+    get, path = "/dashboard", tag = "Dashboard",
+    responses((status = 308, description = "`/dashboard/`")),
+)]
+async fn without_slash() -> Redirect {
+    Redirect::permanent("/dashboard/")
+}
+
+/// The page.
+#[utoipa::path(
+    get, path = "/dashboard/", tag = "Dashboard",
+    responses((status = 200, body = String, content_type = "text/html", description = "The page")),
+)]
+async fn index() -> Response {
+    file("text/html; charset=utf-8", INDEX)
+}
+
+/// The page's program.
+#[utoipa::path(
+    get, path = "/dashboard/app.js", tag = "Dashboard",
+    responses((status = 200, body = String, content_type = "text/javascript", description = "The program")),
+)]
+async fn script() -> Response {
+    file("text/javascript; charset=utf-8", SCRIPT)
+}
+
+/// The page's looks.
+#[utoipa::path(
+    get, path = "/dashboard/app.css", tag = "Dashboard",
+    responses((status = 200, body = String, content_type = "text/css", description = "The looks")),
+)]
+async fn style() -> Response {
+    file("text/css; charset=utf-8", STYLE)
 }
 
 fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
@@ -101,7 +164,13 @@ async fn headers(mut response: Response) -> Response {
     response
 }
 
-/// The secret of a new login link, for whoever holds the token or is known to the kernel.
+/// The secret of a new login link for the dashboard. It works once, for a minute.
+#[utoipa::path(
+    post, path = "/dashboard/links", tag = "Dashboard",
+    responses(
+        (status = 200, body = LoginLink, description = "The link"),
+    ),
+)]
 pub(super) async fn link(State(operator): Shared) -> ApiResult {
     let link = operator.sessions.link(Instant::now()).map_err(no_secret)?;
     tracing::info!(target: "audit", "a login link for the dashboard was made");
@@ -128,11 +197,25 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
     pairs.filter(move |(known, _)| *known == name).map(|(_, value)| value)
 }
 
-#[derive(Deserialize)]
+/// What logs in.
+#[derive(Deserialize, ToSchema)]
 struct Login {
+    /// The secret at the end of the link.
     link: String,
 }
 
+/// Logs in by a link.
+///
+/// The cookie that is set and the key that is answered count together.
+#[utoipa::path(
+    post, path = "/dashboard/api/login", tag = "Dashboard",
+    request_body = Login,
+    responses(
+        (status = 200, body = LoggedIn, description = "A session"),
+        (status = 401, description = "The link was used already, is more than a minute old, or wrong"),
+        (status = 403, description = "Something else than the dashboard asks"),
+    ),
+)]
 async fn enter(State(operator): Shared, request: Request) -> ApiResult {
     own_page_only(&request)?;
     let name = cookie_name(request.headers());
@@ -152,7 +235,7 @@ async fn enter(State(operator): Shared, request: Request) -> ApiResult {
     };
     tracing::info!(target: "audit", "somebody logged in to the dashboard by a link");
     keep(&operator).await;
-    let mut response = ok(&json!({ "key": key, "ends_at": ends_at }));
+    let mut response = ok(&LoggedIn { ends_at, key });
     let life = SESSION_LIFE.as_secs();
     let cookie = format!("{name}={cookie}; HttpOnly; SameSite=Strict; Path=/dashboard/; Max-Age={life}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -174,11 +257,24 @@ async fn keep(operator: &Arc<Operator>) {
     }
 }
 
-/// That this session is one.
+/// Whether the session is one.
+#[utoipa::path(
+    get, path = "/session", tag = "Dashboard",
+    responses(
+        (status = 200, body = SessionView, description = "It is"),
+    ),
+)]
 async fn session(By(by): By) -> Response {
-    ok(&json!({ "ends_at": by.map(|session| session.ends_at) }))
+    ok(&SessionView { ends_at: by.map(|session| session.ends_at) })
 }
 
+/// Logs out.
+#[utoipa::path(
+    delete, path = "/session", tag = "Dashboard",
+    responses(
+        (status = 200, body = (), description = "The session is over"),
+    ),
+)]
 async fn leave(State(operator): Shared, By(by): By) -> Response {
     if let Some(session) = by {
         operator.sessions.leave(&session);

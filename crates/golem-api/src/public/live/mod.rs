@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant as Began;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use golem_node::{Job, Vm};
 use golem_service::places::{HolderState, PATIENCE, PlaceLimits};
@@ -33,6 +33,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until, 
 use super::caller::{Caller, Deed};
 use super::{Public, Shared, query_value};
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Path;
 use picture::{Readings, lifecycle, part};
 use words::{BadMessage, FromClient, Part, Scope, check_history_range};
 
@@ -100,7 +101,22 @@ struct Asked {
     history_range: Option<String>,
 }
 
-/// Opens a socket as a task, which goes on until it ends, has to give way, or the node stops.
+/// A socket that tells how the VM is doing.
+///
+/// The first message is `{"type":"auth","token":…}` within 10 seconds.
+#[utoipa::path(
+    get, path = "/api/v1/vms/{id}/live", tag = "VMs",
+    params(
+        ("id" = String, Path, description = "The VM's id or name"),
+        ("job_id" = Option<String>, Query, description = "The job of its create, to be told of that as well"),
+        ("history_range" = Option<String>, Query, description = "How much of the past is wanted: `1h`, `6h`, `24h`, `7d` or `30d`"),
+    ),
+    responses(
+        (status = 101, description = "The connection is a WebSocket from here on"),
+        (status = 400, description = "The request asks for no WebSocket"),
+        (status = 426, description = "The request asks for no WebSocket"),
+    ),
+)]
 pub(super) async fn open(State(public): Shared, Path(which): Path<String>, request: Request) -> ApiResult {
     let value = |name| {
         let value = query_value(request.uri().query(), name).filter(|value| !value.is_empty());

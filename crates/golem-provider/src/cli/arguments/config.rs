@@ -54,13 +54,17 @@ pub(in crate::cli) enum Config {
     },
 }
 
-/// What can be made from the settings table.
+/// What can be made from the settings table, and from the APIs.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(in crate::cli) enum Form {
     /// `.env.example`.
     EnvExample,
     /// `docs/configuration.md`.
     Markdown,
+    /// `docs/openapi/public.json`.
+    OpenapiPublic,
+    /// `docs/openapi/operator.json`.
+    OpenapiOperator,
     /// `docs/troubleshooting.md`.
     Troubleshooting,
 }

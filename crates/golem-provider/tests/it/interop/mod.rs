@@ -11,6 +11,7 @@ mod guest;
 mod keystore;
 mod moving;
 mod newer_abi;
+mod openapi;
 mod rent;
 mod table;
 #[cfg(feature = "guest-tests")]
