@@ -8,9 +8,10 @@
 //! on a node as its operator reads it ([`status`]). Never decides about a rental: `golem_node` does.
 
 mod config;
+pub mod descriptions;
 mod error;
 mod extract;
-pub mod openapi;
+mod openapi;
 pub mod operator;
 mod public;
 mod requests;

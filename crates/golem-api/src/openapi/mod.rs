@@ -66,20 +66,8 @@ const PATH_ANSWERS: &[(&str, &str)] =
 /// The same, where the query is read.
 const QUERY_ANSWERS: &[(&str, &str)] = &[("400", "The query cannot be read")];
 
-/// The public API, as JSON for people and programs to read.
-#[must_use]
-pub fn public() -> String {
-    text(&crate::public::document())
-}
-
-/// The operator API, likewise.
-#[must_use]
-pub fn operator() -> String {
-    text(&crate::operator::document())
-}
-
 /// As a file has it.
-fn text(document: &Value) -> String {
+pub(crate) fn text(document: &Value) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
@@ -148,7 +136,9 @@ fn finish(path: &str, method: &str, operation: &mut Value, listener: &Listener) 
     }
     operation["responses"] = answers;
     let words = path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let id = std::iter::once(method).chain(words).collect::<Vec<_>>().join("_");
+    // The page of a folder is another route than the folder.
+    let page = (path.len() > 1 && path.ends_with('/')).then_some("page");
+    let id = std::iter::once(method).chain(words).chain(page).collect::<Vec<_>>().join("_");
     operation["operationId"] = Value::String(id);
 }
 

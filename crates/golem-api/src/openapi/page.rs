@@ -110,7 +110,7 @@ fn render(document: &Value) -> String {
     for tag in document["tags"].as_array().into_iter().flatten() {
         let _ = write!(html, "<h2>{}</h2><p>{}", shown(text(&tag["name"])), shown(text(&tag["description"])));
         for operation in all.iter().filter(|(_, path, operation)| {
-            operation["tags"][0] == tag["name"] && !twin(document, path).is_some_and(|twin| twin.0 == *path)
+            operation["tags"][0] == tag["name"] && twin(document, path).is_none_or(|twin| twin.0 != *path)
         }) {
             write_operation(&mut html, document, operation, &common);
         }

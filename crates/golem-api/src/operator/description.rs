@@ -68,7 +68,7 @@ pub(super) fn router() -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(document)).routes(routes!(page))
 }
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::operator);
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::text(&super::document()));
 
 /// This description, as OpenAPI.
 #[utoipa::path(

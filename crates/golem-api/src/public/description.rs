@@ -45,7 +45,7 @@ fn schemes() -> Value {
     } })
 }
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(openapi::public);
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::text(&super::document()));
 
 /// This description, as OpenAPI.
 #[utoipa::path(

@@ -21,9 +21,9 @@ pub(super) const NOT_OFFERED: &str =
 macro_rules! not_offered {
     ($($name:ident $method:ident $path:literal $what:literal $($part:literal)?)*) => {
         $(
-            #[doc = concat!($what, ": not offered by this provider yet.")]
             #[utoipa::path(
                 $method, path = $path, tag = "Not offered yet",
+                summary = concat!($what, ": not offered by this provider yet"),
                 params(
                     ("id" = String, Path, description = "The VM's id or name"),
                     $(($part = String, Path, description = "Which of the VM's"),)?

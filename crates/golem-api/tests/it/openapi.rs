@@ -1,5 +1,6 @@
 //! What the APIs say of themselves is what they do.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use golem_api::VmAccess;
@@ -47,7 +48,7 @@ fn operations(document: &Value) -> Vec<(Method, String)> {
 #[tokio::test]
 async fn each_listener_serves_its_own_description_and_every_route_of_it() {
     let world = World::start(VmAccess::Open).await;
-    let (public, operator) = (golem_api::openapi::public(), golem_api::openapi::operator());
+    let (public, operator) = (golem_api::descriptions::public(), golem_api::descriptions::operator());
     assert!(!public.contains("/v1/vms/{id}/logs") && !public.contains("/dashboard"));
     for (base, document) in
         [(format!("http://{}", world.address()), public), (world.operator_base(), operator)]
@@ -80,4 +81,39 @@ async fn each_listener_serves_its_own_description_and_every_route_of_it() {
         }
     }
     world.stop().await;
+}
+
+/// What generators of clients stumble over: references to nothing, two operations of one name, operations without words.
+#[test]
+fn descriptions_are_whole() {
+    fn references<'a>(value: &'a Value, all: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                all.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, all));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, all)),
+            _ => {}
+        }
+    }
+    for text in [golem_api::descriptions::public(), golem_api::descriptions::operator()] {
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let mut all = Vec::new();
+        references(&document, &mut all);
+        assert!(all.len() > 50);
+        for reference in all {
+            let place = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(place).is_some(), "{reference} is nothing");
+        }
+        let mut names = BTreeSet::new();
+        let operations = document["paths"].as_object().unwrap().iter();
+        for (path, method, operation) in operations
+            .flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(name, of)| (path, name, of)))
+        {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            let says = |part: &str| operation[part].as_str().is_some_and(|text| !text.is_empty());
+            assert!(says("summary") || says("description"), "{method} {path} says nothing of itself");
+        }
+    }
 }

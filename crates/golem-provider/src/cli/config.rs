@@ -108,8 +108,8 @@ pub(super) fn render(form: Form, printer: Printer) -> Exit {
     printer.out(&match form {
         Form::EnvExample => settings::env_example(),
         Form::Markdown => settings::markdown(),
-        Form::OpenapiPublic => golem_api::openapi::public(),
-        Form::OpenapiOperator => golem_api::openapi::operator(),
+        Form::OpenapiPublic => golem_api::descriptions::public(),
+        Form::OpenapiOperator => golem_api::descriptions::operator(),
         Form::Troubleshooting => advice::markdown(),
     });
     Exit::Done

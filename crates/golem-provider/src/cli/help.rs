@@ -29,6 +29,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "status",
             "doctor",
             "dashboard",
+            "alerts",
             "logs",
             "drain",
             "config",

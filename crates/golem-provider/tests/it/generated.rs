@@ -28,7 +28,7 @@ fn the_configuration_page_is_made_from_the_table() {
 #[test]
 fn the_descriptions_of_the_apis_are_made_from_their_routers() {
     for (name, made) in
-        [("public", golem_api::openapi::public()), ("operator", golem_api::openapi::operator())]
+        [("public", golem_api::descriptions::public()), ("operator", golem_api::descriptions::operator())]
     {
         // Not by `assert_eq`, which would print both.
         assert!(

@@ -62,7 +62,7 @@ struct Money {
 /// What was earned and received, and what is to come; `null` where rentals are free.
 #[utoipa::path(
     get, path = "/earnings", tag = "Dashboard",
-    params(("by" = Option<PeriodName>, Query, description = "The periods to sum up by: `day` if absent")),
+    params(("by" = inline(Option<PeriodName>), Query, description = "The periods to sum up by: `day` if absent")),
     responses(
         (status = 200, body = Option<Money>, description = "The money"),
     ),
