@@ -1,6 +1,6 @@
 //! What both APIs say of themselves, as the repository and their listeners have it.
 //!
-//! Owns nothing but the two documents: how one is made, [`crate::openapi`] knows, and what is in it, the routers.
+//! Owns nothing but the two documents: how one is made, `openapi` knows, and what is in it, the routers.
 
 use crate::openapi::text;
 
