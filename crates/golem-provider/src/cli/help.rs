@@ -89,7 +89,7 @@ pub fn command() -> clap::Command {
         }
     }
     command.help_template(format!(
-        "{{about}}\n\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}\n\n{EXIT_CODES}\n\n{MORE}\n"
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}\n\n{EXIT_CODES}\n{MORE}\n"
     ))
 }
 
