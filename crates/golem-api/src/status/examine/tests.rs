@@ -1,27 +1,15 @@
 use golem_market::survey::PriceRank;
-use golem_test_support::healthy_node::{self, SSH_PORTS};
+use golem_test_support::healthy_node::SSH_PORTS;
 use serde_json::json;
 
 use super::super::{Local, NodeFacts, StatusFacts, StatusSettings, judge};
 use super::*;
-use crate::status::judge::tests::settings;
+use crate::status::judge::tests::{self, settings, summary};
 
-/// What was seen of a node with nothing wrong.
+/// What was seen of a node with nothing wrong, and without VMs.
 fn good() -> StatusFacts {
-    let summary = serde_json::from_value(healthy_node::summary(&[])).unwrap();
-    StatusFacts {
-        running: true,
-        pid: Some(7),
-        node: Some(Ok(NodeFacts { summary, vms: Vec::new(), listening: [].into() })),
-        backend: Ok(()),
-        backend_name: "qemu",
-        local: Local::Listening,
-        ports: Ok(serde_json::from_value(healthy_node::ports_report()).unwrap()),
-        image_missing: None,
-        wallet: None,
-        latest: None,
-        held: [].into(),
-    }
+    let node = NodeFacts { summary: summary(&[]), vms: Vec::new(), listening: [].into() };
+    StatusFacts { node: Some(Ok(node)), backend_name: "qemu", wallet: None, ..tests::good() }
 }
 
 fn rows_of(facts: StatusFacts, markets: &[MarketView]) -> Vec<Row> {

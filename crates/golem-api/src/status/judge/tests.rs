@@ -43,29 +43,29 @@ pub(in crate::status) fn settings() -> StatusSettings {
     }
 }
 
-fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
+pub(in crate::status) fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
     read(healthy_node::port(port, &json!(status), &json!(local)))
 }
 
 /// What a verification found, of which every port is reachable.
-fn report() -> PortsReport {
+pub(in crate::status) fn report() -> PortsReport {
     read(healthy_node::ports_report())
 }
 
-fn vm(name: &str, ssh_port: u16) -> VmView {
+pub(in crate::status) fn vm(name: &str, ssh_port: u16) -> VmView {
     read(healthy_node::vm(name, ssh_port))
 }
 
-fn summary(ports: &[u16]) -> Summary {
+pub(in crate::status) fn summary(ports: &[u16]) -> Summary {
     read(healthy_node::summary(ports))
 }
 
-fn read<T: serde::de::DeserializeOwned>(told: Value) -> T {
+pub(in crate::status) fn read<T: serde::de::DeserializeOwned>(told: Value) -> T {
     serde_json::from_value(told).unwrap()
 }
 
 /// A node with a VM, with which nothing is wrong.
-pub(super) fn good() -> StatusFacts {
+pub(in crate::status) fn good() -> StatusFacts {
     let node = NodeFacts {
         summary: summary(&[FIRST]),
         vms: vec![vm("web", FIRST)],

@@ -1,59 +1,22 @@
 //! The lines that people read, and that they say what programs read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::status::judge::tests::{self, port, read, report, summary, vm};
 use crate::status::{Local, NodeFacts, Status, StatusFacts, StatusSettings, judge};
-use crate::views::{Summary, VmView};
-use golem_reach::report::{LocalState, PortReport, PortsReport, Reach, SourceReport};
-use golem_test_support::healthy_node::{self, SSH_PORTS};
+use crate::views::Summary;
+use golem_reach::report::{LocalState, PortsReport, Reach, SourceReport};
+use golem_test_support::healthy_node::SSH_PORTS;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const FIRST: u16 = SSH_PORTS.start;
 
-fn port(port: u16, status: Reach, local: LocalState) -> PortReport {
-    read(healthy_node::port(port, &json!(status), &json!(local)))
-}
-
-/// What a verification found, of which every port is reachable.
-fn report() -> PortsReport {
-    read(healthy_node::ports_report())
-}
-
-fn vm(name: &str, ssh_port: u16) -> VmView {
-    read(healthy_node::vm(name, ssh_port))
-}
-
-fn summary(ports: &[u16]) -> Summary {
-    read(healthy_node::summary(ports))
-}
-
-fn read<T: serde::de::DeserializeOwned>(told: Value) -> T {
-    serde_json::from_value(told).unwrap()
-}
-
-/// A node with a VM, with which nothing is wrong.
+/// A node with a VM, with which nothing is wrong, and whose wallet nobody asked for.
 fn good() -> StatusFacts {
-    let node = NodeFacts {
-        summary: summary(&[FIRST]),
-        vms: vec![vm("web", FIRST)],
-        listening: BTreeSet::from([FIRST]),
-    };
-    StatusFacts {
-        running: true,
-        pid: Some(7),
-        node: Some(Ok(node)),
-        backend: Ok(()),
-        backend_name: "multipass",
-        local: Local::Listening,
-        ports: Ok(report()),
-        image_missing: None,
-        latest: None,
-        held: BTreeSet::new(),
-        wallet: None,
-    }
+    StatusFacts { wallet: None, ..tests::good() }
 }
 
 fn with_ports(change: impl FnOnce(&mut PortsReport)) -> StatusFacts {
