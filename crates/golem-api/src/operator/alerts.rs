@@ -82,9 +82,7 @@ pub(super) fn watch(operator: &Arc<Operator>) {
         let looking = async {
             loop {
                 let look = operator.look().await;
-                let views: Vec<VmView> =
-                    operator.node.vms().iter().map(|vm| VmView::of(&operator.node, vm)).collect();
-                operator.alerts.look(begun.elapsed(), seen(&look, &views));
+                operator.alerts.look(begun.elapsed(), seen(&look));
                 sleep(EVERY).await;
             }
         };
@@ -122,9 +120,9 @@ pub(super) async fn test(State(operator): Shared, by: By) -> ApiResult {
 }
 
 /// What is wrong in `look`, at the VMs `views`.
-fn seen(look: &Look, views: &[VmView]) -> Seen {
+fn seen(look: &Look) -> Seen {
     let mut seen = of_node(&look.node.summary, look.at);
-    seen.conditions.extend(of_vms(views, &look.paid_until, look.at));
+    seen.conditions.extend(of_vms(&look.views, &look.paid_until, look.at));
     let Some(health) = &look.node.health else { return seen };
     for row in health.checklist.iter().filter(|row| row.word == "reached") {
         match row.row.answer {

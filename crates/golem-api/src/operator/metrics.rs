@@ -222,8 +222,7 @@ impl Operator {
     }
 
     fn of_vms(&self, look: &Look, scrape: &mut Scrape) {
-        let node = &self.node;
-        let views: Vec<_> = node.vms().iter().map(|vm| VmView::of(node, vm)).collect();
+        let views = &look.views;
         let count = |state: VmState| {
             let number = views.iter().filter(|vm| vm.status == state).count();
             ([("state", state.as_str().to_owned())], u32::try_from(number).map_or(f64::MAX, f64::from))

@@ -56,6 +56,8 @@ impl Default for Live {
 pub(in crate::operator) struct Look {
     pub(in crate::operator) at: Timestamp,
     pub(in crate::operator) node: NodeLook,
+    /// The live VMs.
+    pub(in crate::operator) views: Vec<VmView>,
     /// The JSON of each VM, without what is counted.
     vms: BTreeMap<String, Box<RawValue>>,
     /// What each that runs has used: CPU time in milliseconds, bytes of memory and disk, bytes into and out of it.
@@ -140,8 +142,8 @@ impl Operator {
         };
         let vms = live.iter().zip(&views).filter_map(look).collect();
         let summary = self.summary().await;
-        let health = self.judged(&summary, views).await;
-        let look = Arc::new(Look { at, node: NodeLook { health, summary }, vms, counted, paid_until });
+        let health = self.judged(&summary, views.clone()).await;
+        let look = Arc::new(Look { at, node: NodeLook { health, summary }, views, vms, counted, paid_until });
         *last = Some((Instant::now(), Arc::clone(&look)));
         look
     }
