@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::{DEADLINE, ports};
+use crate::{DEADLINE, HeldPorts, ports};
 
 /// Ports of the SSH range of a test.
 const SSH_PORTS: u16 = 8;
@@ -25,6 +25,8 @@ pub struct Home {
     pub ssh: u16,
     /// How many SSH ports it has.
     ssh_count: u16,
+    /// Keeps them from other homes while this one is there.
+    _ports: [HeldPorts; 3],
     /// Variables of every command, beside HOME and PATH.
     pub environment: BTreeMap<String, String>,
 }
@@ -50,7 +52,8 @@ impl Home {
     /// As [`Home::new`], with `count` SSH ports.
     pub fn wide(count: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (api, operator, ssh) = (ports(1), ports(1), ports(count));
+        let held = [1, 1, count].map(HeldPorts::take);
+        let [api, operator, ssh] = [0, 1, 2].map(|index: usize| held[index].first());
         let environment = [
             ("GOLEM_PROVIDER_VM_BACKEND", "sim".to_owned()),
             ("GOLEM_PROVIDER_STREAM_PAYMENT_ADDRESS", "0x0".to_owned()),
@@ -75,7 +78,16 @@ impl Home {
             ("GOLEM_PROVIDER_STORAGE_THRESHOLD", "100".to_owned()),
         ];
         let environment = environment.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
-        Self { folder, host: Ipv4Addr::LOCALHOST, api, operator, ssh, ssh_count: count, environment }
+        Self {
+            folder,
+            host: Ipv4Addr::LOCALHOST,
+            api,
+            operator,
+            ssh,
+            ssh_count: count,
+            _ports: held,
+            environment,
+        }
     }
 
     /// A home in which no setting is set.

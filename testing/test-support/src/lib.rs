@@ -23,5 +23,5 @@ pub use guest::NoGuestLeft;
 pub use home::{Home, Running, StopAtEnd, alive, program, wanted};
 pub use own_process::{in_own_process, in_own_process_by};
 pub use poll::{DEADLINE, PAUSE, pause, until, wait_until, wait_up_to};
-pub use ports::{own_address, ports};
+pub use ports::{HeldPorts, own_address, ports};
 pub use root::{as_root, not_tried};

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 /// Whether nobody listens on `port`.
@@ -12,7 +11,7 @@ fn free(port: u16) -> bool {
 
 /// Ports that one test process has to itself, and how many such blocks there are. They lie below
 /// the range from which the system itself takes ports, so that no client's connection meets them.
-/// A block holds more than all tests of a process take together: what was handed out is not handed out again.
+/// What a test gives back is handed out again; all tests of a process together take more than a block holds.
 const BLOCK: u16 = 2_500;
 const BLOCKS: u16 = 8;
 const FIRST: u16 = 12_000;
@@ -47,13 +46,76 @@ pub fn own_address(port: u16) -> Ipv4Addr {
     address
 }
 
-/// The first of `count` ports that nobody uses.
+/// Ports of this process's block that are handed out, and where the next are looked for: what was given
+/// back is handed out again as late as possible, since a program that ends may hold it a moment longer.
+#[derive(Debug)]
+struct Block {
+    taken: Vec<bool>,
+    next: usize,
+}
+
+static HANDED_OUT: LazyLock<Mutex<Block>> =
+    LazyLock::new(|| Mutex::new(Block { taken: vec![false; usize::from(BLOCK)], next: 0 }));
+
+/// Ports that nobody else is handed until this is dropped.
+#[derive(Debug)]
+pub struct HeldPorts {
+    first: u16,
+    count: u16,
+}
+
+impl HeldPorts {
+    /// `count` ports, one after the other, that nobody uses.
+    pub fn take(count: u16) -> Self {
+        let length = usize::from(count);
+        let mut block = HANDED_OUT.lock().unwrap();
+        let places = block.taken.len() - length + 1;
+        let is_usable = |start: &usize| {
+            let first = OWN.0 + u16::try_from(*start).unwrap();
+            !block.taken[*start..*start + length].contains(&true) && (first..first + count).all(free)
+        };
+        let start = (0..places)
+            .map(|step| (block.next + step) % places)
+            .find(is_usable)
+            .expect("fewer ports at a time in one test process");
+        block.taken[start..start + length].fill(true);
+        block.next = start + length;
+        Self { first: OWN.0 + u16::try_from(start).unwrap(), count }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> u16 {
+        self.first
+    }
+}
+
+impl Drop for HeldPorts {
+    fn drop(&mut self) {
+        let start = usize::from(self.first - OWN.0);
+        let mut block = HANDED_OUT.lock().unwrap();
+        block.taken[start..start + usize::from(self.count)].fill(false);
+    }
+}
+
+/// The first of `count` ports that nobody uses, the caller's alone while its process lives.
 pub fn ports(count: u16) -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let start = OWN.0 + NEXT.fetch_add(count, Ordering::Relaxed) % (BLOCK - count);
-        if (start..start + count).all(free) {
-            return start;
+    let held = std::mem::ManuallyDrop::new(HeldPorts::take(count));
+    held.first()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Homes of a test run take more ports than there are; none has one that another has.
+    #[test]
+    fn what_is_given_back_is_handed_out_again_and_nothing_else() {
+        let range = |held: &HeldPorts| held.first..held.first + held.count;
+        let held = HeldPorts::take(7);
+        let kept = range(&held);
+        for _ in 0..BLOCK {
+            let other = range(&HeldPorts::take(5));
+            assert!(other.end <= kept.start || kept.end <= other.start, "{other:?} {kept:?}");
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct World {
     client: reqwest::Client,
     base: String,
     operator_port: u16,
+    /// Keeps the SSH ports from other worlds while this one is there.
+    _ports: golem_test_support::HeldPorts,
 }
 
 impl World {
@@ -85,7 +87,8 @@ impl World {
         let data_dir = folder.path().to_owned();
         let sim = Sim::open(SimConfig { data_dir: data_dir.clone(), images, boot: Duration::ZERO }).unwrap();
         let control = sim.control();
-        let first_port = golem_test_support::ports(PORTS);
+        let held = golem_test_support::HeldPorts::take(PORTS);
+        let first_port = held.first();
         let config = NodeConfig {
             history: None,
             data_dir: data_dir.clone(),
@@ -151,7 +154,7 @@ impl World {
         let api = golem_api::start(config, node.clone(), public, operator).unwrap();
         golem_service::http::install_cryptography();
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { folder, node, sim: control, api, client, base, operator_port }
+        Self { folder, node, sim: control, api, client, base, operator_port, _ports: held }
     }
 
     pub(crate) fn address(&self) -> &str {
