@@ -76,6 +76,7 @@ fn refusal(refusal: &Refusal) -> StatusCode {
         Refusal::SessionRequired => StatusCode::UNAUTHORIZED,
         Refusal::SenderOnly | Refusal::Proof(BadProof::Foreign) => StatusCode::FORBIDDEN,
         Refusal::NoSuchImage(_)
+        | Refusal::NoUserData
         | Refusal::BelowMinimum { .. }
         | Refusal::StreamRequired
         | Refusal::LeaseRequired

@@ -440,6 +440,7 @@ fn spec(rental: &Rental) -> MachineSpec {
         resources: vm.resources,
         image: vm.image.clone(),
         keys: vm.keys.clone(),
+        first_boot: vm.first_boot.clone(),
     }
 }
 

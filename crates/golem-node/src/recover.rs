@@ -245,6 +245,8 @@ fn rental(
         resources,
         image,
         keys,
+        // That was of its first boot, which is over or begins anew with what the seed says.
+        first_boot: golem_types::FirstBoot::default(),
         ip_address: match seen {
             Some(Observed::Running(guest)) => Some(guest.ip),
             _ => None,

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use alloy_primitives::Address;
 use golem_chain::stream_proof::BadProof;
 use golem_chain::{Bad, BadQuote};
-use golem_types::{AuthorizedKey, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
+use golem_types::{AuthorizedKey, FirstBoot, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 
 use crate::boot::{Reached, Stage};
@@ -33,6 +33,8 @@ pub struct Vm {
     pub image: ImageName,
     /// Keys that may log in.
     pub keys: Vec<AuthorizedKey>,
+    /// What its renter wanted of its first boot; never shown, because it may hold secrets.
+    pub first_boot: FirstBoot,
     /// The guest's private address, known once it has run.
     pub ip_address: Option<IpAddr>,
     /// The public port that leads to its SSH server; taken with the reservation.
@@ -231,6 +233,9 @@ pub enum Refusal {
     /// Not in the catalogue, or not on this host yet.
     #[error("image {0} is not available on this provider")]
     NoSuchImage(ImageName),
+    /// Its backend makes guests from a configuration of its own.
+    #[error("this provider takes no user_data: leave it out, and set the VM up over SSH")]
+    NoUserData,
     /// Nothing runs unpaid here.
     #[error("stream_id required when payments are enabled")]
     StreamRequired,

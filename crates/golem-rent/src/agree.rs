@@ -8,7 +8,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use golem_chain::ChainError;
 use golem_chain::network::PaymentNetwork;
-use golem_types::{Decimal, ImageName, Resources, VmName};
+use golem_types::{Decimal, FirstBoot, ImageName, Resources, VmName};
 use jiff::Timestamp;
 
 use super::Renter;
@@ -28,6 +28,10 @@ pub struct RentRequest {
     pub resources: Resources,
     pub image: Option<ImageName>,
     pub ssh_key: String,
+    /// Further keys that may log in.
+    pub more_keys: Vec<String>,
+    /// What is wanted of the first boot.
+    pub first_boot: FirstBoot,
     pub identity: Option<PathBuf>,
     /// How many hours are paid for at the start.
     pub hours: u32,

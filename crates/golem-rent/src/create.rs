@@ -108,6 +108,8 @@ async fn begin(
         resources: wanted.resources,
         image: wanted.image.clone(),
         ssh_key: wanted.ssh_key.clone(),
+        more_keys: wanted.more_keys.clone(),
+        first_boot: wanted.first_boot.clone(),
         identity: wanted.identity.clone(),
         quote_id: None,
         payment: None,

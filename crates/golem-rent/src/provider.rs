@@ -356,9 +356,16 @@ impl Provider {
             body.insert("name".to_owned(), json!(rental.name));
             body.insert("resources".to_owned(), json!(rental.resources));
             body.insert("ssh_key".to_owned(), json!(rental.ssh_key));
-        }
-        if let (Some(image), Some(body)) = (&rental.image, body.as_object_mut()) {
-            body.insert("image".to_owned(), json!(image));
+            // What is not wanted is not named: other providers may not know of it.
+            if let Some(image) = &rental.image {
+                body.insert("image".to_owned(), json!(image));
+            }
+            if !rental.more_keys.is_empty() {
+                body.insert("ssh_keys".to_owned(), json!(rental.more_keys));
+            }
+            if let serde_json::Value::Object(first_boot) = json!(rental.first_boot) {
+                body.extend(first_boot);
+            }
         }
         self.call(Method::POST, "/vms?async=true", Some(&body)).await
     }

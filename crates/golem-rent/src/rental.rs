@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256};
 use golem_chain::{Attempt, Version};
 use golem_types::wire::Exact;
-use golem_types::{Decimal, ImageName, Resources, VmId, VmName};
+use golem_types::{Decimal, FirstBoot, ImageName, Resources, VmId, VmName};
 use jiff::Timestamp;
 use ruint::aliases::U256;
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,12 @@ pub struct Rental {
     pub image: Option<ImageName>,
     /// The public SSH key that may log in.
     pub ssh_key: String,
+    /// Further keys that may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_keys: Vec<String>,
+    /// What is wanted of its first boot.
+    #[serde(default)]
+    pub first_boot: FirstBoot,
     /// The file of its private half, where that is known.
     pub identity: Option<PathBuf>,
     /// The quote that binds both sides; `None` if VMs are free.

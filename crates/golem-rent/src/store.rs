@@ -198,6 +198,8 @@ mod tests {
             resources: Resources::new(1, 1, 10),
             image: None,
             ssh_key: "ssh-ed25519 AAAA".to_owned(),
+            more_keys: Vec::new(),
+            first_boot: golem_types::FirstBoot::default(),
             identity: None,
             quote_id: Some("0x00".to_owned()),
             payment: Some(Payment {

@@ -7,6 +7,7 @@
 
 pub mod amount;
 pub mod decimal;
+pub mod first_boot;
 pub mod names;
 pub mod net;
 pub mod price;
@@ -19,6 +20,7 @@ pub mod wallet;
 pub mod wire;
 
 pub use decimal::Decimal;
+pub use first_boot::{FirstBoot, HostName, TimeZoneName, UserData};
 pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};
 pub use ssh_key::AuthorizedKey;

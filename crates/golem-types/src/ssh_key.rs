@@ -1,7 +1,7 @@
 //! A renter's public SSH key, parsed.
 //!
-//! Owns the rule which keys are taken: one line, `ssh-rsa` or `ssh-ed25519`, no options, as the
-//! original's clients send them. What is kept is our own spelling of the parsed key, so that no
+//! Owns the rule which keys are taken: one line, no options, of a type that today's SSH servers take: RSA, Ed25519,
+//! ECDSA, and the two that security keys have. What is kept is our own spelling of the parsed key, so that no
 //! byte of the renter's text reaches a guest's configuration unparsed. Never sees a private key.
 
 use std::fmt;
@@ -18,8 +18,8 @@ pub enum KeyError {
     /// More than one line, or control characters.
     #[error("SSH key must be a single line without control characters")]
     NotOneLine,
-    /// Neither RSA nor Ed25519.
-    #[error("SSH key must start with 'ssh-rsa ' or 'ssh-ed25519 '")]
+    /// None that is taken.
+    #[error("SSH key must start with one of {}", AuthorizedKey::TYPES.join(", "))]
     Type,
     /// The base64 part does not hold a key of the named type.
     #[error("SSH key cannot be decoded")]
@@ -36,6 +36,16 @@ pub struct AuthorizedKey(String);
 impl AuthorizedKey {
     /// Most bytes of text: an RSA-16384 key with a comment is about 3 kB.
     pub const MAXIMUM: usize = 8192;
+    /// The words with which a key may begin: what OpenSSH takes by default since 8.2 (2020), which guests have.
+    pub const TYPES: [&'static str; 7] = [
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    ];
     /// OpenSSH's `RequiredRSASize` default is 1024; we ask for what is thought safe today.
     pub const RSA_MINIMUM_BITS: usize = 2048;
 
@@ -58,7 +68,7 @@ impl FromStr for AuthorizedKey {
         if line.chars().any(char::is_control) {
             return Err(KeyError::NotOneLine);
         }
-        if !line.starts_with("ssh-rsa ") && !line.starts_with("ssh-ed25519 ") {
+        if !Self::TYPES.iter().any(|kind| line.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' '))) {
             return Err(KeyError::Type);
         }
         // The comment is dropped before parsing: it is free text, and nobody needs it.
@@ -68,7 +78,10 @@ impl FromStr for AuthorizedKey {
         };
         let key = PublicKey::from_openssh(&format!("{kind} {data}")).map_err(|_| KeyError::Undecodable)?;
         match key.algorithm() {
-            Algorithm::Ed25519 => {}
+            Algorithm::Ed25519
+            | Algorithm::Ecdsa { .. }
+            | Algorithm::SkEd25519
+            | Algorithm::SkEcdsaSha2NistP256 => {}
             Algorithm::Rsa { .. } => {
                 let bits =
                     key.key_data().rsa().and_then(|rsa| rsa.n.as_positive_bytes()).map_or(0, |n| {
@@ -97,6 +110,10 @@ mod tests {
 
     const ED25519: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
+    const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJAAAABHNzaDo=";
+
+    const SK_ECDSA: &str = "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBM2GQSaDwBDejWtv8JhRQ5DVjkjf/u1/8vwicmi89+Rh5indan4UjccxYKI/d3fcX1iiSRluR2gVcnAggsg3kfQAAAAEc3NoOg==";
+
     #[test]
     fn s_246_comment_and_trailing_newline_are_dropped() {
         let key: AuthorizedKey = format!("{ED25519} renter@home #!$(id)\n").parse().unwrap();
@@ -112,10 +129,29 @@ mod tests {
         assert_eq!(options.parse::<AuthorizedKey>(), Err(KeyError::Type));
         assert_eq!(nul.parse::<AuthorizedKey>(), Err(KeyError::NotOneLine));
         assert_eq!("ssh-ed25519 AAAA".parse::<AuthorizedKey>(), Err(KeyError::Undecodable));
-        assert_eq!("ecdsa-sha2-nistp256 AAAA".parse::<AuthorizedKey>(), Err(KeyError::Type));
+        assert_eq!("ssh-dss AAAA".parse::<AuthorizedKey>(), Err(KeyError::Type));
         let mislabelled = ED25519.replacen("ssh-ed25519", "ssh-rsa", 1);
         assert_eq!(mislabelled.parse::<AuthorizedKey>(), Err(KeyError::Undecodable));
         assert_eq!("a".repeat(20_000).parse::<AuthorizedKey>(), Err(KeyError::TooLong));
+        let unknown_curve = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHA1MjEAAAAIbmlzdHA1MjEAAAAA";
+        assert_eq!(unknown_curve.parse::<AuthorizedKey>(), Err(KeyError::Undecodable));
+    }
+
+    /// Made by ssh-keygen 9.2, those of security keys by hand: such a key is a point, and what it is for.
+    #[test]
+    fn every_type_that_servers_take_is_taken() {
+        for kind in ["ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521", "ed25519", "rsa -b 2048"] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("key");
+            let mut keygen = std::process::Command::new("ssh-keygen");
+            keygen.args(["-q", "-N", "", "-t"]).args(kind.split(' ')).arg("-f").arg(&file);
+            assert!(keygen.status().unwrap().success());
+            let text = std::fs::read_to_string(file.with_extension("pub")).unwrap();
+            let key: AuthorizedKey = text.parse().unwrap();
+            assert!(text.starts_with(key.as_str()) && key.as_str().split(' ').count() == 2, "{text}");
+        }
+        let taken = [SK_ED25519, SK_ECDSA].map(|key| key.parse::<AuthorizedKey>().unwrap());
+        assert_eq!(taken.each_ref().map(AuthorizedKey::as_str), [SK_ED25519, SK_ECDSA]);
     }
 
     proptest! {

@@ -142,6 +142,12 @@ impl Backend {
         }
     }
 
+    /// Whether a renter's user-data can be given to guests. Multipass takes one cloud-config alone, and that is the provider's.
+    #[must_use]
+    pub const fn takes_user_data(&self) -> bool {
+        matches!(self, Self::Qemu(_) | Self::Sim(_))
+    }
+
     /// What is wrong with the disk on which machines lie, so that none can be made from `image`.
     #[must_use]
     pub fn disk_trouble(&self, image: &ImageName) -> Option<&'static str> {

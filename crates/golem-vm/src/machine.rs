@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use golem_types::wire::NetworkTraffic;
-use golem_types::{AuthorizedKey, ImageName, Resources, VmId, VmName};
+use golem_types::{AuthorizedKey, FirstBoot, ImageName, Resources, VmId, VmName};
 
 /// What a machine is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct MachineSpec {
     pub image: ImageName,
     /// Keys that may log in, at least one.
     pub keys: Vec<AuthorizedKey>,
+    /// What its renter wants of its first boot.
+    pub first_boot: FirstBoot,
 }
 
 /// Memory that what runs a machine takes beside the machine's own, in bytes.

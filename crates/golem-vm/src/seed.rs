@@ -1,13 +1,14 @@
 //! The cloud-init seed: what a guest is told at its first boot.
 //!
 //! Owns the NoCloud data (user-data, meta-data) and the small FAT image, labelled `CIDATA`, in
-//! which the guest finds it. All of it is JSON (which YAML contains), written by a serialiser, so
-//! no text of a renter can become structure. Never holds a private key.
+//! which the guest finds it. What the provider needs is JSON (which YAML contains), written by a serialiser; a renter's
+//! user-data is a part of its own beside it, so that no text of a renter can become structure of ours.
 
 use std::io::{self, Cursor, Read, Write};
 use std::path::Path;
 
-use golem_types::AuthorizedKey;
+use base64::Engine as _;
+use golem_types::{AuthorizedKey, UserData};
 use serde_json::{Value, json};
 
 use crate::machine::MachineSpec;
@@ -17,6 +18,9 @@ const IMAGE_BYTES: usize = 1 << 20;
 
 /// The label by which cloud-init's NoCloud data source finds its disk.
 const LABEL: [u8; 11] = *b"CIDATA     ";
+
+/// The provider's part of the user-data, where the renter has one as well. No guest reads it.
+const OWN_FILE: &str = "provider-data";
 
 /// The user that existing clients log in as, whatever the image.
 pub const USER: &str = "ubuntu";
@@ -45,13 +49,90 @@ fi
 exit 0
 ";
 
-/// The guest's user-data. The renter's keys work for [`USER`], who may become root without a
-/// password, and for root; passwords are off. Packages are neither listed nor upgraded at first
-/// boot: that is the known cause of slow and failed starts.
+/// The guest's user-data: the provider's part alone, or a message of several parts of which the renter's is the first.
+///
+/// cloud-init reads one part after the other and merges each into what came before it. The renter's stays as it is, but
+/// for what lets its renter in: the provider's users, files and early commands go before those of the renter's lists, and
+/// the switch that would close root's login is overridden.
 #[must_use]
 pub fn user_data(spec: &MachineSpec) -> String {
+    let own = own_config(spec);
+    match &spec.first_boot.user_data {
+        None => cloud_config(&own),
+        Some(renters) => message(renters, &own, &fixed_config(spec)),
+    }
+}
+
+fn cloud_config(data: &Value) -> String {
+    format!("#cloud-config\n{data:#}\n")
+}
+
+/// A MIME message of the renter's part, of lists to go before the renter's, and of values that replace the renter's.
+fn message(renters: &UserData, lists: &Value, values: &Value) -> String {
+    // In what order cloud-init merges is told to it in the part itself.
+    let lists = with(
+        lists,
+        "merge_how",
+        json!([
+            { "name": "list", "settings": ["prepend"] },
+            { "name": "dict", "settings": ["no_replace", "recurse_array"] },
+        ]),
+    );
+    let values = with(values, "merge_how", json!([{ "name": "dict", "settings": ["replace"] }]));
+    let renters = if renters.is_message() {
+        renters.as_str().to_owned()
+    } else {
+        // What it is, cloud-init sees by its beginning. In base64 no text of the renter's becomes structure.
+        let text = base64::engine::general_purpose::STANDARD.encode(renters.as_str());
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        let headers = "Content-Type: text/plain; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\n";
+        format!("{headers}\n{}\n", lines.join("\n"))
+    };
+    let own = |data: &Value| format!("Content-Type: text/cloud-config\n\n{}", cloud_config(data));
+    let boundary = (0_u32..)
+        .map(|number| format!("golem-provider-{number}"))
+        .find(|boundary| !renters.contains(boundary.as_str()))
+        .unwrap_or_default();
+    let parts = [renters, own(&lists), own(&values)].map(|part| format!("--{boundary}\n{part}\n"));
+    let headers = format!("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{boundary}\"\n");
+    format!("{headers}\n{}--{boundary}--\n", parts.concat())
+}
+
+/// `data` with one member more.
+fn with(data: &Value, name: &str, value: Value) -> Value {
+    let mut data = data.clone();
+    data[name] = value;
+    data
+}
+
+/// What the renter asked for by name, and what would close root's login if the renter's user-data said otherwise. `ssh_pwauth`
+/// is left as it is: the file that it writes comes after the provider's, and of two values the SSH server takes the first.
+fn fixed_config(spec: &MachineSpec) -> Value {
+    let mut data = json!({ "disable_root": false });
+    name_guest(&mut data, spec);
+    data
+}
+
+/// Sets the host name and the time zone that were asked for.
+fn name_guest(data: &mut Value, spec: &MachineSpec) {
+    if let Some(name) = &spec.first_boot.hostname {
+        data["hostname"] = name.label().into();
+        if name.label() != name.as_str() {
+            data["fqdn"] = name.as_str().into();
+        }
+    }
+    if let Some(zone) = &spec.first_boot.timezone {
+        data["timezone"] = zone.as_str().into();
+    }
+}
+
+/// The provider's part. The renter's keys work for [`USER`], who may become root without a
+/// password, and for root; passwords are off. Packages are neither listed nor upgraded at first
+/// boot: that is the known cause of slow and failed starts.
+fn own_config(spec: &MachineSpec) -> Value {
     let keys: Vec<&str> = spec.keys.iter().map(AuthorizedKey::as_str).collect();
-    let data = json!({
+    let mut data = json!({
         "hostname": spec.name.hostname(),
         "preserve_hostname": false,
         "disable_root": false,
@@ -70,13 +151,15 @@ pub fn user_data(spec: &MachineSpec) -> String {
         "bootcmd": [["sh", "-c", NO_PENALTIES]],
         "write_files": [{ "path": "/etc/ssh/sshd_config.d/10-keys-only.conf", "content": SSHD }],
     });
-    format!("#cloud-config\n{data:#}\n")
+    name_guest(&mut data, spec);
+    data
 }
 
 /// The guest's meta-data. The id is the instance's, so a changed one would mean a new machine.
 #[must_use]
 pub fn meta_data(spec: &MachineSpec) -> String {
-    let data: Value = json!({ "instance-id": spec.id.as_str(), "local-hostname": spec.name.hostname() });
+    let hostname = spec.first_boot.hostname.as_ref().map_or(spec.name.hostname(), |name| name.as_str());
+    let data: Value = json!({ "instance-id": spec.id.as_str(), "local-hostname": hostname });
     format!("{data:#}\n")
 }
 
@@ -87,8 +170,11 @@ pub fn meta_data(spec: &MachineSpec) -> String {
 pub fn keys(path: &Path) -> io::Result<Vec<AuthorizedKey>> {
     let disk = golem_files::read(path, IMAGE_BYTES as u64)?;
     let volume = fatfs::FileSystem::new(Cursor::new(disk), fatfs::FsOptions::new())?;
+    let folder = volume.root_dir();
+    // Where the renter has a part of the user-data, ours lies beside it.
+    let file = folder.open_file(OWN_FILE).or_else(|_| folder.open_file("user-data"))?;
     let mut text = String::new();
-    volume.root_dir().open_file("user-data")?.take(IMAGE_BYTES as u64).read_to_string(&mut text)?;
+    file.take(IMAGE_BYTES as u64).read_to_string(&mut text)?;
     let text = text.strip_prefix("#cloud-config\n").ok_or(io::ErrorKind::InvalidData)?;
     let data: Value = serde_json::from_str(text)?;
     let keys = data["users"][0]["ssh_authorized_keys"].as_array();
@@ -103,7 +189,11 @@ pub fn image(spec: &MachineSpec) -> io::Result<Vec<u8>> {
     let mut disk = Cursor::new(vec![0; IMAGE_BYTES]);
     fatfs::format_volume(&mut disk, fatfs::FormatVolumeOptions::new().volume_label(LABEL))?;
     let volume = fatfs::FileSystem::new(&mut disk, fatfs::FsOptions::new())?;
-    for (name, text) in [("user-data", user_data(spec)), ("meta-data", meta_data(spec))] {
+    let mut files = vec![("user-data", user_data(spec)), ("meta-data", meta_data(spec))];
+    if spec.first_boot.user_data.is_some() {
+        files.push((OWN_FILE, cloud_config(&own_config(spec))));
+    }
+    for (name, text) in files {
         let mut file = volume.root_dir().create_file(name)?;
         file.truncate()?;
         file.write_all(text.as_bytes())?;
@@ -131,6 +221,7 @@ mod tests {
             resources: Resources::new(1, 1, 10),
             image: "24.04".parse().unwrap(),
             keys: vec![key.parse().unwrap()],
+            first_boot: golem_types::FirstBoot::default(),
         }
     }
 
@@ -165,6 +256,52 @@ mod tests {
         }
         let meta: Value = serde_json::from_str(&read("meta-data")).unwrap();
         assert_eq!(meta["instance-id"], "golem-my-webserver-20250219-130424-a4dqobyha4dqobyh");
+    }
+
+    /// The parts of the message `text`, each from its headers on.
+    fn parts(text: &str) -> Vec<&str> {
+        let boundary = text.split("boundary=\"").nth(1).unwrap().split('"').next().unwrap();
+        let body = text.split_once("\n\n").unwrap().1;
+        let parts = body.strip_suffix(&format!("--{boundary}--\n")).unwrap();
+        parts.split(&format!("--{boundary}\n")).skip(1).collect()
+    }
+
+    #[test]
+    fn a_renters_user_data_is_a_part_of_its_own() {
+        let mut spec = spec("my-webserver", KEY);
+        spec.first_boot.hostname = Some("Other.example.org".parse().unwrap());
+        spec.first_boot.timezone = Some("UTC".parse().unwrap());
+        let alone: Value =
+            serde_json::from_str(user_data(&spec).strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        assert_eq!((&alone["hostname"], &alone["fqdn"]), (&json!("other"), &json!("other.example.org")));
+        assert_eq!(alone["timezone"], "UTC");
+        for renters in [
+            "#!/bin/sh\n--golem-provider-0\n#cloud-config\n",
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"golem-provider-0\"\n\n--golem-provider-0\n\nx\n--golem-provider-0--\n",
+        ] {
+            spec.first_boot.user_data = Some(renters.parse().unwrap());
+            let text = user_data(&spec);
+            let [first, lists, values] = parts(&text)[..] else { panic!("{text}") };
+            let (headers, body) = first.split_once("\n\n").unwrap();
+            if headers.contains("base64") {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(body.replace('\n', "")).unwrap();
+                assert_eq!(bytes, renters.as_bytes());
+            } else {
+                assert_eq!(first.strip_suffix('\n'), Some(renters));
+            }
+            let own = |part: &str| {
+                let text = part.strip_prefix("Content-Type: text/cloud-config\n\n#cloud-config\n").unwrap();
+                serde_json::from_str::<Value>(text).unwrap()
+            };
+            let (lists, values) = (own(lists), own(values));
+            assert_eq!(lists["users"], alone["users"]);
+            assert_eq!((&values["disable_root"], &values["hostname"]), (&json!(false), &json!("other")));
+            assert_eq!(values.get("users"), None, "it would replace the renter's");
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("seed.img");
+            std::fs::write(&file, image(&spec).unwrap()).unwrap();
+            assert_eq!(keys(&file).unwrap(), spec.keys);
+        }
     }
 
     /// Runs the script against a server that answers as `sshd` says, and returns what it left behind.

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use golem_service::server::json::{json_response, ok};
-use golem_service::server::serve::body;
+use golem_service::server::serve::body_up_to;
 use golem_types::wire::bodies::CreateBody;
 use golem_types::wire::{CreateVm, JobInfo, Lifecycle, Problem, Problems, VmInfo, parse_create};
 use golem_types::{JobId, VmId, VmState};
@@ -15,6 +15,9 @@ use super::{Shared, query_value};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Path;
 use crate::views::renter;
+
+/// Largest body: 64 KiB of user-data, of which JSON may write each byte as two, keys, and some room.
+const BODY_BYTES: usize = 192 * 1024;
 
 /// Whether the query asks for an answer before the VM runs, in any of pydantic's spellings.
 fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
@@ -66,7 +69,7 @@ struct Accepted<'a> {
 )]
 pub(super) async fn create(State(public): Shared, caller: Caller, request: Request) -> ApiResult {
     let early = wants_async(request.uri().query())?;
-    let wanted = parse_create(&body(request).await?)?;
+    let wanted = parse_create(&body_up_to(request, BODY_BYTES).await?)?;
     let renter = caller.renter_of(wanted.name.as_str())?;
     let (vm, job) = public.node.create(CreateVm { renter, ..wanted }).await?;
     if early {

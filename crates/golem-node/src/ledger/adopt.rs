@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use golem_types::{ImageName, Resources, StreamKey, VmId, VmName, VmState};
+use golem_types::{FirstBoot, ImageName, Resources, StreamKey, VmId, VmName, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -124,6 +124,7 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         resources: adoption.resources,
         image: adoption.image.clone(),
         keys: Vec::new(),
+        first_boot: FirstBoot::default(),
         ip_address: adoption.ip_address,
         ssh_port,
         stream: adoption.stream.clone(),

@@ -3,7 +3,7 @@
 //! Owns the SQL statements on rentals and jobs, but for stages ([`super::boots`]) and what goes in time
 //! ([`super::history`]). Never opens a transaction and never decides.
 
-use golem_types::{AuthorizedKey, JobId, Resources, StreamKey, VmId, VmState};
+use golem_types::{AuthorizedKey, FirstBoot, JobId, Resources, StreamKey, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,18 +12,36 @@ use super::columns::{parsed, time};
 use crate::rental::Rental;
 use crate::vm::{Job, JobState, Unpaid, Vm};
 
+/// That the text in column `index` is not what it should be.
+fn damaged<E: std::error::Error + Send + Sync + 'static>(index: usize) -> impl Fn(E) -> rusqlite::Error {
+    move |error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
+    }
+}
+
 fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
-    let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error)
+    let texts: Vec<String> = serde_json::from_str(&row.get::<_, String>(index)?).map_err(damaged(index))?;
+    texts.iter().map(|text| text.parse().map_err(damaged(index))).collect()
+}
+
+fn first_boot(row: &Row<'_>, index: usize) -> rusqlite::Result<FirstBoot> {
+    match row.get::<_, Option<String>>(index)? {
+        Some(text) => serde_json::from_str(&text).map_err(damaged(index)),
+        None => Ok(FirstBoot::default()),
+    }
+}
+
+/// `None` where nothing was wanted.
+fn first_boot_text(wanted: &FirstBoot) -> rusqlite::Result<Option<String>> {
+    let text = || {
+        serde_json::to_string(wanted).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
     };
-    let texts: Vec<String> =
-        serde_json::from_str(&row.get::<_, String>(index)?).map_err(|error| damaged(Box::new(error)))?;
-    texts.iter().map(|text| text.parse().map_err(|error| damaged(Box::new(error)))).collect()
+    (*wanted != FirstBoot::default()).then(text).transpose()
 }
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
                               ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
-                              unpaid_reason, held, unpaid_chain_time";
+                              unpaid_reason, held, unpaid_chain_time, first_boot";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
@@ -54,6 +72,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             resources: Resources::new(row.get(7)?, row.get(8)?, row.get(9)?),
             image: parsed(row, 10)?,
             keys: keys(row, 11)?,
+            first_boot: first_boot(row, 22)?,
             ip_address,
             ssh_port: row.get(13)?,
             stream,
@@ -88,7 +107,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
     let vm = &rental.vm;
     let sql = format!(
         "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
-         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22) \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
          ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
          unpaid_reason = ?20, held = ?21, unpaid_chain_time = ?22"
@@ -116,6 +135,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.unpaid.as_ref().map(|unpaid| &unpaid.reason),
         vm.held,
         vm.unpaid.as_ref().and_then(|unpaid| unpaid.chain_time),
+        first_boot_text(&vm.first_boot)?,
     ])?;
     Ok(())
 }

@@ -446,8 +446,13 @@ CREATE TABLE promises (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What a renter wanted of the first boot, as JSON; NULL if nothing.
+const FIRST_BOOT: &str = "
+ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_valid(first_boot));
+";
+
 /// Every step, oldest first.
-const STEPS: [&str; 24] = [
+const STEPS: [&str; 25] = [
     RENTALS,
     PAYMENTS,
     ADVERTS,
@@ -472,6 +477,7 @@ const STEPS: [&str; 24] = [
     FORMER_TOKENS,
     PROMISES,
     super::measurements::TABLES,
+    FIRST_BOOT,
 ];
 
 /// Every step as it is taken.

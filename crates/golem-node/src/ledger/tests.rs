@@ -28,6 +28,8 @@ fn wanted(name: &str) -> CreateVm {
         resources: Resources::new(1, 1, 10),
         image: None,
         ssh_key: KEY.parse().unwrap(),
+        more_keys: Vec::new(),
+        first_boot: golem_types::FirstBoot::default(),
         stream_id: None,
         quote_id: None,
         stream_proof: None,
@@ -166,7 +168,16 @@ async fn names_are_unique_per_owner_among_live_rentals() {
 async fn a_rental_and_its_job_survive_a_restart_as_they_were() {
     let open = Open::new();
     let room = room(5, ports(5));
-    let (vm, job) = reserve(&open.ledger, "one", &room, now()).await.unwrap();
+    let more_keys = vec![KEY.parse().unwrap(), KEY.replace("eZJ", "eZK").parse().unwrap()];
+    let first_boot = golem_types::FirstBoot {
+        user_data: Some("#!/bin/sh\nid\n".parse().unwrap()),
+        hostname: Some("web.example.org".parse().unwrap()),
+        timezone: None,
+    };
+    let wanted = CreateVm { more_keys, first_boot, ..wanted("one") };
+    let image = "24.04".parse().unwrap();
+    let (vm, job) = open.ledger.reserve(wanted, image, Paid::free(), room, now()).await.unwrap().unwrap();
+    assert_eq!(vm.keys.len(), 2, "each key once");
     let ip = "10.0.2.15".parse().unwrap();
     let change = Change { ip_address: Some(ip), has_booted: true, ..Change::to(VmState::Running) };
     open.ledger.advance(&vm.id, change, now()).await.unwrap();

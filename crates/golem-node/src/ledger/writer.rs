@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use golem_types::wire::CreateVm;
-use golem_types::{ImageName, JobId, Resources, VmId, VmState};
+use golem_types::{AuthorizedKey, ImageName, JobId, Resources, VmId, VmState};
 use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
@@ -62,7 +62,8 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Result<(Arc<Vm>, Job), Refusal>, LedgerError> {
         let now = rounded(now);
-        let CreateVm { name, resources, ssh_key, quote_id, renter, payment, .. } = request;
+        let CreateVm { name, resources, ssh_key, more_keys, first_boot, quote_id, renter, payment, .. } =
+            request;
         let owner = paid.owner().or_else(|| renter.map(owner_of)).unwrap_or_else(|| format!("key:{ssh_key}"));
         if self.is_senders_alone(paid)? {
             return Ok(Err(Refusal::SenderOnly));
@@ -99,7 +100,8 @@ impl Writer {
             error: None,
             resources,
             image,
-            keys: vec![ssh_key],
+            keys: named_keys(ssh_key, more_keys),
+            first_boot,
             ip_address: None,
             ssh_port,
             stream: paid.key().cloned(),
@@ -311,4 +313,15 @@ impl Writer {
         self.publish();
         Ok(vm)
     }
+}
+
+/// The keys that a create names, each once.
+fn named_keys(first: AuthorizedKey, more: Vec<AuthorizedKey>) -> Vec<AuthorizedKey> {
+    let mut keys = vec![first];
+    for key in more {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }

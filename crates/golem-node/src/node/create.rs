@@ -56,6 +56,9 @@ impl Node {
                 return Ok(created);
             }
         }
+        if request.first_boot.user_data.is_some() && !inner.backend.takes_user_data() {
+            return Err(Refusal::NoUserData.into());
+        }
         let image = self.image_of(request.image.as_ref())?;
         if let Some(trouble) = self.disk_trouble_of(&image).await {
             return Err(Refusal::Disk(trouble).into());

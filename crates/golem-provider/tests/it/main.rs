@@ -15,6 +15,7 @@ mod discovery;
 mod docs;
 mod doctor;
 mod find;
+mod first_boot;
 mod generated;
 mod https;
 mod import;

@@ -61,7 +61,7 @@ const HEAD_BYTES: usize = 32 * 1024;
 /// How long a request's body may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Largest body; a create with the longest key is below 12 KiB.
+/// Largest body, but for a create's, which may hold user-data.
 const BODY_BYTES: usize = 64 * 1024;
 
 /// How long requests under way may go on after a stop was asked for.
@@ -333,17 +333,28 @@ async fn connection(
 }
 
 /// The whole body of `request`, bounded in size and time.
+///
+/// # Errors
+/// 413 if it is larger than 64 KiB; 408 if it takes too long; 400 if it ends early.
 pub async fn body(request: Request) -> Result<Bytes, ErrorResponse> {
+    body_up_to(request, BODY_BYTES).await
+}
+
+/// As [`body`], where more than 64 KiB may come.
+///
+/// # Errors
+/// As [`body`], with `most` bytes as the bound.
+pub async fn body_up_to(request: Request, most: usize) -> Result<Bytes, ErrorResponse> {
     let holder = request.extensions().get::<Arc<Holder>>().cloned();
     let becomes = |state| holder.iter().for_each(|holder| holder.becomes(state));
     becomes(HolderState::Young(Instant::now()));
-    let read = timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), BODY_BYTES)).await;
+    let read = timeout(BODY_DEADLINE, axum::body::to_bytes(request.into_body(), most)).await;
     becomes(HolderState::Kept);
     match read {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("Request body is larger than {BODY_BYTES} bytes"),
+            format!("Request body is larger than {most} bytes"),
         )),
         Ok(Err(_)) => Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "Request body could not be read")),
         Err(_) => Err(ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, "Request body took too long")),

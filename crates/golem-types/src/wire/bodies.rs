@@ -84,6 +84,20 @@ pub struct CreateBody {
     /// The SSH key that may log in: one line of an `authorized_keys` file.
     #[schema(example = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ")]
     pub ssh_key: String,
+    /// Further keys that may log in, in the same form.
+    #[schema(max_items = 16)]
+    pub ssh_keys: Option<Vec<String>>,
+    /// What cloud-init is to do at the first boot: a text that begins with `#cloud-config`, `#!`, `#cloud-boothook`, `#include`,
+    /// `#cloud-config-archive` or `## template: jinja`, or a MIME message of several parts; at most 64 KiB. The keys, users and
+    /// SSH settings with which the provider lets its renter in are kept beside it.
+    #[schema(max_length = 65_536)]
+    pub user_data: Option<String>,
+    /// What the guest calls itself, in place of `name`: a host name, fully qualified or not.
+    #[schema(max_length = 253)]
+    pub hostname: Option<String>,
+    /// The guest's time zone, by its name in the IANA database.
+    #[schema(example = "Europe/Berlin")]
+    pub timezone: Option<String>,
     /// An image of `GET /api/v1/images`; the default one if absent.
     pub image: Option<ImageName>,
     #[serde(flatten)]

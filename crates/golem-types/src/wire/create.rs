@@ -1,21 +1,47 @@
 //! The body of a create.
 //!
 //! ```text
-//!   {"name", "ssh_key", "image"?, "stream_id"?, "quote_id"?, "stream_proof"?, "payment"?,
+//!   {"name", "ssh_key", "ssh_keys"?, "image"?, "stream_id"?, "quote_id"?, "stream_proof"?, "payment"?,
+//!    "user_data"?, "hostname"?, "timezone"?,
 //!    "resources": {"cpu","memory","storage"}  or  "size"  or  "cpu_cores","memory_gb","storage_gb"}
 //! ```
 //! Owns what is accepted: the forms of the seed's documentation and of every published client.
-//! Unknown keys are ignored, as pydantic does; integers may be written as `2`, `2.0` or `"2"`.
+//! A member that is not known is a mistake: what a renter asks for is never dropped without a word. Integers may be written as `2`, `2.0` or `"2"`.
 
 use alloy_primitives::Address;
 use serde_json::value::RawValue;
 
 use super::fields::{
-    Fields, cpu, field, keep, members, memory, number, object, optional, parsed_text, storage,
+    Fields, cpu, field, keep, members, memory, number, object, optional, parsed_text, storage, unknown,
 };
 use super::lease::{self, LeasePayment};
 use super::problem::{Problem, Problems};
-use crate::{AuthorizedKey, ImageName, Resources, Size, StreamId, VmName};
+use crate::{
+    AuthorizedKey, FirstBoot, HostName, ImageName, Resources, Size, StreamId, TimeZoneName, UserData, VmName,
+};
+
+/// What a create's body may have.
+const MEMBERS: [&str; 16] = [
+    "name",
+    "ssh_key",
+    "ssh_keys",
+    "image",
+    "stream_id",
+    "quote_id",
+    "stream_proof",
+    "payment",
+    "user_data",
+    "hostname",
+    "timezone",
+    "resources",
+    "size",
+    "cpu_cores",
+    "memory_gb",
+    "storage_gb",
+];
+
+/// Most keys that a create may name, beside the first: the seed of a guest has room for 64.
+const MORE_KEYS: usize = 16;
 
 /// A create that is valid in itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +54,10 @@ pub struct CreateVm {
     pub image: Option<ImageName>,
     /// The key that may log in.
     pub ssh_key: AuthorizedKey,
+    /// Further keys that may.
+    pub more_keys: Vec<AuthorizedKey>,
+    /// What is wanted of its first boot.
+    pub first_boot: FirstBoot,
     /// The stream that pays for it.
     pub stream_id: Option<StreamId>,
     /// The quote to which both sides are held, as text that nobody has judged yet.
@@ -67,7 +97,7 @@ pub struct AttachStream {
 /// Every mistake in it at once, in FastAPI's words.
 pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let fields = object(body)?;
-    let mut mistakes = Vec::new();
+    let mut mistakes = unknown(&fields, &MEMBERS);
     let name = keep(&mut mistakes, parsed_text::<VmName>(&fields, "name"));
     let ssh_key = keep(&mut mistakes, parsed_text::<AuthorizedKey>(&fields, "ssh_key"));
     let image = keep(&mut mistakes, optional(&fields, "image", parsed_text::<ImageName>));
@@ -76,23 +106,43 @@ pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let stream_proof = keep(&mut mistakes, optional(&fields, "stream_proof", parsed_text::<String>));
     let payment = keep(&mut mistakes, optional(&fields, "payment", lease::payment));
     let resources = keep(&mut mistakes, resources(&fields));
-    let (Some(name), Some(ssh_key), Some(image), Some(resources)) = (name, ssh_key, image, resources) else {
-        return Err(Problems { detail: mistakes });
-    };
-    match (stream_id, quote_id, stream_proof, payment) {
-        (Some(stream_id), Some(quote_id), Some(stream_proof), Some(payment)) => Ok(CreateVm {
-            name,
-            resources,
-            image,
-            ssh_key,
-            stream_id,
-            quote_id,
-            stream_proof,
-            payment,
+    let more_keys = keep(&mut mistakes, more_keys(&fields));
+    let user_data = keep(&mut mistakes, optional(&fields, "user_data", parsed_text::<UserData>));
+    let hostname = keep(&mut mistakes, optional(&fields, "hostname", parsed_text::<HostName>));
+    let timezone = keep(&mut mistakes, optional(&fields, "timezone", parsed_text::<TimeZoneName>));
+    let create = || {
+        Some(CreateVm {
+            name: name?,
+            resources: resources?,
+            image: image?,
+            ssh_key: ssh_key?,
+            more_keys: more_keys?,
+            first_boot: FirstBoot { user_data: user_data?, hostname: hostname?, timezone: timezone? },
+            stream_id: stream_id?,
+            quote_id: quote_id?,
+            stream_proof: stream_proof?,
+            payment: payment?,
             renter: None,
-        }),
-        _ => Err(Problems { detail: mistakes }),
+        })
+    };
+    // What could not be read is among the mistakes.
+    create().filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
+}
+
+/// The keys of `ssh_keys`, in their order.
+fn more_keys(fields: &Fields) -> Result<Vec<AuthorizedKey>, Vec<Problem>> {
+    const NAME: &str = "ssh_keys";
+    let Some(raw) = field(fields, NAME) else { return Ok(Vec::new()) };
+    let wrong = |kind, text: String| vec![Problem::new(kind, &[NAME], text, Some(raw))];
+    let texts: Vec<String> = serde_json::from_str(raw.get())
+        .map_err(|_| wrong("list_type", "Input should be a valid list of strings".to_owned()))?;
+    if texts.len() > MORE_KEYS {
+        let text = format!("List should have at most {MORE_KEYS} items, not {}", texts.len());
+        return Err(wrong("too_long", text));
     }
+    let read =
+        |text: &String| text.parse().map_err(|error| wrong("value_error", format!("Value error, {error}")));
+    texts.iter().map(read).collect()
 }
 
 /// Reads the body of a request to add an SSH key: `{"key", "name"?}`.
@@ -100,7 +150,10 @@ pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
 /// # Errors
 /// Every mistake in it at once, in FastAPI's words.
 pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
-    parsed_text(&object(body)?, "key").map_err(|detail| Problems { detail })
+    let fields = object(body)?;
+    let mut mistakes = unknown(&fields, &["key", "name"]);
+    let key = keep(&mut mistakes, parsed_text(&fields, "key"));
+    key.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
 /// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}` or `{"payment"}`.
@@ -110,6 +163,10 @@ pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
 pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
     let fields = object(body)?;
     let wrong = |detail| Problems { detail };
+    let others = unknown(&fields, &["stream_id", "stream_proof", "payment"]);
+    if !others.is_empty() {
+        return Err(wrong(others));
+    }
     let payment = optional(&fields, "payment", lease::payment).map_err(wrong)?;
     let stream_id = match &payment {
         Some(payment) => payment.stream_id,
@@ -134,6 +191,10 @@ fn stream(fields: &Fields, name: &'static str) -> Result<StreamId, Vec<Problem>>
 fn resources(fields: &Fields) -> Result<Resources, Vec<Problem>> {
     if let Some(raw) = field(fields, "resources") {
         let inner = members(&["resources"], raw)?;
+        let others = unknown(&inner, &["cpu", "memory", "storage"]);
+        if !others.is_empty() {
+            return Err(others);
+        }
         let part = |name: &'static str, read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
             let loc = ["resources", name];
             inner.get(name).map_or_else(|| Err(vec![Problem::missing(&loc)]), |raw| read(&loc, raw))
@@ -197,7 +258,7 @@ mod tests {
         let flat = parse_create(&with(&json!({ "cpu_cores": 2, "memory_gb": 4, "storage_gb": 20 }))).unwrap();
         let nested =
             parse_create(&with(&json!({ "resources": { "cpu": 2, "memory": 4, "storage": 20 } }))).unwrap();
-        let sized = parse_create(&with(&json!({ "size": "medium", "unknown": [1, { "a": 2 }] }))).unwrap();
+        let sized = parse_create(&with(&json!({ "size": "medium" }))).unwrap();
         // S-145, S-146, S-147
         assert_eq!(flat.resources, Resources::new(2, 4, 20));
         assert_eq!((nested.resources, sized.resources), (flat.resources, flat.resources));
@@ -207,6 +268,50 @@ mod tests {
         assert_eq!((small.resources, small.image), (Resources::new(1, 1, 10), None));
         let loose = json!({ "resources": { "cpu": 2.0, "memory": "4", "storage": 20 } });
         assert_eq!(parse_create(&with(&loose)).unwrap().resources, flat.resources);
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_mistake_and_never_dropped() {
+        let extra = |more: Value| refused(&with(&more));
+        let forbidden = ("extra_forbidden".to_owned(), vec!["body"]);
+        assert_eq!(extra(json!({ "userdata": "#!/bin/sh\n" })), std::slice::from_ref(&forbidden));
+        assert_eq!(extra(json!({ "gpu": null, "x\n": 1, "name": "a" })).len(), 3);
+        assert_eq!(
+            extra(json!({ "resources": { "cpu": 1, "memory": 1, "storage": 10, "gpu": 1 } })),
+            [forbidden]
+        );
+        let many: serde_json::Map<_, _> = (0..1000).map(|n| (format!("x{n}"), Value::Null)).collect();
+        assert_eq!(extra(Value::from(many)).len(), 10);
+        let key = json!({ "key": KEY, "options": "no-pty" }).to_string();
+        assert!(parse_key(key.as_bytes()).is_err() && parse_key(&with(&json!({}))).is_err());
+        assert!(parse_stream(br#"{"stream_id":1,"amount":2}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_wanted_of_the_first_boot_is_read() {
+        let more = json!({ "ssh_keys": [KEY, KEY], "user_data": "#!/bin/sh\r\nid", "hostname": "A.b", "timezone": "utc" });
+        let create = parse_create(&with(&more)).unwrap();
+        let FirstBoot { user_data, hostname, timezone } = create.first_boot;
+        assert_eq!(create.more_keys.len(), 2);
+        assert_eq!(user_data.unwrap().as_str(), "#!/bin/sh\nid");
+        assert_eq!((hostname.unwrap().as_str(), timezone.unwrap().as_str()), ("a.b", "UTC"));
+        let none = json!({ "ssh_keys": null, "user_data": null, "hostname": null, "timezone": null });
+        let none = parse_create(&with(&none)).unwrap();
+        assert!(none.more_keys.is_empty() && none.first_boot == FirstBoot::default());
+        for (name, bad) in [
+            ("ssh_keys", json!([KEY, "x"])),
+            ("ssh_keys", json!([1])),
+            ("ssh_keys", json!(KEY)),
+            ("ssh_keys", json!(vec![KEY; 17])),
+            ("user_data", json!(["#!/bin/sh"])),
+            ("user_data", json!("hello")),
+            ("user_data", json!("#cloud-config\na:\n\tb: 1\n")),
+            ("hostname", json!("a b")),
+            ("timezone", json!("Mars/Olympus")),
+        ] {
+            let problems = refused(&with(&json!({ name: bad })));
+            assert!(problems.len() == 1 && problems[0].1 == ["body", name], "{name} {bad}: {problems:?}");
+        }
     }
 
     #[test]

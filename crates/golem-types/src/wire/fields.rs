@@ -32,6 +32,17 @@ pub(super) fn keep<T>(mistakes: &mut Vec<Problem>, result: Result<T, Vec<Problem
     result.map_err(|mut more| mistakes.append(&mut more)).ok()
 }
 
+/// A mistake for every member that is none of `known`, in pydantic's words; ten at most.
+pub(super) fn unknown(fields: &Fields, known: &[&str]) -> Vec<Problem> {
+    let others = fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+    let problem = |name: &String, raw: &RawValue| {
+        let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+        let text = format!("Extra inputs are not permitted: {name:?} is not known");
+        Problem::new("extra_forbidden", &[], text, Some(raw))
+    };
+    others.take(10).map(|(name, raw)| problem(name, raw)).collect()
+}
+
 /// The value of `field`; null counts as absent.
 pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a RawValue> {
     fields.get(name).map(AsRef::as_ref).filter(|raw| raw.get() != "null")

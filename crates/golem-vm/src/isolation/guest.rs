@@ -100,6 +100,7 @@ impl ThrowAway {
             resources: SIZE,
             image,
             keys: vec![public.parse().context("ssh-keygen made no key")?],
+            first_boot: golem_types::FirstBoot::default(),
         };
         Ok(Self { backend, spec, folder, guest: OnceLock::new(), _lock: lock })
     }

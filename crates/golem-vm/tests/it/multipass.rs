@@ -65,6 +65,7 @@ fn spec(name: &str) -> MachineSpec {
         resources: Resources::new(2, 4, 20),
         image: "24.04".parse().unwrap(),
         keys: vec![KEY.parse().unwrap()],
+        first_boot: golem_types::FirstBoot::default(),
     }
 }
 

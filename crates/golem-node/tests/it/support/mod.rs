@@ -165,6 +165,8 @@ pub(crate) fn wanted(name: &str) -> CreateVm {
         resources: Resources::new(1, 1, 10),
         image: None,
         ssh_key: KEY.parse().unwrap(),
+        more_keys: Vec::new(),
+        first_boot: golem_types::FirstBoot::default(),
         stream_id: None,
         quote_id: None,
         stream_proof: None,

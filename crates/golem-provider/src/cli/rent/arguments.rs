@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use golem_types::{Decimal, ImageName, VmName};
+use golem_types::{Decimal, HostName, ImageName, TimeZoneName, VmName};
 
 /// `rent …`.
 #[derive(Debug, Args)]
@@ -149,9 +149,19 @@ pub(in crate::cli) struct Create {
     /// Pay without asking.
     #[arg(long, short)]
     pub yes: bool,
-    /// File of the public SSH key that may log in; without it, one is made in the renter's folder.
+    /// File of a public SSH key that may log in, several times for several keys; without it, one is made in the renter's
+    /// folder.
     #[arg(long)]
-    pub ssh_key: Option<PathBuf>,
+    pub ssh_key: Vec<PathBuf>,
+    /// File of what cloud-init is to do at the first boot: cloud-config, or a script. At most 64 KiB; - for standard input.
+    #[arg(long)]
+    pub user_data: Option<PathBuf>,
+    /// What the VM calls itself, in place of its name.
+    #[arg(long)]
+    pub hostname: Option<HostName>,
+    /// The VM's time zone, such as Europe/Berlin.
+    #[arg(long)]
+    pub timezone: Option<TimeZoneName>,
     /// How long the VM may take until it runs, in seconds.
     #[arg(long, default_value_t = 900)]
     pub timeout: u64,

@@ -8,12 +8,14 @@ mod arguments;
 mod progress;
 mod text;
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy_primitives::Address;
 use anyhow::{Context, bail};
 use golem_chain::{Payer, Rpc};
-use golem_types::{Decimal, Resources, VmName};
+use golem_types::{Decimal, FirstBoot, Resources, UserData, VmName};
 use serde_json::json;
 
 pub(super) use arguments::Rent;
@@ -179,7 +181,13 @@ async fn wanted(
     store: &Store,
     networks: Vec<PaymentNetwork>,
 ) -> anyhow::Result<RentRequest> {
-    let (ssh_key, identity) = golem_rent::login_key(store, create.ssh_key.as_deref()).await?;
+    let (ssh_key, identity) =
+        golem_rent::login_key(store, create.ssh_key.first().map(PathBuf::as_path)).await?;
+    let mut more_keys = Vec::new();
+    for file in create.ssh_key.iter().skip(1) {
+        more_keys.push(golem_rent::login_key(store, Some(file)).await?.0);
+    }
+    let user_data = create.user_data.as_deref().map(user_data).transpose()?;
     Ok(RentRequest {
         name: create.name,
         url,
@@ -187,6 +195,8 @@ async fn wanted(
         resources: create.size.resources(),
         image: create.image,
         ssh_key,
+        more_keys,
+        first_boot: FirstBoot { user_data, hostname: create.hostname, timezone: create.timezone },
         identity,
         hours: create.hours,
         free: create.free,
@@ -194,6 +204,20 @@ async fn wanted(
         networks,
         deadline: Duration::from_secs(create.timeout),
     })
+}
+
+/// The user-data in `file`, looked at before anything is paid.
+fn user_data(file: &Path) -> anyhow::Result<UserData> {
+    // One byte more than may be, so that a larger one is seen to be.
+    let most = UserData::MAXIMUM as u64 + 1;
+    let mut text = Vec::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().take(most).read_to_end(&mut text),
+        _ => std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut text)),
+    };
+    read.with_context(|| format!("{} cannot be read", file.display()))?;
+    let text = String::from_utf8(text).with_context(|| format!("{} is no text", file.display()))?;
+    text.parse().map_err(|error| anyhow::anyhow!("{} {error}", file.display()))
 }
 
 /// How to log in to the rental `vm`.

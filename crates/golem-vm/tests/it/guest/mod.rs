@@ -3,6 +3,7 @@
 //! One guest serves all of it, because a boot takes half a minute without hardware
 //! virtualisation. It lives on a host of its own (a network and a mount namespace), so that the host's
 //! firewall can be flushed. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+mod first_boot;
 mod hosts;
 mod world;
 

@@ -45,6 +45,7 @@ impl World {
             resources: Resources::new(2, 1, 10),
             image: "debian-12".parse().unwrap(),
             keys: vec![public.parse().unwrap()],
+            first_boot: golem_types::FirstBoot::default(),
         };
         Self { volume, images, key, spec }
     }

@@ -1,0 +1,71 @@
+//! What a renter wants of the first boot, from the command line and over HTTP, to a node without payments.
+
+use std::path::Path;
+
+use golem_test_support::Home;
+use serde_json::json;
+
+/// Runs `rent create web` with `more`: exit code and what it printed.
+fn create(home: &Home, more: &[&str]) -> (Option<i32>, String) {
+    let url = format!("http://{}:{}", home.host, home.api);
+    let output = home.run(&[&["rent", "create", "web", "--free", "--provider", &url], more].concat());
+    (output.status.code(), Home::show(&output))
+}
+
+fn write(home: &Home, name: &str, bytes: &[u8]) -> String {
+    let file = home.folder.path().join(name);
+    std::fs::write(&file, bytes).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+fn key(folder: &Path, name: &str) -> String {
+    let key = golem_test_support::guest::keypair(folder, name, &["-t", "ecdsa"]);
+    key.with_extension("pub").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn user_data_that_no_guest_would_take_is_refused_before_anybody_is_asked() {
+    let home = Home::new();
+    // Nobody is there: what is wrong is seen before that.
+    for (name, bytes, said) in [
+        ("tab.yaml", &b"#cloud-config\na:\n\tb: 1\n"[..], "is no valid YAML"),
+        ("users.yaml", b"#cloud-config\nusers: default\n", "has users that is no list"),
+        ("text.txt", b"hello\n", "must begin with #cloud-config"),
+        ("nul.sh", b"#!/bin/sh\n\0", "NUL"),
+        ("long.sh", &[b"#!/bin/sh\n", &[b'a'; 65_536][..]].concat(), "is longer than 65536 bytes"),
+        ("bytes.sh", b"#!/bin/sh\n\xff", "is no text"),
+    ] {
+        let (code, output) = create(&home, &["--user-data", &write(&home, name, bytes)]);
+        assert!(code == Some(1) && output.contains(said), "{name}: {output}");
+    }
+    let (code, output) = create(&home, &["--user-data", "absent.yaml"]);
+    assert!(code == Some(1) && output.contains("absent.yaml cannot be read"), "{output}");
+    for (option, value) in [("--hostname", "a b"), ("--timezone", "Mars/Olympus")] {
+        assert_eq!(create(&home, &[option, value]).0, Some(2), "{option}");
+    }
+}
+
+#[test]
+fn what_is_wanted_of_the_first_boot_reaches_the_node_and_outlives_it() {
+    let home = Home::new();
+    let node = home.start(&[]);
+    let config = write(&home, "config.yaml", b"#cloud-config\r\npackages: [jq]\r\n");
+    let (one, two) = (key(home.folder.path(), "one"), key(home.folder.path(), "two"));
+    let more = ["--user-data", &config, "--hostname", "web.example.org", "--timezone", "Europe/Berlin"];
+    let (code, output) = create(&home, &[&more[..], &["--ssh-key", &one, "--ssh-key", &two]].concat());
+    assert_eq!(code, Some(0), "{output}");
+    let (status, refused) =
+        home.http("POST", "/api/v1/vms", &json!({ "name": "other", "userdata": "x" }).to_string());
+    let problems = refused["detail"].as_array().unwrap();
+    assert!(
+        status == 422 && problems.iter().any(|problem| problem["type"] == "extra_forbidden"),
+        "{refused}"
+    );
+    drop(node);
+    let _again = home.start(&[]);
+    let output = home.run(&["rent", "show", "web"]);
+    assert!(output.status.success(), "{}", Home::show(&output));
+    // It may hold secrets: nothing shows it.
+    let shown = home.run(&["vms", "list", "--json"]);
+    assert!(!Home::show(&shown).contains("packages"));
+}
