@@ -72,6 +72,11 @@ impl ApiError {
 /// The refusal of a create: no room is 503, for another time or node; the rest is the caller's.
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
+        Refusal::NoSnapshots => StatusCode::NOT_IMPLEMENTED,
+        Refusal::NoSnapshot(_) => StatusCode::NOT_FOUND,
+        Refusal::SnapshotTaken(_) | Refusal::SnapshotBusy(_) | Refusal::TooManySnapshots { .. } => {
+            StatusCode::CONFLICT
+        }
         Refusal::NameTaken(_) => StatusCode::CONFLICT,
         Refusal::SessionRequired => StatusCode::UNAUTHORIZED,
         Refusal::SenderOnly | Refusal::Proof(BadProof::Foreign) => StatusCode::FORBIDDEN,
@@ -104,6 +109,7 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         NodeError::Refused(why) => (refusal(why), why.to_string()),
         NodeError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
         NodeError::WrongState { .. } => (StatusCode::CONFLICT, error.to_string()),
+        NodeError::Snapshot(_) => (StatusCode::BAD_GATEWAY, error.to_string()),
         NodeError::Unpaid(_) => (StatusCode::PAYMENT_REQUIRED, error.to_string()),
         NodeError::PaymentsOff => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),

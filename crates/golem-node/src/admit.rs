@@ -25,6 +25,8 @@ pub struct AdmissionLimits {
     pub memory_threshold: u8,
     /// Percent of the VM volume in use above which no create is granted.
     pub storage_threshold: u8,
+    /// Most snapshots that one VM may have (`GOLEM_PROVIDER_MAX_SNAPSHOTS`).
+    pub max_snapshots: u32,
     /// Whether the quote of a lease keeps its capacity until it is over (`GOLEM_PROVIDER_QUOTE_RESERVES`).
     pub quotes_reserve: bool,
 }
@@ -38,6 +40,7 @@ impl Default for AdmissionLimits {
             cpu_threshold: 90,
             memory_threshold: 85,
             storage_threshold: 90,
+            max_snapshots: 2,
             quotes_reserve: false,
         }
     }

@@ -35,6 +35,9 @@ pub enum NodeError {
     /// The chain could not be asked about the stream: nothing is known against it.
     #[error("the payment chain cannot be asked now; try again later")]
     ChainUnknown(#[source] ChainError),
+    /// What was asked of a snapshot was not done.
+    #[error("{0}; the VM's disk is as it was")]
+    Snapshot(String),
     /// The rental is not paid for.
     #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]
     Unpaid(String),

@@ -16,6 +16,7 @@ mod error;
 mod handle;
 mod orders;
 mod progress;
+mod snapshots;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -49,6 +50,9 @@ const CALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Longest pause between two attempts at something that keeps failing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Shortest pause before something asked of a snapshot is tried again.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Longest pause before a guest whose disk keeps failing is told again to go on.
 const LONGEST_HALT: Duration = Duration::from_secs(60);
@@ -127,6 +131,21 @@ impl Machine {
         };
         loop {
             let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
+            if let Some(snapshot) = snapshots::under_way(&rental) {
+                if let Err(error) = self.work_on(&rental, snapshot, &mut memory).await {
+                    golem_service::log_limited_each!(
+                        self.id,
+                        error,
+                        vm = self.id.redacted(),
+                        error = &error as &dyn std::error::Error,
+                        "what was asked of a snapshot is tried again"
+                    );
+                    tokio::time::sleep(self.config.restart_delay.max(SNAPSHOT_AGAIN)).await;
+                }
+                memory.acted = Instant::now();
+                self.observe_now.notify_one();
+                continue;
+            }
             let situation = self.situation(&rental, &memory);
             memory.observe(&situation.seen);
             let step = plan(&situation);

@@ -11,6 +11,7 @@ mod orders;
 mod payments;
 mod ports;
 mod promises;
+mod snapshots;
 mod stop;
 mod supervise;
 

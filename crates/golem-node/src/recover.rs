@@ -247,6 +247,7 @@ fn rental(
         keys,
         // That was of its first boot, which is over or begins anew with what the seed says.
         first_boot: golem_types::FirstBoot::default(),
+        snapshots: Vec::new(),
         ip_address: match seen {
             Some(Observed::Running(guest)) => Some(guest.ip),
             _ => None,

@@ -8,7 +8,10 @@ use std::str::FromStr;
 use alloy_primitives::Address;
 use golem_chain::stream_proof::BadProof;
 use golem_chain::{Bad, BadQuote};
-use golem_types::{AuthorizedKey, FirstBoot, ImageName, JobId, Resources, StreamKey, VmId, VmName, VmState};
+use golem_types::{
+    AuthorizedKey, DiskSnapshot, FirstBoot, ImageName, JobId, Resources, SnapshotName, StreamKey, VmId,
+    VmName, VmState,
+};
 use jiff::Timestamp;
 
 use crate::boot::{Reached, Stage};
@@ -35,6 +38,8 @@ pub struct Vm {
     pub keys: Vec<AuthorizedKey>,
     /// What its renter wanted of its first boot; never shown, because it may hold secrets.
     pub first_boot: FirstBoot,
+    /// Snapshots of its disk, oldest first.
+    pub snapshots: Vec<DiskSnapshot>,
     /// The guest's private address, known once it has run.
     pub ip_address: Option<IpAddr>,
     /// The public port that leads to its SSH server; taken with the reservation.
@@ -70,6 +75,21 @@ pub fn owner_of(renter: Address) -> String {
 }
 
 impl Vm {
+    /// Storage that it takes of what is rented out, in GiB: its disk, and as much again for every snapshot, because each part
+    /// of the disk may be written anew after it.
+    #[must_use]
+    pub fn storage_held(&self) -> u32 {
+        let snapshots = self.snapshots.iter().filter(|snapshot| snapshot.takes_room()).count();
+        let disks = u32::try_from(snapshots).unwrap_or(u32::MAX).saturating_add(1);
+        self.resources.storage.saturating_mul(disks)
+    }
+
+    /// Its snapshot `name`.
+    #[must_use]
+    pub fn snapshot(&self, name: &SnapshotName) -> Option<&DiskSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.name == *name)
+    }
+
     /// Why it does not run, for its renter.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
@@ -236,6 +256,24 @@ pub enum Refusal {
     /// Its backend makes guests from a configuration of its own.
     #[error("this provider takes no user_data: leave it out, and set the VM up over SSH")]
     NoUserData,
+    /// No snapshots can be had.
+    #[error("this provider offers no snapshots")]
+    NoSnapshots,
+    /// A snapshot of that name is there.
+    #[error("the VM has a snapshot called {0} already")]
+    SnapshotTaken(SnapshotName),
+    /// No snapshot of that name is there.
+    #[error("the VM has no snapshot called {0}")]
+    NoSnapshot(SnapshotName),
+    /// Another is asked for while something is done with one.
+    #[error("snapshot {0} is under way; ask again when it is done")]
+    SnapshotBusy(SnapshotName),
+    /// As many as one VM may have.
+    #[error("the VM has {maximum} snapshots, which is the most here; delete one first")]
+    TooManySnapshots {
+        /// The limit.
+        maximum: u32,
+    },
     /// Nothing runs unpaid here.
     #[error("stream_id required when payments are enabled")]
     StreamRequired,

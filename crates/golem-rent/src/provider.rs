@@ -238,7 +238,7 @@ impl Provider {
         body: Option<&Value>,
         token: Option<&str>,
     ) -> Result<Answer, ProviderError> {
-        let long = path.ends_with("/stop") || method == Method::DELETE;
+        let long = path.ends_with("/stop") || path.contains("/snapshots") || method == Method::DELETE;
         let mut request = self.http.request(method, &format!("{}/api/v1{path}", self.url()));
         if long {
             request = request.within(LONG_DEADLINE);
@@ -256,7 +256,7 @@ impl Provider {
     }
 
     /// Asks, with a session where one is needed; one that the provider does not know any more is opened again.
-    async fn call<T: DeserializeOwned>(
+    pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

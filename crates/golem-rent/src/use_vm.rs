@@ -22,7 +22,7 @@ pub enum UseError {
     Store(#[from] StoreError),
 }
 
-fn granted(rental: &Rental) -> Result<&str, UseError> {
+pub(super) fn granted(rental: &Rental) -> Result<&str, UseError> {
     rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
 }
 

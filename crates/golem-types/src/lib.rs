@@ -7,6 +7,7 @@
 
 pub mod amount;
 pub mod decimal;
+pub mod disk_snapshot;
 pub mod first_boot;
 pub mod names;
 pub mod net;
@@ -20,6 +21,7 @@ pub mod wallet;
 pub mod wire;
 
 pub use decimal::Decimal;
+pub use disk_snapshot::{DiskSnapshot, SnapshotConsistency, SnapshotName, SnapshotState};
 pub use first_boot::{FirstBoot, HostName, TimeZoneName, UserData};
 pub use names::{ImageName, JobId, VmId, VmName};
 pub use resources::{Resources, Size};

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use golem_types::{AuthorizedKey, ImageName, VmId};
+use golem_types::{AuthorizedKey, ImageName, SnapshotConsistency, SnapshotName, VmId};
 
 use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, OnDisk, Overhead};
 use crate::multipass::Multipass;
@@ -299,6 +299,53 @@ impl Backend {
         }
     }
 
+    /// Whether snapshots of machines' disks can be made. Multipass keeps its disks itself.
+    #[must_use]
+    pub const fn has_snapshots(&self) -> bool {
+        !matches!(self, Self::Multipass(_))
+    }
+
+    /// Keeps the machine's disk as it is now under `name`, whether its guest runs or not; kept already is fine. Where a guest runs,
+    /// its agent is asked to hold its file systems still for that moment.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn create_snapshot(
+        &self,
+        id: &VmId,
+        name: &SnapshotName,
+    ) -> Result<SnapshotConsistency, BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.create_snapshot(id, name).await,
+            Self::Sim(sim) => sim.create_snapshot(id, name).await,
+            Self::Multipass(multipass) => Err(no_snapshots(multipass.name())),
+        }
+    }
+
+    /// Forgets the snapshot `name` of the machine; absent is fine.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn delete_snapshot(&self, id: &VmId, name: &SnapshotName) -> Result<(), BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.delete_snapshot(id, name).await,
+            Self::Sim(sim) => sim.delete_snapshot(id, name).await,
+            Self::Multipass(multipass) => Err(no_snapshots(multipass.name())),
+        }
+    }
+
+    /// Makes the machine's disk what it was when `name` was kept. No guest may run; one that does is an error.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the call may be repeated.
+    pub async fn restore_snapshot(&self, id: &VmId, name: &SnapshotName) -> Result<(), BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.restore_snapshot(id, name).await,
+            Self::Sim(sim) => sim.restore_snapshot(id, name).await,
+            Self::Multipass(multipass) => Err(no_snapshots(multipass.name())),
+        }
+    }
+
     /// What each of `ids` uses that runs; nothing of those whose backend does not tell.
     pub async fn usages(&self, ids: &[VmId]) -> BTreeMap<VmId, Usage> {
         match self {
@@ -336,5 +383,13 @@ impl Backend {
             Self::Multipass(multipass) => multipass.console(id).await,
             Self::Sim(sim) => sim.console(id),
         }
+    }
+}
+
+fn no_snapshots(backend: &'static str) -> BackendError {
+    BackendError::Failed {
+        step: "looking for snapshots",
+        message: format!("VMs of {backend} have no snapshots here"),
+        source: None,
     }
 }

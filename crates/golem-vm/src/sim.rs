@@ -6,6 +6,7 @@
 //! Never stands in for a real guest in a test about guests.
 
 mod control;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -65,6 +66,8 @@ pub enum Call {
     List,
     /// `add_key`.
     AddKey,
+    /// `create_snapshot`, `delete_snapshot` and `restore_snapshot`.
+    Snapshot,
 }
 
 /// How a call fails.
@@ -95,6 +98,9 @@ struct Record {
     /// How many guests were started so far.
     #[serde(default)]
     boots: u32,
+    /// Names of the snapshots of its disk.
+    #[serde(default)]
+    snapshots: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -181,8 +187,15 @@ impl Sim {
             return Ok(());
         }
         let keys = spec.keys.iter().map(|key| key.as_str().to_owned()).collect();
-        let record =
-            Record { keys, running: false, halted: None, resumable: false, powered_off: false, boots: 0 };
+        let record = Record {
+            keys,
+            running: false,
+            halted: None,
+            resumable: false,
+            powered_off: false,
+            boots: 0,
+            snapshots: BTreeSet::new(),
+        };
         self.0.write(&spec.id, &record).map_err(|error| failed("creating the machine", error))?;
         inner.machines.insert(spec.id.clone(), record);
         Ok(())

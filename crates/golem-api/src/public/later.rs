@@ -16,17 +16,16 @@ use crate::extract::Path;
 
 /// Why there is nothing.
 pub(super) const NOT_OFFERED: &str =
-    "this provider does not offer suspending, resizing, cloning, snapshots or metrics of VMs";
+    "this provider does not offer suspending, resizing, cloning or metrics of VMs";
 
 macro_rules! not_offered {
-    ($($name:ident $method:ident $path:literal $what:literal $($part:literal)?)*) => {
+    ($($name:ident $method:ident $path:literal $what:literal)*) => {
         $(
             #[utoipa::path(
                 $method, path = $path, tag = "Not offered yet",
                 summary = concat!($what, ": not offered by this provider yet"),
                 params(
                     ("id" = String, Path, description = "The VM's id or name"),
-                    $(($part = String, Path, description = "Which of the VM's"),)?
                 ),
                 security((), ("session" = [])),
                 responses(
@@ -34,8 +33,8 @@ macro_rules! not_offered {
                     (status = 501, description = "This provider does not offer it"),
                 ),
             )]
-            async fn $name(public: Shared, caller: Caller, parts: Path<Vec<String>>) -> ApiResult {
-                not_yet(public, caller, parts).await
+            async fn $name(public: Shared, caller: Caller, which: Path<String>) -> ApiResult {
+                not_yet(public, caller, which).await
             }
         )*
 
@@ -51,15 +50,11 @@ not_offered! {
     resume post "/api/v1/vms/{id}/resume" "Resumes a suspended VM"
     resize post "/api/v1/vms/{id}/resize" "Resizes a VM"
     clone post "/api/v1/vms/{id}/clone" "Clones a VM"
-    snapshots get "/api/v1/vms/{id}/snapshots" "The snapshots of a VM"
-    snapshot post "/api/v1/vms/{id}/snapshots" "Makes a snapshot of a VM"
-    delete_snapshot delete "/api/v1/vms/{id}/snapshots/{snapshot}" "Deletes a snapshot" "snapshot"
-    restore post "/api/v1/vms/{id}/snapshots/{snapshot}/restore" "Restores a snapshot" "snapshot"
     metrics get "/api/v1/vms/{id}/metrics/latest" "Measurements of a VM"
     metrics_history get "/api/v1/vms/{id}/metrics/history" "Measurements of a VM over time"
 }
 
-async fn not_yet(State(public): Shared, caller: Caller, Path(parts): Path<Vec<String>>) -> ApiResult {
-    caller.find(&public, parts.first().map_or("", String::as_str), Deed::Read).await?;
+async fn not_yet(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    caller.find(&public, &which, Deed::Read).await?;
     Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, NOT_OFFERED))
 }

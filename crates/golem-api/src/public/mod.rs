@@ -16,6 +16,7 @@ mod page;
 mod provider;
 mod quote;
 mod sessions;
+mod snapshots;
 mod streams;
 mod vms;
 
@@ -142,6 +143,7 @@ fn renters() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(sessions::end))
         .routes(routes!(description::document))
         .routes(routes!(description::page))
+        .merge(snapshots::routes())
         .merge(later::routes())
 }
 

@@ -7,11 +7,11 @@ use golem_chain::contract::v4;
 use golem_node::boot::{FailedBoot, Reached, Stage};
 use golem_node::payment::StreamStatus;
 use golem_node::{Job, JobState, Vm};
-use golem_types::VmState;
 use golem_types::wire::{
-    ChainStream, Computed, Exact, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, StageInfo, StreamInfo,
-    VmInfo, WireTime,
+    ChainStream, Computed, Exact, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, SnapshotInfo, StageInfo,
+    StreamInfo, VmInfo, WireTime,
 };
+use golem_types::{DiskSnapshot, VmState};
 use golem_vm::{GuestNetwork, NetworkState};
 use ruint::aliases::{U160, U256};
 
@@ -29,6 +29,19 @@ pub(crate) fn vm(vm: &Vm) -> VmInfo<'_> {
         error_message: vm.reason(),
         lifecycle: lifecycle(vm.state, None, vm.reason()),
         network: None,
+    }
+}
+
+/// A snapshot of the disk of `vm`.
+pub(crate) fn snapshot<'a>(vm: &'a Vm, snapshot: &'a DiskSnapshot) -> SnapshotInfo<'a> {
+    SnapshotInfo {
+        name: &snapshot.name,
+        vm_id: &vm.id,
+        status: snapshot.state,
+        consistency: snapshot.consistency,
+        storage: vm.resources.storage,
+        created_at: WireTime(snapshot.created_at),
+        error_message: snapshot.error.as_deref(),
     }
 }
 

@@ -129,12 +129,10 @@ async fn a_vm_is_followed_from_its_create_to_its_end() {
         (&data["snapshots"], &data["metrics_live"], &data["stream"]),
         (&json!([]), &Value::Null, &Value::Null)
     );
-    for (scope, word) in
-        [("snapshots", "does not offer"), ("metrics", "does not offer"), ("stream", "payments not enabled")]
-    {
+    for (scope, word) in [("metrics", "does not offer"), ("stream", "payments not enabled")] {
         assert!(data["errors"][scope].as_str().unwrap().contains(word), "{snapshot}");
     }
-    assert_eq!(data["errors"].as_object().unwrap().len(), 3, "{snapshot}");
+    assert_eq!(data["errors"].as_object().unwrap().len(), 2, "{snapshot}");
 
     world.let_boot();
     let (mut runs, mut reached, mut ready) = (false, false, false);

@@ -9,6 +9,7 @@ mod openapi;
 mod operator;
 mod requests;
 mod sessions;
+mod snapshots;
 mod strangers;
 mod vms;
 mod world;

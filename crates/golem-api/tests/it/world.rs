@@ -197,6 +197,10 @@ impl World {
         self.sim.fail(Call::Create, Fault::Failed, 1);
     }
 
+    pub(crate) fn fail_next_snapshot(&self) {
+        self.sim.fail(Call::Snapshot, Fault::Failed, 1);
+    }
+
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }

@@ -223,6 +223,7 @@ impl VmSettings {
             cpu_threshold: self.cpu_threshold.0,
             memory_threshold: self.memory_threshold.0,
             storage_threshold: self.storage_threshold.0,
+            max_snapshots: self.max_snapshots,
             quotes_reserve: self.quote_reserves,
         }
     }

@@ -202,6 +202,9 @@ table! {
         image_refresh_days: u32 = "GOLEM_PROVIDER_IMAGE_REFRESH_DAYS" default "30";
         /// Most VMs at a time.
         max_vms: AtLeastOne = "GOLEM_PROVIDER_MAX_VMS" default "10";
+        /// Most snapshots of its disk that one VM may have; 0 offers none. Each counts as storage that is rented out, as large as
+        /// the VM's disk, for as long as it is there, and costs its renter nothing.
+        max_snapshots: u32 = "GOLEM_PROVIDER_MAX_SNAPSHOTS" default "2";
         /// Whether the quote of a lease keeps its VM's cores, memory and storage for its renter until it is over, for 15
         /// minutes. Quotes cost nothing: one renter's address and one IP address have one at a time that does, one network
         /// (a /24, an IPv6 /48) two, and all together at most half of what is rented out. Others are quotes like any.

@@ -13,6 +13,7 @@ mod claim;
 mod columns;
 mod contracts;
 mod copy;
+pub(crate) mod disk_snapshots;
 mod entries;
 mod error;
 mod history;

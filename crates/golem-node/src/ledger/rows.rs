@@ -31,17 +31,18 @@ fn first_boot(row: &Row<'_>, index: usize) -> rusqlite::Result<FirstBoot> {
     }
 }
 
+fn json_text(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
 /// `None` where nothing was wanted.
 fn first_boot_text(wanted: &FirstBoot) -> rusqlite::Result<Option<String>> {
-    let text = || {
-        serde_json::to_string(wanted).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-    };
-    (*wanted != FirstBoot::default()).then(text).transpose()
+    (*wanted != FirstBoot::default()).then(|| json_text(wanted)).transpose()
 }
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
                               ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
-                              unpaid_reason, held, unpaid_chain_time, first_boot";
+                              unpaid_reason, held, unpaid_chain_time, first_boot, snapshots";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
@@ -73,6 +74,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             image: parsed(row, 10)?,
             keys: keys(row, 11)?,
             first_boot: first_boot(row, 22)?,
+            snapshots: serde_json::from_str(&row.get::<_, String>(23)?).map_err(damaged(23))?,
             ip_address,
             ssh_port: row.get(13)?,
             stream,
@@ -107,10 +109,10 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
     let vm = &rental.vm;
     let sql = format!(
         "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
-         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23) \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, keys = ?12, \
          ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
-         unpaid_reason = ?20, held = ?21, unpaid_chain_time = ?22"
+         unpaid_reason = ?20, held = ?21, unpaid_chain_time = ?22, snapshots = ?24"
     );
     connection.prepare_cached(&sql)?.execute(params![
         vm.id.as_str(),
@@ -136,6 +138,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         vm.held,
         vm.unpaid.as_ref().and_then(|unpaid| unpaid.chain_time),
         first_boot_text(&vm.first_boot)?,
+        json_text(&vm.snapshots)?,
     ])?;
     Ok(())
 }

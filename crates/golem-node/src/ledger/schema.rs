@@ -451,8 +451,13 @@ const FIRST_BOOT: &str = "
 ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_valid(first_boot));
 ";
 
+/// Snapshots of a VM's disk, as JSON: few, and counted with the VM in one transaction.
+const SNAPSHOTS: &str = "
+ALTER TABLE vms ADD COLUMN snapshots TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(snapshots));
+";
+
 /// Every step, oldest first.
-const STEPS: [&str; 25] = [
+const STEPS: [&str; 26] = [
     RENTALS,
     PAYMENTS,
     ADVERTS,
@@ -478,6 +483,7 @@ const STEPS: [&str; 25] = [
     PROMISES,
     super::measurements::TABLES,
     FIRST_BOOT,
+    SNAPSHOTS,
 ];
 
 /// Every step as it is taken.

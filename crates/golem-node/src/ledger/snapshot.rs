@@ -53,11 +53,11 @@ impl Snapshot {
     }
 
     /// What new rentals cannot have: what live ones hold, and what is promised to others. One that was stopped for want of
-    /// payment holds its disk only; one that is paid for again and waits for room comes before new ones.
+    /// payment holds its disk and its snapshots only; one that is paid for again and waits for room comes before new ones.
     #[must_use]
     pub fn held(&self) -> Resources {
         let held = self.iter().fold(Resources::default(), |sum, rental| {
-            let whole = rental.vm.resources;
+            let whole = Resources { storage: rental.vm.storage_held(), ..rental.vm.resources };
             sum.plus(if has_room(rental) { whole } else { Resources { cpu: 0, memory: 0, ..whole } })
         });
         held.plus(self.promised_in_all().1)

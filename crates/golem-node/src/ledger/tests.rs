@@ -17,6 +17,7 @@ use crate::vm::{JobState, Refusal};
 
 mod booked;
 mod claims;
+mod disk_snapshots;
 mod held;
 mod promised;
 

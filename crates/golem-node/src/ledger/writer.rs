@@ -102,6 +102,7 @@ impl Writer {
             image,
             keys: named_keys(ssh_key, more_keys),
             first_boot,
+            snapshots: Vec::new(),
             ip_address: None,
             ssh_port,
             stream: paid.key().cloned(),

@@ -18,6 +18,13 @@ const CREATE: &[&str] =
 /// Steps of a delete, in order.
 const DELETE: &[&str] = &["before-goal-deleted", "goal-deleted", "before-delete", "backend-deleted", "ended"];
 
+/// What is asked of a snapshot, and the steps of that.
+const SNAPSHOT: &[(&str, &str, &[&str])] = &[
+    ("POST", "", &["snapshot-made", "snapshot-settled"]),
+    ("POST", "/one/restore", &["snapshot-stopped", "snapshot-restored", "snapshot-settled"]),
+    ("DELETE", "/one", &["snapshot-deleted", "snapshot-settled"]),
+];
+
 fn body(name: &str) -> String {
     json!({
         "name": name,
@@ -246,4 +253,43 @@ fn s_092_i1_i6_ten_random_kills_during_twenty_creates_lose_and_leak_nothing() {
     let left: BTreeSet<String> =
         settles(&home).iter().map(|vm| vm["id"].as_str().unwrap().to_owned()).collect();
     assert!(left.is_superset(&confirmed), "lost: {:?}", confirmed.difference(&left));
+}
+
+/// I1, I6: killed at any step of making, restoring or deleting a snapshot, the next start does it to its end: row and disk
+/// agree, and the VM runs.
+#[test]
+fn i6_a_node_killed_at_any_step_of_a_snapshot_converges() {
+    for (method, path, points) in SNAPSHOT {
+        for point in *points {
+            let home = Home::new();
+            let node = home.start(&[]);
+            let vm = ask(&home, "POST", "/api/v1/vms", &body("abc")).unwrap();
+            let id = vm["id"].as_str().unwrap();
+            let snapshots = format!("/api/v1/vms/{id}/snapshots");
+            if !path.is_empty() {
+                let made = ask(&home, "POST", &snapshots, r#"{"name":"one"}"#).unwrap();
+                assert_eq!(made["status"], "ready", "{made}");
+            }
+            drop(node);
+            let mut node = start_to_die(&home, point);
+            wait_until("the VM is taken back", || vms(&home)[0]["status"] == "running");
+            let asked = if path.is_empty() { r#"{"name":"one"}"# } else { "" };
+            ask(&home, method, &format!("{snapshots}{path}"), asked);
+            assert_eq!(node.end(), None, "{method} {point}: it should have been killed");
+            let _node = home.start(&[]);
+            wait_until("nothing is under way", || {
+                let left = ask(&home, "GET", &snapshots, "").unwrap();
+                left.as_array().unwrap().iter().all(|snapshot| snapshot["status"] == "ready")
+            });
+            let left = ask(&home, "GET", &snapshots, "").unwrap();
+            let record = std::fs::read(home.data().join(format!("sim/{id}.json"))).unwrap();
+            let record: Value = serde_json::from_slice(&record).unwrap();
+            let names: Vec<&Value> =
+                left.as_array().unwrap().iter().map(|snapshot| &snapshot["name"]).collect();
+            assert_eq!(json!(names), record["snapshots"], "{method} {point}");
+            assert_eq!(names.is_empty(), *method == "DELETE", "{method} {point}");
+            wait_until("the VM runs", || vms(&home)[0]["status"] == "running");
+            settles(&home);
+        }
+    }
 }

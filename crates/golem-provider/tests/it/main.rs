@@ -15,7 +15,7 @@ mod discovery;
 mod docs;
 mod doctor;
 mod find;
-mod first_boot;
+
 mod generated;
 mod https;
 mod import;
@@ -35,6 +35,7 @@ mod pricing;
 mod private;
 mod recover;
 mod reload;
+mod renters;
 mod setup;
 mod status;
 mod terminal;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::exact::Exact;
-use crate::{JobId, Resources, VmId, VmName, VmState};
+use crate::{JobId, Resources, SnapshotConsistency, SnapshotName, SnapshotState, VmId, VmName, VmState};
 
 /// A time as the original writes it: UTC, microseconds, no zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
@@ -20,6 +20,25 @@ impl Serialize for WireTime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0.strftime("%Y-%m-%dT%H:%M:%S%.6f"))
     }
+}
+
+/// A snapshot of a VM's disk.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct SnapshotInfo<'a> {
+    /// What its renter calls it.
+    pub name: &'a SnapshotName,
+    /// The VM's id.
+    pub vm_id: &'a VmId,
+    /// Where it stands.
+    pub status: SnapshotState,
+    /// What may be expected of its files; null while it is being made.
+    pub consistency: Option<SnapshotConsistency>,
+    /// What it counts as on the provider's disk, in GiB: at most that is there.
+    pub storage: u32,
+    /// When it was asked for.
+    pub created_at: WireTime,
+    /// Why the last that was asked of it was not done.
+    pub error_message: Option<&'a str>,
 }
 
 /// A VM, as every route that answers with one shows it.

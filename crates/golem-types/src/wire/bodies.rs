@@ -6,7 +6,7 @@
 use utoipa::ToSchema;
 
 use super::exact::Exact;
-use crate::{ImageName, VmName};
+use crate::{ImageName, SnapshotName, VmName};
 
 /// Virtual CPUs, memory in GiB and storage in GiB, as a renter may ask for them.
 #[derive(ToSchema)]
@@ -109,6 +109,13 @@ pub struct CreateBody {
     pub quote_id: Option<String>,
     /// The signature of the stream's sender that it is to pay this VM.
     pub stream_proof: Option<String>,
+}
+
+/// A snapshot that is wanted.
+#[derive(ToSchema)]
+pub struct SnapshotBody {
+    /// What it is called; its time, as `20250219-130424`, if absent.
+    pub name: Option<SnapshotName>,
 }
 
 /// Another SSH key for a VM.

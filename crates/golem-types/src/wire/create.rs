@@ -17,7 +17,8 @@ use super::fields::{
 use super::lease::{self, LeasePayment};
 use super::problem::{Problem, Problems};
 use crate::{
-    AuthorizedKey, FirstBoot, HostName, ImageName, Resources, Size, StreamId, TimeZoneName, UserData, VmName,
+    AuthorizedKey, FirstBoot, HostName, ImageName, Resources, Size, SnapshotName, StreamId, TimeZoneName,
+    UserData, VmName,
 };
 
 /// What a create's body may have.
@@ -154,6 +155,20 @@ pub fn parse_key(body: &[u8]) -> Result<AuthorizedKey, Problems> {
     let mut mistakes = unknown(&fields, &["key", "name"]);
     let key = keep(&mut mistakes, parsed_text(&fields, "key"));
     key.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
+}
+
+/// Reads the body of a request for a snapshot: `{"name"?}`, or nothing at all.
+///
+/// # Errors
+/// What is wrong with it, in FastAPI's words.
+pub fn parse_snapshot(body: &[u8]) -> Result<Option<SnapshotName>, Problems> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let fields = object(body)?;
+    let mut mistakes = unknown(&fields, &["name"]);
+    let name = keep(&mut mistakes, optional(&fields, "name", parsed_text));
+    name.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
 /// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}` or `{"payment"}`.

@@ -15,9 +15,11 @@ pub mod session;
 
 pub use answers::{
     Access, ChainStream, Computed, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, NetworkTraffic,
-    QuoteInfo, StageInfo, StreamInfo, VmInfo, WireTime,
+    QuoteInfo, SnapshotInfo, StageInfo, StreamInfo, VmInfo, WireTime,
 };
-pub use create::{AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_stream};
+pub use create::{
+    AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_snapshot, parse_stream,
+};
 pub use exact::Exact;
 pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};
 pub use problem::{Problem, Problems};

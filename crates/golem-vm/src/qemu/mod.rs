@@ -41,6 +41,7 @@ mod qmp;
 mod rental_note;
 mod requirements;
 mod run_state;
+mod snapshots;
 mod ssh_greeting;
 mod user;
 

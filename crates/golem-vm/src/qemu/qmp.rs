@@ -83,7 +83,20 @@ impl Client {
     /// # Errors
     /// Any error of the socket; `TimedOut`; `Other` with the peer's own words when it refused.
     pub(super) async fn call(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
-        timeout(DEADLINE, self.exchange(command, arguments)).await.map_err(|_| late())?
+        self.call_within(DEADLINE, command, arguments).await
+    }
+
+    /// As [`Self::call`], for what may take up to `deadline`.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) async fn call_within(
+        &mut self,
+        deadline: Duration,
+        command: &str,
+        arguments: Value,
+    ) -> io::Result<Value> {
+        timeout(deadline, self.exchange(command, arguments)).await.map_err(|_| late())?
     }
 
     async fn exchange(&mut self, command: &str, arguments: Value) -> io::Result<Value> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
 use super::words::{Part, Scope};
+use crate::error::ApiError;
 use crate::public::later::NOT_OFFERED;
 use crate::public::provider::ProviderInfo;
 use crate::public::streams::lookup_failed;
@@ -87,7 +88,11 @@ pub(super) async fn part(scope: Scope, public: &Public, vm: &Vm, job: Option<&Jo
             Err(error) => Err(error.text()),
         },
         Scope::Job => job.map_or(Ok(Value::Null), |job| value(&renter::job(job))),
-        Scope::Snapshots | Scope::Metrics => Err(NOT_OFFERED.to_owned()),
+        Scope::Snapshots => match public.node.snapshots(&vm.id) {
+            Ok(all) => value(&all.iter().map(|one| renter::snapshot(vm, one)).collect::<Vec<_>>()),
+            Err(error) => Err(ApiError::from(error).text()),
+        },
+        Scope::Metrics => Err(NOT_OFFERED.to_owned()),
         Scope::Stream => public.live.readings.stream(public, &vm.id).await,
     }
 }

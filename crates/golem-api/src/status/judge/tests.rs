@@ -36,6 +36,8 @@ pub(in crate::status) fn settings() -> StatusSettings {
             cpu_threshold: 90,
             memory_threshold: 85,
             storage_threshold: 90,
+            max_snapshots: 2,
+            max_snapshots: 2,
             quotes_reserve: false,
         },
         test_money_on_mainnet: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use golem_rent::{Proposal, Rental};
-use golem_types::Decimal;
+use golem_types::{Decimal, SnapshotName, VmName};
 use tokio::time::timeout;
 
 use crate::cli::confirm::confirmed;
@@ -52,6 +52,14 @@ pub(super) fn to_destroy(rental: &Rental) -> anyhow::Result<bool> {
         rental.name, rental.provider_url
     );
     confirmed(&question, "")
+}
+
+/// Whether the disk of `vm` may become that of the snapshot `name`: as [`to_destroy`].
+pub(super) fn to_restore(vm: &VmName, name: &SnapshotName) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    confirmed(&format!("Make the disk of {vm} what it was in {name}? What was written since is lost."), "")
 }
 
 impl Agree<'_> {

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use golem_types::{Decimal, HostName, ImageName, TimeZoneName, VmName};
+use golem_types::{Decimal, HostName, ImageName, SnapshotName, TimeZoneName, VmName};
 
 /// `rent …`.
 #[derive(Debug, Args)]
@@ -86,6 +86,12 @@ pub(in crate::cli) enum Command {
         /// Name of the rental.
         vm: VmName,
     },
+    /// Keep a VM's disk as it is now, and make it that again.
+    #[command(visible_alias = "snapshots")]
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
     /// Delete a VM and its disk, end its stream and get back what is left; undoes a create that was cut off.
     #[command(visible_aliases = ["delete", "rm"])]
     Destroy {
@@ -103,10 +109,52 @@ pub(in crate::cli) enum Command {
     Balance,
 }
 
+/// `rent snapshot …`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum SnapshotCommand {
+    /// List a VM's snapshots.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Name of the rental.
+        vm: VmName,
+    },
+    /// Make a snapshot; the VM may run meanwhile. Memory is no part of it.
+    Create {
+        /// Name of the rental.
+        vm: VmName,
+        /// What the snapshot is called; without it, the time.
+        name: Option<SnapshotName>,
+    },
+    /// Make the disk what it was. What was written since is lost; a VM that runs is shut down and booted again.
+    Restore {
+        /// Name of the rental.
+        vm: VmName,
+        /// The snapshot.
+        name: SnapshotName,
+        /// Do not ask for confirmation.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Delete a snapshot; the VM stays as it is.
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Name of the rental.
+        vm: VmName,
+        /// The snapshot.
+        name: SnapshotName,
+    },
+}
+
 impl Command {
     /// Whether its answer has rows.
     pub(in crate::cli) const fn is_list(&self) -> bool {
-        matches!(self, Self::List | Self::Providers { .. } | Self::Balance)
+        matches!(
+            self,
+            Self::List
+                | Self::Providers { .. }
+                | Self::Balance
+                | Self::Snapshot { command: SnapshotCommand::List { .. } }
+        )
     }
 }
 

@@ -6,6 +6,7 @@
 mod agree;
 mod arguments;
 mod progress;
+mod snapshots;
 mod text;
 
 use std::io::Read;
@@ -125,6 +126,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Keep(wanted) => return keep(&renter, printer, &progress, wanted).await,
         Command::Stop { vm } => order(&renter, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&renter, printer, &vm, "start").await?,
+        Command::Snapshot { command } => return snapshots::snapshot(&renter, printer, command).await,
         Command::Destroy { vm, yes } => {
             if !yes && !agree::to_destroy(&store.rental(&vm)?)? {
                 return Ok(printer.declined("Nothing was destroyed."));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use golem_test_support::{guest as support, wait_up_to};
 
+use super::snapshots::keep_a_disk_and_give_it_back;
 use super::world::{BOOT, World, boot, on_own_host, says, ssh};
 
 /// Everything that would shut the renter or the provider's settings out, and something of each list that the provider adds
@@ -40,8 +41,8 @@ fn public_key(folder: &Path, name: &str, kind: &[&str]) -> (std::path::PathBuf, 
 }
 
 #[tokio::test]
-async fn what_a_renter_wants_of_the_first_boot_is_done_and_shuts_nobody_out() {
-    if !on_own_host("guest::first_boot::what_a_renter_wants_of_the_first_boot_is_done_and_shuts_nobody_out") {
+async fn what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done() {
+    if !on_own_host("guest::first_boot::what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done") {
         return;
     }
     let mut world = World::new();
@@ -88,5 +89,8 @@ async fn what_a_renter_wants_of_the_first_boot_is_done_and_shuts_nobody_out() {
     );
     // S-089
     assert!(says(guest, key, "sudo passwd -S ubuntu").starts_with("ubuntu L"), "its password stays locked");
+
+    // One guest serves both, because a boot takes long.
+    keep_a_disk_and_give_it_back(&world, &backend, guest, key).await;
     backend.delete(&spec.id).await.unwrap();
 }

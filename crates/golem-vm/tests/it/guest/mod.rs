@@ -5,6 +5,7 @@
 //! firewall can be flushed. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
 mod first_boot;
 mod hosts;
+mod snapshots;
 mod world;
 
 use std::net::Ipv4Addr;

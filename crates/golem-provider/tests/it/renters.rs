@@ -1,4 +1,4 @@
-//! What a renter wants of the first boot, from the command line and over HTTP, to a node without payments.
+//! What a renter wants of a VM's first boot and of its disk, from the command line and over HTTP, of a node without payments.
 
 use std::path::Path;
 
@@ -68,4 +68,33 @@ fn what_is_wanted_of_the_first_boot_reaches_the_node_and_outlives_it() {
     // It may hold secrets: nothing shows it.
     let shown = home.run(&["vms", "list", "--json"]);
     assert!(!Home::show(&shown).contains("packages"));
+}
+
+/// What `rent snapshot` prints, and how it ends.
+fn snapshot(home: &Home, words: &[&str]) -> (Option<i32>, String) {
+    let output = home.run(&[&["rent", "snapshot"], words].concat());
+    (output.status.code(), Home::show(&output))
+}
+
+#[test]
+fn a_disk_is_kept_and_given_back_from_the_command_line() {
+    let home = Home::new();
+    let _node = home.start(&[]);
+    let (code, output) = create(&home, &[]);
+    assert_eq!(code, Some(0), "{output}");
+    let (code, made) = snapshot(&home, &["create", "web", "before"]);
+    assert!(code == Some(0) && made.contains("Snapshot before of web: file systems held still."), "{made}");
+    let list = home.json(&["rent", "snapshot", "list", "web", "--json"]);
+    assert_eq!((&list[0]["name"], &list[0]["status"]), (&json!("before"), &json!("ready")), "{list}");
+    let (_, table) = snapshot(&home, &["list", "web"]);
+    assert!(table.contains("NAME") && table.contains("before"), "{table}");
+    let (code, restored) = snapshot(&home, &["restore", "web", "before"]);
+    assert!(code == Some(0) && restored.contains("The disk of web is as in before"), "{restored}");
+    for words in [&["restore", "web", "never"][..], &["delete", "web", "never"], &["list", "other"]] {
+        let (code, said) = snapshot(&home, words);
+        assert_eq!(code, Some(1), "{said}");
+    }
+    assert_eq!(snapshot(&home, &["create", "web", "A b"]).0, Some(2));
+    assert_eq!(snapshot(&home, &["delete", "web", "before"]).0, Some(0));
+    assert_eq!(home.json(&["rent", "snapshot", "list", "web", "--json"]), json!([]));
 }

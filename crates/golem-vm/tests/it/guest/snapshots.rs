@@ -1,0 +1,60 @@
+//! Snapshots of a real guest's disk.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use golem_types::{SnapshotConsistency, SnapshotName};
+use golem_vm::{Backend, Guest};
+use serde_json::Value;
+
+use super::world::{World, boot, says};
+
+fn name(text: &str) -> SnapshotName {
+    text.parse().unwrap()
+}
+
+/// The snapshots that the file of the machine's disk has.
+fn kept(world: &World) -> Vec<String> {
+    let disk = world.machine().join("disk.qcow2");
+    let output = Command::new("qemu-img").args(["info", "-U", "--output=json"]).arg(disk).output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let snapshots = info["snapshots"].as_array().cloned().unwrap_or_default();
+    snapshots.iter().map(|snapshot| snapshot["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The disk of the guest that runs is kept, written on, and given back as it was.
+pub(crate) async fn keep_a_disk_and_give_it_back(world: &World, backend: &Backend, guest: Guest, key: &Path) {
+    let id = &world.spec.id;
+    says(guest, key, "echo first >kept-file");
+    let consistency = backend.create_snapshot(id, &name("1")).await.unwrap();
+    assert_eq!(consistency, SnapshotConsistency::FileSystem, "its agent held its file systems still");
+    says(guest, key, "echo second >kept-file; sync");
+    // A node that died asks again.
+    backend.create_snapshot(id, &name("1")).await.unwrap();
+    assert_eq!(kept(world), ["golem-1"]);
+    // Without an agent, too, and deleted while the guest runs.
+    says(guest, key, "sudo systemctl stop qemu-guest-agent");
+    let consistency = backend.create_snapshot(id, &name("two")).await.unwrap();
+    assert_eq!(consistency, SnapshotConsistency::PowerCut);
+    backend.delete_snapshot(id, &name("two")).await.unwrap();
+    backend.delete_snapshot(id, &name("two")).await.unwrap();
+    assert_eq!(kept(world), ["golem-1"]);
+    assert_eq!(says(guest, key, "echo third >kept-file; sync; cat kept-file"), "third");
+    assert!(backend.restore_snapshot(id, &name("1")).await.is_err(), "its guest runs");
+
+    backend.stop(id, Duration::from_secs(60)).await.unwrap();
+    let consistency = backend.create_snapshot(id, &name("off")).await.unwrap();
+    assert_eq!(consistency, SnapshotConsistency::Stopped);
+    assert!(backend.restore_snapshot(id, &name("never")).await.is_err());
+    for _ in 0..2 {
+        backend.restore_snapshot(id, &name("1")).await.unwrap();
+    }
+    backend.delete_snapshot(id, &name("off")).await.unwrap();
+    assert_eq!(kept(world), ["golem-1"]);
+    let check =
+        Command::new("qemu-img").arg("check").arg(world.machine().join("disk.qcow2")).output().unwrap();
+    assert!(check.status.success(), "{check:?}");
+    let guest = boot(backend, &world.spec).await;
+    assert_eq!(says(guest, key, "cat kept-file"), "first");
+}
