@@ -11,6 +11,9 @@ use crate::rule::Severity;
 /// Most characters that Discord takes; the others take more.
 const DISCORD: usize = 2000;
 
+/// Most bytes of a message that ntfy surely takes: of more than 4 KiB it makes a file, or refuses them.
+const NTFY: usize = 3000;
+
 /// What a webhook speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Shape {
@@ -95,7 +98,7 @@ impl Shape {
                 let body = json!({
                     "topic": topic,
                     "title": message.title(),
-                    "message": message.body(as_is),
+                    "message": beginning(&message.body(as_is), NTFY),
                     "priority": priority,
                     "tags": [tag],
                 });
@@ -132,6 +135,11 @@ impl Shape {
 /// The last part of the path of `url`.
 fn last(url: &Url) -> Option<&str> {
     url.path_segments()?.next_back().filter(|part| !part.is_empty())
+}
+
+/// The beginning of `text`, at most `most` bytes.
+fn beginning(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// `text` without Markdown's meaning.

@@ -23,7 +23,8 @@ use tracing_subscriber::{Layer, Registry};
 use golem_host::settings::{LogFormat, LogLevel};
 
 /// Crates whose lines are shown from the level that the operator chose; the others' from `warn`.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
+    "golem_alerts",
     "golem_api",
     "golem_chain",
     "golem_files",
@@ -125,6 +126,8 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.map(|ours| (ours, level)))
+        // Whoever asks is told by the error as well, and says it where it matters.
+        .with_target("rustls_platform_verifier", LevelFilter::OFF)
         // Who changed what, whatever else is wanted.
         .with_target("audit", level.max(LevelFilter::INFO))
 }
@@ -185,6 +188,18 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("the ledger failed")]
     struct Outer(#[source] golem_node::ledger::LedgerError);
+
+    /// A library's line has no place before a command's answer, and anybody's server could fill a log with it.
+    #[test]
+    fn a_certificate_that_is_refused_is_told_by_who_asked_alone() {
+        let would = targets(LogLevel::Debug);
+        let error = tracing::Level::ERROR;
+        assert!(!would.would_enable("rustls_platform_verifier::verification::others", &error));
+        assert!(
+            would.would_enable("rustls", &error)
+                && would.would_enable("golem_alerts", &tracing::Level::DEBUG)
+        );
+    }
 
     #[test]
     fn h_16_both_forms_of_the_log_name_every_cause_once() {

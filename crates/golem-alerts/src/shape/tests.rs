@@ -54,6 +54,22 @@ fn ntfy_gets_its_topic_and_a_priority() {
     assert_eq!(of(Shape::Ntfy, "https://ntfy.example/t").1, "https://ntfy.example/");
 }
 
+/// When much is wrong at once: a message that is refused as too large is told to nobody.
+#[test]
+fn ntfy_and_discord_take_the_largest_message() {
+    let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    let down = Condition {
+        rule: Rule::VmDown,
+        subject: "vm-1".to_owned(),
+        text: "\u{1f525}".repeat(1000),
+        fix: Some("\"".repeat(1000)),
+    };
+    let message = Message::of("node-1", at, vec![Entry::of(&down, false, at); 1000]);
+    let body = |shape: Shape| shape.post(&Url::parse("https://a.example/t").unwrap(), &message).body;
+    assert!(body(Shape::Ntfy).to_string().len() <= 4096);
+    assert!(body(Shape::Discord)["content"].as_str().unwrap().chars().count() <= DISCORD);
+}
+
 /// What a renter writes calls nobody, and leads nowhere.
 #[test]
 fn nobody_is_called_by_what_a_renter_writes() {

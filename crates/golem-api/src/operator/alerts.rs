@@ -19,7 +19,7 @@ use golem_types::VmState;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use tokio::time::{Instant, sleep};
 
-use super::dashboard::Look;
+use super::dashboard::{Look, RowView};
 use super::{By, Operator, Shared};
 use crate::config::ApiConfig;
 use crate::error::{ApiError, ApiResult};
@@ -123,8 +123,16 @@ pub(super) async fn test(State(operator): Shared, by: By) -> ApiResult {
 fn seen(look: &Look) -> Seen {
     let mut seen = of_node(&look.node.summary, look.at);
     seen.conditions.extend(of_vms(&look.views, &look.paid_until, look.at));
-    let Some(health) = &look.node.health else { return seen };
-    for row in health.checklist.iter().filter(|row| row.word == "reached") {
+    if let Some(health) = &look.node.health {
+        let newer = health.update_available.then(|| health.latest.as_deref().unwrap_or("that is newer"));
+        of_health(&health.checklist, newer, &mut seen);
+    }
+    seen
+}
+
+/// Adds what the node's own verdict and the version that is `newer` make wrong.
+fn of_health(checklist: &[RowView], newer: Option<&str>, seen: &mut Seen) {
+    for row in checklist.iter().filter(|row| row.word == "reached") {
         match row.row.answer {
             Answer::No if !row.row.by_choice => {
                 let text = format!("Renters do not reach this node: {}", row.row.reason);
@@ -136,12 +144,11 @@ fn seen(look: &Look) -> Seen {
             Answer::No | Answer::Yes => {}
         }
     }
-    if health.update_available {
-        let text = format!("Version {} is published", health.latest.as_deref().unwrap_or("that is newer"));
+    if let Some(newer) = newer {
+        let text = format!("Version {newer} is published");
         let fix = Some("update golem-provider".to_owned());
         seen.conditions.push(wrong(Rule::UpdateThere, "", text, fix));
     }
-    seen
 }
 
 fn wrong(rule: Rule, subject: &str, text: String, fix: Option<String>) -> Condition {
@@ -151,7 +158,8 @@ fn wrong(rule: Rule, subject: &str, text: String, fix: Option<String>) -> Condit
 fn of_vms(views: &[VmView], paid_until: &BTreeMap<String, Timestamp>, at: Timestamp) -> Vec<Condition> {
     let mut conditions = Vec::new();
     for vm in views {
-        let (id, name) = (vm.id.as_str(), &vm.name);
+        // All of an id is the right to use the VM, and messages go to others' servers.
+        let (id, name) = (vm.id.redacted(), &vm.name);
         let mut add = |rule, text, fix| conditions.push(wrong(rule, id, text, Some(fix)));
         let logs = || format!("`golem-provider vms logs {id}`");
         if vm.unpaid_since.is_some() {
@@ -165,7 +173,7 @@ fn of_vms(views: &[VmView], paid_until: &BTreeMap<String, Timestamp>, at: Timest
             let why = vm.error.as_deref().unwrap_or("it failed");
             add(Rule::VmDown, format!("VM {name}: {why}"), format!("look at {}", logs()));
         } else if vm.status == VmState::Running
-            && let Some(until) = paid_until.get(id)
+            && let Some(until) = paid_until.get(vm.id.as_str())
             && until.duration_since(at) < RUNWAY
         {
             let text = format!("What was paid for VM {name} lasts until {until:.0}");

@@ -8,6 +8,7 @@
 //! often than the dashboard does, and tells of a VM only while there is one. Money is rounded to what a 64-bit float holds:
 //! the books are exact, a chart need not be.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -106,10 +107,15 @@ impl Scrape {
         is_counter: bool,
         samples: impl IntoIterator<Item = ([(&'static str, String); N], f64)>,
     ) {
+        // Of several with the same labels, as two keys of one host, the least is told: Prometheus takes one of a kind.
+        let mut told = BTreeMap::<[(&'static str, String); N], f64>::new();
+        for (labels, number) in samples {
+            told.entry(labels).and_modify(|least| *least = least.min(number)).or_insert(number);
+        }
         let labelled = |(labels, number): ([(&'static str, String); N], f64)| {
             (labels.into_iter().map(|(name, text)| (name, Value(text))).collect(), number)
         };
-        let samples = samples.into_iter().map(labelled).collect();
+        let samples = told.into_iter().map(labelled).collect();
         self.families.push(Family { name, help, is_counter, samples });
     }
 }
@@ -372,4 +378,27 @@ fn seconds(at: Timestamp) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "beyond 2^53 a chart shows no difference")]
 const fn float(number: u64) -> f64 {
     number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two keys at one host, or two contracts on one chain, are one endpoint to a chart.
+    #[test]
+    fn nothing_is_told_twice_and_what_is_wrong_is_not_hidden() {
+        let mut scrape = Scrape { families: Vec::new() };
+        let of = |host: &str| [("host", host.to_owned())];
+        scrape.gauge(
+            "up",
+            "Whether it is",
+            [(of("a"), 1.0), (of("a"), 0.0), (of("a"), 1.0), (of("b\"\n"), 1.0)],
+        );
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(scrape));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples, [r#"up{host="a"} 0.0"#, r#"up{host="b\"\n"} 1.0"#]);
+    }
 }

@@ -54,7 +54,8 @@ pub struct OpenMode {
     pub mode: u32,
 }
 
-/// Everything of the data directory that others may look into: itself, what is in it, and its keys. Links are not followed.
+/// Everything of the data directory that others may look into: itself, what is in it, and its keys. It may be a link; links in it
+/// are not followed.
 ///
 /// # Errors
 /// Any error of reading it but its absence.
@@ -73,10 +74,15 @@ pub fn open_modes(data_dir: &Path) -> io::Result<Vec<OpenMode>> {
         }
         Ok(kind.is_dir())
     };
-    if !add(&mut found, data_dir)? {
+    // What a link leads to is what others may look into.
+    let data_dir = match data_dir.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        led => led?,
+    };
+    if !add(&mut found, &data_dir)? {
         return Ok(found);
     }
-    for folder in [data_dir.to_owned(), data_dir.join("keys")] {
+    for folder in [data_dir.clone(), data_dir.join("keys")] {
         let entries = match std::fs::read_dir(&folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             entries => entries?,
@@ -90,11 +96,11 @@ pub fn open_modes(data_dir: &Path) -> io::Result<Vec<OpenMode>> {
     Ok(found)
 }
 
-/// Whether `data_dir` is a node's and this user's, so that its modes are this program's to set.
+/// Whether `data_dir`, or what it links to, is a node's and this user's, so that its modes are this program's to set.
 #[must_use]
 pub fn is_own(data_dir: &Path) -> bool {
     let own = data_dir
-        .symlink_metadata()
+        .metadata()
         .is_ok_and(|seen| seen.is_dir() && seen.uid() == rustix::process::geteuid().as_raw());
     own && MARKS.iter().any(|mark| data_dir.join(mark).symlink_metadata().is_ok())
 }
@@ -104,7 +110,7 @@ pub fn is_own(data_dir: &Path) -> bool {
 pub fn data_directory(node: &Node) -> Row {
     let (check, path) = (Check::DataDirectory, &node.data_dir);
     let shown = path.display();
-    let seen = match path.symlink_metadata() {
+    let seen = match path.metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Row::ok(check, format!("{shown} is not there yet; the first start makes it"));
         }
@@ -119,7 +125,7 @@ pub fn data_directory(node: &Node) -> Row {
         Ok(seen) => seen,
     };
     let user = rustix::process::geteuid().as_raw();
-    if seen.uid() != user && !seen.is_symlink() {
+    if seen.uid() != user {
         let seen = format!("{shown} belongs to user {}, and this process runs as user {user}", seen.uid());
         return Row::new(check, State::Notice, seen).fix("run commands as the user who runs the node");
     }

@@ -50,9 +50,15 @@ static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     ))
 });
 static BEARER: LazyLock<Option<Regex>> =
-    LazyLock::new(|| pattern(r"(?i)\b(bearer|basic)\s+[A-Z0-9._~+/=-]{6,}"));
+    LazyLock::new(|| pattern(r"(?i)\b(bearer|basic|auth (?:plain|login))\s+[A-Z0-9._~+/=-]{6,}"));
 static EMAIL: LazyLock<Option<Regex>> =
     LazyLock::new(|| pattern(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}"));
+/// Words in a row as mnemonics have them: twelve or more of three to eight letters.
+static MNEMONIC: LazyLock<Option<Regex>> =
+    LazyLock::new(|| pattern(r"\b[a-z]{3,8}(?:[ ,]+[a-z]{3,8}\b){11,}"));
+/// A VM's id, whose last part is what lets its renter use it; what stands before that is in every log.
+static VM_ID: LazyLock<Option<Regex>> =
+    LazyLock::new(|| pattern(r"\b(golem-[a-z0-9-]+-[0-9]{8}-[0-9]{6})-[a-z2-7]{16}"));
 static LONG_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| pattern(&format!("[A-Za-z0-9+_]{{{LONG},}}")));
 
 /// What takes secrets out.
@@ -127,6 +133,8 @@ impl Redactor {
             (&NAMED, "${1}[removed]"),
             (&BEARER, "${1} [removed]"),
             (&EMAIL, "[e-mail]"),
+            (&VM_ID, "${1}"),
+            (&MNEMONIC, REMOVED),
         ] {
             let Some(pattern) = pattern.as_ref() else { return REMOVED.to_owned() };
             text = pattern.replace_all(&text, put).into_owned();
@@ -257,6 +265,15 @@ mod tests {
             ("webhook=https://discord.example/api/webhooks/1/tok", "tok"),
             ("mail to ada@example.org failed", "ada@"),
             ("key 4c0883a69102937d6231471b5dbb6204fe512961708279feb1be6ae5538da033", "4c0883a6"),
+            (
+                "/var/lib/golem-provider/vms/golem-web-20261127-191859-wx3xkplqv7d2hmwc/disk.qcow2: no room",
+                "wx3x",
+            ),
+            ("AUTH PLAIN AG1lAFNFQ1JFVA==", "AG1l"),
+            (
+                "seed abandon ability able about above absent absorb abstract absurd abuse access accident",
+                "absurd",
+            ),
             ("AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQS4UU3XC", "QYQSZ"),
             ("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x", "eyJh"),
         ] {
@@ -274,6 +291,7 @@ mod tests {
             "2026-11-27T12:00:00.123456Z WARN golem_node::payment::reader: no answer from https://rpc.example:8545",
             "set GOLEM_PROVIDER_PORT_RANGE_START and GOLEM_PROVIDER_PORT_RANGE_END",
             "/var/lib/golem-provider/vms/web-01/disk.qcow2",
+            "VM state changed vm=\"golem-web-20261127-191859\" from=creating to=running",
         ] {
             assert_eq!(redactor.text(text), text);
         }

@@ -223,6 +223,11 @@ fn lock(folder: &Path) -> Result<File, RepairError> {
 
 fn read(folder: &Path) -> Result<Record, RepairError> {
     let path = folder.join(RECORD);
+    // What others wrote there they may not do, and this user does not do it for them.
+    if path.symlink_metadata().is_ok_and(|seen| seen.uid() != rustix::process::geteuid().as_raw()) {
+        let source = io::Error::new(ErrorKind::PermissionDenied, "it belongs to another user");
+        return Err(RepairError::Record { path, source });
+    }
     let bytes = match golem_files::read(&path, LARGEST) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(Record { format: FORMAT, repairs: Vec::new() });
@@ -282,7 +287,7 @@ fn put_back(repair: &Repair) -> io::Result<bool> {
 fn set_mode(path: &Path, from: u32, to: u32) -> io::Result<bool> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if is_replaced(&error) => return Ok(false),
         opened => opened?,
     };
     let seen = file.metadata()?;
@@ -292,6 +297,13 @@ fn set_mode(path: &Path, from: u32, to: u32) -> io::Result<bool> {
     }
     file.set_permissions(PermissionsExt::from_mode(to))?;
     Ok(true)
+}
+
+/// Whether `error`, of opening what was a file or a folder, says that it is gone, or that a link or a socket is in its place.
+fn is_replaced(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let replaced = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NXIO];
+    Errno::from_io_error(error).is_some_and(|errno| replaced.contains(&errno))
 }
 
 /// Moves `path`, which nobody holds; false if it is gone or somebody holds it.

@@ -89,7 +89,39 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What is found for `row`, masked if it is secret.
+/// What is found for `row`, masked if it is secret, or where an address has a user and a password.
 pub(super) fn shown(row: &Variable, found: &Found) -> String {
-    if row.secret && found.origin != Origin::Unset { MASK.to_owned() } else { found.text.clone() }
+    if row.secret && found.origin != Origin::Unset { MASK.to_owned() } else { without_user(&found.text) }
+}
+
+/// `text`, perhaps of several addresses with commas between them, without what stands before the `@` of each.
+fn without_user(text: &str) -> String {
+    let address = |address: &str| match (address.find("://"), address.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}{MASK}{}", &address[..scheme + 3], &address[at..])
+        }
+        _ => address.to_owned(),
+    };
+    text.split(',').map(address).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        for (text, shown) in [
+            ("smtp://me:secret@mail.example", "smtp://(secret)@mail.example"),
+            (
+                "http://u:p@ss/w@a.example/x,https://b.example",
+                "http://(secret)@a.example/x,https://b.example",
+            ),
+            ("https://rpc.example/v3", "https://rpc.example/v3"),
+            ("me@example.org, you@example.org", "me@example.org, you@example.org"),
+            ("", ""),
+        ] {
+            assert_eq!(without_user(text), shown);
+        }
+    }
 }

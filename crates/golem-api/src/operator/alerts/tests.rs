@@ -2,6 +2,7 @@ use golem_test_support::healthy_node;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::status::ChecklistRow;
 
 const PORT: u16 = healthy_node::SSH_PORTS.start;
 
@@ -83,4 +84,85 @@ fn each_trouble_of_a_vm_is_told_by_its_rule() {
         vm["unpaid_since"] = json!("2026-01-02T03:00:00Z");
     });
     assert_eq!(paused, [Rule::VmPaused]);
+}
+
+/// What is wrong, and of which rules nobody could tell, of a node whose renters' way to it is judged so.
+fn reached(answer: Answer, by_choice: bool, newer: Option<&str>) -> Seen {
+    let row = |word, answer| RowView {
+        word,
+        row: ChecklistRow {
+            answer,
+            reason: "TCP 7466 was not reached".to_owned(),
+            fix: Some("open it".to_owned()),
+            by_choice,
+        },
+    };
+    let mut seen = Seen::default();
+    // Of the four questions, only this one is of ports.
+    of_health(
+        &[row("rented", Answer::No), row("reached", answer), row("paid", Answer::No)],
+        newer,
+        &mut seen,
+    );
+    seen
+}
+
+#[test]
+fn ports_are_lost_when_renters_do_not_reach_them_and_the_operator_meant_them_to() {
+    let lost = reached(Answer::No, false, None);
+    let text = "Renters do not reach this node: TCP 7466 was not reached".to_owned();
+    assert_eq!(lost.conditions, [wrong(Rule::PortLost, "", text, Some("open it".to_owned()))]);
+    assert!(lost.unknown.is_empty());
+    assert_eq!(reached(Answer::Yes, false, None), Seen::default());
+    assert_eq!(reached(Answer::No, true, None), Seen::default());
+    // A check server that is gone makes nothing wrong, and ends nothing.
+    let unknown = reached(Answer::Unknown, false, None);
+    assert_eq!((unknown.conditions.len(), unknown.unknown), (0, [Rule::PortLost].into()));
+}
+
+#[test]
+fn a_newer_version_is_told_by_its_number() {
+    let seen = reached(Answer::Yes, false, Some("9.9.9"));
+    let told: Vec<_> = seen.conditions.iter().map(|one| (one.rule, one.text.as_str())).collect();
+    assert_eq!(told, [(Rule::UpdateThere, "Version 9.9.9 is published")]);
+}
+
+#[test]
+fn each_endpoint_and_each_chain_that_cannot_be_asked_is_told_for_itself() {
+    let endpoint = |host: &str, is_well: bool| {
+        let health = golem_chain::EndpointHealth { host: host.to_owned(), is_well, ..Default::default() };
+        serde_json::to_value(health).unwrap()
+    };
+    let told = |change: &dyn Fn(&mut Value)| {
+        let mut told = healthy_node::summary(&[PORT]);
+        change(&mut told["payments"]);
+        let seen = of_node(&serde_json::from_value(told).unwrap(), now());
+        seen.conditions.into_iter().map(|one| (one.rule, one.subject)).collect::<Vec<_>>()
+    };
+    let both = [endpoint("a.example", true), endpoint("b.example", false)];
+    let down = (Rule::EndpointDown, "l2.holesky b.example".to_owned());
+    assert_eq!(told(&|chain| chain["endpoints"] = json!(both)), [down]);
+    assert_eq!(told(&|chain| chain["endpoints"] = json!(both[..1])), []);
+    let chain = (Rule::EndpointDown, "l2.holesky".to_owned());
+    assert_eq!(told(&|told| told["error"] = json!("no endpoint answers")), std::slice::from_ref(&chain));
+    // Contracts that earlier rentals still pay by are followed as well.
+    let mut earlier = healthy_node::summary(&[PORT]);
+    earlier["other_payments"] = json!([earlier["payments"].clone()]);
+    earlier["other_payments"][0]["error"] = json!("no endpoint answers");
+    let seen = of_node(&serde_json::from_value(earlier).unwrap(), now());
+    assert_eq!(seen.conditions.into_iter().map(|one| (one.rule, one.subject)).collect::<Vec<_>>(), [chain]);
+}
+
+/// Knowing all of an id is the right to use the VM, and messages go to servers of others.
+#[test]
+fn no_message_has_all_of_a_vms_id() {
+    let mut told = healthy_node::vm("web", PORT);
+    told["status"] = json!("error");
+    let view: VmView = serde_json::from_value(told).unwrap();
+    let id = view.id.clone();
+    let seen = of_vms(&[view], &BTreeMap::new(), now());
+    let [down] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(down.subject, id.redacted());
+    let said = format!("{down:?}");
+    assert!(said.contains(id.redacted()) && !said.contains(id.as_str()), "{said}");
 }

@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use actions::Pulls;
-pub(super) use health::Health;
+pub(super) use health::{Health, RowView};
 pub(super) use live::{Live, Look};
 
 use super::{By, Operator, Shared};

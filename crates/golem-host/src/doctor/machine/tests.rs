@@ -38,6 +38,18 @@ fn a_link_and_a_socket_have_modes_of_their_own() {
     assert_eq!(open_modes(&node.data_dir).unwrap(), []);
 }
 
+/// Who keeps the data directory on another disk links to it.
+#[test]
+fn a_data_directory_behind_a_link_is_looked_at_as_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = made(folder.path(), 0o777);
+    let linked = Node::named(folder.path().join("link"), &BTreeMap::new());
+    std::os::unix::fs::symlink(&open.data_dir, &linked.data_dir).unwrap();
+    let row = data_directory(&linked);
+    assert_eq!((row.state, row.repairable), (State::Broken, true), "{row:?}");
+    assert!(row.seen.contains("mode 0777"), "{row:?}");
+}
+
 #[test]
 fn a_socket_is_left_behind_when_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();

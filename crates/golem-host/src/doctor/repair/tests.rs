@@ -102,6 +102,43 @@ async fn a_folder_that_is_no_nodes_is_left_alone_and_so_is_a_link() {
     assert_eq!(mode(&node.data_dir), 0o755);
 }
 
+#[tokio::test]
+async fn a_link_or_a_socket_in_the_place_of_a_file_does_not_stop_the_way_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = died(folder.path());
+    let at = |path: &str| node.data_dir.join(path);
+    fix(&node, Timestamp::now()).await.unwrap();
+    for path in ["operator.token", "keys/provider_key.json"] {
+        std::fs::remove_file(at(path)).unwrap();
+    }
+    std::os::unix::fs::symlink("/etc/passwd", at("operator.token")).unwrap();
+    let _socket = UnixListener::bind(at("keys/provider_key.json")).unwrap();
+    let undone = undo(&node).unwrap();
+    assert_eq!((undone.put_back.len(), undone.left.len()), (4, 2), "{undone:#?}");
+    assert_eq!((mode(&node.data_dir), at("doctor").exists()), (0o755, false));
+}
+
+#[tokio::test]
+async fn what_another_user_wrote_down_is_not_done() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let node = died(folder.path());
+    let victim = folder.path().join("victim");
+    std::fs::write(&victim, "x").unwrap();
+    set(&victim, 0o600);
+    let own = node.data_dir.join(FOLDER);
+    golem_files::private_folder(&own).unwrap();
+    let repair = Repair::Mode { path: victim.clone(), before: 0o666, after: 0o600 };
+    let repairs = vec![Recorded { at: Timestamp::now(), repair }];
+    write(&own, &Record { format: FORMAT, repairs }).unwrap();
+    std::os::unix::fs::chown(own.join(RECORD), Some(65_534), None).unwrap();
+    assert!(matches!(undo(&node), Err(RepairError::Record { .. })));
+    assert!(matches!(fix(&node, Timestamp::now()).await, Err(RepairError::Record { .. })));
+    assert_eq!(mode(&victim), 0o600);
+}
+
 /// What a crash left between the record and the deed is passed over.
 #[test]
 fn what_was_recorded_and_not_done_is_passed_over() {
