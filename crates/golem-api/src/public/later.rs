@@ -16,7 +16,7 @@ use crate::extract::Path;
 
 /// Why there is nothing.
 pub(super) const NOT_OFFERED: &str =
-    "this provider does not offer suspending, resizing, cloning, snapshots or metrics of VMs";
+    "this provider does not offer suspending, resizing, cloning or snapshots of VMs";
 
 macro_rules! not_offered {
     ($($name:ident $method:ident $path:literal $what:literal $($part:literal)?)*) => {
@@ -55,8 +55,6 @@ not_offered! {
     snapshot post "/api/v1/vms/{id}/snapshots" "Makes a snapshot of a VM"
     delete_snapshot delete "/api/v1/vms/{id}/snapshots/{snapshot}" "Deletes a snapshot" "snapshot"
     restore post "/api/v1/vms/{id}/snapshots/{snapshot}/restore" "Restores a snapshot" "snapshot"
-    metrics get "/api/v1/vms/{id}/metrics/latest" "Measurements of a VM"
-    metrics_history get "/api/v1/vms/{id}/metrics/history" "Measurements of a VM over time"
 }
 
 async fn not_yet(State(public): Shared, caller: Caller, Path(parts): Path<Vec<String>>) -> ApiResult {
