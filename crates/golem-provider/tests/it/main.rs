@@ -34,6 +34,7 @@ mod pricing;
 mod private;
 mod recover;
 mod reload;
+mod seeing;
 mod setup;
 mod status;
 mod terminal;
