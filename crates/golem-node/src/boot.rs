@@ -87,6 +87,29 @@ pub fn reach(stages: &mut Vec<Reached>, stage: Stage, at: Timestamp) {
     stages.drain(..over);
 }
 
+/// The stages of the last boot among those that are told, oldest first; where none is known to have begun, nothing.
+pub(crate) fn last_boot(told: impl Iterator<Item = Reached>) -> Vec<Reached> {
+    let mut stages: Vec<Reached> = Vec::new();
+    for reached in told {
+        let last = stages.last().map(|last| last.stage);
+        let goes_on = match reached.stage {
+            Stage::Reserved => false,
+            Stage::Disk => last == Some(Stage::Reserved),
+            Stage::Launch => matches!(last, Some(Stage::Reserved | Stage::Disk)),
+            // It runs again after an error without a boot, or its beginning is not known.
+            Stage::Boot | Stage::Port | Stage::Running if matches!(last, None | Some(Stage::Running)) => {
+                continue;
+            }
+            Stage::Boot | Stage::Port | Stage::Running => true,
+        };
+        if !goes_on {
+            stages.clear();
+        }
+        stages.push(reached);
+    }
+    stages
+}
+
 /// Most bytes of the console that are kept of a failed boot: its end.
 pub const CONSOLE_BYTES: usize = 65_536;
 
@@ -137,6 +160,26 @@ pub fn tail(text: &str, most: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_boot_is_the_one_that_began_last() {
+        use Stage::{Boot, Disk, Launch, Port, Reserved, Running};
+        let of = |stages: &[Stage]| {
+            let told = stages.iter().map(|stage| Reached { stage: *stage, at: Timestamp::UNIX_EPOCH });
+            last_boot(told).iter().map(|reached| reached.stage).collect::<Vec<_>>()
+        };
+        let create = [Reserved, Disk, Launch, Boot, Port, Running];
+        assert_eq!(of(&create), create);
+        assert_eq!(of(&[create.as_slice(), &[Running, Port]].concat()), create, "no boot of it");
+        let again = [Launch, Boot, Port, Running];
+        assert_eq!(of(&[create.as_slice(), &again].concat()), again);
+        assert_eq!(of(&[create.as_slice(), &[Launch, Boot]].concat()), [Launch, Boot], "under way");
+        assert_eq!(of(&[Launch, Boot, Launch, Boot, Port]), [Launch, Boot, Port], "the first one failed");
+        assert_eq!(of(&[Reserved, Disk, Launch, Disk, Launch, Boot]), [Disk, Launch, Boot], "a crash");
+        // The beginning is not kept any more.
+        assert_eq!(of(&[Boot, Port, Running]), []);
+        assert_eq!(of(&[]), []);
+    }
 
     #[test]
     fn h_14_what_is_kept_is_the_end_and_whole_letters() {

@@ -38,5 +38,5 @@ pub use admit::AdmissionLimits;
 pub use config::{NodeConfig, RestartPolicy};
 pub use error::NodeError;
 pub use host::Rent;
-pub use node::{Capacity, LEDGER_FILE, Node, StartError, Used};
+pub use node::{Capacity, HistoryRange, LEDGER_FILE, Lately, Node, StartError, UnknownRange, UseNow, Used};
 pub use vm::{Job, JobState, Refusal, Vm};

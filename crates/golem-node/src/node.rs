@@ -14,6 +14,7 @@ mod promises;
 mod snapshots;
 mod stop;
 mod supervise;
+mod vm_metrics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +28,7 @@ use golem_vm::{Backend, GuestNetwork};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::boot::FailedBoot;
+use crate::boot::{FailedBoot, Reached};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
@@ -47,6 +48,7 @@ pub use host::Capacity;
 use host::{HostFacts, LEAST_FREE_BYTES, measure};
 pub use measurements::Used;
 use supervise::adopt;
+pub use vm_metrics::{HistoryRange, Lately, UnknownRange, UseNow};
 
 /// Name of the ledger's file in the data directory, as the original's tools expect it.
 pub const LEDGER_FILE: &str = "provider.db";
@@ -98,6 +100,7 @@ struct Inner {
     host: watch::Receiver<HostFacts>,
     unmanaged: watch::Receiver<BTreeSet<VmId>>,
     networks: watch::Receiver<NetworkFacts>,
+    counted: vm_metrics::Counted,
 }
 
 /// A handle on the running node; clones share it.
@@ -157,6 +160,7 @@ impl Node {
             host,
             unmanaged,
             networks,
+            counted: vm_metrics::Counted::default(),
         }));
         let (backend, stop) = (Arc::clone(&node.0.backend), node.0.tasks.stopping().clone());
         node.0.tasks.spawn("networks", guard(backend, networks_sender, stop));
@@ -222,6 +226,27 @@ impl Node {
     /// [`NodeError::Ledger`].
     pub async fn events(&self, id: Option<VmId>, limit: u32) -> Result<Vec<Event>, NodeError> {
         Ok(self.0.ledger.events(id, limit).await?)
+    }
+
+    /// The last `limit` events of the VM `id` that are of these `kinds`, newest first.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn events_of_kinds(
+        &self,
+        id: &VmId,
+        kinds: &'static [&'static str],
+        limit: u32,
+    ) -> Result<Vec<Event>, NodeError> {
+        Ok(self.0.ledger.events_of_kinds(id.clone(), kinds, limit).await?)
+    }
+
+    /// When each stage of the last boot of the VM `id` was reached, oldest first; nothing where that is not known.
+    ///
+    /// # Errors
+    /// [`NodeError::Ledger`].
+    pub async fn last_boot(&self, id: &VmId) -> Result<Vec<Reached>, NodeError> {
+        Ok(self.0.ledger.last_boot(id.clone()).await?)
     }
 
     /// Waits until the VM `id` is neither being made, booted nor shut down.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alloy_primitives::Address;
 use golem_service::http::{self, Answer, HttpError, Method, Options, StatusCode, Url};
-use golem_types::wire::{Exact, LeaseQuoteInfo, QuoteInfo};
+use golem_types::wire::{Exact, LatestMetrics, LeaseQuoteInfo, MetricsHistory, QuoteInfo, VmEvents};
 use golem_types::{ImageName, Resources, VmId, VmState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -386,6 +386,30 @@ impl Provider {
     /// [`ProviderError`].
     pub async fn access(&self, id: &str) -> Result<Access, ProviderError> {
         self.call(Method::GET, &format!("/vms/{id}/access"), None).await
+    }
+
+    /// What the VM `id` uses.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn metrics(&self, id: &str) -> Result<LatestMetrics, ProviderError> {
+        self.call(Method::GET, &format!("/vms/{id}/metrics/latest"), None).await
+    }
+
+    /// What the VM `id` used in the `range` before now.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn metrics_history(&self, id: &str, range: &str) -> Result<MetricsHistory, ProviderError> {
+        self.call(Method::GET, &format!("/vms/{id}/metrics/history?range={range}"), None).await
+    }
+
+    /// The last `limit` events of the VM `id`, with others' words as they come.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn events(&self, id: &str, limit: u32) -> Result<VmEvents, ProviderError> {
+        self.call(Method::GET, &format!("/vms/{id}/events?limit={limit}"), None).await
     }
 
     /// Starts or stops the VM `id`.

@@ -22,6 +22,7 @@ pub enum UseError {
     Store(#[from] StoreError),
 }
 
+/// What the provider knows the VM of `rental` by.
 pub(super) fn granted(rental: &Rental) -> Result<&str, UseError> {
     rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
 }

@@ -15,8 +15,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::extract::Path;
 
 /// Why there is nothing.
-pub(super) const NOT_OFFERED: &str =
-    "this provider does not offer suspending, resizing, cloning or metrics of VMs";
+pub(super) const NOT_OFFERED: &str = "this provider does not offer suspending, resizing or cloning of VMs";
 
 macro_rules! not_offered {
     ($($name:ident $method:ident $path:literal $what:literal)*) => {
@@ -50,8 +49,6 @@ not_offered! {
     resume post "/api/v1/vms/{id}/resume" "Resumes a suspended VM"
     resize post "/api/v1/vms/{id}/resize" "Resizes a VM"
     clone post "/api/v1/vms/{id}/clone" "Clones a VM"
-    metrics get "/api/v1/vms/{id}/metrics/latest" "Measurements of a VM"
-    metrics_history get "/api/v1/vms/{id}/metrics/history" "Measurements of a VM over time"
 }
 
 async fn not_yet(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {

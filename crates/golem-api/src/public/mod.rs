@@ -15,6 +15,7 @@ mod live;
 mod page;
 mod provider;
 mod quote;
+mod seeing;
 mod sessions;
 mod snapshots;
 mod streams;
@@ -130,6 +131,10 @@ fn renters() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(vms::show, vms::delete))
         .routes(routes!(vms::access))
         .routes(routes!(vms::failed_boot))
+        .routes(routes!(seeing::metrics_latest))
+        .routes(routes!(seeing::metrics_history))
+        .routes(routes!(seeing::events))
+        .routes(routes!(seeing::console_log))
         .routes(routes!(live::open))
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))

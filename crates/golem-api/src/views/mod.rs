@@ -12,6 +12,7 @@ mod node;
 pub mod payments;
 mod pricing;
 pub(crate) mod renter;
+pub(crate) mod seeing;
 pub mod transactions;
 mod vm;
 

@@ -8,6 +8,7 @@ mod metrics;
 mod openapi;
 mod operator;
 mod requests;
+mod seeing;
 mod sessions;
 mod snapshots;
 mod strangers;

@@ -69,14 +69,17 @@ pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (Statu
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 15] = [
+const ROUTES: [(Method, &str, bool); 18] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
     (Method::GET, "/failed-boot", false),
     (Method::GET, "/live", false),
     (Method::GET, "/snapshots", false),
+    (Method::GET, "/metrics/latest", false),
     (Method::GET, "/metrics/history", false),
+    (Method::GET, "/events", false),
+    (Method::GET, "/console-log", false),
     (Method::POST, "/resize", false),
     (Method::DELETE, "/snapshots/one", true),
     (Method::POST, "/stop", true),
@@ -184,7 +187,7 @@ fn is_granted((status, answer): &(StatusCode, Value), route: &str) -> bool {
         "/live" => answer["type"] == "snapshot" && answer["data"]["lifecycle"]["name"] == "rented",
         "/failed-boot" => answer["detail"].as_str().is_some_and(|text| text.starts_with("no failed boot")),
         "/stream" => answer["detail"].as_str().is_some_and(|text| text.contains("payments not enabled")),
-        "/metrics/history" | "/resize" => *status == StatusCode::NOT_IMPLEMENTED,
+        "/resize" => *status == StatusCode::NOT_IMPLEMENTED,
         "/snapshots/one" => answer["detail"] == "the VM has no snapshot called one",
         // One may be under way that another caller began.
         _ => status.is_success() || *status == StatusCode::CONFLICT,

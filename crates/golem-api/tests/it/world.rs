@@ -205,6 +205,10 @@ impl World {
         &self.node
     }
 
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn api(&self) -> &Api {
         &self.api
     }

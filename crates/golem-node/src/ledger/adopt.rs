@@ -13,7 +13,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::columns::{parsed, rounded};
 use super::writer::random;
-use super::{Ledger, LedgerError, Writer, money, rows};
+use super::{Ledger, LedgerError, Writer, events, rows};
 use crate::ports;
 use crate::rental::{Goal, Rental};
 use crate::vm::Vm;
@@ -104,7 +104,7 @@ impl Writer {
                 "UPDATE vms SET backend_name = ?2 WHERE id = ?1",
                 params![id.as_str(), adoption.backend_name],
             )?;
-            money::put_event(&transaction, id, "vm.imported", &adoption.backend_name, now)?;
+            events::put(&transaction, id, "vm.imported", &adoption.backend_name, now)?;
             rentals.push(rental);
         }
         transaction.commit()?;

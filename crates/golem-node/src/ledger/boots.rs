@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::columns::{parsed, time};
-use super::{Ledger, LedgerError, Writer};
+use super::{Ledger, LedgerError, Writer, events};
 use crate::boot::{CONSOLE_BYTES, FailedBoot, KEPT, PROCESS_LOG_BYTES, Reached, Stage, reach, tail};
 
 /// How long what a failed boot left is kept.
@@ -83,17 +83,21 @@ fn failed_boot(row: &Row<'_>) -> rusqlite::Result<FailedBoot> {
 }
 
 impl Ledger {
-    /// Records that the create of `id`, if it is under way, has reached `stage`.
+    /// Records that the boot of `id` has reached `stage`; in the job as well, while it is its create.
     ///
     /// # Errors
     /// [`LedgerError::Sql`].
     pub async fn reach(&self, id: &VmId, stage: Stage, now: Timestamp) -> Result<(), LedgerError> {
         let id = id.clone();
         self.ask(move |writer| {
-            let Some(mut stages) = of_create(&writer.connection, &id)? else { return Ok(()) };
-            reach(&mut stages, stage, now);
-            let sql = "UPDATE jobs SET stages = ?2 WHERE vm_id = ?1";
-            writer.connection.prepare_cached(sql)?.execute([id.as_str(), &stages_text(&stages)])?;
+            let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            events::put_stage(&transaction, &id, stage, now)?;
+            if let Some(mut stages) = of_create(&transaction, &id)? {
+                reach(&mut stages, stage, now);
+                let sql = "UPDATE jobs SET stages = ?2 WHERE vm_id = ?1";
+                transaction.prepare_cached(sql)?.execute([id.as_str(), &stages_text(&stages)])?;
+            }
+            transaction.commit()?;
             Ok(())
         })
         .await

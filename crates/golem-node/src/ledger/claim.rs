@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::columns::rounded;
-use super::{Ledger, LedgerError, Writer, money, rows};
+use super::{Ledger, LedgerError, Writer, events, rows};
 use crate::paid::Paid;
 use crate::rental::{Goal, Rental};
 use crate::vm::Vm;
@@ -101,7 +101,7 @@ impl Writer {
         rows::put(&transaction, &rental)?;
         rows::set_owner(&transaction, &id, &rental.vm.owner)?;
         rows::end_job(&transaction, &id, Some("the stream's sender uses it for another VM"), now)?;
-        money::put_event(&transaction, &id, "stream.claimed_by_sender", &key.to_string(), now)?;
+        events::put(&transaction, &id, "stream.claimed_by_sender", &key.to_string(), now)?;
         transaction.commit()?;
         self.now.mirror(rental);
         self.publish();

@@ -16,7 +16,9 @@ mod copy;
 pub(crate) mod disk_snapshots;
 mod entries;
 mod error;
+mod events;
 mod history;
+mod last_boot;
 mod measurements;
 mod money;
 mod ports;
@@ -53,9 +55,10 @@ pub use boots::{BootFailure, KEPT_FOR};
 pub(crate) use claim::ClaimedUse;
 pub use entries::{BookedStream, Entry};
 pub use error::LedgerError;
+pub use events::Event;
 pub use history::Pruned;
 pub use measurements::{Measured, MeasuredHost, MeasuredVm, Step};
-pub use money::{Event, Withdrawal, WithdrawalState};
+pub use money::{Withdrawal, WithdrawalState};
 pub use readings::Readings;
 pub use recover::Recovery;
 pub(crate) use refunds::Refund;
@@ -417,7 +420,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let id = id.clone();
-        self.ask(move |writer| money::put_event(&writer.connection, &id, kind, &detail, now)).await
+        self.ask(move |writer| events::put(&writer.connection, &id, kind, &detail, now)).await
     }
 
     /// The rental `id`, live or ended.

@@ -1,4 +1,4 @@
-//! What the ledger keeps of money: copies of streams, withdrawals, and what happened when.
+//! What the ledger keeps of money: copies of streams, and withdrawals.
 //!
 //! Owns every SQL statement on them. A stream's copy outlives its rental, because what vested can
 //! still be withdrawn; a withdrawal is recorded, signed bytes and all, before it is sent. Never asks
@@ -14,21 +14,8 @@ use utoipa::ToSchema;
 use super::columns::{address, address_text, damaged, optional, parsed, time};
 use super::entries::{BookedStream, put_book_stream};
 use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, events};
 use crate::paid::StreamCopy;
-
-/// Something that happened to a rental, for its operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Event {
-    /// When.
-    pub at: Timestamp,
-    /// To which rental.
-    pub vm_id: VmId,
-    /// What, as one word with dots.
-    pub kind: String,
-    /// The rest, for people.
-    pub detail: String,
-}
 
 /// Where a withdrawal stands.
 ///
@@ -171,20 +158,6 @@ pub(super) fn stream_copy(
     Ok(connection.prepare_cached(&sql)?.query_row([contract, &id.to_string()], stream).optional()?)
 }
 
-/// Writes that something happened.
-pub(super) fn put_event(
-    connection: &Connection,
-    vm: &VmId,
-    kind: &str,
-    detail: &str,
-    now: Timestamp,
-) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT INTO events (at, vm_id, kind, detail) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![now.as_microsecond(), vm.as_str(), kind, detail])?;
-    Ok(())
-}
-
 const WITHDRAWAL_COLUMNS: &str = "id, contract, stream_id, vm_id, token, state, expected, paid, cost, tries, hash, \
                                   block, error, created_at, updated_at, transaction_id";
 
@@ -268,31 +241,6 @@ impl Ledger {
         self.ask(move |writer| streams_of(&writer.connection, &contract)).await
     }
 
-    /// The last events, newest first: those of `vm`, or all.
-    ///
-    /// # Errors
-    /// [`LedgerError::Sql`].
-    pub async fn events(&self, vm: Option<VmId>, limit: u32) -> Result<Vec<Event>, LedgerError> {
-        self.ask(move |writer| {
-            let sql = "SELECT at, vm_id, kind, detail FROM events WHERE ?1 IS NULL OR vm_id = ?1 \
-                       ORDER BY id DESC LIMIT ?2";
-            let read = |row: &Row<'_>| {
-                Ok(Event {
-                    at: time(row, 0)?,
-                    vm_id: parsed(row, 1)?,
-                    kind: row.get(2)?,
-                    detail: row.get(3)?,
-                })
-            };
-            let mut statement = writer.connection.prepare_cached(sql)?;
-            let events = statement
-                .query_map(params![vm.as_ref().map(VmId::as_str), limit], read)?
-                .collect::<Result<_, _>>()?;
-            Ok(events)
-        })
-        .await
-    }
-
     /// Records that `order` of `account`, a withdrawal, is wanted, unless one from the same stream is under way. Gives the one
     /// that is.
     ///
@@ -368,7 +316,7 @@ impl Ledger {
                 }
             };
             if let Some((kind, detail)) = told.filter(|_| changed > 0) {
-                put_event(&transaction, &withdrawal.vm, kind, &detail, now)?;
+                events::put(&transaction, &withdrawal.vm, kind, &detail, now)?;
             }
             transaction.commit()?;
             Ok(changed > 0)

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{Ledger, LedgerError, Writer, money, rows};
+use super::{Ledger, LedgerError, Writer, events, rows};
 use crate::ports;
 use crate::rental::Rental;
 use crate::vm::Vm;
@@ -65,7 +65,7 @@ impl Writer {
             vm.updated_at = rounded(now);
             rental.vm = Arc::new(vm);
             rows::put(&transaction, &rental)?;
-            money::put_event(&transaction, &rental.vm.id, "vm.recovered", "", now)?;
+            events::put(&transaction, &rental.vm.id, "vm.recovered", "", now)?;
             rentals.push(rental);
         }
         transaction.commit()?;

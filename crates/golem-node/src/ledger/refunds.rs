@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::columns::{parsed, rounded, time};
-use super::{Ledger, LedgerError, Writer, money, rows};
+use super::{Ledger, LedgerError, Writer, events, rows};
 use crate::rental::Goal;
 use crate::vm::Vm;
 
@@ -117,7 +117,7 @@ impl Ledger {
         self.ask(move |writer| {
             let transaction = writer.connection.transaction()?;
             forget(&transaction, &refund.key)?;
-            money::put_event(&transaction, &refund.vm, kind, &detail, now)?;
+            events::put(&transaction, &refund.vm, kind, &detail, now)?;
             transaction.commit()?;
             Ok(())
         })
@@ -136,7 +136,8 @@ impl Writer {
         if rental.goal == Goal::Deleted {
             return Ok(rental.vm);
         }
-        let mut vm = (*rental.vm).clone();
+        let before = Arc::clone(&rental.vm);
+        let mut vm = (*before).clone();
         if vm.state.may_become(VmState::Stopping) {
             vm.state = VmState::Stopping;
             vm.error = None;
@@ -146,12 +147,13 @@ impl Writer {
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
+        events::put_change(&transaction, &before, &rental.vm, now)?;
         if let (Some(at), Some(key)) = (refund_at, &rental.vm.stream) {
             let sql = "INSERT OR REPLACE INTO refunds (contract, stream_id, vm_id, due_at, ending) \
                        VALUES (?1, ?2, ?3, ?4, 0)";
             let at = at.as_microsecond();
             transaction.execute(sql, params![&*key.contract, key.id.to_string(), id.as_str(), at])?;
-            money::put_event(&transaction, id, "refund.due", &key.to_string(), now)?;
+            events::put(&transaction, id, "refund.due", &key.to_string(), now)?;
         }
         transaction.commit()?;
         let vm = Arc::clone(&rental.vm);

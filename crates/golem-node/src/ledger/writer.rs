@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{LedgerError, Writer, claim, money, promises, refunds, rows};
+use super::{LedgerError, Writer, claim, events, money, promises, refunds, rows};
 use crate::admit::{AdmissionContext, admit};
 use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
@@ -124,6 +124,7 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
         rows::insert_job(&transaction, &job)?;
+        events::put_created(&transaction, &vm, now)?;
         if let Some(own) = &own {
             promises::remove(&transaction, &own.lease)?;
         }
@@ -133,7 +134,7 @@ impl Writer {
         if let Some(copy) = paid.copy(&vm.id) {
             money::put_stream(&transaction, &copy)?;
             refunds::forget(&transaction, &copy.key)?;
-            money::put_event(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
+            events::put(&transaction, &vm.id, "stream.opened", &copy.key.to_string(), now)?;
         }
         transaction.commit()?;
         if let Some(own) = own {
@@ -217,7 +218,7 @@ impl Writer {
         if let Some(copy) = paid.copy(id) {
             money::put_stream(&transaction, &copy)?;
             refunds::forget(&transaction, &copy.key)?;
-            money::put_event(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
+            events::put(&transaction, id, "stream.attached", &copy.key.to_string(), now)?;
         }
         // What its quote keeps is for a VM that has its room.
         let promised = paid.lease().filter(|lease| self.now.promised.contains_key(lease));
@@ -263,7 +264,7 @@ impl Writer {
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
-        money::put_event(&transaction, id, kind, detail, now)?;
+        events::put(&transaction, id, kind, detail, now)?;
         transaction.commit()?;
         let vm = Arc::clone(&rental.vm);
         self.now.mirror(rental);
@@ -303,6 +304,7 @@ impl Writer {
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         rows::put(&transaction, &rental)?;
+        events::put_change(&transaction, &before.vm, &rental.vm, now)?;
         match &job_end {
             Some(JobEnd::Ready) => rows::end_job(&transaction, id, None, now)?,
             Some(JobEnd::Failed(error)) => rows::end_job(&transaction, id, Some(error), now)?,

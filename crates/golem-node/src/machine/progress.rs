@@ -26,11 +26,14 @@ pub(super) const fn is_boot(step: &Step) -> bool {
 }
 
 impl Machine {
-    /// Takes note that the boot has reached `stage`.
+    /// Takes note that the boot has reached `stage`. That a guest is met which ran before is no boot of it, nor that its port is
+    /// opened again.
     pub(super) async fn reach(&self, rental: &Rental, stage: Stage, memory: &mut Memory) {
         let now = Timestamp::now();
+        let has = |stage| memory.stages.iter().any(|reached| reached.stage == stage);
+        let is_boot = !rental.has_booted || stage == Stage::Launch || has(Stage::Launch) && !has(Stage::Port);
         reach(&mut memory.stages, stage, now);
-        if rental.has_booted {
+        if !is_boot {
             return;
         }
         if let Err(error) = self.ledger.reach(&self.id, stage, now).await {
@@ -39,7 +42,7 @@ impl Machine {
                 error,
                 vm = self.id.redacted(),
                 error = &error as &dyn std::error::Error,
-                "a stage of a create could not be recorded"
+                "a stage of a boot could not be recorded"
             );
         }
     }

@@ -11,7 +11,7 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 33] = [
+const ELSEWHERE: [(&str, &str); 35] = [
     ("alerts test", "alerts.rs"),
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
@@ -28,12 +28,14 @@ const ELSEWHERE: [(&str, &str); 33] = [
     ("rent balance", "rent/agree.rs"),
     ("rent create", "rent/walk.rs"),
     ("rent destroy", "rent/walk.rs"),
+    ("rent events", "seeing.rs"),
     ("rent faucet", "test_network.rs"),
     ("rent keep", "rent/walk.rs"),
     ("rent providers", "rent/find.rs"),
     ("rent quote", "rent/walk.rs"),
     ("rent ssh", "rent/walk.rs"),
     ("rent start", "rent/walk.rs"),
+    ("rent stats", "seeing.rs"),
     ("rent stop", "rent/walk.rs"),
     ("rent topup", "rent/walk.rs"),
     ("restore", "backup.rs"),

@@ -36,6 +36,7 @@ mod private;
 mod recover;
 mod reload;
 mod renters;
+mod seeing;
 mod setup;
 mod status;
 mod terminal;

@@ -5,7 +5,10 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::exact::Exact;
@@ -39,6 +42,14 @@ pub struct SnapshotInfo<'a> {
     pub created_at: WireTime,
     /// Why the last that was asked of it was not done.
     pub error_message: Option<&'a str>,
+}
+
+impl<'de> Deserialize<'de> for WireTime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let utc = text.parse::<DateTime>().and_then(|time| time.to_zoned(TimeZone::UTC));
+        utc.map(|time| Self(time.timestamp())).map_err(D::Error::custom)
+    }
 }
 
 /// A VM, as every route that answers with one shows it.
@@ -318,6 +329,18 @@ pub struct Access<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for time in ["2025-02-19T13:04:24.5Z", "1970-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+            let time = WireTime(time.parse().unwrap());
+            let text = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<WireTime>(&text).unwrap(), time);
+        }
+        for bad in ["\"\"", "\"now\"", "1", "\"2025-02-30T00:00:00\"", "\"99999-01-01T00:00:00\""] {
+            assert!(serde_json::from_str::<WireTime>(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_vm_looks_as_clients_expect() {

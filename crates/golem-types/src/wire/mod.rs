@@ -11,6 +11,7 @@ mod fields;
 pub mod lease;
 pub mod port_check;
 pub mod problem;
+pub mod seeing;
 pub mod session;
 
 pub use answers::{
@@ -23,4 +24,5 @@ pub use create::{
 pub use exact::Exact;
 pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};
 pub use problem::{Problem, Problems};
+pub use seeing::{BootStage, ConsoleLog, LatestMetrics, MetricsHistory, MetricsPoint, VmEvent, VmEvents};
 pub use session::{OpenSession, SessionScope, TokenRequest, parse_session, parse_token_request};

@@ -127,7 +127,8 @@ impl Operator {
         let views: Vec<VmView> = live.iter().map(|vm| VmView::of(node, vm)).collect();
         let counted = node.used().await.into_iter().map(|(id, used)| {
             let Used { cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out } = used;
-            (id.to_string(), [cpu_ms, memory_bytes, disk_bytes, bytes_in, bytes_out])
+            let moved = [bytes_in, bytes_out].map(Option::unwrap_or_default);
+            (id.to_string(), [cpu_ms, memory_bytes, disk_bytes, moved[0], moved[1]])
         });
         let counted = counted.collect();
         let until = |vm: &Arc<golem_node::Vm>| Some((vm.id.to_string(), *paid.get(vm.stream.as_ref()?)?));

@@ -16,7 +16,7 @@ use std::time::Instant as Began;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use golem_node::{Job, Vm};
+use golem_node::{HistoryRange, Job, Vm};
 use golem_service::places::{HolderState, PATIENCE, PlaceLimits};
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
@@ -35,7 +35,7 @@ use super::{Public, Shared, query_value};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Path;
 use picture::{Readings, lifecycle, part};
-use words::{BadMessage, FromClient, Part, Scope, check_history_range};
+use words::{BadMessage, FromClient, Part, Scope, read_range};
 
 /// Most who look on; fewer where the process may have few descriptors.
 const SOCKETS: usize = 1024;
@@ -62,7 +62,8 @@ const COST: f64 = 1.0;
 /// How often a VM's create is looked at while it goes on: its stages are told to nobody.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How often a stream is looked at, as the chain may change it at any time; as often as the provider itself looks.
+/// How often a stream is looked at, as the chain may change it at any time; as often as the provider itself looks. What the VM
+/// uses is told as often.
 const STREAM: Duration = Duration::from_secs(30);
 
 /// What changes beside the stream.
@@ -109,7 +110,7 @@ struct Asked {
     params(
         ("id" = String, Path, description = "The VM's id or name"),
         ("job_id" = Option<String>, Query, description = "The job of its create, to be told of that as well"),
-        ("history_range" = Option<String>, Query, description = "How much of the past is wanted: `1h`, `6h`, `24h`, `7d` or `30d`"),
+        ("history_range" = Option<String>, Query, description = "How much of the past is wanted: `1h` (if absent), `6h`, `24h`, `7d` or `30d`"),
     ),
     responses(
         (status = 101, description = "The connection is a WebSocket from here on"),
@@ -192,6 +193,8 @@ struct Looker<'a> {
     /// As its changes were told last.
     vm: Arc<Vm>,
     job: Option<JobId>,
+    /// How much of the past it wants measurements of.
+    range: HistoryRange,
     shown: [Option<Part>; Scope::ALL.len()],
 }
 
@@ -233,10 +236,8 @@ impl<'a> Looker<'a> {
         if asked.job.is_some() && job.as_ref().is_none_or(|job| job.vm_id != vm.id) {
             return Err(BadMessage(Some(Scope::Job), "job not found".to_owned()));
         }
-        if let Some(range) = &asked.history_range {
-            check_history_range(range)?;
-        }
-        Ok(Self { public, token, vm, job: job.map(|job| job.id), shown: Default::default() })
+        let range = asked.history_range.as_deref().map(read_range).transpose()?.unwrap_or_default();
+        Ok(Self { public, token, vm, job: job.map(|job| job.id), range, shown: Default::default() })
     }
 
     /// Shows the VM until there is a reason to end.
@@ -268,7 +269,7 @@ impl<'a> Looker<'a> {
                     self.tell_changes(talk).await?;
                     look = self.next_look();
                 }
-                _ = streams.tick() => drop(self.tell(talk, &[Scope::Stream]).await?),
+                _ = streams.tick() => drop(self.tell(talk, &[Scope::Stream, Scope::Metrics]).await?),
                 _ = pulses.tick() => {
                     talk.pulse().await?;
                     talk.say(words::heartbeat()).await?;
@@ -299,9 +300,9 @@ impl<'a> Looker<'a> {
                 }
                 Ok(())
             }
-            // There is nothing of it that could be shown for another time.
-            Ok(FromClient::HistoryRange) => {
-                self.shown[Scope::Metrics as usize] = None;
+            Ok(FromClient::HistoryRange(range)) => {
+                talk.pay(COST, "too many changes of the range")?;
+                self.range = range;
                 self.tell(talk, &[Scope::Metrics]).await.map(drop)
             }
             Ok(FromClient::Auth(_)) => {
@@ -317,13 +318,20 @@ impl<'a> Looker<'a> {
         let (vm, job) = self.see(talk).await?;
         let mut parts = Vec::new();
         for scope in Scope::ALL {
-            let part = part(scope, self.public, &vm, job.as_ref()).await;
-            self.shown[scope as usize] = Some(part.clone());
+            let part = part(scope, self.public, &vm, job.as_ref(), self.range).await;
+            self.remember(scope, &part);
             parts.push((scope, part));
         }
         self.vm = vm;
         talk.say(words::snapshot(parts)).await?;
         is_there
+    }
+
+    /// Remembers what was told of `scope`; but for measurements, which are large and never the same.
+    fn remember(&mut self, scope: Scope, part: &Part) {
+        if scope != Scope::Metrics {
+            self.shown[scope as usize] = Some(part.clone());
+        }
     }
 
     async fn tell_changes(&mut self, talk: &mut Talk<'_>) -> Result<(), End> {
@@ -336,11 +344,10 @@ impl<'a> Looker<'a> {
         let is_there = self.is_there();
         let (vm, job) = self.see(talk).await?;
         for scope in scopes {
-            let part = part(*scope, self.public, &vm, job.as_ref()).await;
-            let shown = &mut self.shown[*scope as usize];
-            if shown.as_ref() != Some(&part) {
+            let part = part(*scope, self.public, &vm, job.as_ref(), self.range).await;
+            if self.shown[*scope as usize].as_ref() != Some(&part) {
                 talk.say(words::update(*scope, &part)).await?;
-                *shown = Some(part);
+                self.remember(*scope, &part);
             }
         }
         is_there.map(|()| vm)

@@ -6,19 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use golem_node::{Job, Vm};
+use golem_node::{HistoryRange, Job, Vm};
 use golem_types::wire::VmInfo;
 use golem_types::{VmId, VmState};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-use super::words::{Part, Scope};
+use super::words::{METRICS_KEYS, Part, Scope};
 use crate::error::ApiError;
-use crate::public::later::NOT_OFFERED;
 use crate::public::provider::ProviderInfo;
 use crate::public::streams::lookup_failed;
-use crate::public::{Public, vms};
+use crate::public::{Public, seeing, vms};
 use crate::views::renter;
 
 /// For how long what the chain said of a stream is shown to whoever asks: however many look at a VM, and however
@@ -78,8 +77,22 @@ pub(super) fn lifecycle(vm: &Vm, job: Option<&Job>) -> Part {
     value(&shown)
 }
 
-/// What `scope` shows of `vm`; of `job`, if its client named one.
-pub(super) async fn part(scope: Scope, public: &Public, vm: &Vm, job: Option<&Job>) -> Part {
+/// What `vm` uses, and what it used in `range`.
+async fn metrics(public: &Public, vm: &Arc<Vm>, range: HistoryRange) -> Part {
+    let [live, history] = METRICS_KEYS;
+    let now = value(&seeing::latest_of(public, vm).await)?;
+    let past = seeing::history_of(public, vm, range).await.map_err(|error| error.text())?;
+    Ok(json!({ live: now, history: value(&past)? }))
+}
+
+/// What `scope` shows of `vm`; of `job`, if its client named one; measurements of `range`.
+pub(super) async fn part(
+    scope: Scope,
+    public: &Public,
+    vm: &Arc<Vm>,
+    job: Option<&Job>,
+    range: HistoryRange,
+) -> Part {
     match scope {
         Scope::ProviderInfo => value(&ProviderInfo::of(public)),
         Scope::Lifecycle => lifecycle(vm, job),
@@ -92,7 +105,7 @@ pub(super) async fn part(scope: Scope, public: &Public, vm: &Vm, job: Option<&Jo
             Ok(all) => value(&all.iter().map(|one| renter::snapshot(vm, one)).collect::<Vec<_>>()),
             Err(error) => Err(ApiError::from(error).text()),
         },
-        Scope::Metrics => Err(NOT_OFFERED.to_owned()),
+        Scope::Metrics => metrics(public, vm, range).await,
         Scope::Stream => public.live.readings.stream(public, &vm.id).await,
     }
 }

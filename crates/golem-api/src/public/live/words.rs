@@ -6,6 +6,7 @@
 //! ```
 //! Owns their JSON. Never knows what a scope shows.
 
+use golem_node::{HistoryRange, UnknownRange};
 use golem_service::web_socket::Utf8Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,8 @@ use serde_json::{Map, Value, json};
 /// The protocol's name.
 pub(super) const PROTOCOL: &str = "vm-live.v1";
 
-/// How much of the past a client may ask measurements of.
-const HISTORY_RANGES: [&str; 5] = ["1h", "6h", "24h", "7d", "30d"];
+/// What the scope of measurements shows: what the VM uses now, and what it used.
+pub(super) const METRICS_KEYS: [&str; 2] = ["metrics_live", "metrics_history"];
 
 /// A part of what is shown of a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub(super) enum FromClient {
     /// That it wants to see these scopes anew.
     Refresh(Vec<Scope>),
     /// How much of the past it wants to see measurements of.
-    HistoryRange,
+    HistoryRange(HistoryRange),
     /// That it wants a sign of life.
     Ping,
 }
@@ -94,10 +95,7 @@ impl FromClient {
         Ok(match raw {
             Raw::Auth { token } => Self::Auth(token.filter(|token| !token.is_empty())),
             Raw::Ping => Self::Ping,
-            Raw::SetHistoryRange { history_range } => {
-                check_history_range(&history_range)?;
-                Self::HistoryRange
-            }
+            Raw::SetHistoryRange { history_range } => Self::HistoryRange(read_range(&history_range)?),
             Raw::Refresh { scopes: None } => Self::Refresh(Scope::ALL.to_vec()),
             Raw::Refresh { scopes: Some(names) } => {
                 let mut scopes = Vec::new();
@@ -114,14 +112,11 @@ impl FromClient {
     }
 }
 
-/// Refuses what is none of [`HISTORY_RANGES`].
-pub(super) fn check_history_range(text: &str) -> Result<(), BadMessage> {
-    if HISTORY_RANGES.contains(&text) {
-        return Ok(());
-    }
-    let known = HISTORY_RANGES.join(", ");
-    let text = format!("unknown history_range {:?}; known: {known}", short(text));
-    Err(BadMessage(Some(Scope::Metrics), text))
+/// How much of the past `text` names.
+pub(super) fn read_range(text: &str) -> Result<HistoryRange, BadMessage> {
+    text.parse().map_err(|error: UnknownRange| {
+        BadMessage(Some(Scope::Metrics), format!("history_range {:?}: {error}", short(text)))
+    })
 }
 
 fn short(text: &str) -> String {
@@ -175,8 +170,9 @@ pub(super) fn snapshot(parts: Vec<(Scope, Part)>) -> Utf8Bytes {
             empty
         });
         if scope == Scope::Metrics {
-            data.insert("metrics_live".to_owned(), shown.clone());
-            data.insert("metrics_history".to_owned(), shown);
+            for key in METRICS_KEYS {
+                data.insert(key.to_owned(), shown.get(key).cloned().unwrap_or_default());
+            }
         } else {
             data.insert(scope.as_str().to_owned(), shown);
         }
@@ -219,9 +215,9 @@ mod tests {
         assert_eq!(read(r#"{"type":"refresh"}"#), Ok(FromClient::Refresh(Scope::ALL.to_vec())));
         let twice = r#"{"type":"refresh","scopes":["stream","job","stream"]}"#;
         assert_eq!(read(twice), Ok(FromClient::Refresh(vec![Scope::Stream, Scope::Job])));
-        for range in HISTORY_RANGES {
-            let text = json!({ "type": "set_history_range", "history_range": range }).to_string();
-            assert_eq!(read(&text), Ok(FromClient::HistoryRange));
+        for range in HistoryRange::ALL {
+            let text = json!({ "type": "set_history_range", "history_range": range.as_str() }).to_string();
+            assert_eq!(read(&text), Ok(FromClient::HistoryRange(range)));
         }
         for (bad, word) in [
             ("", "EOF"),

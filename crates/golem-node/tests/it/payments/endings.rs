@@ -46,7 +46,8 @@ async fn an_unpaid_vm_is_deleted_after_the_hold() {
     assert!(overview.streams[0].rental.is_none());
     let kinds: Vec<String> =
         node.events(Some(vm), 10).await.unwrap().into_iter().map(|event| event.kind).collect();
-    assert_eq!(kinds[..2], ["payment.hold_over", "payment.ended"]);
+    let wanted = ["state.deleted", "payment.hold_over", "state.stopped", "state.stopping", "payment.ended"];
+    assert_eq!(kinds[..5], wanted);
     node.shutdown(false).await;
 }
 

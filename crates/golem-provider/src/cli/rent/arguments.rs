@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use golem_node::HistoryRange;
 use golem_types::{Decimal, HostName, ImageName, SnapshotName, TimeZoneName, VmName};
 
 /// `rent …`.
@@ -54,6 +56,22 @@ pub(in crate::cli) enum Command {
     Show {
         /// Name of the rental.
         vm: VmName,
+    },
+    /// Show what a VM uses, and with --range what it used.
+    Stats {
+        /// Name of the rental.
+        vm: VmName,
+        /// Of the past, too: so much of it.
+        #[arg(long, value_parser = PossibleValuesParser::new(HistoryRange::ALL.map(HistoryRange::as_str)))]
+        range: Option<String>,
+    },
+    /// Show what happened to a VM, newest first, and its last boot.
+    Events {
+        /// Name of the rental.
+        vm: VmName,
+        /// So many events at most.
+        #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
     },
     /// Log in to a VM, or run a command in it.
     Ssh {
@@ -153,6 +171,7 @@ impl Command {
             Self::List
                 | Self::Providers { .. }
                 | Self::Balance
+                | Self::Events { .. }
                 | Self::Snapshot { command: SnapshotCommand::List { .. } }
         )
     }

@@ -6,6 +6,7 @@
 mod agree;
 mod arguments;
 mod progress;
+mod seeing;
 mod snapshots;
 mod text;
 
@@ -40,6 +41,7 @@ const PROVIDERS: &str =
 const RENTALS: &str = "\
     name,status,ssh.host,ssh.port,resources.cpu,resources.memory,resources.storage,payment.stream_id,\
     provider_id,vm_id,created_at,problem";
+const EVENTS: &str = "at,kind,detail";
 const BALANCES: &str = "network,chain_id,symbol,balance_wei,decimals,gas_symbol,gas_wei,error";
 
 impl Size {
@@ -112,6 +114,20 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Show { vm } => {
             let shown = view::closely(&renter, &store.rental(&vm)?).await;
             printer.answer(&shown, || text::show(&shown));
+        }
+        Command::Stats { vm, range } => {
+            let stats = {
+                let _waiting = printer.waiting("Asking the provider");
+                golem_rent::stats(&renter, &vm, range.as_deref()).await?
+            };
+            printer.answer(&stats, || seeing::stats(&stats));
+        }
+        Command::Events { vm, limit } => {
+            let told = {
+                let _waiting = printer.waiting("Asking the provider");
+                golem_rent::events(&renter, &vm, limit).await?
+            };
+            printer.list(&told, &told.events, EVENTS, || seeing::events(&told));
         }
         Command::Ssh { vm, user, command } => {
             match login(&renter, &vm, user, command).await?.become_ssh()? {}

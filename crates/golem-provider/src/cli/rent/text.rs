@@ -14,7 +14,7 @@ use crate::cli::layout::table;
 use golem_types::amount::{coins, span};
 
 /// `lines` of a name and a text, the texts below each other.
-fn lines(lines: Vec<(&str, String)>) -> String {
+pub(super) fn lines(lines: Vec<(&str, String)>) -> String {
     lines.into_iter().map(|(name, text)| format!("{name:<10}{text}")).collect::<Vec<_>>().join("\n")
 }
 
