@@ -5,12 +5,12 @@
 export function adoptStyles(): void {
   const create = document.createElement.bind(document);
   document.createElement = ((name: string, options?: ElementCreationOptions) => {
-    const element = create(name, options);
-    if (name.toLowerCase() === "style") {
-      const sheet = new CSSStyleSheet();
-      document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-      Object.defineProperty(element, "textContent", { set: (text: string) => sheet.replaceSync(text) });
-    }
+    if (name.toLowerCase() !== "style") return create(name, options);
+    // Even an empty <style> is refused: what stands in its place does nothing.
+    const element = create("template");
+    const sheet = new CSSStyleSheet();
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+    Object.defineProperty(element, "textContent", { set: (text: string) => sheet.replaceSync(text) });
     return element;
   }) as typeof document.createElement;
   const set = Element.prototype.setAttribute;
