@@ -22,7 +22,11 @@ pub enum UseError {
     Store(#[from] StoreError),
 }
 
-fn granted(rental: &Rental) -> Result<&str, UseError> {
+/// How the provider knows the VM of `rental`.
+///
+/// # Errors
+/// [`UseError::NotRented`].
+pub(super) fn granted(rental: &Rental) -> Result<&str, UseError> {
     rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
 }
 

@@ -3,7 +3,7 @@
 //! Owns the lines. A test reads each as the program would, and finds commands that have none.
 
 /// Commands, and how they are used. Each line is typed after `golem-provider`.
-pub(super) const EXAMPLES: [(&str, &[&str]); 82] = [
+pub(super) const EXAMPLES: [(&str, &[&str]); 83] = [
     ("setup", &["setup", "setup --dry-run", "setup --yes --country DE --rent-cpu 4 --price-per-core 6"]),
     ("start", &["start", "start --daemon", "start --network testnet"]),
     ("stop", &["stop", "stop --withdraw-advert --timeout 300"]),
@@ -64,6 +64,7 @@ pub(super) const EXAMPLES: [(&str, &[&str]); 82] = [
     ("rent list", &["rent list", "rent ls --format csv"]),
     ("rent show", &["rent show web"]),
     ("rent ssh", &["rent ssh web", "rent ssh web -- uptime"]),
+    ("rent console", &["rent console web"]),
     ("rent topup", &["rent topup web --hours 24"]),
     ("rent keep", &["rent keep web --most 10", "rent keep web --most 10 --once"]),
     ("rent stop", &["rent stop web"]),
