@@ -119,7 +119,9 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
         | NodeError::ShuttingDown
         | NodeError::NoPrice
         | NodeError::NoRoom(_)
+        | NodeError::TooManyConsoles
         | NodeError::TokenDigits { .. } => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        NodeError::NoConsole(_) => (StatusCode::NOT_IMPLEMENTED, error.to_string()),
         NodeError::Coarse => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::Ledger(ledger) if ledger.disk_trouble().is_some() => {
             log_limited!(error, error = error as &dyn std::error::Error, "a request failed");

@@ -75,6 +75,12 @@ pub enum NodeError {
     /// A promise could not be signed.
     #[error("a quote cannot be signed")]
     Unsigned,
+    /// No VM's console can be opened here.
+    #[error("this provider offers no console: {0}")]
+    NoConsole(&'static str),
+    /// As many consoles are open as may be.
+    #[error("too many consoles are open on this provider; try again later")]
+    TooManyConsoles,
     /// The VM has no stream.
     #[error("no stream mapped for this VM")]
     NoStream,

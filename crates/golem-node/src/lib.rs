@@ -9,6 +9,7 @@ pub mod advertise;
 mod backoff;
 pub mod boot;
 pub mod config;
+pub mod console;
 mod crash;
 pub mod entry;
 pub mod error;

@@ -3,6 +3,7 @@
 //! Owns the order of start and stop, and the one task per rental. Never drives a machine itself:
 //! it writes what a rental should be into the ledger and pokes the rental's task.
 
+mod console;
 mod create;
 mod history;
 mod host;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::boot::{FailedBoot, Reached};
 use crate::config::NodeConfig;
+use crate::console::{ConsoleLimits, Consoles};
 use crate::error::NodeError;
 use crate::ledger::{Event, Ledger, LedgerError, Snapshot};
 use crate::machine::MachineHandle;
@@ -93,6 +95,7 @@ struct Inner {
     /// Held while ports are tried for a create.
     port_trial: tokio::sync::Mutex<()>,
     tasks: Tasks,
+    consoles: Consoles,
     /// The task of each live rental.
     machines: Mutex<BTreeMap<VmId, Arc<MachineHandle>>>,
     samples: watch::Receiver<Arc<Sample>>,
@@ -142,6 +145,8 @@ impl Node {
         let (networks_sender, networks) = watch::channel(NetworkFacts::default());
         let host = measure(&config, backend.overhead(), &tasks).await.map_err(StartError::Host)?;
         let observe_now = Arc::new(Notify::new());
+        let consoles =
+            Consoles::new(ConsoleLimits::default(), Arc::clone(&backend), ledger.clone(), tasks.clone());
         let node = Self(Arc::new(Inner {
             config,
             backend,
@@ -153,6 +158,7 @@ impl Node {
             proxy,
             probes: Probes::default(),
             port_trial: tokio::sync::Mutex::default(),
+            consoles,
             tasks,
             machines: Mutex::default(),
             samples,
@@ -187,6 +193,7 @@ impl Node {
         node.0.tasks.spawn("transactions", node.0.transactions.clone().run(node.0.tasks.stopping().clone()));
         let stop = node.0.tasks.stopping().clone();
         node.0.tasks.spawn("promises of quotes", promises::run(node.0.ledger.clone(), stop));
+        node.0.tasks.spawn("consoles", node.0.consoles.clone().mend());
         node.follow_payments();
         Ok(node)
     }

@@ -14,6 +14,7 @@ mod agree;
 mod ask_offer;
 pub mod balance;
 mod coins;
+mod console;
 mod create;
 mod create_error;
 mod destroy;
@@ -37,6 +38,7 @@ pub mod view;
 
 pub use agree::{Proposal, RentRequest};
 pub use ask_offer::quote;
+pub use console::{Console, ConsoleError, FromConsole, open_console};
 pub use create::create;
 pub use create_error::CreateError;
 pub use destroy::{DestroyError, Destroyed, destroy};

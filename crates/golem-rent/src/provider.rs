@@ -213,6 +213,11 @@ impl Provider {
         }
     }
 
+    /// The token of the last session; `None` where none is needed, or there was none.
+    pub(super) fn token(&self) -> Option<String> {
+        self.session.as_ref()?.token()
+    }
+
     /// A new token.
     async fn renew(&self, session: &Session) -> Result<String, ProviderError> {
         let body = session.request().ok_or(ProviderError::Unsigned)?;

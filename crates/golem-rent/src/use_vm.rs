@@ -22,7 +22,10 @@ pub enum UseError {
     Store(#[from] StoreError),
 }
 
-/// What the provider knows the VM of `rental` by.
+/// How the provider knows the VM of `rental`.
+///
+/// # Errors
+/// [`UseError::NotRented`].
 pub(super) fn granted(rental: &Rental) -> Result<&str, UseError> {
     rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   http::Client ─► connect ─┐
-//!                            ├─► WebSocket: next, send, send_parts, ping, close
+//!                            ├─► WebSocket: next, next_any, send, send_bytes, send_parts, ping, close
 //!   axum request ─► accept ──┘
 //! ```
 //! Owns the two handshakes, and the bounds of a socket: the size of messages, and the time in which the other end has
@@ -106,7 +106,7 @@ pub enum SocketError {
     /// The other end sent more than fits, something that is no text, or broke the protocol.
     #[error("what came breaks the bounds or the protocol of the socket: {0}")]
     Broken(Error),
-    /// Something binary came, which no protocol of ours has.
+    /// Something binary came, where the protocol has only texts.
     #[error("a binary message came")]
     Binary,
     /// The other end does not take what it is sent.
@@ -145,6 +145,17 @@ pub enum Received {
     Alive,
 }
 
+/// What came, where the protocol also has bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReceivedAny {
+    /// A message of text.
+    Text(Utf8Bytes),
+    /// A message of bytes.
+    Bytes(Bytes),
+    /// A sign of life: a ping, which was answered, or the answer to one.
+    Alive,
+}
+
 /// A WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
@@ -157,9 +168,23 @@ pub struct WebSocket {
 /// # Errors
 /// [`SocketError`].
 pub async fn connect(http: &Client, url: &str, limits: Limits) -> Result<WebSocket, SocketError> {
+    connect_with(http, url, &[], limits).await
+}
+
+/// As [`connect`], with more `headers`.
+///
+/// # Errors
+/// [`SocketError`].
+pub async fn connect_with(
+    http: &Client,
+    url: &str,
+    headers: &[(&str, String)],
+    limits: Limits,
+) -> Result<WebSocket, SocketError> {
     let key = generate_key();
-    let response = http
-        .get(&of_http(url).ok_or(SocketError::Url)?)
+    let request = http.get(&of_http(url).ok_or(SocketError::Url)?);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    let response = request
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
@@ -244,11 +269,24 @@ impl WebSocket {
     /// # Errors
     /// [`SocketError::Closed`], [`SocketError::Broken`], [`SocketError::Binary`]; the socket is of no use then.
     pub async fn next(&mut self) -> Result<Received, SocketError> {
+        match self.next_any().await? {
+            ReceivedAny::Text(text) => Ok(Received::Text(text)),
+            ReceivedAny::Alive => Ok(Received::Alive),
+            ReceivedAny::Bytes(_) => Err(SocketError::Binary),
+        }
+    }
+
+    /// What comes next, also where it is bytes. May be given up at any time without losing anything.
+    ///
+    /// # Errors
+    /// [`SocketError::Closed`], [`SocketError::Broken`]; the socket is of no use then.
+    pub async fn next_any(&mut self) -> Result<ReceivedAny, SocketError> {
         let none = || SocketError::Closed { code: None, reason: String::new() };
         match self.inner.next().await.ok_or_else(none)?? {
-            Message::Text(text) => Ok(Received::Text(text)),
-            Message::Ping(_) | Message::Pong(_) => Ok(Received::Alive),
-            Message::Binary(_) | Message::Frame(_) => Err(SocketError::Binary),
+            Message::Text(text) => Ok(ReceivedAny::Text(text)),
+            Message::Ping(_) | Message::Pong(_) => Ok(ReceivedAny::Alive),
+            Message::Binary(bytes) => Ok(ReceivedAny::Bytes(bytes)),
+            Message::Frame(_) => Err(SocketError::Binary),
             Message::Close(why) => {
                 // Its answer is ready, and sent here or never.
                 let _ = timeout(CLOSING, self.inner.flush()).await;
@@ -266,6 +304,14 @@ impl WebSocket {
     /// [`SocketError::Stuck`], [`SocketError::Closed`]; the socket is of no use then.
     pub async fn send(&mut self, text: Utf8Bytes) -> Result<(), SocketError> {
         self.write(Message::Text(text)).await
+    }
+
+    /// Sends the message `bytes`.
+    ///
+    /// # Errors
+    /// [`SocketError::Stuck`], [`SocketError::Closed`]; the socket is of no use then.
+    pub async fn send_bytes(&mut self, bytes: Bytes) -> Result<(), SocketError> {
+        self.write(Message::Binary(bytes)).await
     }
 
     /// Sends one message in `parts`, so that no more than one of them is in memory. Together they have to be UTF-8.

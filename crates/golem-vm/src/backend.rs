@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use golem_types::{AuthorizedKey, ImageName, SnapshotConsistency, SnapshotName, VmId};
 
+use crate::console::LiveConsole;
 use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, OnDisk, Overhead};
 use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
@@ -382,6 +383,51 @@ impl Backend {
             Self::Qemu(qemu) => qemu.console(id).await,
             Self::Multipass(multipass) => multipass.console(id).await,
             Self::Sim(sim) => sim.console(id),
+        }
+    }
+
+    /// Why the console of no guest can be opened here, for the renter; `None` if it can.
+    #[must_use]
+    pub fn console_problem(&self) -> Option<&'static str> {
+        match self {
+            Self::Qemu(qemu) => qemu.console_problem(),
+            Self::Multipass(_) => Some("Multipass gives nobody the serial console of its instances"),
+            Self::Sim(_) => None,
+        }
+    }
+
+    /// Opens the guest's serial console, both ways, which nobody else can do meanwhile. What the guest writes has to be
+    /// read: otherwise it waits for that. The log goes on.
+    ///
+    /// # Errors
+    /// [`BackendError::NoSuchMachine`]; [`BackendError::Failed`] where the guest does not run, or its console is open.
+    pub async fn open_console(&self, id: &VmId) -> Result<LiveConsole, BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.open_console(id).await,
+            Self::Multipass(_) => Err(BackendError::Failed {
+                step: "opening the console",
+                message: self.console_problem().unwrap_or_default().to_owned(),
+                source: None,
+            }),
+            Self::Sim(sim) => sim.open_console(id),
+        }
+    }
+
+    /// Gives the console of `id` back, which may be gone.
+    pub async fn close_console(&self, id: &VmId, console: LiveConsole) {
+        match self {
+            Self::Qemu(qemu) => qemu.close_console(id, console).await,
+            Self::Multipass(_) => drop(console),
+            Self::Sim(sim) => sim.close_console(id, console),
+        }
+    }
+
+    /// Closes consoles that a node which was killed held open: whose they are. To be called at a start, and now and then:
+    /// a machine that does not answer is looked at again.
+    pub async fn mend_consoles(&self) -> Vec<VmId> {
+        match self {
+            Self::Qemu(qemu) => qemu.mend_consoles().await,
+            Self::Multipass(_) | Self::Sim(_) => Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod accelerator;
 mod architecture;
 mod backend;
 pub mod cgroup;
+mod console;
 pub mod images;
 pub mod isolation;
 mod machine;
@@ -21,6 +22,7 @@ mod usage;
 pub use accelerator::Accelerator;
 pub use architecture::Architecture;
 pub use backend::{Backend, NETWORK_INTERVAL};
+pub use console::LiveConsole;
 pub use machine::{
     BackendError, Guest, GuestNetwork, MachineSpec, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
 };

@@ -5,8 +5,11 @@
 //! operators who try the API and tests that need many machines or faults at a chosen moment.
 //! Never stands in for a real guest in a test about guests.
 
+mod console;
 mod control;
 mod snapshots;
+
+pub use console::{FLOOD, PROMPT};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -18,8 +21,10 @@ use std::time::{Duration, Instant};
 use golem_types::{AuthorizedKey, ImageName, VmId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::console::HeldConsoles;
 use crate::machine::{BackendError, Guest, MachineSpec, Observed, OnDisk};
 use crate::usage::Usage;
 
@@ -110,6 +115,9 @@ struct Shared {
     ssh: SocketAddr,
     /// Since when its guests are said to work.
     began: Instant,
+    consoles: HeldConsoles,
+    /// Takes the guests' ends of consoles that are opened.
+    console_guests: mpsc::UnboundedSender<console::Guest>,
     inner: Mutex<Inner>,
 }
 
@@ -120,6 +128,8 @@ struct Inner {
     delays: HashMap<Call, Duration>,
     /// Guests that are booting stay so.
     boots_held: bool,
+    /// What was read of consoles that were open.
+    console_logs: BTreeMap<VmId, Vec<u8>>,
 }
 
 /// The simulated backend.
@@ -154,9 +164,17 @@ impl Sim {
                 machines.insert(id, record);
             }
         }
-        let ssh = greet()?;
-        let inner = Mutex::new(Inner { machines, ..Inner::default() });
-        Ok(Self(Arc::new(Shared { folder, config, ssh, began: Instant::now(), inner })))
+        let (console_guests, guests) = mpsc::unbounded_channel();
+        let ssh = greet(guests)?;
+        Ok(Self(Arc::new(Shared {
+            folder,
+            config,
+            ssh,
+            began: Instant::now(),
+            consoles: HeldConsoles::default(),
+            console_guests,
+            inner: Mutex::new(Inner { machines, ..Inner::default() }),
+        })))
     }
 
     /// The handle with which a test makes things go wrong.
@@ -280,14 +298,6 @@ impl Sim {
             (id.clone(), OnDisk { note, keys, complete: true, ..OnDisk::default() })
         };
         self.0.lock().machines.iter().map(machine).collect()
-    }
-
-    pub(crate) fn console(&self, id: &VmId) -> Result<String, BackendError> {
-        match self.0.lock().machines.get(id) {
-            Some(record) if record.running => Ok("simulated guest: running\n".to_owned()),
-            Some(_) => Ok("simulated guest: stopped\n".to_owned()),
-            None => Err(BackendError::NoSuchMachine(id.clone())),
-        }
     }
 
     /// A simulated guest keeps a twentieth to half of a processor busy, by its id.
@@ -421,11 +431,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Starts the one listener that stands for every guest's SSH server, on a thread of its own that
 /// lives as long as the process.
-fn greet() -> io::Result<SocketAddr> {
+fn greet(mut consoles: mpsc::UnboundedReceiver<console::Guest>) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("sim-guests".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
@@ -435,11 +445,18 @@ fn greet() -> io::Result<SocketAddr> {
                     guests.join_next().await;
                 }
                 while guests.try_join_next().is_some() {}
-                if let Ok((mut stream, _)) = listener.accept().await {
+                let accepted = tokio::select! {
+                    Some(console) = consoles.recv() => {
+                        guests.spawn(console.serve());
+                        continue;
+                    }
+                    accepted = listener.accept() => accepted,
+                };
+                if let Ok((mut stream, _)) = accepted {
                     guests.spawn(async move {
                         let (mut read, mut write) = stream.split();
                         write.write_all(BANNER).await?;
-                        tokio::io::copy(&mut read, &mut write).await
+                        tokio::io::copy(&mut read, &mut write).await.map(drop)
                     });
                 } else {
                     // No descriptor is left, perhaps.

@@ -49,13 +49,7 @@ impl FromRequestParts<Arc<Public>> for Caller {
 
 impl Caller {
     fn of_headers(headers: &HeaderMap, public: &Public) -> Result<Self, ApiError> {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = given.and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        match bearer {
-            // Another scheme is a reverse proxy's business.
+        match bearer(headers) {
             None => Ok(Self::Anyone),
             Some(token) => Self::of_token(token, public),
         }
@@ -126,6 +120,13 @@ impl Caller {
             Self::Wallet(session) => vms.into_iter().filter(|vm| is_within(session, vm)).collect(),
         }
     }
+}
+
+/// The token in a request's headers. Another scheme is a reverse proxy's business.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (scheme, token) = given?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn other_vm() -> ApiError {

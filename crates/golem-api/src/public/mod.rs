@@ -7,6 +7,7 @@
 //! session sees its own VMs, and names them as it likes ([`caller`]).
 
 mod caller;
+mod console;
 mod create;
 mod description;
 mod later;
@@ -49,6 +50,7 @@ use crate::config::{ApiConfig, ProviderDetails, VmAccess};
 use crate::error::ApiError;
 use crate::openapi;
 use crate::requests::{Requests, count};
+use console::Consoles;
 use live::Live;
 
 /// What a request's `query` says of `name`, as it stands there.
@@ -67,6 +69,7 @@ struct Public {
     https: Option<Https>,
     limit: RateLimit,
     live: Live,
+    consoles: Consoles,
     stop: CancellationToken,
     requests: Arc<Requests>,
 }
@@ -98,7 +101,8 @@ pub(crate) fn routes(
         prices: config.prices.clone(),
         https: config.https.clone(),
         limit: RateLimit::new(config.public.rate_limit_per_minute),
-        live: Live::new(tasks),
+        live: Live::new(tasks.clone()),
+        consoles: Consoles::new(tasks),
         stop,
         requests,
     });
@@ -136,6 +140,10 @@ fn renters() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(seeing::events))
         .routes(routes!(seeing::console_log))
         .routes(routes!(live::open))
+        .routes(routes!(console::open))
+        .routes(routes!(console::page::index))
+        .routes(routes!(console::page::script))
+        .routes(routes!(console::page::style))
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))
         .routes(routes!(vms::restart))

@@ -74,7 +74,7 @@ pub(crate) fn history(
 const DETAIL: usize = 300;
 
 /// What a renter is told of, of all that happens: nothing of the provider's own money.
-pub(crate) const EVENT_KINDS: [&str; 31] = [
+pub(crate) const EVENT_KINDS: [&str; 39] = [
     "vm.created",
     "vm.imported",
     "vm.recovered",
@@ -90,6 +90,14 @@ pub(crate) const EVENT_KINDS: [&str; 31] = [
     "boot.launch",
     "boot.boot",
     "boot.port",
+    "snapshot.created",
+    "snapshot.failed",
+    "snapshot.restored",
+    "snapshot.not_restored",
+    "snapshot.deleted",
+    "snapshot.not_deleted",
+    "console.opened",
+    "console.closed",
     "stream.opened",
     "stream.attached",
     "stream.claimed_by_sender",

@@ -1,6 +1,7 @@
 //! Both APIs over real sockets, on a node with the sim backend, in one process.
 #![cfg(test)]
 
+mod console;
 mod dashboard;
 mod disk;
 mod live;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::console::Console;
 use crate::live::Socket;
 use crate::world::{KEY, PROVIDER_ID, World, create_body};
 
@@ -69,7 +70,7 @@ pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (Statu
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 18] = [
+const ROUTES: [(Method, &str, bool); 19] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
@@ -82,6 +83,7 @@ const ROUTES: [(Method, &str, bool); 18] = [
     (Method::GET, "/console-log", false),
     (Method::POST, "/resize", false),
     (Method::DELETE, "/snapshots/one", true),
+    (Method::GET, "/console/live", true),
     (Method::POST, "/stop", true),
     (Method::POST, "/start", true),
     (Method::POST, "/restart", true),
@@ -122,8 +124,8 @@ async fn each_caller_does_on_each_route_what_its_token_says_and_no_more() {
         let id = create.1["id"].as_str().unwrap().to_owned();
         world.reaches(&id, "running").await;
         let call = async |token: Option<&str>, which: &str| {
-            if route == "/live" {
-                return look_on(&world, token, which).await;
+            if let "/live" | "/console/live" = route {
+                return look_on(&world, token, which, route).await;
             }
             ask(&world, token, method.clone(), &format!("/vms/{which}{route}"), body.as_ref()).await
         };
@@ -164,17 +166,26 @@ async fn each_caller_does_on_each_route_what_its_token_says_and_no_more() {
     world.stop().await;
 }
 
-/// What is shown first on a live socket, or why nothing is, as the status that another route would have.
-async fn look_on(world: &World, token: Option<&str>, which: &str) -> (StatusCode, Value) {
-    let mut socket = Socket::of(world, &format!("{which}/live"), token).await;
-    let first = socket.hears().await.unwrap();
-    if first["type"] == "hello" {
-        return (StatusCode::OK, socket.hears().await.unwrap());
-    }
+/// What is shown first on a socket, or why nothing is, as the status that another route would have.
+async fn look_on(world: &World, token: Option<&str>, which: &str, route: &str) -> (StatusCode, Value) {
+    let first = if route == "/live" {
+        let mut socket = Socket::of(world, &format!("{which}/live"), token).await;
+        let first = socket.hears().await.unwrap();
+        if first["type"] == "hello" {
+            return (StatusCode::OK, socket.hears().await.unwrap());
+        }
+        first
+    } else {
+        let first = Console::of(world, which, token).await.hears().await;
+        if first["type"] == "opened" {
+            return (StatusCode::OK, first);
+        }
+        first
+    };
     let why = first["error"].as_str().unwrap_or_default();
     let status = match why {
         why if why.ends_with("not found") => StatusCode::NOT_FOUND,
-        why if why.contains("not for that VM") => StatusCode::FORBIDDEN,
+        why if why.contains("not for that VM") || why.contains("may only read") => StatusCode::FORBIDDEN,
         why if why.contains("the session is over") => StatusCode::UNAUTHORIZED,
         _ => panic!("{first}"),
     };

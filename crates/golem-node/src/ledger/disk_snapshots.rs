@@ -13,6 +13,11 @@ use super::{Ledger, LedgerError, Writer};
 use crate::host::HostOffer;
 use crate::vm::{Refusal, ShortResource, Vm};
 
+/// Snapshots of a VM's disk, as JSON: few, and counted with the VM in one transaction.
+pub(super) const COLUMN: &str = "
+ALTER TABLE vms ADD COLUMN snapshots TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(snapshots));
+";
+
 /// What became of something that was to be done with a snapshot.
 #[derive(Debug, Clone)]
 pub(crate) enum SnapshotOutcome {

@@ -451,11 +451,6 @@ const FIRST_BOOT: &str = "
 ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_valid(first_boot));
 ";
 
-/// Snapshots of a VM's disk, as JSON: few, and counted with the VM in one transaction.
-const SNAPSHOTS: &str = "
-ALTER TABLE vms ADD COLUMN snapshots TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(snapshots));
-";
-
 /// Every step, oldest first.
 const STEPS: [&str; 26] = [
     RENTALS,
@@ -483,7 +478,7 @@ const STEPS: [&str; 26] = [
     PROMISES,
     super::measurements::TABLES,
     FIRST_BOOT,
-    SNAPSHOTS,
+    super::disk_snapshots::COLUMN,
 ];
 
 /// Every step as it is taken.

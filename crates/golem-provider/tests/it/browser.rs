@@ -1,4 +1,4 @@
-//! The dashboard in a real browser, as its operator uses it: `dashboard/test/*.js`. Needs Chromium, Node.js and `npm ci` in
+//! The dashboard and the page of consoles in a real browser, as people use them: `dashboard/test/*.js`. Needs Chromium, Node.js and `npm ci` in
 //! `dashboard/`. Screenshots go to `target/dashboard`.
 
 use std::path::PathBuf;
@@ -114,4 +114,15 @@ fn a_thousand_vms_are_looked_at_in_a_browser() {
         "{of_vms} lines, {} bytes",
         scrape.len()
     );
+}
+
+/// A renter types at the console of a VM on the node's own page.
+#[test]
+fn a_renter_uses_the_console_in_a_browser() {
+    let home = Home::new().set("GOLEM_TEST_TOTALS", "8,16,200");
+    let _stop = StopAtEnd(&home);
+    home.json(&["start", "--daemon", "--json"]);
+    let url = format!("http://{}:{}", home.host, home.api);
+    let made = home.json(&["rent", "create", "web", "--provider", &url, "--free", "--yes", "--json"]);
+    drive("console.js", &home, &json!({ "id": made["vm_id"] }));
 }

@@ -11,7 +11,7 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 35] = [
+const ELSEWHERE: [(&str, &str); 36] = [
     ("alerts test", "alerts.rs"),
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
@@ -26,6 +26,7 @@ const ELSEWHERE: [(&str, &str); 35] = [
     ("networks deploy", "test_network.rs"),
     ("ports check", "ports.rs"),
     ("rent balance", "rent/agree.rs"),
+    ("rent console", "console.rs"),
     ("rent create", "rent/walk.rs"),
     ("rent destroy", "rent/walk.rs"),
     ("rent events", "seeing.rs"),

@@ -10,6 +10,7 @@ mod alerts;
 mod backup;
 mod cli;
 mod configured;
+mod console;
 mod dashboard;
 mod discovery;
 mod docs;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::rate::{ALIVE, Rate};
-use super::{POLICY, Received, SocketError, Utf8Bytes, WebSocket};
+use super::{Bytes, POLICY, ReceivedAny, SocketError, Utf8Bytes, WebSocket};
 
 /// How often the other end is asked for a sign of life, and how long it may show none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,15 @@ impl End {
     }
 }
 
+/// What the other end said, where that may be bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// A text.
+    Text(Utf8Bytes),
+    /// Bytes.
+    Bytes(Bytes),
+}
+
 /// A socket, and what its other end may still say.
 pub struct Talk<'a> {
     socket: &'a mut WebSocket,
@@ -54,18 +63,38 @@ impl<'a> Talk<'a> {
         Self { socket, pulse, message, rate: Rate::default(), heard: Instant::now() }
     }
 
-    /// What the other end says next. May be given up at any time.
+    /// What the other end says next, a text. May be given up at any time.
     ///
     /// # Errors
     /// [`End`], also where it says too much.
     pub async fn hear(&mut self) -> Result<Utf8Bytes, End> {
+        const RULE: &str = "messages are texts of";
+        match self.listen(RULE).await? {
+            Said::Text(text) => Ok(text),
+            Said::Bytes(_) => Err(self.end(&SocketError::Binary, RULE)),
+        }
+    }
+
+    /// What the other end says next, a text or bytes. May be given up at any time.
+    ///
+    /// # Errors
+    /// [`End`], also where it says too much.
+    pub async fn hear_any(&mut self) -> Result<Said, End> {
+        self.listen("messages have").await
+    }
+
+    async fn listen(&mut self, rule: &str) -> Result<Said, End> {
         loop {
-            let received = self.socket.next().await.map_err(|error| self.end(&error))?;
+            let received = self.socket.next_any().await.map_err(|error| self.end(&error, rule))?;
             self.heard = Instant::now();
-            let cost = if received == Received::Alive { ALIVE } else { self.message };
+            let (cost, said) = match received {
+                ReceivedAny::Alive => (ALIVE, None),
+                ReceivedAny::Text(text) => (self.message, Some(Said::Text(text))),
+                ReceivedAny::Bytes(bytes) => (self.message, Some(Said::Bytes(bytes))),
+            };
             self.pay(cost, "too many messages")?;
-            if let Received::Text(text) = received {
-                return Ok(text);
+            if let Some(said) = said {
+                return Ok(said);
             }
         }
     }
@@ -84,16 +113,25 @@ impl<'a> Talk<'a> {
     /// [`End::Gone`] where it is not taken in time.
     pub async fn say(&mut self, text: Utf8Bytes) -> Result<(), End> {
         let said = self.socket.send(text).await;
-        said.map_err(|error| self.end(&error))
+        said.map_err(|_| End::Gone)
+    }
+
+    /// Sends `bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::say`].
+    pub async fn say_bytes(&mut self, bytes: Bytes) -> Result<(), End> {
+        let said = self.socket.send_bytes(bytes).await;
+        said.map_err(|_| End::Gone)
     }
 
     /// Sends one message in `parts`.
     ///
     /// # Errors
     /// As [`Self::say`].
-    pub async fn say_parts(&mut self, parts: impl Iterator<Item = super::Bytes>) -> Result<(), End> {
+    pub async fn say_parts(&mut self, parts: impl Iterator<Item = Bytes>) -> Result<(), End> {
         let said = self.socket.send_parts(parts).await;
-        said.map_err(|error| self.end(&error))
+        said.map_err(|_| End::Gone)
     }
 
     /// Asks for a sign of life, if there was one lately.
@@ -105,7 +143,7 @@ impl<'a> Talk<'a> {
             return Err(End::Gone);
         }
         let asked = self.socket.ping().await;
-        asked.map_err(|error| self.end(&error))
+        asked.map_err(|_| End::Gone)
     }
 
     /// When to ask for a sign of life.
@@ -116,11 +154,12 @@ impl<'a> Talk<'a> {
         pulses
     }
 
-    fn end(&self, error: &SocketError) -> End {
+    /// What `error` means, where `rule` was broken.
+    fn end(&self, error: &SocketError, rule: &str) -> End {
         match error {
             SocketError::Broken(_) | SocketError::Binary => {
                 let most = self.socket.limits.message_bytes >> 10;
-                End::Told(POLICY, format!("messages are texts of at most {most} KiB").into())
+                End::Told(POLICY, format!("{rule} at most {most} KiB").into())
             }
             _ => End::Gone,
         }

@@ -51,7 +51,7 @@ impl Qemu {
         loop {
             // The ring goes with its process, and the console tells why that went.
             if heard.elapsed() > HEAR_AGAIN {
-                self.listen(&folder).await;
+                self.listen(id).await;
                 heard = Instant::now();
             }
             let Some(guest) = self.guest(&folder).map_err(failed(step))? else {

@@ -21,7 +21,7 @@
 //! | `if=pflash` | the firmware, read-only, and its variables, which are the machine's own; where QEMU brings none |
 //! | `thread=multi`, `tb-size=128` | measured fastest under TCG; the translation buffer counts as memory |
 //! | `throttling.…` | bounds writes before they are in the host's memory, where v1 control groups no longer know whose they are |
-//! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself |
+//! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself; exchanged for a socket while somebody has it open: see `console` |
 //! | `unshare … sh -c …` | namespaces of its own: see `network` |
 //! | `restrict=on` | only where this host makes no namespace: no network at all but SSH in |
 

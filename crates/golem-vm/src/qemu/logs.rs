@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   guest's serial port ─► ring in QEMU's memory (64 KiB) ─ read, which empties it ─► console.log (64 KiB)
+//!                           └─ while somebody has it open, `console` reads it ─────────┘
 //!   QEMU's stderr ─► qemu.err (a pipe) ─► dd, in the guest's control group ─► qemu.log (16 KiB)
 //! ```
 //! A guest can make QEMU complain without end, and QEMU outlives the node: so a process that outlives the
@@ -17,9 +18,11 @@ use golem_files::absent_is_fine;
 use golem_types::VmId;
 use serde_json::json;
 
+use super::console::{OPEN_FILE, put_ring_back};
 use super::qmp;
 use super::qmp::CONSOLE_BYTES;
 use super::{Qemu, failed, process, step_error};
+use crate::console::joined;
 use crate::machine::BackendError;
 
 /// What was read of the console since the launch.
@@ -49,7 +52,7 @@ pub(super) fn write_down() -> String {
 /// # Errors
 /// Any error of removing a file that is there.
 pub(super) fn clear(folder: &Path) -> io::Result<()> {
-    for file in [CONSOLE_FILE, LOG_FILE, PIPE] {
+    for file in [CONSOLE_FILE, OPEN_FILE, LOG_FILE, PIPE] {
         absent_is_fine(std::fs::remove_file(folder.join(file)))?;
     }
     Ok(())
@@ -71,14 +74,6 @@ fn console(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join(CONSOLE_FILE)).unwrap_or_default()
 }
 
-/// The end of `kept` and `more`, as much as is kept.
-fn joined(mut kept: Vec<u8>, more: &[u8]) -> Vec<u8> {
-    kept.extend_from_slice(more);
-    let over = kept.len().saturating_sub(CONSOLE_BYTES);
-    kept.drain(..over);
-    kept
-}
-
 impl Qemu {
     /// The end of what the guest wrote to its serial console since its launch.
     pub(crate) async fn console(&self, id: &VmId) -> Result<String, BackendError> {
@@ -86,7 +81,7 @@ impl Qemu {
         if !folder.exists() {
             return Err(BackendError::NoSuchMachine(id.clone()));
         }
-        let (all, error) = self.listen(&folder).await;
+        let (all, error) = self.listen(id).await;
         match error {
             Some(error) if all.is_empty() => match process::of(&folder, id) {
                 Ok(None) => Err(step_error("reading the console", "the guest does not run")),
@@ -98,32 +93,53 @@ impl Qemu {
 
     /// Empties the ring of the console into its file. All that was read since the launch, and why the ring
     /// could not be read.
-    pub(super) async fn listen(&self, folder: &Path) -> (Vec<u8>, Option<io::Error>) {
+    pub(super) async fn listen(&self, id: &VmId) -> (Vec<u8>, Option<io::Error>) {
+        let folder = self.of(id);
         // What is read is gone from the ring: nobody else may read until it is in the file.
         let _reading = self.reading.lock().await;
-        match ring(folder).await {
-            Ok(more) if more.is_empty() => (console(folder), None),
-            Ok(more) => {
-                let all = joined(console(folder), &more);
-                let (file, bytes) = (folder.join(CONSOLE_FILE), all.clone());
-                let kept = tokio::task::spawn_blocking(move || golem_files::replace(&file, &bytes)).await;
-                if let Err(error) = kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    golem_service::log_limited!(
-                        warn,
-                        error = &error as &dyn std::error::Error,
-                        "what was read of a console could not be kept"
-                    );
-                }
-                (all, None)
-            }
-            Err(error) => (console(folder), Some(error)),
+        if self.consoles.of(id).is_some() {
+            return (self.keep_unread(id, &folder).await, None);
         }
+        if folder.join(OPEN_FILE).exists()
+            && let Err(error) = put_ring_back(&folder).await
+        {
+            return (console(&folder), Some(error));
+        }
+        match ring(&folder).await {
+            Ok(more) => (keep(&folder, &more).await, None),
+            Err(error) => (console(&folder), Some(error)),
+        }
+    }
+
+    /// Puts what whoever holds the console has read into its file. All that was read since the launch. To be called
+    /// with nobody reading.
+    pub(super) async fn keep_unread(&self, id: &VmId, folder: &Path) -> Vec<u8> {
+        let more = self.consoles.of(id).map(|unkept| unkept.take()).unwrap_or_default();
+        keep(folder, &more).await
     }
 
     /// What the guest's process said since its launch: its first [`LOG_BYTES`] bytes.
     pub(crate) fn process_log(&self, id: &VmId) -> String {
         log(&self.of(id))
     }
+}
+
+/// Adds `more` to the file, within its bound; what is in it then.
+async fn keep(folder: &Path, more: &[u8]) -> Vec<u8> {
+    let all = joined(console(folder), more);
+    if more.is_empty() {
+        return all;
+    }
+    let (file, bytes) = (folder.join(CONSOLE_FILE), all.clone());
+    let kept = tokio::task::spawn_blocking(move || golem_files::replace(&file, &bytes)).await;
+    if let Err(error) = kept.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        golem_service::log_limited!(
+            warn,
+            error = &error as &dyn std::error::Error,
+            "what was read of a console could not be kept"
+        );
+    }
+    all
 }
 
 /// What is in the ring. In base 64: QEMU ends its text at the first zero byte.
@@ -200,12 +216,5 @@ mod tests {
         let output = run(folder.path(), "echo said >&2").wait_with_output().unwrap();
         assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("said"));
         assert_eq!(std::fs::metadata(folder.path().join(PIPE)).unwrap().len(), 0);
-    }
-
-    #[test]
-    fn h_14_the_end_of_the_console_is_kept() {
-        assert_eq!(joined(b"ab".to_vec(), b"cd"), b"abcd");
-        let all = joined(vec![b'a'; CONSOLE_BYTES], b"end");
-        assert_eq!((all.len(), &all[all.len() - 4..]), (CONSOLE_BYTES, b"aend".as_slice()));
     }
 }

@@ -14,6 +14,7 @@
 //!     uplink.pid     the process that connects it
 //!     groups.json    the control groups of both
 //!     console.log    the end of what was read of its console
+//!     console.open   is there while somebody has the console open
 //!     qemu.log       what QEMU said; it comes through qemu.err
 //!     etc/           empty; QEMU mounts its own /etc here
 //!     run/           its sockets; the only place where it can make files
@@ -30,6 +31,7 @@ mod base_images;
 mod boot;
 mod cgroup;
 mod command;
+mod console;
 mod create;
 mod launch;
 mod logs;
@@ -68,6 +70,7 @@ use network::{Connected, LAUNCH_FILE, Launched, Networks, Way};
 pub use network::{ISOLATION_FOLDER, is_guest_user};
 pub use requirements::missing_here;
 
+use crate::console::HeldConsoles;
 use crate::images::Images;
 use crate::machine::{BackendError, Guest, GuestNetwork, NetworkLimits, Observed, Overhead};
 use crate::seed;
@@ -126,6 +129,7 @@ pub struct Qemu {
     launching: RwLock<()>,
     /// Held while a console's ring is emptied.
     reading: tokio::sync::Mutex<()>,
+    consoles: HeldConsoles,
     networks: Networks,
     groups: Groups,
 }
@@ -197,6 +201,7 @@ impl Qemu {
             choosing: Mutex::default(),
             launching: RwLock::default(),
             reading: tokio::sync::Mutex::default(),
+            consoles: HeldConsoles::default(),
         })
     }
 

@@ -4,12 +4,15 @@
 //! size and time, and believed only about its own guest.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -17,7 +20,7 @@ use tokio::time::timeout;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Bytes of console that are kept in QEMU's memory; a power of two.
-pub(super) const CONSOLE_BYTES: usize = 65_536;
+pub(super) const CONSOLE_BYTES: usize = crate::console::LOG_BYTES;
 
 /// Longest line that is read: the console's ring, every byte escaped as six.
 const LINE_BYTES: u64 = 6 * CONSOLE_BYTES as u64 + 4096;
@@ -105,6 +108,33 @@ impl Client {
             request["arguments"] = arguments;
         }
         self.0.write_all(format!("{request}\n").as_bytes()).await?;
+        self.answer().await
+    }
+
+    /// Hands `end` to QEMU, which knows it as `name` from then on.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) async fn hand_over(&mut self, name: &str, end: impl AsFd) -> io::Result<()> {
+        let request = format!("{}\n", json!({ "execute": "getfd", "arguments": { "fdname": name } }));
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let ends = [end.as_fd()];
+            if !ancillary.push(SendAncillaryMessage::ScmRights(&ends)) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            let parts = [IoSlice::new(request.as_bytes())];
+            Ok(sendmsg(self.0.get_ref(), &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
+        };
+        let sent = timeout(DEADLINE, self.0.get_ref().async_io(Interest::WRITABLE, send)).await;
+        if sent.map_err(|_| late())?? != request.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        timeout(DEADLINE, self.answer()).await.map_err(|_| late())?.map(drop)
+    }
+
+    async fn answer(&mut self) -> io::Result<Value> {
         for _ in 0..EVENTS {
             let mut answer = self.line().await?;
             if let Some(error) = answer.get("error") {

@@ -37,7 +37,6 @@ pub(in crate::status) fn settings() -> StatusSettings {
             memory_threshold: 85,
             storage_threshold: 90,
             max_snapshots: 2,
-            max_snapshots: 2,
             quotes_reserve: false,
         },
         test_money_on_mainnet: None,

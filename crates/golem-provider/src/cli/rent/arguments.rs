@@ -84,6 +84,13 @@ pub(in crate::cli) enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Open the serial console of a VM, as a way in where SSH fails; Ctrl-] leaves it.
+    ///
+    /// In a pipe, what comes is typed, and the answer is read until nothing more comes for 2 seconds.
+    Console {
+        /// Name of the rental.
+        vm: VmName,
+    },
     /// Pay for more time.
     Topup {
         /// Name of the rental.

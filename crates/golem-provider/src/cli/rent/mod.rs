@@ -5,6 +5,7 @@
 
 mod agree;
 mod arguments;
+mod console;
 mod progress;
 mod seeing;
 mod snapshots;
@@ -132,6 +133,7 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Ssh { vm, user, command } => {
             match login(&renter, &vm, user, command).await?.become_ssh()? {}
         }
+        Command::Console { vm } => return console::console(&renter, printer, &vm).await,
         Command::Topup { vm, hours } => {
             let topped = golem_rent::top_up(&renter, &vm, hours).await;
             progress.end();

@@ -3,6 +3,7 @@
 //! One guest serves all of it, because a boot takes half a minute without hardware
 //! virtualisation. It lives on a host of its own (a network and a mount namespace), so that the host's
 //! firewall can be flushed. Needs root, QEMU, nftables and the image that `GOLEM_TEST_IMAGE` names.
+mod console;
 mod first_boot;
 mod hosts;
 mod snapshots;
@@ -191,6 +192,9 @@ async fn a_real_guest_lives_as_it_was_sold() {
         let found = std::fs::metadata(world.machine().join(file)).unwrap();
         assert_eq!(found.uid(), owner, "{file:?}");
     }
+
+    // Its console is a way in.
+    console::is_a_way_in(&world, &backend, guest).await;
 
     // The next node finds it as it is: the process is not ours to lose.
     assert!(says(guest, key, "echo kept | tee mine && sync").contains("kept"));
