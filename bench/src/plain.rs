@@ -30,6 +30,7 @@ pub fn spec(name: &str, public: &str) -> anyhow::Result<MachineSpec> {
         resources: Resources::new(1, 1, 10),
         image: "debian-12".parse()?,
         keys: vec![public.parse()?],
+        first_boot: golem_types::FirstBoot::default(),
     })
 }
 
