@@ -11,7 +11,7 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 36] = [
+const ELSEWHERE: [(&str, &str); 37] = [
     ("alerts test", "alerts.rs"),
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
@@ -34,6 +34,7 @@ const ELSEWHERE: [(&str, &str); 36] = [
     ("rent keep", "rent/walk.rs"),
     ("rent providers", "rent/find.rs"),
     ("rent quote", "rent/walk.rs"),
+    ("rent snapshot create", "renters.rs"),
     ("rent ssh", "rent/walk.rs"),
     ("rent start", "rent/walk.rs"),
     ("rent stats", "seeing.rs"),
