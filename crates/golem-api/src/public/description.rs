@@ -27,6 +27,7 @@ Who asks is nobody in particular, whom a VM's unguessable id lets use it; or a w
         ("Sessions", "Wallets that sign in."),
         ("Ports", "Whether ports are reached from outside."),
         ("Open API", "What is there only where the API is open to everybody who reaches it."),
+        ("Snapshots", "A VM's disk as it was."),
         ("Not offered yet", "What clients know and this node does not do yet."),
         ("Description", "What the API says of itself."),
     ],
