@@ -2,12 +2,13 @@
 //!
 //! Owns the words between renter, node and backend. Never makes one.
 
-use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::text::text_conversions;
 
 /// Why a snapshot's name was refused. The text is shown to the renter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,12 +41,6 @@ impl SnapshotName {
     }
 }
 
-impl fmt::Display for SnapshotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl FromStr for SnapshotName {
     type Err = SnapshotNameError;
 
@@ -59,19 +54,7 @@ impl FromStr for SnapshotName {
     }
 }
 
-impl TryFrom<String> for SnapshotName {
-    type Error = SnapshotNameError;
-
-    fn try_from(text: String) -> Result<Self, SnapshotNameError> {
-        text.parse()
-    }
-}
-
-impl From<SnapshotName> for String {
-    fn from(SnapshotName(text): SnapshotName) -> Self {
-        text
-    }
-}
+text_conversions!(SnapshotName: SnapshotNameError);
 
 /// What may be expected of a snapshot's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::text::text_conversions;
+
 /// What a guest is told at its first boot, as its renter wants it; nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstBoot {
@@ -286,27 +288,9 @@ fn check_cloud_config(text: &str) -> Result<(), UserDataError> {
     top.0.first().map_or(Ok(()), |list| Err(UserDataError::NotList(list)))
 }
 
-macro_rules! text_of {
-    ($($name:ident: $error:ident),*) => {
-        $(
-            impl TryFrom<String> for $name {
-                type Error = $error;
-
-                fn try_from(text: String) -> Result<Self, $error> {
-                    text.parse()
-                }
-            }
-
-            impl From<$name> for String {
-                fn from($name(text): $name) -> Self {
-                    text
-                }
-            }
-        )*
-    };
-}
-
-text_of!(HostName: HostNameError, TimeZoneName: TimeZoneError, UserData: UserDataError);
+text_conversions!(HostName: HostNameError);
+text_conversions!(TimeZoneName: TimeZoneError);
+text_conversions!(UserData: UserDataError);
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ pub mod resources;
 pub mod ssh_key;
 pub mod state;
 pub mod stream;
+mod text;
 pub mod visible;
 pub mod wallet;
 pub mod wire;

@@ -4,7 +4,6 @@
 //! [`VmId`] and an [`ImageName`] hold only `[a-z0-9.:-]`, they are safe in paths and argument
 //! lists. Never looks anything up.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -230,32 +229,7 @@ impl FromStr for JobId {
     }
 }
 
-macro_rules! text_conversions {
-    ($($name:ident),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
-                text.parse()
-            }
-        }
-        impl From<$name> for String {
-            fn from(name: $name) -> String {
-                name.0
-            }
-        }
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-    )*};
-}
-text_conversions!(VmName, VmId, ImageName, JobId);
+crate::text::text_conversions!(VmName, VmId, ImageName, JobId: NameError);
 
 #[cfg(test)]
 mod tests {
