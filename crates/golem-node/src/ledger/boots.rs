@@ -8,7 +8,7 @@ use golem_types::VmId;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::columns::{parsed, time};
+use super::columns::{damaged, json, parsed, time};
 use super::{Ledger, LedgerError, Writer, events};
 use crate::boot::{CONSOLE_BYTES, FailedBoot, KEPT, PROCESS_LOG_BYTES, Reached, Stage, reach, tail};
 
@@ -35,15 +35,11 @@ pub struct BootFailure {
 
 /// The stages in column `index`.
 pub(super) fn stages(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<Reached>> {
-    let damaged = |error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error)
-    };
-    let pairs: Vec<(String, i64)> =
-        serde_json::from_str(&row.get::<_, String>(index)?).map_err(|error| damaged(Box::new(error)))?;
+    let pairs: Vec<(String, i64)> = json(row, index)?;
     let reached = |(stage, at): (String, i64)| {
         Ok(Reached {
-            stage: stage.parse().map_err(|error| damaged(Box::new(error)))?,
-            at: Timestamp::from_microsecond(at).map_err(|error| damaged(Box::new(error)))?,
+            stage: stage.parse().map_err(|error| damaged(index, error))?,
+            at: Timestamp::from_microsecond(at).map_err(|error| damaged(index, error))?,
         })
     };
     pairs.into_iter().map(reached).collect()

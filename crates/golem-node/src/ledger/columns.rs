@@ -39,6 +39,27 @@ where
     }
 }
 
+/// What the JSON in column `index` says.
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(&row.get::<_, String>(index)?).map_err(|error| damaged(index, error))
+}
+
+/// What the JSON in column `index` says, if there is any.
+pub(super) fn optional_json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    index: usize,
+) -> rusqlite::Result<Option<T>> {
+    match row.get::<_, Option<String>>(index)? {
+        Some(_) => json(row, index).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// `value` as the database keeps it.
+pub(super) fn json_text(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
 /// What a damaged column is.
 pub(super) fn damaged(
     index: usize,

@@ -8,6 +8,7 @@ use alloy_primitives::B256;
 use jiff::Timestamp;
 use rusqlite::OptionalExtension;
 
+use super::columns::json_text;
 use super::{Ledger, LedgerError, money};
 use crate::payment::ContractProfile;
 
@@ -18,8 +19,7 @@ impl Ledger {
     /// [`LedgerError::Sql`].
     pub async fn keep_contract(&self, key: String, profile: ContractProfile) -> Result<(), LedgerError> {
         self.ask(move |writer| {
-            let text = serde_json::to_string(&profile)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            let text = json_text(&profile)?;
             writer.connection.execute(
                 "INSERT INTO contracts (key, profile) VALUES (?1, ?2) \
                  ON CONFLICT (key) DO UPDATE SET profile = ?2 WHERE profile <> ?2",

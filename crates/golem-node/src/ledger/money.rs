@@ -11,7 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::columns::{address, address_text, damaged, optional, parsed, time};
+use super::columns::{
+    address, address_text, damaged, json, json_text, optional, optional_json, parsed, time,
+};
 use super::entries::{BookedStream, put_book_stream};
 use super::transactions::{self, Account, Order, Purpose, TransactionState, Try};
 use super::{Ledger, LedgerError, events};
@@ -100,10 +102,7 @@ fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
             deposit: parsed(row, 9)?,
             withdrawn: parsed(row, 10)?,
             halted: row.get(11)?,
-            lease: row
-                .get::<_, Option<String>>(15)?
-                .map(|text| serde_json::from_str(&text).map_err(|error| damaged(15, error)))
-                .transpose()?,
+            lease: optional_json(row, 15)?,
         },
         block: row.get(12)?,
         block_time: u128::from(row.get::<_, u64>(13)?),
@@ -114,8 +113,7 @@ fn stream(row: &Row<'_>) -> rusqlite::Result<StreamCopy> {
 /// Writes what was read of a stream.
 pub(super) fn put_stream(connection: &Connection, copy: &StreamCopy) -> Result<(), LedgerError> {
     let stream = &copy.stream;
-    let lease = stream.lease.as_ref().map(serde_json::to_string).transpose();
-    let lease = lease.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let lease = stream.lease.as_ref().map(json_text).transpose()?;
     let sql = format!(
         "INSERT OR REPLACE INTO streams ({STREAM_COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
     );
@@ -176,7 +174,7 @@ fn withdrawal(row: &Row<'_>) -> rusqlite::Result<Withdrawal> {
         paid: optional(row, 7)?,
         cost: optional(row, 8)?,
         transaction: row.get(15)?,
-        tries: serde_json::from_str(&row.get::<_, String>(9)?).map_err(|error| damaged(9, error))?,
+        tries: json(row, 9)?,
         hash: row.get(10)?,
         block: row.get(11)?,
         error: row.get(12)?,

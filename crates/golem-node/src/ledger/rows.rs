@@ -8,31 +8,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::LedgerError;
-use super::columns::{parsed, time};
+use super::columns::{damaged, json, json_text, optional_json, parsed, time};
 use crate::rental::Rental;
 use crate::vm::{Job, JobState, Unpaid, Vm};
 
-/// That the text in column `index` is not what it should be.
-fn damaged<E: std::error::Error + Send + Sync + 'static>(index: usize) -> impl Fn(E) -> rusqlite::Error {
-    move |error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(error))
-    }
-}
-
 fn keys(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<AuthorizedKey>> {
-    let texts: Vec<String> = serde_json::from_str(&row.get::<_, String>(index)?).map_err(damaged(index))?;
-    texts.iter().map(|text| text.parse().map_err(damaged(index))).collect()
-}
-
-fn first_boot(row: &Row<'_>, index: usize) -> rusqlite::Result<FirstBoot> {
-    match row.get::<_, Option<String>>(index)? {
-        Some(text) => serde_json::from_str(&text).map_err(damaged(index)),
-        None => Ok(FirstBoot::default()),
-    }
-}
-
-fn json_text(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    let texts: Vec<String> = json(row, index)?;
+    texts.iter().map(|text| text.parse().map_err(|error| damaged(index, error))).collect()
 }
 
 /// `None` where nothing was wanted.
@@ -73,8 +55,8 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             resources: Resources::new(row.get(7)?, row.get(8)?, row.get(9)?),
             image: parsed(row, 10)?,
             keys: keys(row, 11)?,
-            first_boot: first_boot(row, 22)?,
-            snapshots: serde_json::from_str(&row.get::<_, String>(23)?).map_err(damaged(23))?,
+            first_boot: optional_json(row, 22)?.unwrap_or_default(),
+            snapshots: json(row, 23)?,
             ip_address,
             ssh_port: row.get(13)?,
             stream,

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::columns::{damaged, optional, parsed, time};
+use super::columns::{damaged, json, json_text, optional, parsed, time};
 use super::entries::{Spent, put_spent};
 use super::{Ledger, LedgerError};
 
@@ -237,7 +237,7 @@ fn transaction(row: &Row<'_>) -> rusqlite::Result<Transaction> {
             most_cost: optional(row, 9)?,
         },
         least_gas: row.get(10)?,
-        attempts: serde_json::from_str(&row.get::<_, String>(11)?).map_err(|error| damaged(11, error))?,
+        attempts: json(row, 11)?,
         cancel: row.get(12)?,
         state: TransactionState::ALL
             .into_iter()
@@ -302,8 +302,7 @@ pub(super) fn put(
     transaction: &Transaction,
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let attempts =
-        serde_json::to_string(&transaction.attempts).map_err(|error| LedgerError::Sql(damaged(11, error)))?;
+    let attempts = json_text(&transaction.attempts)?;
     connection
         .prepare_cached(
             "UPDATE transactions SET nonce = ?2, attempts = ?3, cancel = ?4, state = ?5, hash = ?6, block = ?7, \
