@@ -118,8 +118,8 @@ pub(super) struct EventsQuery {
 
 /// What happened to a VM, newest first, and the stages of its last boot.
 ///
-/// Kept as long as the VM; of changes of its state and stages of its boots the newest 500. In the order in which it was recorded:
-/// times are those of the provider's clock, which may be set.
+/// Kept as long as the VM; of what can happen again and again (states, boots, snapshots, consoles) the newest 500. In the order in
+/// which it was recorded: times are those of the provider's clock, which may be set.
 #[utoipa::path(
     get, path = "/api/v1/vms/{id}/events", tag = "VMs",
     params(

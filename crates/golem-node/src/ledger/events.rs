@@ -26,11 +26,11 @@ const KEPT: u32 = 500;
 const LOOKED_THROUGH: i64 = 20_000;
 
 /// What happens whenever a VM is started or stopped.
-const ROUTINE: &str = "(kind GLOB 'state.*' OR kind GLOB 'boot.*')";
+const ROUTINE: [&str; 2] = ["state.*", "boot.*"];
 
-/// What can happen again and again.
-const FREQUENT: &str =
-    "(kind GLOB 'state.*' OR kind GLOB 'boot.*' OR kind IN ('vm.powered_off', 'vm.out_of_memory'))";
+/// What a renter or a guest can cause again and again, [`ROUTINE`] included.
+const FREQUENT: [&str; 6] =
+    ["state.*", "boot.*", "snapshot.*", "console.*", "vm.powered_off", "vm.out_of_memory"];
 
 /// That a rental was made.
 const CREATED: &str = "vm.created";
@@ -55,11 +55,17 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     Ok(Event { at: time(row, 0)?, vm_id: parsed(row, 1)?, kind: row.get(2)?, detail: row.get(3)? })
 }
 
-/// Whether `kind` is of [`FREQUENT`].
-fn is_frequent(kind: &str) -> bool {
-    kind.starts_with("state.")
-        || kind.starts_with("boot.")
-        || matches!(kind, "vm.powered_off" | "vm.out_of_memory")
+/// Whether `kind` is one of `kinds`, of which those with a star at their end are beginnings.
+fn is_of(kind: &str, kinds: &[&str]) -> bool {
+    kinds
+        .iter()
+        .any(|one| one.strip_suffix('*').map_or(kind == *one, |beginning| kind.starts_with(beginning)))
+}
+
+/// The same as a condition of SQL.
+fn condition(kinds: &[&str]) -> String {
+    let each: Vec<String> = kinds.iter().map(|one| format!("kind GLOB '{one}'")).collect();
+    format!("({})", each.join(" OR "))
 }
 
 /// Writes that something happened.
@@ -73,10 +79,11 @@ pub(super) fn put(
     connection
         .prepare_cached("INSERT INTO events (at, vm_id, kind, detail) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![now.as_microsecond(), vm.as_str(), kind, detail])?;
-    if is_frequent(kind) {
+    if is_of(kind, &FREQUENT) {
+        let frequent = condition(&FREQUENT);
         let sql = format!(
-            "DELETE FROM events WHERE vm_id = ?1 AND {FREQUENT} AND id <= \
-             (SELECT id FROM events WHERE vm_id = ?1 AND {FREQUENT} ORDER BY id DESC LIMIT 1 OFFSET ?2)"
+            "DELETE FROM events WHERE vm_id = ?1 AND {frequent} AND id <= \
+             (SELECT id FROM events WHERE vm_id = ?1 AND {frequent} ORDER BY id DESC LIMIT 1 OFFSET ?2)"
         );
         connection.prepare_cached(&sql)?.execute(params![vm.as_str(), KEPT])?;
     }
@@ -152,7 +159,8 @@ impl Ledger {
                     .collect::<Result<_, _>>()?,
                 None => connection
                     .prepare_cached(&format!(
-                        "{columns} WHERE id > (SELECT MAX(id) FROM events) - ?1 AND NOT {ROUTINE} ORDER BY id DESC LIMIT ?2"
+                        "{columns} WHERE id > (SELECT MAX(id) FROM events) - ?1 AND NOT {} ORDER BY id DESC LIMIT ?2",
+                        condition(&ROUTINE)
                     ))?
                     .query_map(params![LOOKED_THROUGH, limit], event)?
                     .collect::<Result<_, _>>()?,
@@ -180,5 +188,51 @@ impl Ledger {
             Ok(statement.query_map(params![vm.as_str(), kinds, limit], event)?.collect::<Result<_, _>>()?)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever opens a console or makes a snapshot again and again fills no disk, and nothing of money is forgotten for it.
+    #[test]
+    fn what_can_happen_again_and_again_is_kept_for_a_while() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::schema::migrations().to_latest(&mut connection).unwrap();
+        let ids = [1, 2].map(|n| VmId::new(&"web".parse().unwrap(), Timestamp::UNIX_EPOCH, [n; 10]));
+        let kinds = [
+            "state.running",
+            "boot.launch",
+            "snapshot.created",
+            "console.opened",
+            "vm.powered_off",
+            "vm.out_of_memory",
+        ];
+        for kind in ["stream.opened", "payment.ended"]
+            .into_iter()
+            .chain(kinds.into_iter().cycle().take(KEPT as usize + 100))
+        {
+            for id in &ids {
+                put(&connection, id, kind, "", Timestamp::UNIX_EPOCH).unwrap();
+            }
+        }
+        let sql = "SELECT COUNT(*) FROM events WHERE vm_id = ?1 AND kind GLOB ?2";
+        let count = |id: &VmId, kind: &str| {
+            connection.query_row(sql, params![id.as_str(), kind], |row| row.get::<_, u32>(0)).unwrap()
+        };
+        for id in &ids {
+            assert_eq!(count(id, "*"), KEPT + 2);
+            assert_eq!((count(id, "stream.opened"), count(id, "payment.ended")), (1, 1));
+            assert!(kinds.iter().all(|kind| count(id, kind) > 80), "the newest of all together");
+        }
+        for kind in kinds {
+            assert!(is_of(kind, &FREQUENT));
+        }
+        assert!(
+            !is_of("stream.opened", &FREQUENT)
+                && !is_of("states", &FREQUENT)
+                && !is_of("vm.created", &FREQUENT)
+        );
     }
 }
