@@ -131,7 +131,7 @@ impl Machine {
         };
         loop {
             let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
-            if let Some(snapshot) = snapshots::under_way(&rental) {
+            if let Some(snapshot) = rental.vm.snapshot_under_way().filter(|_| rental.aim() != Goal::Deleted) {
                 if let Err(error) = self.work_on(&rental, snapshot, &mut memory).await {
                     golem_service::log_limited_each!(
                         self.id,

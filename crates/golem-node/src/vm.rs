@@ -84,6 +84,12 @@ impl Vm {
         self.resources.storage.saturating_mul(disks)
     }
 
+    /// The first of its snapshots with which something is to be done.
+    #[must_use]
+    pub fn snapshot_under_way(&self) -> Option<&DiskSnapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.is_under_way())
+    }
+
     /// Its snapshot `name`.
     #[must_use]
     pub fn snapshot(&self, name: &SnapshotName) -> Option<&DiskSnapshot> {

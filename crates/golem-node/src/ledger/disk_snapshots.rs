@@ -64,7 +64,7 @@ impl Ledger {
         let id = id.clone();
         self.ask(move |writer| {
             let rental = writer.now.get(&id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
-            if let Some(busy) = rental.vm.snapshots.iter().find(|snapshot| snapshot.is_under_way()) {
+            if let Some(busy) = rental.vm.snapshot_under_way() {
                 return Ok(Err(Refusal::SnapshotBusy(busy.name.clone())));
             }
             let found = rental.vm.snapshot(&name).map(|snapshot| snapshot.state);
@@ -142,7 +142,7 @@ impl Writer {
     ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
         let rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
         let vm = &rental.vm;
-        if let Some(busy) = vm.snapshots.iter().find(|snapshot| snapshot.is_under_way()) {
+        if let Some(busy) = vm.snapshot_under_way() {
             return Ok(Err(Refusal::SnapshotBusy(busy.name.clone())));
         }
         if vm.snapshot(&name).is_some_and(DiskSnapshot::takes_room) {

@@ -15,15 +15,7 @@ use super::error::StepError;
 use super::{Machine, Memory, bounded};
 use crate::crash::crash_point;
 use crate::ledger::disk_snapshots::SnapshotOutcome;
-use crate::rental::{Goal, Rental};
-
-/// What is to be done first with a snapshot of `rental`.
-pub(super) fn under_way(rental: &Rental) -> Option<&DiskSnapshot> {
-    if rental.aim() == Goal::Deleted {
-        return None;
-    }
-    rental.vm.snapshots.iter().find(|snapshot| snapshot.is_under_way())
-}
+use crate::rental::Rental;
 
 impl Machine {
     /// Does what is under way with `snapshot`, to its end or to an error, and records which.

@@ -78,11 +78,7 @@ impl Node {
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restore" });
         }
-        let vm = self.order_snapshot(id, name, SnapshotState::Restoring).await?;
-        match vm.snapshot(name).and_then(|snapshot| snapshot.error.clone()) {
-            Some(why) => Err(NodeError::Snapshot(why)),
-            None => Ok(vm),
-        }
+        self.order_snapshot(id, name, SnapshotState::Restoring).await
     }
 
     /// Deletes a snapshot of the VM `id`.
@@ -92,13 +88,10 @@ impl Node {
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn delete_snapshot(&self, id: &VmId, name: &SnapshotName) -> Result<(), NodeError> {
         self.live(id)?;
-        let vm = self.order_snapshot(id, name, SnapshotState::Deleting).await?;
-        match vm.snapshot(name).and_then(|snapshot| snapshot.error.clone()) {
-            Some(why) => Err(NodeError::Snapshot(why)),
-            None => Ok(()),
-        }
+        self.order_snapshot(id, name, SnapshotState::Deleting).await.map(drop)
     }
 
+    /// Writes down that something is to be done with a snapshot that is there, and waits for its end.
     async fn order_snapshot(
         &self,
         id: &VmId,
@@ -107,7 +100,11 @@ impl Node {
     ) -> Result<Arc<Vm>, NodeError> {
         let ordered = self.0.ledger.order_snapshot(id, name.clone(), order, Timestamp::now());
         ordered.await.map_err(|error| lost(id, error))??;
-        self.until_settled(id, name).await
+        let vm = self.until_settled(id, name).await?;
+        match vm.snapshot(name).and_then(|snapshot| snapshot.error.clone()) {
+            Some(why) => Err(NodeError::Snapshot(why)),
+            None => Ok(vm),
+        }
     }
 
     /// Wakes the rental's task, and waits until nothing is under way with the snapshot `name`, or the time is over.

@@ -4,6 +4,7 @@
 //! because a snapshot is then one write of its tables: whoever dies in between leaves the old state or the new one, and
 //! nothing that has to be put together again. Never decides how many there may be, and never starts or ends a guest.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::user::become_guest;
 use super::{DISK_FILE, Qemu, RECORD_FILE, Record, failed, process, programs, qmp, read_json, step_error};
 use crate::machine::BackendError;
 
@@ -54,17 +56,12 @@ impl Idle<'_> {
     /// Runs `qemu-img` as the machine's user: what it reads is a renter's, and what can be wrong with it is its parser's.
     async fn qemu_img(&self, words: &[&str]) -> io::Result<Vec<u8>> {
         let program = programs::program("qemu-img").unwrap_or_else(|| "qemu-img".into());
-        let mut command = match self.uid {
-            Some(uid) => {
-                let uid = uid.to_string();
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--no-new-privs"]);
-                command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        command.args(words).arg(DISK_FILE).current_dir(self.folder).stdin(Stdio::null());
+        let mut all: Vec<OsString> =
+            self.uid.map(|uid| become_guest(uid, None)).into_iter().flatten().map(OsString::from).collect();
+        all.push(program.into());
+        all.extend(words.iter().map(OsString::from));
+        let mut command = Command::new(all.remove(0));
+        command.args(all).arg(DISK_FILE).current_dir(self.folder).stdin(Stdio::null());
         command.env_clear().env("PATH", programs::search_path()).kill_on_drop(true);
         let output = command.output().await?;
         if output.status.success() {
