@@ -35,6 +35,14 @@ pub struct PlaceLimits {
     pub patience: Duration,
 }
 
+impl PlaceLimits {
+    /// `total` places, with the most of one customer and of one network, whose idle holders give way after [`PATIENCE`].
+    #[must_use]
+    pub const fn of(total: usize, [per_customer, per_network]: [usize; 2]) -> Self {
+        Self { total, per_customer, per_network, patience: PATIENCE }
+    }
+}
+
 /// What a holder has done so far, which decides whether it may have to give way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HolderState {

@@ -49,10 +49,12 @@ impl FromRequestParts<Arc<Public>> for Caller {
 
 impl Caller {
     fn of_headers(headers: &HeaderMap, public: &Public) -> Result<Self, ApiError> {
-        match bearer(headers) {
-            None => Ok(Self::Anyone),
-            Some(token) => Self::of_token(token, public),
-        }
+        Self::of(bearer(headers), public)
+    }
+
+    /// Whose token it is, if there is one.
+    pub(super) fn of(token: Option<&str>, public: &Public) -> Result<Self, ApiError> {
+        token.map_or(Ok(Self::Anyone), |token| Self::of_token(token, public))
     }
 
     /// Whose token it is.

@@ -37,7 +37,7 @@ use super::peer::TrustedProxies;
 use super::reader::Reader;
 use super::seats::{Holder, Seats};
 use super::tls::{ACME_PROTOCOL, TlsKeys};
-use crate::places::{HolderState, PATIENCE, PlaceLimits};
+use crate::places::{HolderState, PlaceLimits};
 use crate::tasks::Tasks;
 use crate::{descriptors, log_limited};
 
@@ -49,8 +49,7 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Most TLS handshakes at a time, each of which costs a signature, and a customer's share of them. One takes
 /// milliseconds, and two round trips of the network.
-pub(super) const HANDSHAKES: PlaceLimits =
-    PlaceLimits { total: 256, per_customer: 16, per_network: 64, patience: PATIENCE };
+pub(super) const HANDSHAKES: PlaceLimits = PlaceLimits::of(256, [16, 64]);
 
 /// How long a request's head may take, and a connection may stay silent between requests.
 const HEAD_DEADLINE: Duration = Duration::from_secs(15);
@@ -81,7 +80,7 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: appl
 /// The places of a listener's connections.
 fn seats() -> Seats {
     let total = descriptors::share(CONNECTIONS);
-    Seats::new(PlaceLimits { total, per_customer: total / 4, per_network: total / 2, patience: PATIENCE })
+    Seats::new(PlaceLimits::of(total, [total / 4, total / 2]))
 }
 
 /// The TLS handshakes of one listener.

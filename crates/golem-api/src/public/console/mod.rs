@@ -17,7 +17,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use golem_node::NodeError;
 use golem_node::console::{ConsoleEnd, ConsoleOutput, ConsoleSession, OpenedBy};
-use golem_service::places::{HolderState, PATIENCE, PlaceLimits};
+use golem_service::places::{HolderState, PlaceLimits};
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::Seats;
 use golem_service::tasks::Tasks;
@@ -61,10 +61,7 @@ pub(super) struct Consoles {
 impl Consoles {
     /// No socket yet; each will be a task of `tasks`.
     pub(super) fn new(tasks: Tasks) -> Self {
-        let [per_customer, per_network] = SOCKETS_OF_ONE;
-        let total = descriptors::share(SOCKETS);
-        let limits = PlaceLimits { total, per_customer, per_network, patience: PATIENCE };
-        Self { seats: Seats::new(limits), tasks }
+        Self { seats: Seats::new(PlaceLimits::of(descriptors::share(SOCKETS), SOCKETS_OF_ONE)), tasks }
     }
 }
 
@@ -152,7 +149,7 @@ async fn begin(
 }
 
 async fn open_console(public: &Public, which: &str, token: Option<&str>) -> Result<ConsoleSession, ApiError> {
-    let caller = token.map_or(Ok(Caller::Anyone), |token| Caller::of_token(token, public))?;
+    let caller = Caller::of(token, public)?;
     // Whoever types there can do anything with the VM.
     let vm = caller.find(public, which, Deed::Change).await?;
     let by = caller.wallet().map_or_else(|| "who has the VM's id".to_owned(), |wallet| wallet.to_string());

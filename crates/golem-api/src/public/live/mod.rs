@@ -17,7 +17,7 @@ use std::time::Instant as Began;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use golem_node::{HistoryRange, Job, Vm};
-use golem_service::places::{HolderState, PATIENCE, PlaceLimits};
+use golem_service::places::{HolderState, PlaceLimits};
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
 use golem_service::tasks::Tasks;
@@ -80,11 +80,8 @@ pub(super) struct Live {
 impl Live {
     /// No socket yet; each will be a task of `tasks`.
     pub(super) fn new(tasks: Tasks) -> Self {
-        let [per_customer, per_network] = SOCKETS_OF_ONE;
-        let total = descriptors::share(SOCKETS);
-        let limits = PlaceLimits { total, per_customer, per_network, patience: PATIENCE };
         Self {
-            seats: Seats::new(limits),
+            seats: Seats::new(PlaceLimits::of(descriptors::share(SOCKETS), SOCKETS_OF_ONE)),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY)),
             readings: Readings::default(),
             tasks,
@@ -204,10 +201,6 @@ impl From<ApiError> for BadMessage {
     }
 }
 
-fn caller(public: &Public, token: Option<&str>) -> Result<Caller, ApiError> {
-    token.map_or(Ok(Caller::Anyone), |token| Caller::of_token(token, public))
-}
-
 impl<'a> Looker<'a> {
     /// The client whose first message is `text`, if it may see what is asked for.
     async fn admit(public: &'a Public, asked: &Asked, text: &str) -> Result<Self, BadMessage> {
@@ -215,7 +208,7 @@ impl<'a> Looker<'a> {
             let text = r#"the first message has to be {"type":"auth","token":…}"#;
             return Err(BadMessage(None, text.to_owned()));
         };
-        let caller = caller(public, token.as_deref())?;
+        let caller = Caller::of(token.as_deref(), public)?;
         let job = asked.job.as_deref().and_then(|job| job.parse::<JobId>().ok());
         let job = match &job {
             Some(id) => public.node.job(id).await.map_err(ApiError::from)?,
@@ -371,7 +364,7 @@ impl<'a> Looker<'a> {
     }
 
     async fn look(&self) -> Result<(Arc<Vm>, Option<Job>), ApiError> {
-        let caller = caller(self.public, self.token.as_deref())?;
+        let caller = Caller::of(self.token.as_deref(), self.public)?;
         let vm = caller.find(self.public, self.vm.id.as_str(), Deed::Read).await?;
         let job = match &self.job {
             Some(id) => self.public.node.job(id).await?,

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use golem_service::descriptors;
 use golem_service::log_limited;
-use golem_service::places::{self, HolderState, PATIENCE};
+use golem_service::places::{HolderState, PlaceLimits};
 use golem_service::server::error::ErrorResponse;
 use golem_service::server::peer::Peer;
 use golem_service::server::seats::{Holder, Seats};
@@ -68,9 +68,7 @@ pub(super) struct Live {
 impl Live {
     /// No socket yet; each will be a task of `tasks`.
     pub(super) fn new(tasks: &Tasks) -> Self {
-        let seats = |total, [per_customer, per_network]: [usize; 2]| {
-            Seats::new(places::PlaceLimits { total, per_customer, per_network, patience: PATIENCE })
-        };
+        let seats = |total, of_one| Seats::new(PlaceLimits::of(total, of_one));
         Self {
             directory: Directory::default(),
             // Half of what the process may have open at most, so that renters and requests find theirs.
