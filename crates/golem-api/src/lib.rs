@@ -7,6 +7,7 @@
 //! Owns routes, status codes, who may see what, the JSON that is answered, the client of the operator API, and the verdict
 //! on a node as its operator reads it ([`status`]). Never decides about a rental: `golem_node` does.
 
+mod browser;
 mod config;
 pub mod descriptions;
 mod error;

@@ -5,13 +5,13 @@ use axum::http::StatusCode;
 use golem_service::server::json::{json_response, ok};
 use golem_service::server::serve::body_up_to;
 use golem_types::wire::bodies::CreateBody;
-use golem_types::wire::{CreateVm, JobInfo, Lifecycle, Problem, Problems, VmInfo, parse_create};
+use golem_types::wire::{CreateVm, JobInfo, Lifecycle, Problems, VmInfo, parse_create};
 use golem_types::{JobId, VmId, VmState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::{Caller, Deed};
-use super::{Shared, query_value};
+use super::{Shared, bad_query, query_value};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Path;
 use crate::views::renter;
@@ -27,9 +27,7 @@ fn wants_async(query: Option<&str>) -> Result<bool, Problems> {
         "false" | "0" | "no" | "n" | "off" | "f" => Ok(false),
         _ => {
             let text = "Input should be a valid boolean, unable to interpret input";
-            let problem =
-                Problem { loc: vec!["query", "async"], ..Problem::new("bool_parsing", &[], text, None) };
-            Err(Problems { detail: vec![problem] })
+            Err(bad_query("async", "bool_parsing", text))
         }
     }
 }
@@ -61,6 +59,7 @@ struct Accepted<'a> {
         (status = 401, description = "A session is required, or this one is over"),
         (status = 403, description = "The token may not, or the payment is somebody else's"),
         (status = 409, description = "The name or the payment is in use"),
+        (status = 413, description = "The body is larger than 192 KiB"),
         (status = 422, body = Problems, description = "The body is invalid: every mistake in it, with its place"),
         (status = 500, description = "The VM could not be made; `detail` says why"),
         (status = 502, description = "The backend failed"),

@@ -39,6 +39,7 @@ use golem_service::server::cross_site;
 use golem_service::server::error::panicked;
 use golem_service::server::rate_limit::{self, RateLimit};
 use golem_service::tasks::Tasks;
+use golem_types::wire::{Problem, Problems};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,11 @@ use live::Live;
 fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// A query of whose member `name` something else was expected, which `text` says.
+fn bad_query(name: &'static str, kind: &'static str, text: impl Into<String>) -> Problems {
+    Problems { detail: vec![Problem { loc: vec!["query", name], ..Problem::new(kind, &[], text, None) }] }
 }
 
 /// What every route knows.

@@ -9,14 +9,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use golem_node::{HistoryRange, NodeError, Vm};
 use golem_service::server::json::ok;
-use golem_types::wire::{ConsoleLog, LatestMetrics, MetricsHistory, Problem, Problems, VmEvents};
+use golem_types::wire::{ConsoleLog, LatestMetrics, MetricsHistory, Problems, VmEvents};
 use golem_vm::BackendError;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::caller::{Caller, Deed};
-use super::{Public, Shared};
+use super::{Public, Shared, bad_query};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Path, Query};
 use crate::views::seeing;
@@ -29,11 +29,6 @@ const EVENTS: u32 = 50;
 
 /// Longest that the backend may take to read the console.
 const CONSOLE_DEADLINE: Duration = Duration::from_secs(20);
-
-/// A query of whose member `name` something else was expected, which `text` says.
-fn bad_query(name: &'static str, kind: &'static str, text: impl Into<String>) -> Problems {
-    Problems { detail: vec![Problem { loc: vec!["query", name], ..Problem::new(kind, &[], text, None) }] }
-}
 
 /// What `vm` uses now.
 pub(super) async fn latest_of(public: &Public, vm: &Arc<Vm>) -> LatestMetrics {

@@ -36,6 +36,7 @@ pub(super) use health::{Health, RowView};
 pub(super) use live::{Live, Look};
 
 use super::{By, Operator, Shared};
+use crate::browser::guard;
 use crate::error::{ApiError, ApiResult};
 use crate::views::LoginLink;
 use sessions::{LINK_LIFE, SESSION_LIFE, Secrets, Session};
@@ -149,18 +150,8 @@ fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
 
 /// What browsers are told of everything here.
 async fn headers(mut response: Response) -> Response {
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // A page of an older program does not speak to this one.
-        (header::CACHE_CONTROL, "no-store"),
-        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    // A page of an older program does not speak to this one.
+    guard(response.headers_mut(), POLICY, "no-store");
     response
 }
 

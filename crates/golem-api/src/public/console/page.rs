@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
+use crate::browser::guard;
+
 const INDEX: &[u8] = include_bytes!("../../../console/index.html");
 const SCRIPT: &[u8] = include_bytes!("../../../console/app.js");
 const STYLE: &[u8] = include_bytes!("../../../console/app.css");
@@ -46,18 +48,8 @@ pub(in crate::public) async fn style() -> Response {
 
 fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
     let mut response = Response::new(Body::from(bytes));
-    for (name, value) in [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // A page of an older program does not speak to this one.
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    // A page of an older program does not speak to this one.
+    guard(response.headers_mut(), POLICY, "no-cache");
     response
 }
