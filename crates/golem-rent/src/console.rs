@@ -9,9 +9,9 @@ use golem_service::web_socket::{Bytes, Limits, NORMAL, ReceivedAny, SocketError,
 use golem_types::VmName;
 use serde_json::Value;
 
-use super::provider::{Provider, ProviderError};
+use super::provider::ProviderError;
 use super::shown::shown;
-use super::use_vm::granted;
+use super::use_vm::at_provider;
 use super::{Renter, StoreError};
 
 /// How long opening may take.
@@ -86,11 +86,9 @@ pub struct Console(WebSocket);
 /// # Errors
 /// [`ConsoleError`].
 pub async fn open_console(renter: &Renter<'_>, name: &VmName) -> Result<Console, ConsoleError> {
-    let rental = renter.store.rental(name)?;
-    let reference = granted(&rental)?;
-    let provider = Provider::of(renter, &rental)?;
+    let (provider, reference) = at_provider(renter, name)?;
     // Also has a session that the provider does not know any more opened again.
-    provider.vm(reference).await?;
+    provider.vm(&reference).await?;
     let url = provider.url();
     let url = url.strip_prefix("http").map(|rest| format!("ws{rest}/api/v1/vms/{reference}/console/live"));
     let url = url.unwrap_or_default();

@@ -7,9 +7,8 @@ use golem_types::wire::{BootStage, LatestMetrics, MetricsHistory, VmEvent, VmEve
 use serde::Serialize;
 
 use super::Renter;
-use super::provider::Provider;
 use super::shown::shown;
-use super::use_vm::{UseError, granted};
+use super::use_vm::{UseError, at_provider};
 
 /// What a VM uses, and what it used.
 #[derive(Debug, Clone, Serialize)]
@@ -27,13 +26,11 @@ pub struct Stats {
 /// # Errors
 /// [`UseError`]; a provider refuses any other range.
 pub async fn stats(renter: &Renter<'_>, name: &VmName, range: Option<&str>) -> Result<Stats, UseError> {
-    let rental = renter.store.rental(name)?;
-    let reference = granted(&rental)?;
-    let provider = Provider::of(renter, &rental)?;
-    let latest = provider.metrics(reference).await?;
+    let (provider, reference) = at_provider(renter, name)?;
+    let latest = provider.metrics(&reference).await?;
     let history = match range {
         Some(range) => {
-            let told = provider.metrics_history(reference, range).await?;
+            let told = provider.metrics_history(&reference, range).await?;
             Some(MetricsHistory { range: shown(&told.range), ..told })
         }
         None => None,
@@ -46,9 +43,8 @@ pub async fn stats(renter: &Renter<'_>, name: &VmName, range: Option<&str>) -> R
 /// # Errors
 /// [`UseError`].
 pub async fn events(renter: &Renter<'_>, name: &VmName, limit: u32) -> Result<VmEvents, UseError> {
-    let rental = renter.store.rental(name)?;
-    let reference = granted(&rental)?;
-    let told = Provider::of(renter, &rental)?.events(reference, limit).await?;
+    let (provider, reference) = at_provider(renter, name)?;
+    let told = provider.events(&reference, limit).await?;
     let event =
         |event: VmEvent| VmEvent { kind: shown(&event.kind), detail: shown(&event.detail), at: event.at };
     let stage = |stage: BootStage| BootStage { stage: shown(&stage.stage), at: stage.at };

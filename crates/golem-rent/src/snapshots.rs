@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Renter;
 use super::provider::{Provider, VmStatus};
 use super::shown::shown;
-use super::use_vm::{UseError, granted};
+use super::use_vm::{UseError, at_provider};
 
 /// A snapshot, in its provider's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +45,8 @@ impl SnapshotView {
 
 /// The VM's provider, and where its snapshots are there.
 fn place(renter: &Renter<'_>, vm: &VmName) -> Result<(Provider, String), UseError> {
-    let rental = renter.store.rental(vm)?;
-    let path = format!("/vms/{}/snapshots", granted(&rental)?);
-    Ok((Provider::of(renter, &rental)?, path))
+    let (provider, reference) = at_provider(renter, vm)?;
+    Ok((provider, format!("/vms/{reference}/snapshots")))
 }
 
 /// The snapshots of the rental `vm`, oldest first.

@@ -26,8 +26,18 @@ pub enum UseError {
 ///
 /// # Errors
 /// [`UseError::NotRented`].
-pub(super) fn granted(rental: &Rental) -> Result<&str, UseError> {
+fn granted(rental: &Rental) -> Result<&str, UseError> {
     rental.reference().ok_or_else(|| UseError::NotRented(rental.name.clone()))
+}
+
+/// The provider of the rental `name`, and what it knows the VM by.
+///
+/// # Errors
+/// [`UseError`].
+pub(super) fn at_provider(renter: &Renter<'_>, name: &VmName) -> Result<(Provider, String), UseError> {
+    let rental = renter.store.rental(name)?;
+    let reference = granted(&rental)?.to_owned();
+    Ok((Provider::of(renter, &rental)?, reference))
 }
 
 /// The rental `name`, with its SSH port if it has run.
@@ -66,7 +76,6 @@ pub(super) fn keep_access(
 /// # Errors
 /// [`UseError`].
 pub async fn order(renter: &Renter<'_>, name: &VmName, order: &'static str) -> Result<VmStatus, UseError> {
-    let rental = renter.store.rental(name)?;
-    let reference = granted(&rental)?;
-    Ok(Provider::of(renter, &rental)?.order(reference, order).await?)
+    let (provider, reference) = at_provider(renter, name)?;
+    Ok(provider.order(&reference, order).await?)
 }
