@@ -3,7 +3,7 @@
 //! Owns the lines. A test reads each as the program would, and finds commands that have none.
 
 /// Commands, and how they are used. Each line is typed after `golem-provider`.
-pub(super) const EXAMPLES: [(&str, &[&str]); 90] = [
+pub(super) const EXAMPLES: [(&str, &[&str]); 89] = [
     ("setup", &["setup", "setup --dry-run", "setup --yes --country DE --rent-cpu 4 --price-per-core 6"]),
     ("start", &["start", "start --daemon", "start --network testnet"]),
     ("stop", &["stop", "stop --withdraw-advert --timeout 300"]),
@@ -67,7 +67,6 @@ pub(super) const EXAMPLES: [(&str, &[&str]); 90] = [
     ("rent events", &["rent events web", "rent events web -n 200 --format csv"]),
     ("rent ssh", &["rent ssh web", "rent ssh web -- uptime"]),
     ("rent console", &["rent console web"]),
-    ("rent snapshot", &["rent snapshot create web before-upgrade", "rent snapshot list web"]),
     ("rent snapshot list", &["rent snapshot list web"]),
     ("rent snapshot create", &["rent snapshot create web", "rent snapshot create web before-upgrade"]),
     ("rent snapshot restore", &["rent snapshot restore web before-upgrade"]),
