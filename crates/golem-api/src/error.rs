@@ -72,7 +72,7 @@ impl ApiError {
 /// The refusal of a create: no room is 503, for another time or node; the rest is the caller's.
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::NoSnapshots => StatusCode::NOT_IMPLEMENTED,
+        Refusal::NoSnapshots | Refusal::NoSuspending => StatusCode::NOT_IMPLEMENTED,
         Refusal::NoSnapshot(_) => StatusCode::NOT_FOUND,
         Refusal::SnapshotTaken(_) | Refusal::SnapshotBusy(_) | Refusal::TooManySnapshots { .. } => {
             StatusCode::CONFLICT
@@ -108,8 +108,10 @@ fn status_and_text(error: &NodeError) -> (StatusCode, String) {
     match error {
         NodeError::Refused(why) => (refusal(why), why.to_string()),
         NodeError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
-        NodeError::WrongState { .. } => (StatusCode::CONFLICT, error.to_string()),
-        NodeError::Snapshot(_) => (StatusCode::BAD_GATEWAY, error.to_string()),
+        NodeError::WrongState { .. } | NodeError::Suspended { .. } => {
+            (StatusCode::CONFLICT, error.to_string())
+        }
+        NodeError::NotSuspended | NodeError::Snapshot(_) => (StatusCode::BAD_GATEWAY, error.to_string()),
         NodeError::Unpaid(_) => (StatusCode::PAYMENT_REQUIRED, error.to_string()),
         NodeError::PaymentsOff => (StatusCode::BAD_REQUEST, error.to_string()),
         NodeError::NoStream => (StatusCode::NOT_FOUND, error.to_string()),

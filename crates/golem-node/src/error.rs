@@ -3,7 +3,7 @@
 //! Owns the one error between the node and its edges. Its texts are shown to renters; causes go to the log.
 
 use golem_chain::ChainError;
-use golem_types::VmState;
+use golem_types::{VmState, VmStatus};
 use golem_vm::BackendError;
 
 use crate::ledger::LedgerError;
@@ -38,6 +38,17 @@ pub enum NodeError {
     /// What was asked of a snapshot was not done.
     #[error("{0}; the VM's disk is as it was")]
     Snapshot(String),
+    /// The VM is suspended, and what is in its memory would be lost.
+    #[error("VM is {status}: cannot {action} it now; resume it first")]
+    Suspended {
+        /// Suspended or suspending.
+        status: VmStatus,
+        /// "stop", "restart", …
+        action: &'static str,
+    },
+    /// The memory of a VM's guest was not kept.
+    #[error("the VM could not be suspended, and goes on; its events tell why")]
+    NotSuspended,
     /// The rental is not paid for.
     #[error("VM is stopped: {0}; top up its stream, or attach another one, and it starts again")]
     Unpaid(String),

@@ -17,6 +17,7 @@ mod handle;
 mod orders;
 mod progress;
 mod snapshots;
+mod suspend;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -187,6 +188,7 @@ impl Machine {
             state: rental.vm.state,
             shown: rental.vm.error.clone(),
             has_booted: rental.has_booted,
+            suspends: rental.vm.suspends,
             restart: self.handle.is_restart(),
             started: self.handle.is_start(),
             seen,
@@ -209,6 +211,7 @@ impl Machine {
             Step::Serve(guest) => self.serve(rental, *guest, memory).await,
             Step::Resume => self.resume(memory).await,
             Step::Off => self.off().await,
+            Step::Stop if rental.vm.suspends => self.suspend(rental, memory).await,
             Step::Stop => self.stop(rental, memory).await,
             Step::Restart => {
                 // Taken off first: a crash from here on leaves the goal `running`, which boots.
@@ -266,7 +269,7 @@ impl Machine {
             memory.stages.clear();
         }
         self.reach(rental, Stage::Launch, memory).await;
-        bounded(self.backend.start(&spec(rental))).await?;
+        self.launch(rental).await?;
         crash_point!("started");
         self.reach(rental, Stage::Boot, memory).await;
         let guest = self.ready(rental.aim()).await?;

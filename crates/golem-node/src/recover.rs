@@ -256,6 +256,7 @@ fn rental(
         stream,
         unpaid: None,
         held: false,
+        suspends: false,
         created_at: note.map_or(made_at, |note| note.created_at),
         updated_at: now,
     };

@@ -76,6 +76,18 @@ impl Rental {
             goal => goal,
         }
     }
+
+    /// Whether its renter had it suspended: it needs neither CPU nor memory until it is resumed.
+    #[must_use]
+    pub fn is_set_aside(&self) -> bool {
+        self.goal == Goal::Stopped && self.vm.suspends
+    }
+
+    /// Whether it is paid for again, and waits for CPU and memory.
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
+        self.vm.held && self.vm.unpaid.is_none() && self.goal != Goal::Deleted && !self.is_set_aside()
+    }
 }
 
 /// What a machine's task reports of its rental.

@@ -10,7 +10,7 @@ use golem_chain::stream_proof::BadProof;
 use golem_chain::{Bad, BadQuote};
 use golem_types::{
     AuthorizedKey, DiskSnapshot, FirstBoot, ImageName, JobId, Resources, SnapshotName, StreamKey, VmId,
-    VmName, VmState,
+    VmName, VmState, VmStatus,
 };
 use jiff::Timestamp;
 
@@ -51,6 +51,8 @@ pub struct Vm {
     /// Whether its CPU and memory were given back, because it was stopped for want of payment. Disk, name and port stay
     /// its own. Once it is paid for again, it waits for room.
     pub held: bool,
+    /// Whether what is in its guest's memory is kept on disk, or is to be, while it does not run.
+    pub suspends: bool,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -75,13 +77,30 @@ pub fn owner_of(renter: Address) -> String {
 }
 
 impl Vm {
-    /// Storage that it takes of what is rented out, in GiB: its disk, and as much again for every snapshot, because each part
-    /// of the disk may be written anew after it.
+    /// How it stands, as those read it who know of suspended VMs.
+    #[must_use]
+    pub fn status(&self) -> VmStatus {
+        match self.state {
+            VmState::Stopping if self.suspends => VmStatus::Suspending,
+            VmState::Stopped if self.suspends => VmStatus::Suspended,
+            state => state.into(),
+        }
+    }
+
+    /// Whether it is suspended, or about to be.
+    #[must_use]
+    pub const fn is_suspended(&self) -> bool {
+        self.suspends && matches!(self.state, VmState::Stopping | VmState::Stopped)
+    }
+
+    /// Storage that it takes of what is rented out, in GiB: its disk, as much again for every snapshot, because each part of
+    /// the disk may be written anew after it, and as much as its memory where that is kept.
     #[must_use]
     pub fn storage_held(&self) -> u32 {
         let snapshots = self.snapshots.iter().filter(|snapshot| snapshot.takes_room()).count();
         let disks = u32::try_from(snapshots).unwrap_or(u32::MAX).saturating_add(1);
-        self.resources.storage.saturating_mul(disks)
+        let memory = if self.suspends { self.resources.memory } else { 0 };
+        self.resources.storage.saturating_mul(disks).saturating_add(memory)
     }
 
     /// The first of its snapshots with which something is to be done.
@@ -262,6 +281,9 @@ pub enum Refusal {
     /// Its backend makes guests from a configuration of its own.
     #[error("this provider takes no user_data: leave it out, and set the VM up over SSH")]
     NoUserData,
+    /// Guests' memory cannot be kept.
+    #[error("this provider does not suspend VMs")]
+    NoSuspending,
     /// No snapshots can be had.
     #[error("this provider offers no snapshots")]
     NoSnapshots,

@@ -9,7 +9,7 @@ use golem_chain::stream_proof::{self, ProvenStream, StreamUse};
 use golem_chain::{Place, SignedQuote};
 use golem_service::log::with_causes;
 use golem_types::wire::Exact;
-use golem_types::{StreamId, VmName, VmState};
+use golem_types::{StreamId, VmName, VmStatus};
 use jiff::Timestamp;
 
 use super::agree::{Proposal, RentRequest, agreed};
@@ -299,7 +299,7 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
             return Err(CreateError::Destroyed(rental.name));
         }
         match provider.vm(&id).await {
-            Ok(seen) if seen.status == VmState::Running => {
+            Ok(seen) if seen.status == VmStatus::Running => {
                 if let Ok(access) = provider.access(&id).await
                     && access.ssh_port.is_some()
                 {
@@ -307,7 +307,7 @@ async fn wait(renter: &Renter<'_>, mut rental: Rental, deadline: Duration) -> Re
                     return Ok(rental);
                 }
             }
-            Ok(seen) if seen.status == VmState::Error => {
+            Ok(seen) if seen.status == VmStatus::Error => {
                 let why = seen.error_message.unwrap_or_else(|| "it says not why".to_owned());
                 let why = format!("the provider could not make the VM: {why}");
                 return Err(undo(renter, &rental.name, why).await);

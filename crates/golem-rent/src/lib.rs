@@ -47,7 +47,7 @@ pub use login_key::login_key;
 pub use offer::{Offer, OfferError, Paying};
 pub use payment_error::{PaymentError, TooFew};
 pub use payments::Payments;
-pub use provider::{Provider, ProviderError, VmStatus};
+pub use provider::{Provider, ProviderError, VmStanding};
 pub use rental::{Rental, RentalStep};
 pub use seeing::{Stats, events, stats};
 pub use snapshots::{SnapshotView, create_snapshot, delete_snapshot, restore_snapshot, snapshots};

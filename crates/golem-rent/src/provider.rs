@@ -10,7 +10,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use golem_service::http::{self, Answer, HttpError, Method, Options, StatusCode, Url};
 use golem_types::wire::{Exact, LatestMetrics, LeaseQuoteInfo, MetricsHistory, QuoteInfo, VmEvents};
-use golem_types::{ImageName, Resources, VmId, VmState};
+use golem_types::{ImageName, Resources, VmId, VmStatus};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -128,8 +128,8 @@ const DEFAULT_IMAGE: &str = "24.04";
 
 /// The state of a VM, as the provider says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct VmStatus {
-    pub status: VmState,
+pub struct VmStanding {
+    pub status: VmStatus,
     /// Why.
     pub error_message: Option<String>,
 }
@@ -243,7 +243,10 @@ impl Provider {
         body: Option<&Value>,
         token: Option<&str>,
     ) -> Result<Answer, ProviderError> {
-        let long = path.ends_with("/stop") || path.contains("/snapshots") || method == Method::DELETE;
+        let long = path.ends_with("/stop")
+            || path.ends_with("/suspend")
+            || path.contains("/snapshots")
+            || method == Method::DELETE;
         let mut request = self.http.request(method, &format!("{}/api/v1{path}", self.url()));
         if long {
             request = request.within(LONG_DEADLINE);
@@ -379,10 +382,10 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn vm(&self, id: &str) -> Result<VmStatus, ProviderError> {
-        let seen: VmStatus = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
+    pub async fn vm(&self, id: &str) -> Result<VmStanding, ProviderError> {
+        let seen: VmStanding = self.call(Method::GET, &format!("/vms/{id}"), None).await?;
         let error_message = seen.error_message.as_deref().map(shown);
-        Ok(VmStatus { error_message, ..seen })
+        Ok(VmStanding { error_message, ..seen })
     }
 
     /// How the VM `id` is reached.
@@ -417,11 +420,11 @@ impl Provider {
         self.call(Method::GET, &format!("/vms/{id}/events?limit={limit}"), None).await
     }
 
-    /// Starts or stops the VM `id`.
+    /// Starts, stops, suspends or resumes the VM `id`.
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn order(&self, id: &str, order: &'static str) -> Result<VmStatus, ProviderError> {
+    pub async fn order(&self, id: &str, order: &'static str) -> Result<VmStanding, ProviderError> {
         self.call(Method::POST, &format!("/vms/{id}/{order}"), None).await
     }
 

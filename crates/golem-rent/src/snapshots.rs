@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Renter;
-use super::provider::{Provider, VmStatus};
+use super::provider::{Provider, VmStanding};
 use super::shown::shown;
 use super::use_vm::{UseError, at_provider};
 
@@ -92,7 +92,7 @@ pub async fn restore_snapshot(
     renter: &Renter<'_>,
     vm: &VmName,
     name: &SnapshotName,
-) -> Result<VmStatus, UseError> {
+) -> Result<VmStanding, UseError> {
     let (provider, path) = place(renter, vm)?;
     Ok(provider.call(Method::POST, &format!("{path}/{name}/restore"), None).await?)
 }

@@ -4,7 +4,7 @@
 
 use golem_types::VmName;
 
-use super::provider::{Access, Provider, ProviderError, VmStatus};
+use super::provider::{Access, Provider, ProviderError, VmStanding};
 use super::rental::Rental;
 use super::{Renter, StoreError};
 
@@ -71,11 +71,11 @@ pub(super) fn keep_access(
     renter.store.keep(&now)
 }
 
-/// Has the provider `start` or `stop` the VM of the rental `name`.
+/// Has the provider `start`, `stop`, `suspend` or `resume` the VM of the rental `name`.
 ///
 /// # Errors
 /// [`UseError`].
-pub async fn order(renter: &Renter<'_>, name: &VmName, order: &'static str) -> Result<VmStatus, UseError> {
+pub async fn order(renter: &Renter<'_>, name: &VmName, order: &'static str) -> Result<VmStanding, UseError> {
     let (provider, reference) = at_provider(renter, name)?;
     Ok(provider.order(&reference, order).await?)
 }

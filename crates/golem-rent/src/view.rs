@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Renter;
 use super::payments::stream_of;
-use super::provider::{Provider, ProviderError, VmStatus};
+use super::provider::{Provider, ProviderError, VmStanding};
 use super::rental::{Rental, RentalStep};
 use super::store::Store;
 
@@ -151,7 +151,7 @@ impl RentalView {
     }
 
     /// With what the provider says.
-    fn with(mut self, step: RentalStep, seen: Option<Result<VmStatus, ProviderError>>) -> Self {
+    fn with(mut self, step: RentalStep, seen: Option<Result<VmStanding, ProviderError>>) -> Self {
         match seen {
             Some(Ok(seen)) => (self.status, self.problem) = (seen.status.to_string(), seen.error_message),
             Some(Err(ProviderError::Refused { status: 404, .. })) => {
@@ -171,7 +171,7 @@ impl RentalView {
     }
 }
 
-async fn ask(renter: &Renter<'_>, rental: &Rental) -> Option<Result<VmStatus, ProviderError>> {
+async fn ask(renter: &Renter<'_>, rental: &Rental) -> Option<Result<VmStanding, ProviderError>> {
     let id = rental.reference()?;
     match Provider::of(renter, rental) {
         Ok(provider) => Some(provider.vm(id).await),

@@ -85,6 +85,14 @@ impl Architecture {
         }
     }
 
+    /// The machine's short name, which QEMU has another full one for with every version.
+    pub(crate) const fn machine_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "q35",
+            Self::Aarch64 => "virt",
+        }
+    }
+
     /// The machine, as QEMU calls it.
     pub(crate) const fn machine(self, accelerator: Accelerator) -> &'static str {
         match (self, accelerator) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use golem_types::{AuthorizedKey, ImageName, SnapshotConsistency, SnapshotName, VmId};
 
 use crate::console::LiveConsole;
-use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, OnDisk, Overhead};
+use crate::machine::{BackendError, Guest, GuestNetwork, MachineSpec, Observed, OnDisk, Overhead, Started};
 use crate::multipass::Multipass;
 use crate::qemu::{Acceleration, Qemu};
 use crate::sim::Sim;
@@ -171,14 +171,15 @@ impl Backend {
         }
     }
 
-    /// Launches the machine. A guest that is there already stays as it is, whether it runs or not.
+    /// Launches the machine, with its memory where that was kept. A guest that is there already stays as it is, whether it
+    /// runs or not.
     ///
     /// # Errors
     /// [`BackendError::NoSuchMachine`] when it was never made or its disk is lost.
-    pub async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+    pub async fn start(&self, spec: &MachineSpec) -> Result<Started, BackendError> {
         match self {
             Self::Qemu(qemu) => qemu.start(spec).await,
-            Self::Multipass(multipass) => multipass.start(spec).await,
+            Self::Multipass(multipass) => multipass.start(spec).await.map(|()| Started::Booted),
             Self::Sim(sim) => sim.start(spec).await,
         }
     }
@@ -195,7 +196,7 @@ impl Backend {
         }
     }
 
-    /// Shuts the guest down, and ends it after `grace`; stopped or absent is fine.
+    /// Shuts the guest down, and ends it after `grace`; stopped or absent is fine. Memory that is kept is thrown away.
     ///
     /// # Errors
     /// [`BackendError`]; the call may be repeated.
@@ -204,6 +205,29 @@ impl Backend {
             Self::Qemu(qemu) => qemu.stop(id, grace).await,
             Self::Multipass(multipass) => multipass.stop(id, grace).await,
             Self::Sim(sim) => sim.stop(id).await,
+        }
+    }
+
+    /// Whether guests can be suspended. Multipass keeps its guests' memory as it likes.
+    #[must_use]
+    pub const fn can_suspend(&self) -> bool {
+        !matches!(self, Self::Multipass(_))
+    }
+
+    /// Keeps what is in the guest's memory on disk, and ends the guest; kept already is fine. Where that fails, or takes
+    /// longer than `deadline`, the guest goes on.
+    ///
+    /// # Errors
+    /// [`BackendError::Failed`] where it cannot be; [`BackendError`]; the call may be repeated.
+    pub async fn suspend(&self, id: &VmId, deadline: Duration) -> Result<(), BackendError> {
+        match self {
+            Self::Qemu(qemu) => qemu.suspend(id, deadline).await,
+            Self::Sim(sim) => sim.suspend(id).await,
+            Self::Multipass(_) => Err(BackendError::Failed {
+                step: "suspending the guest",
+                message: "VMs of Multipass are not suspended here".to_owned(),
+                source: None,
+            }),
         }
     }
 

@@ -25,5 +25,6 @@ pub use backend::{Backend, NETWORK_INTERVAL};
 pub use console::LiveConsole;
 pub use machine::{
     BackendError, Guest, GuestNetwork, MachineSpec, NetworkLimits, NetworkState, Observed, OnDisk, Overhead,
+    Started,
 };
 pub use usage::Usage;

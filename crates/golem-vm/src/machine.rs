@@ -94,6 +94,17 @@ pub enum Observed {
     },
 }
 
+/// How a guest came up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// It boots from its disk, or was there.
+    Booted,
+    /// It goes on where it was suspended.
+    Resumed,
+    /// It boots from its disk, because what was kept of its memory cannot be taken up; why.
+    MemoryLost(String),
+}
+
 /// What the operator lets every guest do on the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkLimits {

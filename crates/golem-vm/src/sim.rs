@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::console::HeldConsoles;
-use crate::machine::{BackendError, Guest, MachineSpec, Observed, OnDisk};
+use crate::machine::{BackendError, Guest, MachineSpec, Observed, OnDisk, Started};
 use crate::usage::Usage;
 
 /// What every simulated guest says first.
@@ -63,6 +63,8 @@ pub enum Call {
     WaitReady,
     /// `stop`.
     Stop,
+    /// `suspend`.
+    Suspend,
     /// `resume`.
     Resume,
     /// `delete`.
@@ -103,6 +105,9 @@ struct Record {
     /// How many guests were started so far.
     #[serde(default)]
     boots: u32,
+    /// Whether its memory is kept, while it does not run.
+    #[serde(default)]
+    suspended: bool,
     /// Names of the snapshots of its disk.
     #[serde(default)]
     snapshots: BTreeSet<String>,
@@ -212,6 +217,7 @@ impl Sim {
             resumable: false,
             powered_off: false,
             boots: 0,
+            suspended: false,
             snapshots: BTreeSet::new(),
         };
         self.0.write(&spec.id, &record).map_err(|error| failed("creating the machine", error))?;
@@ -219,16 +225,37 @@ impl Sim {
         Ok(())
     }
 
-    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<Started, BackendError> {
         self.0.enter(Call::Start).await?;
+        let mut started = Started::Booted;
         self.0.change(&spec.id, "starting the machine", |record| {
             // A guest that is there stays as it is.
             if !record.running {
                 record.running = true;
                 record.powered_off = false;
-                record.boots += 1;
+                if std::mem::take(&mut record.suspended) {
+                    started = Started::Resumed;
+                } else {
+                    record.boots += 1;
+                }
             }
-        })
+        })?;
+        Ok(started)
+    }
+
+    pub(crate) async fn suspend(&self, id: &VmId) -> Result<(), BackendError> {
+        const STEP: &str = "suspending the guest";
+        self.0.enter(Call::Suspend).await?;
+        self.0.change(id, STEP, |record| {
+            if record.running && record.halted.is_none() {
+                record.end();
+                record.suspended = true;
+            }
+        })?;
+        match self.0.lock().machines.get(id) {
+            Some(record) if record.suspended => Ok(()),
+            _ => Err(BackendError::Failed { step: STEP, message: "no guest runs".to_owned(), source: None }),
+        }
     }
 
     pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {
@@ -336,6 +363,7 @@ impl Record {
         self.running = false;
         self.halted = None;
         self.powered_off = false;
+        self.suspended = false;
     }
 }
 

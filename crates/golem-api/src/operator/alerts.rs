@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use golem_alerts::{Condition, Config, Courier, Engine, Message, Rule, Seen};
 use golem_service::server::json::ok;
 use golem_service::tasks::Tasks;
-use golem_types::VmState;
+use golem_types::VmStatus;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use tokio::time::{Instant, sleep};
 
@@ -169,10 +169,10 @@ fn of_vms(views: &[VmView], paid_until: &BTreeMap<String, Timestamp>, at: Timest
                 text,
                 "its renter pays, or `golem-provider vms delete` frees its place".to_owned(),
             );
-        } else if vm.status == VmState::Error || (vm.status == VmState::Running && vm.error.is_some()) {
+        } else if vm.status == VmStatus::Error || (vm.status == VmStatus::Running && vm.error.is_some()) {
             let why = vm.error.as_deref().unwrap_or("it failed");
             add(Rule::VmDown, format!("VM {name}: {why}"), format!("look at {}", logs()));
-        } else if vm.status == VmState::Running
+        } else if vm.status == VmStatus::Running
             && let Some(until) = paid_until.get(vm.id.as_str())
             && until.duration_since(at) < RUNWAY
         {

@@ -17,7 +17,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use golem_reach::report::Reach;
-use golem_types::VmState;
+use golem_types::VmStatus;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode, encode_registry};
@@ -229,12 +229,19 @@ impl Operator {
 
     fn of_vms(&self, look: &Look, scrape: &mut Scrape) {
         let views = &look.views;
-        let count = |state: VmState| {
+        let count = |state: VmStatus| {
             let number = views.iter().filter(|vm| vm.status == state).count();
             ([("state", state.as_str().to_owned())], u32::try_from(number).map_or(f64::MAX, f64::from))
         };
-        let states =
-            [VmState::Creating, VmState::Running, VmState::Stopping, VmState::Stopped, VmState::Error];
+        let states = [
+            VmStatus::Creating,
+            VmStatus::Running,
+            VmStatus::Stopping,
+            VmStatus::Stopped,
+            VmStatus::Suspending,
+            VmStatus::Suspended,
+            VmStatus::Error,
+        ];
         scrape.gauge("golem_provider_vms", "Live VMs by their state", states.map(count));
         scrape.one("golem_provider_vms_maximum", "Most live VMs", look.node.summary.max_vms);
         let id = |vm: &VmView| [("vm", vm.id.to_string())];

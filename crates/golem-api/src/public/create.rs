@@ -77,7 +77,7 @@ pub(super) async fn create(State(public): Shared, caller: Caller, request: Reque
             job_id: &job.id,
             vm_id: &vm.id,
             status: "creating",
-            lifecycle: renter::lifecycle(VmState::Creating, reached, None),
+            lifecycle: renter::lifecycle(VmState::Creating.into(), reached, None),
         };
         return Ok(json_response(StatusCode::ACCEPTED, &accepted));
     }

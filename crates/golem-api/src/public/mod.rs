@@ -153,6 +153,8 @@ fn renters() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(vms::start))
         .routes(routes!(vms::stop))
         .routes(routes!(vms::restart))
+        .routes(routes!(vms::suspend))
+        .routes(routes!(vms::resume))
         .routes(routes!(vms::add_key))
         .routes(routes!(streams::show, streams::attach))
         .routes(routes!(streams::list))

@@ -8,7 +8,7 @@ use axum::http::Method;
 use axum::response::Response;
 use golem_reach::public_ip;
 use golem_service::server::json::ok;
-use golem_types::{ImageName, Resources, VmId, VmState};
+use golem_types::{ImageName, Resources, VmId, VmStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -108,7 +108,7 @@ struct SummaryPricing {
 struct SummaryVm<'a> {
     id: &'a VmId,
     resources: Resources,
-    status: VmState,
+    status: VmStatus,
 }
 
 impl<'a> ProviderInfo<'a> {
@@ -211,8 +211,10 @@ pub(super) async fn images(State(public): Shared) -> Response {
 pub(super) async fn summary(State(public): Shared) -> Response {
     let capacity = public.node.capacity();
     let vms = public.node.vms();
-    let vms: Vec<_> =
-        vms.iter().map(|vm| SummaryVm { id: &vm.id, resources: vm.resources, status: vm.state }).collect();
+    let vms: Vec<_> = vms
+        .iter()
+        .map(|vm| SummaryVm { id: &vm.id, resources: vm.resources, status: crate::views::renter::status(vm) })
+        .collect();
     let Public { provider, .. } = &*public;
     ok(&SummaryInfo {
         env: SummaryMarket { environment: provider.environment, network: provider.network },

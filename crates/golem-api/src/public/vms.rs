@@ -91,7 +91,7 @@ pub(super) fn access_of<'a>(public: &Public, vm: &'a Vm) -> Result<(StatusCode, 
         return Ok((StatusCode::OK, access));
     }
     if vm.state == VmState::Creating {
-        let waiting = Access { ssh_host: None, ssh_port: None, status: Some(vm.state), ..access };
+        let waiting = Access { ssh_host: None, ssh_port: None, status: Some(vm.state.into()), ..access };
         return Ok((StatusCode::ACCEPTED, waiting));
     }
     let why = vm.error.as_deref().unwrap_or("it never ran");
@@ -169,6 +169,43 @@ pub(super) async fn stop(State(public): Shared, caller: Caller, Path(which): Pat
 pub(super) async fn restart(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
     let vm = caller.find(&public, &which, Deed::Change).await?;
     Ok(ok(&renter::vm(&*public.node.restart_vm(&vm.id).await?)))
+}
+
+/// Suspends a VM: what is in its memory is written to disk, and its processor, memory and port are given back. Waits for
+/// that up to three minutes. Payment goes on.
+#[utoipa::path(
+    post, path = "/api/v1/vms/{id}/suspend", tag = "VMs",
+    params(("id" = String, Path, description = "The VM's id; its name, too, for a session and where the API is open")),
+    security((), ("session" = [])),
+    responses(
+        (status = 200, body = VmInfo, description = "The VM, suspended or still on the way"),
+        (status = 402, description = "It is not paid for"),
+        (status = 409, description = "It is in no state for that"),
+        (status = 501, description = "This provider does not offer it"),
+        (status = 502, description = "Its memory could not be kept, and it goes on; its events tell why"),
+        (status = 503, description = "There is no room on disk for its memory"),
+    ),
+)]
+pub(super) async fn suspend(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
+    Ok(ok(&renter::vm(&*public.node.suspend_vm(&vm.id).await?)))
+}
+
+/// Lets a suspended VM go on where it was. Its clock is set where its agent runs; its connections are gone.
+#[utoipa::path(
+    post, path = "/api/v1/vms/{id}/resume", tag = "VMs",
+    params(("id" = String, Path, description = "The VM's id; its name, too, for a session and where the API is open")),
+    security((), ("session" = [])),
+    responses(
+        (status = 200, body = VmInfo, description = "The VM, which goes on"),
+        (status = 402, description = "It is not paid for"),
+        (status = 409, description = "It is not suspended"),
+        (status = 503, description = "There is no processor or memory for it now"),
+    ),
+)]
+pub(super) async fn resume(State(public): Shared, caller: Caller, Path(which): Path<String>) -> ApiResult {
+    let vm = caller.find(&public, &which, Deed::Change).await?;
+    Ok(ok(&renter::vm(&*public.node.resume_vm(&vm.id).await?)))
 }
 
 /// Deletes a VM and its disk.

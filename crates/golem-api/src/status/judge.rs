@@ -12,7 +12,7 @@ use golem_host::doctor::Check;
 use golem_reach::certificates::HttpsCause;
 use golem_reach::report::{Cause, ProblemReport, Reach};
 use golem_service::release_index::is_newer;
-use golem_types::{ImageName, VmState};
+use golem_types::{ImageName, VmStatus};
 use golem_vm::images::{ENTRIES, canonical};
 
 pub use checklist::judge_ports;
@@ -299,7 +299,7 @@ impl Verdict {
             }
         }
         self.networks(node);
-        for vm in node.vms.iter().filter(|vm| vm.status == VmState::Error) {
+        for vm in node.vms.iter().filter(|vm| vm.status == VmStatus::Error) {
             let why = vm.error.as_deref().unwrap_or("the log says why");
             self.issue(
                 Check::Guests,

@@ -11,7 +11,7 @@ use golem_types::wire::{
     ChainStream, Computed, Exact, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, SnapshotInfo, StageInfo,
     StreamInfo, VmInfo, WireTime,
 };
-use golem_types::{DiskSnapshot, VmState};
+use golem_types::{DiskSnapshot, VmStatus};
 use golem_vm::{GuestNetwork, NetworkState};
 use ruint::aliases::{U160, U256};
 
@@ -20,16 +20,22 @@ pub(crate) fn vm(vm: &Vm) -> VmInfo<'_> {
     VmInfo {
         id: &vm.id,
         name: &vm.name,
-        status: vm.state,
+        status: status(vm),
         resources: vm.resources,
         ip_address: vm.ip_address,
         ssh_port: vm.ip_address.map(|_| vm.ssh_port),
         created_at: WireTime(vm.created_at),
         updated_at: WireTime(vm.updated_at),
         error_message: vm.reason(),
-        lifecycle: lifecycle(vm.state, None, vm.reason()),
+        lifecycle: lifecycle(vm.status(), None, vm.reason()),
         network: None,
     }
+}
+
+/// How `vm` stands. One that is not paid for is "stopped", because clients of version 1 know six words; its lifecycle tells
+/// more. Only who had it suspended knows that word.
+pub(crate) fn status(vm: &Vm) -> VmStatus {
+    if vm.unpaid.is_some() { vm.state.into() } else { vm.status() }
 }
 
 /// A snapshot of the disk of `vm`.
@@ -69,9 +75,9 @@ pub(crate) fn job(job: &Job) -> JobInfo<'_> {
         stages: stages(&reached),
         lifecycle: lifecycle(
             match job.state {
-                JobState::Creating => VmState::Creating,
-                JobState::Ready => VmState::Running,
-                JobState::Failed => VmState::Error,
+                JobState::Creating => VmStatus::Creating,
+                JobState::Ready => VmStatus::Running,
+                JobState::Failed => VmStatus::Error,
             },
             reached.last().map(|reached| reached.stage),
             job.error.as_deref(),
@@ -79,10 +85,10 @@ pub(crate) fn job(job: &Job) -> JobInfo<'_> {
     }
 }
 
-/// How far a VM in `state` is, whose boot has come to `stage`, and why it does not run.
-pub(crate) fn lifecycle(state: VmState, stage: Option<Stage>, reason: Option<&str>) -> Lifecycle {
-    let (step, text, progress) = match (state, stage) {
-        (VmState::Creating, Some(stage)) => {
+/// How far a VM is that stands as `status`, whose boot has come to `stage`, and why it does not run.
+pub(crate) fn lifecycle(status: VmStatus, stage: Option<Stage>, reason: Option<&str>) -> Lifecycle {
+    let (step, text, progress) = match (status, stage) {
+        (VmStatus::Creating, Some(stage)) => {
             let (text, progress) = match stage {
                 Stage::Reserved => ("Reserved; the machine is about to be made", 5),
                 Stage::Disk => ("Its disk is being made", 15),
@@ -93,14 +99,19 @@ pub(crate) fn lifecycle(state: VmState, stage: Option<Stage>, reason: Option<&st
             };
             (stage.as_str(), text, progress)
         }
-        (VmState::Creating, None) => (state.as_str(), "It is being made or boots", 10),
-        (VmState::Running, _) => (state.as_str(), "It runs", 100),
-        (VmState::Stopping, _) => (state.as_str(), "It shuts down", 50),
-        (VmState::Stopped, _) => (state.as_str(), "It is stopped; its disk is kept", 100),
-        (VmState::Error, _) => (state.as_str(), "It cannot run", 100),
-        (VmState::Deleted, _) => (state.as_str(), "It was deleted", 100),
+        (VmStatus::Creating, None) => (status.as_str(), "It is being made or boots", 10),
+        (VmStatus::Running, _) => (status.as_str(), "It runs", 100),
+        (VmStatus::Stopping, _) => (status.as_str(), "It shuts down", 50),
+        (VmStatus::Stopped, _) => (status.as_str(), "It is stopped; its disk is kept", 100),
+        (VmStatus::Suspending, _) => (status.as_str(), "Its memory is written to disk", 50),
+        (VmStatus::Suspended, _) => {
+            (status.as_str(), "It is suspended; its disk and its memory are kept", 100)
+        }
+        (VmStatus::Error, _) => (status.as_str(), "It cannot run", 100),
+        (VmStatus::Deleted, _) => (status.as_str(), "It was deleted", 100),
+        (VmStatus::Unknown, _) => (status.as_str(), "How it stands is not known", 100),
     };
-    let transitioning = matches!(state, VmState::Creating | VmState::Stopping);
+    let transitioning = matches!(status, VmStatus::Creating | VmStatus::Stopping | VmStatus::Suspending);
     Lifecycle {
         lifecycle_stage: step,
         status_message: reason.map_or_else(|| text.to_owned(), |reason| format!("{text}: {reason}")),
@@ -284,9 +295,9 @@ mod tests {
 
     #[test]
     fn people_who_wait_are_told_how_far_it_is() {
-        let boot = lifecycle(VmState::Creating, Some(Stage::Boot), None);
+        let boot = lifecycle(VmStatus::Creating, Some(Stage::Boot), None);
         assert_eq!((boot.lifecycle_stage, boot.progress, boot.transitioning), ("boot", 50, true));
-        let failed = lifecycle(VmState::Error, None, Some("the disk is full"));
+        let failed = lifecycle(VmStatus::Error, None, Some("the disk is full"));
         assert_eq!(failed.status_message, "It cannot run: the disk is full");
         assert!(!failed.transitioning && failed.next_poll_seconds > boot.next_poll_seconds);
     }

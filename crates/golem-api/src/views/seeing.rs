@@ -74,16 +74,21 @@ pub(crate) fn history(
 const DETAIL: usize = 300;
 
 /// What a renter is told of, of all that happens: nothing of the provider's own money.
-pub(crate) const EVENT_KINDS: [&str; 39] = [
+pub(crate) const EVENT_KINDS: [&str; 44] = [
     "vm.created",
     "vm.imported",
     "vm.recovered",
     "vm.powered_off",
     "vm.out_of_memory",
+    "vm.not_suspended",
+    "vm.resumed",
+    "vm.memory_lost",
     "state.creating",
     "state.running",
     "state.stopping",
     "state.stopped",
+    "state.suspending",
+    "state.suspended",
     "state.error",
     "state.deleted",
     "boot.disk",

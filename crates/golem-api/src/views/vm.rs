@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use golem_node::boot::{FailedBoot, Reached};
 use golem_node::{Node, Vm};
 use golem_types::wire::NetworkInfo;
-use golem_types::{ImageName, Resources, VmId, VmName, VmState};
+use golem_types::{ImageName, Resources, VmId, VmName, VmStatus};
 use golem_vm::NetworkState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct VmView {
     /// What its renter calls it.
     pub name: VmName,
     /// Where it stands.
-    pub status: VmState,
+    pub status: VmStatus,
     /// Why it stands there, where that needs saying.
     pub error: Option<String>,
     /// What it was sold.
@@ -59,7 +59,7 @@ impl VmView {
         Self {
             id: vm.id.clone(),
             name: vm.name.clone(),
-            status: vm.state,
+            status: vm.status(),
             error: vm.reason().map(str::to_owned),
             resources: vm.resources,
             image: vm.image.clone(),

@@ -70,7 +70,7 @@ pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (Statu
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 19] = [
+const ROUTES: [(Method, &str, bool); 21] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
@@ -87,6 +87,8 @@ const ROUTES: [(Method, &str, bool); 19] = [
     (Method::POST, "/stop", true),
     (Method::POST, "/start", true),
     (Method::POST, "/restart", true),
+    (Method::POST, "/suspend", true),
+    (Method::POST, "/resume", true),
     (Method::POST, "/ssh-keys", true),
     (Method::POST, "/stream", true),
     (Method::DELETE, "", true),

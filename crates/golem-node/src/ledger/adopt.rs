@@ -131,6 +131,7 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         stream: adoption.stream.clone(),
         unpaid: None,
         held: false,
+        suspends: false,
         created_at: rounded(adoption.created_at),
         updated_at: rounded(now),
     };

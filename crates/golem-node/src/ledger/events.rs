@@ -29,8 +29,17 @@ const LOOKED_THROUGH: i64 = 20_000;
 const ROUTINE: [&str; 2] = ["state.*", "boot.*"];
 
 /// What a renter or a guest can cause again and again, [`ROUTINE`] included.
-const FREQUENT: [&str; 6] =
-    ["state.*", "boot.*", "snapshot.*", "console.*", "vm.powered_off", "vm.out_of_memory"];
+const FREQUENT: [&str; 9] = [
+    "state.*",
+    "boot.*",
+    "snapshot.*",
+    "console.*",
+    "vm.powered_off",
+    "vm.out_of_memory",
+    "vm.not_suspended",
+    "vm.resumed",
+    "vm.memory_lost",
+];
 
 /// That a rental was made.
 const CREATED: &str = "vm.created";
@@ -110,7 +119,7 @@ pub(super) fn put_change(
     if before.state == after.state && !is_another_error {
         return Ok(());
     }
-    put(connection, &after.id, &format!("state.{}", after.state.as_str()), detail, now)
+    put(connection, &after.id, &format!("state.{}", after.status()), detail, now)
 }
 
 /// Writes that a boot of the rental `id` has reached `stage`.

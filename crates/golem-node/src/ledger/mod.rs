@@ -32,9 +32,11 @@ mod rows;
 mod schema;
 mod sessions;
 mod snapshot;
+mod suspension;
 mod sweeps;
 mod transaction_ends;
 mod transactions;
+mod unpaid;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -387,25 +389,6 @@ impl Ledger {
     ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
         let id = id.clone();
         self.ask(move |writer| writer.attach(&id, &paid, now)).await
-    }
-
-    /// Records that the live rental `id` is not paid for, why, and the chain's time in seconds since the epoch; or that it is
-    /// again.
-    ///
-    /// # Errors
-    /// [`LedgerError::NoRental`], [`LedgerError::Sql`].
-    pub async fn set_unpaid(
-        &self,
-        id: &VmId,
-        ended: Option<(String, u128)>,
-        now: Timestamp,
-    ) -> Result<Arc<Vm>, LedgerError> {
-        let id = id.clone();
-        self.ask(move |writer| {
-            let ended = ended.as_ref().map(|(reason, chain_now)| (reason.as_str(), *chain_now));
-            writer.set_unpaid(&id, ended, now)
-        })
-        .await
     }
 
     /// Records that something happened to the rental `id`.

@@ -452,7 +452,7 @@ ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_val
 ";
 
 /// Every step, oldest first.
-const STEPS: [&str; 26] = [
+const STEPS: [&str; 27] = [
     RENTALS,
     PAYMENTS,
     ADVERTS,
@@ -479,6 +479,7 @@ const STEPS: [&str; 26] = [
     super::measurements::TABLES,
     FIRST_BOOT,
     super::disk_snapshots::COLUMN,
+    super::suspension::COLUMN,
 ];
 
 /// Every step as it is taken.

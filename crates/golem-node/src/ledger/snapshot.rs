@@ -17,7 +17,7 @@ use crate::rental::Rental;
 
 /// Whether a rental has, or will have before new ones, CPU and memory.
 fn has_room(rental: &Rental) -> bool {
-    !rental.vm.held || rental.vm.unpaid.is_none()
+    !rental.vm.held || (rental.vm.unpaid.is_none() && !rental.is_set_aside())
 }
 
 /// The live rentals, what they hold, what is promised, and what is known of ports, as of one commit.

@@ -18,7 +18,7 @@ use crate::paid::Paid;
 use crate::ports::{self as rules, PortPolicy};
 use crate::promise::Promise;
 use crate::rental::{Goal, Rental};
-use crate::vm::{Job, JobState, Refusal, Unpaid, Vm, owner_of};
+use crate::vm::{Job, JobState, Refusal, Vm, owner_of};
 
 /// How an edit ends the create's job, if it has not ended.
 pub(super) enum JobEnd {
@@ -108,6 +108,7 @@ impl Writer {
             stream: paid.key().cloned(),
             unpaid: None,
             held: false,
+            suspends: false,
             created_at: now,
             updated_at: now,
         });
@@ -235,43 +236,6 @@ impl Writer {
         Ok(Ok(vm))
     }
 
-    /// Records whether the live rental `id` is paid for; if not, why, and what time the chain has.
-    pub(super) fn set_unpaid(
-        &mut self,
-        id: &VmId,
-        ended: Option<(&str, u128)>,
-        now: Timestamp,
-    ) -> Result<Arc<Vm>, LedgerError> {
-        let mut rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?.clone();
-        let mut vm = (*rental.vm).clone();
-        let (kind, detail) = match (ended, &vm.unpaid) {
-            // The clock of the hold runs on from when it began.
-            (Some((reason, _)), Some(unpaid)) if unpaid.reason == reason => return Ok(rental.vm),
-            (Some((reason, chain_now)), before) => {
-                let begins = (rounded(now), u64::try_from(chain_now).ok());
-                let (since, chain_time) = before.as_ref().map_or(begins, |one| (one.since, one.chain_time));
-                vm.held |= vm.state == VmState::Stopped;
-                vm.unpaid = Some(Unpaid { since, chain_time, reason: reason.to_owned() });
-                ("payment.ended", reason)
-            }
-            (None, None) => return Ok(rental.vm),
-            (None, Some(_)) => {
-                vm.unpaid = None;
-                ("payment.resumed", "")
-            }
-        };
-        vm.updated_at = rounded(now);
-        rental.vm = Arc::new(vm);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        rows::put(&transaction, &rental)?;
-        events::put(&transaction, id, kind, detail, now)?;
-        transaction.commit()?;
-        let vm = Arc::clone(&rental.vm);
-        self.now.mirror(rental);
-        self.publish();
-        Ok(vm)
-    }
-
     /// A free port of the range that may be handed out and that no rental holds.
     fn free_port(&self, context: &AdmissionContext) -> Result<u16, Refusal> {
         let AdmissionContext { port_policy, ports, free_ports, .. } = context;
@@ -299,7 +263,9 @@ impl Writer {
             return Ok(before.vm);
         }
         // The machine is off: others may have what it took.
-        vm.held |= vm.unpaid.is_some() && vm.state == VmState::Stopped;
+        vm.held |= (vm.unpaid.is_some() || vm.suspends) && vm.state == VmState::Stopped;
+        // What was kept of its memory is taken up, or lost.
+        vm.suspends &= vm.state != VmState::Running || before.vm.state == VmState::Running;
         vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

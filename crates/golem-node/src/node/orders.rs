@@ -14,10 +14,13 @@ use super::{Node, lost, not_found};
 use crate::crash::crash_point;
 use crate::error::NodeError;
 use crate::rental::Goal;
-use crate::vm::Vm;
+use crate::vm::{Refusal, Vm};
 
 /// How long a delete is waited for; it goes on by itself, and the renter's access ended already.
 const DELETE_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a VM that is being suspended is waited for; that goes on by itself.
+const SUSPEND_WAIT: Duration = Duration::from_secs(180);
 
 impl Node {
     /// Takes CPU and memory for the VM `id` again, if they were given back.
@@ -29,12 +32,15 @@ impl Node {
         Ok(())
     }
 
-    /// Asks that the VM run. Running already is fine.
+    /// Asks that the VM run, with what was in its memory where that was kept. Running already is fine.
     ///
     /// # Errors
-    /// [`NodeError::Unpaid`], [`NodeError::NoRoom`], [`NodeError::NotFound`], [`NodeError::Ledger`].
+    /// [`NodeError::WrongState`] while it is being suspended; [`NodeError::Unpaid`], [`NodeError::NoRoom`], [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn start_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
         let state = self.paid_for(id)?;
+        if state == VmState::Stopping && self.live(id)?.vm.suspends {
+            return Err(NodeError::WrongState { state, action: "start" });
+        }
         self.take_room(id).await?;
         let next = matches!(state, VmState::Stopped | VmState::Error).then_some(VmState::Creating);
         // Before the goal: a task that looks in between knows of it.
@@ -44,12 +50,61 @@ impl Node {
         self.aim(id, Goal::Running, next).await
     }
 
+    /// That the VM `id` is neither suspended nor about to be.
+    pub(super) fn not_suspended(&self, id: &VmId, action: &'static str) -> Result<(), NodeError> {
+        let vm = self.live(id)?.vm;
+        if vm.is_suspended() { Err(NodeError::Suspended { status: vm.status(), action }) } else { Ok(()) }
+    }
+
+    /// Asks that what is in the VM's memory be kept on disk, its CPU and memory given back, and its port closed, until it is
+    /// started again. Suspended already is fine. Returns when it is, or as it stands after three minutes.
+    ///
+    /// # Errors
+    /// [`NodeError::Refused`] where that is not offered, or has no room; [`NodeError::WrongState`] unless it runs;
+    /// [`NodeError::NotSuspended`] if it could not be done; [`NodeError::Unpaid`], [`NodeError::NotFound`],
+    /// [`NodeError::Ledger`].
+    pub async fn suspend_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.paid_for(id)?;
+        if !self.0.backend.can_suspend() {
+            return Err(Refusal::NoSuspending.into());
+        }
+        if !self.live(id)?.vm.is_suspended() {
+            if state != VmState::Running {
+                return Err(NodeError::WrongState { state, action: "suspend" });
+            }
+            let offer = self.0.host.borrow().offer;
+            let granted = self.0.ledger.suspend(id, offer, Timestamp::now());
+            granted.await.map_err(|error| lost(id, error))??;
+            self.poke(id);
+        }
+        let mut changes = self.0.ledger.changes();
+        let is_settled = |vm: &Vm| vm.state != VmState::Stopping || !vm.suspends;
+        let settled = changes.wait_for(|now| now.get(id).is_none_or(|rental| is_settled(&rental.vm)));
+        let _ = timeout(SUSPEND_WAIT, settled).await;
+        let vm = self.live(id)?.vm;
+        if vm.is_suspended() { Ok(vm) } else { Err(NodeError::NotSuspended) }
+    }
+
+    /// Asks that a suspended VM go on where it was. Running already is fine.
+    ///
+    /// # Errors
+    /// [`NodeError::WrongState`] if it is not suspended; as [`Self::start_vm`].
+    pub async fn resume_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
+        let state = self.paid_for(id)?;
+        let vm = self.live(id)?.vm;
+        if state != VmState::Running && !vm.suspends {
+            return Err(NodeError::WrongState { state, action: "resume" });
+        }
+        self.start_vm(id).await
+    }
+
     /// Asks that the VM be shut down, disk and port kept. Stopped already is fine.
     ///
     /// # Errors
-    /// [`NodeError::NotFound`], [`NodeError::Ledger`].
+    /// [`NodeError::Suspended`], because what is in its memory would be lost; [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn stop_vm(&self, id: &VmId) -> Result<Arc<Vm>, NodeError> {
         let state = self.live(id)?.vm.state;
+        self.not_suspended(id, "stop")?;
         let next = (state != VmState::Stopped).then_some(VmState::Stopping);
         self.aim(id, Goal::Stopped, next).await
     }
@@ -64,6 +119,7 @@ impl Node {
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restart" });
         }
+        self.not_suspended(id, "restart")?;
         self.take_room(id).await?;
         if let Some(machine) = self.machine(id) {
             machine.restart();

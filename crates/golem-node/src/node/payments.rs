@@ -54,13 +54,18 @@ impl Node {
             payout::run(self.0.config.payout, contracts, self.0.ledger.clone(), sender, stop()),
         );
         tasks.spawn("streams export", payment::export(self.changes(), folder, stop()));
+        let can_suspend = self.0.backend.can_suspend();
         for payments in self.0.contracts.all() {
             let name = &payments.config().name;
             if payments.config().monitor {
                 let node = self.clone();
                 let host = self.clone();
-                let control =
-                    RentalControl::new(self.0.ledger.clone(), move |id| node.poke(id), move || host.room());
+                let control = RentalControl::new(
+                    self.0.ledger.clone(),
+                    move |id| node.poke(id),
+                    move || host.room(),
+                    can_suspend,
+                );
                 let daily = payment::check_daily(payments.clone(), stop());
                 tasks.spawn(format!("daily check of the books of {name}"), daily);
                 tasks.spawn(format!("books of {name}"), payment::catch_up(payments.clone(), stop()));

@@ -53,6 +53,7 @@ impl Node {
         if !matches!(state, VmState::Running | VmState::Stopped) {
             return Err(NodeError::WrongState { state, action: "make a snapshot of" });
         }
+        self.not_suspended(id, "make a snapshot of")?;
         let now = Timestamp::now();
         let name = name.unwrap_or_else(|| SnapshotName::at(now));
         let offer = self.0.host.borrow().offer;
@@ -78,6 +79,7 @@ impl Node {
         if matches!(state, VmState::Creating | VmState::Stopping) {
             return Err(NodeError::WrongState { state, action: "restore" });
         }
+        self.not_suspended(id, "restore")?;
         self.order_snapshot(id, name, SnapshotState::Restoring).await
     }
 

@@ -19,16 +19,20 @@ pub(crate) struct RentalControl {
     poke: Arc<dyn Fn(&VmId) + Send + Sync>,
     /// What there is to rent out now.
     room: Arc<dyn Fn() -> Room + Send + Sync>,
+    /// Whether what is in a guest's memory can be kept while it is not paid for.
+    can_suspend: bool,
 }
 
 impl RentalControl {
-    /// Changes rentals in `ledger`, and tells their tasks by `poke`; `room` is what there is to rent out.
+    /// Changes rentals in `ledger`, and tells their tasks by `poke`; `room` is what there is to rent out, `can_suspend` whether
+    /// guests can be suspended.
     pub(crate) fn new(
         ledger: Ledger,
         poke: impl Fn(&VmId) + Send + Sync + 'static,
         room: impl Fn() -> Room + Send + Sync + 'static,
+        can_suspend: bool,
     ) -> Self {
-        Self { ledger, poke: Arc::new(poke), room: Arc::new(room) }
+        Self { ledger, poke: Arc::new(poke), room: Arc::new(room), can_suspend }
     }
 
     /// Records that something happened to the rental `id`.
@@ -48,7 +52,8 @@ impl RentalControl {
         id: &VmId,
         ended: Option<(String, u128)>,
     ) -> Result<(), LedgerError> {
-        self.ledger.set_unpaid(id, ended, Timestamp::now()).await?;
+        let offer = self.can_suspend.then(|| (self.room)().offer);
+        self.ledger.set_unpaid(id, ended, offer, Timestamp::now()).await?;
         (self.poke)(id);
         Ok(())
     }

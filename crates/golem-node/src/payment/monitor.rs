@@ -347,9 +347,8 @@ async fn end(
 /// Lets rentals run that are paid for again, as far as there is room; those that wait longest first.
 async fn give_room(payments: &Payments, control: &RentalControl, memory: &mut Memory) {
     let now = payments.0.ledger.now();
-    let waits =
-        |rental: &&Rental| rental.vm.held && rental.vm.unpaid.is_none() && rental.goal != Goal::Deleted;
-    let mut waiting: Vec<_> = now.iter().filter(waits).map(|rental| &rental.vm).collect();
+    let mut waiting: Vec<_> =
+        now.iter().filter(|rental| rental.waits_for_room()).map(|rental| &rental.vm).collect();
     waiting.sort_by_key(|vm| vm.updated_at);
     memory.waiting.retain(|id| waiting.iter().any(|vm| &vm.id == id));
     for vm in waiting {

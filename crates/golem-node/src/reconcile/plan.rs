@@ -14,7 +14,7 @@
 //! | stopped | any | any | stop | stop | stop | stop | stop | stop | stop |
 //! | deleted | any | any | remove | remove | remove | remove | remove | remove | remove |
 //!
-//! and these four rules on top:
+//! and these five rules on top:
 //!
 //! - Every step but `fault`, `off` and `serve` rests while the pause after a failure lasts. `resume` has a pause
 //!   of its own, and is `fault` meanwhile.
@@ -22,6 +22,7 @@
 //!   answer there: it gave one before. `fault` rests where its reason is shown already.
 //! - `off` is `boot` where the operator wants guests to run whatever they do, and where a start was asked for
 //!   since the guest was last seen to run: the later word counts, and which came first nobody saw.
+//! - Where the guest was to be suspended, `stopping` is as `creating` while `running` is wanted: it need not end.
 //! - A restart that was ordered, and not yet begun, is `restart` wherever `running` is wanted of a machine
 //!   that has booted, and waits for no pause.
 //!
@@ -71,6 +72,8 @@ pub struct Situation {
     pub shown: Option<String>,
     /// Whether it ran once.
     pub has_booted: bool,
+    /// Whether what is in the guest's memory is kept, or is to be.
+    pub suspends: bool,
     /// Whether a restart was asked for and not yet done.
     pub restart: bool,
     /// Whether a start was asked for since the guest was last seen to run.
@@ -169,7 +172,9 @@ fn wanted(situation: &Situation) -> Step {
         (Goal::Running, VmState::Running | VmState::Error, MachineView::PoweredOff) => Step::Off,
         (Goal::Running, _, MachineView::PoweredOff) => Step::Boot,
         // A restart that the node's end cut short.
-        (Goal::Running, VmState::Stopping, MachineView::Running(_) | MachineView::Halted { .. }) => {
+        (Goal::Running, VmState::Stopping, MachineView::Running(_) | MachineView::Halted { .. })
+            if !situation.suspends =>
+        {
             Step::Restart
         }
         (Goal::Running, VmState::Running, MachineView::Running(guest)) => Step::Serve(*guest),

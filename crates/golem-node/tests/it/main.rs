@@ -23,4 +23,5 @@ mod proxy_log;
 mod proxy_strangers;
 mod proxy_support;
 mod support;
+mod suspend;
 mod transactions;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::proxy_support::{EchoGuest, PAUSE, Renter, WIDE, counted, in_time, joined, open};
 
 /// Bytes that keep several hand-overs busy.
-const BYTES: usize = 24 * 1024 * 1024;
+const BYTES: usize = 64 * 1024 * 1024;
 
 /// H-11: an upgrade does not cut a session, and not one byte of it is lost, doubled or moved.
 #[tokio::test]

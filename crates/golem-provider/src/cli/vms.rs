@@ -7,7 +7,7 @@ mod logs;
 use std::time::Duration;
 
 use anyhow::bail;
-use golem_types::VmState;
+use golem_types::VmStatus;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -64,7 +64,7 @@ pub(super) async fn vms(invocation: &Invocation, command: Vms) -> anyhow::Result
         Vms::Ssh { vm, user, identity, command } => {
             let vm = client.vm(&vm).await?;
             let settings = &invocation.resolved.settings;
-            if vm.status != VmState::Running {
+            if vm.status != VmStatus::Running {
                 bail!("{} is {}; fix: golem-provider vms start {}", vm.name, vm.status, vm.name);
             }
             let login = Login {
@@ -133,7 +133,7 @@ fn stage(client: &Client, which: &str) -> impl AsyncFn() -> Option<String> {
 fn words(vm: &VmView) -> String {
     match vm.status {
         // It has had its address since its first boot.
-        VmState::Creating if vm.ip_address.is_some() => "booting".to_owned(),
+        VmStatus::Creating if vm.ip_address.is_some() => "booting".to_owned(),
         status => status.to_string(),
     }
 }

@@ -25,6 +25,15 @@ const SNAPSHOT: &[(&str, &str, &[&str])] = &[
     ("DELETE", "/one", &["snapshot-deleted", "snapshot-settled"]),
 ];
 
+/// Steps of suspending a VM and of letting it go on, in order.
+const SUSPEND: &[(&str, &str)] = &[
+    ("suspend", "before-suspend"),
+    ("suspend", "suspended"),
+    ("resume", "started"),
+    ("resume", "port-open"),
+    ("resume", "running"),
+];
+
 fn body(name: &str) -> String {
     json!({
         "name": name,
@@ -76,7 +85,9 @@ fn vms(home: &Home) -> Vec<Value> {
 /// Waits until nothing is under way, then checks everything that must hold then.
 fn settles(home: &Home) -> Vec<Value> {
     wait_until("nothing is under way", || {
-        vms(home).iter().all(|vm| !matches!(vm["status"].as_str(), Some("creating" | "stopping")))
+        vms(home)
+            .iter()
+            .all(|vm| !matches!(vm["status"].as_str(), Some("creating" | "stopping" | "suspending")))
     });
     let vms = vms(home);
     let ids: BTreeSet<String> = vms.iter().map(|vm| vm["id"].as_str().unwrap().to_owned()).collect();
@@ -274,7 +285,8 @@ fn i6_a_node_killed_at_any_step_of_a_snapshot_converges() {
             let mut node = start_to_die(&home, point);
             wait_until("the VM is taken back", || vms(&home)[0]["status"] == "running");
             let asked = if path.is_empty() { r#"{"name":"one"}"# } else { "" };
-            ask(&home, method, &format!("{snapshots}{path}"), asked);
+            let answer = ask(&home, method, &format!("{snapshots}{path}"), asked);
+            assert_eq!(answer, None, "{method} {point}: it should have been killed");
             assert_eq!(node.end(), None, "{method} {point}: it should have been killed");
             let _node = home.start(&[]);
             wait_until("nothing is under way", || {
@@ -291,5 +303,38 @@ fn i6_a_node_killed_at_any_step_of_a_snapshot_converges() {
             wait_until("the VM runs", || vms(&home)[0]["status"] == "running");
             settles(&home);
         }
+    }
+}
+
+/// I1, I6: killed at any step of being suspended or going on, a VM is suspended, or runs, and was never booted anew.
+#[test]
+fn i1_a_node_killed_at_any_step_of_a_suspension_converges() {
+    for (order, point) in SUSPEND {
+        let home = Home::new();
+        let node = home.start(&[]);
+        let vm = ask(&home, "POST", "/api/v1/vms", &body("abc")).unwrap();
+        let path = format!("/api/v1/vms/{}", vm["id"].as_str().unwrap());
+        if *order == "resume" {
+            let suspended = ask(&home, "POST", &format!("{path}/suspend"), "").unwrap();
+            assert_eq!(suspended["status"], "suspended", "{suspended}");
+        }
+        drop(node);
+        let mut node = start_to_die(&home, point);
+        let before = if *order == "resume" { "suspended" } else { "running" };
+        wait_until("the VM is taken back", || vms(&home)[0]["status"] == before);
+        // One that goes on is answered before its task does so.
+        ask(&home, "POST", &format!("{path}/{order}"), "");
+        assert_eq!(node.end(), None, "{order} {point}: it should have been killed");
+        let _node = home.start(&[]);
+        let after = if *order == "resume" { "running" } else { "suspended" };
+        wait_until("it is what it was to be", || vms(&home)[0]["status"] == after);
+        if after == "suspended" {
+            ask(&home, "POST", &format!("{path}/resume"), "").unwrap();
+            wait_until("the VM runs", || vms(&home)[0]["status"] == "running");
+        }
+        let record = home.data().join(format!("sim/{}.json", vm["id"].as_str().unwrap()));
+        let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+        assert_eq!(record["boots"], 1, "{order} {point}: {record}");
+        settles(&home);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use golem_test_support::Home;
+use golem_test_support::{Home, wait_until};
 use serde_json::json;
 
 /// Runs `rent create web` with `more`: exit code and what it printed.
@@ -97,4 +97,27 @@ fn a_disk_is_kept_and_given_back_from_the_command_line() {
     assert_eq!(snapshot(&home, &["create", "web", "A b"]).0, Some(2));
     assert_eq!(snapshot(&home, &["delete", "web", "before"]).0, Some(0));
     assert_eq!(home.json(&["rent", "snapshot", "list", "web", "--json"]), json!([]));
+}
+
+#[test]
+fn a_vm_is_suspended_and_goes_on_from_the_command_line() {
+    let home = Home::new();
+    let _node = home.start(&[]);
+    let (code, output) = create(&home, &[]);
+    assert_eq!(code, Some(0), "{output}");
+    let said = home.run(&["rent", "suspend", "web"]);
+    assert!(
+        said.status.success() && Home::show(&said).contains("web is suspended."),
+        "{}",
+        Home::show(&said)
+    );
+    assert_eq!(home.json(&["rent", "show", "web", "--json"])["status"], "suspended");
+    let vms = home.run(&["vms", "list"]);
+    assert!(Home::show(&vms).contains("suspended"), "{}", Home::show(&vms));
+    let refused = home.run(&["rent", "stop", "web"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(Home::show(&refused).contains("resume it first"), "{}", Home::show(&refused));
+    assert!(home.run(&["rent", "resume", "web"]).status.success());
+    wait_until("it goes on", || home.json(&["rent", "show", "web", "--json"])["status"] == "running");
+    assert_eq!(home.run(&["rent", "suspend", "other"]).status.code(), Some(1));
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::exact::Exact;
-use crate::{JobId, Resources, SnapshotConsistency, SnapshotName, SnapshotState, VmId, VmName, VmState};
+use crate::{JobId, Resources, SnapshotConsistency, SnapshotName, SnapshotState, VmId, VmName, VmStatus};
 
 /// A time as the original writes it: UTC, microseconds, no zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
@@ -60,7 +60,7 @@ pub struct VmInfo<'a> {
     /// What its renter calls it.
     pub name: &'a VmName,
     /// Where it stands.
-    pub status: VmState,
+    pub status: VmStatus,
     /// What it was sold.
     pub resources: Resources,
     /// The guest's private address, once known.
@@ -323,7 +323,7 @@ pub struct Access<'a> {
     pub multipass_name: &'a VmId,
     /// `creating` while the VM is being made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<VmState>,
+    pub status: Option<VmStatus>,
 }
 
 #[cfg(test)]
@@ -350,7 +350,7 @@ mod tests {
         let info = VmInfo {
             id: &id,
             name: &name,
-            status: VmState::Running,
+            status: VmStatus::Running,
             resources: Resources::new(2, 4, 20),
             ip_address: Some("10.0.2.15".parse().unwrap()),
             ssh_port: Some(50800),

@@ -23,6 +23,7 @@
 //! | `throttling.…` | bounds writes before they are in the host's memory, where v1 control groups no longer know whose they are |
 //! | `ringbuf` console | bounded by construction: a guest that floods it overwrites itself; exchanged for a socket while somebody has it open: see `console` |
 //! | `unshare … sh -c …` | namespaces of its own: see `network` |
+//! | `-incoming defer` | where memory is taken up that was kept: see `memory` |
 //! | `restrict=on` | only where this host makes no namespace: no network at all but SSH in |
 
 use std::ffi::OsString;
@@ -58,6 +59,8 @@ pub(super) struct Launch<'a> {
     pub(super) disk_rate: Option<u64>,
     /// Words that run what follows in the guest's control group.
     pub(super) group_words: &'a [String],
+    /// QEMU's full name for the machine whose memory is to be taken up, if one is.
+    pub(super) memory: Option<&'a str>,
 }
 
 /// What the guest's network card leads to.
@@ -117,6 +120,11 @@ fn guest(launch: &Launch<'_>) -> Vec<OsString> {
             disk.push_str(&format!(",throttling.{bound}={most}"));
         }
     }
+    let named = architecture.machine(accelerator);
+    let machine = launch
+        .memory
+        .map_or_else(|| named.to_owned(), |full| named.replacen(architecture.machine_name(), full, 1));
+    let incoming: &[&str] = if launch.memory.is_some() { &["-incoming", "defer"] } else { &[] };
     let console = format!("ringbuf,id=console,size={CONSOLE_BYTES}");
     [
         "-name",
@@ -126,7 +134,7 @@ fn guest(launch: &Launch<'_>) -> Vec<OsString> {
         "-nodefaults",
         "-no-user-config",
         "-machine",
-        architecture.machine(accelerator),
+        &machine,
         "-accel",
         accel,
         "-cpu",
@@ -172,6 +180,7 @@ fn guest(launch: &Launch<'_>) -> Vec<OsString> {
         "unix:run/qmp.sock,server=on,wait=off",
     ]
     .into_iter()
+    .chain(incoming.iter().copied())
     .map(OsString::from)
     .chain(firmware.into_iter().flat_map(flash))
     .collect()
@@ -226,6 +235,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             disk_rate: None,
             group_words: &[],
+            memory: None,
             nested: false,
             uid: None,
             group: None,
@@ -320,6 +330,16 @@ mod tests {
         }
         let kvm = words_of(&Launch { accelerator: Accelerator::Kvm, ..x86 }).join(" ");
         assert!(kvm.contains(" -machine q35 -accel kvm -cpu host,vmx=off,svm=off -smp "), "{kvm}");
+    }
+
+    #[test]
+    fn memory_is_taken_up_by_the_machine_that_it_is_of() {
+        let id = VmId::new(&"abc".parse().unwrap(), "2025-02-19T13:04:24Z".parse().unwrap(), [7; 10]);
+        let x86 = plain(&id, Resources::new(1, 1, 10));
+        let words = words_of(&Launch { memory: Some("pc-q35-7.2"), ..x86 }).join(" ");
+        assert!(words.contains(" -machine pc-q35-7.2 ") && words.ends_with(" -incoming defer"), "{words}");
+        let arm = Launch { architecture: Architecture::Aarch64, memory: Some("virt-7.2"), ..x86 };
+        assert!(words_of(&arm).contains(&"virt-7.2,gic-version=3".to_owned()));
     }
 
     proptest! {

@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::command::Netdev;
+use super::memory::{self, Kept};
 use super::name::name_word;
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
@@ -24,7 +25,7 @@ use super::{
     process, programs, read_json, step_error,
 };
 use crate::Accelerator;
-use crate::machine::{BackendError, MachineSpec};
+use crate::machine::{BackendError, MachineSpec, Started};
 
 /// Most bytes of QEMU's complaints that are kept.
 const COMPLAINT_BYTES: u64 = 16_384;
@@ -45,10 +46,12 @@ struct Attempt<'a> {
     record: &'a Record,
     /// Words that run what follows in the guest's control group.
     group_words: &'a [String],
+    /// The memory that it is to take up.
+    memory: Option<&'a Kept>,
 }
 
 impl Qemu {
-    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<(), BackendError> {
+    pub(crate) async fn start(&self, spec: &MachineSpec) -> Result<Started, BackendError> {
         self.check().await?;
         let folder = self.of(&spec.id);
         if !folder.join(DISK_FILE).exists() {
@@ -57,7 +60,7 @@ impl Qemu {
         // Nobody looks at its network before it is launched.
         let mut held = self.networks.hold(&spec.id).await;
         if !self.make_way(&spec.id).await.map_err(failed("looking at the guest's process"))? {
-            return Ok(());
+            return Ok(Started::Booted);
         }
         end_uplink(&folder, &name_word(&spec.id)).await.map_err(failed("ending the old uplink"))?;
         let record: Record =
@@ -75,12 +78,52 @@ impl Qemu {
         }
         let groups = self.groups.launch(&spec.id, &folder, record.resources, self.overhead());
         let groups = groups.await.map_err(failed("bounding the guest"))?;
-        let attempt = Attempt { id: &spec.id, folder: &folder, record: &record, group_words: &groups.words };
-        let launched = self.launch_some_way(attempt, &mut held).await;
-        if launched.is_ok() {
-            self.note_groups(&spec.id, &folder).await;
+        let kept = memory::kept(&folder).map_err(failed("looking for the guest's memory"))?;
+        let cold = Attempt {
+            id: &spec.id,
+            folder: &folder,
+            record: &record,
+            group_words: &groups.words,
+            memory: None,
+        };
+        let mut started = Started::Booted;
+        if let Some(kept) = &kept {
+            match self.launch_with_memory(Attempt { memory: Some(kept), ..cold }, &mut held).await? {
+                Ok(()) => return Ok(Started::Resumed),
+                Err(why) => started = Started::MemoryLost(why),
+            }
+            end_uplink(&folder, &name_word(&spec.id)).await.map_err(failed("ending the old uplink"))?;
         }
-        launched
+        memory::forget(&folder).map_err(failed("removing the guest's old memory"))?;
+        self.launch_some_way(cold, &mut held).await?;
+        self.note_groups(&spec.id, &folder).await;
+        Ok(started)
+    }
+
+    /// Launches the guest with the memory that is kept; the inner error tells why this QEMU will never take that up.
+    async fn launch_with_memory(
+        &self,
+        attempt: Attempt<'_>,
+        known: &mut Known,
+    ) -> Result<Result<(), String>, BackendError> {
+        let Attempt { id, folder, .. } = attempt;
+        match self.launch_some_way(attempt, known).await {
+            Ok(()) => {}
+            Err(BackendError::Failed { source: Some(error), .. })
+                if error.to_string().contains("machine type") =>
+            {
+                return Ok(Err(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        self.note_groups(id, folder).await;
+        let Err(error) = self.take_up(id, folder).await else { return Ok(Ok(())) };
+        if !memory::is_kept(folder) {
+            // It is taken up, and the guest goes on with the next look.
+            return Err(failed(STEP)(error));
+        }
+        process::kill(folder, id).await.map_err(failed(STEP))?;
+        Ok(Err(error.to_string()))
     }
 
     async fn launch_some_way(&self, attempt: Attempt<'_>, known: &mut Known) -> Result<(), BackendError> {
@@ -163,7 +206,7 @@ impl Qemu {
     }
 
     async fn spawn(&self, attempt: Attempt<'_>, network: Netdev) -> Result<Child, BackendError> {
-        let Attempt { id, folder, record, group_words } = attempt;
+        let Attempt { id, folder, record, group_words, memory } = attempt;
         for file in [process::PID_FILE, "run/qmp.sock", "run/agent.sock"] {
             absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(STEP))?;
         }
@@ -196,6 +239,7 @@ impl Qemu {
                 network,
                 disk_rate: self.config.disk_rate,
                 group_words,
+                memory: memory.map(|kept| kept.machine.as_str()),
             },
         );
         let inside = matches!(network, Netdev::Namespace);

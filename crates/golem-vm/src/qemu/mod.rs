@@ -18,6 +18,7 @@
 //!     qemu.log       what QEMU said; it comes through qemu.err
 //!     etc/           empty; QEMU mounts its own /etc here
 //!     run/           its sockets; the only place where it can make files
+//!     memory.img     what was in its memory when it was suspended: see `memory`
 //! ```
 //!
 //! The folder is the node's own, so that a QEMU that was taken over can forge nothing in it.
@@ -35,6 +36,7 @@ mod console;
 mod create;
 mod launch;
 mod logs;
+mod memory;
 mod name;
 mod network;
 mod process;

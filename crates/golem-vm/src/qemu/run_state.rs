@@ -8,6 +8,8 @@
 //! | alive | `shutdown`, and nobody here pressed the button | powered off by the guest itself |
 //! | alive | `shutdown` after our button, `guest-panicked` | stopped: no guest is left in that process |
 //! | alive | `io-error` | halted: a write failed; may go on once there is room, or after a while |
+//! | alive | `paused`, and its memory is whole on disk | stopped: that process only waits to be ended |
+//! | alive | `paused`, and its memory was about to be written or was just read | halted: may go on |
 //! | alive | `paused`, `suspended`, `internal-error` | halted: not by us, so we do not know until when |
 //! | alive | anything else | running, or about to |
 //!
@@ -25,8 +27,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::process::{self, Life};
-use super::qmp;
 use super::{DISK_FILE, Qemu, failed};
+use super::{memory, qmp};
 use crate::machine::{BackendError, Observed};
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
@@ -66,6 +68,12 @@ impl Qemu {
             Some("shutdown") => Observed::PoweredOff,
             Some("guest-panicked") => Observed::Stopped,
             Some("io-error") => paused_by_disk(&folder).await,
+            Some("paused" | "postmigrate" | "inmigrate" | "finish-migrate") if memory::is_kept(&folder) => {
+                Observed::Stopped
+            }
+            Some("paused" | "postmigrate" | "finish-migrate") if memory::is_between(&folder) => {
+                Observed::Halted { reason: "the guest was about to be suspended".to_owned(), resumable: true }
+            }
             Some("paused") => halted("the guest is paused"),
             Some("suspended") => halted("the guest is suspended"),
             Some("internal-error") => halted("the guest's virtual CPU failed"),
@@ -89,7 +97,16 @@ impl Qemu {
         let folder = self.of(id);
         let ending = "ending the guest";
         if process::of(&folder, id).map_err(failed(ending))?.is_none() {
-            return Ok(());
+            return memory::forget(&folder).map_err(failed(ending));
+        }
+        if memory::is_between(&folder)
+            && !memory::is_kept(&folder)
+            && let Err(error) = memory::go_on(&folder).await
+        {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a guest that was about to be suspended does not go on"
+            );
         }
         let press = async {
             while !is_over(&folder, id).await {
@@ -111,7 +128,7 @@ impl Qemu {
                 let _ = timeout(POWER_BUTTON_AGAIN, over).await;
             }
         };
-        if timeout(grace, press).await.is_err() {
+        if !memory::is_kept(&folder) && timeout(grace, press).await.is_err() {
             golem_service::log_limited_each!(
                 id,
                 warn,
@@ -120,15 +137,22 @@ impl Qemu {
                 grace.as_secs()
             );
         }
-        end(&folder, id).await.map_err(failed(ending))
+        end(&folder, id).await.map_err(failed(ending))?;
+        memory::forget(&folder).map_err(failed(ending))
     }
 
-    /// Lets a guest go on that a failed write paused, and no other.
+    /// Lets a guest go on that a failed write paused, or that was about to be suspended, and no other.
     pub(crate) async fn resume(&self, id: &VmId) -> Result<(), BackendError> {
         let step = "resuming the guest";
         let folder = self.of(id);
-        if status(&folder).await.as_deref() != Some("io-error") {
-            return Ok(());
+        match status(&folder).await.as_deref() {
+            Some("io-error") => {}
+            Some("paused" | "postmigrate" | "finish-migrate")
+                if memory::is_between(&folder) && !memory::is_kept(&folder) =>
+            {
+                return memory::go_on(&folder).await.map_err(failed(step));
+            }
+            _ => return Ok(()),
         }
         let mut client = qmp::Client::qmp(&folder).await.map_err(failed(step))?;
         client.call("cont", Value::Null).await.map_err(failed(step))?;
@@ -152,7 +176,7 @@ async fn is_over(folder: &Path, id: &VmId) -> bool {
 }
 
 /// Ends QEMU, which writes out what it holds where it still answers.
-async fn end(folder: &Path, id: &VmId) -> io::Result<()> {
+pub(super) async fn end(folder: &Path, id: &VmId) -> io::Result<()> {
     if !matches!(process::of(folder, id)?, Some((_, Life::Alive))) {
         return process::kill(folder, id).await;
     }

@@ -72,7 +72,7 @@ pub(super) fn lifecycle(vm: &Vm, job: Option<&Job>) -> Part {
         && vm.state == VmState::Creating
     {
         let reached = job.reached().last().map(|reached| reached.stage);
-        shown = VmInfo { lifecycle: renter::lifecycle(vm.state, reached, vm.reason()), ..shown };
+        shown = VmInfo { lifecycle: renter::lifecycle(vm.status(), reached, vm.reason()), ..shown };
     }
     value(&shown)
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use golem_reach::report::{LocalState, PortReport, PortsReport, Reach};
-use golem_types::VmState;
+use golem_types::VmStatus;
 
 use super::super::facts::{Local, NodeFacts, StatusFacts, StatusSettings};
 use super::super::view::{LastKnown, PortCheck, ProviderPort, SshIssues, SshPort, SshPorts};
@@ -95,7 +95,7 @@ pub(super) fn ssh(
     };
     let listening = node.map(|node| node.listening.clone()).unwrap_or_default();
     // Only then is the port open.
-    let serving = |vm: &&VmView| vm.status == VmState::Running;
+    let serving = |vm: &&VmView| vm.status == VmStatus::Running;
     let served: BTreeSet<u16> =
         node.iter().flat_map(|node| node.vms.iter().filter(serving)).map(|vm| vm.ssh_port).collect();
     let range = settings.ssh_ports.clone();

@@ -266,7 +266,7 @@ fn anything_else_that_is_off_is_an_issue() {
         ),
         (
             with_node(|node| {
-                node.vms[0].status = VmState::Error;
+                node.vms[0].status = VmStatus::Error;
                 node.vms[0].error = Some("the disk is gone".to_owned());
             }),
             "The VM web cannot run: the disk is gone: `golem-provider vms logs web`",

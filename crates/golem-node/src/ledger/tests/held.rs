@@ -62,6 +62,8 @@ struct World {
     streams: BTreeMap<VmId, Stream>,
     clock: u128,
     made: u64,
+    /// Where memory of what is not paid for is kept: what there is.
+    keeps: Option<HostOffer>,
 }
 
 impl World {
@@ -124,11 +126,11 @@ impl World {
             match next(rental.vm.unpaid.as_ref(), evidence, &TERMS, &RULES, self.at()) {
                 Action::Rest | Action::Warn(_) => {}
                 Action::Stop(reason) => {
-                    ledger.set_unpaid(&id, Some((reason, self.clock)), self.at()).await.unwrap();
+                    ledger.set_unpaid(&id, Some((reason, self.clock)), self.keeps, self.at()).await.unwrap();
                     self.stop(&id).await;
                 }
                 Action::Resume => {
-                    ledger.set_unpaid(&id, None, self.at()).await.unwrap();
+                    ledger.set_unpaid(&id, None, None, self.at()).await.unwrap();
                 }
                 Action::Delete => {
                     let unpaid = rental.vm.unpaid.as_ref().unwrap();
@@ -140,7 +142,18 @@ impl World {
             }
         }
         for id in self.streams.keys() {
-            let _ = ledger.take_room(id, self.room(), self.at()).await.unwrap();
+            self.start(id).await;
+        }
+    }
+
+    /// Takes room if there is some, and boots.
+    async fn start(&self, id: &VmId) {
+        let ledger = &self.open.ledger;
+        let _ = ledger.take_room(id, self.room(), self.at()).await.unwrap();
+        let rental = ledger.now().get(id).unwrap().clone();
+        if rental.aim() == Goal::Running && rental.vm.state == VmState::Stopped {
+            ledger.advance(id, Change::to(VmState::Creating), self.at()).await.unwrap();
+            ledger.advance(id, Change::to(VmState::Running), self.at()).await.unwrap();
         }
     }
 
@@ -158,6 +171,8 @@ impl World {
         for rental in now.iter() {
             let whole = rental.vm.resources;
             let held = rental.vm.held;
+            assert!(!rental.vm.suspends || held, "its memory is on disk, and it has CPU and memory");
+            let whole = Resources { storage: rental.vm.storage_held(), ..whole };
             taken = taken.plus(if held { Resources { cpu: 0, memory: 0, ..whole } } else { whole });
             if held {
                 assert_eq!((rental.vm.state, rental.aim()), (VmState::Stopped, Goal::Stopped));
@@ -175,15 +190,20 @@ proptest! {
     /// M-06, I6: whatever strangers open, let run out and top up, no more is held than there is, and what is not paid
     /// for keeps nobody from CPU and memory.
     #[test]
-    fn m_06_held_rentals_take_no_cpu_and_no_memory(steps in prop::collection::vec(step(), 1..25)) {
+    fn m_06_held_rentals_take_no_cpu_and_no_memory(
+        steps in prop::collection::vec(step(), 1..25),
+        suspends in any::<bool>(),
+        storage in 40u32..200,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let context = AdmissionContext {
-                offer: HostOffer::fixed(Resources::new(6, 6, 200)),
+                offer: HostOffer::fixed(Resources::new(6, 6, storage)),
                 ..room(6, ports(30))
             };
             let mut world =
-                World { open: Open::new(), context, streams: BTreeMap::new(), clock: 1_800_000_000, made: 0 };
+                World { open: Open::new(), context, streams: BTreeMap::new(), clock: 1_800_000_000, made: 0, keeps: None };
+            world.keeps = suspends.then_some(world.context.offer);
             for step in steps {
                 match step {
                     Step::Create(cpu, seconds) => world.create(cpu, seconds).await,
@@ -201,7 +221,7 @@ proptest! {
                     }
                     Step::Start(which) => {
                         if let Some(id) = world.some(which) {
-                            let _ = world.open.ledger.take_room(&id, world.room(), world.at()).await.unwrap();
+                            world.start(&id).await;
                         }
                     }
                     Step::Delete(which) => {
@@ -224,8 +244,14 @@ proptest! {
 #[tokio::test]
 async fn m_06_a_held_rental_waits_for_room_and_comes_before_new_ones() {
     let context = room(2, ports(9));
-    let mut world =
-        World { open: Open::new(), context, streams: BTreeMap::new(), clock: 1_800_000_000, made: 0 };
+    let mut world = World {
+        open: Open::new(),
+        context,
+        streams: BTreeMap::new(),
+        clock: 1_800_000_000,
+        made: 0,
+        keeps: None,
+    };
     world.create(1, 600).await;
     world.create(1, 600).await;
     assert_eq!(world.streams.len(), 2);

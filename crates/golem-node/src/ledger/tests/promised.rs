@@ -263,7 +263,7 @@ async fn a_promise_is_not_given_to_a_rental_that_comes_back() {
     let at = world.at();
     let running = Change { has_booted: true, ..Change::to(VmState::Running) };
     world.ledger.advance(&id, running, at).await.unwrap();
-    world.ledger.set_unpaid(&id, Some(("over".to_owned(), 0)), at).await.unwrap();
+    world.ledger.set_unpaid(&id, Some(("over".to_owned(), 0)), None, at).await.unwrap();
     for state in [VmState::Stopping, VmState::Stopped] {
         world.ledger.advance(&id, Change::to(state), at).await.unwrap();
     }
@@ -278,7 +278,7 @@ async fn a_promise_is_not_given_to_a_rental_that_comes_back() {
     let AdmissionContext { limits, offer, host, .. } = World::context();
     let [kept, used] = [promise.clone(), promise];
     assert!(world.ledger.promise(kept, limits, offer, host, at).await.unwrap());
-    world.ledger.set_unpaid(&id, None, at).await.unwrap();
+    world.ledger.set_unpaid(&id, None, None, at).await.unwrap();
     let room = Room { offer, max_vms: MAX_VMS };
     let refused = world.ledger.take_room(&id, room, at).await.unwrap();
     assert!(matches!(refused, Err(Refusal::Insufficient { .. })), "{refused:?}");

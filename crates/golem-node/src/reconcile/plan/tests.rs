@@ -17,6 +17,7 @@ fn settled() -> Situation {
         state: VmState::Running,
         shown: None,
         has_booted: true,
+        suspends: false,
         restart: false,
         started: false,
         seen: MachineView::Running(guest(0)),
@@ -123,6 +124,18 @@ fn the_rules_on_top_of_the_table() {
         situation.policy = RestartPolicy::Always;
     };
     assert_eq!(with(always), Step::Boot);
+    // Called off before its memory was written, or after.
+    let called_off = |situation: &mut Situation| {
+        situation.state = VmState::Stopping;
+        situation.suspends = true;
+    };
+    assert_eq!(with(called_off), Step::Meet(guest(0)));
+    let between = |situation: &mut Situation| {
+        situation.state = VmState::Stopping;
+        situation.suspends = true;
+        situation.seen = halted(true);
+    };
+    assert_eq!(with(between), Step::Resume);
     let started = |situation: &mut Situation| {
         situation.seen = MachineView::PoweredOff;
         situation.started = true;

@@ -46,8 +46,38 @@ async fn an_unpaid_vm_is_deleted_after_the_hold() {
     assert!(overview.streams[0].rental.is_none());
     let kinds: Vec<String> =
         node.events(Some(vm), 10).await.unwrap().into_iter().map(|event| event.kind).collect();
-    let wanted = ["state.deleted", "payment.hold_over", "state.stopped", "state.stopping", "payment.ended"];
+    let wanted =
+        ["state.deleted", "payment.hold_over", "state.suspended", "state.suspending", "payment.ended"];
     assert_eq!(kinds[..5], wanted);
+    node.shutdown(false).await;
+}
+
+/// The guest's processes outlive the end of the money: its memory is kept where there is room, and taken up when it is paid
+/// for again. Where there is none, or it cannot be kept, the guest is shut down.
+#[tokio::test]
+async fn an_unpaid_vm_is_suspended_and_a_top_up_resumes_the_same_guest() {
+    let paid = Paid::new(4).await;
+    let (node, sim) = paid.start().await;
+    let kept = paid.rent(&node, "kept", paid.open(1, 700)).await;
+    let lost = paid.rent(&node, "lost", paid.open(2, 700)).await;
+    sim.fail(golem_vm::sim::Call::Suspend, golem_vm::sim::Fault::Failed, 1);
+    paid.chain.pass(650);
+    let (mut suspended, mut stopped) = (0, 0);
+    for id in [&kept, &lost] {
+        reaches(&node, id, VmState::Stopped).await;
+        match node.vm(id).await.unwrap().suspends {
+            true => suspended += 1,
+            false => stopped += 1,
+        }
+    }
+    assert_eq!((suspended, stopped), (1, 1));
+    for (number, id) in [(1, &kept), (2, &lost)] {
+        let was_suspended = node.vm(id).await.unwrap().suspends;
+        paid.chain.put(number, paid.stream(7200));
+        let vm = reaches(&node, id, VmState::Running).await;
+        assert!(!vm.suspends && !vm.held && vm.unpaid.is_none(), "{vm:?}");
+        assert_eq!(sim.guests(id), (if was_suspended { 1 } else { 2 }, true));
+    }
     node.shutdown(false).await;
 }
 

@@ -111,6 +111,16 @@ pub(in crate::cli) enum Command {
         /// Name of the rental.
         vm: VmName,
     },
+    /// Keep what is in a VM's memory on the provider's disk, and let it not run; its stream goes on.
+    Suspend {
+        /// Name of the rental.
+        vm: VmName,
+    },
+    /// Let a suspended VM go on where it was.
+    Resume {
+        /// Name of the rental.
+        vm: VmName,
+    },
     /// Keep a VM's disk as it is now, and make it that again.
     #[command(visible_alias = "snapshots")]
     Snapshot {

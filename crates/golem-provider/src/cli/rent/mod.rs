@@ -144,6 +144,8 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Keep(wanted) => return keep(&renter, printer, &progress, wanted).await,
         Command::Stop { vm } => order(&renter, printer, &vm, "stop").await?,
         Command::Start { vm } => order(&renter, printer, &vm, "start").await?,
+        Command::Suspend { vm } => order(&renter, printer, &vm, "suspend").await?,
+        Command::Resume { vm } => order(&renter, printer, &vm, "resume").await?,
         Command::Snapshot { command } => return snapshots::snapshot(&renter, printer, command).await,
         Command::Destroy { vm, yes } => {
             if !yes && !agree::to_destroy(&store.rental(&vm)?)? {
@@ -303,7 +305,7 @@ async fn keep(
     Ok(if why == KeepEnd::Bound { Exit::Failed } else { Exit::Done })
 }
 
-/// Has the provider start or stop the VM.
+/// Has the provider start, stop, suspend or resume the VM.
 async fn order(
     renter: &Renter<'_>,
     printer: Printer,

@@ -5,6 +5,7 @@ use std::path::Path;
 use golem_test_support::{guest as support, wait_up_to};
 
 use super::snapshots::keep_a_disk_and_give_it_back;
+use super::suspend::keep_a_memory_and_give_it_back;
 use super::world::{BOOT, World, boot, on_own_host, says, ssh};
 
 /// Everything that would shut the renter or the provider's settings out, and something of each list that the provider adds
@@ -64,6 +65,10 @@ async fn what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done() {
         // S-089
         assert!(ssh(guest, user, key, "true").status.success(), "{user} {}", key.display());
     }
+    // Until then cloud-init may start the SSH server anew.
+    wait_up_to(BOOT, "the first boot is over", || {
+        ssh(guest, "ubuntu", key, "test -e /run/cloud-init/result.json").status.success()
+    });
     let offered = says(
         guest,
         key,
@@ -77,9 +82,6 @@ async fn what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done() {
     assert_eq!(says(guest, key, "sudo id -u"), "0");
 
     // So is the renter's.
-    wait_up_to(BOOT, "the first boot is over", || {
-        ssh(guest, "ubuntu", key, "test -e /run/cloud-init/result.json").status.success()
-    });
     assert_eq!(says(guest, key, "hostname; hostname -f"), "web-1\nweb-1.example.org");
     assert_eq!(says(guest, key, "readlink /etc/localtime | sed s,.*zoneinfo/,,"), "Asia/Tokyo");
     assert_eq!(says(guest, key, "getent passwd bob | cut -d: -f7; cat /run/early"), "/bin/sh\nearly");
@@ -91,6 +93,7 @@ async fn what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done() {
     assert!(says(guest, key, "sudo passwd -S ubuntu").starts_with("ubuntu L"), "its password stays locked");
 
     // One guest serves both, because a boot takes long.
+    let guest = keep_a_memory_and_give_it_back(&world, &backend, guest, key).await;
     keep_a_disk_and_give_it_back(&world, &backend, guest, key).await;
     backend.delete(&spec.id).await.unwrap();
 }

@@ -7,6 +7,7 @@ mod console;
 mod first_boot;
 mod hosts;
 mod snapshots;
+mod suspend;
 mod world;
 
 use std::net::Ipv4Addr;

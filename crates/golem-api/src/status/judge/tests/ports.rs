@@ -74,7 +74,7 @@ fn a_failed_check_leaves_ports_unknown_and_tells_who_listens() {
 /// A VM whose guest does not run has its port closed, and nothing is wrong with that.
 #[test]
 fn only_a_running_vms_port_has_to_listen() {
-    for status in [VmState::Creating, VmState::Stopping, VmState::Stopped] {
+    for status in [VmStatus::Creating, VmStatus::Stopping, VmStatus::Stopped] {
         let json = judged(with_node(|node| {
             node.listening.clear();
             node.vms[0].status = status;
