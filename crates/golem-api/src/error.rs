@@ -72,17 +72,18 @@ impl ApiError {
 /// The refusal of a create: no room is 503, for another time or node; the rest is the caller's.
 fn refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::NoSnapshots | Refusal::NoSuspending => StatusCode::NOT_IMPLEMENTED,
+        Refusal::NoSnapshots | Refusal::NoSuspending | Refusal::NoResizing => StatusCode::NOT_IMPLEMENTED,
         Refusal::NoSnapshot(_) => StatusCode::NOT_FOUND,
         Refusal::SnapshotTaken(_) | Refusal::SnapshotBusy(_) | Refusal::TooManySnapshots { .. } => {
             StatusCode::CONFLICT
         }
-        Refusal::NameTaken(_) => StatusCode::CONFLICT,
+        Refusal::NameTaken(_) | Refusal::Busy | Refusal::HasSnapshots => StatusCode::CONFLICT,
         Refusal::SessionRequired => StatusCode::UNAUTHORIZED,
         Refusal::SenderOnly | Refusal::Proof(BadProof::Foreign) => StatusCode::FORBIDDEN,
         Refusal::NoSuchImage(_)
         | Refusal::NoUserData
         | Refusal::BelowMinimum { .. }
+        | Refusal::Shrinks { .. }
         | Refusal::StreamRequired
         | Refusal::LeaseRequired
         | Refusal::NoLeases

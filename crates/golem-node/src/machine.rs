@@ -463,6 +463,7 @@ fn spec(rental: &Rental) -> MachineSpec {
         image: vm.image.clone(),
         keys: vm.keys.clone(),
         first_boot: vm.first_boot.clone(),
+        rebuild_at: vm.rebuild_at.map_or(0, Timestamp::as_microsecond),
     }
 }
 

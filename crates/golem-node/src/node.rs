@@ -12,6 +12,8 @@ mod orders;
 mod payments;
 mod ports;
 mod promises;
+mod rebuild;
+mod resize;
 mod snapshots;
 mod stop;
 mod supervise;

@@ -257,6 +257,7 @@ fn rental(
         unpaid: None,
         held: false,
         suspends: false,
+        rebuild_at: None,
         created_at: note.map_or(made_at, |note| note.created_at),
         updated_at: now,
     };

@@ -53,6 +53,8 @@ pub struct Vm {
     pub held: bool,
     /// Whether what is in its guest's memory is kept on disk, or is to be, while it does not run.
     pub suspends: bool,
+    /// When its renter ordered last that its disk be made anew.
+    pub rebuild_at: Option<Timestamp>,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -281,6 +283,21 @@ pub enum Refusal {
     /// Its backend makes guests from a configuration of its own.
     #[error("this provider takes no user_data: leave it out, and set the VM up over SSH")]
     NoUserData,
+    /// Something else is under way with the VM.
+    #[error("something else is under way with the VM; ask again when it is done")]
+    Busy,
+    /// What would be lost with the disk.
+    #[error("the VM has snapshots, which are within its disk; delete them first")]
+    HasSnapshots,
+    /// VMs keep what they were made with.
+    #[error("this provider neither resizes nor rebuilds VMs")]
+    NoResizing,
+    /// What is on a disk that is made smaller would be lost.
+    #[error("a disk can only grow: the VM has {now} GB")]
+    Shrinks {
+        /// GiB.
+        now: u32,
+    },
     /// Guests' memory cannot be kept.
     #[error("this provider does not suspend VMs")]
     NoSuspending,

@@ -171,7 +171,8 @@ impl Backend {
         }
     }
 
-    /// Launches the machine, with its memory where that was kept. A guest that is there already stays as it is, whether it
+    /// Launches the machine as `spec` has it, with its memory where that was kept. Its disk grows to what is wanted, and never
+    /// shrinks; it is made anew where that was ordered since it was made. A guest that is there already stays as it is, whether it
     /// runs or not.
     ///
     /// # Errors
@@ -206,6 +207,12 @@ impl Backend {
             Self::Multipass(multipass) => multipass.stop(id, grace).await,
             Self::Sim(sim) => sim.stop(id).await,
         }
+    }
+
+    /// Whether a machine is launched with what its spec says, whatever it was made with.
+    #[must_use]
+    pub const fn can_remake(&self) -> bool {
+        !matches!(self, Self::Multipass(_))
     }
 
     /// Whether guests can be suspended. Multipass keeps its guests' memory as it likes.

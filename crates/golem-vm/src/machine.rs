@@ -23,6 +23,8 @@ pub struct MachineSpec {
     pub keys: Vec<AuthorizedKey>,
     /// What its renter wants of its first boot.
     pub first_boot: FirstBoot,
+    /// When its renter ordered last that its disk be made anew, in microseconds since the epoch; 0 if never.
+    pub rebuild_at: i64,
 }
 
 /// Memory that what runs a machine takes beside the machine's own, in bytes.

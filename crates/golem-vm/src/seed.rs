@@ -222,6 +222,7 @@ mod tests {
             image: "24.04".parse().unwrap(),
             keys: vec![key.parse().unwrap()],
             first_boot: golem_types::FirstBoot::default(),
+            rebuild_at: 0,
         }
     }
 

@@ -8,6 +8,7 @@
 mod console;
 mod control;
 mod snapshots;
+mod suspend;
 
 pub use console::{FLOOD, PROMPT};
 
@@ -108,6 +109,9 @@ struct Record {
     /// Whether its memory is kept, while it does not run.
     #[serde(default)]
     suspended: bool,
+    /// The last order to make its disk anew that was done.
+    #[serde(default)]
+    rebuilt_at: i64,
     /// Names of the snapshots of its disk.
     #[serde(default)]
     snapshots: BTreeSet<String>,
@@ -218,6 +222,7 @@ impl Sim {
             powered_off: false,
             boots: 0,
             suspended: false,
+            rebuilt_at: spec.rebuild_at,
             snapshots: BTreeSet::new(),
         };
         self.0.write(&spec.id, &record).map_err(|error| failed("creating the machine", error))?;
@@ -233,6 +238,7 @@ impl Sim {
             if !record.running {
                 record.running = true;
                 record.powered_off = false;
+                record.rebuilt_at = record.rebuilt_at.max(spec.rebuild_at);
                 if std::mem::take(&mut record.suspended) {
                     started = Started::Resumed;
                 } else {
@@ -241,21 +247,6 @@ impl Sim {
             }
         })?;
         Ok(started)
-    }
-
-    pub(crate) async fn suspend(&self, id: &VmId) -> Result<(), BackendError> {
-        const STEP: &str = "suspending the guest";
-        self.0.enter(Call::Suspend).await?;
-        self.0.change(id, STEP, |record| {
-            if record.running && record.halted.is_none() {
-                record.end();
-                record.suspended = true;
-            }
-        })?;
-        match self.0.lock().machines.get(id) {
-            Some(record) if record.suspended => Ok(()),
-            _ => Err(BackendError::Failed { step: STEP, message: "no guest runs".to_owned(), source: None }),
-        }
     }
 
     pub(crate) async fn wait_ready(&self, id: &VmId) -> Result<Guest, BackendError> {

@@ -15,7 +15,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::extract::Path;
 
 /// Why there is nothing.
-pub(super) const NOT_OFFERED: &str = "this provider does not offer resizing or cloning of VMs";
+pub(super) const NOT_OFFERED: &str = "this provider does not offer cloning of VMs";
 
 macro_rules! not_offered {
     ($($name:ident $method:ident $path:literal $what:literal)*) => {
@@ -45,7 +45,6 @@ macro_rules! not_offered {
 }
 
 not_offered! {
-    resize post "/api/v1/vms/{id}/resize" "Resizes a VM"
     clone post "/api/v1/vms/{id}/clone" "Clones a VM"
 }
 

@@ -16,6 +16,7 @@ mod live;
 mod page;
 mod provider;
 mod quote;
+mod resize;
 mod seeing;
 mod sessions;
 mod snapshots;
@@ -155,6 +156,8 @@ fn renters() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(vms::restart))
         .routes(routes!(vms::suspend))
         .routes(routes!(vms::resume))
+        .routes(routes!(resize::resize))
+        .routes(routes!(resize::rebuild))
         .routes(routes!(vms::add_key))
         .routes(routes!(streams::show, streams::attach))
         .routes(routes!(streams::list))

@@ -74,12 +74,14 @@ pub(crate) fn history(
 const DETAIL: usize = 300;
 
 /// What a renter is told of, of all that happens: nothing of the provider's own money.
-pub(crate) const EVENT_KINDS: [&str; 44] = [
+pub(crate) const EVENT_KINDS: [&str; 46] = [
     "vm.created",
     "vm.imported",
     "vm.recovered",
     "vm.powered_off",
     "vm.out_of_memory",
+    "vm.resized",
+    "vm.rebuilt",
     "vm.not_suspended",
     "vm.resumed",
     "vm.memory_lost",

@@ -70,7 +70,7 @@ pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (Statu
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 21] = [
+const ROUTES: [(Method, &str, bool); 22] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
@@ -81,12 +81,13 @@ const ROUTES: [(Method, &str, bool); 21] = [
     (Method::GET, "/metrics/history", false),
     (Method::GET, "/events", false),
     (Method::GET, "/console-log", false),
-    (Method::POST, "/resize", false),
     (Method::DELETE, "/snapshots/one", true),
     (Method::GET, "/console/live", true),
     (Method::POST, "/stop", true),
     (Method::POST, "/start", true),
     (Method::POST, "/restart", true),
+    (Method::POST, "/resize", true),
+    (Method::POST, "/rebuild", true),
     (Method::POST, "/suspend", true),
     (Method::POST, "/resume", true),
     (Method::POST, "/ssh-keys", true),
@@ -118,6 +119,7 @@ async fn each_caller_does_on_each_route_what_its_token_says_and_no_more() {
     for (method, route, changes) in ROUTES {
         let body = match route {
             "/ssh-keys" => Some(json!({ "key": KEY })),
+            "/resize" => Some(json!({ "cpu_cores": 2 })),
             "/stream" if changes => Some(json!({ "stream_id": 1 })),
             _ => None,
         };

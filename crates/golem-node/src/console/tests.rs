@@ -44,6 +44,7 @@ impl Bench {
                 image: "24.04".parse().unwrap(),
                 keys: Vec::new(),
                 first_boot: golem_types::FirstBoot::default(),
+                rebuild_at: 0,
             };
             backend.create(&spec).await.unwrap();
             backend.start(&spec).await.unwrap();

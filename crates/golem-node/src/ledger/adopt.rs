@@ -132,6 +132,7 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         unpaid: None,
         held: false,
         suspends: false,
+        rebuild_at: None,
         created_at: rounded(adoption.created_at),
         updated_at: rounded(now),
     };

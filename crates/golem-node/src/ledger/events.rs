@@ -29,13 +29,15 @@ const LOOKED_THROUGH: i64 = 20_000;
 const ROUTINE: [&str; 2] = ["state.*", "boot.*"];
 
 /// What a renter or a guest can cause again and again, [`ROUTINE`] included.
-const FREQUENT: [&str; 9] = [
+const FREQUENT: [&str; 11] = [
     "state.*",
     "boot.*",
     "snapshot.*",
     "console.*",
     "vm.powered_off",
     "vm.out_of_memory",
+    "vm.resized",
+    "vm.rebuilt",
     "vm.not_suspended",
     "vm.resumed",
     "vm.memory_lost",

@@ -1,4 +1,4 @@
-//! Streams whose VM was deleted, and which are to be ended so that the rest goes back.
+//! Streams whose VM was deleted, or is paid by another, and which are to be ended so that the rest goes back.
 //!
 //! ```text
 //!   deleted ──► due ──► ending ──► (forgotten: events tell what came of it)
@@ -24,7 +24,7 @@ use crate::vm::Vm;
 pub(crate) struct Refund {
     /// The stream.
     pub(crate) key: StreamKey,
-    /// The VM that was deleted.
+    /// The VM that it paid for.
     pub(crate) vm: VmId,
     /// When it is to be ended.
     pub(crate) due_at: Timestamp,
@@ -53,6 +53,21 @@ pub(super) fn forget(connection: &Connection, key: &StreamKey) -> Result<(), Led
     let sql = "DELETE FROM refunds WHERE contract = ?1 AND stream_id = ?2";
     connection.prepare_cached(sql)?.execute(params![&*key.contract, key.id.to_string()])?;
     Ok(())
+}
+
+/// Writes that the stream `key`, which paid for `vm`, is to be ended at `due_at`.
+pub(super) fn put_due(
+    connection: &Connection,
+    key: &StreamKey,
+    vm: &VmId,
+    due_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    let sql = "INSERT OR REPLACE INTO refunds (contract, stream_id, vm_id, due_at, ending) \
+               VALUES (?1, ?2, ?3, ?4, 0)";
+    let due_at = due_at.as_microsecond();
+    connection.execute(sql, params![&*key.contract, key.id.to_string(), vm.as_str(), due_at])?;
+    events::put(connection, vm, "refund.due", &key.to_string(), now)
 }
 
 impl Ledger {
@@ -149,11 +164,7 @@ impl Writer {
         rows::put(&transaction, &rental)?;
         events::put_change(&transaction, &before, &rental.vm, now)?;
         if let (Some(at), Some(key)) = (refund_at, &rental.vm.stream) {
-            let sql = "INSERT OR REPLACE INTO refunds (contract, stream_id, vm_id, due_at, ending) \
-                       VALUES (?1, ?2, ?3, ?4, 0)";
-            let at = at.as_microsecond();
-            transaction.execute(sql, params![&*key.contract, key.id.to_string(), id.as_str(), at])?;
-            events::put(&transaction, id, "refund.due", &key.to_string(), now)?;
+            put_due(&transaction, key, id, at, now)?;
         }
         transaction.commit()?;
         let vm = Arc::clone(&rental.vm);

@@ -452,7 +452,7 @@ ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_val
 ";
 
 /// Every step, oldest first.
-const STEPS: [&str; 27] = [
+const STEPS: [&str; 28] = [
     RENTALS,
     PAYMENTS,
     ADVERTS,
@@ -480,6 +480,7 @@ const STEPS: [&str; 27] = [
     FIRST_BOOT,
     super::disk_snapshots::COLUMN,
     super::suspension::COLUMN,
+    super::rebuild::COLUMN,
 ];
 
 /// Every step as it is taken.

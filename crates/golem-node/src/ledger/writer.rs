@@ -109,6 +109,7 @@ impl Writer {
             unpaid: None,
             held: false,
             suspends: false,
+            rebuild_at: None,
             created_at: now,
             updated_at: now,
         });
@@ -189,6 +190,20 @@ impl Writer {
         }
     }
 
+    /// Whether `paid` may pay for `rental` from now on.
+    pub(super) fn may_pay(&self, rental: &Rental, paid: &Paid) -> Result<Result<(), Refusal>, LedgerError> {
+        if rental.vm.stream.as_ref() == paid.key() {
+            return Ok(Ok(()));
+        }
+        if self.is_senders_alone(paid)? {
+            return Ok(Err(Refusal::SenderOnly));
+        }
+        if self.is_ending(paid)? {
+            return Ok(Err(Refusal::StreamEnding));
+        }
+        Ok(if self.user_of(paid).is_some() { Err(Refusal::StreamUsed) } else { Ok(()) })
+    }
+
     /// Lets another stream pay for the live rental `id`.
     pub(super) fn attach(
         &mut self,
@@ -197,16 +212,8 @@ impl Writer {
         now: Timestamp,
     ) -> Result<Result<Arc<Vm>, Refusal>, LedgerError> {
         let rental = self.now.get(id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
-        if rental.vm.stream.as_ref() != paid.key() {
-            if self.is_senders_alone(paid)? {
-                return Ok(Err(Refusal::SenderOnly));
-            }
-            if self.is_ending(paid)? {
-                return Ok(Err(Refusal::StreamEnding));
-            }
-            if self.user_of(paid).is_some() {
-                return Ok(Err(Refusal::StreamUsed));
-            }
+        if let Err(refusal) = self.may_pay(rental, paid)? {
+            return Ok(Err(refusal));
         }
         let mut rental = rental.clone();
         let mut vm = (*rental.vm).clone();

@@ -129,7 +129,7 @@ impl Node {
     }
 
     /// When the stream of the VM `id` is to be ended, if the VM is deleted now; `None` if that is left to its sender.
-    fn refund_at(&self, id: &VmId) -> Option<Timestamp> {
+    pub(super) fn refund_at(&self, id: &VmId) -> Option<Timestamp> {
         let key = self.0.ledger.now().get(id)?.vm.stream.clone()?;
         let after = self.contracts().of(&key)?.config().refund_after?;
         Timestamp::now().checked_add(after).ok()

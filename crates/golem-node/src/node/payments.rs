@@ -11,7 +11,7 @@ use golem_chain::Bad;
 use golem_chain::stream_proof::StreamUse;
 use golem_types::net::Source;
 use golem_types::wire::{AttachStream, LeasePayment, LeaseRequest};
-use golem_types::{Resources, StreamId, StreamKey, VmId};
+use golem_types::{ImageName, Resources, StreamId, StreamKey, VmId};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -188,23 +188,12 @@ impl Node {
     /// [`NodeError::PaymentsOff`], [`NodeError::Refused`], [`NodeError::ChainUnknown`],
     /// [`NodeError::NotFound`], [`NodeError::Ledger`].
     pub async fn attach_stream(&self, id: &VmId, wanted: AttachStream) -> Result<Arc<Vm>, NodeError> {
-        let AttachStream { stream_id: stream, stream_proof, payment, renter } = wanted;
+        let stream = wanted.stream_id;
         let vm = self.live(id)?.vm;
         if self.0.contracts.first().is_none() {
             return Err(NodeError::PaymentsOff);
         }
-        let paid = match &payment {
-            Some(payment) => {
-                let renter = renter.ok_or(Refusal::SessionRequired)?;
-                let leased = Leased { renter, name: &vm.name, image: &vm.image, resources: vm.resources };
-                self.gate_lease(payment, leased).await?
-            }
-            None => {
-                let wanted = StreamUse::Attach { vm_id: id.as_str() };
-                let asked = AskedBy { renter, proof: stream_proof.as_deref(), wanted };
-                self.gate(Some(stream), vm.resources, None, asked).await?
-            }
-        };
+        let paid = self.judge_attach(&vm, vm.resources, &vm.image, &wanted).await?;
         self.claim(&paid, ClaimedUse::Attach(id.clone())).await?;
         let attached = self.0.ledger.attach(id, paid.clone(), Timestamp::now()).await;
         let vm = attached.map_err(|error| lost(id, error))??;
@@ -221,6 +210,28 @@ impl Node {
         let vm = taken.map_err(|error| lost(id, error))?.unwrap_or(vm);
         self.poke(id);
         Ok(vm)
+    }
+
+    /// The verdict on what is to pay for `vm` with `resources`; a lease has to be one of `image`.
+    pub(super) async fn judge_attach(
+        &self,
+        vm: &Vm,
+        resources: Resources,
+        image: &ImageName,
+        wanted: &AttachStream,
+    ) -> Result<Paid, NodeError> {
+        let AttachStream { stream_id, stream_proof, payment, renter } = wanted;
+        match payment {
+            Some(payment) => {
+                let renter = renter.ok_or(Refusal::SessionRequired)?;
+                self.gate_lease(payment, Leased { renter, name: &vm.name, image, resources }).await
+            }
+            None => {
+                let wanted = StreamUse::Attach { vm_id: vm.id.as_str() };
+                let asked = AskedBy { renter: *renter, proof: stream_proof.as_deref(), wanted };
+                self.gate(Some(*stream_id), resources, None, asked).await
+            }
+        }
     }
 
     /// What the node's wallets send.

@@ -22,6 +22,7 @@ mod proxy_left_open;
 mod proxy_log;
 mod proxy_strangers;
 mod proxy_support;
+mod resize;
 mod support;
 mod suspend;
 mod transactions;

@@ -338,3 +338,26 @@ fn i1_a_node_killed_at_any_step_of_a_suspension_converges() {
         settles(&home);
     }
 }
+
+/// I1, I6: killed once it is granted, a resize is done by the next start.
+#[test]
+fn i1_a_node_killed_in_a_resize_restarts_the_vm_with_what_it_gets() {
+    let home = Home::new();
+    let node = home.start(&[]);
+    let vm = ask(&home, "POST", "/api/v1/vms", &body("abc")).unwrap();
+    let id = vm["id"].as_str().unwrap();
+    drop(node);
+    let mut node = start_to_die(&home, "resized");
+    wait_until("the VM is taken back", || vms(&home)[0]["status"] == "running");
+    let answer = ask(&home, "POST", &format!("/api/v1/vms/{id}/resize"), r#"{"memory_gb":2}"#);
+    assert_eq!(answer, None, "it should have been killed");
+    assert_eq!(node.end(), None);
+    let _node = home.start(&[]);
+    let boots = || {
+        let record = std::fs::read(home.data().join(format!("sim/{id}.json"))).unwrap();
+        serde_json::from_slice::<Value>(&record).unwrap()["boots"].as_u64()
+    };
+    wait_until("it was booted anew", || boots() == Some(2) && vms(&home)[0]["status"] == "running");
+    assert_eq!(vms(&home)[0]["resources"]["memory"], 2);
+    settles(&home);
+}

@@ -137,6 +137,27 @@ pub struct AttachBody {
     pub stream_proof: Option<String>,
 }
 
+/// What a VM is to become, of which what is not named stays, and what pays for that where rentals are paid for: `payment`, or
+/// `stream_id`.
+#[derive(ToSchema)]
+pub struct ResizeBody {
+    pub resources: Option<WantedResources>,
+    /// In place of `resources`.
+    pub size: Option<NamedSize>,
+    pub payment: Option<LeasePaymentBody>,
+    /// The stream; the one that pays now will do where it pays enough.
+    pub stream_id: Option<Exact>,
+    /// The signature of the stream's sender that it is to pay this VM.
+    pub stream_proof: Option<String>,
+}
+
+/// What a VM's disk is made anew from.
+#[derive(ToSchema)]
+pub struct RebuildBody {
+    /// The image that it has if absent.
+    pub image: Option<ImageName>,
+}
+
 /// What a lease is to be quoted for.
 #[derive(ToSchema)]
 pub struct LeaseBody {

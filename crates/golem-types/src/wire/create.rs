@@ -106,7 +106,7 @@ pub fn parse_create(body: &[u8]) -> Result<CreateVm, Problems> {
     let quote_id = keep(&mut mistakes, optional(&fields, "quote_id", parsed_text::<String>));
     let stream_proof = keep(&mut mistakes, optional(&fields, "stream_proof", parsed_text::<String>));
     let payment = keep(&mut mistakes, optional(&fields, "payment", lease::payment));
-    let resources = keep(&mut mistakes, resources(&fields));
+    let resources = keep(&mut mistakes, resources(&fields, None));
     let more_keys = keep(&mut mistakes, more_keys(&fields));
     let user_data = keep(&mut mistakes, optional(&fields, "user_data", parsed_text::<UserData>));
     let hostname = keep(&mut mistakes, optional(&fields, "hostname", parsed_text::<HostName>));
@@ -171,6 +171,20 @@ pub fn parse_snapshot(body: &[u8]) -> Result<Option<SnapshotName>, Problems> {
     name.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
+/// Reads the body of a request to make a VM's disk anew: `{"image"?}`, or nothing at all.
+///
+/// # Errors
+/// What is wrong with it, in FastAPI's words.
+pub fn parse_rebuild(body: &[u8]) -> Result<Option<ImageName>, Problems> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let fields = object(body)?;
+    let mut mistakes = unknown(&fields, &["image"]);
+    let image = keep(&mut mistakes, optional(&fields, "image", parsed_text));
+    image.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
+}
+
 /// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}` or `{"payment"}`.
 ///
 /// # Errors
@@ -178,17 +192,49 @@ pub fn parse_snapshot(body: &[u8]) -> Result<Option<SnapshotName>, Problems> {
 pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
     let fields = object(body)?;
     let wrong = |detail| Problems { detail };
-    let others = unknown(&fields, &["stream_id", "stream_proof", "payment"]);
+    let others = unknown(&fields, &PAYMENT);
     if !others.is_empty() {
         return Err(wrong(others));
     }
-    let payment = optional(&fields, "payment", lease::payment).map_err(wrong)?;
+    payment(&fields).map_err(wrong)
+}
+
+/// Members that name what pays.
+const PAYMENT: [&str; 3] = ["stream_id", "stream_proof", "payment"];
+
+fn payment(fields: &Fields) -> Result<AttachStream, Vec<Problem>> {
+    let payment = optional(fields, "payment", lease::payment)?;
     let stream_id = match &payment {
         Some(payment) => payment.stream_id,
-        None => stream(&fields, "stream_id").map_err(wrong)?,
+        None => stream(fields, "stream_id")?,
     };
-    let stream_proof = optional(&fields, "stream_proof", parsed_text::<String>).map_err(wrong)?;
+    let stream_proof = optional(fields, "stream_proof", parsed_text::<String>)?;
     Ok(AttachStream { stream_id, stream_proof, payment, renter: None })
+}
+
+/// What a VM is to become, and what pays for that.
+#[derive(Debug, Clone)]
+pub struct ResizeVm {
+    /// All that it is to have.
+    pub resources: Resources,
+    /// What is to pay for it; `None` where rentals are free.
+    pub payment: Option<AttachStream>,
+}
+
+/// Reads the body of a request to resize a VM that has `now`: what is wanted, in any of a create's forms, of which what is not
+/// named stays, and what pays for that: `stream_id` with `stream_proof`, or `payment`.
+///
+/// # Errors
+/// Every mistake in it at once, in FastAPI's words.
+pub fn parse_resize(body: &[u8], now: Resources) -> Result<ResizeVm, Problems> {
+    let fields = object(body)?;
+    let known = ["resources", "size", "cpu_cores", "memory_gb", "storage_gb"];
+    let mut mistakes = unknown(&fields, &[&known[..], &PAYMENT].concat());
+    let wanted = keep(&mut mistakes, resources(&fields, Some(now)));
+    let pays = PAYMENT.iter().any(|name| field(&fields, name).is_some());
+    let paid = keep(&mut mistakes, if pays { payment(&fields).map(Some) } else { Ok(None) });
+    let resize = || Some(ResizeVm { resources: wanted?, payment: paid? });
+    resize().filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
 /// Reads the body of a request for a quote: what a create asks for, in any of its forms.
@@ -196,30 +242,41 @@ pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
 /// # Errors
 /// Every mistake in it at once, in FastAPI's words.
 pub fn parse_resources(body: &[u8]) -> Result<Resources, Problems> {
-    resources(&object(body)?).map_err(|detail| Problems { detail })
+    resources(&object(body)?, None).map_err(|detail| Problems { detail })
 }
 
 fn stream(fields: &Fields, name: &'static str) -> Result<StreamId, Vec<Problem>> {
     number(fields, &[name], "Input should be a whole number of at most 256 bits")
 }
 
-fn resources(fields: &Fields) -> Result<Resources, Vec<Problem>> {
+/// What is wanted of each; what is not named is as in `now`, where that is given.
+fn resources(fields: &Fields, now: Option<Resources>) -> Result<Resources, Vec<Problem>> {
     if let Some(raw) = field(fields, "resources") {
         let inner = members(&["resources"], raw)?;
         let others = unknown(&inner, &["cpu", "memory", "storage"]);
         if !others.is_empty() {
             return Err(others);
         }
-        let part = |name: &'static str, read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
+        let part = |name: &'static str,
+                    now: Option<u32>,
+                    read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
             let loc = ["resources", name];
-            inner.get(name).map_or_else(|| Err(vec![Problem::missing(&loc)]), |raw| read(&loc, raw))
+            match (inner.get(name), now) {
+                (Some(raw), _) => read(&loc, raw),
+                (None, Some(now)) => Ok(now),
+                (None, None) => Err(vec![Problem::missing(&loc)]),
+            }
         };
-        return together(part("cpu", cpu), part("memory", memory), part("storage", storage));
+        return together(
+            part("cpu", now.map(|now| now.cpu), cpu),
+            part("memory", now.map(|now| now.memory), memory),
+            part("storage", now.map(|now| now.storage), storage),
+        );
     }
     if field(fields, "size").is_some() {
         return parsed_text::<Size>(fields, "size").map(Size::resources);
     }
-    let least = Size::Small.resources();
+    let least = now.unwrap_or(Size::Small.resources());
     let part = |name: &'static str,
                 least: u32,
                 read: fn(&[&'static str], &RawValue) -> Result<u32, Vec<Problem>>| {
@@ -300,6 +357,34 @@ mod tests {
         let key = json!({ "key": KEY, "options": "no-pty" }).to_string();
         assert!(parse_key(key.as_bytes()).is_err() && parse_key(&with(&json!({}))).is_err());
         assert!(parse_stream(br#"{"stream_id":1,"amount":2}"#).is_err());
+    }
+
+    #[test]
+    fn what_a_resize_does_not_name_stays() {
+        let now = Resources::new(2, 4, 20);
+        let read = |body: Value| parse_resize(body.to_string().as_bytes(), now);
+        for (body, wanted) in [
+            (json!({}), now),
+            (json!({ "resources": { "memory": 8 } }), Resources::new(2, 8, 20)),
+            (json!({ "cpu_cores": 4, "storage_gb": 40 }), Resources::new(4, 4, 40)),
+            (json!({ "size": "large" }), Size::Large.resources()),
+        ] {
+            let resize = read(body).unwrap();
+            assert!(resize.resources == wanted && resize.payment.is_none(), "{resize:?}");
+        }
+        let paid =
+            read(json!({ "cpu_cores": 4, "stream_id": 7, "stream_proof": "x" })).unwrap().payment.unwrap();
+        assert_eq!((paid.stream_id, paid.stream_proof.as_deref()), (StreamId(U256::from(7)), Some("x")));
+        for bad in [
+            json!({ "resources": { "cpu": 3 } }),
+            json!({ "resources": { "gpu": 1 } }),
+            json!({ "memory": 4 }),
+            json!({ "stream_proof": "x" }),
+            json!({ "stream_id": -1 }),
+            json!([]),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

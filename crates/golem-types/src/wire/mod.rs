@@ -19,7 +19,8 @@ pub use answers::{
     QuoteInfo, SnapshotInfo, StageInfo, StreamInfo, VmInfo, WireTime,
 };
 pub use create::{
-    AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_snapshot, parse_stream,
+    AttachStream, CreateVm, ResizeVm, parse_create, parse_key, parse_rebuild, parse_resize, parse_resources,
+    parse_snapshot, parse_stream,
 };
 pub use exact::Exact;
 pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};

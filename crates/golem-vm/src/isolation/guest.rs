@@ -101,6 +101,7 @@ impl ThrowAway {
             image,
             keys: vec![public.parse().context("ssh-keygen made no key")?],
             first_boot: golem_types::FirstBoot::default(),
+            rebuild_at: 0,
         };
         Ok(Self { backend, spec, folder, guest: OnceLock::new(), _lock: lock })
     }

@@ -16,8 +16,8 @@ use tokio::process::Command;
 
 use super::base_images::LEAST_FREE_BYTES;
 use super::{
-    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, base_images, command, failed, network,
-    process, read_json, step_error,
+    DISK_FILE, Qemu, RECORD_FILE, RUN_FOLDER, Record, SEED_FILE, base_images, command, failed, memory,
+    network, process, read_json, step_error,
 };
 use crate::images::Header;
 use crate::machine::{BackendError, MachineSpec};
@@ -49,6 +49,40 @@ impl Qemu {
         self.hand_over(&folder, record.uid).map_err(failed("handing the machine to its user"))
     }
 
+    /// Makes the machine in `folder`, whose guest does not run, what is wanted: a disk that is new where that was ordered, and
+    /// larger where it is too small. What was done last is written down last, so that whoever dies does it again. An
+    /// older order than the last that was done is of a ledger from before, and is none.
+    pub(super) async fn fit(&self, folder: &Path, spec: &MachineSpec) -> Result<Record, BackendError> {
+        let step = "preparing the machine";
+        let mut record: Record = read_json(&folder.join(RECORD_FILE)).map_err(failed(step))?;
+        if spec.rebuild_at > record.rebuilt_at {
+            let Some((base, _)) = self.images.find(&spec.image) else {
+                return Err(BackendError::NoSuchImage(spec.image.clone()));
+            };
+            if let Some(trouble) = self.disk_trouble(Some(&spec.image)) {
+                return Err(step_error("looking for disk space", trouble));
+            }
+            memory::forget(folder).map_err(failed(step))?;
+            for file in [base_images::BASE_FILE, command::VARIABLES_FILE] {
+                golem_files::absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(step))?;
+            }
+            self.overlay(folder, &base, spec).await?;
+            self.make_variables(folder).await?;
+            let image = seed::image(spec).map_err(failed("writing the cloud-init seed"))?;
+            golem_files::replace(&folder.join(SEED_FILE), &image).map_err(failed(step))?;
+            self.hand_over(folder, record.uid).map_err(failed(step))?;
+            (record.image, record.rebuilt_at) = (spec.image.clone(), spec.rebuild_at);
+        } else if record.resources == spec.resources {
+            return Ok(record);
+        } else {
+            self.grow(folder, spec.resources.storage).await.map_err(failed(step))?;
+        }
+        record.resources = spec.resources;
+        let text = serde_json::to_vec(&record).map_err(|error| failed(step)(io::Error::other(error)))?;
+        golem_files::replace(&folder.join(RECORD_FILE), &text).map_err(failed(step))?;
+        Ok(record)
+    }
+
     /// Why the volume has no room for another machine at all, or none made from `image`.
     pub(crate) fn disk_trouble(&self, image: Option<&ImageName>) -> Option<&'static str> {
         // The folder comes with the first machine; a link that leads nowhere is a volume that is not mounted.
@@ -75,7 +109,8 @@ impl Qemu {
         }
         let uid = if self.root { Some(self.free_uid()?) } else { None };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let record = Record { resources: spec.resources, image: spec.image.clone(), uid };
+        let record =
+            Record { resources: spec.resources, image: spec.image.clone(), uid, rebuilt_at: spec.rebuild_at };
         golem_files::replace(
             &folder.join(RECORD_FILE),
             &serde_json::to_vec(&record).map_err(io::Error::other)?,

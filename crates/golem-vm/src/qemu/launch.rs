@@ -21,8 +21,8 @@ use super::memory::{self, Kept};
 use super::name::name_word;
 use super::network::{Connected, Known, Launched, PORT_ATTEMPTS, Way, end_uplink, free_port};
 use super::{
-    DISK_FILE, Qemu, RECORD_FILE, Record, absent_is_fine, acceleration, boot, command, failed, logs, network,
-    process, programs, read_json, step_error,
+    DISK_FILE, Qemu, Record, absent_is_fine, acceleration, boot, command, failed, logs, network, process,
+    programs, step_error,
 };
 use crate::Accelerator;
 use crate::machine::{BackendError, MachineSpec, Started};
@@ -63,8 +63,7 @@ impl Qemu {
             return Ok(Started::Booted);
         }
         end_uplink(&folder, &name_word(&spec.id)).await.map_err(failed("ending the old uplink"))?;
-        let record: Record =
-            read_json(&folder.join(RECORD_FILE)).map_err(failed("reading the machine's record"))?;
+        let record = self.fit(&folder, spec).await?;
         // Until the process runs, the rules are not lifted.
         let _launching = self.launching.read().await;
         if record.uid.is_some()

@@ -154,6 +154,9 @@ struct Record {
     resources: Resources,
     image: ImageName,
     uid: Option<u32>,
+    /// The last order to make its disk anew that was done, as [`crate::machine::MachineSpec`] has it.
+    #[serde(default)]
+    rebuilt_at: i64,
 }
 
 const RECORD_FILE: &str = "machine.json";

@@ -61,7 +61,7 @@ impl Idle<'_> {
         all.push(program.into());
         all.extend(words.iter().map(OsString::from));
         let mut command = Command::new(all.remove(0));
-        command.args(all).arg(DISK_FILE).current_dir(self.folder).stdin(Stdio::null());
+        command.args(all).current_dir(self.folder).stdin(Stdio::null());
         command.env_clear().env("PATH", programs::search_path()).kill_on_drop(true);
         let output = command.output().await?;
         if output.status.success() {
@@ -72,8 +72,22 @@ impl Idle<'_> {
     }
 
     async fn has(&self, word: &str) -> io::Result<bool> {
-        let image = self.qemu_img(&["info", "--output=json"]).await?;
-        Ok(has(&serde_json::from_slice(&image)?, word))
+        Ok(has(&self.image().await?, word))
+    }
+
+    /// What qemu-img says of it.
+    async fn image(&self) -> io::Result<Value> {
+        Ok(serde_json::from_slice(&self.qemu_img(&["info", "--output=json", DISK_FILE]).await?)?)
+    }
+
+    /// Makes it as large as `gib` GiB, if it is smaller.
+    async fn grow(&self, gib: u32) -> io::Result<()> {
+        let bytes = u64::from(gib) << 30;
+        if self.image().await?["virtual-size"].as_u64().is_some_and(|now| now >= bytes) {
+            return Ok(());
+        }
+        self.qemu_img(&["resize", "-q", "-f", "qcow2", DISK_FILE, &bytes.to_string()]).await?;
+        self.sync().await
     }
 
     /// Makes sure that what was written to the disk's file outlives the host.
@@ -151,7 +165,7 @@ impl Qemu {
         let Some(mut live) = self.live(id, &folder).await.map_err(failed(CREATING))? else {
             let idle = self.idle(&folder).map_err(failed(CREATING))?;
             if !idle.has(&word).await.map_err(failed(CREATING))? {
-                idle.qemu_img(&["snapshot", "-c", &word]).await.map_err(failed(CREATING))?;
+                idle.qemu_img(&["snapshot", "-c", &word, DISK_FILE]).await.map_err(failed(CREATING))?;
                 idle.sync().await.map_err(failed(CREATING))?;
             }
             return Ok(SnapshotConsistency::Stopped);
@@ -181,7 +195,7 @@ impl Qemu {
             None => {
                 let idle = self.idle(&folder).map_err(failed(DELETING))?;
                 if idle.has(&word).await.map_err(failed(DELETING))? {
-                    idle.qemu_img(&["snapshot", "-d", &word]).await.map_err(failed(DELETING))?;
+                    idle.qemu_img(&["snapshot", "-d", &word, DISK_FILE]).await.map_err(failed(DELETING))?;
                 }
             }
         }
@@ -198,8 +212,16 @@ impl Qemu {
         if !idle.has(&word).await.map_err(failed(RESTORING))? {
             return Err(step_error(RESTORING, "it is not in the machine's disk"));
         }
-        idle.qemu_img(&["snapshot", "-a", &word]).await.map_err(failed(RESTORING))?;
+        idle.qemu_img(&["snapshot", "-a", &word, DISK_FILE]).await.map_err(failed(RESTORING))?;
+        // It may be of a time when the disk was smaller.
+        let record: Record = read_json(&folder.join(RECORD_FILE)).map_err(failed(RESTORING))?;
+        idle.grow(record.resources.storage).await.map_err(failed(RESTORING))?;
         idle.sync().await.map_err(failed(RESTORING))
+    }
+
+    /// Makes the disk in `folder`, from which no guest runs, as large as `gib` GiB, if it is smaller.
+    pub(super) async fn grow(&self, folder: &Path, gib: u32) -> io::Result<()> {
+        self.idle(folder)?.grow(gib).await
     }
 
     /// The machine's folder, with its disk.

@@ -90,6 +90,12 @@ impl SimControl {
         self.0.lock().machines.get(id).map_or((0, false), |record| (record.boots, record.running))
     }
 
+    /// The last order to make the disk of `id` anew that was done, in microseconds since the epoch; 0 if none was.
+    #[must_use]
+    pub fn rebuilt_at(&self, id: &VmId) -> i64 {
+        self.0.lock().machines.get(id).map_or(0, |record| record.rebuilt_at)
+    }
+
     /// Loses the machine with its disk.
     pub fn lose(&self, id: &VmId) {
         let _ = std::fs::remove_file(self.0.path(id));

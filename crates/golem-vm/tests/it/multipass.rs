@@ -66,6 +66,7 @@ fn spec(name: &str) -> MachineSpec {
         image: "24.04".parse().unwrap(),
         keys: vec![KEY.parse().unwrap()],
         first_boot: golem_types::FirstBoot::default(),
+        rebuild_at: 0,
     }
 }
 

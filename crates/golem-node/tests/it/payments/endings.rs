@@ -52,6 +52,39 @@ async fn an_unpaid_vm_is_deleted_after_the_hold() {
     node.shutdown(false).await;
 }
 
+/// A VM is resized by a payment for all of it, and by none that pays for another.
+#[tokio::test]
+async fn a_resize_moves_the_vm_onto_the_stream_that_pays_for_it() {
+    let paid = Paid::new(4).await;
+    let (node, sim) = paid.start().await;
+    let vm = paid.rent(&node, "one", paid.open(1, 3600)).await;
+    paid.rent(&node, "two", paid.open(2, 3600)).await;
+    let larger = golem_types::Resources::new(2, 2, 20);
+    let resize = |stream: Option<StreamId>| {
+        let wanted = golem_types::wire::ResizeVm { resources: larger, payment: stream.map(attach) };
+        node.resize_vm(&vm, wanted)
+    };
+    let unpaid = resize(None).await;
+    assert!(matches!(unpaid, Err(NodeError::Refused(Refusal::StreamRequired))), "{unpaid:?}");
+    let others = resize(Some(StreamId(2_u64.try_into().unwrap()))).await;
+    assert!(matches!(others, Err(NodeError::Refused(Refusal::StreamUsed))), "{others:?}");
+    let none = resize(Some(StreamId(9_u64.try_into().unwrap()))).await;
+    assert!(matches!(none, Err(NodeError::Refused(Refusal::Stream(_)))), "{none:?}");
+    assert_eq!(node.vm(&vm).await.unwrap().state, VmState::Running);
+    let third = paid.open(3, 3600);
+    let resized = resize(Some(third)).await.unwrap();
+    assert_eq!((resized.resources, resized.stream.as_ref().unwrap().id), (larger, third));
+    reaches(&node, &vm, VmState::Running).await;
+    assert_eq!(sim.guests(&vm), (2, true));
+    // The stream that pays will do where it pays enough.
+    let again = golem_types::wire::ResizeVm {
+        resources: golem_types::Resources::new(1, 1, 20),
+        payment: Some(attach(third)),
+    };
+    assert_eq!(node.resize_vm(&vm, again).await.unwrap().stream.as_ref().unwrap().id, third);
+    node.shutdown(false).await;
+}
+
 /// The guest's processes outlive the end of the money: its memory is kept where there is room, and taken up when it is paid
 /// for again. Where there is none, or it cannot be kept, the guest is shut down.
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use golem_types::{SnapshotConsistency, SnapshotName};
-use golem_vm::{Backend, Guest};
+use golem_types::{Resources, SnapshotConsistency, SnapshotName};
+use golem_vm::{Backend, Guest, MachineSpec};
 use serde_json::Value;
 
 use super::world::{World, boot, says};
@@ -55,6 +55,37 @@ pub(crate) async fn keep_a_disk_and_give_it_back(world: &World, backend: &Backen
     let check =
         Command::new("qemu-img").arg("check").arg(world.machine().join("disk.qcow2")).output().unwrap();
     assert!(check.status.success(), "{check:?}");
-    let guest = boot(backend, &world.spec).await;
-    assert_eq!(says(guest, key, "cat kept-file"), "first");
+    // The guest gets more of the machine, and the disk of a snapshot from before that grows again.
+    let larger = MachineSpec { resources: Resources::new(1, 2, 12), ..world.spec.clone() };
+    assert!(larger.resources.storage > world.spec.resources.storage);
+    let guest = boot(backend, &larger).await;
+    assert_eq!(
+        says(guest, key, "cat kept-file; nproc; lsblk -bdno SIZE /dev/vda"),
+        format!("first\n1\n{}", 12_u64 << 30)
+    );
+    let memory: u64 = says(guest, key, "awk '/MemTotal/ {print $2}' /proc/meminfo").parse().unwrap();
+    assert!(memory > 1_600_000, "{memory} KiB");
+    backend.stop(id, Duration::from_secs(60)).await.unwrap();
+    backend.restore_snapshot(id, &name("1")).await.unwrap();
+    let info = Command::new("qemu-img")
+        .args(["info", "--output=json"])
+        .arg(world.machine().join("disk.qcow2"))
+        .output()
+        .unwrap();
+    let info: Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!(info["virtual-size"].as_u64(), Some(12 << 30));
+
+    // A disk that is made anew, once: the guest boots for the first time, and its next boot finds what it wrote.
+    backend.delete_snapshot(id, &name("1")).await.unwrap();
+    let anew = MachineSpec { rebuild_at: 7, ..larger };
+    let guest = boot(backend, &anew).await;
+    assert_eq!(
+        says(guest, key, "ls kept-file 2>/dev/null; lsblk -bdno SIZE /dev/vda"),
+        (12_u64 << 30).to_string()
+    );
+    says(guest, key, "echo anew >kept-file; sync");
+    backend.stop(id, Duration::from_secs(60)).await.unwrap();
+    // An older order is of a ledger from before.
+    let guest = boot(backend, &MachineSpec { rebuild_at: 6, ..anew }).await;
+    assert_eq!(says(guest, key, "cat kept-file"), "anew");
 }

@@ -46,6 +46,7 @@ impl World {
             image: "debian-12".parse().unwrap(),
             keys: vec![public.parse().unwrap()],
             first_boot: golem_types::FirstBoot::default(),
+            rebuild_at: 0,
         };
         Self { volume, images, key, spec }
     }
