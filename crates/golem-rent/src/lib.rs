@@ -53,7 +53,7 @@ pub use seeing::{Stats, events, stats};
 pub use snapshots::{SnapshotView, create_snapshot, delete_snapshot, restore_snapshot, snapshots};
 pub use store::{Store, StoreError};
 pub use top_up::{KeepEnd, Short, ShortReason, TopUpLimits, keep, top_up};
-pub use use_vm::{UseError, order, reachable};
+pub use use_vm::{UseError, order, reachable, rebuild};
 
 use std::time::Duration;
 

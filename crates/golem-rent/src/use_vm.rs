@@ -2,7 +2,8 @@
 //!
 //! Owns that nothing is asked for a VM that was not granted yet. Never moves money.
 
-use golem_types::VmName;
+use golem_service::http::Method;
+use golem_types::{ImageName, VmName};
 
 use super::provider::{Access, Provider, ProviderError, VmStanding};
 use super::rental::Rental;
@@ -69,6 +70,20 @@ pub(super) fn keep_access(
     let Some(mut now) = renter.store.find(&rental.name)? else { return Ok(()) };
     (now.ssh_port, now.ssh_user) = (rental.ssh_port, rental.ssh_user.clone());
     renter.store.keep(&now)
+}
+
+/// Has the disk of the VM of the rental `name` made anew from `image`, or from the image that it has.
+///
+/// # Errors
+/// [`UseError`].
+pub async fn rebuild(
+    renter: &Renter<'_>,
+    name: &VmName,
+    image: Option<&ImageName>,
+) -> Result<VmStanding, UseError> {
+    let (provider, reference) = at_provider(renter, name)?;
+    let body = serde_json::json!({ "image": image });
+    Ok(provider.call(Method::POST, &format!("/vms/{reference}/rebuild"), Some(&body)).await?)
 }
 
 /// Has the provider `start`, `stop`, `suspend` or `resume` the VM of the rental `name`.

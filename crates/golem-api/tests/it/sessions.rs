@@ -70,7 +70,7 @@ pub(crate) async fn narrower(world: &World, token: &str, body: &Value) -> (Statu
 }
 
 /// The routes of a VM, and whether they change it.
-const ROUTES: [(Method, &str, bool); 22] = [
+const ROUTES: [(Method, &str, bool); 23] = [
     (Method::GET, "", false),
     (Method::GET, "/access", false),
     (Method::GET, "/stream", false),
@@ -87,6 +87,7 @@ const ROUTES: [(Method, &str, bool); 22] = [
     (Method::POST, "/start", true),
     (Method::POST, "/restart", true),
     (Method::POST, "/resize", true),
+    (Method::POST, "/clone", false),
     (Method::POST, "/rebuild", true),
     (Method::POST, "/suspend", true),
     (Method::POST, "/resume", true),
@@ -202,7 +203,7 @@ fn is_granted((status, answer): &(StatusCode, Value), route: &str) -> bool {
         "/live" => answer["type"] == "snapshot" && answer["data"]["lifecycle"]["name"] == "rented",
         "/failed-boot" => answer["detail"].as_str().is_some_and(|text| text.starts_with("no failed boot")),
         "/stream" => answer["detail"].as_str().is_some_and(|text| text.contains("payments not enabled")),
-        "/resize" => *status == StatusCode::NOT_IMPLEMENTED,
+        "/clone" => *status == StatusCode::NOT_IMPLEMENTED,
         "/snapshots/one" => answer["detail"] == "the VM has no snapshot called one",
         // One may be under way that another caller began.
         _ => status.is_success() || *status == StatusCode::CONFLICT,

@@ -29,6 +29,14 @@ pub(super) struct Login {
     pub command: Vec<String>,
 }
 
+/// Forgets the key of the guest `alias`. Where that fails, ssh tells how to do it.
+pub(super) fn forget(known_hosts: &Path, alias: &str) {
+    if known_hosts.exists() {
+        // In ssh's own way, because names may be hashed there.
+        let _ = Command::new("ssh-keygen").arg("-R").arg(alias).arg("-f").arg(known_hosts).output();
+    }
+}
+
 impl Login {
     fn arguments(&self) -> Vec<OsString> {
         let option = |name: &str, value: &Path| {

@@ -11,7 +11,7 @@ use golem_test_support::{Home, StopAtEnd};
 const RUN: [&str; 4] = ["operating.md", "money.md", "networks.md", "security.md"];
 
 /// Commands that need more than a simulated node, or a person, and the files of tests that run them.
-const ELSEWHERE: [(&str, &str); 39] = [
+const ELSEWHERE: [(&str, &str); 40] = [
     ("alerts test", "alerts.rs"),
     ("backup", "backup.rs"),
     ("books check", "paid/mod.rs"),
@@ -39,6 +39,7 @@ const ELSEWHERE: [(&str, &str); 39] = [
     ("rent start", "rent/walk.rs"),
     ("rent stats", "seeing.rs"),
     ("rent stop", "rent/walk.rs"),
+    ("rent rebuild", "renters.rs"),
     ("rent resume", "renters.rs"),
     ("rent suspend", "renters.rs"),
     ("rent topup", "rent/walk.rs"),

@@ -121,3 +121,22 @@ fn a_vm_is_suspended_and_goes_on_from_the_command_line() {
     wait_until("it goes on", || home.json(&["rent", "show", "web", "--json"])["status"] == "running");
     assert_eq!(home.run(&["rent", "suspend", "other"]).status.code(), Some(1));
 }
+
+#[test]
+fn a_disk_is_made_anew_from_the_command_line() {
+    let home = Home::new();
+    let _node = home.start(&[]);
+    let (code, output) = create(&home, &[]);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(snapshot(&home, &["create", "web", "one"]).0, Some(0));
+    let refused = home.run(&["rent", "rebuild", "web"]);
+    let said = Home::show(&refused);
+    assert!(!refused.status.success() && said.contains("delete them first"), "{said}");
+    assert_eq!(snapshot(&home, &["delete", "web", "one"]).0, Some(0));
+    assert!(!home.run(&["rent", "rebuild", "web", "--image", "windows"]).status.success());
+    let said = home.run(&["rent", "rebuild", "web", "--yes"]);
+    assert!(said.status.success() && Home::show(&said).contains("made anew"), "{}", Home::show(&said));
+    wait_until("it runs", || home.json(&["rent", "show", "web", "--json"])["status"] == "running");
+    let events = home.json(&["rent", "events", "web", "--json"]);
+    assert!(events.to_string().contains("vm.rebuilt"), "{events}");
+}

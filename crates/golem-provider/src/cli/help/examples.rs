@@ -3,7 +3,7 @@
 //! Owns the lines. A test reads each as the program would, and finds commands that have none.
 
 /// Commands, and how they are used. Each line is typed after `golem-provider`.
-pub(super) const EXAMPLES: [(&str, &[&str]); 91] = [
+pub(super) const EXAMPLES: [(&str, &[&str]); 92] = [
     ("setup", &["setup", "setup --dry-run", "setup --yes --country DE --rent-cpu 4 --price-per-core 6"]),
     ("start", &["start", "start --daemon", "start --network testnet"]),
     ("stop", &["stop", "stop --withdraw-advert --timeout 300"]),
@@ -77,6 +77,7 @@ pub(super) const EXAMPLES: [(&str, &[&str]); 91] = [
     ("rent start", &["rent start web"]),
     ("rent suspend", &["rent suspend web"]),
     ("rent resume", &["rent resume web"]),
+    ("rent rebuild", &["rent rebuild web", "rent rebuild web --image 22.04 --yes"]),
     ("rent destroy", &["rent destroy web", "rent destroy web --yes"]),
     ("rent wallet", &["rent wallet"]),
     ("rent faucet", &["rent faucet"]),

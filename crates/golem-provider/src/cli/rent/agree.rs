@@ -62,6 +62,14 @@ pub(super) fn to_restore(vm: &VmName, name: &SnapshotName) -> anyhow::Result<boo
     confirmed(&format!("Make the disk of {vm} what it was in {name}? What was written since is lost."), "")
 }
 
+/// Whether the disk of `vm` may be made anew: as [`to_destroy`].
+pub(super) fn to_rebuild(vm: &VmName) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    confirmed(&format!("Make the disk of {vm} anew? All that is on it is lost."), "")
+}
+
 impl Agree<'_> {
     /// What `coins` of the proposal's money are worth, by a feed of rates; test money is worth nothing.
     async fn usd(&self, proposal: &Proposal) -> Option<Decimal> {

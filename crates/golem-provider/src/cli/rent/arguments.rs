@@ -121,6 +121,17 @@ pub(in crate::cli) enum Command {
         /// Name of the rental.
         vm: VmName,
     },
+    /// Make a VM's disk anew from an image: all that is on it is lost; keys, address and stream stay.
+    Rebuild {
+        /// Name of the rental.
+        vm: VmName,
+        /// The image; without it the one that the VM has.
+        #[arg(long)]
+        image: Option<ImageName>,
+        /// Do not ask for confirmation.
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Keep a VM's disk as it is now, and make it that again.
     #[command(visible_alias = "snapshots")]
     Snapshot {

@@ -26,7 +26,7 @@ use arguments::{Command, Create, Keep, Size};
 use progress::RentProgress;
 
 use super::printer::Printer;
-use super::ssh::Login;
+use super::ssh::{self, Login};
 use super::{Exit, Invocation, test_tokens};
 use crate::identity;
 use crate::payments;
@@ -146,6 +146,19 @@ pub(super) async fn rent(invocation: &Invocation, arguments: Rent) -> anyhow::Re
         Command::Start { vm } => order(&renter, printer, &vm, "start").await?,
         Command::Suspend { vm } => order(&renter, printer, &vm, "suspend").await?,
         Command::Resume { vm } => order(&renter, printer, &vm, "resume").await?,
+        Command::Rebuild { vm, image, yes } => {
+            if !yes && !agree::to_rebuild(&vm)? {
+                return Ok(printer.declined("Nothing was changed."));
+            }
+            let seen = {
+                let _waiting = printer.waiting(format!("Asking the provider to rebuild {vm}"));
+                golem_rent::rebuild(&renter, &vm, image.as_ref()).await?
+            };
+            // The guest makes a new key for itself; the old one would be taken for an attack.
+            ssh::forget(&store.path("known_hosts"), view::host_key_alias(&store.rental(&vm)?));
+            let answer = json!({ "name": vm, "status": seen.status, "error_message": seen.error_message });
+            printer.done(&answer, || format!("The disk of {vm} is made anew."));
+        }
         Command::Snapshot { command } => return snapshots::snapshot(&renter, printer, command).await,
         Command::Destroy { vm, yes } => {
             if !yes && !agree::to_destroy(&store.rental(&vm)?)? {
