@@ -31,6 +31,7 @@ pub fn spec(name: &str, public: &str) -> anyhow::Result<MachineSpec> {
         image: "debian-12".parse()?,
         keys: vec![public.parse()?],
         first_boot: golem_types::FirstBoot::default(),
+        rebuild_at: 0,
     })
 }
 

@@ -25,9 +25,13 @@ const SUSPEND_WAIT: Duration = Duration::from_secs(180);
 impl Node {
     /// Takes CPU and memory for the VM `id` again, if they were given back.
     async fn take_room(&self, id: &VmId) -> Result<(), NodeError> {
-        if self.live(id)?.vm.held {
+        let rental = self.live(id)?;
+        if rental.vm.held {
             let taken = self.0.ledger.take_room(id, self.room(), Timestamp::now()).await;
-            taken.map_err(|error| lost(id, error))?.map_err(NodeError::NoRoom)?;
+            let taken = taken.map_err(|error| lost(id, error))?;
+            // One that its renter had suspended waits for nothing.
+            let refused = if rental.is_set_aside() { NodeError::Refused } else { NodeError::NoRoom };
+            taken.map_err(refused)?;
         }
         Ok(())
     }

@@ -39,7 +39,8 @@ impl Guest {
     /// Writes down what the machine has: a guest of no memory has what runs it, and no more.
     fn record(&self, memory: u32) {
         let resources = Resources::new(1, memory, 1);
-        let record = super::super::Record { resources, image: "debian-12".parse().unwrap(), uid: None };
+        let record =
+            super::super::Record { resources, image: "debian-12".parse().unwrap(), uid: None, rebuilt_at: 0 };
         let text = serde_json::to_vec(&record).unwrap();
         std::fs::write(self.folder.path().join(super::super::RECORD_FILE), text).unwrap();
     }
