@@ -18,6 +18,18 @@ use crate::admit::{AdmissionLimits, admit};
 use crate::host::{HostOffer, HostUse};
 use crate::promise::{Promise, QUOTE_LIFE, may_be_made};
 
+/// What quotes of leases keep for their renters until they are over.
+pub(super) const TABLE: &str = "
+CREATE TABLE promises (
+    lease       TEXT PRIMARY KEY,
+    requestor   TEXT NOT NULL,
+    customer    TEXT NOT NULL,
+    network     TEXT NOT NULL,
+    cpu INTEGER NOT NULL, memory INTEGER NOT NULL, storage INTEGER NOT NULL,
+    until       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// By how much a clock may be set back without any promise ending early.
 const CLOCK: Duration = Duration::from_secs(60);
 

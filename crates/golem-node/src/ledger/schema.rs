@@ -434,18 +434,6 @@ INSERT OR IGNORE INTO tokens (chain, token, symbol, decimals)
     AND token <> '0x0000000000000000000000000000000000000000';
 ";
 
-/// What quotes of leases keep for their renters until they are over.
-const PROMISES: &str = "
-CREATE TABLE promises (
-    lease       TEXT PRIMARY KEY,
-    requestor   TEXT NOT NULL,
-    customer    TEXT NOT NULL,
-    network     TEXT NOT NULL,
-    cpu INTEGER NOT NULL, memory INTEGER NOT NULL, storage INTEGER NOT NULL,
-    until       INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-";
-
 /// What a renter wanted of the first boot, as JSON; NULL if nothing.
 const FIRST_BOOT: &str = "
 ALTER TABLE vms ADD COLUMN first_boot TEXT CHECK (first_boot IS NULL OR json_valid(first_boot));
@@ -475,7 +463,7 @@ const STEPS: [&str; 28] = [
     TRANSACTION_BLOCKS,
     REOPENED,
     FORMER_TOKENS,
-    PROMISES,
+    super::promises::TABLE,
     super::measurements::TABLES,
     FIRST_BOOT,
     super::disk_snapshots::COLUMN,

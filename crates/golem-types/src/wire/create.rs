@@ -171,20 +171,6 @@ pub fn parse_snapshot(body: &[u8]) -> Result<Option<SnapshotName>, Problems> {
     name.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
-/// Reads the body of a request to make a VM's disk anew: `{"image"?}`, or nothing at all.
-///
-/// # Errors
-/// What is wrong with it, in FastAPI's words.
-pub fn parse_rebuild(body: &[u8]) -> Result<Option<ImageName>, Problems> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let fields = object(body)?;
-    let mut mistakes = unknown(&fields, &["image"]);
-    let image = keep(&mut mistakes, optional(&fields, "image", parsed_text));
-    image.filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
-}
-
 /// Reads the body of a request to attach a stream: `{"stream_id", "stream_proof"?}` or `{"payment"}`.
 ///
 /// # Errors
@@ -200,9 +186,9 @@ pub fn parse_stream(body: &[u8]) -> Result<AttachStream, Problems> {
 }
 
 /// Members that name what pays.
-const PAYMENT: [&str; 3] = ["stream_id", "stream_proof", "payment"];
+pub(super) const PAYMENT: [&str; 3] = ["stream_id", "stream_proof", "payment"];
 
-fn payment(fields: &Fields) -> Result<AttachStream, Vec<Problem>> {
+pub(super) fn payment(fields: &Fields) -> Result<AttachStream, Vec<Problem>> {
     let payment = optional(fields, "payment", lease::payment)?;
     let stream_id = match &payment {
         Some(payment) => payment.stream_id,
@@ -210,31 +196,6 @@ fn payment(fields: &Fields) -> Result<AttachStream, Vec<Problem>> {
     };
     let stream_proof = optional(fields, "stream_proof", parsed_text::<String>)?;
     Ok(AttachStream { stream_id, stream_proof, payment, renter: None })
-}
-
-/// What a VM is to become, and what pays for that.
-#[derive(Debug, Clone)]
-pub struct ResizeVm {
-    /// All that it is to have.
-    pub resources: Resources,
-    /// What is to pay for it; `None` where rentals are free.
-    pub payment: Option<AttachStream>,
-}
-
-/// Reads the body of a request to resize a VM that has `now`: what is wanted, in any of a create's forms, of which what is not
-/// named stays, and what pays for that: `stream_id` with `stream_proof`, or `payment`.
-///
-/// # Errors
-/// Every mistake in it at once, in FastAPI's words.
-pub fn parse_resize(body: &[u8], now: Resources) -> Result<ResizeVm, Problems> {
-    let fields = object(body)?;
-    let known = ["resources", "size", "cpu_cores", "memory_gb", "storage_gb"];
-    let mut mistakes = unknown(&fields, &[&known[..], &PAYMENT].concat());
-    let wanted = keep(&mut mistakes, resources(&fields, Some(now)));
-    let pays = PAYMENT.iter().any(|name| field(&fields, name).is_some());
-    let paid = keep(&mut mistakes, if pays { payment(&fields).map(Some) } else { Ok(None) });
-    let resize = || Some(ResizeVm { resources: wanted?, payment: paid? });
-    resize().filter(|_| mistakes.is_empty()).ok_or(Problems { detail: mistakes })
 }
 
 /// Reads the body of a request for a quote: what a create asks for, in any of its forms.
@@ -250,7 +211,7 @@ fn stream(fields: &Fields, name: &'static str) -> Result<StreamId, Vec<Problem>>
 }
 
 /// What is wanted of each; what is not named is as in `now`, where that is given.
-fn resources(fields: &Fields, now: Option<Resources>) -> Result<Resources, Vec<Problem>> {
+pub(super) fn resources(fields: &Fields, now: Option<Resources>) -> Result<Resources, Vec<Problem>> {
     if let Some(raw) = field(fields, "resources") {
         let inner = members(&["resources"], raw)?;
         let others = unknown(&inner, &["cpu", "memory", "storage"]);
@@ -357,34 +318,6 @@ mod tests {
         let key = json!({ "key": KEY, "options": "no-pty" }).to_string();
         assert!(parse_key(key.as_bytes()).is_err() && parse_key(&with(&json!({}))).is_err());
         assert!(parse_stream(br#"{"stream_id":1,"amount":2}"#).is_err());
-    }
-
-    #[test]
-    fn what_a_resize_does_not_name_stays() {
-        let now = Resources::new(2, 4, 20);
-        let read = |body: Value| parse_resize(body.to_string().as_bytes(), now);
-        for (body, wanted) in [
-            (json!({}), now),
-            (json!({ "resources": { "memory": 8 } }), Resources::new(2, 8, 20)),
-            (json!({ "cpu_cores": 4, "storage_gb": 40 }), Resources::new(4, 4, 40)),
-            (json!({ "size": "large" }), Size::Large.resources()),
-        ] {
-            let resize = read(body).unwrap();
-            assert!(resize.resources == wanted && resize.payment.is_none(), "{resize:?}");
-        }
-        let paid =
-            read(json!({ "cpu_cores": 4, "stream_id": 7, "stream_proof": "x" })).unwrap().payment.unwrap();
-        assert_eq!((paid.stream_id, paid.stream_proof.as_deref()), (StreamId(U256::from(7)), Some("x")));
-        for bad in [
-            json!({ "resources": { "cpu": 3 } }),
-            json!({ "resources": { "gpu": 1 } }),
-            json!({ "memory": 4 }),
-            json!({ "stream_proof": "x" }),
-            json!({ "stream_id": -1 }),
-            json!([]),
-        ] {
-            assert!(read(bad.clone()).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod bodies;
+pub mod change;
 pub mod create;
 pub mod exact;
 mod fields;
@@ -18,9 +19,9 @@ pub use answers::{
     Access, ChainStream, Computed, FailedBootInfo, JobInfo, Lifecycle, NetworkInfo, NetworkTraffic,
     QuoteInfo, SnapshotInfo, StageInfo, StreamInfo, VmInfo, WireTime,
 };
+pub use change::{ResizeVm, parse_rebuild, parse_resize};
 pub use create::{
-    AttachStream, CreateVm, ResizeVm, parse_create, parse_key, parse_rebuild, parse_resize, parse_resources,
-    parse_snapshot, parse_stream,
+    AttachStream, CreateVm, parse_create, parse_key, parse_resources, parse_snapshot, parse_stream,
 };
 pub use exact::Exact;
 pub use lease::{LeasePayment, LeaseQuoteInfo, LeaseRequest, parse_lease_request};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::qmp;
 use super::ssh_greeting::Listener;
-use super::{Qemu, failed, run_state, step_error};
+use super::{Qemu, failed, step_error};
 use crate::machine::{BackendError, Guest, Observed};
 
 /// Longest that a guest's greeting is waited for before the guest itself is looked at again.
@@ -121,7 +121,7 @@ impl Activity {
 
 /// What the guest's disks were used for; `None` if QEMU does not answer, and while the guest is paused.
 async fn disk_use(folder: &Path) -> Option<DiskUse> {
-    if run_state::status(folder).await.as_deref() != Some("running") {
+    if qmp::status(folder).await.as_deref() != Some("running") {
         return None;
     }
     let mut client = qmp::Client::qmp(folder).await.ok()?;

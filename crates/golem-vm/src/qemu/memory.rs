@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::run_state::{end, status};
+use super::quit::quit;
 use super::{Qemu, RECORD_FILE, Record, failed, logs, process, qmp, read_json, step_error};
 use crate::machine::BackendError;
 
@@ -175,7 +175,7 @@ impl Qemu {
             if process::of(&folder, id).map_err(failed(SUSPENDING))?.is_none() {
                 return Err(step_error(SUSPENDING, "no guest runs"));
             }
-            match status(&folder).await.as_deref() {
+            match qmp::status(&folder).await.as_deref() {
                 Some("running" | "postmigrate") => {}
                 Some("paused" | "finish-migrate") if is_between(&folder) => {}
                 _ => return Err(step_error(SUSPENDING, "the guest is halted, or does not answer")),
@@ -197,7 +197,7 @@ impl Qemu {
                 return Err(failed(SUSPENDING)(error));
             }
         }
-        end(&folder, id).await.map_err(failed(SUSPENDING))
+        quit(&folder, id).await.map_err(failed(SUSPENDING))
     }
 
     /// Has the QEMU that was launched for it take up the memory that is kept, and the guest go on.
@@ -212,7 +212,7 @@ impl Qemu {
         drop(client);
         // The caller sets the deadline.
         loop {
-            match status(folder).await.as_deref() {
+            match qmp::status(folder).await.as_deref() {
                 Some("paused") => break,
                 Some("inmigrate" | "prelaunch") => {}
                 Some(other) => return Err(io::Error::other(format!("the machine is {other}"))),

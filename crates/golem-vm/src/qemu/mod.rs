@@ -42,6 +42,7 @@ mod network;
 mod process;
 mod programs;
 mod qmp;
+mod quit;
 mod rental_note;
 mod requirements;
 mod run_state;

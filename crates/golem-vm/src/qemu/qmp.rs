@@ -158,6 +158,13 @@ impl Client {
     }
 }
 
+/// QEMU's word for how the guest stands; `None` if it does not answer.
+pub(super) async fn status(folder: &Path) -> Option<String> {
+    let mut client = Client::qmp(folder).await.ok()?;
+    let answer = client.call("query-status", Value::Null).await.ok()?;
+    Some(answer.get("status")?.as_str()?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::UnixListener;

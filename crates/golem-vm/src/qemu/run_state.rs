@@ -27,8 +27,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::process::{self, Life};
-use super::{DISK_FILE, Qemu, failed};
-use super::{memory, qmp};
+use super::quit::quit;
+use super::{DISK_FILE, Qemu, failed, memory, qmp};
 use crate::machine::{BackendError, Observed};
 
 /// How often a guest that should shut down is told again: one that still boots hears nothing.
@@ -36,9 +36,6 @@ const POWER_BUTTON_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often such a guest is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// How long QEMU may take to end when told to.
-const QUIT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Written whenever the guest is asked to shut down.
 const BUTTON_FILE: &str = "asked-to-shut-down";
@@ -63,7 +60,7 @@ impl Qemu {
         if life == Life::Frozen {
             return Ok(halted("the guest's process is frozen by the host"));
         }
-        Ok(match status(&folder).await.as_deref() {
+        Ok(match qmp::status(&folder).await.as_deref() {
             Some("shutdown") if was_asked(&folder) => Observed::Stopped,
             Some("shutdown") => Observed::PoweredOff,
             Some("guest-panicked") => Observed::Stopped,
@@ -85,7 +82,7 @@ impl Qemu {
     pub(super) async fn make_way(&self, id: &VmId) -> io::Result<bool> {
         match self.observe(id).await? {
             Observed::Stopped | Observed::PoweredOff => {
-                end(&self.of(id), id).await?;
+                quit(&self.of(id), id).await?;
                 absent_is_fine(std::fs::remove_file(self.of(id).join(BUTTON_FILE)))?;
                 Ok(true)
             }
@@ -137,7 +134,7 @@ impl Qemu {
                 grace.as_secs()
             );
         }
-        end(&folder, id).await.map_err(failed(ending))?;
+        quit(&folder, id).await.map_err(failed(ending))?;
         memory::forget(&folder).map_err(failed(ending))
     }
 
@@ -145,7 +142,7 @@ impl Qemu {
     pub(crate) async fn resume(&self, id: &VmId) -> Result<(), BackendError> {
         let step = "resuming the guest";
         let folder = self.of(id);
-        match status(&folder).await.as_deref() {
+        match qmp::status(&folder).await.as_deref() {
             Some("io-error") => {}
             Some("paused" | "postmigrate" | "finish-migrate")
                 if memory::is_between(&folder) && !memory::is_kept(&folder) =>
@@ -170,21 +167,9 @@ fn was_asked(folder: &Path) -> bool {
 async fn is_over(folder: &Path, id: &VmId) -> bool {
     match process::of(folder, id) {
         Ok(None) => true,
-        Ok(Some((_, Life::Alive))) => status(folder).await.as_deref() == Some("shutdown"),
+        Ok(Some((_, Life::Alive))) => qmp::status(folder).await.as_deref() == Some("shutdown"),
         Ok(Some((_, Life::Frozen))) | Err(_) => false,
     }
-}
-
-/// Ends QEMU, which writes out what it holds where it still answers.
-pub(super) async fn end(folder: &Path, id: &VmId) -> io::Result<()> {
-    if !matches!(process::of(folder, id)?, Some((_, Life::Alive))) {
-        return process::kill(folder, id).await;
-    }
-    if let Ok(mut client) = qmp::Client::qmp(folder).await {
-        let _ = client.call("quit", Value::Null).await;
-        let _ = timeout(QUIT_DEADLINE, process::ended(folder, id)).await;
-    }
-    process::kill(folder, id).await
 }
 
 /// A guest that a failed write paused.
@@ -218,11 +203,4 @@ async fn failures(folder: &Path) -> Option<Vec<String>> {
     let answer = client.call("query-block", Value::Null).await.ok()?;
     let word = |disk: &Value| Some(disk.get("io-status")?.as_str()?.to_owned());
     Some(answer.as_array()?.iter().filter_map(word).collect())
-}
-
-/// QEMU's word for how the guest stands; `None` if it does not answer.
-pub(super) async fn status(folder: &Path) -> Option<String> {
-    let mut client = qmp::Client::qmp(folder).await.ok()?;
-    let answer = client.call("query-status", Value::Null).await.ok()?;
-    Some(answer.get("status")?.as_str()?.to_owned())
 }

@@ -130,12 +130,6 @@ fn the_rules_on_top_of_the_table() {
         situation.suspends = true;
     };
     assert_eq!(with(called_off), Step::Meet(guest(0)));
-    let between = |situation: &mut Situation| {
-        situation.state = VmState::Stopping;
-        situation.suspends = true;
-        situation.seen = halted(true);
-    };
-    assert_eq!(with(between), Step::Resume);
     let started = |situation: &mut Situation| {
         situation.seen = MachineView::PoweredOff;
         situation.started = true;
