@@ -258,6 +258,7 @@ fn rental(
         held: false,
         suspends: false,
         rebuild_at: None,
+        rebuild_due: false,
         created_at: note.map_or(made_at, |note| note.created_at),
         updated_at: now,
     };

@@ -55,6 +55,8 @@ pub struct Vm {
     pub suspends: bool,
     /// When its renter ordered last that its disk be made anew.
     pub rebuild_at: Option<Timestamp>,
+    /// Whether it has not run since.
+    pub rebuild_due: bool,
     /// When it was reserved.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -105,6 +107,12 @@ impl Vm {
         self.resources.storage.saturating_mul(disks).saturating_add(memory)
     }
 
+    /// Whether its disk may be kept or given back as it is: no memory belongs to it, and it is not about to be made anew.
+    #[must_use]
+    pub const fn may_change_disk(&self) -> bool {
+        !self.suspends && !self.rebuild_due
+    }
+
     /// The first of its snapshots with which something is to be done.
     #[must_use]
     pub fn snapshot_under_way(&self) -> Option<&DiskSnapshot> {
@@ -122,7 +130,7 @@ impl Vm {
     pub fn reason(&self) -> Option<&str> {
         let unpaid = self.unpaid.as_ref().map(|unpaid| unpaid.reason.as_str());
         let waits = "it is paid for again, and starts as soon as the provider has room for it";
-        self.error.as_deref().or(unpaid).or_else(|| self.held.then_some(waits))
+        self.error.as_deref().or(unpaid).or_else(|| (self.held && !self.suspends).then_some(waits))
     }
 }
 

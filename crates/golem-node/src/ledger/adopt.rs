@@ -133,6 +133,7 @@ fn rental(adoption: &Adoption, ssh_port: u16, now: Timestamp) -> Result<Rental, 
         held: false,
         suspends: false,
         rebuild_at: None,
+        rebuild_due: false,
         created_at: rounded(adoption.created_at),
         updated_at: rounded(now),
     };

@@ -67,6 +67,9 @@ impl Ledger {
             if let Some(busy) = rental.vm.snapshot_under_way() {
                 return Ok(Err(Refusal::SnapshotBusy(busy.name.clone())));
             }
+            if order == SnapshotState::Restoring && !rental.vm.may_change_disk() {
+                return Ok(Err(Refusal::Busy));
+            }
             let found = rental.vm.snapshot(&name).map(|snapshot| snapshot.state);
             match (found, order) {
                 (None, _) | (Some(SnapshotState::Failed), SnapshotState::Restoring) => {
@@ -144,6 +147,9 @@ impl Writer {
         let vm = &rental.vm;
         if let Some(busy) = vm.snapshot_under_way() {
             return Ok(Err(Refusal::SnapshotBusy(busy.name.clone())));
+        }
+        if !vm.may_change_disk() {
+            return Ok(Err(Refusal::Busy));
         }
         if vm.snapshot(&name).is_some_and(DiskSnapshot::takes_room) {
             return Ok(Err(Refusal::SnapshotTaken(name)));

@@ -286,6 +286,8 @@ impl Ledger {
             writer.edit(&id, now, |rental, vm| {
                 // Nothing leaves the way to deletion.
                 if rental.goal != Goal::Deleted {
+                    // Who has it shut down wants nothing of its memory, unless it is suspended: that is refused before.
+                    vm.suspends &= goal != Goal::Stopped || vm.is_suspended();
                     rental.goal = goal;
                     if let Some(state) = state.filter(|state| vm.state.may_become(*state)) {
                         vm.state = state;

@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use golem_types::{DiskSnapshot, ImageName, VmId, VmState};
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 
 use super::columns::rounded;
 use super::{Ledger, LedgerError};
 use crate::vm::{Refusal, Vm};
 
-/// When it was last ordered that the disk be made anew.
+/// When it was last ordered that the disk be made anew, and whether that is still to be done.
 pub(super) const COLUMN: &str = "
 ALTER TABLE vms ADD COLUMN rebuild_at INTEGER;
+ALTER TABLE vms ADD COLUMN rebuild_due INTEGER NOT NULL DEFAULT 0 CHECK (rebuild_due IN (0, 1));
 ";
 
 impl Ledger {
@@ -36,13 +37,20 @@ impl Ledger {
                 // It was when the order came.
                 return Ok(Err(Refusal::Busy));
             }
+            if vm.snapshot_under_way().is_some() {
+                return Ok(Err(Refusal::Busy));
+            }
             if vm.snapshots.iter().any(DiskSnapshot::takes_room) {
                 return Ok(Err(Refusal::HasSnapshots));
             }
             writer
                 .edit(&id, now, |_, vm| {
                     vm.image = image;
-                    vm.rebuild_at = Some(rounded(now));
+                    // Later than the last one, also where the clock was set back.
+                    let next =
+                        vm.rebuild_at.and_then(|last| last.checked_add(Span::new().microseconds(1)).ok());
+                    vm.rebuild_at = next.max(Some(rounded(now)));
+                    vm.rebuild_due = true;
                     if vm.state.may_become(VmState::Stopping) {
                         vm.state = VmState::Stopping;
                         vm.error = None;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::TransactionBehavior;
 
 use super::columns::rounded;
-use super::{Ledger, LedgerError, Writer, events, money, refunds, rows};
+use super::{Ledger, LedgerError, Writer, events, money, promises, refunds, rows};
 use crate::host::HostOffer;
 use crate::paid::Paid;
 use crate::rental::Rental;
@@ -44,14 +44,17 @@ impl Ledger {
         let id = id.clone();
         self.ask(move |writer| {
             let rental = writer.now.get(&id).ok_or_else(|| LedgerError::NoRental(id.clone()))?;
-            if !matches!(rental.vm.state, VmState::Running | VmState::Stopped) || rental.vm.suspends {
+            if !matches!(rental.vm.state, VmState::Running | VmState::Stopped)
+                || rental.vm.suspends
+                || rental.vm.snapshot_under_way().is_some()
+            {
                 // It was when the order came.
                 return Ok(Err(Refusal::Busy));
             }
             if let Err(refusal) = writer.may_pay(rental, &paid)? {
                 return Ok(Err(refusal));
             }
-            if let Err(refusal) = writer.has_room_for(rental, resources, room) {
+            if let Err(refusal) = writer.has_room_for(rental, resources, &paid, room) {
                 return Ok(Err(refusal));
             }
             let rental = rental.clone();
@@ -63,21 +66,37 @@ impl Ledger {
 
 impl Writer {
     /// Whether `rental` can have `wanted` in place of what it has.
-    fn has_room_for(&self, rental: &Rental, wanted: Resources, room: ResizeRoom) -> Result<(), Refusal> {
+    fn has_room_for(
+        &self,
+        rental: &Rental,
+        wanted: Resources,
+        paid: &Paid,
+        room: ResizeRoom,
+    ) -> Result<(), Refusal> {
         let vm = &rental.vm;
         let now = vm.resources;
+        if wanted.storage < now.storage {
+            return Err(Refusal::Shrinks { now: now.storage });
+        }
         let after = Vm { resources: wanted, ..(**vm).clone() };
-        let free = room.offer.for_vms(self.now.with_room()).minus(self.now.held());
+        let own = paid.lease().and_then(|lease| self.now.promised.get(&lease));
+        let own = own.map(|own| own.resources).unwrap_or_default();
+        let free = room.offer.for_vms(self.now.with_room()).minus(self.now.held().minus(own));
+        let whole = room.offer.for_vms(1);
         // Each snapshot may come to be as large as the disk.
         let more_storage = after.storage_held().saturating_sub(vm.storage_held());
-        // One that has given them back waits for all of its CPU and memory.
-        let more = |wanted: u32, now: u32| if vm.held { 0 } else { wanted.saturating_sub(now) };
+        // One that has given them back waits for all of its CPU and memory, which the host has to have.
+        let more = |wanted: u32, now: u32, whole: u32| match vm.held {
+            true if wanted <= whole => 0,
+            true => wanted,
+            false => wanted.saturating_sub(now),
+        };
         for (what, wanted, minimum, more, free, unit) in [
             (
                 ShortResource::Cpu,
                 wanted.cpu,
                 room.minimum.cpu,
-                more(wanted.cpu, now.cpu),
+                more(wanted.cpu, now.cpu, whole.cpu),
                 free.cpu,
                 "CPU cores",
             ),
@@ -85,7 +104,7 @@ impl Writer {
                 ShortResource::Memory,
                 wanted.memory,
                 room.minimum.memory,
-                more(wanted.memory, now.memory),
+                more(wanted.memory, now.memory, whole.memory),
                 free.memory,
                 "GB of memory",
             ),
@@ -123,7 +142,7 @@ impl Writer {
             vm.stream = paid.key().cloned();
             vm.unpaid = None;
         }
-        if vm.state == VmState::Running {
+        if vm.state == VmState::Running && resources != before.resources {
             vm.state = VmState::Stopping;
         }
         vm.updated_at = rounded(now);
@@ -145,7 +164,15 @@ impl Writer {
         if let (true, Some(at), Some(key)) = (another, refund_at, &before.stream) {
             refunds::put_due(&transaction, key, &before.id, at, now)?;
         }
+        // What its quote keeps is for a VM that has its room.
+        let promised = paid.lease().filter(|lease| self.now.promised.contains_key(lease));
+        if let Some(lease) = &promised {
+            promises::remove(&transaction, lease)?;
+        }
         transaction.commit()?;
+        if let Some(lease) = promised {
+            self.now.promised.remove(&lease);
+        }
         let vm = Arc::clone(&rental.vm);
         self.now.mirror(rental);
         self.publish();

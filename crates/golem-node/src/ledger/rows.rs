@@ -24,7 +24,8 @@ fn first_boot_text(wanted: &FirstBoot) -> rusqlite::Result<Option<String>> {
 
 const RENTAL_COLUMNS: &str = "id, name, owner, state, goal, made, error, cpu, memory, storage, image, keys, \
                               ip_address, ssh_port, created_at, updated_at, contract, stream_id, unpaid_since, \
-                              unpaid_reason, held, unpaid_chain_time, first_boot, snapshots, suspends, rebuild_at";
+                              unpaid_reason, held, unpaid_chain_time, first_boot, snapshots, suspends, rebuild_at, \
+                              rebuild_due";
 
 fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
     let ip_address = match row.get::<_, Option<String>>(12)? {
@@ -59,6 +60,7 @@ fn rental(row: &Row<'_>) -> rusqlite::Result<Rental> {
             snapshots: json(row, 23)?,
             suspends: row.get(24)?,
             rebuild_at: row.get::<_, Option<i64>>(25)?.map(|_| time(row, 25)).transpose()?,
+            rebuild_due: row.get(26)?,
             ip_address,
             ssh_port: row.get(13)?,
             stream,
@@ -93,12 +95,12 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
     let vm = &rental.vm;
     let sql = format!(
         "INSERT INTO vms ({RENTAL_COLUMNS}) VALUES \
-         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26) \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27) \
          ON CONFLICT (id) DO UPDATE SET state = ?4, goal = ?5, made = ?6, error = ?7, \
          cpu = ?8, memory = ?9, storage = ?10, keys = ?12, \
          ip_address = ?13, updated_at = ?16, contract = ?17, stream_id = ?18, unpaid_since = ?19, \
          unpaid_reason = ?20, held = ?21, unpaid_chain_time = ?22, snapshots = ?24, suspends = ?25, \
-         image = ?11, rebuild_at = ?26"
+         image = ?11, rebuild_at = ?26, rebuild_due = ?27"
     );
     connection.prepare_cached(&sql)?.execute(params![
         vm.id.as_str(),
@@ -127,6 +129,7 @@ pub(super) fn put(connection: &Connection, rental: &Rental) -> Result<(), Ledger
         json_text(&vm.snapshots)?,
         vm.suspends,
         vm.rebuild_at.map(Timestamp::as_microsecond),
+        vm.rebuild_due,
     ])?;
     Ok(())
 }

@@ -40,6 +40,9 @@ impl Ledger {
             if rental.vm.state != VmState::Running {
                 return Ok(Ok(Arc::clone(&rental.vm)));
             }
+            if rental.vm.snapshot_under_way().is_some() {
+                return Ok(Err(Refusal::Busy));
+            }
             if let Err(refusal) = writer.has_room_for_memory(&rental.vm, offer) {
                 return Ok(Err(refusal));
             }

@@ -110,6 +110,7 @@ impl Writer {
             held: false,
             suspends: false,
             rebuild_at: None,
+            rebuild_due: false,
             created_at: now,
             updated_at: now,
         });
@@ -219,6 +220,8 @@ impl Writer {
         let mut vm = (*rental.vm).clone();
         vm.stream = paid.key().cloned();
         vm.unpaid = None;
+        // Nothing was done yet.
+        vm.suspends &= vm.state != VmState::Running;
         vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -270,9 +273,12 @@ impl Writer {
             return Ok(before.vm);
         }
         // The machine is off: others may have what it took.
-        vm.held |= (vm.unpaid.is_some() || vm.suspends) && vm.state == VmState::Stopped;
+        let is_set_aside = vm.suspends && rental.goal == Goal::Stopped;
+        vm.held |= (vm.unpaid.is_some() || is_set_aside) && vm.state == VmState::Stopped;
         // What was kept of its memory is taken up, or lost.
-        vm.suspends &= vm.state != VmState::Running || before.vm.state == VmState::Running;
+        let now_runs = vm.state == VmState::Running && before.vm.state != VmState::Running;
+        vm.suspends &= !now_runs;
+        vm.rebuild_due &= !now_runs;
         vm.updated_at = rounded(now);
         rental.vm = Arc::new(vm);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -38,7 +38,8 @@ impl Machine {
     /// Shuts the guest down for as long as the node is away: what its renter wants stays as it is.
     pub(super) async fn stop_for_exit(&self) {
         let Some(rental) = self.ledger.now().get(&self.id).cloned() else { return };
-        if rental.aim() != Goal::Running || rental.vm.state == VmState::Stopped {
+        // What goes on from its memory is left as it is: the next node goes on with that.
+        if rental.aim() != Goal::Running || rental.vm.state == VmState::Stopped || rental.vm.suspends {
             return;
         }
         if let Err(error) = self.end_guest().await {

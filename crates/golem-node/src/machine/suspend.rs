@@ -36,7 +36,12 @@ impl Machine {
         crash_point!("before-suspend");
         let deadline = deadline(rental);
         let call = timeout(deadline + CALL_DEADLINE, self.backend.suspend(&self.id, deadline));
-        match call.await.unwrap_or_else(|_| Err(silent(self.backend.name()))) {
+        let late = || BackendError::Failed {
+            step: "keeping the guest's memory",
+            message: "it takes too long".to_owned(),
+            source: None,
+        };
+        match call.await.unwrap_or_else(|_| Err(late())) {
             Ok(()) => {
                 crash_point!("suspended");
                 self.record(Change::to(VmState::Stopped)).await
@@ -59,7 +64,10 @@ impl Machine {
     }
 
     /// Launches the guest, with its memory where that was kept.
-    pub(super) async fn launch(&self, rental: &Rental) -> Result<(), StepError> {
+    pub(super) async fn launch(&self, planned: &Rental) -> Result<(), StepError> {
+        // What was granted since the step was planned counts, too; from now on nothing is.
+        let now = self.ledger.now();
+        let rental = now.get(&self.id).unwrap_or(planned);
         let deadline = if rental.vm.suspends { deadline(rental) } else { CALL_DEADLINE };
         let spec = spec(rental);
         let call = timeout(deadline, self.backend.start(&spec));

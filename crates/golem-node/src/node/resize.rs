@@ -37,6 +37,9 @@ impl Node {
         if resources.storage < vm.resources.storage {
             return Err(Refusal::Shrinks { now: vm.resources.storage }.into());
         }
+        if resources == vm.resources && payment.is_none() {
+            return Ok(vm);
+        }
         let paid = match (&payment, self.0.contracts.first()) {
             (None, Some(_)) => return Err(Refusal::StreamRequired.into()),
             (None, None) => Paid::free(),

@@ -28,6 +28,9 @@ async fn a_vm_that_runs_is_restarted_with_what_it_gets_and_one_that_is_stopped_g
     reaches(&node, &id, VmState::Running).await;
     assert_eq!(sim.guests(&id), (2, true));
 
+    // What it has already changes nothing.
+    assert_eq!(node.resize_vm(&id, to(2, 4, 20)).await.unwrap().state, VmState::Running);
+
     node.stop_vm(&id).await.unwrap();
     reaches(&node, &id, VmState::Stopped).await;
     let vm = node.resize_vm(&id, to(1, 1, 20)).await.unwrap();
@@ -108,6 +111,9 @@ async fn a_disk_is_made_anew_once_and_not_while_it_has_snapshots() {
     reaches(&node, &id, VmState::Stopped).await;
     let vm = node.rebuild_vm(&id, None).await.unwrap();
     assert_eq!((vm.state, sim.rebuilt_at(&id)), (VmState::Stopped, ordered));
+    // What would be lost with the disk is not made.
+    let lost = node.create_snapshot(&id, None).await;
+    assert!(matches!(lost, Err(NodeError::Refused(Refusal::Busy))), "{lost:?}");
     node.start_vm(&id).await.unwrap();
     reaches(&node, &id, VmState::Running).await;
     assert_eq!(sim.rebuilt_at(&id), vm.rebuild_at.unwrap().as_microsecond());

@@ -27,6 +27,7 @@ async fn a_vm_is_suspended_and_goes_on_as_the_same_guest_also_under_another_node
 
     let vm = node.suspend_vm(&id).await.unwrap();
     assert_eq!((vm.status(), vm.held), (VmStatus::Suspended, true));
+    assert_eq!(vm.reason(), None, "it waits for nothing");
     // Asked again, nothing changes.
     assert_eq!(node.suspend_vm(&id).await.unwrap().status(), VmStatus::Suspended);
     assert_eq!(greeting(port).await, None, "its port is closed");
@@ -125,5 +126,25 @@ async fn without_room_for_its_memory_it_runs_on() {
         "{refused:?}"
     );
     assert_eq!(sim.guests(&id), (1, true));
+    node.shutdown(false).await;
+}
+
+/// A stop and a start that come while it goes on, or is suspended, leave what was asked last.
+#[tokio::test]
+async fn a_stop_of_one_that_goes_on_stops_it() {
+    let world = World::new(3);
+    let (node, sim) = world.node().await;
+    let id = running(&node).await;
+    node.suspend_vm(&id).await.unwrap();
+    sim.hold_boots();
+    node.resume_vm(&id).await.unwrap();
+    until("it goes on", || sim.guests(&id) == (1, true)).await;
+    node.stop_vm(&id).await.unwrap();
+    let vm = reaches(&node, &id, VmState::Stopped).await;
+    assert_eq!((vm.status(), sim.guests(&id)), (VmStatus::Stopped, (1, false)));
+    sim.release_boots();
+    node.start_vm(&id).await.unwrap();
+    reaches(&node, &id, VmState::Running).await;
+    assert_eq!(sim.guests(&id), (2, true), "what was in its memory was let go");
     node.shutdown(false).await;
 }

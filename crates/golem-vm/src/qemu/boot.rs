@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::qmp;
 use super::ssh_greeting::Listener;
-use super::{Qemu, failed, step_error};
+use super::{Qemu, failed, memory, step_error};
 use crate::machine::{BackendError, Guest, Observed};
 
 /// Longest that a guest's greeting is waited for before the guest itself is looked at again.
@@ -47,6 +47,8 @@ impl Qemu {
         let mut activity = Activity::default();
         let mut listener = Listener::default();
         let mut has_card = false;
+        // What it has in its memory is more than a boot.
+        let was_suspended = memory::was_taken_up(&folder).await;
         let mut heard = began;
         loop {
             // The ring goes with its process, and the console tells why that went.
@@ -70,7 +72,7 @@ impl Qemu {
             } else if listener.greets(guest.ssh, LISTEN).await {
                 return Ok(guest);
             }
-            if activity.stalls(disk_use(&folder).await, Instant::now()) {
+            if !was_suspended && activity.stalls(disk_use(&folder).await, Instant::now()) {
                 golem_service::log_limited_each!(
                     id,
                     warn,

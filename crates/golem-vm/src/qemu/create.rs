@@ -62,6 +62,7 @@ impl Qemu {
             if let Some(trouble) = self.disk_trouble(Some(&spec.image)) {
                 return Err(step_error("looking for disk space", trouble));
             }
+            check_size(&base, spec)?;
             memory::forget(folder).map_err(failed(step))?;
             for file in [base_images::BASE_FILE, command::VARIABLES_FILE] {
                 golem_files::absent_is_fine(std::fs::remove_file(folder.join(file))).map_err(failed(step))?;
@@ -137,12 +138,8 @@ impl Qemu {
         self.bases.give(base, folder).await.map_err(failed("giving the machine its image"))?;
         let link = folder.join(base_images::BASE_FILE);
         // Of the machine's own: the image may have been replaced since it was looked at.
-        let header = Header::read(&link).map_err(|error| failed(step)(io::Error::other(error)))?;
+        let header = check_size(&link, spec)?;
         let gib = spec.resources.storage;
-        if header.bytes > u64::from(gib) << 30 {
-            let least = header.bytes.div_ceil(1 << 30);
-            return Err(step_error(step, format!("image {} needs {least} GB of storage", spec.image)));
-        }
         let output = Command::new("qemu-img")
             .args(command::overlay(header.format.as_str(), gib))
             .current_dir(folder)
@@ -192,4 +189,15 @@ impl Qemu {
         std::os::unix::fs::chown(folder, None, uid)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o710))
     }
+}
+
+/// What the image at `path` is, if a disk of `spec` has room for it.
+fn check_size(path: &Path, spec: &MachineSpec) -> Result<Header, BackendError> {
+    let step = "creating the disk";
+    let header = Header::read(path).map_err(|error| failed(step)(io::Error::other(error)))?;
+    if header.bytes > u64::from(spec.resources.storage) << 30 {
+        let least = header.bytes.div_ceil(1 << 30);
+        return Err(step_error(step, format!("image {} needs {least} GB of storage", spec.image)));
+    }
+    Ok(header)
 }

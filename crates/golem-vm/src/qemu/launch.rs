@@ -122,7 +122,10 @@ impl Qemu {
             return Err(failed(STEP)(error));
         }
         process::kill(folder, id).await.map_err(failed(STEP))?;
-        Ok(Err(error.to_string()))
+        if error.kind() == io::ErrorKind::InvalidData {
+            return Ok(Err(error.to_string()));
+        }
+        Err(failed("taking up the guest's memory")(error))
     }
 
     async fn launch_some_way(&self, attempt: Attempt<'_>, known: &mut Known) -> Result<(), BackendError> {

@@ -83,14 +83,19 @@ pub(super) fn is_between(folder: &Path) -> bool {
 /// # Errors
 /// Any error of removing it.
 pub(super) fn forget(folder: &Path) -> io::Result<()> {
-    let mut was_kept = false;
-    for file in [KEPT_FILE, NEW_FILE, USED_FILE, MACHINE_FILE] {
-        let path = folder.join(file);
-        was_kept |= file == KEPT_FILE && path.exists();
-        absent_is_fine(std::fs::remove_file(path))?;
+    forget_kept(folder)?;
+    for file in [NEW_FILE, USED_FILE, MACHINE_FILE] {
+        absent_is_fine(std::fs::remove_file(folder.join(file)))?;
     }
-    // A guest may write to its disk from now on.
-    if was_kept { sync_folder_of(&folder.join(KEPT_FILE)) } else { Ok(()) }
+    Ok(())
+}
+
+/// Throws the whole memory away, for good: a guest may write to its disk from then on.
+fn forget_kept(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_file(folder.join(KEPT_FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| sync_folder_of(&folder.join(KEPT_FILE))),
+    }
 }
 
 /// Lets a guest go on that was paused on the way to or from its memory on disk.
@@ -99,6 +104,7 @@ pub(super) fn forget(folder: &Path) -> io::Result<()> {
 /// Any error of talking to QEMU, or of removing what is of no use any more.
 pub(super) async fn go_on(folder: &Path) -> io::Result<()> {
     cancel(folder, Instant::now() + LOOK_AGAIN * 50).await?;
+    forget_kept(folder)?;
     qmp::Client::qmp(folder).await?.call("cont", Value::Null).await?;
     forget(folder)
 }
@@ -106,6 +112,11 @@ pub(super) async fn go_on(folder: &Path) -> io::Result<()> {
 /// How what QEMU writes or reads stands; nothing where it never did.
 async fn transfer(folder: &Path) -> io::Result<Value> {
     qmp::Client::qmp(folder).await?.call("query-migrate", Value::Null).await
+}
+
+/// Whether the QEMU that runs was launched with memory that was kept, or does not say.
+pub(super) async fn was_taken_up(folder: &Path) -> bool {
+    transfer(folder).await.map_or(true, |transfer| transfer["status"] == "completed")
 }
 
 fn is_under_way(transfer: &Value) -> bool {
@@ -125,17 +136,18 @@ async fn cancel(folder: &Path, until: Instant) -> io::Result<()> {
     Ok(())
 }
 
-/// QEMU's full name for the machine that runs.
-async fn machine(folder: &Path, short: &str) -> io::Result<String> {
-    let machines = qmp::Client::qmp(folder).await?.call("query-machines", Value::Null).await?;
-    let named = machines.as_array().into_iter().flatten().find(|one| one["alias"] == short);
-    Ok(named.and_then(|one| one["name"].as_str()).unwrap_or(short).to_owned())
+/// QEMU's full name for the machine that runs: not what the short name means to this QEMU now.
+async fn machine(folder: &Path) -> io::Result<String> {
+    let of_machine = json!({ "path": "/machine", "property": "type" });
+    let kind = qmp::Client::qmp(folder).await?.call("qom-get", of_machine).await?;
+    let named = kind.as_str().and_then(|kind| kind.strip_suffix("-machine"));
+    named.map(str::to_owned).ok_or_else(|| io::Error::other("QEMU does not name its machine"))
 }
 
 /// Pauses the guest and has its memory written to `memory.img`, whole.
-async fn write(folder: &Path, short: &str, until: Instant) -> io::Result<()> {
+async fn write(folder: &Path, until: Instant) -> io::Result<()> {
     cancel(folder, until).await?;
-    let kept = Kept { machine: machine(folder, short).await? };
+    let kept = Kept { machine: machine(folder).await? };
     golem_files::replace(&folder.join(MACHINE_FILE), &serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
     // Before the pause: whoever finds the guest paused then knows why.
     let file =
@@ -163,7 +175,9 @@ async fn write(folder: &Path, short: &str, until: Instant) -> io::Result<()> {
             }
         }
     }
-    tokio::task::spawn_blocking(move || file.sync_all()).await.map_err(io::Error::other)??;
+    let sync = tokio::task::spawn_blocking(move || file.sync_all());
+    let synced = tokio::time::timeout_at(until, sync).await.map_err(|_| io::ErrorKind::TimedOut)?;
+    synced.map_err(io::Error::other)??;
     std::fs::rename(folder.join(NEW_FILE), folder.join(KEPT_FILE))?;
     sync_folder_of(&folder.join(KEPT_FILE))
 }
@@ -171,6 +185,10 @@ async fn write(folder: &Path, short: &str, until: Instant) -> io::Result<()> {
 impl Qemu {
     pub(crate) async fn suspend(&self, id: &VmId, deadline: Duration) -> Result<(), BackendError> {
         let folder = self.of(id);
+        if is_kept(&folder) && qmp::status(&folder).await.as_deref() == Some("running") {
+            // It is of a moment from before.
+            forget(&folder).map_err(failed(SUSPENDING))?;
+        }
         if !is_kept(&folder) {
             if process::of(&folder, id).map_err(failed(SUSPENDING))?.is_none() {
                 return Err(step_error(SUSPENDING, "no guest runs"));
@@ -184,8 +202,7 @@ impl Qemu {
             if let Some(trouble) = volume_trouble(&folder, u64::from(record.resources.memory) << 30) {
                 return Err(step_error(SUSPENDING, trouble));
             }
-            let short = self.architecture()?.machine_name();
-            if let Err(error) = write(&folder, short, Instant::now() + deadline).await {
+            if let Err(error) = write(&folder, Instant::now() + deadline).await {
                 // Whoever asked goes on without; the guest does so until it is told something else.
                 if let Err(error) = go_on(&folder).await {
                     tracing::warn!(
@@ -203,7 +220,7 @@ impl Qemu {
     /// Has the QEMU that was launched for it take up the memory that is kept, and the guest go on.
     ///
     /// # Errors
-    /// What QEMU complained of: this memory it will never take up.
+    /// Of kind `InvalidData`, with what QEMU complained of: this memory it will never take up. Any other may pass.
     pub(super) async fn take_up(&self, id: &VmId, folder: &Path) -> io::Result<()> {
         let memory = File::open(folder.join(KEPT_FILE))?;
         let mut client = qmp::Client::qmp(folder).await?;
@@ -215,11 +232,13 @@ impl Qemu {
             match qmp::status(folder).await.as_deref() {
                 Some("paused") => break,
                 Some("inmigrate" | "prelaunch") => {}
-                Some(other) => return Err(io::Error::other(format!("the machine is {other}"))),
-                // It is busy, or it refused, and ended.
+                Some(other) => return Err(never(&format!("the machine is {other}"))),
+                // It is busy, or it ended, and where it refused it said why.
                 None if process::of(folder, id)?.is_none() => {
-                    let complaint = logs::log(folder);
-                    return Err(io::Error::other(complaint.trim().chars().take(500).collect::<String>()));
+                    return Err(match logs::log(folder).trim() {
+                        "" => io::Error::other("QEMU ended without a word"),
+                        complaint => never(complaint),
+                    });
                 }
                 None => {}
             }
@@ -231,6 +250,11 @@ impl Qemu {
         set_clock(folder).await;
         Ok(())
     }
+}
+
+/// That QEMU refuses the memory.
+fn never(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.chars().take(500).collect::<String>())
 }
 
 /// Has the guest's agent set its clock, which stood still meanwhile. Without an agent, the guest's own time service does

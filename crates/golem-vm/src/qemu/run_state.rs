@@ -71,6 +71,11 @@ impl Qemu {
             Some("paused" | "postmigrate" | "finish-migrate") if memory::is_between(&folder) => {
                 Observed::Halted { reason: "the guest was about to be suspended".to_owned(), resumable: true }
             }
+            Some("running") if memory::is_kept(&folder) => {
+                // Of a moment from before: a guest that writes to its disk has no other memory.
+                memory::forget(&folder)?;
+                Observed::Running(guest)
+            }
             Some("paused") => halted("the guest is paused"),
             Some("suspended") => halted("the guest is suspended"),
             Some("internal-error") => halted("the guest's virtual CPU failed"),

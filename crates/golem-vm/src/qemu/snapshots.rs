@@ -16,7 +16,9 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::user::become_guest;
-use super::{DISK_FILE, Qemu, RECORD_FILE, Record, failed, process, programs, qmp, read_json, step_error};
+use super::{
+    DISK_FILE, Qemu, RECORD_FILE, Record, failed, memory, process, programs, qmp, read_json, step_error,
+};
 use crate::machine::BackendError;
 
 /// Before each name in the file: qemu-img takes digits for a snapshot's number.
@@ -205,6 +207,10 @@ impl Qemu {
     pub(crate) async fn restore_snapshot(&self, id: &VmId, name: &SnapshotName) -> Result<(), BackendError> {
         let word = word(name);
         let folder = self.machine(id)?;
+        if memory::is_kept(&folder) {
+            // It belongs to the disk as it is.
+            return Err(step_error(RESTORING, "the guest's memory is kept: start it first"));
+        }
         if self.live(id, &folder).await.map_err(failed(RESTORING))?.is_some() {
             return Err(step_error(RESTORING, "the guest still runs"));
         }

@@ -35,10 +35,13 @@ impl Sim {
         const STEP: &str = "restoring the snapshot";
         self.0.enter(Call::Snapshot).await?;
         let (mut runs, mut is_there) = (false, false);
+        let mut is_kept = false;
         self.0.change(id, STEP, |record| {
             (runs, is_there) = (record.running, record.snapshots.contains(name.as_str()));
+            is_kept = record.suspended;
         })?;
         match (runs, is_there) {
+            _ if is_kept => Err(refused(STEP, "the guest's memory is kept: start it first")),
             (true, _) => Err(refused(STEP, "the guest still runs")),
             (_, false) => Err(refused(STEP, "it is not in the machine's disk")),
             _ => Ok(()),

@@ -37,6 +37,9 @@ pub(crate) async fn keep_a_memory_and_give_it_back(
     backend.suspend(id, DEADLINE).await.unwrap();
     assert_eq!(backend.list().await.unwrap()[id], Observed::Stopped);
     assert_eq!(files(world), ["memory.img", "memory.json"]);
+    // It belongs to the disk as it is.
+    let restored = backend.restore_snapshot(id, &"any".parse().unwrap()).await.unwrap_err();
+    assert!(restored.to_string().contains("memory is kept"), "{restored}");
     let private = std::os::unix::fs::PermissionsExt::mode(
         &std::fs::metadata(world.machine().join("memory.img")).unwrap().permissions(),
     );
