@@ -60,15 +60,16 @@ async fn what_a_renter_wants_of_the_first_boot_and_of_its_disk_is_done() {
     backend.create(spec).await.unwrap();
     let guest = boot(&backend, spec).await;
 
+    // Until then cloud-init may start the SSH server anew.
+    wait_up_to(BOOT, "the first boot is over", || {
+        ssh(guest, "ubuntu", key, "test -e /run/cloud-init/result.json").status.success()
+    });
+
     // The provider's users, keys and settings are there.
     for (user, key) in [("ubuntu", key), ("root", key), ("ubuntu", &second), ("root", &second)] {
         // S-089
         assert!(ssh(guest, user, key, "true").status.success(), "{user} {}", key.display());
     }
-    // Until then cloud-init may start the SSH server anew.
-    wait_up_to(BOOT, "the first boot is over", || {
-        ssh(guest, "ubuntu", key, "test -e /run/cloud-init/result.json").status.success()
-    });
     let offered = says(
         guest,
         key,
